@@ -1,0 +1,25 @@
+/* outcome.h - how an attempt to open or fetch can end, in words that a person can act on. */
+#ifndef OUTCOME_H
+#define OUTCOME_H
+
+enum outcome {
+	OUTCOME_OK,
+	OUTCOME_NOT_FOUND,   /* 404, 410: no such image */
+	OUTCOME_DENIED,	     /* 401, 403, 407 */
+	OUTCOME_CHANGED,     /* the server holds another version than the one pinned at OPEN */
+	OUTCOME_REFUSED,     /* a reply that cannot be trusted to hold the bytes asked for */
+	OUTCOME_TIMED_OUT,   /* no answer, or no further byte, in time */
+	OUTCOME_UNREACHABLE, /* no address, no route, refused, reset, closed */
+	OUTCOME_UNTRUSTED,   /* the certificate does not prove who the server is, or TLS failed */
+	OUTCOME_BUSY,	     /* 408, 425, 429, 5xx: the server asks for patience */
+	OUTCOME_NO_SPACE,    /* the cache is full */
+	OUTCOME_LIMIT,	     /* one of our own tables is full, or a URL too long */
+};
+
+/* The errno that tells the kernel, positive; 0 for OUTCOME_OK. */
+int outcome_errno(enum outcome o);
+
+/* A few words for a log line, static. */
+const char *outcome_words(enum outcome o);
+
+#endif
