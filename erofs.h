@@ -1,0 +1,20 @@
+/* erofs.h - the little that the daemon must know of an EROFS image (fs/erofs/erofs_fs.h). Pure. */
+#ifndef EROFS_H
+#define EROFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* How many bytes from the image's beginning the functions below want to see: the superblock lies at
+ * byte 1024 and is 128 bytes long. */
+#define EROFS_HEAD 1152
+
+enum erofs_kind {
+	EROFS_NONE,	  /* no superblock: a data blob, or not EROFS at all */
+	EROFS_PLAIN,	  /* an image without compressed files */
+	EROFS_COMPRESSED, /* an image that may have compressed files */
+};
+
+enum erofs_kind erofs_kind(const void *head, size_t size);
+
+#endif
