@@ -1,0 +1,100 @@
+# cachefilesd-mini: `make` builds one static binary from musl and BearSSL, and nothing else.
+#
+# A packager's variables:
+#   CC CFLAGS CPPFLAGS LDFLAGS    the target's compiler (default: musl-gcc) and flags
+#   BEARSSL                       a BearSSL source tree; by default Debian's source package is
+#                                 fetched once into the user's cache directory (test/bearssl)
+#   BEARSSL_LIB BEARSSL_INC       a compiled libbearssl.a and its headers, instead of a tree
+#   DESTDIR PREFIX SBINDIR        where `make install` puts the binary
+#   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
+
+CC      = musl-gcc
+CFLAGS  = -Os
+LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none
+PREFIX  = /usr/local
+SBINDIR = $(PREFIX)/sbin
+HOSTCC  = gcc
+
+VERSION := 0.1
+BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile))
+
+MODULES := cachefilesd-mini cachefiles conf dns erofs fetch head http log message outcome tls url x509
+OBJECTS := $(MODULES:%=build/%.o)
+WARN    := -std=c11 -Wall -Wextra -Werror
+DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
+SMALL   := -ffunction-sections -fdata-sections -fomit-frame-pointer \
+	   -fno-asynchronous-unwind-tables -fno-unwind-tables
+SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+
+ifdef BEARSSL_LIB
+BEARSSL_INC ?= /usr/include/bearssl
+ARCHIVE := $(BEARSSL_LIB)
+else
+# Looked up when the first object needs it, and only if it is not given.
+BEARSSL = $(eval BEARSSL := $$(shell test/bearssl))$(or $(BEARSSL),$(error BearSSL's source is missing, see above))
+BEARSSL_INC = $(BEARSSL)/inc
+ARCHIVE := build/libbearssl.a
+endif
+
+.PHONY: all check demo size install clean unit asan
+all: cachefilesd-mini
+
+cachefilesd-mini: build/cachefilesd-mini.full
+	@echo "  STRIP   $@"
+	@objcopy --strip-all $< $@
+
+build/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
+	@echo "  LD      $@"
+	@$(CC) $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections -o $@ $^
+
+build/%.o: %.c Makefile | build
+	@echo "  CC      $@"
+	@$(CC) $(WARN) $(SMALL) $(CFLAGS) $(CPPFLAGS) $(DEFINES) -I$(BEARSSL_INC) -MMD -c -o $@ $<
+
+# BearSSL is compiled from its source, which makes it smaller than a distribution's library.
+build/libbearssl.a: bearssl.mk
+	@echo "  BUILD   $@"
+	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(CC)" CFLAGS="$(CFLAGS) $(SMALL)"
+
+build/asan/libbearssl.a: bearssl.mk
+	@echo "  BUILD   $@"
+	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(HOSTCC)" CFLAGS="-g -O1"
+
+# The same sources with the sanitizers, against the C library that has them.
+asan: build/asan/cachefilesd-mini
+build/asan/cachefilesd-mini: $(MODULES:%=build/asan/%.o) build/asan/libbearssl.a
+	@echo "  LD      $@"
+	@$(HOSTCC) $(SANITIZE) -o $@ $^ -lresolv
+
+build/asan/%.o: %.c Makefile | build/asan
+	@echo "  CC      $@"
+	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -c -o $@ $<
+
+# A unit test is one file that includes the source under test.
+UNITS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
+unit: $(UNITS)
+build/unit/%: test/unit/%.c test/unit/check.h build/asan/libbearssl.a Makefile | build/unit
+	@echo "  CC      $@"
+	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -o $@ $< \
+		build/asan/libbearssl.a -lresolv
+
+build build/asan build/unit:
+	@mkdir -p $@
+
+check:
+	test/check
+
+demo:
+	test/demo
+
+size: cachefilesd-mini
+	@test/size
+
+install: cachefilesd-mini
+	install -d $(DESTDIR)$(SBINDIR)
+	install -m 755 cachefilesd-mini $(DESTDIR)$(SBINDIR)/
+
+clean:
+	rm -rf build cachefilesd-mini
+
+-include $(wildcard build/*.d build/asan/*.d build/unit/*.d)

@@ -1,0 +1,409 @@
+/* cachefilesd-mini - a minimal user-space daemon for Linux cachefiles on-demand mode.
+ *
+ * This file: the command line, the order of the start, and the one poll() loop. Who does what is
+ * said in the headers; knowledge points one way:
+ *
+ *	cachefiles.h  /dev/cachefiles: messages in, answers out      (message.h: their layouts)
+ *	fetch.h       images, READs, what to ask for and when        (erofs.h: a look at an image)
+ *	http.h        one connection, one range request              (head.h, url.h: parsers)
+ *	tls.h         TLS over BearSSL                               (x509.h: whom to trust)
+ *	dns.h         names to addresses
+ *	conf.h, log.h, outcome.h, limits.h
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cachefiles.h"
+#include "conf.h"
+#include "dns.h"
+#include "fetch.h"
+#include "log.h"
+#include "tls.h"
+
+#define CONF_FILE "/etc/cachefilesd.conf"
+#define PID_FILE  "/var/run/cachefilesd.pid"
+
+/* Exit statuses, classic cachefilesd's. */
+enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
+
+/* How often a cache that is in use is asked whether it is alive, in milliseconds. */
+#define ALIVE_EVERY 30000
+
+/* While messages are left unread for want of room, how soon the loop looks again. */
+#define BEHIND_TICK 100
+
+/* Descriptors beside those of the cache files: connections, name servers, the log and so on. */
+#define FDS_OF_OUR_OWN (CONNECTIONS_MAX + DNS_POLL_MAX + 32)
+
+struct options {
+	const char *conf_file;
+	const char *pid_file;
+	bool foreground;
+	bool to_stderr;
+	bool debug;
+};
+
+static struct conf conf;
+static volatile sig_atomic_t stopping;
+
+/* ---- the command line ---- */
+
+static const char usage[] =
+	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
+	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
+	"\n"
+	"  URL            where images lie: \"url URL\" of the configuration. The name that is\n"
+	"                 mounted (fsid) is appended to one that ends in '/'; in any other,\n"
+	"                 %c stands for it and %v for its volume or domain\n"
+	"  -o DIRECTIVE   one line of configuration; may be repeated\n"
+	"  -f FILE        the configuration (default " CONF_FILE ", which need not\n"
+	"                 exist when a URL is given)\n"
+	"  -n             stay in the foreground\n"
+	"  -s             log to standard error instead of syslog\n"
+	"  -d             log every message and request too\n"
+	"  -p PIDFILE     (default " PID_FILE ", written only in the background)\n"
+	"  -N             accepted and ignored: this daemon does not cull\n"
+	"  -v, --version  print the version and the fixed memory\n"
+	"      --help     print this\n"
+	"\n"
+	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
+	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
+	"fault.\n";
+
+__attribute__((noreturn, format(printf, 2, 3))) static void die(int status, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_err("%s", text);
+	exit(status);
+}
+
+static void print_version(void)
+{
+	struct conf one = {.connections = 1}, none = {.connections = 0};
+	size_t alignment;
+	size_t base = fetch_memory(&none, &alignment);
+
+	printf("cachefilesd-mini %s\n"
+	       "%d connections (%d at most) of %zu bytes; %d open images; %d waiting READs\n",
+		VERSION, CONNECTIONS_DEFAULT, CONNECTIONS_MAX,
+		fetch_memory(&one, &alignment) - base, FILES_MAX, READS_MAX);
+}
+
+static void take_directive(const char *where, const char *line)
+{
+	char why[512];
+
+	if (!conf_line(&conf, where, line, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+}
+
+static void take_url(const char *url)
+{
+	char line[URL_MAX + 8];
+
+	if (snprintf(line, sizeof(line), "url %s", url) >= (int)sizeof(line))
+		die(EXIT_USAGE, "argument: the URL is longer than %d bytes", URL_MAX - 1);
+	take_directive("argument", line);
+}
+
+/* The file comes first, whatever the order on the command line: -o and URLs are added to it. */
+static void take_file(const struct options *o, bool url_given)
+{
+	const char *path = o->conf_file ? o->conf_file : CONF_FILE;
+	char why[512];
+	bool missing;
+
+	if (conf_file(&conf, path, why, sizeof(why), &missing))
+		return;
+	if (missing && !o->conf_file && url_given)
+		return;
+	die(EXIT_USAGE, "%s%s", why, missing ? "; give one with -f, or a URL" : "");
+}
+
+static void parse_command_line(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+	static const char shorts[] = "dnsNvf:p:o:";
+	char why[512];
+	int c;
+
+	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			o->debug = true;
+			break;
+		case 'n':
+			o->foreground = true;
+			break;
+		case 's':
+			o->to_stderr = true;
+			break;
+		case 'f':
+			o->conf_file = optarg;
+			break;
+		case 'p':
+			o->pid_file = optarg;
+			break;
+		case 'N':
+		case 'o': /* taken after the file, below */
+			break;
+		case 'v':
+			print_version();
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			fputs("try cachefilesd-mini --help\n", stderr);
+			exit(EXIT_USAGE);
+		}
+	}
+	take_file(o, optind < argc);
+	for (int i = optind; i < argc; i++)
+		take_url(argv[i]);
+	optind = 1;
+	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
+		if (c == 'o')
+			take_directive("-o", optarg);
+	if (!conf_check(&conf, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+}
+
+/* ---- the start ---- */
+
+/* The kernel puts a descriptor into our table for each cache file; an OPEN fails if it has no room.
+ */
+static void raise_fd_limit(void)
+{
+	rlim_t wanted = FILES_MAX + FDS_OF_OUR_OWN;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+		return;
+	if (limit.rlim_max < wanted)
+		limit.rlim_max = wanted;
+	limit.rlim_cur = wanted;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warning("fewer than %u descriptors may be open (ulimit -n): with many images "
+			    "mounted, mounting more will fail",
+			(unsigned)wanted);
+}
+
+static void allocate(void)
+{
+	size_t alignment, size = fetch_memory(&conf, &alignment);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die(EXIT_SYSTEM, "%zu bytes for %u connections: %s", size, conf.connections,
+			strerror(errno));
+	fetch_init(&conf, &cachefiles_front, memory);
+}
+
+static void trust(void)
+{
+	char why[512];
+
+	if (tls_trust(conf.ca[0] ? conf.ca : NULL, why, sizeof(why)))
+		return;
+	if (conf.ca[0])
+		die(EXIT_USAGE, "%s", why);
+	for (size_t i = 0; i < conf.urls; i++)
+		if (strncasecmp(conf.url[i], "https:", 6) == 0)
+			die(EXIT_USAGE, "%s: %s", conf.url[i], why);
+}
+
+static bool write_number(const char *path, int flags, long number)
+{
+	char text[32];
+	int size = snprintf(text, sizeof(text), "%ld\n", number);
+	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0644);
+	bool written = fd >= 0 && write(fd, text, (size_t)size) == size;
+
+	if (fd >= 0)
+		close(fd);
+	return written;
+}
+
+/* The parent leaves once the cache is bound, so that its exit status tells. */
+static void go_to_background(const struct options *o)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die(EXIT_SYSTEM, "fork: %s", strerror(errno));
+	if (pid > 0)
+		_exit(0);
+	setsid();
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		if (!o->to_stderr)
+			dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	if (chdir("/") < 0)
+		log_warning("chdir /: %s", strerror(errno));
+}
+
+static void write_pid_file(const struct options *o)
+{
+	const char *path = o->pid_file ? o->pid_file : PID_FILE;
+
+	if (!o->pid_file && o->foreground)
+		return;
+	if (write_number(path, O_CREAT | O_TRUNC, (long)getpid()))
+		return;
+	if (o->pid_file)
+		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+	log_warning("%s: %s", path, strerror(errno));
+}
+
+/* The machine's root may hang on us: no page of ours may have to be read from a file system that
+ * waits for us, and others are to go first when memory is short. */
+static void stay_alive(void)
+{
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		log_warning("mlockall: %s: do not serve the root file system this way",
+			strerror(errno));
+	if (!write_number("/proc/self/oom_score_adj", 0, -1000))
+		log_warning("oom_score_adj: %s", strerror(errno));
+}
+
+/* ---- signals and the loop ---- */
+
+static void on_stop(int signal)
+{
+	(void)signal;
+	stopping = 1;
+}
+
+/* Signals are only taken while the loop waits. */
+static void catch_signals(sigset_t *while_waiting)
+{
+	struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGINT);
+	sigprocmask(SIG_BLOCK, &blocked, while_waiting);
+	sigdelset(while_waiting, SIGTERM);
+	sigdelset(while_waiting, SIGINT);
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+}
+
+static int64_t monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void check_alive(int64_t now, int64_t *next)
+{
+	if (now < *next)
+		return;
+	*next = now + ALIVE_EVERY;
+	if (cachefiles_open_files() > 0 && cachefiles_is_dead())
+		die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
+				 "system; start again and mount the images anew");
+}
+
+/* Waits until a descriptor is ready or `until`; no longer than that in any case. */
+static void wait_for(struct pollfd *set, size_t n, int64_t until, const sigset_t *mask)
+{
+	int64_t now = monotonic();
+	struct timespec timeout;
+
+	if (until < now)
+		until = now;
+	timeout.tv_sec = (time_t)((until - now) / 1000);
+	timeout.tv_nsec = (long)((until - now) % 1000) * 1000000;
+	if (ppoll(set, n, until == INT64_MAX ? NULL : &timeout, mask) < 0)
+		for (size_t i = 0; i < n; i++)
+			set[i].revents = 0; /* a signal */
+}
+
+static void loop(const sigset_t *while_waiting)
+{
+	struct pollfd set[1 + DNS_POLL_MAX + CONNECTIONS_MAX];
+	int64_t now = monotonic(), next_alive = now + ALIVE_EVERY;
+
+	while (!stopping) {
+		size_t dns = 1, fetch = dns + dns_poll(set + dns);
+		size_t n = fetch + fetch_poll(set + fetch);
+		int64_t next = sooner(fetch_next(), dns_next());
+
+		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
+		if (cachefiles_behind())
+			next = sooner(next, now + BEHIND_TICK);
+		if (cachefiles_open_files() > 0)
+			next = sooner(next, next_alive);
+		wait_for(set, n, next, while_waiting);
+		now = monotonic();
+		dns_run(now);
+		fetch_run(set + fetch, now);
+		if (set[0].revents || cachefiles_behind()) {
+			cachefiles_run();
+			fetch_run(NULL, now);
+		}
+		check_alive(now, &next_alive);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {0};
+	sigset_t while_waiting;
+	char why[1024];
+
+	conf_init(&conf);
+	parse_command_line(argc, argv, &options);
+	log_open(options.to_stderr, options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	trust();
+	dns_init();
+	for (size_t i = 0; i < conf.resolves; i++)
+		dns_pin(conf.resolve[i], &(const char *){NULL}); /* checked by conf.c */
+	raise_fd_limit();
+	allocate();
+	catch_signals(&while_waiting);
+	if (!cachefiles_bind(&conf, why, sizeof(why)))
+		die(EXIT_SYSTEM, "%s", why);
+	if (!options.foreground)
+		go_to_background(&options);
+	write_pid_file(&options);
+	stay_alive();
+	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
+	loop(&while_waiting);
+	log_info("stopping; images that are still mounted cannot be read any more");
+	cachefiles_close();
+	return 0;
+}

@@ -1,0 +1,80 @@
+/* fetch.h - images, the cache files made from them, the READs that wait, and the range requests
+ * that satisfy them: what to ask for and when, retries, mirrors, the writing.
+ *
+ * An image is what lies on the servers, pinned at its first OPEN by size and validator; a file is
+ * one cache file in which it is wanted. Files are numbered by the front end, 0 to FILES_MAX - 1.
+ */
+#ifndef FETCH_H
+#define FETCH_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "conf.h"
+#include "limits.h"
+
+/* What fetch.c asks of whoever presents the images: /dev/cachefiles is the only one now. */
+struct front {
+	/* The answer to fetch_open(): the image's size in bytes, or a negative errno. After an
+	 * errno the file's number is free again. */
+	void (*opened)(unsigned file, int64_t size);
+
+	/* Writes whole pages at a page's boundary. Returns the bytes that are there now, at most
+	 * `size` and whole pages, or a negative errno; -EAGAIN: try again a little later. */
+	ssize_t (*write)(unsigned file, const void *pages, size_t size, uint64_t offset);
+
+	/* The first hole of the file at or after `offset` and before `end`: its beginning and, in
+	 * *hole_end, its end (at most `end`). Returns `end` when there is none, -1 when it cannot
+	 * be told now. */
+	int64_t (*hole)(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end);
+
+	/* The READ is over: what was written is there, what was not reads as an error. */
+	void (*complete)(unsigned file, uint32_t id);
+};
+
+/* Which images are written whole before a READ of theirs is completed. */
+enum fetch_whole {
+	WHOLE_NEVER,
+	WHOLE_COMPRESSED, /* kernels whose EROFS mishandles a bio that is half cached (6.9 and
+			     later) */
+	WHOLE_ALWAYS,	  /* the v8 kernel returns a half cached range with zeros in the gaps */
+};
+
+/* Bytes of memory that fetch_init() cuts its tables from: aligned to `alignment`. */
+size_t fetch_memory(const struct conf *conf, size_t *alignment);
+
+/* Once, at start. `memory` has fetch_memory() bytes, all zero; the other pointers stay borrowed. */
+void fetch_init(const struct conf *conf, const struct front *front, void *memory);
+
+/* May be said again when it is learnt. */
+void fetch_set_whole(enum fetch_whole whole);
+
+/* A cache file wants its image. The keys are copied. front->opened() answers, now or later. */
+void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size);
+
+/* Forgets the file: its READs and requests are dropped without an answer. */
+void fetch_close(unsigned file);
+
+/* A READ of [offset, offset + size) waits; rounded out to pages, and may lie anywhere.
+ * front->complete() answers exactly once. A READ with the id of one that still waits takes its
+ * place (the kernel gives an id again only when it has dropped the old request). fetch_full() must
+ * be false. */
+void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size);
+
+/* Completes every READ that waits, as failed; before the end. */
+void fetch_stop(void);
+
+/* Whether the table of READs is full: leave the device alone until it is not. */
+bool fetch_full(void);
+
+/* The loop's three. fetch_poll() writes at most CONNECTIONS_MAX entries and returns their number;
+ * fetch_run() takes them back with their revents, or NULL when nothing was polled. `now` is in
+ * monotonic milliseconds. */
+size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX]);
+int64_t fetch_next(void);
+void fetch_run(const struct pollfd *polled, int64_t now);
+
+#endif

@@ -1,0 +1,105 @@
+/* http.h - one connection to a server and the range request on it (RFC 9110, RFC 9112): look the
+ * name up, connect, TLS, send, read the head, judge it, deliver the body.
+ *
+ * Nothing blocks: http_run() goes as far as it can and says what happened. The connection is kept
+ * alive for the next request where both sides allow it.
+ */
+#ifndef HTTP_H
+#define HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dns.h"
+#include "head.h"
+#include "limits.h"
+#include "outcome.h"
+#include "tls.h"
+#include "url.h"
+
+struct http_request {
+	const struct url *url;
+	uint64_t first, last; /* the bytes asked for, both included */
+	const char *if_range; /* the validator of the image's pinned version, or NULL */
+	const char *user_agent;
+	int64_t stall; /* give up after this many milliseconds without progress */
+};
+
+enum http_state {
+	HTTP_IDLE,	  /* no request; fd may hold a connection that is kept alive */
+	HTTP_RESOLVING,	  /* waiting for addresses */
+	HTTP_CONNECTING,  /* waiting for the socket to connect */
+	HTTP_HANDSHAKING, /* waiting for TLS */
+	HTTP_SENDING,	  /* the request's head is on its way */
+	HTTP_AWAITING,	  /* waiting for the response's head */
+	HTTP_READING,	  /* the body is coming */
+};
+
+enum http_event {
+	HTTP_WAIT,     /* nothing to do now: see http_fd(), http_events(), http_next() */
+	HTTP_STARTED,  /* a 206 with exactly the range asked for or a prefix of it: see response */
+	HTTP_DATA,     /* *got bytes of the range were put into the buffer, in order */
+	HTTP_END,      /* the promised bytes are all there; the state is HTTP_IDLE again */
+	HTTP_REDIRECT, /* location holds where to ask instead; the state is HTTP_IDLE again */
+	HTTP_FAILED,   /* outcome and why tell; the state is HTTP_IDLE again, and no connection */
+};
+
+/* One connection; the caller owns it and reads its public part. Zero it, then http_init(). */
+struct http {
+	/* for the caller to read */
+	enum http_state state;
+	struct response response; /* from HTTP_STARTED on, of the request under way or the last */
+	struct url location;	  /* after HTTP_REDIRECT */
+	enum outcome outcome;	  /* after HTTP_FAILED */
+	char why[256];		  /* after HTTP_FAILED: a sentence for a person */
+	int64_t progress;	  /* when a byte last moved, or the request began */
+
+	/* the connection's own, with the life of the memory */
+	struct tls *tls;
+	/* with the life of the connection */
+	int fd;	      /* -1: none */
+	short events; /* what it waits for, as poll(2) says it */
+	union address address[DNS_ADDRESSES_MAX];
+	size_t addresses, next_address;
+	struct url url; /* of the request under way or the last: fd is connected to its origin */
+	int64_t connect_by; /* when the next address is tried */
+	/* with the life of the request */
+	struct http_request request;
+	bool fresh;	  /* it went out on a connection of its own, not one kept alive */
+	unsigned interim; /* 1xx responses so far */
+	struct chunked chunked;
+	bool chunked_end;
+	uint64_t left;	     /* bytes of the range that the server has promised and not yet sent */
+	char head[HEAD_MAX]; /* the request; then the response's head and what came behind it */
+	size_t head_size, head_done;
+	void *scratch;
+	size_t scratch_size;
+};
+
+/* `tls` is memory of tls_size() bytes, aligned to 8, that belongs to the connection from now on. */
+void http_init(struct http *h, void *tls);
+
+/* Begins a request; the state must be HTTP_IDLE. The strings in it are borrowed until the request
+ * is over, the URL is copied. The scratch memory is borrowed while a TLS handshake lasts. A
+ * kept-alive connection to another origin is closed first. */
+void http_start(struct http *h, const struct http_request *request, void *scratch,
+	size_t scratch_size, int64_t now);
+
+/* Goes on with the request; in HTTP_IDLE, watches a kept-alive connection for its end. Body bytes
+ * are put into buffer[0..room); with room 0 the body waits. Call until it says HTTP_WAIT. */
+enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
+
+/* Whether a kept-alive connection to the URL's origin is at hand. */
+bool http_is_connected(const struct http *h, const struct url *url);
+
+/* Ends the request, if any, and closes the connection. */
+void http_close(struct http *h);
+
+/* The loop's three: the descriptor (-1: none), its poll events, and the time at which http_run()
+ * must be called at the latest (INT64_MAX: never). */
+int http_fd(const struct http *h);
+short http_events(const struct http *h);
+int64_t http_next(const struct http *h);
+
+#endif
