@@ -1,0 +1,59 @@
+/* conf.h - the words of the configuration file and the command line's -o, and their checks.
+ *
+ * The file is classic cachefilesd's: one directive a line, leading blanks skipped, blank lines and
+ * lines that begin with '#' ignored, its keywords with their meaning; ours stand beside them.
+ * A keyword and its value are parted by blanks; what follows them belongs to the value to the
+ * line's end, as in the classic: trailing blanks are part of a path (dir, ca) and of the texts that
+ * go to the kernel (tag, secctx), and a mistake after any other value. There are no quotes and no
+ * escapes. dir, tag and secctx are given once, as the kernel has it; url and resolve add up; of any
+ * other word that is given again the last one counts.
+ */
+#ifndef CONF_H
+#define CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "limits.h"
+
+enum conf_abi { ABI_AUTO, ABI_MAINLINE, ABI_V8 };
+
+struct conf {
+	/* classic cachefilesd */
+	char dir[CONF_LINE_MAX];		    /* absolute; default /var/cache/fscache */
+	char tag[64];				    /* empty: the kernel's default, CacheFiles */
+	char secctx[256];			    /* empty: none */
+	char debug[16];				    /* empty: none; passed on as written */
+	int brun, bcull, bstop, frun, fcull, fstop; /* per cent; 0 <= stop < cull < run < 100 */
+
+	/* ours */
+	char url[URLS_MAX][URL_MAX]; /* as written, %c and %v not yet replaced */
+	size_t urls;
+	char ca[CONF_LINE_MAX]; /* empty: the system's bundle */
+	unsigned connections;	/* 1 to CONNECTIONS_MAX; default CONNECTIONS_DEFAULT */
+	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
+	char user_agent[128];	/* default cachefilesd-mini/VERSION */
+	enum conf_abi abi;
+	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
+	size_t resolves;
+
+	unsigned given; /* conf.c's: a bit for each word that was given */
+};
+
+/* Sets the defaults. */
+void conf_init(struct conf *c);
+
+/* Takes one directive. `where` ("FILE:LINE", "-o", "argument") begins the message that a mistake
+ * puts on `why` (at most `size` bytes): "WHERE: what is wrong with which value". A password in a
+ * value is left out of it. Returns false on a mistake. */
+bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size);
+
+/* Reads a file. A line without its newline and a NUL byte are mistakes, as they are to classic
+ * cachefilesd. On failure returns false and fills why; *missing tells whether the file was just not
+ * there. */
+bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
+
+/* What can be checked only when all is read: the limits against each other, at least one url. */
+bool conf_check(const struct conf *c, char *why, size_t size);
+
+#endif
