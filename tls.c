@@ -1,0 +1,553 @@
+/* tls.c - see tls.h. */
+#include "tls.h"
+
+#include <bearssl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "limits.h"
+#include "log.h"
+#include "x509.h"
+
+/* When this program was built, seconds since 1970: no clock that runs is earlier. */
+#ifndef BUILD_TIME
+#define BUILD_TIME 1793491200 /* 2026-11-01 */
+#endif
+
+/* A record of 16 KiB with its header and GCM's or Poly1305's additions; BearSSL's smallest output.
+ */
+#define INPUT_SIZE  16709
+#define OUTPUT_SIZE (512 + 85)
+
+/* Reads from the socket in one call of ours: some 2 MB of full records, or 128 empty ones. */
+#define READS_PER_CALL 256
+
+struct tls {
+	br_ssl_client_context client;
+
+	struct x509 *x509; /* in the scratch area; NULL once the handshake is over */
+	bool established;  /* the handshake succeeded */
+	bool failed, untrusted;
+	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
+	char host[HOST_MAX];
+	char why[256];
+
+	uint8_t output[OUTPUT_SIZE];
+	uint8_t input[INPUT_SIZE];
+};
+
+static int bundle = -1;
+
+size_t tls_size(void)
+{
+	return sizeof(struct tls);
+}
+
+/* ---- the bundle ---- */
+
+/* Returns a descriptor of the file if it holds certificates, else -1 and why. */
+static int open_bundle(const char *path, char *why, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0) {
+		snprintf(why, size, "%s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && x509_count(fd) > 0)
+		return fd;
+	snprintf(why, size, "%s holds no certificate in PEM form", path);
+	close(fd);
+	return -1;
+}
+
+bool tls_trust(const char *ca_file, char *why, size_t size)
+{
+	static const char *const places[] = {
+		"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Arch, Gentoo */
+		"/etc/pki/tls/certs/ca-bundle.crt",		     /* Fedora, RHEL */
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL, images made of it */
+		"/etc/ssl/ca-bundle.pem",			     /* SUSE */
+		"/etc/ssl/cert.pem",				     /* Alpine, OpenWrt */
+		"/etc/ssl/certs/ca-bundle.crt",			     /* NixOS */
+	};
+	int fd = -1;
+
+	if (ca_file) {
+		fd = open_bundle(ca_file, why, size);
+	} else {
+		for (size_t i = 0; i < sizeof(places) / sizeof(*places) && fd < 0; i++)
+			fd = open_bundle(places[i], why, size);
+		if (fd < 0)
+			snprintf(why, size,
+				"no bundle of trusted roots in any usual place, such "
+				"as %s",
+				places[0]);
+	}
+	if (fd < 0)
+		return false;
+	if (bundle >= 0)
+		close(bundle);
+	bundle = fd;
+	return true;
+}
+
+/* ---- failures ---- */
+
+static enum tls_want fail(struct tls *t, bool untrusted, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Ends the session; the first reason stays. */
+static enum tls_want fail(struct tls *t, bool untrusted, const char *format, ...)
+{
+	va_list list;
+
+	if (t->failed)
+		return TLS_FAILED;
+	t->failed = true;
+	t->untrusted = untrusted && !t->established;
+	va_start(list, format);
+	vsnprintf(t->why, sizeof(t->why), format, list);
+	va_end(list);
+	return TLS_FAILED;
+}
+
+struct words {
+	int number;
+	const char *text;
+};
+
+static const char *find_words(const struct words *table, size_t count, int number)
+{
+	for (size_t i = 0; i < count; i++)
+		if (table[i].number == number)
+			return table[i].text;
+	return NULL;
+}
+
+#define FIND_WORDS(table, number) find_words(table, sizeof(table) / sizeof(*(table)), number)
+
+/* RFC 5246 section 7.2 and RFC 6066: the alerts that a server may send to us. */
+static const struct words alerts[] = {
+	{10, "unexpected_message"},
+	{20, "bad_record_mac"},
+	{22, "record_overflow"},
+	{40, "handshake_failure"},
+	{42, "bad_certificate"},
+	{47, "illegal_parameter"},
+	{49, "access_denied"},
+	{50, "decode_error"},
+	{51, "decrypt_error"},
+	{70, "protocol_version"},
+	{71, "insufficient_security"},
+	{80, "internal_error"},
+	{86, "inappropriate_fallback"},
+	{90, "user_canceled"},
+	{100, "no_renegotiation"},
+	{109, "missing_extension"},
+	{112, "unrecognized_name"},
+	{116, "certificate_required"},
+	{120, "no_application_protocol"},
+};
+
+static enum tls_want fail_alert(struct tls *t, int alert)
+{
+	const char *name = FIND_WORDS(alerts, alert);
+	bool lasting = alert != 80 && alert != 90; /* the server's own trouble may pass */
+
+	name = name ? name : "unknown";
+	if (!t->established && alert == 70)
+		return fail(t, true,
+			"the server speaks no TLS 1.2, and BearSSL nothing newer (it "
+			"sent alert 70, %s)",
+			name);
+	if (!t->established && (alert == 40 || alert == 71))
+		return fail(t, true,
+			"the server speaks no TLS 1.2 with ECDHE and AES-GCM or "
+			"ChaCha20-Poly1305 (it sent alert %d, %s)",
+			alert, name);
+	return fail(t, lasting, "the server sent TLS alert %d, %s", alert, name);
+}
+
+/* BearSSL's errors that a client can meet. */
+static const struct words errors[] = {
+	{BR_ERR_UNSUPPORTED_VERSION, "the server's answer is not TLS 1.2 (UNSUPPORTED_VERSION)"},
+	{BR_ERR_BAD_VERSION, "the server's answer is not TLS 1.2 (BAD_VERSION)"},
+	{BR_ERR_BAD_LENGTH, "a TLS record has an impossible length (BAD_LENGTH)"},
+	{BR_ERR_TOO_LARGE, "a TLS record is too large (TOO_LARGE)"},
+	{BR_ERR_BAD_MAC, "a TLS record was damaged or forged on its way (BAD_MAC)"},
+	{BR_ERR_NO_RANDOM, "no random bytes (NO_RANDOM)"},
+	{BR_ERR_UNKNOWN_TYPE, "the server's answer is not TLS (UNKNOWN_TYPE)"},
+	{BR_ERR_UNEXPECTED, "the server sent a TLS message out of turn (UNEXPECTED)"},
+	{BR_ERR_BAD_CCS, "the TLS handshake is malformed (BAD_CCS)"},
+	{BR_ERR_BAD_ALERT, "a TLS alert is malformed (BAD_ALERT)"},
+	{BR_ERR_BAD_HANDSHAKE, "the TLS handshake is malformed (BAD_HANDSHAKE)"},
+	{BR_ERR_OVERSIZED_ID, "the TLS session's number is malformed (OVERSIZED_ID)"},
+	{BR_ERR_BAD_CIPHER_SUITE, "the server chose a cipher not offered (BAD_CIPHER_SUITE)"},
+	{BR_ERR_BAD_COMPRESSION, "the server chose to compress, not offered (BAD_COMPRESSION)"},
+	{BR_ERR_BAD_FRAGLEN, "the TLS handshake is malformed (BAD_FRAGLEN)"},
+	{BR_ERR_BAD_SECRENEG, "the server's renegotiation check failed (BAD_SECRENEG)"},
+	{BR_ERR_EXTRA_EXTENSION, "the server used an extension not offered (EXTRA_EXTENSION)"},
+	{BR_ERR_BAD_SNI, "the TLS handshake is malformed (BAD_SNI)"},
+	{BR_ERR_BAD_HELLO_DONE, "the TLS handshake is malformed (BAD_HELLO_DONE)"},
+	{BR_ERR_LIMIT_EXCEEDED, "the server's key is too large (LIMIT_EXCEEDED)"},
+	{BR_ERR_BAD_FINISHED, "the TLS handshake was tampered with (BAD_FINISHED)"},
+	{BR_ERR_INVALID_ALGORITHM, "the server uses an unknown curve or hash (INVALID_ALGORITHM)"},
+	{BR_ERR_BAD_SIGNATURE, "the server does not hold its certificate's key (BAD_SIGNATURE)"},
+	{BR_ERR_WRONG_KEY_USAGE, "the certificate's key does not fit the cipher (WRONG_KEY_USAGE)"},
+	{BR_ERR_X509_EMPTY_CHAIN, "the server sent no certificate (X509_EMPTY_CHAIN)"},
+	{BR_ERR_X509_UNSUPPORTED, "a certificate uses an unknown algorithm (X509_UNSUPPORTED)"},
+	{BR_ERR_X509_LIMIT_EXCEEDED, "a certificate's key is too large (X509_LIMIT_EXCEEDED)"},
+	{BR_ERR_X509_WRONG_KEY_TYPE, "a certificate's signature is wrong (X509_WRONG_KEY_TYPE)"},
+	{BR_ERR_X509_BAD_SIGNATURE, "a certificate's signature is wrong (X509_BAD_SIGNATURE)"},
+	{BR_ERR_X509_DN_MISMATCH,
+		"the server's certificates are not one chain in its order (X509_DN_MISMATCH)"},
+	{BR_ERR_X509_CRITICAL_EXTENSION,
+		"a certificate has an unknown critical extension (X509_CRITICAL_EXTENSION)"},
+	{BR_ERR_X509_NOT_CA, "the chain is longer than a CA in it allows (X509_NOT_CA)"},
+};
+
+static bool is_about_certificates(int error)
+{
+	return error > BR_ERR_X509_OK && error <= BR_ERR_X509_NOT_TRUSTED;
+}
+
+/* The engine gave up, or has nothing more to say. */
+static enum tls_want engine_closed(struct tls *t)
+{
+	int error = br_ssl_engine_last_error(&t->client.eng);
+	const char *words = FIND_WORDS(errors, error);
+
+	if (error == BR_ERR_OK && t->established) {
+		t->ended = true;
+		t->ended_cleanly = t->client.eng.shutdown_recv;
+		return TLS_OK;
+	}
+	if (error == BR_ERR_OK)
+		return fail(t, false, "the server closed the session during the TLS handshake");
+	if (error >= BR_ERR_RECV_FATAL_ALERT && error < BR_ERR_SEND_FATAL_ALERT)
+		return fail_alert(t, error - BR_ERR_RECV_FATAL_ALERT);
+	if (is_about_certificates(error) && t->why[0]) {
+		/* x509.c has said it. */
+		t->failed = t->untrusted = true;
+		return TLS_FAILED;
+	}
+	if (words)
+		return fail(t, true, "%s", words);
+	return fail(t, true, "the server's TLS %s is malformed (BearSSL error %d)",
+		is_about_certificates(error) ? "certificate" : "handshake", error);
+}
+
+/* ---- starting ---- */
+
+/* Seconds since 1970; a clock before the build's date has not been set. */
+static int64_t now(void)
+{
+	static bool told;
+	struct timespec clock = {0};
+
+	clock_gettime(CLOCK_REALTIME, &clock);
+	if (clock.tv_sec >= (int64_t)BUILD_TIME)
+		return clock.tv_sec;
+	if (!told)
+		log_warning("the clock is not set: certificates are checked against the date of "
+			    "this program's build");
+	told = true;
+	return BUILD_TIME;
+}
+
+/* AES in hardware makes GCM the fastest; in software ChaCha20 is, by far. */
+static void set_suites(br_ssl_engine_context *e)
+{
+	static const uint16_t suites[] = {
+		BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	};
+	bool gcm_first = br_aes_x86ni_ctr_get_vtable() && br_ghash_pclmul_get();
+
+	br_ssl_engine_set_suites(e, suites + (gcm_first ? 2 : 0), 6);
+}
+
+/* No MD5 and no SHA-1: what is signed with them is refused. */
+static void set_hashes(br_ssl_engine_context *e, br_x509_minimal_context *m)
+{
+	static const br_hash_class *const hashes[] = {
+		&br_sha256_vtable, &br_sha384_vtable, &br_sha512_vtable};
+
+	for (int i = 0; i < 3; i++) {
+		br_ssl_engine_set_hash(e, br_sha256_ID + i, hashes[i]);
+		br_x509_minimal_set_hash(m, br_sha256_ID + i, hashes[i]);
+	}
+}
+
+/* br_ssl_client_init_full() would do this, but links CBC, whose decryption overflows the heap. */
+static void set_algorithms(struct tls *t)
+{
+	br_ssl_engine_context *e = &t->client.eng;
+	br_x509_minimal_context *m = &t->x509->minimal;
+
+	br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
+	set_suites(e);
+	set_hashes(e, m);
+	br_ssl_engine_set_prf_sha256(e, br_tls12_sha256_prf);
+	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
+	br_ssl_engine_set_default_aes_gcm(e);
+	br_ssl_engine_set_default_chapol(e);
+	br_ssl_engine_set_default_rsavrfy(e);
+	br_ssl_engine_set_default_ecdsa(e);
+	br_x509_minimal_set_rsa(m, br_ssl_engine_get_rsavrfy(e));
+	br_x509_minimal_set_ecdsa(m, br_ssl_engine_get_ec(e), br_ssl_engine_get_ecdsa(e));
+	br_ssl_engine_set_x509(e, &t->x509->vtable);
+	br_ssl_engine_add_flags(e, BR_OPT_NO_RENEGOTIATION);
+}
+
+/* Early in boot this waits until the kernel has random bytes to give: nothing safe can go before.
+ */
+static bool seed(br_ssl_engine_context *e)
+{
+	uint8_t bytes[32];
+	size_t have = 0;
+
+	while (have < sizeof(bytes)) {
+		ssize_t n = getrandom(bytes + have, sizeof(bytes) - have, 0);
+
+		if (n < 0 && errno != EINTR)
+			return false;
+		have += n > 0 ? (size_t)n : 0;
+	}
+	e->rng_os_rand_done = 1; /* BearSSL need not look for more */
+	br_ssl_engine_inject_entropy(e, bytes, sizeof(bytes));
+	explicit_bzero(bytes, sizeof(bytes));
+	return true;
+}
+
+static void set_buffers(struct tls *t)
+{
+	br_ssl_engine_context *e = &t->client.eng;
+
+	br_ssl_engine_set_buffers_bidi(e, t->input, sizeof(t->input), t->output, sizeof(t->output));
+	/* BearSSL would ask the server for records as small as our output buffer; our input takes
+	 * the largest. What we send stays limited by the buffer. */
+	e->log_max_frag_len = 14;
+	e->max_frag_len = 16384;
+}
+
+/* A dot at the end is DNS's affair: certificates and SNI are without. */
+static bool set_host(struct tls *t, const char *host)
+{
+	size_t size = strlen(host);
+
+	if (size > 1 && host[size - 1] == '.')
+		size--;
+	if (size == 0 || size >= sizeof(t->host))
+		return false;
+	memcpy(t->host, host, size);
+	t->host[size] = '\0';
+	return true;
+}
+
+void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size)
+{
+	size_t skip = -(uintptr_t)scratch % 16;
+	uint8_t *memory = (uint8_t *)scratch + skip;
+
+	br_ssl_client_zero(&t->client);
+	t->x509 = NULL;
+	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
+	t->why[0] = '\0';
+	if (bundle < 0 || scratch_size < TLS_SCRATCH_MIN) {
+		fail(t, true, "no trusted roots, or no room to check certificates");
+		return;
+	}
+	t->x509 = (struct x509 *)(void *)memory;
+	memory += sizeof(struct x509);
+	scratch_size -= skip + sizeof(struct x509);
+	if (!set_host(t, host) || !x509_init(t->x509, t->host, literal, now(), bundle, memory,
+					  scratch_size, t->why, sizeof(t->why))) {
+		fail(t, true, "%.100s is neither a host name nor an address", host);
+		return;
+	}
+	set_algorithms(t);
+	if (!seed(&t->client.eng)) {
+		fail(t, false, "no random bytes: %s", strerror(errno));
+		return;
+	}
+	set_buffers(t);
+	if (!br_ssl_client_reset(&t->client, literal ? NULL : t->host, 0))
+		engine_closed(t);
+}
+
+/* ---- the pump ---- */
+
+/* What a failed send() or recv() means. */
+static enum tls_want socket_error(struct tls *t, enum tls_want when_full)
+{
+	if (errno == EAGAIN || errno == EINTR)
+		return when_full;
+	if (t->established && t->client.eng.shutdown_recv) {
+		/* The peer said its goodbye; that it does not wait for ours is no failure. */
+		t->ended = t->ended_cleanly = true;
+		return TLS_OK;
+	}
+	return fail(t, false, "the connection broke: %s", strerror(errno));
+}
+
+/* Sends some of what the engine has for the peer. */
+static enum tls_want send_some(struct tls *t, int fd)
+{
+	size_t size;
+	const uint8_t *data = br_ssl_engine_sendrec_buf(&t->client.eng, &size);
+	ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0)
+		return socket_error(t, TLS_WANT_WRITE);
+	br_ssl_engine_sendrec_ack(&t->client.eng, (size_t)n);
+	return TLS_OK;
+}
+
+static enum tls_want receive_some(struct tls *t, int fd)
+{
+	size_t room;
+	uint8_t *buffer = br_ssl_engine_recvrec_buf(&t->client.eng, &room);
+	ssize_t n = recv(fd, buffer, room, MSG_DONTWAIT);
+
+	if (n < 0)
+		return socket_error(t, TLS_WANT_READ);
+	if (n == 0) {
+		if (!t->established)
+			return fail(t, false,
+				"the server closed the connection during the TLS handshake");
+		t->ended = true;
+		return TLS_OK;
+	}
+	br_ssl_engine_recvrec_ack(&t->client.eng, (size_t)n);
+	return TLS_OK;
+}
+
+/* Moves records in both directions until the engine offers one of the `aim` states
+ * (br_ssl_engine_current_state) or, if aim is 0, has nothing to send. TLS_OK: it does, or t->ended.
+ * Each read from the socket costs one of *reads, and with the last the others' turn has come. */
+static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
+{
+	while (!t->failed && !t->ended) {
+		unsigned state = br_ssl_engine_current_state(&t->client.eng);
+		enum tls_want want;
+
+		if (state == BR_SSL_CLOSED)
+			return engine_closed(t);
+		if (state & aim)
+			return TLS_OK;
+		if (state & BR_SSL_SENDREC) {
+			want = send_some(t, fd);
+		} else if (aim == 0) {
+			return TLS_OK;
+		} else if (state & BR_SSL_RECVREC) {
+			if (--*reads < 0)
+				return TLS_WANT_READ;
+			want = receive_some(t, fd);
+		} else {
+			return fail(t, true, "the TLS engine is stuck");
+		}
+		if (want != TLS_OK)
+			return want;
+	}
+	return t->failed ? TLS_FAILED : TLS_OK;
+}
+
+enum tls_want tls_handshake(struct tls *t, int fd)
+{
+	int reads = READS_PER_CALL;
+	enum tls_want want;
+
+	want = pump(t, fd, BR_SSL_SENDAPP, &reads);
+	if (want == TLS_WANT_READ || want == TLS_WANT_WRITE)
+		return want;
+	/* The scratch area is the caller's again; nothing looks at certificates any more. */
+	t->x509 = NULL;
+	br_ssl_engine_set_x509(&t->client.eng, NULL);
+	t->established = want == TLS_OK;
+	return want;
+}
+
+enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, size_t *done)
+{
+	br_ssl_engine_context *e = &t->client.eng;
+	int reads = READS_PER_CALL;
+	enum tls_want want;
+	uint8_t *buffer;
+	size_t room;
+
+	for (*done = 0; *done < len; *done += room) {
+		want = pump(t, fd, BR_SSL_SENDAPP, &reads);
+		if (want != TLS_OK)
+			return want;
+		if (t->ended)
+			return fail(t, false, "the server has closed the session");
+		buffer = br_ssl_engine_sendapp_buf(e, &room);
+		if (room > len - *done)
+			room = len - *done;
+		memcpy(buffer, (const uint8_t *)data + *done, room);
+		br_ssl_engine_sendapp_ack(e, room);
+	}
+	br_ssl_engine_flush(e, 0);
+	return pump(t, fd, 0, &reads);
+}
+
+enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got)
+{
+	br_ssl_engine_context *e = &t->client.eng;
+	int reads = READS_PER_CALL;
+	enum tls_want want = TLS_OK;
+	const uint8_t *data;
+	size_t size;
+
+	for (*got = 0; *got < room; *got += size) {
+		want = pump(t, fd, BR_SSL_RECVAPP, &reads);
+		if (want != TLS_OK || t->ended)
+			break;
+		data = br_ssl_engine_recvapp_buf(e, &size);
+		if (size > room - *got)
+			size = room - *got;
+		memcpy((uint8_t *)buffer + *got, data, size);
+		br_ssl_engine_recvapp_ack(e, size);
+	}
+	/* Whatever stopped us is still there at the next call. */
+	return *got > 0 ? TLS_OK : want;
+}
+
+bool tls_pending(const struct tls *t)
+{
+	size_t size;
+
+	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
+}
+
+bool tls_closed_cleanly(const struct tls *t)
+{
+	return t->ended_cleanly;
+}
+
+bool tls_untrusted(const struct tls *t)
+{
+	return t->untrusted;
+}
+
+const char *tls_why(const struct tls *t)
+{
+	return t->why;
+}

@@ -1,0 +1,65 @@
+/* tls.h - TLS 1.2 client over a connected, non-blocking socket, on BearSSL: a byte stream over a
+ * byte stream. Whom to trust is x509.h's matter.
+ *
+ * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time. The
+ * caller owns all memory; nothing is allocated.
+ */
+#ifndef TLS_H
+#define TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct tls;
+
+/* Bytes of a struct tls, for the caller's memory plan; it must be aligned to 8. */
+size_t tls_size(void);
+
+/* Opens the PEM bundle of trusted roots, once at start, and keeps it open: later look-ups read this
+ * descriptor and no path, since the path may by then lead into the file system we serve. A bundle
+ * that is replaced by a new file is thus seen at the next start. NULL tries the places where
+ * systems keep theirs. Must have succeeded before tls_start(). On failure (no file, or no
+ * certificate in it) returns false and fills why with a sentence. */
+bool tls_trust(const char *ca_file, char *why, size_t size);
+
+/* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)
+ * that the certificate must be for. The scratch area, at least TLS_SCRATCH_MIN bytes, is borrowed
+ * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a certificate:
+ * at 16 KiB some 7,000 bytes, at 64 KiB some 40,000. What goes wrong here is told by
+ * tls_handshake(). */
+#define TLS_SCRATCH_MIN 16384
+void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size);
+
+/* What a call wants next. Values of poll(2), so that a caller can pass them on. One call does a
+ * bounded amount of work, whatever the peer sends; that a peer sends nothing useful for ever is for
+ * the caller's clock to notice, which should count application bytes only. */
+enum tls_want { TLS_OK = 0, TLS_WANT_READ = 0x001, TLS_WANT_WRITE = 0x004, TLS_FAILED = -1 };
+
+/* Drives the handshake. TLS_OK when application data can be written. */
+enum tls_want tls_handshake(struct tls *t, int fd);
+
+/* Writes up to `len` bytes; *done tells how many were taken, whatever is returned. TLS_OK when all
+ * were taken and have left for the socket; otherwise what to wait for before calling again with the
+ * rest, which may be of length 0. */
+enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, size_t *done);
+
+/* Reads up to `room` (> 0) bytes of application data; *got tells how many.
+ * TLS_OK, *got > 0: data. More may be there already, which poll(2) cannot know: call again until
+ *   something else is returned, or ask tls_pending() before waiting.
+ * TLS_OK, *got == 0: the peer ended the stream; tls_closed_cleanly() says whether it said so
+ *   (close_notify). That is no sign of completeness: the layer above knows the length it expects.
+ * Otherwise *got is 0: wait, or give up. */
+enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got);
+bool tls_pending(const struct tls *t);
+bool tls_closed_cleanly(const struct tls *t);
+
+/* After TLS_FAILED: whether it was the server's identity or protocol (true: trying again at once
+ * will not help) or the transport (false), and a sentence that says why, borrowed until the next
+ * tls_start(). Once the handshake has succeeded, every failure counts as the transport's: the
+ * server has proved who it is, and a new connection may do better. */
+bool tls_untrusted(const struct tls *t);
+const char *tls_why(const struct tls *t);
+
+#endif

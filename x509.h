@@ -1,0 +1,76 @@
+/* x509.h - whether a certificate chain proves that the server is who we asked for: BearSSL's
+ * br_x509_minimal verifies the signatures, and a strict look at each raw certificate adds what it
+ * leaves out (RFC 5280, RFC 6125). Whatever is not understood is refused.
+ *
+ * The rules, beyond signatures, dates and the chain's order:
+ * - The server's certificate is X.509 v3, has a subject alternative name for the host (a dNSName,
+ *   where "*" may stand for the whole left-most label if two or more labels follow; an iPAddress
+ * for an IP address; never the common name), is no CA, and may sign if it says what its key may do.
+ * - Every certificate, trusted roots included: extended key usage, where present, has serverAuth.
+ *   anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla: who says "anything" has
+ *   not said "a TLS server". No name constraints (nobody here checks them), no extension twice, no
+ *   unknown critical extension, RSA keys of 2048 to 4096 bits, EC keys on P-256, P-384 or P-521.
+ * - Signatures are RSA PKCS#1 or ECDSA with SHA-256, SHA-384 or SHA-512.
+ * - A trusted root is v3, marked as CA, within its dates and its path length. It need not be
+ *   self-signed: an intermediate in the file is trusted as it stands.
+ * - A server's certificate that lies itself in the file, byte for byte, is trusted directly, and
+ *   then may be marked as CA (`openssl req -x509` marks so). All other rules hold for it too.
+ *
+ * Roots are not kept in memory: each look-up reads the bundle, for the issuer at hand.
+ */
+#ifndef X509_H
+#define X509_H
+
+#include <bearssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Roots with one name that are tried (renewed ones, with a new key), and certificates in a chain.
+ */
+#define X509_ANCHORS_MAX 4
+#define X509_CHAIN_MAX	 10
+
+/* An RSA key: modulus and exponent. */
+#define X509_KEY_MAX (512 + 8)
+
+/* The state of one look at a chain. Internal; only `minimal` is for the caller, to be given hashes
+ * and signature code after x509_init(). */
+struct x509 {
+	const br_x509_class *vtable; /* must be first: BearSSL knows us by it */
+	br_x509_minimal_context minimal;
+
+	const char *host;
+	uint8_t address[16];
+	size_t address_size; /* 4 or 16; 0: host is a name */
+	int64_t now;
+	int bundle;
+	char *why;
+	size_t why_size;
+
+	uint8_t *raw; /* the certificate under examination */
+	size_t raw_room, raw_size, announced;
+	uint8_t *decoded; /* one from the bundle */
+	size_t decoded_room;
+
+	unsigned depth; /* certificates looked at: 0 is the server's */
+	bool refused;
+	bool self_issued;
+	char issuer[64]; /* of the last one, for people */
+
+	size_t anchors;
+	br_x509_trust_anchor anchor[X509_ANCHORS_MAX];
+	uint8_t key[X509_ANCHORS_MAX][X509_KEY_MAX];
+};
+
+/* Prepares to check one chain for `host`, an IP address if `literal`, at `now` (seconds since
+ * 1970). `bundle` is the descriptor of a PEM file; `memory` is working space, the larger the longer
+ * a certificate can be (two thirds of it); on failure a sentence is written on `why`. All are
+ * borrowed until the chain has been judged. Returns false if a literal is no address. */
+bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int bundle,
+	void *memory, size_t size, char *why, size_t why_size);
+
+/* How many certificates a PEM file holds (in form only). */
+size_t x509_count(int bundle);
+
+#endif
