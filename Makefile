@@ -75,7 +75,7 @@ UNITS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
 unit: $(UNITS)
 build/unit/%: test/unit/%.c test/unit/check.h build/asan/libbearssl.a Makefile | build/unit
 	@echo "  CC      $@"
-	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -o $@ $< \
+	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< \
 		build/asan/libbearssl.a -lresolv
 
 build build/asan build/unit:

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -33,6 +34,7 @@ struct object {
 static int device = -1, waiter = -1;
 static enum conf_abi abi;
 static bool behind;
+static bool dead;	 /* no command gets another answer than EIO any more */
 static unsigned garbage; /* messages that could not be used */
 static struct object objects[FILES_MAX];
 
@@ -125,14 +127,21 @@ __attribute__((format(printf, 1, 2))) static int command(const char *format, ...
 	n = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	log_debug("to the kernel: %s", text);
-	return write(device, text, (size_t)n) < 0 ? errno : 0;
+	if (write(device, text, (size_t)n) >= 0)
+		return 0;
+	if (errno == EIO)
+		dead = true;
+	return errno;
+}
+
+void cachefiles_check(void)
+{
+	command("alive?"); /* death is looked for before the word (cachefiles_daemon_write) */
 }
 
 bool cachefiles_is_dead(void)
 {
-	/* The kernel looks for death first and for the word afterwards (cachefiles_daemon_write).
-	 */
-	return command("alive?") == EIO;
+	return dead;
 }
 
 static bool open_device(char *why, size_t size)
@@ -240,13 +249,27 @@ static bool watch_device(char *why, size_t size)
 	return false;
 }
 
+/* From 6.9 on EROFS reads compressed files through fscache, and ends a bio that is partly cached
+ * too early (fs/erofs/fscache.c, erofs_fscache_bio_endio). */
+static bool mishandles_bios(void)
+{
+	struct utsname name;
+	char *minor;
+	long major;
+
+	if (uname(&name) < 0)
+		return true;
+	major = strtol(name.release, &minor, 10);
+	return major > 6 || (major == 6 && *minor == '.' && strtol(minor + 1, NULL, 10) >= 9);
+}
+
 bool cachefiles_bind(const struct conf *conf, char *why, size_t size)
 {
 	int error;
 
 	abi = conf->abi;
-	if (abi == ABI_V8)
-		fetch_set_whole(WHOLE_ALWAYS);
+	if (abi == ABI_V8 || mishandles_bios())
+		fetch_set_whole(abi == ABI_V8 ? WHOLE_ALWAYS : WHOLE_COMPRESSED);
 	if (!open_device(why, size) || !send_settings(conf, why, size))
 		return false;
 	error = command("bind ondemand");
@@ -304,6 +327,8 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EIO)
+			cachefiles_check();
 		if (n < 0 && written == 0)
 			return errno == ENOBUFS ? -EAGAIN : -errno;
 		/* Before 6.13 the kernel reports what it rounded the size up to. What does not

@@ -31,8 +31,9 @@ void cachefiles_run(void);
 /* Whether messages may be left unread since fetch_full() was true. */
 bool cachefiles_behind(void);
 
-/* Whether the kernel has declared the cache dead (a backing I/O error). One write of an unknown
- * command, harmless: to be asked now and then. */
+/* Whether the kernel has given the cache up (a backing I/O error): seen from the answer to any
+ * command. cachefiles_check() gives a harmless one, an unknown word; to be called now and then. */
+void cachefiles_check(void);
 bool cachefiles_is_dead(void);
 
 /* Completes what waits, closes the anonymous fds and then the device, in the order that the v8

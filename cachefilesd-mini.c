@@ -329,12 +329,14 @@ static int64_t sooner(int64_t a, int64_t b)
 
 static void check_alive(int64_t now, int64_t *next)
 {
-	if (now < *next)
-		return;
-	*next = now + ALIVE_EVERY;
-	if (cachefiles_open_files() > 0 && cachefiles_is_dead())
+	if (now >= *next) {
+		*next = now + ALIVE_EVERY;
+		if (cachefiles_open_files() > 0)
+			cachefiles_check();
+	}
+	if (cachefiles_is_dead())
 		die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
-				 "system; start again and mount the images anew");
+				 "system: start again and mount the images anew");
 }
 
 /* Waits until a descriptor is ready or `until`; no longer than that in any case. */

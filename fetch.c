@@ -143,6 +143,11 @@ static uint64_t page_up(uint64_t n)
 	return page_down(n + page - 1);
 }
 
+static size_t round_to(size_t size, size_t unit)
+{
+	return (size + unit - 1) / unit * unit;
+}
+
 static int64_t timeout_ms(void)
 {
 	return (int64_t)conf->timeout * 1000;
@@ -437,6 +442,66 @@ static uint64_t lane_pos(const struct lane *lane)
 
 static void lane_failed(struct lane *lane, enum outcome outcome, const char *why);
 
+/* How many bytes of the buffer can be written now: whole pages, and at the image's end the last
+ * one with zeros behind it. */
+static size_t writable(struct lane *lane)
+{
+	size_t size = (size_t)page_up(lane->fill);
+
+	if (lane_pos(lane) < lane->image->size)
+		return (size_t)page_down(lane->fill);
+	memset(lane->buffer + lane->fill, 0, size - lane->fill);
+	return size;
+}
+
+/* The cache file may become ready, or space free, in a while. */
+static int write_refused(struct lane *lane, int error)
+{
+	if (lane->write_since == 0)
+		lane->write_since = clock_now;
+	lane->write_after = clock_now + WRITE_AGAIN;
+	if (error != -EAGAIN && error != -ENOSPC)
+		return error;
+	if (clock_now - lane->write_since < WRITE_PATIENCE)
+		return -EAGAIN;
+	return error == -EAGAIN ? -ENOBUFS : error;
+}
+
+/* Writes what it can. Returns 0, -EAGAIN when it has to be called again later, or what is wrong. */
+static int flush(struct lane *lane)
+{
+	size_t size;
+
+	while ((size = writable(lane)) > 0) {
+		ssize_t n = front->write((unsigned)lane->file, lane->buffer, size, lane->base);
+		size_t taken;
+
+		if (n < 0)
+			return write_refused(lane, (int)n);
+		lane->write_since = 0;
+		taken = (size_t)n < lane->fill ? (size_t)n : lane->fill;
+		memmove(lane->buffer, lane->buffer + taken, lane->fill - taken);
+		lane->fill -= taken;
+		lane->base += (uint64_t)n;
+		advance_reads((unsigned)lane->file, lane->base - (uint64_t)n, lane->base);
+	}
+	return 0;
+}
+
+/* The cache file takes no bytes: those who wait for them get an error, now. */
+static void write_failed(struct lane *lane, int error)
+{
+	struct image *image = lane->image;
+	unsigned file = (unsigned)lane->file;
+
+	log_err("%.*s: cannot write to the cache: %s; its readers get an error", NAME(image),
+		error == -ENOBUFS  ? "less space is free than bstop demands"
+		: error == -ENOSPC ? "its file system is full"
+				   : strerror(-error));
+	free_lane(lane);
+	end_reads_of(file);
+}
+
 /* Sends the request for what is missing of the lane's range. */
 static void ask(struct lane *lane)
 {
@@ -444,17 +509,24 @@ static void ask(struct lane *lane)
 	struct url url;
 	struct http_request request = {
 		.url = &url,
-		.first = lane_pos(lane),
 		.last = lane->end - 1,
 		.if_range = image->ready && image->validator[0] ? image->validator : NULL,
 		.user_agent = conf->user_agent,
 		.stall = timeout_ms() < STALL_MAX ? timeout_ms() : STALL_MAX,
 	};
 	const char *why;
+	size_t scratch;
+	int error = lane->fill > 0 ? flush(lane) : 0;
 
+	if (error && error != -EAGAIN) {
+		write_failed(lane, error);
+		return;
+	}
 	/* The space behind a partial page that is kept serves the TLS handshake. */
-	size_t scratch = page_up(lane->fill);
-
+	scratch = round_to(lane->fill, 16);
+	if (CONN_BUFFER - scratch < TLS_SCRATCH_MIN)
+		lane->fill = scratch = 0;
+	request.first = lane_pos(lane);
 	lane->attempted = lane_pos(lane);
 	if (!image_url(&url, image, &lane->redirected, &why)) {
 		lane_failed(lane, OUTCOME_LIMIT, why);
@@ -478,61 +550,6 @@ static void start_lane(
 	lane->data_at = 0;
 	lane->write_after = lane->write_since = 0;
 	ask(lane);
-}
-
-/* How many bytes of the buffer can be written now: whole pages, and at the image's end the last
- * one with zeros behind it. */
-static size_t writable(struct lane *lane)
-{
-	size_t size = (size_t)page_up(lane->fill);
-
-	if (lane_pos(lane) < lane->image->size)
-		return (size_t)page_down(lane->fill);
-	memset(lane->buffer + lane->fill, 0, size - lane->fill);
-	return size;
-}
-
-/* Writes what it can. Returns 0, -EAGAIN when it has to be called again later, or what is wrong. */
-static int flush(struct lane *lane)
-{
-	size_t size;
-
-	while ((size = writable(lane)) > 0) {
-		ssize_t n = front->write((unsigned)lane->file, lane->buffer, size, lane->base);
-		size_t taken;
-
-		if (n < 0) {
-			bool full = n == -EAGAIN || n == -ENOSPC;
-			if (lane->write_since == 0)
-				lane->write_since = clock_now;
-			lane->write_after = clock_now + WRITE_AGAIN;
-			return full && clock_now - lane->write_since < WRITE_PATIENCE ? -EAGAIN
-										      : (int)n;
-		}
-		lane->write_since = 0;
-		taken = (size_t)n < lane->fill ? (size_t)n : lane->fill;
-		memmove(lane->buffer, lane->buffer + taken, lane->fill - taken);
-		lane->fill -= taken;
-		lane->base += (uint64_t)n;
-		advance_reads((unsigned)lane->file, lane->base - (uint64_t)n, lane->base);
-		if (lane->state == LANE_FREE)
-			return 0; /* nobody wanted more */
-	}
-	return 0;
-}
-
-/* The cache file takes no bytes: those who wait for them get an error, now. */
-static void write_failed(struct lane *lane, int error)
-{
-	struct image *image = lane->image;
-	unsigned file = (unsigned)lane->file;
-
-	log_err("%.*s: cannot write to the cache: %s; its readers get an error", NAME(image),
-		error == -EAGAIN   ? "it is full, or its space below bstop"
-		: error == -ENOSPC ? "its file system is full"
-				   : strerror(-error));
-	free_lane(lane);
-	end_reads_of(file);
 }
 
 /* Writes what has come; a lane whose range is complete is free then. */
@@ -578,13 +595,13 @@ static void lane_failed(struct lane *lane, enum outcome outcome, const char *why
 	struct image *image = lane->image;
 	bool moved = lane->file != NO_FILE && lane_pos(lane) > lane->attempted;
 
-	if (lane->redirected && (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
-		/* A signed URL that has expired: the origin gives another one. */
+	if (lane->redirected && lane->hops == 0 &&
+		(outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
+		/* The target was remembered: a signed URL that has expired. Its origin gives
+		 * another. */
 		forget_redirect(image);
-		if (lane->hops++ < REDIRECT_HOPS) {
-			ask(lane);
-			return;
-		}
+		ask(lane);
+		return;
 	}
 	if (lane->file != NO_FILE && lane_pos(lane) == lane->end)
 		lane->state = LANE_WRITING; /* only the end of the body was wrong */
@@ -1073,11 +1090,6 @@ static void expire(void)
 }
 
 /* ---- the public functions ---- */
-
-static size_t round_to(size_t size, size_t unit)
-{
-	return (size + unit - 1) / unit * unit;
-}
 
 size_t fetch_memory(const struct conf *c, size_t *alignment)
 {
