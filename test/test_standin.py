@@ -1,0 +1,1398 @@
+#!/usr/bin/python3
+"""The real daemon against the stand-in for /dev/cachefiles: test_standin.py [-k PATTERN] [-j N] [DAEMON]
+
+Prints TAP.  Each scenario starts its own daemon and its own servers, and ends by SIGTERM, on which
+the daemon must exit with 0 and without anything on StandIn.violations.
+"""
+import argparse
+import concurrent.futures
+import errno
+import faulthandler
+import os
+import random
+import re
+import signal
+import struct
+import sys
+import time
+import traceback
+
+from httpserver import Server, image
+from standin import CLOSE, DEVICE_FD, GONE, OPEN, PAGE, READ, StandIn
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KIB, MIB = 1024, 1024 * 1024
+REACHED_LATE = {-errno.ETIMEDOUT, -errno.ECONNREFUSED, -errno.EHOSTUNREACH, -errno.ENETUNREACH,
+                -errno.EIO, -errno.EAGAIN}
+
+SCENARIOS = []
+DAEMON = None
+ASAN = False
+
+
+def scenario(function):
+    SCENARIOS.append((function.__name__, function, ()))
+    return function
+
+
+def each(*values):
+    """One scenario for each value, which it is given."""
+    def decorate(function):
+        for value in values:
+            SCENARIOS.append((f"{function.__name__} ({value})", function, (value,)))
+        return function
+    return decorate
+
+
+class Skip(Exception):
+    """Cannot be shown with this program."""
+
+
+# -- what the scenarios share --------------------------------------------------------------------
+
+def limit(name, source="limits.h"):
+    """A number of the daemon's source: the size of a table, most of all."""
+    with open(os.path.join(HERE, "..", source)) as f:
+        return int(re.search(rf"(?m)^#define {name}\s+(\d+)", f.read())[1])
+
+
+def daemon(url, *directives, options=(), **more):
+    """The daemon, its directory an empty one unless the directives say otherwise."""
+    argv = [DAEMON, "-n", "-s", *options]
+    if not any(d.startswith("dir ") for d in directives):
+        argv += ["-o", "dir {cache}"]
+    for directive in directives:
+        argv += ["-o", directive]
+    return StandIn(argv + [url.url if isinstance(url, Server) else url], **more)
+
+
+def padded(data, start, end):
+    """The image as the cache file has it: zeros behind its end."""
+    return data[start:end].ljust(end - start, b"\0")
+
+
+def check(f, data):
+    """No byte that is present is wrong."""
+    for start, end in f.extents():
+        have, want = f.bytes(start, end - start), padded(data, start, end)
+        if have != want:
+            at = next(i for i in range(len(have)) if have[i] != want[i])
+            raise AssertionError(f"wrong byte at {start + at} of {f} (present: {start}-{end})")
+
+
+def need(k, f, data, offset, length, timeout=10):
+    """READ, answered with all the data that the image has there, and it is right."""
+    r = k.read(f, offset, length)
+    got(k, r, data, timeout)
+    return r
+
+
+def got(k, r, data, timeout=10):
+    """Waits for READ and demands what need() does."""
+    have = k.wait_complete(r, timeout)
+    assert not r.flushed, f"{r} was flushed"
+    want = max(0, min(r.length, len(data) - r.offset))
+    assert have >= want, f"{r}: {have} bytes there, not {want}"
+    check(r.file, data)
+    return r
+
+
+def recovers(k, f, data, offset, length, timeout=6):
+    """need(), after a failure: a READ that meets the end of an old attempt may fail once more."""
+    end = time.monotonic() + timeout
+    while k.wait_complete(k.read(f, offset, length), timeout) < min(length, len(data) - offset):
+        assert time.monotonic() < end, f"READs still fail {timeout} s after the server is back"
+        time.sleep(0.2)
+    check(f, data)
+
+
+def refused(k, f, *numbers, timeout=10):
+    """OPEN is answered with one of these negative errnos (none given: any), and its fd closed."""
+    size = k.wait_copen(f, timeout)
+    assert size < 0, f"OPEN of {f.cookie!r} accepted with size {size}"
+    if numbers:
+        assert -size in numbers, f"OPEN of {f.cookie!r} refused with {errno.errorcode.get(-size)}"
+    k.wait_closed(f, 5)
+
+
+def open_message(k, identity, fd, volume, cookie, **wrong):
+    """An OPEN, any field of it changed: volume_size, cookie_size, length, flags, opcode."""
+    volume_size, cookie_size = wrong.get("volume_size", len(volume)), wrong.get("cookie_size", len(cookie))
+    body = struct.pack("=IIII", volume_size, cookie_size, fd, wrong.get("flags", 0)) + volume + cookie
+    return header(k, identity, wrong.get("opcode", OPEN), len(body), 77, **wrong) + body
+
+
+def header(k, identity, opcode, body, object_id, **wrong):
+    size = 16 if k.layout == "mainline" else 12
+    words = [identity, opcode, wrong.get("length", size + body)] + ([object_id] if size == 16 else [])
+    return struct.pack(f"={len(words)}I", *words)
+
+
+def read_message(k, identity, handle, offset, length):
+    body = struct.pack("=QQ", offset, length) + (b"" if k.layout == "mainline" else struct.pack("=II", handle, 0))
+    return header(k, identity, READ, len(body), handle) + body
+
+
+def close_message(k, identity, handle):
+    body = b"" if k.layout == "mainline" else struct.pack("=I", handle)
+    return header(k, identity, CLOSE, len(body), handle) + body
+
+
+def after_the_probe(**knobs):
+    """Server.rule: these knobs, but not for the request of a few pages by which OPEN finds the size."""
+    return lambda r: knobs if not r.range or r.range[0] > 0 or r.range[1] is None or r.range[1] >= 65536 else {}
+
+
+def still_serves(k, server, name="after"):
+    """An image that was not asked for before opens, reads and closes."""
+    data = image(name, 20000)
+    server.images[f"/{name}"] = data
+    f = k.opened("erofs," + name, name.encode())
+    need(k, f, data, 4096, 8192)
+    k.close(f)
+    k.wait_closed(f)
+
+
+# -- start ---------------------------------------------------------------------------------------
+
+@scenario
+def bind_sequence():
+    """limits, tag, secctx, then dir, then bind ondemand; the values are those given"""
+    with Server() as s, daemon(s, "tag mytag", "secctx system_u:system_r:x_t:s0", "brun 60%", "bcull 50%", "bstop 40%",
+                               "frun 6%", "fcull 3%", "fstop 0%") as k:
+        k.wait_bound()
+        done = [text for text, error in k.commands if not error]
+        failed = [c for c in k.commands if c[1]]
+        assert not failed, f"failed commands: {failed}"
+        assert done[-1] == "bind ondemand", done
+        assert done[-2] == f"dir {k.cache}", done
+        want = dict(brun=60, bcull=50, bstop=40, frun=6, fcull=3, fstop=0, tag="mytag",
+                    secctx="system_u:system_r:x_t:s0")
+        have = {name: k.settings.get(name) for name in want}
+        assert have == want, have
+
+
+@scenario
+def bind_limits():
+    """limits that the kernel takes only in the right order, as each is checked against the others"""
+    with Server() as s:
+        for run, cull, stop in ((99, 98, 97), (2, 1, 0), (8, 7, 6), (6, 2, 0), (50, 3, 2), (90, 6, 5), (4, 3, 2)):
+            with daemon(s, f"brun {run}%", f"bcull {cull}%", f"bstop {stop}%") as k:
+                k.wait_bound()
+                have = tuple(k.settings[x] for x in ("brun", "bcull", "bstop"))
+                assert have == (run, cull, stop), (have, k.commands)
+
+
+@each("EBUSY", "ENOENT", "EPERM", "EACCES")
+def open_error(name):
+    """/dev/cachefiles cannot be opened: status 1, the thing and the remedy are named"""
+    remedy = {"EBUSY": r"(?i)busy|in use|another|holds|held", "ENOENT": r"(?i)modprobe|CONFIG_CACHEFILES|module",
+              "EPERM": r"(?i)CAP_SYS_ADMIN|root", "EACCES": r"(?i)CAP_SYS_ADMIN|root|permission"}[name]
+    with Server() as s, daemon(s, open_error=getattr(errno, name), expect_exit=1) as k:
+        assert k.wait_exit() == 1
+        k.wait_log_end()
+        assert "/dev/cachefiles" in k.stderr, "does not name /dev/cachefiles"
+        assert re.search(remedy, k.stderr), f"nothing like {remedy}"
+
+
+@each("EINVAL", "ENOENT", "EOPNOTSUPP", "ENOBUFS", "EBUSY")
+def bind_error(name):
+    """bind fails: status 1, the thing and the remedy are named; EINVAL is a kernel without on-demand mode"""
+    remedy = {"EINVAL": r"CONFIG_CACHEFILES_ONDEMAND", "ENOENT": r"{cache}", "EOPNOTSUPP": r"(?i)file ?system|{cache}",
+              "ENOBUFS": r"(?i)space|{cache}", "EBUSY": r"(?i)tag|busy|in use|already"}[name]
+    with Server() as s, daemon(s, bind_error=getattr(errno, name), expect_exit=1) as k:
+        assert k.wait_exit() == 1
+        k.wait_log_end()
+        remedy = remedy.replace("{cache}", re.escape(k.cache))
+        assert re.search(remedy, k.stderr), f"nothing like {remedy}"
+
+
+@scenario
+def directory_is_missing():
+    """a dir that is not there: status 1, and it is named"""
+    with Server() as s, daemon(s, "dir /nonexistent/fscache", expect_exit=1) as k:
+        assert k.wait_exit() == 1
+        k.wait_log_end()
+        assert "/nonexistent/fscache" in k.stderr
+
+
+# -- OPEN, READ, both layouts --------------------------------------------------------------------
+
+@each("mainline", "v8")
+def read_sizes(layout):
+    """READs small and large, overlapping, at the tail: right bytes, each answered once"""
+    data = image("sizes", 3 * MIB + 1234)
+    with Server({"/img": data}) as s, daemon(s, layout=layout) as k:
+        f = k.opened("erofs,img", b"img")
+        assert f.size == len(data), f.size
+        tail = len(data) // PAGE * PAGE
+        reads = [need(k, f, data, *r) for r in (
+            (0, 4096), (4096, 16384), (8192, 131072), (131072, MIB), (1000 * PAGE - PAGE, 3 * PAGE),
+            (MIB, MIB), (tail, PAGE), (tail - 4 * PAGE, 5 * PAGE), (0, 16384))]
+        assert f.bytes(tail, PAGE) == padded(data, tail, tail + PAGE)
+        assert all(r.answers == 1 for r in reads)
+
+
+@each("mainline", "v8")
+def image_tails(layout):
+    """images of 1, 4095, 4096, 4097 and 10000 bytes: the last page is whole, zeros behind the end"""
+    sizes = (1, 4095, 4096, 4097, 10000)
+    images = {f"/i{n}": image(n, n) for n in sizes}
+    with Server(images) as s, daemon(s, layout=layout) as k:
+        for n in sizes:
+            f = k.opened("erofs,i%d" % n, b"i%d" % n)
+            assert f.size == n, f.size
+            last = (n - 1) // PAGE * PAGE
+            r = need(k, f, images[f"/i{n}"], last, PAGE)
+            assert r.result == PAGE, f"{r.result} bytes of the last page of {n} are there"
+
+
+@scenario
+def past_the_end():
+    """READs across and past the end, of no length, with numbers that overflow: all answered"""
+    data = image("past", 100000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 2") as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 98304, MIB)
+        need(k, f, data, 0, 1 << 40)
+        for offset, length in ((102400, 4096), (1 << 30, 131072), (1 << 62, 4096), ((1 << 63) - 4096, 4096),
+                               ((1 << 64) - 4096, 8192), (4096, (1 << 64) - 4096), (0, 0)):
+            r = k.read(f, offset, length)
+            k.wait_complete(r)
+        check(f, data)
+        still_serves(k, s)
+
+
+@each("mainline", "v8")
+def small_blocks(layout):
+    """READ offsets of 512-byte blocks are rounded out to pages"""
+    data = image("blocks", 300001)
+    with Server({"/img": data}) as s, daemon(s, layout=layout) as k:
+        f = k.opened("erofs,img", b"img")
+        for offset, length in ((512, 512), (5120, 1024), (12288 - 512, 1024), (299520, 512), (65536 + 1536, 65536)):
+            need(k, f, data, offset, length)
+
+
+@scenario
+def zeros_are_written():
+    """a part of the image that is all zeros is data, not a hole"""
+    data = image("z", 8192) + bytes(200000) + image("y", 8192)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 4096, 131072)
+        need(k, f, data, 135168, len(data) - 135168)
+
+
+@each("auto", "v8")
+def v8_fills_whole_images(abi):
+    """v8: the whole image is there before the first answer, and the log says so (1.3)"""
+    data = image("whole", 2 * MIB + 77)
+    with Server({"/img": data}) as s, daemon(s, f"abi {abi}", layout="v8", old=True) as k:
+        f = k.opened("erofs,img", b"img")
+        r = k.read(f, MIB, 4096)
+        got(k, r, data)
+        k.wait_log(r"(?i)v8|whole", 2)
+        assert r.done_at_bytes >= len(data), f"{r.done_at_bytes} of {len(data)} bytes at the first answer"
+        r = need(k, f, data, 0, 131072)
+        assert s.bytes_sent() < 2 * len(data), "fetched more than once"
+
+
+@scenario
+def lengths_that_fit_both_layouts():
+    """a first OPEN of the released layout whose lengths also add up in v8 (1.4): object id = cookie size + 4"""
+    data = image("both", 9000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        k.next_object = 7
+        f = k.opened("erofs,erofs,", b"img")
+        need(k, f, data, 0, 9000)
+        need(k, k.opened("erofs,two", b"img"), data, 4096, 4096)
+
+
+@scenario
+def abi_mainline_forced():
+    """-o 'abi mainline' with mainline messages"""
+    data = image("forced", 50000)
+    with Server({"/img": data}) as s, daemon(s, "abi mainline") as k:
+        need(k, k.opened("erofs,img", b"img"), data, 0, 50000)
+
+
+def erofs_image(features, size=MIB):
+    """Bytes that begin like an EROFS image with this feature_incompat."""
+    data = bytearray(image(f"erofs{features}", size))
+    data[1024:1152] = bytes(128)
+    struct.pack_into("<I", data, 1024, 0xE0F5E1E2)
+    struct.pack_into("<I", data, 1024 + 80, features)
+    return bytes(data)
+
+
+@each("6.9.0", "6.12.117", "7.1.3")
+def compressed_image(release):
+    """an LZ4 image on Linux 6.9 and later is there as a whole before the first answer (5.3)"""
+    data = erofs_image(1)
+    with Server({"/img": data}) as s, daemon(s, release=release) as k:
+        f = k.opened("erofs,img", b"img")
+        r = need(k, f, data, 0, 4096)
+        assert r.done_at_bytes >= len(data), f"{r.done_at_bytes} of {len(data)} bytes at the first answer"
+        k.wait_log(r"(?i)whole|compress", 2)
+        need(k, f, data, 500000, 70000)
+
+
+@each("5.19.17", "6.1.192", "6.8.12")
+def compressed_image_before(release):
+    """and on an earlier one it need not be"""
+    data = erofs_image(1)
+    with Server({"/img": data}) as s, daemon(s, release=release) as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        need(k, f, data, 500000, 70000)
+
+
+@each("mainline", "v8")
+def many_images(layout):
+    """eight images, twenty READs each, all at once"""
+    images = {f"/i{n}": image(n, 400000 + n * 1001) for n in range(8)}
+    with Server(images) as s, daemon(s, layout=layout) as k:
+        files = [k.open(f"erofs,i{n}", b"i%d" % n) for n in range(8)]
+        for f in files:
+            assert k.wait_copen(f) > 0
+        rng = random.Random(1)
+        reads = [k.read(rng.choice(files), rng.randrange(0, 95) * PAGE, rng.choice((4096, 16384, 65536)))
+                 for _ in range(160)]
+        for r in reads:
+            got(k, r, images[f"/{r.file.cookie.decode()}"], 20)
+
+
+@scenario
+def more_reads_than_the_table():
+    """READs beyond READS_MAX wait and are answered"""
+    count = limit("READS_MAX") + 190
+    data = image("table", count * PAGE)
+    with Server({"/img": data}, delay=0.001) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        s.default["delay"] = 0.3
+        order = list(range(count))
+        random.Random(2).shuffle(order)
+        reads = [k.read(f, n * PAGE, PAGE) for n in order]
+        time.sleep(0.5)
+        s.default["delay"] = 0
+        for r in reads:
+            k.wait_complete(r, 30)
+            assert r.result == PAGE and r.answers == 1, r
+        check(f, data)
+        assert f.present() >= len(data)
+
+
+@each("mainline", "v8")
+def more_opens_than_the_table(layout):
+    """OPENs beyond FILES_MAX are refused, the others work, and CLOSE makes room"""
+    most = limit("FILES_MAX")
+    data = image("o", 5000)
+    with Server() as s, daemon(s, layout=layout) as k:
+        s.images = {f"/i{n}": data for n in range(most + 12)}
+        files = [k.open(f"erofs,i{n}", b"i%d" % n) for n in range(most + 12)]
+        sizes = [k.wait_copen(f, 20) for f in files]
+        good = [f for f, size in zip(files, sizes) if size == 5000]
+        bad = [f for f, size in zip(files, sizes) if size < 0]
+        assert len(good) == most and len(bad) == 12, (len(good), len(bad))
+        for f in bad:
+            k.wait_closed(f)
+        need(k, good[0], data, 0, 5000)
+        need(k, good[-1], data, 4096, 4096)
+        for f in good[:20]:
+            k.close(f)
+        for f in good[:20]:
+            k.wait_closed(f)
+        still_serves(k, s)
+
+
+@scenario
+def opened_and_closed_many_times():
+    """400 times OPEN, READ, CLOSE: nothing is used up"""
+    data = image("times", 5000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        for _ in range(400):
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 4096)
+            k.close(f)
+            k.wait_closed(f)
+        assert s.connections < 50, f"{s.connections} connections"
+
+
+@scenario
+def anonymous_fds_are_cloexec():
+    """every cache file's descriptor gets FD_CLOEXEC (5.4, 11)"""
+    with Server({"/img": image(1, 5000)}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        assert k.fd_flags(f.fd) & os.O_CLOEXEC, "the anonymous fd is inherited by exec()"
+        assert k.fd_flags(DEVICE_FD) & os.O_CLOEXEC, "the device is inherited by exec()"
+
+
+# -- one slow server, another image --------------------------------------------------------------
+
+@scenario
+def hanging_server():
+    """an image on a server that hangs does not delay one on another server"""
+    slow, good = image("slow", MIB), image("good", MIB)
+    with Server({"/slow": slow}) as other, Server({"/good": good}) as s, daemon(s, "timeout 10") as k:
+        s.paths["/slow"] = {"redirect": (307, other.url + "slow")}
+        f, g = k.opened("erofs,slow", b"slow"), k.opened("erofs,good", b"good")
+        need(k, f, slow, 0, 4096)
+        other.default["delay"] = 1000
+        reads = [k.read(f, n * 100 * KIB // PAGE * PAGE + PAGE, 4096) for n in range(8)]
+        time.sleep(0.3)
+        for n in range(5):
+            need(k, g, good, n * 150 * KIB // PAGE * PAGE, 65536, timeout=2)
+        other.default["delay"] = 0
+        other.stop()
+        other.start()
+        for r in reads:
+            got(k, r, slow, 15)
+
+
+@scenario
+def hanging_image():
+    """nor do more hanging READs than there are connections, on the same server"""
+    slow, good = image("slow", 4 * MIB), image("good", MIB)
+    with Server({"/slow": slow, "/good": good}) as s, daemon(s, "timeout 20", "connections 3") as k:
+        f, g = k.opened("erofs,slow", b"slow"), k.opened("erofs,good", b"good")
+        s.paths["/slow"] = {"delay": 1000}
+        reads = [k.read(f, n * 300 * KIB // PAGE * PAGE, 4096) for n in range(10)]
+        time.sleep(0.3)
+        need(k, g, good, 0, 65536, timeout=3)
+        need(k, g, good, 300 * PAGE - 50 * PAGE, 65536, timeout=3)
+        h = k.open("erofs,good2", b"good2")
+        refused(k, h, errno.ENOENT, timeout=3)
+        k.close(f)
+        k.wait_closed(f)
+        assert all(r.flushed for r in reads)
+
+
+# -- OPEN fails ----------------------------------------------------------------------------------
+
+@each(404, 410, 401, 403)
+def open_refused_by_the_server(status):
+    """404 and 410 are ENOENT, 401 and 403 EACCES, at once"""
+    with Server({"/img": image(1, 5000)}, status=status) as s, daemon(s, "timeout 30") as k:
+        refused(k, k.open("erofs,img", b"img"), errno.ENOENT if status in (404, 410) else errno.EACCES, timeout=5)
+        s.default.clear()
+        still_serves(k, s)
+
+
+UNTRUSTED = {
+    "200": {"ignore_range": True},
+    "no Content-Range": {"content_range": ""},
+    "another range": {"content_range": "bytes 4096-8191/100000"},
+    "no size": {"content_range": "bytes 0-4095/*"},
+    "nonsense": {"content_range": "bytes banana"},
+    "a size that overflows": {"content_range": "bytes 0-4095/99999999999999999999999"},
+    "end before start": {"content_range": "bytes 4095-0/100000"},
+    "end past the size": {"content_range": "bytes 0-4095/100"},
+    "gzip": {"encoding": "gzip"},
+    "two lengths": {"headers": ["Content-Length: 17"]},
+    "not HTTP": {"raw": b"SSH-2.0-OpenSSH_9.2\r\n\r\n"},
+    "HTTP/2.0": {"raw": b"HTTP/2.0 206 OK\r\n\r\n"},
+    "no end of the head": {"raw": b"HTTP/1.1 206 Partial\r\nX: " + b"x" * 20000},
+}
+
+
+@each(*UNTRUSTED)
+def open_reply_untrusted(name):
+    """a reply to OPEN that proves nothing is refused"""
+    with Server({"/img": image(1, 100000)}, **UNTRUSTED[name]) as s, daemon(s, "timeout 2") as k:
+        refused(k, k.open("erofs,img", b"img"))
+        s.default.clear()
+        still_serves(k, s)
+
+
+@each("refused", "hangs", "drops", "resets", "500", "503")
+def open_server_down(how):
+    """a server that is down for longer than the time-out: OPEN fails, in time, and later works"""
+    with Server({"/img": image(1, 5000)}) as s, daemon(s, "timeout 2") as k:
+        k.wait_bound()
+        s.default = {"hangs": {"delay": 1000}, "drops": {"drop": True}, "resets": {"reset": True},
+                     "500": {"status": 500}, "503": {"status": 503}}.get(how, {})
+        if how == "refused":
+            s.stop()
+        start = time.monotonic()
+        f = k.open("erofs,img", b"img")
+        size = k.wait_copen(f, 10)
+        assert size in REACHED_LATE | {-errno.EBUSY}, errno.errorcode.get(-size, size)
+        if how == "hangs":
+            assert size == -errno.ETIMEDOUT, errno.errorcode.get(-size)
+        assert time.monotonic() - start > 1, "gave up at once"
+        k.wait_closed(f)
+        s.default = {}
+        if how == "refused":
+            s.start()
+        still_serves(k, s)
+
+
+@scenario
+def open_server_comes_back():
+    """a server that is back within the time-out: OPEN succeeds"""
+    data = image(1, 5000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 8") as k:
+        k.wait_bound()
+        s.stop()
+        f = k.open("erofs,img", b"img")
+        time.sleep(1)
+        s.start()
+        assert k.wait_copen(f) == 5000
+        need(k, f, data, 0, 4096)
+
+
+@scenario
+def empty_image():
+    """an image of no bytes gets an answer"""
+    with Server({"/img": b""}) as s, daemon(s, "timeout 2") as k:
+        f = k.open("erofs,img", b"img")
+        size = k.wait_copen(f)
+        assert size <= 0, size
+        still_serves(k, s)
+
+
+# -- keys, URLs, requests ------------------------------------------------------------------------
+
+@scenario
+def keys():
+    """keys with blanks, '%', '/', '?', '#', other bytes, 200 bytes: percent-encoded, and found"""
+    names = [b"with space", b"100%", b"%41", b"dir/sub/img", b"what?x=y", b"a#b", b"x+y&z", b"n" * 200,
+             "größe".encode(), b"\xff\xfe\x01", b"a:b@c", b"~user", b"quote\"<>", b"back\\slash"]
+    images = {"/" + n.decode("utf-8", "surrogateescape"): image(n, 5000 + len(n)) for n in names}
+    with Server(images) as s, daemon(s) as k:
+        for n in names:
+            path = "/" + n.decode("utf-8", "surrogateescape")
+            f = k.open("erofs,dom", n)
+            size = k.wait_copen(f)
+            assert size == len(images[path]), f"{n!r}: {size}, requests {s.requests[-2:]}"
+            need(k, f, images[path], 4096, 904)
+
+
+@scenario
+def keys_that_climb():
+    """a key with a segment '..' is refused"""
+    with Server({"/img": image(1, 5000), "/": image(2, 5000)}) as s, daemon(s.url + "a/b/") as k:
+        for name in (b"../img", b"..", b".", b"x/../../../img", b"../../img"):
+            refused(k, k.open("erofs,dom", name))
+        assert not any(".." in r.target for r in s.requests), s.requests
+        still_serves(k, Climbed(s, "/a/b"))
+
+
+class Climbed:
+    """A server's images seen from a folder of it."""
+
+    def __init__(self, server, folder):
+        self.images = self
+        self.server, self.folder = server, folder
+
+    def __setitem__(self, path, data):
+        self.server.images[self.folder + path] = data
+
+
+@scenario
+def volume_in_the_url():
+    """%v is the domain or image of the volume key, %c the cookie key"""
+    data = image(1, 5000)
+    with Server({"/v/dom/blob.img": data, "/v/a b/blob.img": data}) as s, daemon(s.url + "v/%v/%c.img") as k:
+        assert k.wait_copen(k.open("erofs,dom", b"blob")) == 5000
+        assert k.wait_copen(k.open("erofs,a b", b"blob")) == 5000
+
+
+@scenario
+def requests_as_they_go_out():
+    """Host, Range, no coding wanted, the user agent asked for, one request a READ, userinfo sent but not logged"""
+    data = image(1, 50000)
+    with Server({"/img": data}) as s:
+        url = s.url.replace("http://", "http://joe:s%33cret@")
+        with daemon(url, "user-agent test/1", options=["-d"]) as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 4096)
+            for r in s.requests:
+                h = r.headers
+                assert r.method == "GET" and r.version == "HTTP/1.1", r
+                assert h.get("host") == f"127.0.0.1:{s.port}", h
+                assert r.range is not None, h
+                assert h.get("accept-encoding") == "identity", h
+                assert h.get("user-agent") == "test/1", h
+                assert h.get("authorization") == "Basic am9lOnMzY3JldA==", h
+        assert not re.search("s%33cret|s3cret|am9lOnMz", k.stderr), "the password is in the log"
+
+
+@scenario
+def ipv6():
+    """an IPv6 literal"""
+    data = image(1, 50000)
+    try:
+        s = Server({"/img": data}, host="::1")
+    except OSError:
+        raise Skip("no IPv6 here")
+    with s, daemon(s) as k:
+        need(k, k.opened("erofs,img", b"img"), data, 0, 50000)
+        assert s.requests[0].headers.get("host") == f"[::1]:{s.port}"
+
+
+# -- HTTP, well ----------------------------------------------------------------------------------
+
+WAYS = {
+    "chunked": {"chunked": 1000}, "chunks of one byte": {"chunked": 1}, "HTTP/1.0": {"http10": True},
+    "Connection: close": {"close": True}, "closed when idle": {"idle_close": 0.05},
+    "closed after each reply": {"idle_close": 0}, "no validators": {"etag": "", "last_modified": ""},
+    "weak ETag": {"etag": 'W/"x"'}, "long ETag": {"etag": '"' + "e" * 500 + '"'},
+    "slow": {"rate": 400000}, "many headers": {"headers": [f"X-{n}: {'x' * 50}" for n in range(60)]},
+}
+
+
+@each(*WAYS)
+def server_of_another_way(name):
+    """servers that are right in another way"""
+    size = 20000 if name == "chunks of one byte" else 200000
+    data = image("ways", size)
+    with Server({"/img": data}, **WAYS[name]) as s, daemon(s, "timeout 10") as k:
+        f = k.opened("erofs,img", b"img")
+        for offset in range(0, size, max(PAGE, size // 5 // PAGE * PAGE)):
+            need(k, f, data, offset, 20480)
+            time.sleep(0.07 if name == "closed when idle" else 0)
+
+
+@scenario
+def kept_alive():
+    """fifty READs, one after another, go over one connection"""
+    data = image(1, 50 * PAGE)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        for n in range(50):
+            need(k, f, data, (n * 7 % 50) * PAGE, PAGE)
+        assert s.connections <= limit("CONNECTIONS_DEFAULT"), f"{s.connections} connections"
+
+
+@scenario
+def stale_connection():
+    """a kept-alive connection that the server has closed costs neither an error nor a wait"""
+    data = image(1, 50 * PAGE)
+    with Server({"/img": data}, idle_close=0.1) as s, daemon(s, "timeout 5") as k:
+        f = k.opened("erofs,img", b"img")
+        for n in range(5):
+            time.sleep(0.2)
+            start = time.monotonic()
+            need(k, f, data, n * 9 * PAGE, PAGE)
+            assert time.monotonic() - start < 0.7, "waited"
+
+
+@each(301, 302, 303, 307, 308)
+def redirected(status):
+    """redirects are followed, to another port and within the server"""
+    data = image(1, 100000)
+    with Server({"/there/img": data}) as other, Server() as s, daemon(s) as k:
+        s.paths["/img"] = {"redirect": (status, "/hop?x=1")}
+        s.paths["/hop"] = {"redirect": (status, other.url + "there/img")}
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 65536)
+        need(k, f, data, 65536, 34464)
+
+
+@scenario
+def redirected_relative():
+    """a relative Location"""
+    data = image(1, 100000)
+    with Server({"/a/c/img": data}) as s, daemon(s.url + "a/b/") as k:
+        s.paths["/a/b/img"] = {"redirect": (302, "../c/img")}
+        need(k, k.opened("erofs,img", b"img"), data, 0, 65536)
+
+
+@each("loop", "404", "no location", "ftp")
+def redirected_nowhere(where):
+    """redirects that lead nowhere are refused"""
+    with Server() as s, daemon(s, "timeout 2") as k:
+        target = {"loop": "/img", "404": "/missing", "no location": "", "ftp": "ftp://127.0.0.1/img"}[where]
+        s.paths["/img"] = {"redirect": (302, target)}
+        refused(k, k.open("erofs,img", b"img"), *([errno.ENOENT] if where == "404" else []))
+        assert len(s.requests) < 100, f"{len(s.requests)} requests"
+        still_serves(k, s)
+
+
+@scenario
+def redirect_target_expires():
+    """a redirect's target that ends with 403 is asked for anew (signed URLs)"""
+    data = image(1, 300000)
+    with Server({"/signed1": data, "/signed2": data}) as other, Server() as s, daemon(s, "timeout 5") as k:
+        s.paths["/img"] = {"redirect": (307, other.url + "signed1")}
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        other.paths["/signed1"] = {"status": 403}
+        s.paths["/img"] = {"redirect": (307, other.url + "signed2")}
+        need(k, f, data, 200704, 4096)
+
+
+# -- HTTP, badly ---------------------------------------------------------------------------------
+
+@scenario
+def read_fails_for_good():
+    """500 for longer than the time-out: READ is answered without data, one line says so, the daemon goes on"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 2") as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        before = len(k.stderr.splitlines())
+        s.default["status"] = 500
+        start = time.monotonic()
+        r = k.read(f, 200704, 4096)
+        assert k.wait_complete(r, 8) == 0
+        assert time.monotonic() - start > 1, "gave up at once"
+        time.sleep(0.2)
+        lines = k.stderr.splitlines()[before:]
+        assert any("img" in x and "500" in x for x in lines), f"no line names image and reason: {lines}"
+        assert len(lines) <= 6, f"{len(lines)} lines for one failure"
+        requests = len([x for x in s.requests if x.status == 500])
+        assert 2 <= requests < 60, f"{requests} attempts"
+        s.default.clear()
+        recovers(k, f, data, 200704, 4096)
+
+
+@each("refused", "500", "hangs", "resets")
+def read_server_comes_back(how):
+    """a server that is back within the time-out: right data, nothing lost"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 10") as k:
+        f = k.opened("erofs,img", b"img")
+        s.default = {"500": {"status": 500}, "hangs": {"delay": 1000}, "resets": {"reset": True}}.get(how, {})
+        if how == "refused":
+            s.stop()
+        reads = [k.read(f, n * 50 * KIB // PAGE * PAGE, 8192) for n in range(5)]
+        time.sleep(1)
+        s.default = {}
+        if how in ("refused", "hangs"):
+            s.stop()
+            s.start()
+        for r in reads:
+            got(k, r, data, 15)
+
+
+@each("mainline", "v8")
+def bodies_cut_off(layout):
+    """bodies that end early: right data, and what came is not fetched again"""
+    data = image("cut", MIB)
+    cuts = (0, 1, 4095, 4096, 4097, 300000, 65536, 200001)
+    with Server({"/img": data}) as s, daemon(s, "timeout 20", "connections 1", layout=layout) as k:
+        f = k.opened("erofs,img", b"img")
+        before = len(s.requests)
+        s.next(*({"cut": n} for n in cuts))
+        got(k, k.read(f, 0, MIB), data, 20)
+        sent = s.bytes_sent("/img", before)
+        assert sent <= MIB + len(cuts) * PAGE, f"{sent} bytes sent for {MIB}"
+
+
+@scenario
+def chunked_cut_off():
+    """a chunked body that ends early, and one with broken chunks"""
+    data = image("cut", MIB)
+    with Server({"/img": data}) as s, daemon(s, "timeout 20") as k:
+        f = k.opened("erofs,img", b"img")
+        head = b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-%d/%d\r\nTransfer-Encoding: chunked\r\n\r\n"
+        s.next({"chunked": 10000, "cut": 123456}, {"raw": head % (MIB - 1, MIB) + b"zz\r\nabc"},
+               {"raw": head % (MIB - 1, MIB) + b"fffffffffffffffff\r\nabc"})
+        got(k, k.read(f, 0, MIB), data, 20)
+
+
+@scenario
+def stalled_body():
+    """a body that stops coming: the READ ends in time, with right bytes or none"""
+    data = image("stall", MIB)
+    with Server({"/img": data}) as s, daemon(s, "timeout 2") as k:
+        f = k.opened("erofs,img", b"img")
+        s.next({"stall": 100000})
+        r = k.read(f, 0, MIB)
+        k.wait_complete(r, 12)
+        check(f, data)
+        recovers(k, f, data, 0, MIB)
+
+
+@scenario
+def stalled_for_ever():
+    """a server that sends the first bytes and no more, every time: answered without data"""
+    data = image("stall", MIB)
+    with Server({"/img": data}) as s, daemon(s, "timeout 2") as k:
+        f = k.opened("erofs,img", b"img")
+        s.default["stall"] = 10
+        r = k.read(f, 65536, 65536)
+        assert k.wait_complete(r, 12) == 0
+        s.default.clear()
+        recovers(k, f, data, 65536, 65536)
+
+
+@scenario
+def short_parts():
+    """206s of less than was asked for: the rest is asked for"""
+    data = image("short", 300000)
+    with Server({"/img": data}, short=10000) as s, daemon(s, "timeout 10") as k:
+        f = k.opened("erofs,img", b"img")
+        assert f.size == len(data)
+        need(k, f, data, 0, 131072)
+        need(k, f, data, 196608, len(data) - 196608)
+
+
+@each("ignore_range", "content_range", "encoding", "more bytes", "other size")
+def read_reply_wrong(how):
+    """a reply to READ that proves nothing: right bytes or none; then it goes on"""
+    data = image("wrong", 300000)
+    knobs = {"ignore_range": {"ignore_range": True}, "content_range": {"content_range": "bytes 0-4095/300000"},
+             "encoding": {"encoding": "gzip"}, "other size": {"content_range": "bytes 65536-131071/300001"},
+             "more bytes": {"content_range": "bytes 65536-393215/300000"}}[how]
+    with Server({"/img": data}) as s, daemon(s, "timeout 2") as k:
+        f = k.opened("erofs,img", b"img")
+        s.default = knobs
+        r = k.read(f, 65536, 65536)
+        k.wait_complete(r, 10)
+        check(f, data)
+        s.default = {}
+        still_serves(k, s)
+
+
+@each("etag", "size", "last_modified", "shrunk", "412")
+def image_changed(how):
+    """another image under the same name: no byte of it gets into the file, and the log says so"""
+    data, other = image("old", 300000), image("new", 300000)
+    knobs = {"etag": {"image": other}, "size": {"image": other + b"more"}, "412": {"status": 412},
+             "last_modified": {"image": other, "etag": "", "last_modified": "Thu, 07 Apr 2022 07:55:52 GMT"},
+             "shrunk": {"image": other[:1000]}}[how]
+    with Server({"/img": data}, **({"etag": ""} if how == "last_modified" else {})) as s:
+        with daemon(s, "timeout 2") as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 4096)
+            s.paths["/img"] = knobs
+            r = k.read(f, 131072, 65536)
+            assert k.wait_complete(r, 10) == 0
+            check(f, data)
+            k.wait_log(r"(?i)chang|replaced|version|differ|another|412", 2)
+            still_serves(k, s)
+
+
+# -- CLOSE, fds, ids -----------------------------------------------------------------------------
+
+@each("mainline", "v8")
+def close_closes(layout):
+    """CLOSE closes the descriptor; one for an unknown object or for -1 does nothing"""
+    data = image(1, 50000)
+    with Server({"/img": data, "/two": data}) as s, daemon(s, layout=layout) as k:
+        f, g = k.opened("erofs,img", b"img"), k.opened("erofs,two", b"two")
+        for handle in (GONE, 0, 4711, DEVICE_FD if layout == "v8" else 99, 1, 2):
+            k.raw(close_message(k, 900, handle))
+        k.wait_taken()
+        k.close(f)
+        k.wait_closed(f)
+        need(k, g, data, 0, 50000)
+        assert g.fd is not None and k.device_open
+
+
+@each("mainline", "v8")
+def close_while_open_is_unanswered(layout):
+    """CLOSE before copen: the descriptor is closed, nothing is left behind"""
+    with Server({"/img": image(1, 5000)}) as s, daemon(s, layout=layout) as k:
+        k.wait_bound()
+        # The first OPEN tells the daemon the layout.
+        k.opened("erofs,x", b"img")
+        s.default["delay"] = 1.5
+        f = k.open("erofs,img", b"img")
+        k.wait_taken(f.open_request)
+        k.close(f)
+        k.wait_closed(f, 5)
+        s.default["delay"] = 0
+        still_serves(k, s)
+        time.sleep(1.6)
+        still_serves(k, s, "later")
+
+
+@each("mainline", "v8")
+def fd_number_used_again(layout):
+    """CLOSE with fetches in flight, then OPEN with the same number: no byte of the old image in the new file"""
+    old, new = image("old", 2 * MIB), image("new", 2 * MIB)
+    with Server({"/old": old, "/new": new}) as s, daemon(s, layout=layout) as k:
+        for turn in range(4):
+            s.paths["/old"] = {}
+            f = k.opened("erofs,old", b"old")
+            number = f.fd
+            s.paths["/old"] = ({"rate": 2 * MIB}, {"delay": 0.5}, {"stall": 100000}, {"rate": MIB})[turn]
+            reads = [k.read(f, n * 256 * KIB, 131072) for n in range(8)]
+            time.sleep(0.15)
+            k.close(f)
+            g = k.open("erofs,new", b"new")
+            assert k.wait_copen(g) == len(new)
+            k.wait_closed(f)
+            assert g.fd == number or turn < 0, f"{g.fd}, not {number}"
+            more = [k.read(g, n * 256 * KIB, 65536) for n in range(8)]
+            for r in more:
+                got(k, r, new, 10)
+            if turn == 1:
+                time.sleep(0.5)
+            check(g, new)
+            assert all(r.state == "done" for r in reads)
+            k.close(g)
+            k.wait_closed(g)
+
+
+@scenario
+def open_of_a_live_key():
+    """a second OPEN of a key is answered with the same size, even while the server is away or changed (0.8, 5.4.1)"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 5") as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        s.paths["/img"] = {"image": image(2, 400000)}
+        g = k.open("erofs,img", b"img", same=f)
+        assert k.wait_copen(g) == 300000, g.size
+        s.paths["/img"] = {}
+        s.stop()
+        h = k.open("erofs,img", b"img")
+        assert k.wait_copen(h, 3) == 300000
+        s.start()
+        for x in (h, g, f):
+            need(k, x, data, 131072, 8192)
+        k.close(f)
+        k.wait_closed(f)
+        need(k, g, data, 200704, 8192)
+        k.close(g)
+        k.wait_closed(g)
+        need(k, h, data, 200704 - PAGE, 8192)
+
+
+@scenario
+def same_blob_in_two_volumes():
+    """one cookie key in two volumes: two files, both right"""
+    data = image(1, 100000)
+    with Server({"/blob": data}) as s, daemon(s) as k:
+        f, g = k.opened("erofs,one", b"blob"), k.opened("erofs,two", b"blob")
+        a, b = k.read(f, 0, 65536), k.read(g, 0, 65536)
+        got(k, a, data)
+        got(k, b, data)
+        k.close(f)
+        k.wait_closed(f)
+        need(k, g, data, 65536, 20000)
+
+
+@scenario
+def read_again():
+    """a READ delivered twice, before and after its answer; a reader that was killed"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        s.default["delay"] = 0.4
+        r = k.read(f, 0, 8192)
+        k.wait_taken(r)
+        k.deliver_again(r)
+        got(k, r, data)
+        k.deliver_again(r)
+        k.wait_taken()
+        r = k.read(f, 65536, 8192)
+        k.wait_taken(r)
+        k.kill_reader(r)
+        time.sleep(0.6)
+        s.default["delay"] = 0
+        need(k, f, data, 131072, 8192)
+
+
+@each("mainline", "v8")
+def read_of_an_unknown_object(layout):
+    """a READ for an object that was never opened, and for -1"""
+    data = image(1, 50000)
+    with Server({"/img": data}) as s, daemon(s, layout=layout) as k:
+        f = k.opened("erofs,img", b"img")
+        for handle in (GONE, 0, 4711, 1 << 31, 2):
+            k.raw(read_message(k, 700, handle, 0, 4096))
+        k.wait_taken()
+        need(k, f, data, 0, 50000)
+
+
+@scenario
+def nothing_to_read():
+    """POLLIN, and read() gives 0 (2.3)"""
+    data = image(1, 50000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        reads = k.device_reads
+        for _ in range(20):
+            k.wake()
+            time.sleep(0.01)
+        need(k, f, data, 0, 50000)
+        assert k.device_reads - reads < 100, f"{k.device_reads - reads} read()s"
+
+
+# -- garbage -------------------------------------------------------------------------------------
+
+def garbage(k, rng, count):
+    """Messages that no kernel sends.  Descriptor numbers in them are ones that are not open."""
+    far = 60000
+    for size in range(1, 41):       # none of 0 bytes: that says "nothing there"
+        yield bytes(size)
+        yield b"\xff" * size
+        yield rng.randbytes(size)
+    for opcode in (0, 1, 2, 3, 4, 255, 0xFFFFFFFF):
+        for length in (0, 1, 12, 15, 16, 17, 28, 32, 36, 1024, 0xFFFFFFFF):
+            yield header(k, 5, opcode, 0, 9999, length=length) + rng.randbytes(rng.randrange(0, 40))
+    for wrong in ({"volume_size": 0xFFFFFFFF}, {"cookie_size": 0xFFFFFFFF}, {"volume_size": 0x80000000},
+                  {"volume_size": 0xFFFFFFF0, "cookie_size": 0x20}, {"volume_size": 0}, {"cookie_size": 0},
+                  {"volume_size": 0, "cookie_size": 0}, {"volume_size": 5}, {"cookie_size": 200},
+                  {"length": 0}, {"length": 2000}, {"flags": 1}, {"flags": 0x666F7265}):
+        yield open_message(k, 6, far, b"erofs,img\0", b"img", **wrong)
+    yield open_message(k, 6, far, b"erofs,img", b"img")                    # no NUL
+    yield open_message(k, 6, far, b"erofs,\0mg\0", b"img")
+    yield open_message(k, 6, far, b"nfs,img\0", b"img")
+    yield open_message(k, 6, far, b"\0", b"img")
+    yield open_message(k, 6, far, b"erofs,img\0", b"")
+    yield open_message(k, 6, 0xFFFFFFFF, b"erofs,img\0", b"img")
+    yield open_message(k, 6, far, b"erofs," + b"v" * 400 + b"\0", b"img")
+    yield open_message(k, 6, far, b"erofs,img\0", b"c" * 600)
+    yield open_message(k, 6, far, b"erofs,img\0", b"c" * 255)
+    yield b"\0" * 1024
+    yield b"\xff" * 1024
+    for _ in range(count):
+        size = rng.choice((12, 16, 28, 32, 36, 40, rng.randrange(1, 1025)))
+        message = bytearray(rng.randbytes(size))
+        if size >= 16 and rng.random() < 0.7:
+            struct.pack_into("=I", message, 4, rng.choice((0, 1, 2, 3)))
+            struct.pack_into("=I", message, 8, size)
+            struct.pack_into("=I", message, 12, rng.choice((9999, GONE, rng.randrange(100000, 1 << 32))))
+        yield bytes(message)
+
+
+@each("mainline", "v8")
+def garbage_from_the_device(layout):
+    """short, long, inconsistent and random messages: the daemon lives and serves"""
+    rng = random.Random(f"garbage {layout}")
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, layout=layout, options=["-d"]) as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        for n, message in enumerate(garbage(k, rng, 2500)):
+            k.raw(message)
+            if n % 500 == 0:
+                k.wait_taken(timeout=20)
+                need(k, f, data, (n // 500 + 1) * 8192, 8192)
+        k.wait_taken(timeout=20)
+        need(k, f, data, 100 * KIB, 65536)
+        assert f.fd is not None
+        still_serves(k, s)
+
+
+@each("mainline", "v8")
+def garbage_first(layout):
+    """garbage before the first OPEN does not decide the layout"""
+    rng = random.Random(f"first {layout}")
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, layout=layout, old=True) as k:
+        k.wait_bound()
+        other = "v8" if layout == "mainline" else "mainline"
+        for message in garbage(k, rng, 200):
+            k.raw(message)
+        k.raw(close_message(k, 3, GONE))
+        k.layout = other
+        k.raw(close_message(k, 3, GONE))
+        k.raw(read_message(k, 4, GONE, 0, 4096))
+        k.wait_taken(timeout=20)
+        k.layout = layout
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 4096, 65536)
+        k.close(f)
+        k.wait_closed(f)
+
+
+# -- errors of calls -----------------------------------------------------------------------------
+
+@scenario
+def read_errors():
+    """EMFILE, ENFILE, ENOMEM, EEXIST, EINTR, EFAULT, EIO from read(): the daemon goes on"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        for n, name in enumerate(("EMFILE", "ENFILE", "ENOMEM", "EEXIST", "EINTR", "EFAULT", "EIO", "EAGAIN")):
+            k.read_error(getattr(errno, name))
+            need(k, f, data, n * 32 * KIB, 4096)
+        lost = k.open("erofs,lost", b"lost", request=False)
+        k._queue_open(lost)
+        k.read_error(errno.EMFILE, lost.open_request)
+        need(k, f, data, 290816, 4096)
+        still_serves(k, s)
+
+
+@each("mainline", "v8")
+def write_window(layout):
+    """ENOBUFS for a while after copen (3.3): the data gets there"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, layout=layout, window=5) as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 65536)
+        need(k, f, data, 131072, 65536)
+        assert f.busy_writes == 0
+
+
+@each("ENOSPC", "ENOBUFS", "EIO")
+def writes_fail(name):
+    """writes that keep failing: READ is answered without data in bounded time, the log says why, it goes on"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 2") as k:
+        f = k.opened("erofs,img", b"img")
+        k.on_write = lambda file, offset, length: -getattr(errno, name)
+        before = len(k.stderr)
+        r = k.read(f, 0, 65536)
+        assert k.wait_complete(r, 12) == 0
+        time.sleep(0.1)
+        assert k.stderr[before:].strip(), "nothing in the log"
+        calls = len(f.writes)
+        assert calls < 2000, f"{calls} pwrite()s"
+        k.on_write = None
+        recovers(k, f, data, 0, 65536)
+
+
+@scenario
+def writes_short():
+    """short writes are continued, at a page"""
+    data = image(1, MIB)
+    rng = random.Random(5)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        k.on_write = lambda file, offset, length: rng.choice((512, 4096, 4608, 8192, length, length // 2 or 512))
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, MIB, timeout=20)
+
+
+@scenario
+def writes_longer():
+    """a return value larger than what was asked for (1.3)"""
+    data = image(1, MIB + 5)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        k.on_write = lambda file, offset, length: length + 65536
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, MIB + 5)
+
+
+@scenario
+def writes_of_an_old_kernel():
+    """a kernel that rounds misaligned offsets down without a word (6.1): right bytes"""
+    data = image(1, 300001)
+    with Server({"/img": data}) as s, daemon(s, old=True, release="6.1.192") as k:
+        f = k.opened("erofs,img", b"img")
+        for offset, length in ((512, 512), (70000 // 512 * 512, 1024), (0, 131072), (299520, 512)):
+            need(k, f, data, offset, length)
+
+
+# -- processor time, memory ----------------------------------------------------------------------
+
+@each("mainline", "v8")
+def no_spin_on_old_kernels(layout):
+    """POLLIN for as long as a READ is unanswered (2.3): no processor time, few read()s"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, "timeout 20", layout=layout, old=True) as k:
+        s.rule = after_the_probe(delay=3)
+        f = k.opened("erofs,img", b"img")
+        r = k.read(f, 65536, 4096)
+        k.wait_taken(r)
+        time.sleep(0.2)
+        cpu, reads = k.cpu(), k.device_reads
+        time.sleep(2)
+        cpu, reads = k.cpu() - cpu, k.device_reads - reads
+        assert r.state == "read", r
+        assert cpu < 0.05, f"{cpu:.3f} s of processor time in 2 s"
+        assert reads <= 20, f"{reads} read()s in 2 s"
+        s.rule = None
+        got(k, r, data)
+        need(k, f, data, 131072, 65536)
+
+
+@scenario
+def old_kernel_wakes():
+    """and requests that come meanwhile are seen at once"""
+    data, slow = image(1, 300000), image(2, 300000)
+    with Server({"/img": data, "/slow": slow}) as s, daemon(s, "timeout 20", old=True) as k:
+        f, g = k.opened("erofs,slow", b"slow"), k.opened("erofs,img", b"img")
+        s.paths["/slow"] = {"delay": 3}
+        r = k.read(f, 0, 4096)
+        k.wait_taken(r)
+        for n in range(10):
+            time.sleep(0.02)
+            need(k, g, data, n * 28672, 4096, timeout=1)
+        got(k, r, slow)
+
+
+@scenario
+def idle():
+    """an idle daemon uses no processor time"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 65536)
+        time.sleep(0.5)
+        cpu = k.cpu()
+        time.sleep(2)
+        cpu = k.cpu() - cpu
+        assert cpu < 0.005, f"{cpu:.4f} s of processor time in 2 s"
+
+
+@scenario
+def no_memory_is_allocated():
+    """no brk(), mmap(), mremap(), munmap() after start, whatever happens; resident memory stays below 1 MiB"""
+    if ASAN:
+        raise Skip("a sanitizer allocates")
+    data = image(1, 2 * MIB)
+    with Server({f"/i{n}": data for n in range(10)}) as s, daemon(s, "timeout 2", watch_memory=True) as k:
+        k.wait_bound()
+        time.sleep(0.2)
+        k.memory_calls.clear()
+        before = k.memory()
+        files = [k.opened(f"erofs,i{n}", b"i%d" % n) for n in range(10)]
+        for f in files:
+            for n in range(4):
+                k.read(f, n * 512 * KIB, 256 * KIB)
+        for f in files:
+            need(k, f, data, 2 * MIB - 65536, 65536, timeout=20)
+        refused(k, k.open("erofs,x", b"missing"), errno.ENOENT)
+        for n, message in enumerate(garbage(k, random.Random(9), 50)):
+            k.raw(message)
+        s.default["status"] = 500
+        k.wait_complete(k.read(files[0], 768 * KIB, 4096))
+        s.default = {}
+        for f in files:
+            k.close(f)
+        for f in files:
+            k.wait_closed(f)
+        after = k.memory()
+        assert not k.memory_calls, k.memory_calls[:5]
+        grown = {x: after[x] - before[x] for x in ("VmData", "VmSize", "VmPeak") if after[x] != before[x]}
+        assert not grown, grown
+        assert after["VmRSS"] <= 1024, f"VmRSS {after['VmRSS']} KiB"
+
+
+@scenario
+def standard_error_is_full():
+    """nobody reads the log: the daemon never waits for it"""
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, options=["-d"], drain=False) as k:
+        f = k.opened("erofs,img", b"img")
+        rng = random.Random(3)
+        for n in range(3000):
+            k.raw(rng.randbytes(24))
+        k.wait_taken(timeout=20)
+        need(k, f, data, 0, 65536)
+        still_serves(k, s)
+
+
+# -- death ---------------------------------------------------------------------------------------
+
+@each("an OPEN in flight", "a READ in flight", "idle")
+def cache_dies(when):
+    """the cache dies (2.3): the daemon notices, says so, exits with 1"""
+    data = image(1, 300000)
+    with Server({"/img": data, "/two": data}) as s, daemon(s, "timeout 5", expect_exit=1) as k:
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        s.default["delay"] = 0.5
+        if when == "an OPEN in flight":
+            g = k.open("erofs,two", b"two")
+            k.wait_taken(g.open_request)
+        elif when == "a READ in flight":
+            r = k.read(f, 65536, 4096)
+            k.wait_taken(r)
+        k.die()
+        # copen gives EIO; otherwise only a look now and then can tell.
+        k.wait_exit(5 if when == "an OPEN in flight" else limit("ALIVE_EVERY", "cachefilesd-mini.c") / 1000 + 3)
+        k.wait_log_end()
+        assert re.search(r"(?i)dead|died|EIO|I/O error|cache", k.stderr), "nothing about it in the log"
+
+
+@each("mainline", "v8")
+def terminated(layout):
+    """SIGTERM: pending READs are answered, cache files closed before the device, status 0"""
+    data = image(1, 300000)
+    with Server({"/img": data, "/two": data, "/three": data}) as s, daemon(s, layout=layout, old=layout == "v8") as k:
+        s.rule = after_the_probe(delay=1000)
+        files = [k.opened("erofs," + n, n.encode()) for n in ("img", "two", "three")]
+        reads = [k.read(f, 65536 + n * PAGE * 9, 4096) for f in files for n in range(3)]
+        k.wait_taken(*reads)
+        s.default["delay"] = 1000
+        k.open("erofs,four", b"four")
+        k.wait_taken()
+        start = time.monotonic()
+        assert k.stop() == 0, k.status
+        assert time.monotonic() - start < 3, "slow to end"
+        missing = [r for r in reads if r.answers != 1]
+        assert not missing, f"{len(missing)} READs unanswered: {missing[0]}"
+        assert k.closings[-1] == DEVICE_FD and len(k.closings) >= 4, f"closed in the order {k.closings}"
+
+
+@each("SIGINT", "SIGHUP", "SIGPIPE")
+def other_signals(name):
+    """SIGINT ends it as SIGTERM does; SIGHUP and SIGPIPE do not kill it by surprise"""
+    with Server({"/img": image(1, 5000)}) as s, daemon(s) as k:
+        k.opened("erofs,img", b"img")
+        k.signal(getattr(signal, name))
+        if name == "SIGINT":
+            assert k.wait_exit() == 0
+        else:
+            time.sleep(0.2)
+            assert k.status in (None, 0), k.status
+            if k.status is None:
+                still_serves(k, s)
+
+
+# -- running them --------------------------------------------------------------------------------
+
+def run(function, arguments):
+    """None, or what went wrong; "# SKIP …"."""
+    start = time.monotonic()
+    try:
+        function(*arguments)
+        return None, time.monotonic() - start
+    except Skip as reason:
+        return f"# SKIP {reason}", time.monotonic() - start
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)
+        lines = [f"{type(error).__name__}: {error}"]
+        lines += [f"at {os.path.basename(x.filename)}:{x.lineno} {x.line}"
+                  for x in place if x.filename.startswith(HERE)]
+        for note in getattr(error, "__notes__", []):
+            lines += note.splitlines()
+        return "\n".join(lines), time.monotonic() - start
+
+
+def main():
+    global DAEMON, ASAN
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("daemon", nargs="?", default="./cachefilesd-mini")
+    parser.add_argument("-k", metavar="PATTERN", default="", help="only scenarios whose name matches")
+    parser.add_argument("-j", type=int, default=6, help="how many at once (they mostly wait)")
+    parser.add_argument("-l", action="store_true", help="list the scenarios")
+    parser.add_argument("-t", action="store_true", help="tell how long each took")
+    options = parser.parse_args()
+    chosen = [x for x in SCENARIOS if re.search(options.k, x[0])]
+    if options.l:
+        for name, function, _ in chosen:
+            print(f"{name}: {function.__doc__}")
+        return 0
+    DAEMON = os.path.abspath(options.daemon)
+    if not os.access(DAEMON, os.X_OK):
+        print(f"Bail out! {options.daemon} is not there; run make")
+        return 1
+    with open(DAEMON, "rb") as f:
+        ASAN = b"__asan_init" in f.read()
+    faulthandler.dump_traceback_later(600, exit=True)
+    print("TAP version 13")
+    print(f"1..{len(chosen)}", flush=True)
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
+        # The longest begin first; the order of the lines stays.
+        results = {name: pool.submit(run, function, arguments)
+                   for name, function, arguments in sorted(chosen, key=lambda x: x[1] is not cache_dies)}
+        for name, function, _ in chosen:
+            wrong, seconds = results[name].result()
+            text = f"standin: {name}: {function.__doc__}".replace("#", "no.")
+            if options.t:
+                text += f" ({seconds:.1f} s)"
+            if wrong is None or wrong.startswith("# SKIP"):
+                print(f"ok - {text}{' ' + wrong if wrong else ''}", flush=True)
+                continue
+            failed += 1
+            print(f"not ok - {text}")
+            for line in wrong.splitlines():
+                print(f"# {line}")
+            sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
