@@ -51,6 +51,7 @@ struct image {
 	unsigned mirrors_out; /* bit by url line: has another version */
 	unsigned failures;    /* in a row */
 	int64_t last_failure;
+	int64_t last_began; /* when the attempt that failed last had begun */
 	int64_t failing_since;
 	int64_t not_before;    /* no new request earlier */
 	unsigned reads_failed; /* in this spell of failures */
@@ -103,6 +104,7 @@ struct lane {
 	unsigned hops;	    /* redirects in a row */
 	bool redirected;    /* asks a redirect's target, not the configured URL */
 	unsigned mirror;    /* the url line that is asked */
+	int64_t asked_at;   /* when the request began */
 	int64_t data_at;    /* when the last byte came; 0: none yet */
 	int64_t resume;	    /* LANE_PAUSED: when to go on */
 	int64_t write_after;
@@ -397,9 +399,12 @@ static void mirror_changed(struct image *image, unsigned mirror, const char *why
 
 /* An attempt at the image has come to nothing. */
 static void image_failed(
-	struct image *image, unsigned mirror, enum outcome outcome, const char *why)
+	struct image *image, const struct lane *lane, enum outcome outcome, const char *why)
 {
+	unsigned mirror = lane->mirror;
+
 	image->last_failure = clock_now;
+	image->last_began = lane->asked_at;
 	if (outcome == OUTCOME_CHANGED && image->ready) {
 		mirror_changed(image, mirror, why);
 		return;
@@ -535,6 +540,7 @@ static void ask(struct lane *lane)
 	lane->state = LANE_ASKING;
 	lane->mirror = image->mirror;
 	lane->started = true;
+	lane->asked_at = clock_now;
 	http_start(&lane->http, &request, lane->buffer + scratch, CONN_BUFFER - scratch, clock_now);
 }
 
@@ -609,7 +615,7 @@ static void lane_failed(struct lane *lane, enum outcome outcome, const char *why
 		lane_cut(lane, why);
 	else {
 		give_up_lane(lane);
-		image_failed(image, lane->mirror, outcome, why);
+		image_failed(image, lane, outcome, why);
 	}
 }
 
@@ -816,7 +822,7 @@ static struct lane *steal_lane(const struct image *image)
 		if (lane->image != image && is_stalled(lane)) {
 			struct image *victim = lane->image;
 			give_up_lane(lane);
-			image_failed(victim, lane->mirror, OUTCOME_TIMED_OUT,
+			image_failed(victim, lane, OUTCOME_TIMED_OUT,
 				"the server sends nothing while others wait");
 			return lane;
 		}
@@ -1058,16 +1064,16 @@ static int64_t waiting_since(const struct read *r)
 	return since;
 }
 
-/* A READ fails when its image's servers have failed for all of the time-out: its own, or a spell
- * that had begun before it came, of which it has seen one more failure. */
+/* A READ fails when its image's servers have failed for all of the time-out: its own, or that of a
+ * spell which had begun before it came, once an attempt that began after it has failed as well. */
 static bool has_expired(const struct read *r)
 {
 	const struct image *image = files[r->file].image;
 
-	if (image->last_failure < r->since)
-		return false;
-	return clock_now - waiting_since(r) >= timeout_ms() ||
-	       (image->failures > 0 && clock_now - image->failing_since >= timeout_ms());
+	if (image->last_failure >= r->since && clock_now - waiting_since(r) >= timeout_ms())
+		return true;
+	return image->failures > 0 && image->last_began >= r->since &&
+	       clock_now - image->failing_since >= timeout_ms();
 }
 
 static void expire(void)

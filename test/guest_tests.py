@@ -1,0 +1,733 @@
+#!/usr/bin/python3
+"""The daemon in a real kernel: runs as root inside the test kernel, started by test/test_guest.py.
+
+    guest_tests.py SERIES DAEMON [SCENARIO...]
+
+In the current directory it finds what test_guest.py made: www/ with the images, NAME.json with
+what an image holds, ca.pem, other-ca.pem and the servers' certificates. A real nginx serves the
+images, the real daemon fetches them, the kernel's EROFS mounts them, and every byte is compared.
+Each scenario is one function below; it passes if it returns.
+"""
+import contextlib
+import ctypes
+import errno
+import glob
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+
+SERIES, DAEMON = sys.argv[1:3]
+RUN = "/run/guest"
+HTTP, HTTPS, HTTPS_RSA, SLOW = 8080, 8443, 8444, 8081
+REDIRECT_302, REDIRECT_308, NEVER, PYTHON_SERVER = 8082, 8083, 8084, 8085
+LIMIT = 60                      # seconds for one wait of any kind: beyond it something hangs
+RSS_LIMIT = 1024                # kB, while serving HTTPS
+PROBE = 64 << 10                # bytes that finding out an image's size may cost
+TICK = 1000 // os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    pass
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def note(text):
+    print(f"# {text}", flush=True)
+
+
+def eventually(condition, text, limit=LIMIT):
+    """Waits until condition() is true; returns what it returned."""
+    end = time.monotonic() + limit
+    while True:
+        result = condition()
+        if result:
+            return result
+        expect(time.monotonic() < end, f"not within {limit} s: {text}")
+        time.sleep(0.02)
+
+
+def contents(path):
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+# ---- programs ---------------------------------------------------------------------------------
+
+
+class Child:
+    """A Python function in a process of its own: it may be killed, or hang, without us."""
+
+    def __init__(self, function, *arguments):
+        self.pipe, theirs = os.pipe()
+        self.status = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.pipe)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            try:
+                answer = function(*arguments) or "ok"
+            except BaseException as problem:
+                answer = f"{type(problem).__name__}: {problem}"
+            os.write(theirs, answer.encode()[:4000])
+            os._exit(0)
+        os.close(theirs)
+
+    def ended(self):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.status is not None
+
+    def answer(self, limit=LIMIT):
+        """What the function returned ("ok" for nothing), or its exception's name and text."""
+        eventually(self.ended, "end of a reader", limit)
+        with os.fdopen(self.pipe, "rb") as pipe:
+            return pipe.read().decode()
+
+    def succeed(self, limit=LIMIT):
+        answer = self.answer(limit)
+        expect(answer == "ok", answer)
+
+
+def program(*command, limit=LIMIT):
+    """Runs a program, returns its exit status and output. One that hangs is left behind, since the
+    kernel may not let go of it before the scenario's daemon is gone."""
+    path = f"{RUN}/output"
+    with open(path, "w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"hangs: {' '.join(command)}") from None
+    return status, contents(path).strip()
+
+
+class Nginx:
+    """The web server; its access log tells what the daemon really fetched."""
+
+    log = f"{RUN}/access.log"
+    server = """
+        server {{ listen 127.0.0.1:{http}; listen [::1]:{http}; root {root}; }}
+        server {{ listen 127.0.0.1:{https} ssl; listen 127.0.0.2:{https} ssl; root {root};
+                  ssl_certificate {work}/ec.pem; ssl_certificate_key {work}/ec.key; }}
+        server {{ listen 127.0.0.1:{https_rsa} ssl; listen [::1]:{https_rsa} ssl; root {root};
+                  ssl_certificate {work}/rsa.pem; ssl_certificate_key {work}/rsa.key; }}
+        server {{ listen 127.0.0.1:{slow}; root {root}; limit_rate {rate}; }}
+        server {{ listen 127.0.0.1:{redirect_302};
+                  location = /never.erofs {{ return 302 http://127.0.0.1:{never}$request_uri; }}
+                  location / {{ return 302 http://127.0.0.1:{http}$request_uri; }} }}
+        server {{ listen 127.0.0.1:{redirect_308} ssl;
+                  ssl_certificate {work}/ec.pem; ssl_certificate_key {work}/ec.key;
+                  return 308 https://localhost:{https}$request_uri; }}
+    """
+    configuration = """
+        daemon off; worker_processes 1; user root; pid {run}/nginx.pid; error_log {run}/error.log;
+        events {{ }}
+        http {{
+            log_format bytes '$server_port $status $body_bytes_sent $request_uri $http_range';
+            access_log {log} bytes;
+            client_body_temp_path {run}/b; proxy_temp_path {run}/p; fastcgi_temp_path {run}/f;
+            uwsgi_temp_path {run}/u; scgi_temp_path {run}/s;
+            {server}
+        }}
+    """
+
+    def __init__(self):
+        self.process = None
+
+    def start(self, rate="0"):
+        work = os.getcwd()
+        server = self.server.format(
+            http=HTTP, https=HTTPS, https_rsa=HTTPS_RSA, slow=SLOW, redirect_302=REDIRECT_302,
+            redirect_308=REDIRECT_308, never=NEVER, rate=rate, work=work, root=f"{work}/www")
+        with open(f"{RUN}/nginx.conf", "w") as file:
+            file.write(self.configuration.format(run=RUN, log=self.log, server=server))
+        self.process = subprocess.Popen(
+            ["/usr/sbin/nginx", "-c", f"{RUN}/nginx.conf", "-e", f"{RUN}/error.log"],
+            start_new_session=True)
+        # An answer, not just a connection: it comes from the worker, so nginx is through with fork();
+        # user-mode Linux 6.12 panics when SIGKILL meets a process inside fork().
+        eventually(answers, "nginx answers")
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        if self.process:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def sent(self, since=0, uri=""):
+        """Bytes of bodies sent, by the log's lines since a mark(), for one URI or all."""
+        lines = [line.split() for line in contents(self.log).splitlines()[since:]]
+        return sum(int(line[2]) for line in lines if uri in line[3])
+
+    def mark(self):
+        return len(contents(self.log).splitlines())
+
+
+def answers():
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", HTTP), 5) as probe:
+        probe.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+        return probe.recv(1)
+    return False
+
+
+def listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Daemon:
+    """One run of the daemon on a cache directory of its own, its log in a file."""
+
+    count = 0
+
+    def __init__(self, url, *directives, debug=False):
+        Daemon.count += 1
+        self.directory = f"/run/disk/{Daemon.count}"
+        os.mkdir(self.directory)
+        self.log_path = f"{RUN}/daemon.{Daemon.count}.log"
+        command = [DAEMON, "-n", "-s"] + ["-d"] * debug
+        for directive in (f"dir {self.directory}",) + directives:
+            command += ["-o", directive]
+        self.command = command + [url]
+        with open(self.log_path, "w") as log:
+            self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL)
+        # Its first action that can be seen from outside is the kernel's: bind makes this directory.
+        eventually(lambda: self.ended() or os.path.isdir(f"{self.directory}/cache"), "bind", 10)
+        expect(not self.ended(), f"ended at once: {self.log()}")
+
+    def log(self):
+        return contents(self.log_path)
+
+    def logs(self, pattern, limit=3):
+        eventually(lambda: re.search(pattern, self.log(), re.I),
+                   f"a line in the log like /{pattern}/", limit)
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def alive(self):
+        expect(not self.ended(), f"the daemon ended with {self.process.returncode}: {self.log()}")
+
+    def ticks(self):
+        """CPU time used so far: utime and stime of /proc/PID/stat."""
+        fields = contents(f"/proc/{self.process.pid}/stat").rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    def wakeups(self):
+        status = contents(f"/proc/{self.process.pid}/status")
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
+
+    def memory(self):
+        status = contents(f"/proc/{self.process.pid}/status")
+        return [int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) for name in ("VmRSS", "VmHWM")]
+
+    def stop(self):
+        self.alive()
+        self.process.terminate()
+        try:
+            status = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            raise Failed("SIGTERM does not end the daemon") from None
+        expect(status == 0, f"SIGTERM ended the daemon with status {status}")
+
+
+# ---- mounts -----------------------------------------------------------------------------------
+
+
+def mount(name, options="", at=None, limit=LIMIT):
+    """Mounts the image, returns the mount point; a failure of mount(8) raises Failed."""
+    point = at or f"{RUN}/mnt/{name}"
+    os.makedirs(point, exist_ok=True)
+    status, output = program("mount", "-t", "erofs", "-o", f"fsid={name}{options}", "none", point,
+                             limit=limit)
+    expect(status == 0, f"mount: {output}")
+    return point
+
+
+def mount_fails(name, limit=10):
+    start = time.monotonic()
+    try:
+        mount(name, limit=LIMIT)
+    except Failed as failure:
+        expect("hangs" not in str(failure), str(failure))
+        took = time.monotonic() - start
+        expect(took < limit, f"mount failed only after {took:.1f} s")
+        return
+    raise Failed(f"mount of {name} succeeded")
+
+
+def umount(point):
+    status, output = program("umount", point)
+    expect(status == 0, f"umount: {output}")
+
+
+def drop_caches():
+    with open("/proc/sys/vm/drop_caches", "w") as file:
+        file.write("3")
+
+
+# ---- reading and comparing ----------------------------------------------------------------------
+
+
+def expected(name):
+    """What is in the image: path -> [kind, value], as test_guest.py saw it on the host."""
+    with open(f"{name}.json") as file:
+        return json.load(file)
+
+
+def checksum(path):
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def seen(path, kind):
+    if kind == "link":
+        return os.readlink(path)
+    if kind == "directory":
+        return sorted(os.listdir(path))
+    return checksum(path)
+
+
+def compare(point, name, order="sorted", count=None):
+    """Compares all that is in the image, in sorted or random order, or only count entries of it."""
+    entries = sorted(expected(name).items())
+    if order == "random":
+        random.shuffle(entries)
+    for path, (kind, value) in entries[:count]:
+        expect(seen(os.path.join(point, path), kind) == value, f"{name}: {path} differs")
+
+
+def compare_big(point):
+    expect(checksum(f"{point}/big") == expected("plain")["big"][1], "the big file differs")
+
+
+def compare_pieces(point, name, count=200):
+    """Reads pieces of the big file at random places, against the same file on the host."""
+    with open(f"{point}/big", "rb", buffering=0) as ours, open(f"{name}.big", "rb") as theirs:
+        size = os.fstat(ours.fileno()).st_size
+        for _ in range(count):
+            offset, length = random.randrange(size), random.choice((1, 100, 4096, 70000))
+            theirs.seek(offset)
+            expect(os.pread(ours.fileno(), length, offset) == theirs.read(length),
+                   f"{name}: {length} bytes at {offset} differ")
+
+
+def all_right(point, name, order="sorted"):
+    Child(compare, point, name, order).succeed()
+
+
+def some_right(point):
+    """A quicker look at the plain image, for scenarios that are about something else."""
+    for reader in Child(compare_big, point), Child(compare, point, "plain", "random", 100):
+        reader.succeed()
+
+
+# ---- the kernel's log -------------------------------------------------------------------------
+
+
+class KernelLog:
+    """Lines of warning or worse about us since the last look. Deprecation is no complaint."""
+
+    harmless = re.compile(r"on-demand read feature in use|EXPERIMENTAL")
+    about_us = re.compile(r"erofs|cachefiles|fscache|BUG|Oops|WARNING|blocked for more", re.I)
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+
+    def news(self):
+        lines = []
+        while True:
+            try:
+                head, _, text = os.read(self.fd, 8192).decode(errors="replace").partition(";")
+            except BlockingIOError:
+                return lines
+            except BrokenPipeError:     # the ring overran us; the next read goes on after the gap
+                continue
+            text = text.splitlines()[0]
+            if int(head.split(",")[0]) & 7 <= 4 and self.about_us.search(text):
+                lines += [] if self.harmless.search(text) else [text]
+
+
+# ---- scenarios --------------------------------------------------------------------------------
+
+SCENARIOS = []
+nginx = Nginx()
+CA = f"ca {os.getcwd()}/ca.pem"
+
+
+def scenario(title, kernel_may_complain=False, series=("6.12", "6.1")):
+    def register(function):
+        if SERIES in series:
+            SCENARIOS.append((function.__name__, title, function, kernel_may_complain))
+        return function
+    return register
+
+
+@scenario("HTTP: every file, again at random from the cache, again after umount and mount")
+def http():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    fetched = nginx.sent(start)
+    size = os.path.getsize("www/plain.erofs")
+    note(f"image of {size} bytes, {fetched} bytes fetched in {nginx.mark() - start} requests")
+    expect(fetched < 1.5 * size, "much was fetched more than once")
+
+    start = nginx.mark()
+    drop_caches()
+    all_right(point, "plain", "random")
+    expect(nginx.sent(start) == 0, "cached data were fetched again after drop_caches")
+
+    umount(point)
+    point = mount("plain.erofs")
+    all_right(point, "plain", "random")
+    fetched = nginx.sent(start)
+    note(f"after umount and mount: {fetched} bytes fetched")
+    expect(fetched <= PROBE, f"{fetched} bytes of cached data were fetched again after umount, mount")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("HTTPS (EC certificate): random order on an empty cache; RSS; idle costs no CPU time")
+def https():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
+    point = mount("plain.erofs")
+    Child(compare_pieces, point, "plain").succeed()
+    all_right(point, "plain", "random")
+    rss, peak = daemon.memory()
+    note(f"serving HTTPS: RSS {rss} kB, peak {peak} kB")
+    other = mount("second.erofs")
+
+    time.sleep(0.5)
+    ticks, wakeups = daemon.ticks(), daemon.wakeups()
+    time.sleep(5)
+    used, wakeups = (daemon.ticks() - ticks) * TICK, daemon.wakeups() - wakeups
+    note(f"idle for 5 s with two images mounted: {used} ms of CPU time, woken {wakeups} times")
+    # On a busy host one tick may hit whoever runs; a loop that spins would collect hundreds.
+    expect(used <= TICK and wakeups <= 2, "an idle daemon does something")
+
+    umount(point)
+    umount(other)
+    daemon.stop()
+    expect(peak <= RSS_LIMIT, f"RSS is over {RSS_LIMIT} kB")
+
+
+@scenario("HTTPS (RSA certificate) by name")
+def https_rsa():
+    daemon = Daemon(f"https://localhost:{HTTPS_RSA}/", CA)
+    point = mount("second.erofs")
+    all_right(point, "second", "random")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("LZ4 image: right bytes in random order, the whole image fetched first and the log says so",
+          series=("6.12",))
+def lz4():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
+    point = mount("lz4.erofs")
+    Child(compare_pieces, point, "plain").succeed()
+    all_right(point, "plain", "random")
+    daemon.logs(r"lz4\.erofs.*(whole|compress)|(whole|compress).*lz4\.erofs")
+    fetched, size = nginx.sent(uri="/lz4.erofs"), os.path.getsize("www/lz4.erofs")
+    expect(fetched >= size, f"{fetched} bytes of {size} were fetched")
+    drop_caches()
+    some_right(point)
+    expect(nginx.sent(uri="/lz4.erofs") == fetched, "cached data were fetched again")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("two images at once, four readers")
+def parallel():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
+    points = {name: mount(f"{name}.erofs") for name in ("plain", "second")}
+    readers = [Child(compare, points[name], name, "random", 200) for name in ("plain", "second") * 2]
+    for reader in readers:
+        reader.succeed()
+    for point in points.values():
+        umount(point)
+    daemon.stop()
+
+
+@scenario("a domain: two images share a blob, which is fetched once")
+def domain():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    options = ",domain_id=dom,device=shared.blob"
+    one = mount("shared1.erofs", options)
+    all_right(one, "second", "random")
+    start = nginx.mark()
+    two = mount("shared2.erofs", options)
+    drop_caches()
+    all_right(two, "second", "random")
+    fetched = nginx.sent(start, "/shared.blob")
+    expect(fetched <= PROBE, f"{fetched} bytes of the shared blob were fetched again")
+    umount(one)
+    all_right(two, "second")
+    umount(two)
+    daemon.stop()
+
+
+@scenario("missing image: mount fails at once, the log says why, the daemon lives", True)
+def missing():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    mount_fails("no-such.erofs")
+    daemon.logs(r"no-such\.erofs.*(404|not found|no such)")
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("a CA that did not sign the server's certificate: mount fails, the log says why", True)
+def wrong_ca():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", f"ca {os.getcwd()}/other-ca.pem", "timeout 3")
+    mount_fails("second.erofs")
+    daemon.logs(r"unknown CA|issuer")
+    daemon.alive()
+    daemon.stop()
+
+
+@scenario("a certificate of another name: mount fails, the log says why", True)
+def wrong_name():
+    daemon = Daemon(f"https://127.0.0.2:{HTTPS}/", CA, "timeout 3")
+    mount_fails("second.erofs")
+    daemon.logs(r"not for 127\.0\.0\.2")
+    daemon.stop()
+
+
+@scenario("nginx killed in the middle of a response and started again: right bytes")
+def interrupted():
+    nginx.kill()
+    nginx.start(rate="32k")             # so slow that the reader cannot be through before the kill
+    daemon = Daemon(f"http://127.0.0.1:{SLOW}/", "timeout 20")
+    point = mount("plain.erofs")
+    reader = Child(compare_big, point)
+    time.sleep(1.5)
+    expect(not reader.ended(), "the reader was faster than the server")
+    nginx.kill()
+    time.sleep(1)
+    expect(not reader.ended(), "the reader did not wait for the server to come back")
+    nginx.start()
+    reader.succeed()
+    some_right(point)
+    umount(point)
+    daemon.stop()
+
+
+@scenario("nginx gone for longer than the timeout: EIO, then all is well again", True)
+def outage():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "timeout 2")
+    point = mount("plain.erofs")
+    os.listdir(point)
+    nginx.kill()
+    gives_eio(Child(compare_big, point), 2)
+    daemon.alive()
+    nginx.start()
+    some_right(point)
+    umount(point)
+    daemon.stop()
+
+
+@scenario("nginx hangs for longer than the timeout: EIO, then all is well; waiting costs no CPU", True)
+def hanging():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "timeout 2")
+    point = mount("plain.erofs")
+    os.listdir(point)
+    nginx.signal(signal.SIGSTOP)
+    before = daemon.ticks()
+    took = gives_eio(Child(compare_big, point), 2)
+    used = (daemon.ticks() - before) * TICK
+    note(f"a READ that waits until it fails: {used} ms of CPU time")
+    expect(used < 1000 * took / 5, "the daemon spins while it waits for the server")
+    nginx.signal(signal.SIGCONT)
+    some_right(point)
+    umount(point)
+    daemon.stop()
+
+
+def gives_eio(reader, timeout):
+    """The kernel retries a failed READ page by page, so that the reader may wait twice."""
+    start = time.monotonic()
+    answer = reader.answer()
+    took = time.monotonic() - start
+    note(f"the reader got its error after {took:.1f} s")
+    expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    expect(timeout - 1 < took < 6 * timeout, f"EIO after {took:.1f} s at a timeout of {timeout} s")
+    return took
+
+
+@scenario("SIGKILL frees a reader that waits; the next one gets right bytes", True)
+def killed_reader():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("plain.erofs")
+    os.listdir(point)
+    nginx.signal(signal.SIGSTOP)
+    readers = [Child(compare_big, point) for _ in range(3)]
+    time.sleep(1)
+    for reader in readers:
+        expect(not reader.ended(), "a reader did not wait")
+        os.kill(reader.pid, signal.SIGKILL)
+    for reader in readers:
+        eventually(reader.ended, "a killed reader is gone", 5)
+    nginx.signal(signal.SIGCONT)
+    some_right(point)
+    umount(point)
+    daemon.stop()
+
+
+@scenario("a server that never answers for one image holds up neither another nor SIGTERM", True)
+def stuck_image():
+    with socket.create_server(("127.0.0.1", NEVER)):
+        daemon = Daemon(f"http://127.0.0.1:{REDIRECT_302}/", "timeout 60")
+        stuck = Child(mount, "never.erofs")
+        time.sleep(0.5)
+        start = time.monotonic()
+        point = mount("second.erofs", limit=15)
+        all_right(point, "second")
+        note(f"the other image: mounted and read in {time.monotonic() - start:.1f} s")
+        expect(not stuck.ended(), "the mount of the stuck image did not wait")
+        umount(point)
+        daemon.stop()
+        answer = stuck.answer(10)
+        expect(answer.startswith("Failed: mount:"), answer)
+
+
+@scenario("IPv6")
+def ipv6():
+    daemon = Daemon(f"http://[::1]:{HTTP}/")
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("redirects: 302 to another port, 308 to another host's name over HTTPS")
+def redirects():
+    for url in (f"http://127.0.0.1:{REDIRECT_302}/", f"https://127.0.0.1:{REDIRECT_308}/"):
+        daemon = Daemon(url, CA)
+        point = mount("second.erofs")
+        all_right(point, "second")
+        umount(point)
+        daemon.stop()
+
+
+@scenario("a server without ranges (200 only) is refused, the log says why", True)
+def no_ranges():
+    server = subprocess.Popen(
+        ["/usr/bin/python3", "-m", "http.server", "-b", "127.0.0.1", "-d", "www", str(PYTHON_SERVER)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: listening(PYTHON_SERVER), "http.server listens")
+        daemon = Daemon(f"http://127.0.0.1:{PYTHON_SERVER}/", "timeout 3")
+        mount_fails("second.erofs")
+        daemon.logs(r"range")
+        daemon.stop()
+    finally:
+        server.kill()
+        server.wait()
+
+
+@scenario("a second daemon: exit status 1, and its message names the holder of the device")
+def second_daemon():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    status, output = program(*daemon.command, limit=10)
+    expect(status == 1, f"the second daemon ended with {status}: {output}")
+    expect(re.search(rf"\b{daemon.process.pid}\b", output), f"no pid of the holder in: {output}")
+    daemon.stop()
+
+
+# ---- running them -----------------------------------------------------------------------------
+
+
+def clean_up():
+    """Ends what a scenario left. The daemon goes first: with it all that waits for it fails."""
+    for comm in glob.glob("/proc/[0-9]*/comm"):
+        pid = int(comm.split("/")[2])
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(DAEMON) or DAEMON in contents(
+                    f"/proc/{pid}/cmdline").split("\0")[:2]:
+                os.kill(pid, signal.SIGKILL)
+    eventually(device_free, "the device is free again", 10)
+    for line in reversed(contents("/proc/mounts").splitlines()):
+        if line.split()[2] == "erofs":
+            ctypes.CDLL(None).umount2(line.split()[1].encode(), 2)      # MNT_DETACH
+    for directory in glob.glob("/run/disk/[0-9]*"):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def device_free():
+    with contextlib.suppress(OSError):
+        os.close(os.open("/dev/cachefiles", os.O_RDWR))
+        return True
+    return False
+
+
+def run(title, function, kernel_may_complain, kernel_log):
+    """One scenario in an orderly world: nginx runs, no daemon, no mount. True if it passed."""
+    nginx.kill()
+    nginx.start()
+    kernel_log.news()
+    logs = Daemon.count
+    start = time.monotonic()
+    problem = None
+    try:
+        function()
+    except Failed as failure:
+        problem = str(failure)
+    except Exception:
+        problem = traceback.format_exc()
+    complaints = kernel_log.news()
+    if not problem and complaints and not kernel_may_complain:
+        problem = "the kernel complains"
+    took = time.monotonic() - start
+    print(f"{'not ok' if problem else 'ok'} - {SERIES}: {title} ({took:.1f} s)", flush=True)
+    if problem:
+        report(problem, complaints, range(logs + 1, Daemon.count + 1))
+    nginx.kill()
+    clean_up()
+    return not problem
+
+
+def report(problem, complaints, daemons):
+    for line in problem.splitlines():
+        note(line)
+    for line in complaints[-20:]:
+        note(f"kernel: {line}")
+    for number in daemons:
+        for line in contents(f"{RUN}/daemon.{number}.log").splitlines()[-30:]:
+            note(f"daemon {number}: {line}")
+
+
+def main():
+    os.makedirs(RUN)
+    kernel_log = KernelLog()
+    chosen = [s for s in SCENARIOS if len(sys.argv) == 3 or s[0] in sys.argv[3:]]
+    results = [run(title, function, may, kernel_log) for _, title, function, may in chosen]
+    sys.exit(0 if results and all(results) else 1)
+
+
+if __name__ == "__main__":
+    main()
