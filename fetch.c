@@ -390,6 +390,7 @@ static void mirror_changed(struct image *image, unsigned mirror, const char *why
 		return;
 	}
 	image->changed = true;
+	snprintf(image->why, sizeof(image->why), "%s", why);
 	log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted anew",
 		NAME(image), why);
 	for (unsigned file = 0; file < FILES_MAX; file++)
@@ -1194,6 +1195,16 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 	if (r->pos < end && r->end > end)
 		r->end = end; /* the kernel asks again for what lies behind the image */
 	reads_used++;
+}
+
+enum outcome fetch_outcome(unsigned file, const char **why)
+{
+	const struct image *image = files[file].image;
+
+	*why = image->why;
+	if (image->changed)
+		return OUTCOME_CHANGED;
+	return image->failures > 0 ? image->outcome : OUTCOME_OK;
 }
 
 void fetch_stop(void)

@@ -15,6 +15,7 @@
 
 #include "conf.h"
 #include "limits.h"
+#include "outcome.h"
 
 /* What fetch.c asks of whoever presents the images: /dev/cachefiles is the only one now. */
 struct front {
@@ -63,6 +64,10 @@ void fetch_close(unsigned file);
  * place (the kernel gives an id again only when it has dropped the old request). fetch_full() must
  * be false. */
 void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size);
+
+/* What has gone wrong last with the image of an open file, and in *why a sentence for a person that
+ * stays valid until the next fetch_run(). OUTCOME_OK when nothing has since it last answered. */
+enum outcome fetch_outcome(unsigned file, const char **why);
 
 /* Completes every READ that waits, as failed; before the end. */
 void fetch_stop(void);

@@ -19,6 +19,10 @@ enum outcome {
 /* The errno that tells the kernel, positive; 0 for OUTCOME_OK. */
 int outcome_errno(enum outcome o);
 
+/* The exit status of --get and --check, 0 for OUTCOME_OK, else 4 or more (1 to 3 are the system's,
+ * the usage's and our own errors): documented in the README, so never to change. */
+int outcome_exit_status(enum outcome o);
+
 /* A few words for a log line, static. */
 const char *outcome_words(enum outcome o);
 
