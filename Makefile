@@ -18,7 +18,7 @@ HOSTCC  = gcc
 VERSION := 0.1
 BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile))
 
-MODULES := cachefilesd-mini cachefiles conf dns erofs fetch head http log message outcome tls url x509
+MODULES := $(basename $(wildcard *.c))
 OBJECTS := $(MODULES:%=build/%.o)
 WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
@@ -36,7 +36,7 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := build/libbearssl.a
 endif
 
-.PHONY: all check demo size install clean unit asan
+.PHONY: all check check-peers demo fuzz size install clean unit asan
 all: cachefilesd-mini
 
 cachefilesd-mini: build/cachefilesd-mini.full
@@ -78,11 +78,26 @@ build/unit/%: test/unit/%.c test/unit/check.h build/asan/libbearssl.a Makefile |
 	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< \
 		build/asan/libbearssl.a -lresolv
 
-build build/asan build/unit:
+# A fuzz harness is made the same way, for libFuzzer: `make fuzz SECONDS=60`, the time for each.
+CLANG   = clang
+SECONDS = 10
+FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*.c))
+fuzz: $(FUZZERS)
+	@test/fuzz/run $(SECONDS)
+build/fuzz/%: test/fuzz/%.c build/asan/libbearssl.a Makefile | build/fuzz
+	@echo "  CC      $@"
+	@$(CLANG) $(WARN) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I$(BEARSSL_INC) -MMD -MF $@.d -o $@ $< \
+		build/asan/libbearssl.a -lresolv
+
+build build/asan build/unit build/fuzz:
 	@mkdir -p $@
 
 check:
 	test/check
+
+# Against web servers and proxies that others have written.
+check-peers: cachefilesd-mini
+	test/peers.py
 
 demo:
 	test/demo
@@ -97,4 +112,4 @@ install: cachefilesd-mini
 clean:
 	rm -rf build cachefilesd-mini
 
--include $(wildcard build/*.d build/asan/*.d build/unit/*.d)
+-include $(wildcard build/*.d build/asan/*.d build/unit/*.d build/fuzz/*.d)

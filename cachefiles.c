@@ -304,13 +304,13 @@ static void answer_open(uint32_t id, int64_t size)
 		log_debug("answering OPEN %" PRIu32 ": %s", id, strerror(error));
 }
 
-static void opened(unsigned file, int64_t size)
+static void opened(unsigned file, enum outcome outcome, uint64_t size)
 {
 	struct object *o = &objects[file];
 
-	answer_open(o->opener, size);
+	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
 	o->opened = true;
-	if (size < 0)
+	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */
 }
 

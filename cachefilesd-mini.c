@@ -4,6 +4,8 @@
  * said in the headers; knowledge points one way:
  *
  *	cachefiles.h  /dev/cachefiles: messages in, answers out      (message.h: their layouts)
+ *	get.h         --get: the same for one file and standard output
+ *	check.h       --check: a report on a server
  *	fetch.h       images, READs, what to ask for and when        (erofs.h: a look at an image)
  *	http.h        one connection, one range request              (head.h, url.h: parsers)
  *	tls.h         TLS over BearSSL                               (x509.h: whom to trust)
@@ -25,10 +27,13 @@
 #include <unistd.h>
 
 #include "cachefiles.h"
+#include "check.h"
 #include "conf.h"
 #include "dns.h"
 #include "fetch.h"
+#include "get.h"
 #include "log.h"
+#include "netrc.h"
 #include "tls.h"
 
 #define CONF_FILE "/etc/cachefilesd.conf"
@@ -46,7 +51,11 @@ enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
 /* Descriptors beside those of the cache files: connections, name servers, the log and so on. */
 #define FDS_OF_OUR_OWN (CONNECTIONS_MAX + DNS_POLL_MAX + 32)
 
+enum mode { DAEMON, GET, CHECK };
+
 struct options {
+	enum mode mode;
+	uint64_t offset, length; /* of GET */
 	const char *conf_file;
 	const char *pid_file;
 	bool foreground;
@@ -61,6 +70,8 @@ static volatile sig_atomic_t stopping;
 
 static const char usage[] =
 	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
+	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
+	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
 	"  URL            where images lie: \"url URL\" of the configuration. The name that is\n"
@@ -76,10 +87,15 @@ static const char usage[] =
 	"  -N             accepted and ignored: this daemon does not cull\n"
 	"  -v, --version  print the version and the fixed memory\n"
 	"      --help     print this\n"
+	"      --get      write the file at URL to standard output, from byte OFFSET on and\n"
+	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
+	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
+	"      --check    look at the server of URL and the file there, and judge them\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
-	"fault.\n";
+	"fault;\n"
+	"of --get and --check also:";
 
 __attribute__((noreturn, format(printf, 2, 3))) static void die(int status, const char *format, ...)
 {
@@ -91,6 +107,14 @@ __attribute__((noreturn, format(printf, 2, 3))) static void die(int status, cons
 	va_end(args);
 	log_err("%s", text);
 	exit(status);
+}
+
+static void print_usage(void)
+{
+	fputs(usage, stdout);
+	for (int o = OUTCOME_OK + 1; o <= OUTCOME_LIMIT; o++)
+		printf(" %d %s%s", outcome_exit_status((enum outcome)o),
+			outcome_words((enum outcome)o), o == OUTCOME_LIMIT ? "\n" : ",");
 }
 
 static void print_version(void)
@@ -122,6 +146,16 @@ static void take_url(const char *url)
 	take_directive("argument", line);
 }
 
+/* The one URL of --get and --check means exactly what it says. With a fragment, which is never
+ * sent, it does not end in '/', and so is no BASE. */
+static void take_exact_url(const char *url)
+{
+	char exact[URL_MAX + 8];
+
+	snprintf(exact, sizeof(exact), "%s#", url);
+	take_url(exact);
+}
+
 /* The file comes first, whatever the order on the command line: -o and URLs are added to it. */
 static void take_file(const struct options *o, bool url_given)
 {
@@ -136,10 +170,41 @@ static void take_file(const struct options *o, bool url_given)
 	die(EXIT_USAGE, "%s%s", why, missing ? "; give one with -f, or a URL" : "");
 }
 
+static uint64_t take_number(const char *what, const char *text)
+{
+	char *rest;
+	uint64_t n;
+
+	errno = 0;
+	n = strtoull(text, &rest, 10);
+	if (text[0] < '0' || text[0] > '9' || *rest || errno)
+		die(EXIT_USAGE, "argument: %s '%.40s': needs a number of bytes", what, text);
+	return n;
+}
+
+/* Mirrors of the URL are those of a file that is given and of -o, but not the daemon's own. */
+static void take_tool(struct options *o, char **arguments, int n)
+{
+	if (n < 1 || n > (o->mode == GET ? 3 : 1))
+		die(EXIT_USAGE, o->mode == GET ? "--get: needs a URL, and takes an OFFSET and a "
+						 "LENGTH"
+					       : "--check: needs one URL");
+	if (o->conf_file)
+		take_exact_url(arguments[0]);
+	take_file(o, true);
+	if (!o->conf_file) {
+		conf.urls = 0;
+		take_exact_url(arguments[0]);
+	}
+	o->offset = n > 1 ? take_number("OFFSET", arguments[1]) : 0;
+	o->length = n > 2 ? take_number("LENGTH", arguments[2]) : GET_TO_END;
+}
+
 static void parse_command_line(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+		{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
+		{"check", no_argument, NULL, 'C'}, {NULL, 0, NULL, 0}};
 	static const char shorts[] = "dnsNvf:p:o:";
 	char why[512];
 	int c;
@@ -164,20 +229,30 @@ static void parse_command_line(int argc, char **argv, struct options *o)
 		case 'N':
 		case 'o': /* taken after the file, below */
 			break;
+		case 'G':
+			o->mode = GET;
+			break;
+		case 'C':
+			o->mode = CHECK;
+			break;
 		case 'v':
 			print_version();
 			exit(0);
 		case 'h':
-			fputs(usage, stdout);
+			print_usage();
 			exit(0);
 		default:
 			fputs("try cachefilesd-mini --help\n", stderr);
 			exit(EXIT_USAGE);
 		}
 	}
-	take_file(o, optind < argc);
-	for (int i = optind; i < argc; i++)
-		take_url(argv[i]);
+	if (o->mode != DAEMON) {
+		take_tool(o, argv + optind, argc - optind);
+	} else {
+		take_file(o, optind < argc);
+		for (int i = optind; i < argc; i++)
+			take_url(argv[i]);
+	}
 	optind = 1;
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
 		if (c == 'o')
@@ -187,6 +262,18 @@ static void parse_command_line(int argc, char **argv, struct options *o)
 }
 
 /* ---- the start ---- */
+
+/* No file or socket of ours may take the place of a standard stream that is closed. */
+static void fill_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
 
 /* The kernel puts a descriptor into our table for each cache file; an OPEN fails if it has no room.
  */
@@ -206,28 +293,52 @@ static void raise_fd_limit(void)
 			(unsigned)wanted);
 }
 
-static void allocate(void)
+static void *allocate(size_t size)
 {
-	size_t alignment, size = fetch_memory(&conf, &alignment);
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		die(EXIT_SYSTEM, "%zu bytes for %u connections: %s", size, conf.connections,
 			strerror(errno));
-	fetch_init(&conf, &cachefiles_front, memory);
+	return memory;
+}
+
+static void allocate_fetch(const struct front *front)
+{
+	size_t alignment, size = fetch_memory(&conf, &alignment);
+
+	fetch_init(&conf, front, allocate(size));
 }
 
 static void trust(void)
 {
 	char why[512];
 
-	if (tls_trust(conf.ca[0] ? conf.ca : NULL, why, sizeof(why)))
+	tls_pin(conf.pin, conf.pins, conf.pin_only);
+	tls_clock(conf.clock_strict);
+	if (conf.cert[0] &&
+		!tls_identity(conf.cert, conf.key[0] ? conf.key : conf.cert, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+	if (conf.pin_only || tls_trust(conf.ca[0] ? conf.ca : NULL, why, sizeof(why)))
 		return;
 	if (conf.ca[0])
 		die(EXIT_USAGE, "%s", why);
 	for (size_t i = 0; i < conf.urls; i++)
 		if (strncasecmp(conf.url[i], "https:", 6) == 0)
 			die(EXIT_USAGE, "%s: %s", conf.url[i], why);
+}
+
+/* What is needed to find a host and to log in to it: read once, while its files can be read. */
+static void load_names(void)
+{
+	char why[512];
+
+	dns_init();
+	for (size_t i = 0; i < conf.resolves; i++)
+		dns_pin(conf.resolve[i], &(const char *){NULL}); /* checked by conf.c */
+	if (conf.netrc[0] && !netrc_load(conf.netrc, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
 }
 
 static bool write_number(const char *path, int flags, long number)
@@ -277,12 +388,27 @@ static void write_pid_file(const struct options *o)
 	log_warning("%s: %s", path, strerror(errno));
 }
 
+/* More stack than is ever used, so that it never has to grow: the kernel gives the main thread 132
+ * KiB, most of which would be locked for nothing. */
+static void touch_stack(void)
+{
+	volatile char stack[STACK_TOUCHED];
+
+	for (size_t i = 0; i < sizeof(stack); i += 4096)
+		stack[i] = 0;
+}
+
 /* The machine's root may hang on us: no page of ours may have to be read from a file system that
  * waits for us, and others are to go first when memory is short. */
 static void stay_alive(void)
 {
-	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
-		log_warning("mlockall: %s: do not serve the root file system this way",
+	extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
+
+	touch_stack();
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ||
+		mlock(__executable_start, (size_t)(_end - __executable_start)) < 0)
+		log_warning(
+			"memory cannot be locked: %s: do not serve the root file system this way",
 			strerror(errno));
 	if (!write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));
@@ -381,31 +507,58 @@ static void loop(const sigset_t *while_waiting)
 	}
 }
 
-int main(int argc, char **argv)
+static void start_log(const struct options *o)
 {
-	struct options options = {0};
+	if (o->mode == DAEMON)
+		log_open(o->to_stderr, o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	else
+		log_open(true, o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING);
+}
+
+/* --get and --check: no device, and nothing that outlives the command. */
+static int run_tool(const struct options *o)
+{
+	signal(SIGPIPE, SIG_IGN);
+	if (o->mode == CHECK)
+		return check_run(&conf, allocate(check_memory()));
+	allocate_fetch(&get_front);
+	return get_run(&conf, o->offset, o->length);
+}
+
+static void serve(const struct options *o)
+{
 	sigset_t while_waiting;
 	char why[1024];
 
-	conf_init(&conf);
-	parse_command_line(argc, argv, &options);
-	log_open(options.to_stderr, options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	trust();
-	dns_init();
-	for (size_t i = 0; i < conf.resolves; i++)
-		dns_pin(conf.resolve[i], &(const char *){NULL}); /* checked by conf.c */
 	raise_fd_limit();
-	allocate();
+	allocate_fetch(&cachefiles_front);
 	catch_signals(&while_waiting);
 	if (!cachefiles_bind(&conf, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
-	if (!options.foreground)
-		go_to_background(&options);
-	write_pid_file(&options);
+	if (!o->foreground)
+		go_to_background(o);
+	write_pid_file(o);
 	stay_alive();
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
 	loop(&while_waiting);
 	log_info("stopping; images that are still mounted cannot be read any more");
 	cachefiles_close();
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {0};
+
+	fill_standard_streams();
+	conf_init(&conf);
+	parse_command_line(argc, argv, &options);
+	start_log(&options);
+	trust();
+	load_names();
+	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
+		conf.retry = access("/etc/initrd-release", F_OK) == 0 ? RETRY_HARD : RETRY_SOFT;
+	if (options.mode != DAEMON)
+		return run_tool(&options);
+	serve(&options);
 	return 0;
 }

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
+#include "base64.h"
 #include "dns.h"
 #include "url.h"
 
@@ -18,6 +20,10 @@
 #ifndef VERSION
 #define VERSION "0" /* a unit test or fuzzer that is compiled without the Makefile */
 #endif
+
+/* RFC 9110 section 5.6.2 */
+#define TOKEN_CHARACTERS                                                                           \
+	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 #define TIMEOUT_DEFAULT 60
 #define TIMEOUT_MAX	86400
@@ -175,6 +181,54 @@ static bool parse_bind(struct conf *c, struct value *v)
 
 /* Checks what the URL of an image will be. With any key it must lead to the same server: a
  * "http://" would otherwise take the key for a host. */
+static bool parse_retry(struct conf *c, struct value *v)
+{
+	unsigned seconds;
+	const char *rest;
+
+	if (strcmp(v->text, "hard") == 0) {
+		c->retry = RETRY_HARD;
+		return true;
+	}
+	if (strncmp(v->text, "soft ", 5) != 0)
+		return false;
+	rest = scan_number(&seconds, v->text + 5, TIMEOUT_MAX);
+	if (!rest || *rest || seconds < 1)
+		return false;
+	c->retry = RETRY_SOFT;
+	c->timeout = seconds;
+	return true;
+}
+
+static bool parse_proxy(struct conf *c, struct value *v)
+{
+	struct url proxy;
+
+	if (!url_parse(&proxy, v->text, &v->why))
+		return false;
+	if (proxy.https)
+		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
+	return parse_text(c, v);
+}
+
+/* RFC 9110 section 5.1 and 5.5; what http.c writes itself is not to be given twice. */
+static bool parse_header(struct conf *c, struct value *v)
+{
+	static const char *const ours[] = {"Host", "Range", "If-Range", "Accept-Encoding",
+		"Connection", "Content-Length", "Transfer-Encoding"};
+	size_t used = strlen(c->fields), name = strspn(v->text, TOKEN_CHARACTERS);
+
+	if (name == 0 || v->text[name] != ':')
+		return false;
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (strlen(ours[i]) == name && strncasecmp(v->text, ours[i], name) == 0)
+			return mistake(v, "this field is written by the daemon itself");
+	if (used + strlen(v->text) + 3 > sizeof(c->fields))
+		return mistake(v, "all header lines together are too long");
+	sprintf(c->fields + used, "%s\r\n", v->text);
+	return true;
+}
+
 static bool parse_url(struct conf *c, struct value *v)
 {
 	static const char *const keys[2] = {"x", "y"};
@@ -221,6 +275,74 @@ static bool parse_abi(struct conf *c, struct value *v)
 	return false;
 }
 
+/* Which of the words it is; -1: none. */
+static int which(const char *text, const char *const *words, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(text, words[i]) == 0)
+			return i;
+	return -1;
+}
+
+static bool parse_pin_only(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"no", "yes"};
+	int i = which(v->text, words, 2);
+
+	c->pin_only = i == 1;
+	return i >= 0;
+}
+
+static bool parse_tls_clock(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"build", "strict"};
+	int i = which(v->text, words, 2);
+
+	c->clock_strict = i == 1;
+	return i >= 0;
+}
+
+/* Takes the base64 of PIN_SIZE bytes in its one form. Returns what follows, or NULL. */
+static const char *scan_key_pin(uint8_t out[PIN_SIZE], const char *text)
+{
+	unsigned bits = 0, held = 0;
+	size_t size = 0;
+
+	while (size < PIN_SIZE) {
+		int digit = base64_value((unsigned char)*text++);
+
+		if (digit < 0)
+			return NULL;
+		bits = bits << 6 | (unsigned)digit;
+		held += 6;
+		if (held >= 8) {
+			held -= 8;
+			out[size++] = (uint8_t)(bits >> held);
+		}
+	}
+	return bits & ((1u << held) - 1) || *text != '=' ? NULL : text + 1;
+}
+
+/* One pin or, as curl has it, several with ';' between them. */
+static bool parse_key_pin(struct conf *c, struct value *v)
+{
+	const char *p = v->text;
+
+	for (;; p++) {
+		if (c->pins == KEY_PINS_MAX)
+			return mistake(
+				v, "there are " TEXT(KEY_PINS_MAX) " already, which is the most");
+		if (strncmp(p, "sha256//", 8) != 0)
+			return false;
+		p = scan_key_pin(c->pin[c->pins], p + 8);
+		if (!p || (*p && *p != ';'))
+			return mistake(v, "44 digits of base64 are to follow sha256//");
+		c->pins++;
+		if (!*p)
+			return true;
+	}
+}
+
 static bool parse_resolve(struct conf *c, struct value *v)
 {
 	if (c->resolves == URLS_MAX)
@@ -259,15 +381,25 @@ static const struct keyword keywords[] = {
 
 	{"url", parse_url, .takes = "an http or https URL"},
 	{"ca", parse_text, "the path of a PEM file", MEMBER(ca)},
+	{"pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it"},
+	{"pin-only", parse_pin_only, .takes = "yes or no"},
+	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
+	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
+	{"tls-clock", parse_tls_clock, .takes = "build or strict"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
 	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
 	{"abi", parse_abi, .takes = "auto, mainline or v8"},
 	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
+	{"retry", parse_retry, .takes = "hard, or soft and a number of seconds"},
+	{"proxy", parse_proxy, "an http URL", MEMBER(proxy)},
+	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
+	{"header", parse_header, .takes = "a header field: Name: value"},
+	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
 };
 
 #define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
-_Static_assert(KEYWORDS <= 32, "struct conf's `given` has a bit for each");
+_Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
 
 static const struct keyword *find_keyword(const char *word, size_t len)
 {
@@ -321,7 +453,7 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 static bool take_value(struct conf *c, struct value *v)
 {
 	const struct keyword *k = v->keyword;
-	unsigned bit = 1u << (k - keywords);
+	uint64_t bit = (uint64_t)1 << (k - keywords);
 
 	if (has_control_byte(v->text))
 		return mistake(v, "it holds a control byte");
@@ -446,6 +578,14 @@ bool conf_check(const struct conf *c, char *why, size_t size)
 {
 	if (c->urls == 0) {
 		snprintf(why, size, "no url is given: nothing to fetch from");
+		return false;
+	}
+	if (c->pin_only && c->pins == 0) {
+		snprintf(why, size, "pin-only yes, but no pin is given: nothing to trust");
+		return false;
+	}
+	if (c->key[0] && !c->cert[0]) {
+		snprintf(why, size, "key %.200s: it is of no use without its cert", c->key);
 		return false;
 	}
 	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&

@@ -13,10 +13,18 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "facts.h"
 #include "limits.h"
 
 enum conf_abi { ABI_AUTO, ABI_MAINLINE, ABI_V8 };
+
+enum conf_retry {
+	RETRY_AUTO, /* not said: hard for a daemon that an initramfs has started, else soft */
+	RETRY_SOFT, /* `timeout` seconds, then the reader gets an error */
+	RETRY_HARD, /* for ever, as an NFS hard mount does */
+};
 
 struct conf {
 	/* classic cachefilesd */
@@ -32,12 +40,25 @@ struct conf {
 	char ca[CONF_LINE_MAX]; /* empty: the system's bundle */
 	unsigned connections;	/* 1 to CONNECTIONS_MAX; default CONNECTIONS_DEFAULT */
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
-	char user_agent[128];	/* default cachefilesd-mini/VERSION */
+	enum conf_retry retry;
+	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
 	size_t resolves;
 
-	unsigned given; /* conf.c's: a bit for each word that was given */
+	char proxy[URL_MAX];	 /* an http URL, the path without meaning; empty: none */
+	char no_proxy[512];	 /* hosts and domains with commas between, or "*" */
+	char fields[FIELDS_MAX]; /* header lines, CRLF behind each */
+	char netrc[256];	 /* empty: none */
+
+	uint8_t pin[KEY_PINS_MAX][PIN_SIZE]; /* of servers' keys */
+	size_t pins;
+	bool pin_only;	   /* the pins stand in place of the CA */
+	bool clock_strict; /* tls-clock strict: an unset clock is no time to trust anybody */
+	char cert[1024];   /* our certificate for servers that ask; empty: none */
+	char key[1024];	   /* its private key; empty: it is in the same file */
+
+	uint64_t given; /* conf.c's: a bit for each word that was given */
 };
 
 /* Sets the defaults. */

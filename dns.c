@@ -1052,6 +1052,30 @@ static struct name *find_name(const char *host)
 	return NULL;
 }
 
+static bool same_address(const union address *a, const union address *b)
+{
+	if (a->any.sa_family != b->any.sa_family)
+		return false;
+	if (a->any.sa_family == AF_INET)
+		return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+	return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
+}
+
+void dns_prefer(const char *host, const union address *address)
+{
+	struct name *n = find_name(host);
+	union address first;
+	size_t i = 0;
+
+	while (n && i < n->count && !same_address(&n->good[i], address))
+		i++;
+	if (!n || i == n->count)
+		return;
+	first = n->good[i];
+	memmove(n->good + 1, n->good, i * sizeof(first));
+	n->good[0] = first;
+}
+
 static struct question *question_about(const struct name *n)
 {
 	for (size_t i = 0; i < DNS_QUESTIONS_MAX; i++)

@@ -56,6 +56,10 @@ bool dns_pin_check(const char *line, const char **why);
 enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 	union address out[DNS_ADDRESSES_MAX], size_t *count);
 
+/* The address that a connection to the host was made to first: given first from now on, until the
+ * name is looked up anew (RFC 8305 section 4 and 5). */
+void dns_prefer(const char *host, const union address *address);
+
 /* The loop's three: what to poll (at most DNS_POLL_MAX entries written, their count returned), when
  * to run at the latest (INT64_MAX: never), and running, which tries every descriptor by itself. A
  * server has one second to answer, then the next is asked too, all of them three times. */

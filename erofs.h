@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* How many bytes from the image's beginning the functions below want to see: the superblock lies at
  * byte 1024 and is 128 bytes long. */
@@ -16,5 +17,10 @@ enum erofs_kind {
 };
 
 enum erofs_kind erofs_kind(const void *head, size_t size);
+
+/* Of a head whose kind is not EROFS_NONE: the bytes of a block, 0 when they make no sense; how many
+ * extra devices (blobs) it has beside itself. */
+uint32_t erofs_block_size(const void *head);
+unsigned erofs_extra_devices(const void *head);
 
 #endif

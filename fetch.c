@@ -4,18 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "erofs.h"
 #include "http.h"
+#include "image.h"
 #include "log.h"
 #include "outcome.h"
 
 /* Milliseconds. */
 #define STALL_MAX      10000 /* an attempt without a byte for so long has failed */
-#define BACKOFF_FIRST  200   /* between attempts at an image, doubled each time */
-#define BACKOFF_LAST   5000
+#define STALL_MIN      1000
 #define PAUSE_FIRST    100 /* before a lane goes on whose body was cut again and again */
 #define PAUSE_LAST     2000
 #define WRITE_AGAIN    20    /* the cache file is not ready, or full */
@@ -31,33 +30,6 @@
 #define FILL_SIZE (1 << 20)
 
 #define NO_FILE (-1)
-
-/* What lies on the servers under one name. */
-struct image {
-	bool used;
-	char volume[KEY_MAX + 1];
-	unsigned char cookie[KEY_MAX];
-	size_t cookie_size;
-
-	/* what is pinned, from the first answer on */
-	bool ready;
-	uint64_t size;
-	char validator[VALIDATOR_MAX]; /* strong ETag or Last-Modified; empty: none */
-	enum erofs_kind kind;
-	bool changed; /* no server has the pinned version any more */
-
-	/* how asking for it goes */
-	unsigned mirror;      /* the url line that is asked */
-	unsigned mirrors_out; /* bit by url line: has another version */
-	unsigned failures;    /* in a row */
-	int64_t last_failure;
-	int64_t last_began; /* when the attempt that failed last had begun */
-	int64_t failing_since;
-	int64_t not_before;    /* no new request earlier */
-	unsigned reads_failed; /* in this spell of failures */
-	enum outcome outcome;
-	char why[256];
-};
 
 /* A cache file in which an image is wanted. */
 struct file {
@@ -105,7 +77,8 @@ struct lane {
 	bool redirected;    /* asks a redirect's target, not the configured URL */
 	unsigned mirror;    /* the url line that is asked */
 	int64_t asked_at;   /* when the request began */
-	int64_t data_at;    /* when the last byte came; 0: none yet */
+	int64_t data_at;    /* when the last page's worth of bytes came; 0: none yet */
+	uint64_t credited;  /* how far the range had come then */
 	int64_t resume;	    /* LANE_PAUSED: when to go on */
 	int64_t write_after;
 	int64_t write_since; /* when writing first failed; 0: it does not */
@@ -114,18 +87,11 @@ struct lane {
 	bool started; /* this turn: it has to run once without waiting */
 };
 
-static struct {
-	struct image *image;
-	struct url url;
-	uint64_t used; /* larger is later */
-} redirects[REDIRECTS_MAX];
-
 static const struct conf *conf;
 static const struct front *front;
 static enum fetch_whole whole_rule;
 static size_t page;
 static char *zeros; /* one page */
-static struct image images[FILES_MAX];
 static struct file files[FILES_MAX];
 static struct read reads[READS_MAX];
 static struct lane *lanes;
@@ -150,62 +116,7 @@ static size_t round_to(size_t size, size_t unit)
 	return (size + unit - 1) / unit * unit;
 }
 
-static int64_t timeout_ms(void)
-{
-	return (int64_t)conf->timeout * 1000;
-}
-
-/* A doubling delay with a jitter of a quarter, so that many machines do not come back at once. */
-static int64_t backoff(int64_t first, int64_t last, unsigned failures)
-{
-	int64_t delay = first;
-	unsigned char random = 0;
-
-	while (--failures > 0 && delay < last)
-		delay *= 2;
-	if (delay > last)
-		delay = last;
-	(void)!getrandom(&random, 1, GRND_NONBLOCK);
-	return delay - delay * random / 1024;
-}
-
-/* For log lines: "%.*s" takes it. */
-#define NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
-
-/* ---- redirects ---- */
-
-static const struct url *redirect_of(const struct image *image)
-{
-	for (size_t i = 0; i < REDIRECTS_MAX; i++)
-		if (redirects[i].image == image) {
-			redirects[i].used = ++sequence;
-			return &redirects[i].url;
-		}
-	return NULL;
-}
-
-static void forget_redirect(const struct image *image)
-{
-	for (size_t i = 0; i < REDIRECTS_MAX; i++)
-		if (redirects[i].image == image)
-			redirects[i].image = NULL;
-}
-
-static void remember_redirect(struct image *image, const struct url *url)
-{
-	size_t oldest = 0;
-
-	forget_redirect(image);
-	for (size_t i = 0; i < REDIRECTS_MAX; i++)
-		if (!redirects[i].image ||
-			(redirects[oldest].image && redirects[i].used < redirects[oldest].used))
-			oldest = i;
-	redirects[oldest].image = image;
-	redirects[oldest].url = *url;
-	redirects[oldest].used = ++sequence;
-}
-
-/* ---- images ---- */
+/* ---- images and their lanes ---- */
 
 static struct lane *end_of_lanes(void)
 {
@@ -220,91 +131,21 @@ static void free_lane(struct lane *lane)
 	lane->freed = clock_now;
 }
 
-static struct image *find_image(const char *volume, const void *cookie, size_t cookie_size)
-{
-	for (struct image *i = images; i < images + FILES_MAX; i++)
-		if (i->used && i->cookie_size == cookie_size &&
-			memcmp(i->cookie, cookie, cookie_size) == 0 &&
-			strcmp(i->volume, volume) == 0)
-			return i;
-	return NULL;
-}
-
-/* There are as many places for images as for files, so one is always free. */
-static struct image *new_image(const char *volume, const void *cookie, size_t cookie_size)
-{
-	struct image *i = images;
-
-	while (i->used)
-		i++;
-	*i = (struct image){.used = true, .cookie_size = cookie_size};
-	memcpy(i->volume, volume, strlen(volume) + 1);
-	memcpy(i->cookie, cookie, cookie_size);
-	return i;
-}
-
-static bool is_wanted(const struct image *image)
-{
-	for (const struct file *f = files; f < files + FILES_MAX; f++)
-		if (f->used && f->image == image)
-			return true;
-	return false;
-}
-
 /* Frees an image that no file wants any more, with what is under way for it. */
 static void release_image(struct image *image)
 {
-	if (is_wanted(image))
-		return;
+	for (const struct file *f = files; f < files + FILES_MAX; f++)
+		if (f->used && f->image == image)
+			return;
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
 		if (lane->state != LANE_FREE && lane->image == image)
 			free_lane(lane);
-	forget_redirect(image);
-	image->used = false;
+	image_free(image);
 }
 
 static uint64_t image_end(const struct image *image)
 {
 	return page_up(image->size);
-}
-
-/* The volume key without EROFS's prefix: the domain, or the image's own name. */
-static const char *volume_name(const struct image *image)
-{
-	return strncmp(image->volume, "erofs,", 6) == 0 ? image->volume + 6 : image->volume;
-}
-
-/* The URL to ask for an image now. */
-static bool image_url(
-	struct url *out, const struct image *image, bool *redirected, const char **why)
-{
-	const struct url *target = redirect_of(image);
-	char text[URL_MAX + 512];
-
-	*redirected = target != NULL;
-	if (target) {
-		*out = *target;
-		return true;
-	}
-	return url_expand(text, sizeof(text), conf->url[image->mirror], image->cookie,
-		       image->cookie_size, volume_name(image), why) &&
-	       url_parse(out, text, why);
-}
-
-/* Turns from a mirror that failed to the next one that may have the pinned version, if there is
- * one. */
-static void next_mirror(struct image *image, unsigned failed)
-{
-	if (image->mirror != failed)
-		return; /* another request has turned already */
-	for (size_t i = 1; i < conf->urls; i++) {
-		unsigned mirror = (unsigned)((image->mirror + i) % conf->urls);
-		if (!(image->mirrors_out & 1u << mirror)) {
-			image->mirror = mirror;
-			forget_redirect(image);
-			return;
-		}
-	}
 }
 
 /* ---- READs ---- */
@@ -351,21 +192,14 @@ static void serve_tail(struct read *r)
 
 /* ---- failures ---- */
 
-static bool is_final(enum outcome outcome)
-{
-	return outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED ||
-	       outcome == OUTCOME_REFUSED || outcome == OUTCOME_UNTRUSTED ||
-	       outcome == OUTCOME_LIMIT;
-}
-
 static void refuse_open(struct file *f)
 {
 	struct image *image = f->image;
 
-	log_err("%.*s: cannot be opened: %s (%s)", NAME(image), image->why,
+	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), image->why,
 		outcome_words(image->outcome));
 	f->used = f->opening = false;
-	front->opened((unsigned)(f - files), -outcome_errno(image->outcome));
+	front->opened((unsigned)(f - files), image->outcome, 0);
 	release_image(image);
 }
 
@@ -376,67 +210,35 @@ static void refuse_opens(struct image *image)
 			refuse_open(f);
 }
 
-/* A mirror has another version. Its bytes are not touched; another mirror may still have ours. */
-static void mirror_changed(struct image *image, unsigned mirror, const char *why)
+static struct failure failure_of(const struct lane *lane, enum outcome outcome, const char *why)
 {
-	unsigned all = (1u << conf->urls) - 1;
-
-	if (image->mirrors_out & 1u << mirror)
-		return;
-	image->mirrors_out |= 1u << mirror;
-	if (image->mirrors_out != all) {
-		log_warning("%.*s: %s; mirror %u is not asked again", NAME(image), why, mirror + 1);
-		next_mirror(image, mirror);
-		return;
-	}
-	image->changed = true;
-	snprintf(image->why, sizeof(image->why), "%s", why);
-	log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted anew",
-		NAME(image), why);
-	for (unsigned file = 0; file < FILES_MAX; file++)
-		if (files[file].used && files[file].image == image)
-			end_reads_of(file);
+	return (struct failure){
+		.outcome = outcome,
+		.why = why,
+		.mirror = lane->mirror,
+		.began = lane->asked_at,
+		.retry_after = outcome == OUTCOME_BUSY ? lane->http.retry_after : 0,
+	};
 }
 
-/* An attempt at the image has come to nothing. */
-static void image_failed(
-	struct image *image, const struct lane *lane, enum outcome outcome, const char *why)
+/* An attempt of the lane at its image has come to nothing. */
+static void attempt_failed(const struct lane *lane, enum outcome outcome, const char *why)
 {
-	unsigned mirror = lane->mirror;
+	struct image *image = lane->image;
+	struct failure failure = failure_of(lane, outcome, why);
 
-	image->last_failure = clock_now;
-	image->last_began = lane->asked_at;
-	if (outcome == OUTCOME_CHANGED && image->ready) {
-		mirror_changed(image, mirror, why);
-		return;
-	}
-	if (clock_now < image->not_before)
-		return; /* several requests fail together: that is one failure */
-	image->outcome = outcome;
-	snprintf(image->why, sizeof(image->why), "%s", why);
-	if (image->failures++ == 0) {
-		image->failing_since = clock_now;
-		image->reads_failed = 0;
-	}
-	image->not_before = clock_now + backoff(BACKOFF_FIRST, BACKOFF_LAST, image->failures);
-	next_mirror(image, mirror);
-	if (!image->ready && is_final(outcome) && image->failures >= conf->urls)
+	switch (image_failed(image, &failure, clock_now)) {
+	case IMAGE_RETRY:
+		break;
+	case IMAGE_REFUSED:
 		refuse_opens(image);
-	else if (image->failures == 1)
-		log_warning(
-			"%.*s: %s; trying again for up to %u s", NAME(image), why, conf->timeout);
-	else
-		log_debug("%.*s: %s (failure %u)", NAME(image), why, image->failures);
-}
-
-static void image_works(struct image *image)
-{
-	if (image->failures > 0)
-		log_info("%.*s: answered again after %lld s, %u READs failed meanwhile",
-			NAME(image), (long long)(clock_now - image->failing_since) / 1000,
-			image->reads_failed);
-	image->failures = 0;
-	image->not_before = 0;
+		break;
+	case IMAGE_CHANGED:
+		for (unsigned file = 0; file < FILES_MAX; file++)
+			if (files[file].used && files[file].image == image)
+				end_reads_of(file);
+		break;
+	}
 }
 
 /* ---- lanes: the way of the bytes ---- */
@@ -447,6 +249,7 @@ static uint64_t lane_pos(const struct lane *lane)
 }
 
 static void lane_failed(struct lane *lane, enum outcome outcome, const char *why);
+static void image_opened(struct lane *lane);
 
 /* How many bytes of the buffer can be written now: whole pages, and at the image's end the last
  * one with zeros behind it. */
@@ -500,7 +303,7 @@ static void write_failed(struct lane *lane, int error)
 	struct image *image = lane->image;
 	unsigned file = (unsigned)lane->file;
 
-	log_err("%.*s: cannot write to the cache: %s; its readers get an error", NAME(image),
+	log_err("%.*s: cannot write to the cache: %s; its readers get an error", IMAGE_NAME(image),
 		error == -ENOBUFS  ? "less space is free than bstop demands"
 		: error == -ENOSPC ? "its file system is full"
 				   : strerror(-error));
@@ -508,17 +311,26 @@ static void write_failed(struct lane *lane, int error)
 	end_reads_of(file);
 }
 
+/* One attempt that stalls does not use up all of the patience. */
+static int64_t stall_time(void)
+{
+	int64_t third = image_patience() / 3;
+
+	return third > STALL_MAX ? STALL_MAX : third < STALL_MIN ? STALL_MIN : third;
+}
+
 /* Sends the request for what is missing of the lane's range. */
 static void ask(struct lane *lane)
 {
 	struct image *image = lane->image;
-	struct url url;
+	struct image_target target;
 	struct http_request request = {
-		.url = &url,
+		.url = &target.url,
 		.last = lane->end - 1,
-		.if_range = image->ready && image->validator[0] ? image->validator : NULL,
+		.if_range = image->ready ? image_validator(image) : NULL,
+		.etag = image->ready && image->etag[0] ? image->etag : NULL,
 		.user_agent = conf->user_agent,
-		.stall = timeout_ms() < STALL_MAX ? timeout_ms() : STALL_MAX,
+		.stall = stall_time(),
 	};
 	const char *why;
 	size_t scratch;
@@ -534,12 +346,16 @@ static void ask(struct lane *lane)
 		lane->fill = scratch = 0;
 	request.first = lane_pos(lane);
 	lane->attempted = lane_pos(lane);
-	if (!image_url(&url, image, &lane->redirected, &why)) {
+	if (!image_target(&target, image, clock_now, &why)) {
 		lane_failed(lane, OUTCOME_LIMIT, why);
 		return;
 	}
 	lane->state = LANE_ASKING;
-	lane->mirror = image->mirror;
+	lane->mirror = target.mirror;
+	lane->redirected = target.redirected;
+	request.proxy = target.proxy;
+	if (target.trusted)
+		request.fields = conf->fields;
 	lane->started = true;
 	lane->asked_at = clock_now;
 	http_start(&lane->http, &request, lane->buffer + scratch, CONN_BUFFER - scratch, clock_now);
@@ -555,6 +371,7 @@ static void start_lane(
 	lane->end = end;
 	lane->cuts = lane->hops = 0;
 	lane->data_at = 0;
+	lane->credited = from;
 	lane->write_after = lane->write_since = 0;
 	ask(lane);
 }
@@ -585,53 +402,47 @@ static void give_up_lane(struct lane *lane)
 
 /* The body broke off. What has come is kept, to the byte, and the rest asked for, in the same lane.
  */
-static void lane_cut(struct lane *lane, const char *why)
+static void lane_cut(struct lane *lane, enum outcome outcome, const char *why)
 {
-	lane->image->last_failure = clock_now;
-	log_debug("%.*s: %s; going on at byte %llu", NAME(lane->image), why,
+	struct failure failure = failure_of(lane, outcome, why);
+
+	image_cut(lane->image, &failure, clock_now);
+	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(lane->image), why,
 		(unsigned long long)lane_pos(lane));
-	next_mirror(lane->image, lane->mirror);
 	lane->state = LANE_PAUSED;
 	lane->resume = clock_now;
-	if (++lane->cuts > CUTS_AT_ONCE)
-		lane->resume += backoff(PAUSE_FIRST, PAUSE_LAST, lane->cuts - CUTS_AT_ONCE);
+	lane->cuts = lane_pos(lane) - lane->attempted < page ? lane->cuts + 1 : 0;
+	if (lane->cuts > CUTS_AT_ONCE)
+		lane->resume += retry_delay(PAUSE_FIRST, PAUSE_LAST, lane->cuts - CUTS_AT_ONCE);
 }
 
 static void lane_failed(struct lane *lane, enum outcome outcome, const char *why)
 {
 	struct image *image = lane->image;
-	bool moved = lane->file != NO_FILE && lane_pos(lane) > lane->attempted;
+	bool moved = lane_pos(lane) > lane->attempted;
+	bool broke_off = outcome == OUTCOME_UNREACHABLE || outcome == OUTCOME_TIMED_OUT;
 
 	if (lane->redirected && lane->hops == 0 &&
 		(outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
 		/* The target was remembered: a signed URL that has expired. Its origin gives
 		 * another. */
-		forget_redirect(image);
+		image_forget_redirect(image);
 		ask(lane);
 		return;
 	}
 	if (lane->file != NO_FILE && lane_pos(lane) == lane->end)
 		lane->state = LANE_WRITING; /* only the end of the body was wrong */
-	else if (moved && (outcome == OUTCOME_UNREACHABLE || outcome == OUTCOME_TIMED_OUT))
-		lane_cut(lane, why);
+	else if (lane->file == NO_FILE && broke_off && lane->fill >= EROFS_HEAD)
+		image_opened(lane); /* enough to know it by */
+	else if (lane->file != NO_FILE && broke_off && moved)
+		lane_cut(lane, outcome, why);
 	else {
 		give_up_lane(lane);
-		image_failed(image, lane, outcome, why);
+		attempt_failed(lane, outcome, why);
 	}
 }
 
 /* ---- lanes: what the server says ---- */
-
-/* Blobs of a compressed image's device table have no superblock of their own. */
-static bool is_compressed(const struct image *image)
-{
-	if (image->kind != EROFS_NONE)
-		return image->kind == EROFS_COMPRESSED;
-	for (const struct image *i = images; i < images + FILES_MAX; i++)
-		if (i->used && i->kind == EROFS_COMPRESSED && strcmp(i->volume, image->volume) == 0)
-			return true;
-	return false;
-}
 
 static void file_opened(struct file *f)
 {
@@ -639,16 +450,16 @@ static void file_opened(struct file *f)
 
 	f->opening = false;
 	f->whole = whole_rule == WHOLE_ALWAYS ||
-		   (whole_rule == WHOLE_COMPRESSED && is_compressed(image));
+		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
 	f->since = f->told = clock_now;
 	if (f->whole)
 		log_info("%.*s: all %llu bytes are fetched before the first READ is answered, "
 			 "since this kernel %s",
-			NAME(image), (unsigned long long)image->size,
+			IMAGE_NAME(image), (unsigned long long)image->size,
 			whole_rule == WHOLE_ALWAYS
 				? "returns zeros from partly cached ranges (v8)"
 				: "mishandles partly cached compressed images (6.9 and later)");
-	front->opened((unsigned)(f - files), (int64_t)image->size);
+	front->opened((unsigned)(f - files), OUTCOME_OK, image->size);
 }
 
 /* The size is known: the lane's buffer holds the image's beginning. */
@@ -659,23 +470,16 @@ static void image_opened(struct lane *lane)
 
 	image->kind = erofs_kind(lane->buffer, lane->fill);
 	image->ready = true;
-	log_info("%.*s: %llu bytes at %s, %s%s", NAME(image), (unsigned long long)image->size,
+	log_info("%.*s: %llu bytes at %s, %s%s", IMAGE_NAME(image), (unsigned long long)image->size,
 		url_text(text, sizeof(text), &lane->http.url),
 		image->kind == EROFS_NONE    ? "not EROFS (a data blob?)"
 		: image->kind == EROFS_PLAIN ? "plain EROFS"
 					     : "compressed EROFS",
-		image->validator[0] ? "" : "; the server names no version (ETag)");
+		image_validator(image) ? "" : "; the server names no version (ETag)");
 	free_lane(lane);
 	for (struct file *f = files; f < files + FILES_MAX; f++)
 		if (f->used && f->opening && f->image == image)
 			file_opened(f);
-}
-
-static void pin(struct image *image, const struct response *response)
-{
-	image->size = (uint64_t)response->total;
-	snprintf(image->validator, sizeof(image->validator), "%s",
-		response->etag_is_strong ? response->etag : response->last_modified);
 }
 
 static void lane_started(struct lane *lane)
@@ -685,7 +489,7 @@ static void lane_started(struct lane *lane)
 	char why[128];
 
 	if (lane->file == NO_FILE) {
-		pin(image, response);
+		image_pin(image, response);
 	} else if ((uint64_t)response->total != image->size) {
 		snprintf(why, sizeof(why),
 			"the image on the server was replaced: %llu bytes became %lld",
@@ -695,7 +499,7 @@ static void lane_started(struct lane *lane)
 		return;
 	}
 	lane->hops = 0;
-	image_works(image);
+	image_works(image, lane->mirror, clock_now);
 }
 
 static void lane_redirected(struct lane *lane)
@@ -703,21 +507,25 @@ static void lane_redirected(struct lane *lane)
 	char text[URL_MAX + 300];
 
 	if (++lane->hops > REDIRECT_HOPS) {
-		forget_redirect(lane->image);
+		image_forget_redirect(lane->image);
 		snprintf(text, sizeof(text), "more than %d redirects, a loop? The last one was to ",
 			REDIRECT_HOPS);
 		url_text(text + strlen(text), sizeof(text) - strlen(text), &lane->http.location);
 		lane_failed(lane, OUTCOME_REFUSED, text);
 		return;
 	}
-	remember_redirect(lane->image, &lane->http.location);
+	image_redirected(lane->image, lane->mirror, &lane->http.location);
 	ask(lane);
 }
 
 static void lane_data(struct lane *lane, size_t got)
 {
 	lane->fill += got;
-	lane->data_at = clock_now;
+	/* A page is progress; less may be a server that lets bytes trickle without end. */
+	if (lane_pos(lane) >= lane->credited + page) {
+		lane->credited = lane_pos(lane);
+		lane->data_at = clock_now;
+	}
 	if (lane->fill == CONN_BUFFER && clock_now >= lane->write_after)
 		write_lane(lane);
 }
@@ -821,9 +629,8 @@ static struct lane *steal_lane(const struct image *image)
 		return NULL;
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
 		if (lane->image != image && is_stalled(lane)) {
-			struct image *victim = lane->image;
 			give_up_lane(lane);
-			image_failed(victim, lane, OUTCOME_TIMED_OUT,
+			attempt_failed(lane, OUTCOME_TIMED_OUT,
 				"the server sends nothing while others wait");
 			return lane;
 		}
@@ -832,18 +639,19 @@ static struct lane *steal_lane(const struct image *image)
 
 /* The best lane for a request to the image's server: one connected to it, else one not connected,
  * else the one idle longest. */
-static struct lane *find_lane(const struct image *image)
+static struct lane *find_lane(struct image *image)
 {
 	struct lane *best = NULL;
-	struct url url;
-	bool redirected;
+	struct image_target target;
 	const char *why;
 	int best_rank = 3;
 
-	if (!image_url(&url, image, &redirected, &why))
-		url.host[0] = '\0'; /* ask() will say so */
+	if (!image_target(&target, image, clock_now, &why))
+		target.url.host[0] = '\0'; /* ask() will say so */
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		int rank = http_is_connected(&lane->http, &url) ? 0 : lane->http.fd < 0 ? 1 : 2;
+		int rank = http_is_connected(&lane->http, &target.url, target.proxy) ? 0
+			   : lane->http.fd < 0					     ? 1
+										     : 2;
 		if (lane->state == LANE_FREE &&
 			(rank < best_rank ||
 				(rank == best_rank && best && lane->freed < best->freed))) {
@@ -973,7 +781,7 @@ static bool may_fill(void)
 static void file_filled(struct file *f)
 {
 	f->filled = true;
-	log_info("%.*s: all %llu bytes are cached", NAME(f->image),
+	log_info("%.*s: all %llu bytes are cached", IMAGE_NAME(f->image),
 		(unsigned long long)f->image->size);
 	advance_reads((unsigned)(f - files), 0, image_end(f->image));
 }
@@ -1043,8 +851,9 @@ static void fill_files(void)
 			;
 		if (!f->filled && clock_now - f->told >= PROGRESS) {
 			f->told = clock_now;
-			log_info("%.*s: %llu of %llu bytes are asked for or cached", NAME(f->image),
-				(unsigned long long)f->cursor, (unsigned long long)f->image->size);
+			log_info("%.*s: %llu of %llu bytes are asked for or cached",
+				IMAGE_NAME(f->image), (unsigned long long)f->cursor,
+				(unsigned long long)f->image->size);
 		}
 	}
 }
@@ -1071,10 +880,10 @@ static bool has_expired(const struct read *r)
 {
 	const struct image *image = files[r->file].image;
 
-	if (image->last_failure >= r->since && clock_now - waiting_since(r) >= timeout_ms())
+	if (image->last_failure >= r->since && clock_now - waiting_since(r) >= image_patience())
 		return true;
 	return image->failures > 0 && image->last_began >= r->since &&
-	       clock_now - image->failing_since >= timeout_ms();
+	       clock_now - image->failing_since >= image_patience();
 }
 
 static void expire(void)
@@ -1082,18 +891,24 @@ static void expire(void)
 	for (struct read *r = reads; r < reads + READS_MAX && reads_used > 0; r++) {
 		struct image *image = r->used ? files[r->file].image : NULL;
 
-		if (!r->used || !has_expired(r))
+		if (!r->used)
+			continue;
+		image_tell(image, clock_now);
+		if (!has_expired(r))
 			continue;
 		if (image->reads_failed++ == 0)
 			log_err("%.*s: the READ of %llu bytes at %llu failed after %u s: %s",
-				NAME(image), (unsigned long long)(r->end - r->pos),
+				IMAGE_NAME(image), (unsigned long long)(r->end - r->pos),
 				(unsigned long long)r->pos, conf->timeout, image->why);
 		end_read(r);
 	}
-	for (struct file *f = files; f < files + FILES_MAX; f++)
-		if (f->used && f->opening && f->image->last_failure >= f->since &&
-			clock_now - f->since >= timeout_ms())
+	for (struct file *f = files; f < files + FILES_MAX; f++) {
+		if (!f->used || !f->opening)
+			continue;
+		image_tell(f->image, clock_now);
+		if (f->image->last_failure >= f->since && clock_now - f->since >= image_patience())
 			refuse_open(f);
+	}
 }
 
 /* ---- the public functions ---- */
@@ -1113,6 +928,7 @@ void fetch_init(const struct conf *c, const struct front *f, void *memory)
 
 	conf = c;
 	front = f;
+	images_init(c);
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	zeros = next;
 	next += page;
@@ -1136,10 +952,8 @@ void fetch_set_whole(enum fetch_whole whole)
 
 void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size)
 {
-	struct image *image = find_image(volume, cookie, cookie_size);
+	struct image *image = image_get(volume, cookie, cookie_size);
 
-	if (!image)
-		image = new_image(volume, cookie, cookie_size);
 	files[file] =
 		(struct file){.used = true, .opening = true, .image = image, .since = clock_now};
 	if (image->ready)
@@ -1202,9 +1016,7 @@ enum outcome fetch_outcome(unsigned file, const char **why)
 	const struct image *image = files[file].image;
 
 	*why = image->why;
-	if (image->changed)
-		return OUTCOME_CHANGED;
-	return image->failures > 0 ? image->outcome : OUTCOME_OK;
+	return image->changed ? OUTCOME_CHANGED : image->outcome;
 }
 
 void fetch_stop(void)

@@ -17,11 +17,11 @@
 #include "limits.h"
 #include "outcome.h"
 
-/* What fetch.c asks of whoever presents the images: /dev/cachefiles is the only one now. */
+/* What fetch.c asks of whoever presents the images: /dev/cachefiles, or --get. */
 struct front {
-	/* The answer to fetch_open(): the image's size in bytes, or a negative errno. After an
-	 * errno the file's number is free again. */
-	void (*opened)(unsigned file, int64_t size);
+	/* The answer to fetch_open(): OUTCOME_OK and the image's size in bytes, at most INT64_MAX,
+	 * or why not. Then the reason has been logged and the file's number is free again. */
+	void (*opened)(unsigned file, enum outcome outcome, uint64_t size);
 
 	/* Writes whole pages at a page's boundary. Returns the bytes that are there now, at most
 	 * `size` and whole pages, or a negative errno; -EAGAIN: try again a little later. */
@@ -65,8 +65,8 @@ void fetch_close(unsigned file);
  * be false. */
 void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size);
 
-/* What has gone wrong last with the image of an open file, and in *why a sentence for a person that
- * stays valid until the next fetch_run(). OUTCOME_OK when nothing has since it last answered. */
+/* What went wrong last with the image of an open file, and in *why a sentence for a person that
+ * stays valid until the next fetch_run(). OUTCOME_OK when nothing ever did. */
 enum outcome fetch_outcome(unsigned file, const char **why);
 
 /* Completes every READ that waits, as failed; before the end. */

@@ -1,6 +1,7 @@
 #include "head.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -172,8 +173,21 @@ static bool parse_content_encoding(struct response *r, struct span value, const 
 static bool parse_content_type(struct response *r, struct span value, const char **why)
 {
 	(void)why;
+	r->multipart = value.size >= 10 && strncasecmp(value.at, "multipart/", 10) == 0;
 	r->html = value.size >= 9 && strncasecmp(value.at, "text/html", 9) == 0;
 	return true;
+}
+
+/* An entity-tag without room for it: weak, since it cannot be sent back, but as different from
+ * others as it was (FNV-1a, 64 bits; an attacker would rather send the old tag with new bytes). */
+static void shorten_etag(struct response *r, struct span tag)
+{
+	uint64_t hash = 14695981039346656037u;
+
+	for (size_t i = 0; i < tag.size; i++)
+		hash = (hash ^ (unsigned char)tag.at[i]) * 1099511628211u;
+	snprintf(r->etag, sizeof(r->etag), "W/\"%.60s~%016llx\"", tag.at + 1,
+		(unsigned long long)hash);
 }
 
 static bool parse_etag(struct response *r, struct span value, const char **why)
@@ -183,12 +197,14 @@ static bool parse_etag(struct response *r, struct span value, const char **why)
 
 	(void)why;
 	r->etag[0] = '\0';
+	r->etag_is_strong = false;
 	if (tag.size < 2 || tag.at[0] != '"' || tag.at[tag.size - 1] != '"' ||
 		memchr(tag.at + 1, '"', tag.size - 2))
 		return true; /* not an entity-tag: as if there were none */
-	r->etag_is_strong = !weak && copy_span(r->etag, sizeof(r->etag), value);
-	if (weak)
-		copy_span(r->etag, sizeof(r->etag), value);
+	if (copy_span(r->etag, sizeof(r->etag), value))
+		r->etag_is_strong = !weak;
+	else
+		shorten_etag(r, tag);
 	return true;
 }
 
@@ -207,6 +223,73 @@ static bool parse_location(struct response *r, struct span value, const char **w
 	return true;
 }
 
+/* Days from 1970-01-01 to a day of the proleptic Gregorian calendar; the year begins in March here,
+ * so that the leap day comes last. */
+static int64_t days_from_civil(int64_t year, int64_t month, int64_t day)
+{
+	int64_t y = month <= 2 ? year - 1 : year;
+	int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+
+	return y * 365 + y / 4 - y / 100 + y / 400 + day_of_year - 719468;
+}
+
+/* Takes a number of exactly `digits` digits and the text behind it off the front. */
+static bool take_fixed(struct span *s, size_t digits, const char *behind, int64_t *out)
+{
+	struct span number = {s->at, digits};
+	size_t size = strlen(behind);
+	uint64_t n;
+
+	if (s->size < digits + size || !take_number(&number, &n) || number.size > 0 ||
+		memcmp(s->at + digits, behind, size) != 0)
+		return false;
+	s->at += digits + size;
+	s->size -= digits + size;
+	*out = (int64_t)n;
+	return true;
+}
+
+/* RFC 9110 section 5.6.7, the form that all senders have to use: Sun, 06 Nov 1994 08:49:37 GMT.
+ * Returns seconds since 1970, or -1. */
+static int64_t parse_date(struct span s)
+{
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	int64_t day, month = 0, year, hour, minute, second;
+
+	if (s.size != 29)
+		return -1;
+	s.at += 5;
+	s.size -= 5;
+	if (!take_fixed(&s, 2, " ", &day))
+		return -1;
+	while (month < 12 && memcmp(months + 3 * month, s.at, 3) != 0)
+		month++;
+	s.at += 4;
+	s.size -= 4;
+	if (month == 12 || !take_fixed(&s, 4, " ", &year) || !take_fixed(&s, 2, ":", &hour) ||
+		!take_fixed(&s, 2, ":", &minute) || !take_fixed(&s, 2, " GMT", &second))
+		return -1;
+	return days_from_civil(year, month + 1, day) * 86400 + hour * 3600 + minute * 60 + second;
+}
+
+static bool parse_date_field(struct response *r, struct span value, const char **why)
+{
+	(void)why;
+	r->date = parse_date(value);
+	return true;
+}
+
+static bool parse_retry_after(struct response *r, struct span value, const char **why)
+{
+	uint64_t seconds;
+
+	(void)why;
+	r->retry_date = parse_date(value);
+	if (r->retry_date < 0 && take_number(&value, &seconds) && value.size == 0)
+		r->retry_after = (int64_t)seconds;
+	return true;
+}
+
 static const struct {
 	const char *name;
 	bool (*parse)(struct response *r, struct span value, const char **why);
@@ -220,6 +303,8 @@ static const struct {
 	{"ETag", parse_etag},
 	{"Last-Modified", parse_last_modified},
 	{"Location", parse_location},
+	{"Date", parse_date_field},
+	{"Retry-After", parse_retry_after},
 };
 
 static bool is_token_char(unsigned char c)
@@ -292,12 +377,15 @@ static bool has_control(struct span s)
 	return false;
 }
 
-static bool check_framing(struct response *r, const char **why)
+static bool check_head(struct response *r, const char **why)
 {
 	if (r->chunked && r->length >= 0)
 		return fail(why, "Content-Length stands beside Transfer-Encoding");
 	if (r->chunked && r->minor == 0)
 		return fail(why, "an HTTP/1.0 response has a Transfer-Encoding");
+	/* The server's own clock counts, since ours may not be set. */
+	if (r->retry_date >= 0 && r->date >= 0)
+		r->retry_after = r->retry_date > r->date ? r->retry_date - r->date : 0;
 	r->persistent = (r->minor == 1 || r->keep_alive) && !r->closing;
 	return true;
 }
@@ -317,9 +405,10 @@ ssize_t response_parse(struct response *out, const char *text, size_t size, cons
 	memset(out, 0, sizeof(*out));
 	out->length = -1;
 	out->total = -1;
+	out->date = out->retry_date = out->retry_after = -1;
 	while (next_line(&rest, &line)) {
 		if (line.size == 0 && out->status != 0)
-			return check_framing(out, why) ? rest.at - text : -1;
+			return check_head(out, why) ? rest.at - text : -1;
 		if (!parse_line(out, line, why))
 			return -1;
 	}

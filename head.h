@@ -24,10 +24,15 @@ struct response {
 	uint64_t last;
 	int64_t total;	     /* the image's size, from either form; -1: unknown ("*" or no field) */
 	bool encoded;	     /* Content-Encoding other than identity */
+	bool multipart;	     /* Content-Type: multipart/…: the body is not the bytes themselves */
 	bool html;	     /* Content-Type: text/html */
 	bool etag_is_strong; /* an entity-tag without W/ */
-	char etag[VALIDATOR_MAX];	   /* with its quotes; empty: none, or longer than this */
-	char last_modified[VALIDATOR_MAX]; /* as sent; empty: none */
+	char etag[VALIDATOR_MAX]; /* with its quotes; one that is longer as a weak one with a hash;
+				     empty: none */
+	char last_modified[DATE_MAX]; /* as sent; empty: none */
+	int64_t retry_after; /* Retry-After in seconds, a date counted from the Date field; -1: none
+			      */
+	int64_t date, retry_date; /* what it is made of: seconds since 1970; -1: none */
 	const char *location; /* points into the head; NULL: none. location_size bytes, no NUL */
 	size_t location_size;
 };

@@ -6,10 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-/* With other addresses left to try, one that does not answer is not waited for longer than this. */
-#define CONNECT_PATIENCE 2000
+#include "base64.h"
+
+/* RFC 8305 section 5: the next address is tried beside one that has not answered for so long. */
+#define ATTEMPT_DELAY 250
+
+/* Two attempts that race are looked at so often, since only the newer one is polled. */
+#define RACE_TICK 25
+
+/* The low-speed rule: fewer bytes a second than this, over the request's stall time, are none. */
+#define LOW_SPEED 512
 
 /* Interim (1xx) responses before the final one; more are an attack. */
 #define INTERIM_MAX 8
@@ -31,11 +40,17 @@ static enum http_event read_body(
 
 /* ---- ends ---- */
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 static void close_connection(struct http *h)
 {
-	if (h->fd >= 0)
-		close(h->fd);
-	h->fd = -1;
+	close_fd(&h->fd);
+	close_fd(&h->rival);
 }
 
 __attribute__((format(printf, 3, 4))) static enum http_event fail(
@@ -47,6 +62,7 @@ __attribute__((format(printf, 3, 4))) static enum http_event fail(
 	vsnprintf(h->why, sizeof(h->why), format, args);
 	va_end(args);
 	h->outcome = outcome;
+	h->retry_after = 0;
 	http_close(h);
 	return HTTP_FAILED;
 }
@@ -80,7 +96,12 @@ static void finish(struct http *h, bool reusable)
 
 /* ---- the stream: plain or TLS ---- */
 
-enum io { IO_OK, IO_WAIT, IO_END, IO_FAILED };
+static bool is_tls(const struct http *h)
+{
+	return h->url.https && !h->tunnelling;
+}
+
+enum io { IO_OK, IO_WAIT, IO_END, IO_FAILED, IO_MALFORMED };
 
 static enum io plain_io(struct http *h, ssize_t n, short events)
 {
@@ -99,7 +120,7 @@ static enum io stream_read(struct http *h, char *buffer, size_t room, size_t *go
 	ssize_t n;
 
 	*got = 0;
-	if (h->url.https) {
+	if (is_tls(h)) {
 		enum tls_want want = tls_read(h->tls, h->fd, buffer, room, got);
 
 		if (*got > 0)
@@ -119,7 +140,7 @@ static enum io stream_write(struct http *h, const char *data, size_t size, size_
 	ssize_t n;
 
 	*done = 0;
-	if (h->url.https) {
+	if (is_tls(h)) {
 		enum tls_want want = tls_write(h->tls, h->fd, data, size, done);
 
 		if (want == TLS_OK || want == TLS_FAILED)
@@ -134,16 +155,24 @@ static enum io stream_write(struct http *h, const char *data, size_t size, size_
 
 /* ---- connecting ---- */
 
+/* The host that the socket is connected to: the proxy if there is one. */
+static const struct url *peer(const struct http *h)
+{
+	return h->via ? h->via : &h->url;
+}
+
 static enum http_event resolve(struct http *h, int64_t now)
 {
-	switch (dns_lookup(h->url.host, h->url.port, now, h->address, &h->addresses)) {
+	const struct url *to = peer(h);
+
+	switch (dns_lookup(to->host, to->port, now, h->address, &h->addresses)) {
 	case DNS_WAIT:
 		h->events = 0;
 		return HTTP_WAIT;
 	case DNS_NO_SUCH_NAME:
-		return fail(h, OUTCOME_UNREACHABLE, "%s: no such host name", h->url.host);
+		return fail(h, OUTCOME_UNREACHABLE, "%s: no such host name", to->host);
 	case DNS_NO_SERVER_ANSWERED:
-		return fail(h, OUTCOME_UNREACHABLE, "%s: no name server answered", h->url.host);
+		return fail(h, OUTCOME_UNREACHABLE, "%s: no name server answered", to->host);
 	case DNS_FOUND:
 		break;
 	}
@@ -152,61 +181,109 @@ static enum http_event resolve(struct http *h, int64_t now)
 	return connect_next(h, now);
 }
 
-/* Tries the addresses from next_address on until one begins to connect. */
-static enum http_event connect_next(struct http *h, int64_t now)
+/* Begins to connect to an address. Returns the socket, or -1. */
+static int begin_connect(const union address *a)
 {
-	int one = 1;
+	socklen_t size = a->any.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
+	int one = 1, error;
+	int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	close_connection(h);
-	errno = EADDRNOTAVAIL;
-	while (h->next_address < h->addresses) {
-		const union address *a = &h->address[h->next_address++];
-		socklen_t size = a->any.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
-
-		h->fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		if (h->fd < 0)
-			continue;
-		setsockopt(h->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		if (connect(h->fd, &a->any, size) == 0 || errno == EINPROGRESS) {
-			h->state = HTTP_CONNECTING;
-			h->events = POLLOUT;
-			h->connect_by = now + (h->next_address < h->addresses ? CONNECT_PATIENCE
-									      : h->request.stall);
-			h->fresh = true;
-			h->head_size = h->head_done = 0;
-			return HTTP_WAIT;
-		}
-		close_connection(h);
-	}
-	return fail_errno(h, "connecting");
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(fd, &a->any, size) == 0 || errno == EINPROGRESS)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
 }
 
-static enum http_event finish_connect(struct http *h, int64_t now)
+/* Tries the addresses from next_address on until one begins to connect; an attempt that is under
+ * way becomes the rival, and the one before that is given up. */
+static enum http_event connect_next(struct http *h, int64_t now)
 {
-	struct pollfd p = {.fd = h->fd, .events = POLLOUT};
+	errno = EADDRNOTAVAIL;
+	while (h->next_address < h->addresses) {
+		int fd = begin_connect(&h->address[h->next_address++]);
+
+		if (fd < 0)
+			continue;
+		if (h->fd >= 0) {
+			close_fd(&h->rival);
+			h->rival = h->fd;
+			h->rival_address = h->fd_address;
+		}
+		h->fd = fd;
+		h->fd_address = h->next_address - 1;
+		h->state = HTTP_CONNECTING;
+		h->events = POLLOUT;
+		h->next_attempt = now + ATTEMPT_DELAY;
+		h->fresh = true;
+		h->head_size = h->head_done = 0;
+		return HTTP_WAIT;
+	}
+	return h->fd >= 0 ? HTTP_WAIT : fail_errno(h, "connecting");
+}
+
+/* 0: connected; EINPROGRESS: not yet; else what is wrong, and the attempt is over. */
+static int look_at_attempt(int *fd)
+{
+	struct pollfd p = {.fd = *fd, .events = POLLOUT};
 	socklen_t size = sizeof(int);
 	int error = 0;
 
-	if (poll(&p, 1, 0) == 0) {
-		if (now < h->connect_by)
-			return HTTP_WAIT;
-		error = ETIMEDOUT;
-	} else {
-		getsockopt(h->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-	}
-	if (error) {
-		if (h->next_address < h->addresses)
-			return connect_next(h, now);
-		errno = error;
-		return fail_errno(h, "connecting");
-	}
+	if (*fd < 0)
+		return EBADF;
+	if (poll(&p, 1, 0) == 0)
+		return EINPROGRESS;
+	getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	if (error)
+		close_fd(fd);
+	return error;
+}
+
+static enum http_event connected(struct http *h, int64_t now)
+{
+	close_fd(&h->rival);
+	dns_prefer(peer(h)->host, &h->address[h->fd_address]);
 	h->progress = now;
 	h->state = HTTP_SENDING;
-	if (h->url.https) {
+	h->tunnelling = h->url.https && h->via;
+	if (is_tls(h)) {
 		tls_start(h->tls, h->url.host, h->url.literal, h->scratch, h->scratch_size);
 		h->state = HTTP_HANDSHAKING;
 	}
 	return HTTP_AGAIN;
+}
+
+/* The attempt before goes on in the place of the newer one. */
+static void promote_rival(struct http *h)
+{
+	close_fd(&h->fd);
+	h->fd = h->rival;
+	h->fd_address = h->rival_address;
+	h->rival = -1;
+}
+
+static enum http_event finish_connect(struct http *h, int64_t now)
+{
+	int error = look_at_attempt(&h->fd), rival_error;
+
+	h->looked = now;
+	if (error == 0)
+		return connected(h, now);
+	rival_error = look_at_attempt(&h->rival);
+	if (rival_error == 0 || h->fd < 0)
+		promote_rival(h);
+	if (rival_error == 0)
+		return connected(h, now);
+	if (h->next_address < h->addresses && (h->fd < 0 || now >= h->next_attempt))
+		return connect_next(h, now);
+	if (h->fd >= 0)
+		return HTTP_WAIT;
+	errno = error;
+	return fail_errno(h, "connecting");
 }
 
 static enum http_event fail_tls(struct http *h)
@@ -233,37 +310,50 @@ static enum http_event handshake(struct http *h, int64_t now)
 
 /* ---- the request ---- */
 
-static void encode_base64(char *out, const char *in)
+/* "Basic …" of the userinfo as a whole field, or nothing. */
+static const char *credentials_field(char *out, size_t size, const char *name, const struct url *u)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t size = strlen(in);
+	char encoded[BASE64_SIZE(sizeof(u->userinfo))];
 
-	for (size_t i = 0; i < size; i += 3) {
-		uint32_t bits = (uint32_t)(unsigned char)in[i] << 16;
-		if (i + 1 < size)
-			bits |= (uint32_t)(unsigned char)in[i + 1] << 8;
-		if (i + 2 < size)
-			bits |= (unsigned char)in[i + 2];
-		*out++ = digits[bits >> 18];
-		*out++ = digits[bits >> 12 & 63];
-		*out++ = i + 1 < size ? digits[bits >> 6 & 63] : '=';
-		*out++ = i + 2 < size ? digits[bits & 63] : '=';
+	out[0] = '\0';
+	if (u->userinfo[0]) {
+		base64_encode(encoded, u->userinfo, strlen(u->userinfo));
+		snprintf(out, size, "%s: Basic %s\r\n", name, encoded);
 	}
-	*out = '\0';
+	return out;
 }
 
-static void write_request(struct http *h)
+/* RFC 9110 section 9.3.6. */
+static int write_connect(struct http *h)
+{
+	bool v6 = strchr(h->url.host, ':') != NULL;
+	char to[HOST_MAX + 16], credentials[512];
+
+	snprintf(to, sizeof(to), "%s%s%s:%u", v6 ? "[" : "", h->url.host, v6 ? "]" : "",
+		(unsigned)h->url.port);
+	return snprintf(h->head, sizeof(h->head),
+		"CONNECT %s HTTP/1.1\r\n"
+		"Host: %s\r\n"
+		"User-Agent: %s\r\n"
+		"%s"
+		"\r\n",
+		to, to, h->request.user_agent,
+		credentials_field(credentials, sizeof(credentials), "Proxy-Authorization", h->via));
+}
+
+/* To a proxy the target is the whole URL (RFC 9112 section 3.2.2). */
+static int write_get(struct http *h)
 {
 	const struct http_request *r = &h->request;
-	char authority[HOST_MAX + 16];
-	char credentials[sizeof(h->url.userinfo) * 4 / 3 + 8] = "";
-	int n;
+	bool by_proxy = h->via && !h->url.https;
+	char authority[HOST_MAX + 16], credentials[512], proxy_credentials[512] = "";
 
-	if (h->url.userinfo[0])
-		encode_base64(credentials, h->url.userinfo);
-	n = snprintf(h->head, sizeof(h->head),
-		"GET %s HTTP/1.1\r\n"
+	url_authority(authority, sizeof(authority), &h->url);
+	if (by_proxy)
+		credentials_field(proxy_credentials, sizeof(proxy_credentials),
+			"Proxy-Authorization", h->via);
+	return snprintf(h->head, sizeof(h->head),
+		"GET %s%s%s HTTP/1.1\r\n"
 		"Host: %s\r\n"
 		"Range: bytes=%llu-%llu\r\n"
 		"%s%s%s"
@@ -272,15 +362,12 @@ static void write_request(struct http *h)
 		"User-Agent: %s\r\n"
 		"%s%s%s"
 		"\r\n",
-		h->url.target, url_authority(authority, sizeof(authority), &h->url),
+		by_proxy ? "http://" : "", by_proxy ? authority : "", h->url.target, authority,
 		(unsigned long long)r->first, (unsigned long long)r->last,
 		r->if_range ? "If-Range: " : "", r->if_range ? r->if_range : "",
 		r->if_range ? "\r\n" : "", r->user_agent,
-		credentials[0] ? "Authorization: Basic " : "", credentials,
-		credentials[0] ? "\r\n" : "");
-	/* All parts are bounded: URL_MAX, HOST_MAX, VALIDATOR_MAX and so on fit by far. */
-	h->head_size = (size_t)n;
-	h->head_done = 0;
+		credentials_field(credentials, sizeof(credentials), "Authorization", &h->url),
+		proxy_credentials, r->fields ? r->fields : "");
 }
 
 static enum http_event send_request(struct http *h, int64_t now)
@@ -288,8 +375,9 @@ static enum http_event send_request(struct http *h, int64_t now)
 	size_t done;
 	enum io io;
 
+	/* All parts of a request are bounded: URL_MAX, HOST_MAX, VALIDATOR_MAX, FIELDS_MAX. */
 	if (h->head_size == 0)
-		write_request(h);
+		h->head_size = (size_t)(h->tunnelling ? write_connect(h) : write_get(h));
 	io = stream_write(h, h->head + h->head_done, h->head_size - h->head_done, &done);
 	h->head_done += done;
 	if (io == IO_WAIT)
@@ -301,6 +389,8 @@ static enum http_event send_request(struct http *h, int64_t now)
 		return HTTP_AGAIN;
 	h->head_size = h->head_done = 0;
 	h->interim = 0;
+	h->window_began = now;
+	h->window_bytes = 0;
 	h->state = HTTP_AWAITING;
 	return HTTP_AGAIN;
 }
@@ -323,36 +413,39 @@ static enum http_event judge_redirect(struct http *h)
 	return HTTP_REDIRECT;
 }
 
-/* A server that knows the pinned version answers a range request with 206 even if we send If-Range;
- * the whole image instead means that it has another version, or knows no ranges at all. */
-static enum http_event judge_whole(struct http *h)
-{
-	const struct response *r = &h->response;
-
-	if (r->html)
-		return fail(h, OUTCOME_REFUSED,
-			"a web page came instead of the image: a captive portal or proxy?");
-	if (h->request.if_range && strcmp(h->request.if_range, r->etag) != 0 &&
-		strcmp(h->request.if_range, r->last_modified) != 0)
-		return fail(h, OUTCOME_CHANGED,
-			"the image on the server was replaced: %s became %s", h->request.if_range,
-			r->etag[0]	      ? r->etag
-			: r->last_modified[0] ? r->last_modified
-					      : "one without a validator");
-	return fail(h, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
-}
-
-/* A server that honours Range but not If-Range would mix versions: compare what it says. */
+/* Whether the response is of another version than the pinned one. A 206 has to carry the ETag that
+ * a 200 would have (RFC 9110 section 15.3.7), so that a missing one is another one. */
 static bool is_other_version(const struct http *h)
 {
-	const char *pinned = h->request.if_range;
+	const struct http_request *q = &h->request;
 	const struct response *r = &h->response;
 
-	if (!pinned)
-		return false;
-	if (pinned[0] == '"')
-		return r->etag[0] && strcmp(r->etag, pinned) != 0;
-	return r->last_modified[0] && strcmp(r->last_modified, pinned) != 0;
+	if (q->etag)
+		return strcmp(r->etag, q->etag) != 0;
+	return q->if_range && r->last_modified[0] && strcmp(r->last_modified, q->if_range) != 0;
+}
+
+static enum http_event fail_changed(struct http *h)
+{
+	const struct response *r = &h->response;
+
+	return fail(h, OUTCOME_CHANGED, "the image on the server was replaced: %s became %s",
+		h->request.etag ? h->request.etag : h->request.if_range,
+		r->etag[0]	      ? r->etag
+		: r->last_modified[0] ? r->last_modified
+				      : "one without a validator");
+}
+
+/* The whole file in answer to a range: with If-Range the server may have another version; else it
+ * knows no ranges. */
+static enum http_event judge_whole(struct http *h)
+{
+	if (h->response.html)
+		return fail(h, OUTCOME_REFUSED,
+			"a web page came instead of the image: a captive portal or proxy?");
+	if (is_other_version(h))
+		return fail_changed(h);
+	return fail(h, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
 }
 
 static enum http_event judge_partial(struct http *h)
@@ -362,6 +455,8 @@ static enum http_event judge_partial(struct http *h)
 
 	if (r->encoded)
 		return fail(h, OUTCOME_REFUSED, "the server compressed it (Content-Encoding)");
+	if (r->multipart)
+		return fail(h, OUTCOME_REFUSED, "a multipart 206 for a single range");
 	if (!r->has_range || r->total < 0)
 		return fail(h, OUTCOME_REFUSED, "a 206 without a complete Content-Range");
 	if (r->first != first || r->last > last)
@@ -372,9 +467,7 @@ static enum http_event judge_partial(struct http *h)
 	if (r->length >= 0 && (uint64_t)r->length != h->left)
 		return fail(h, OUTCOME_REFUSED, "Content-Length contradicts Content-Range");
 	if (is_other_version(h))
-		return fail(h, OUTCOME_CHANGED,
-			"the image on the server was replaced: %s became %s", h->request.if_range,
-			r->etag[0] ? r->etag : r->last_modified);
+		return fail_changed(h);
 	memset(&h->chunked, 0, sizeof(h->chunked));
 	h->state = HTTP_READING;
 	return HTTP_STARTED;
@@ -403,10 +496,57 @@ static enum outcome status_outcome(int status)
 	}
 }
 
+/* What Retry-After asks for, in milliseconds. A date is counted by the server's clock, or by ours
+ * if it sent none. */
+static int64_t retry_after(const struct response *r)
+{
+	int64_t seconds = r->retry_after;
+
+	if (seconds < 0 && r->retry_date >= 0)
+		seconds = r->retry_date - (int64_t)time(NULL);
+	if (seconds < 0)
+		return 0;
+	return seconds < INT64_MAX / 1000 ? seconds * 1000 : INT64_MAX;
+}
+
+static enum http_event judge_status(struct http *h)
+{
+	int64_t delay = retry_after(&h->response);
+
+	fail(h, status_outcome(h->response.status), "the server answered with status %d",
+		h->response.status);
+	h->retry_after = delay;
+	return HTTP_FAILED;
+}
+
+/* The proxy's answer to CONNECT: from here on the bytes are the server's. */
+static enum http_event judge_tunnel(struct http *h)
+{
+	int status = h->response.status;
+
+	if (status == 407)
+		return fail(h, OUTCOME_DENIED,
+			"the proxy %s wants a user name and password (status 407)", h->via->host);
+	if (status < 200 || status > 299)
+		return fail(h, OUTCOME_UNREACHABLE,
+			"the proxy %s does not connect to %s (status %d)", h->via->host,
+			h->url.host, status);
+	if (h->head_done != h->head_size)
+		return fail(h, OUTCOME_REFUSED, "the proxy %s sent bytes before TLS began",
+			h->via->host);
+	h->tunnelling = false;
+	h->head_size = h->head_done = 0;
+	tls_start(h->tls, h->url.host, h->url.literal, h->scratch, h->scratch_size);
+	h->state = HTTP_HANDSHAKING;
+	return HTTP_AGAIN;
+}
+
 static enum http_event judge(struct http *h)
 {
 	int status = h->response.status;
 
+	if (h->tunnelling)
+		return judge_tunnel(h);
 	switch (status) {
 	case 206:
 		return judge_partial(h);
@@ -420,7 +560,7 @@ static enum http_event judge(struct http *h)
 		return judge_redirect(h);
 	case 412:
 	case 416:
-		if (h->request.if_range || h->request.first > 0)
+		if (h->request.if_range || h->request.etag || h->request.first > 0)
 			return fail(h, OUTCOME_CHANGED,
 				"the image on the server was replaced (status %d, its size is now "
 				"%lld)",
@@ -428,8 +568,7 @@ static enum http_event judge(struct http *h)
 		return fail(
 			h, OUTCOME_REFUSED, "the file on the server is empty (status %d)", status);
 	default:
-		return fail(
-			h, status_outcome(status), "the server answered with status %d", status);
+		return judge_status(h);
 	}
 }
 
@@ -442,20 +581,25 @@ static enum http_event read_head(struct http *h, int64_t now)
 
 	if (io == IO_WAIT)
 		return HTTP_WAIT;
-	if (io == IO_FAILED && h->url.https && tls_untrusted(h->tls))
+	if (io == IO_FAILED && is_tls(h) && tls_untrusted(h->tls))
 		return fail_tls(h);
 	if (io != IO_OK)
 		return lost(h, "before the response's head was complete");
 	h->progress = now;
+	h->window_bytes += got;
 	h->head_size += got;
 	/* Interim responses are skipped, all that are there at once. */
 	while ((size = response_parse(&h->response, h->head, h->head_size, &why)) > 0 &&
-		h->response.status < 200 && ++h->interim <= INTERIM_MAX) {
+		h->response.status < 200 && h->response.status != 101 &&
+		++h->interim <= INTERIM_MAX) {
 		h->head_size -= (size_t)size;
 		memmove(h->head, h->head + size, h->head_size);
 	}
 	if (size < 0)
 		return fail(h, OUTCOME_REFUSED, "malformed response: %s", why);
+	if (size > 0 && h->response.status == 101)
+		return fail(
+			h, OUTCOME_REFUSED, "the server switches protocols unasked (status 101)");
 	if (size > 0 && h->response.status < 200)
 		return fail(h, OUTCOME_REFUSED, "interim responses without end");
 	if (size == 0 && h->head_size == sizeof(h->head))
@@ -496,7 +640,7 @@ static enum io read_chunked(struct http *h, char *buffer, size_t room, size_t *g
 		h->chunked_end = true;
 		break;
 	case CHUNKED_MALFORMED:
-		return IO_FAILED;
+		return IO_MALFORMED;
 	case CHUNKED_MORE:
 		break;
 	}
@@ -530,17 +674,21 @@ static enum http_event read_body(
 	}
 	if (room == 0 && h->left > 0) {
 		h->events = 0; /* the buffer is full: that is not the server's fault */
-		h->progress = now;
+		h->progress = h->window_began = now;
+		h->window_bytes = 0;
 		return HTTP_WAIT;
 	}
 	io = chunked ? read_chunked(h, buffer, room, got) : read_plain(h, buffer, room, got);
 	if (io == IO_WAIT)
 		return HTTP_WAIT;
+	if (io == IO_MALFORMED)
+		return fail(h, OUTCOME_REFUSED, "malformed response: a chunk is wrong");
 	if (io != IO_OK)
 		return fail(h, OUTCOME_UNREACHABLE,
 			"the connection was lost %llu bytes before the end",
 			(unsigned long long)h->left);
 	h->progress = now;
+	h->window_bytes += *got;
 	if (*got > h->left || (h->chunked_end && *got < h->left))
 		return fail(
 			h, OUTCOME_REFUSED, "the chunks and Content-Range contradict each other");
@@ -553,27 +701,31 @@ static enum http_event read_body(
 void http_init(struct http *h, void *tls)
 {
 	h->tls = tls;
-	h->fd = -1;
+	h->fd = h->rival = -1;
 	h->state = HTTP_IDLE;
 }
 
-bool http_is_connected(const struct http *h, const struct url *url)
+bool http_is_connected(const struct http *h, const struct url *url, const struct url *proxy)
 {
-	return h->fd >= 0 && url_same_origin(&h->url, url);
+	if (h->fd < 0 || !url_same_origin(&h->url, url))
+		return false;
+	return proxy ? h->via && url_same_origin(h->via, proxy) : !h->via;
 }
 
 void http_start(struct http *h, const struct http_request *request, void *scratch,
 	size_t scratch_size, int64_t now)
 {
-	if (!http_is_connected(h, request->url))
+	if (!http_is_connected(h, request->url, request->proxy))
 		close_connection(h);
 	h->request = *request;
 	h->url = *request->url;
+	h->via = request->proxy;
 	h->scratch = scratch;
 	h->scratch_size = scratch_size;
-	h->head_size = 0;
+	h->head_size = h->head_done = 0;
 	h->progress = now;
 	h->chunked_end = false;
+	h->tunnelling = false;
 	h->fresh = false;
 	h->state = h->fd < 0 ? HTTP_RESOLVING : HTTP_SENDING;
 }
@@ -616,6 +768,32 @@ static enum http_event step(struct http *h, char *buffer, size_t room, size_t *g
 	return HTTP_WAIT;
 }
 
+/* A byte now and then is as bad as none: what comes in a stall time must be worth waiting for. */
+static bool is_too_slow(struct http *h, int64_t now)
+{
+	int64_t length = now - h->window_began;
+	bool slow = h->window_bytes < (uint64_t)h->request.stall * LOW_SPEED / 1000;
+
+	if ((h->state != HTTP_AWAITING && h->state != HTTP_READING) || length < h->request.stall)
+		return false;
+	if (!slow) {
+		h->window_began = now;
+		h->window_bytes = 0;
+	}
+	return slow;
+}
+
+static enum http_event check_time(struct http *h, int64_t now)
+{
+	if (now - h->progress >= h->request.stall)
+		return fail(h, OUTCOME_TIMED_OUT, "no byte came for %lld s",
+			(long long)(h->request.stall / 1000));
+	if (is_too_slow(h, now))
+		return fail(h, OUTCOME_TIMED_OUT, "only %llu bytes came in %lld s",
+			(unsigned long long)h->window_bytes, (long long)(h->request.stall / 1000));
+	return HTTP_WAIT;
+}
+
 enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now)
 {
 	enum http_event event;
@@ -624,9 +802,8 @@ enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got,
 		*got = 0;
 		event = step(h, buffer, room, got, now);
 	} while (event == HTTP_AGAIN);
-	if (event == HTTP_WAIT && h->state != HTTP_IDLE && now - h->progress >= h->request.stall)
-		return fail(h, OUTCOME_TIMED_OUT, "no byte came for %lld s",
-			(long long)(h->request.stall / 1000));
+	if (event == HTTP_WAIT && h->state != HTTP_IDLE)
+		return check_time(h, now);
 	return event;
 }
 
@@ -640,11 +817,26 @@ short http_events(const struct http *h)
 	return h->events;
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 int64_t http_next(const struct http *h)
 {
-	int64_t stall = h->progress + h->request.stall;
+	int64_t next = h->progress + h->request.stall;
 
-	if (h->state == HTTP_IDLE)
+	switch (h->state) {
+	case HTTP_IDLE:
 		return INT64_MAX;
-	return h->state == HTTP_CONNECTING && h->connect_by < stall ? h->connect_by : stall;
+	case HTTP_CONNECTING:
+		if (h->next_address < h->addresses)
+			next = sooner(next, h->next_attempt);
+		return h->rival >= 0 ? sooner(next, h->looked + RACE_TICK) : next;
+	case HTTP_AWAITING:
+	case HTTP_READING:
+		return sooner(next, h->window_began + h->request.stall);
+	default:
+		return next;
+	}
 }

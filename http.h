@@ -20,10 +20,15 @@
 
 struct http_request {
 	const struct url *url;
-	uint64_t first, last; /* the bytes asked for, both included */
-	const char *if_range; /* the validator of the image's pinned version, or NULL */
+	const struct url *proxy; /* asked instead of the URL's host, by plain HTTP; NULL: none.
+				  * Borrowed for as long as the connection lives */
+	uint64_t first, last;	 /* the bytes asked for, both included */
+	const char *if_range;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
+	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
+	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
 	const char *user_agent;
-	int64_t stall; /* give up after this many milliseconds without progress */
+	int64_t stall; /* milliseconds: without a byte for so long, or with next to none, it fails
+			*/
 };
 
 enum http_state {
@@ -53,25 +58,34 @@ struct http {
 	struct url location;	  /* after HTTP_REDIRECT */
 	enum outcome outcome;	  /* after HTTP_FAILED */
 	char why[256];		  /* after HTTP_FAILED: a sentence for a person */
+	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
 	int64_t progress;	  /* when a byte last moved, or the request began */
 
 	/* the connection's own, with the life of the memory */
 	struct tls *tls;
 	/* with the life of the connection */
-	int fd;	      /* -1: none */
-	short events; /* what it waits for, as poll(2) says it */
+	int fd;		       /* -1: none */
+	short events;	       /* what it waits for, as poll(2) says it */
+	struct url url;	       /* of the request under way or the last: fd leads to its origin */
+	const struct url *via; /* through this proxy; NULL: none */
 	union address address[DNS_ADDRESSES_MAX];
 	size_t addresses, next_address;
-	struct url url; /* of the request under way or the last: fd is connected to its origin */
-	int64_t connect_by; /* when the next address is tried */
+	/* while it connects */
+	int rival;			  /* the attempt before fd's, still under way; -1: none */
+	size_t fd_address, rival_address; /* their places in address[] */
+	int64_t looked;			  /* when they were looked at last */
+	int64_t next_attempt;		  /* when the next address is tried beside them */
 	/* with the life of the request */
 	struct http_request request;
+	bool tunnelling;  /* CONNECT is under way, for TLS through the proxy */
 	bool fresh;	  /* it went out on a connection of its own, not one kept alive */
 	unsigned interim; /* 1xx responses so far */
 	struct chunked chunked;
 	bool chunked_end;
-	uint64_t left;	     /* bytes of the range that the server has promised and not yet sent */
-	char head[HEAD_MAX]; /* the request; then the response's head and what came behind it */
+	uint64_t left;	       /* bytes of the range that are promised and did not come yet */
+	int64_t window_began;  /* of the low-speed rule */
+	uint64_t window_bytes; /* that came in it */
+	char head[HEAD_MAX];   /* the request; then the response's head and what came behind it */
 	size_t head_size, head_done;
 	void *scratch;
 	size_t scratch_size;
@@ -90,8 +104,9 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
  * are put into buffer[0..room); with room 0 the body waits. Call until it says HTTP_WAIT. */
 enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
 
-/* Whether a kept-alive connection to the URL's origin is at hand. */
-bool http_is_connected(const struct http *h, const struct url *url);
+/* Whether a kept-alive connection to the URL's origin is at hand, through that proxy if not NULL.
+ */
+bool http_is_connected(const struct http *h, const struct url *url, const struct url *proxy);
 
 /* Ends the request, if any, and closes the connection. */
 void http_close(struct http *h);

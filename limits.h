@@ -38,6 +38,15 @@
 
 /* An ETag or Last-Modified that pins an image; a longer one is not used. */
 #define VALIDATOR_MAX 128
+#define DATE_MAX      40 /* 29 bytes of RFC 9110 section 5.6.7, and odd ones */
+
+/* `header` lines, as they are sent. */
+#define FIELDS_MAX 2048
+
+/* The netrc file: machines in it, bytes of a login or password with its NUL, bytes in all. */
+#define NETRC_MAX      8
+#define NETRC_WORD_MAX 128
+#define NETRC_FILE_MAX 4096
 
 /* Configuration: mirrors, and the longest line of the file. */
 #define URLS_MAX      8
@@ -57,6 +66,18 @@
 
 /* An answer over TCP: some 120 addresses. A server that sends more is passed over. */
 #define DNS_MESSAGE_MAX 2048
+
+/* Pins of servers' keys. */
+#define KEY_PINS_MAX 8
+
+/* Our own certificate for servers that ask: its chain, and the key, as DER. RSA with 4096 bits in
+ * PKCS#8 takes 2,375 bytes. */
+#define IDENTITY_CERTS_MAX 4
+#define IDENTITY_CHAIN_MAX 8192
+#define IDENTITY_KEY_MAX   2560
+
+/* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes half of it. */
+#define STACK_TOUCHED 65536
 
 /* The largest message of /dev/cachefiles (CACHEFILES_MSG_MAX_SIZE). */
 #define MESSAGE_MAX 1024

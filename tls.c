@@ -13,8 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "limits.h"
 #include "log.h"
+#include "pem.h"
 #include "x509.h"
 
 /* When this program was built, seconds since 1970: no clock that runs is earlier. */
@@ -37,6 +39,8 @@ struct tls {
 	bool established;  /* the handshake succeeded */
 	bool failed, untrusted;
 	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
+	bool asked, identified;	   /* the server asked for our certificate, and got it */
+	bool clock_unset;	   /* so the build's date was taken */
 	char host[HOST_MAX];
 	char why[256];
 
@@ -45,6 +49,13 @@ struct tls {
 };
 
 static int bundle = -1;
+static struct {
+	const uint8_t (*list)[PIN_SIZE];
+	size_t count;
+	bool only;
+} pins;
+static bool clock_strict;
+static struct tls_facts *facts; /* where to write down what is seen, or NULL */
 
 size_t tls_size(void)
 {
@@ -63,7 +74,7 @@ static int open_bundle(const char *path, char *why, size_t size)
 		snprintf(why, size, "%s: %s", path, strerror(errno));
 		return -1;
 	}
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && x509_count(fd) > 0)
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && pem_count(fd, "CERTIFICATE") > 0)
 		return fd;
 	snprintf(why, size, "%s holds no certificate in PEM form", path);
 	close(fd);
@@ -99,6 +110,23 @@ bool tls_trust(const char *ca_file, char *why, size_t size)
 		close(bundle);
 	bundle = fd;
 	return true;
+}
+
+void tls_pin(const uint8_t (*list)[PIN_SIZE], size_t count, bool only)
+{
+	pins.list = list;
+	pins.count = count;
+	pins.only = only;
+}
+
+bool tls_identity(const char *cert_file, const char *key_file, char *why, size_t size)
+{
+	return identity_load(cert_file, key_file, why, size);
+}
+
+void tls_clock(bool strict)
+{
+	clock_strict = strict;
 }
 
 /* ---- failures ---- */
@@ -143,7 +171,12 @@ static const struct words alerts[] = {
 	{22, "record_overflow"},
 	{40, "handshake_failure"},
 	{42, "bad_certificate"},
+	{43, "unsupported_certificate"},
+	{44, "certificate_revoked"},
+	{45, "certificate_expired"},
+	{46, "certificate_unknown"},
 	{47, "illegal_parameter"},
+	{48, "unknown_ca"},
 	{49, "access_denied"},
 	{50, "decode_error"},
 	{51, "decrypt_error"},
@@ -159,23 +192,30 @@ static const struct words alerts[] = {
 	{120, "no_application_protocol"},
 };
 
+/* After which a server has looked at our certificate, or missed it. */
+static bool is_about_ours(int alert)
+{
+	return alert == 40 || (alert >= 42 && alert <= 49) || alert == 51 || alert == 116;
+}
+
 static enum tls_want fail_alert(struct tls *t, int alert)
 {
 	const char *name = FIND_WORDS(alerts, alert);
 	bool lasting = alert != 80 && alert != 90; /* the server's own trouble may pass */
+	const char *meaning = "";
 
 	name = name ? name : "unknown";
 	if (!t->established && alert == 70)
-		return fail(t, true,
-			"the server speaks no TLS 1.2, and BearSSL nothing newer (it "
-			"sent alert 70, %s)",
-			name);
-	if (!t->established && (alert == 40 || alert == 71))
-		return fail(t, true,
-			"the server speaks no TLS 1.2 with ECDHE and AES-GCM or "
-			"ChaCha20-Poly1305 (it sent alert %d, %s)",
-			alert, name);
-	return fail(t, lasting, "the server sent TLS alert %d, %s", alert, name);
+		meaning = "the server speaks no TLS 1.2, and BearSSL nothing newer: ";
+	else if (!t->established && t->identified && is_about_ours(alert))
+		meaning = "the server refuses our certificate (cert): ";
+	else if (!t->established && t->asked && is_about_ours(alert))
+		meaning = "the server demands a client's certificate (cert, key) of a kind that "
+			  "is not configured here: ";
+	else if (!t->established && (alert == 40 || alert == 71))
+		meaning = "the server speaks no TLS 1.2 with ECDHE and AES-GCM or "
+			  "ChaCha20-Poly1305: ";
+	return fail(t, lasting, "%sthe server sent TLS alert %d, %s", meaning, alert, name);
 }
 
 /* BearSSL's errors that a client can meet. */
@@ -238,6 +278,11 @@ static enum tls_want engine_closed(struct tls *t)
 		return fail_alert(t, error - BR_ERR_RECV_FATAL_ALERT);
 	if (is_about_certificates(error) && t->why[0]) {
 		/* x509.c has said it. */
+		size_t used = strlen(t->why);
+
+		if (t->clock_unset && !pins.only)
+			snprintf(t->why + used, sizeof(t->why) - used,
+				" (the date of the build: the clock is not set)");
 		t->failed = t->untrusted = true;
 		return TLS_FAILED;
 	}
@@ -247,22 +292,63 @@ static enum tls_want engine_closed(struct tls *t)
 		is_about_certificates(error) ? "certificate" : "handshake", error);
 }
 
+/* ---- facts ---- */
+
+static const struct words suite_names[] = {
+	{BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		"ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"},
+	{BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, "ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"},
+	{BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, "ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
+	{BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+	{BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, "ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"},
+	{BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, "ECDHE_RSA_WITH_AES_256_GCM_SHA384"},
+};
+
+static const struct words curve_names[] = {
+	{BR_EC_curve25519, "X25519"},
+	{BR_EC_secp256r1, "P-256"},
+	{BR_EC_secp384r1, "P-384"},
+	{BR_EC_secp521r1, "P-521"},
+};
+
+void tls_record(struct tls_facts *where)
+{
+	facts = where;
+}
+
+/* What the engine has agreed upon so far. */
+static void note_session(br_ssl_engine_context *e)
+{
+	if (!facts)
+		return;
+	if (br_ssl_engine_get_version(e) == BR_TLS12)
+		facts->version = "TLS 1.2";
+	facts->cipher = FIND_WORDS(suite_names, e->session.cipher_suite);
+	facts->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
+}
+
 /* ---- starting ---- */
 
-/* Seconds since 1970; a clock before the build's date has not been set. */
-static int64_t now(void)
+/* Seconds since 1970, by tls_clock()'s rule. False: there is no time to go by. */
+static bool now(struct tls *t, int64_t *seconds)
 {
 	static bool told;
 	struct timespec clock = {0};
 
 	clock_gettime(CLOCK_REALTIME, &clock);
-	if (clock.tv_sec >= (int64_t)BUILD_TIME)
-		return clock.tv_sec;
-	if (!told)
+	*seconds = clock.tv_sec;
+	t->clock_unset = clock.tv_sec < (int64_t)BUILD_TIME;
+	if (!t->clock_unset)
+		return true;
+	if (clock_strict && !pins.only)
+		return false;
+	*seconds = BUILD_TIME;
+	if (!told && !pins.only) {
 		log_warning("the clock is not set: certificates are checked against the date of "
 			    "this program's build");
-	told = true;
-	return BUILD_TIME;
+		told = true;
+	}
+	return true;
 }
 
 /* AES in hardware makes GCM the fastest; in software ChaCha20 is, by far. */
@@ -295,6 +381,18 @@ static void set_hashes(br_ssl_engine_context *e, br_x509_minimal_context *m)
 	}
 }
 
+/* On x86-64, br_ssl_engine_set_default_chapol() would also link what such a machine never runs. */
+static void set_chapol(br_ssl_engine_context *e)
+{
+#ifdef __x86_64__
+	br_ssl_engine_set_chapol(e, &br_sslrec_in_chapol_vtable, &br_sslrec_out_chapol_vtable);
+	br_ssl_engine_set_chacha20(e, br_chacha20_sse2_get());
+	br_ssl_engine_set_poly1305(e, br_poly1305_ctmulq_get());
+#else
+	br_ssl_engine_set_default_chapol(e);
+#endif
+}
+
 /* br_ssl_client_init_full() would do this, but links CBC, whose decryption overflows the heap. */
 static void set_algorithms(struct tls *t)
 {
@@ -307,9 +405,10 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_set_prf_sha256(e, br_tls12_sha256_prf);
 	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
 	br_ssl_engine_set_default_aes_gcm(e);
-	br_ssl_engine_set_default_chapol(e);
-	br_ssl_engine_set_default_rsavrfy(e);
-	br_ssl_engine_set_default_ecdsa(e);
+	set_chapol(e);
+	br_ssl_engine_set_rsavrfy(e, br_rsa_i31_pkcs1_vrfy);
+	br_ssl_engine_set_ec(e, &br_ec_all_m31);
+	br_ssl_engine_set_ecdsa(e, br_ecdsa_i31_vrfy_asn1);
 	br_x509_minimal_set_rsa(m, br_ssl_engine_get_rsavrfy(e));
 	br_x509_minimal_set_ecdsa(m, br_ssl_engine_get_ec(e), br_ssl_engine_get_ecdsa(e));
 	br_ssl_engine_set_x509(e, &t->x509->vtable);
@@ -361,33 +460,102 @@ static bool set_host(struct tls *t, const char *host)
 	return true;
 }
 
+/* BearSSL's br_ssl_client_certificate_class: the server may name the CAs that it likes, and asks
+ * for a certificate. */
+static void ignore(const br_ssl_client_certificate_class **ctx)
+{
+	(void)ctx;
+}
+
+static void ignore_size(const br_ssl_client_certificate_class **ctx, size_t size)
+{
+	(void)ctx;
+	(void)size;
+}
+
+static void ignore_data(
+	const br_ssl_client_certificate_class **ctx, const uint8_t *data, size_t size)
+{
+	(void)ctx;
+	(void)data;
+	(void)size;
+}
+
+static void choose(const br_ssl_client_certificate_class **ctx, const br_ssl_client_context *client,
+	uint32_t auth_types, br_ssl_client_certificate *choices)
+{
+	struct tls *t = (struct tls *)(uintptr_t)client;
+
+	(void)ctx;
+	t->asked = true;
+	t->identified = identity_choose(auth_types, choices);
+}
+
+static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, size_t hash_size,
+	uint8_t *data, size_t room)
+{
+	(void)ctx;
+	return identity_sign(hash_id, hash_size, data, room);
+}
+
+static const br_ssl_client_certificate_class client_certificate_class = {
+	.context_size = sizeof(br_ssl_client_certificate_class *),
+	.start_name_list = ignore,
+	.start_name = ignore_size,
+	.append_name = ignore_data,
+	.end_name = ignore,
+	.end_name_list = ignore,
+	.choose = choose,
+	.do_sign = sign,
+};
+static const br_ssl_client_certificate_class *client_certificate = &client_certificate_class;
+
+/* Lays the certificate checker out in the scratch area. False: the session has failed. */
+static bool set_checker(
+	struct tls *t, const char *host, bool literal, uint8_t *scratch, size_t size)
+{
+	size_t skip = -(uintptr_t)scratch % 16 + sizeof(struct x509);
+	int64_t seconds;
+
+	t->x509 = (struct x509 *)(void *)(scratch + skip - sizeof(struct x509));
+	if (!now(t, &seconds)) {
+		fail(t, true,
+			"the clock is not set, and by \"tls-clock strict\" no certificate is "
+			"trusted until it is");
+		return false;
+	}
+	if (!set_host(t, host) || !x509_init(t->x509, t->host, literal, seconds, bundle,
+					  scratch + skip, size - skip, t->why, sizeof(t->why))) {
+		fail(t, true, "%.100s is neither a host name nor an address", host);
+		return false;
+	}
+	x509_pin(t->x509, pins.list, pins.count, pins.only);
+	t->x509->facts = facts;
+	return true;
+}
+
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size)
 {
-	size_t skip = -(uintptr_t)scratch % 16;
-	uint8_t *memory = (uint8_t *)scratch + skip;
-
 	br_ssl_client_zero(&t->client);
 	t->x509 = NULL;
 	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
+	t->asked = t->identified = false;
 	t->why[0] = '\0';
-	if (bundle < 0 || scratch_size < TLS_SCRATCH_MIN) {
+	if (facts)
+		memset(facts, 0, sizeof(*facts));
+	if ((bundle < 0 && !pins.only) || scratch_size < TLS_SCRATCH_MIN) {
 		fail(t, true, "no trusted roots, or no room to check certificates");
 		return;
 	}
-	t->x509 = (struct x509 *)(void *)memory;
-	memory += sizeof(struct x509);
-	scratch_size -= skip + sizeof(struct x509);
-	if (!set_host(t, host) || !x509_init(t->x509, t->host, literal, now(), bundle, memory,
-					  scratch_size, t->why, sizeof(t->why))) {
-		fail(t, true, "%.100s is neither a host name nor an address", host);
+	if (!set_checker(t, host, literal, scratch, scratch_size))
 		return;
-	}
 	set_algorithms(t);
 	if (!seed(&t->client.eng)) {
 		fail(t, false, "no random bytes: %s", strerror(errno));
 		return;
 	}
 	set_buffers(t);
+	br_ssl_client_set_client_certificate(&t->client, &client_certificate);
 	if (!br_ssl_client_reset(&t->client, literal ? NULL : t->host, 0))
 		engine_closed(t);
 }
@@ -477,6 +645,7 @@ enum tls_want tls_handshake(struct tls *t, int fd)
 	want = pump(t, fd, BR_SSL_SENDAPP, &reads);
 	if (want == TLS_WANT_READ || want == TLS_WANT_WRITE)
 		return want;
+	note_session(&t->client.eng);
 	/* The scratch area is the caller's again; nothing looks at certificates any more. */
 	t->x509 = NULL;
 	br_ssl_engine_set_x509(&t->client.eng, NULL);

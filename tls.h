@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "facts.h"
+
 struct tls;
 
 /* Bytes of a struct tls, for the caller's memory plan; it must be aligned to 8. */
@@ -20,9 +22,22 @@ size_t tls_size(void);
 /* Opens the PEM bundle of trusted roots, once at start, and keeps it open: later look-ups read this
  * descriptor and no path, since the path may by then lead into the file system we serve. A bundle
  * that is replaced by a new file is thus seen at the next start. NULL tries the places where
- * systems keep theirs. Must have succeeded before tls_start(). On failure (no file, or no
- * certificate in it) returns false and fills why with a sentence. */
+ * systems keep theirs. Must have succeeded before tls_start(), but for tls_pin(). On failure (no
+ * file, or no certificate in it) returns false and fills why with a sentence. */
 bool tls_trust(const char *ca_file, char *why, size_t size);
+
+/* The server's key must be one of these pins, which are borrowed from now on, of every server. If
+ * `only`, they stand in place of the bundle, the names and the dates (x509_pin()), and tls_trust()
+ * is not needed. */
+void tls_pin(const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
+
+/* The certificate and key to show to servers that ask for one; see identity_load(). */
+bool tls_identity(const char *cert_file, const char *key_file, char *why, size_t size);
+
+/* What a clock before the date of this program's build means: it has not been set. At first, and
+ * unless `strict`, that date is taken in its place, and a warning says so once. If `strict`, each
+ * session fails until the clock is set. Where only pins count, no clock does. */
+void tls_clock(bool strict);
 
 /* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)
  * that the certificate must be for. The scratch area, at least TLS_SCRATCH_MIN bytes, is borrowed
@@ -31,6 +46,10 @@ bool tls_trust(const char *ca_file, char *why, size_t size);
  * tls_handshake(). */
 #define TLS_SCRATCH_MIN 16384
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size);
+
+/* From now on each session writes down at `where` what it sees; tls_start() clears it. Also of a
+ * chain that is refused. NULL, as at first: no session does. For one session at a time. */
+void tls_record(struct tls_facts *where);
 
 /* What a call wants next. Values of poll(2), so that a caller can pass them on. One call does a
  * bounded amount of work, whatever the peer sends; that a peer sends nothing useful for ever is for

@@ -86,7 +86,7 @@ static bool is_host_name(const char *name)
 	for (const char *p = name; *p; p++) {
 		if (!isalnum((unsigned char)*p) && *p != '-' && *p != '_' && *p != '.')
 			return false;
-		if (*p == '.' && (p == name || p[1] == '.'))
+		if (*p == '.' && (p == name || p[1] == '.' || p[1] == '\0'))
 			return false;
 	}
 	return true;

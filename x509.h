@@ -26,6 +26,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base64.h"
+#include "facts.h"
+
 /* Roots with one name that are tried (renewed ones, with a new key), and certificates in a chain.
  */
 #define X509_ANCHORS_MAX 4
@@ -34,11 +37,17 @@
 /* An RSA key: modulus and exponent. */
 #define X509_KEY_MAX (512 + 8)
 
-/* The state of one look at a chain. Internal; only `minimal` is for the caller, to be given hashes
- * and signature code after x509_init(). */
+/* The state of one look at a chain. Internal; for the caller are only `minimal`, to be given hashes
+ * and signature code after x509_init(), and `facts`, which then may be set to where the
+ * certificates are to be described, whatever becomes of the chain. */
 struct x509 {
 	const br_x509_class *vtable; /* must be first: BearSSL knows us by it */
 	br_x509_minimal_context minimal;
+	struct tls_facts *facts;
+
+	const uint8_t (*pin_list)[PIN_SIZE];
+	size_t pins;
+	bool pin_only;
 
 	const char *host;
 	uint8_t address[16];
@@ -55,6 +64,8 @@ struct x509 {
 
 	unsigned depth; /* certificates looked at: 0 is the server's */
 	bool refused;
+	bool pin_fits, trusted_by_pin;
+	char pin[BASE64_SIZE(PIN_SIZE)]; /* of the server's key */
 	bool self_issued;
 	char issuer[64]; /* of the last one, for people */
 
@@ -70,7 +81,11 @@ struct x509 {
 bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int bundle,
 	void *memory, size_t size, char *why, size_t why_size);
 
-/* How many certificates a PEM file holds (in form only). */
-size_t x509_count(int bundle);
+/* Adds a rule, after x509_init(): the server's key must be one of these, which are borrowed as the
+ * rest is. If `only`, that alone is looked at, in place of the bundle, the names and the dates: the
+ * server proves in the handshake that it holds the key's other half, and whoever holds that is the
+ * server, whatever its certificate says and whoever signed it. The key's kind and size still count,
+ * and the certificate's form. No pin fits if there are none. */
+void x509_pin(struct x509 *x, const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
 
 #endif

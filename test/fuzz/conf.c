@@ -2,6 +2,7 @@
  * was taken must keep to the ranges that conf.h promises. */
 #include "../../url.c"
 #include "../../dns.c"
+#include "../../base64.c"
 #include "../../conf.c"
 
 static void check_promises(const struct conf *c)

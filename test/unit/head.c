@@ -119,7 +119,7 @@ static void test_refused(void)
 static void test_meaning(void)
 {
 	struct response r;
-	char big[VALIDATOR_MAX + 40];
+	char big[VALIDATOR_MAX + 40], first[VALIDATOR_MAX];
 
 	begin_test("head: persistence (RFC 9112 section 9.3)");
 	CHECK(parse(&r, "HTTP/1.1 206 x", "") && r.persistent);
@@ -131,8 +131,15 @@ static void test_meaning(void)
 	begin_test("head: validators, codings, ranges without numbers");
 	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: W/\"a\"\r\n") && !r.etag_is_strong);
 	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: a\r\n") && r.etag[0] == '\0');
+	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: \"a\"\r\nETag: a\r\n") && !r.etag_is_strong);
 	snprintf(big, sizeof(big), "ETag: \"%0*d\"\r\n", VALIDATOR_MAX, 0);
-	CHECK(parse(&r, "HTTP/1.1 206 x", big) && !r.etag_is_strong && r.etag[0] == '\0');
+	CHECK(parse(&r, "HTTP/1.1 206 x", big) && !r.etag_is_strong);
+	strcpy(first, r.etag);
+	CHECK(strncmp(first, "W/\"000", 6) == 0 && first[strlen(first) - 1] == '"', "%s", first);
+	big[strlen(big) - 4] = '1';
+	CHECK(parse(&r, "HTTP/1.1 206 x", big) && strcmp(r.etag, first) != 0, "%s", r.etag);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Type: Multipart/byteranges; boundary=x\r\n") &&
+		r.multipart);
 	CHECK(parse(&r, "HTTP/1.1 206 x", "content-encoding: GZIP\r\n") && r.encoded);
 	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding: identity\r\n") && !r.encoded);
 	CHECK(parse(&r, "HTTP/1.1 416 x", "Content-Range: bytes */7\r\n") && !r.has_range &&
@@ -140,6 +147,32 @@ static void test_meaning(void)
 	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Range: bytes 0-1/*\r\n") && r.has_range &&
 		r.total == -1);
 	CHECK(parse(&r, "HTTP/1.1 302 x", "Location:  http://h/ \r\n") && r.location_size == 9);
+}
+
+static void test_retry_after(void)
+{
+	struct response r;
+
+	begin_test("head: Retry-After in seconds and as a date");
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: 120\r\n") && r.retry_after == 120);
+	CHECK(parse(&r, "HTTP/1.1 503 x",
+		      "Retry-After: Sun, 22 Nov 2026 20:46:01 GMT\r\n"
+		      "Date: Sun, 22 Nov 2026 20:45:31 GMT\r\n") &&
+		r.retry_after == 30 && r.date == 1795380331);
+	CHECK(parse(&r, "HTTP/1.1 503 x",
+		      "Retry-After: Thu, 29 Feb 2024 00:00:00 GMT\r\n"
+		      "Date: Wed, 28 Feb 2024 00:00:00 GMT\r\n") &&
+		r.retry_after == 86400);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: Sun, 22 Nov 2026 20:46:01 GMT\r\n") &&
+		r.retry_after == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: soon\r\n") && r.retry_after == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: -1\r\n") && r.retry_after == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n") &&
+		r.date == 0);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Date: Thu, 01 Xan 1970 00:00:00 GMT\r\n") &&
+		r.date == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Date: Thu, 1 Jan 1970 00:00:00 GMT \r\n") &&
+		r.date == -1);
 }
 
 static void test_bare_lf(void)
@@ -224,6 +257,7 @@ int main(void)
 	test_good();
 	test_refused();
 	test_meaning();
+	test_retry_after();
 	test_bare_lf();
 	test_chunked();
 	test_chunked_refused();

@@ -1,13 +1,19 @@
 /* tls.c - unit tests of what tls.c does without a real server; test/test_tls.py has the servers. */
+#include "../../base64.c"
+#include "../../der.c"
+#include "../../pem.c"
+#include "../../cert.c"
 #include "../../x509.c"
 
 #undef BUILD_TIME
 #define BUILD_TIME 32503680000 /* 3000-01-01: no clock is that late */
+#include "../../identity.c"
 #include "../../tls.c"
 
 #include <sys/mman.h>
 
 #include "check.h"
+#include "unit_identity.h"
 
 static int warnings;
 
@@ -48,13 +54,6 @@ static void test_bundle(void)
 	CHECK(!trust("junk\n") && bundle >= 0, "the former one is kept");
 }
 
-static void test_clock(void)
-{
-	begin_test("a clock before the build's date is told once");
-	CHECK(now() == BUILD_TIME && now() == BUILD_TIME);
-	CHECK(warnings == 1, "%d", warnings);
-}
-
 static struct tls session;
 static uint64_t scratch[TLS_SCRATCH_MIN / 8];
 static int ends[2];
@@ -69,6 +68,29 @@ static void stop(void)
 {
 	close(ends[0]);
 	close(ends[1]);
+}
+
+static void test_clock(void)
+{
+	begin_test("a clock before the build's date is told once, or is a failure, or no matter");
+	start();
+	stop();
+	start();
+	stop();
+	CHECK(warnings == 1 && session.clock_unset, "%d", warnings);
+	CHECK(session.x509->now == BUILD_TIME);
+	tls_clock(true);
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "the clock is not set"), "%s", tls_why(&session));
+	stop();
+	tls_pin((const uint8_t[1][PIN_SIZE]){{0}}, 1, true);
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ, "%s", tls_why(&session));
+	stop();
+	tls_pin(NULL, 0, false);
+	tls_clock(false);
+	CHECK(warnings == 1, "%d", warnings);
 }
 
 static void test_start(void)
@@ -192,15 +214,188 @@ static void test_junk(void)
 	}
 }
 
+/* ---- a whole session, with BearSSL as the server ---- */
+
+static br_ssl_server_context server;
+static uint8_t server_buffer[BR_SSL_BUFSIZE_BIDI];
+
+static void start_server(void)
+{
+	static const uint8_t seed[32];
+	br_ssl_engine_context *e = &server.eng;
+
+	br_ssl_server_init_minf2c(&server, own.cert, own.certs, &own.ec);
+	br_ssl_engine_set_buffer(e, server_buffer, sizeof(server_buffer), 1);
+	br_ssl_engine_inject_entropy(e, seed, sizeof(seed));
+	br_ssl_server_reset(&server);
+}
+
+/* Moves what there is to move between the server and its end of the socket. */
+static void serve(void)
+{
+	br_ssl_engine_context *e = &server.eng;
+	ssize_t n = 1;
+	uint8_t *data;
+	size_t size;
+
+	while (n > 0) {
+		unsigned state = br_ssl_engine_current_state(e);
+
+		n = 0;
+		if (state & BR_SSL_SENDREC) {
+			data = br_ssl_engine_sendrec_buf(e, &size);
+			n = send(ends[1], data, size, 0);
+			if (n > 0)
+				br_ssl_engine_sendrec_ack(e, (size_t)n);
+		} else if (state & BR_SSL_RECVREC) {
+			data = br_ssl_engine_recvrec_buf(e, &size);
+			n = recv(ends[1], data, size, 0);
+			if (n > 0)
+				br_ssl_engine_recvrec_ack(e, (size_t)n);
+		}
+	}
+}
+
+/* Sends a record with the session's key, of whatever type and content. */
+static void send_record(int type, const char *text)
+{
+	uint8_t buffer[200];
+	size_t size = strlen(text);
+	uint8_t *record = buffer + 50;
+
+	memcpy(record, text, size);
+	record = server.eng.out.vtable->encrypt(
+		&server.eng.out.vtable, type, BR_TLS12, record, &size);
+	if (send(ends[1], record, size, 0) != (ssize_t)size)
+		abort();
+}
+
+static enum tls_want open_session(void)
+{
+	enum tls_want want = TLS_WANT_READ;
+
+	start();
+	start_server();
+	for (int i = 0; i < 20 && (want == TLS_WANT_READ || want == TLS_WANT_WRITE); i++) {
+		want = tls_handshake(&session, ends[0]);
+		serve();
+	}
+	return want;
+}
+
+/* The same certificate serves as the server's and, in a file, as ours. */
+static void load_identity(void)
+{
+	int fd = memfd_create("pem", 0);
+	char path[64];
+
+	if (write(fd, cert_pem, strlen(cert_pem)) < 0 || write(fd, key_pem, strlen(key_pem)) < 0)
+		abort();
+	fchmod(fd, 0600);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(tls_identity(path, path, why, sizeof(why)), "%s", why);
+	close(fd);
+}
+
+static const char pin_text[] = "sha256//iurjEMgTtRvvCcrFxs8VEXtpKG2ui1iK3TrMhrWcsn8=";
+
+static void test_pins(void)
+{
+	static struct tls_facts seen;
+	uint8_t pin[2][PIN_SIZE] = {{0}};
+	struct cert c;
+
+	begin_test("a pinned key is enough where only pins count, and a must where they are added");
+	load_identity();
+	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
+	cert_pin(pin[1], &c);
+	tls_record(&seen);
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	CHECK(!strcmp(seen.pin, pin_text), "%s", seen.pin);
+	CHECK(!strcmp(seen.names, "example.test") && seen.certs == 1);
+	CHECK(!strcmp(seen.version, "TLS 1.2") && seen.curve);
+	CHECK(!strcmp(seen.cipher, "ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"));
+	CHECK(!strcmp(seen.cert[0].key, "ECDSA P-256") && seen.cert[0].bits == 256);
+	CHECK(seen.cert[0].not_before == 1577836800 && seen.cert[0].not_after == 2208988800);
+	stop();
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), pin_text), "%s", tls_why(&session));
+	CHECK(!strcmp(seen.pin, pin_text) && seen.certs == 1, "described all the same");
+	stop();
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 0, true);
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	stop();
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, false);
+	CHECK(open_session() == TLS_FAILED && strstr(tls_why(&session), "expired"),
+		"the CA's rules hold: %s", tls_why(&session));
+	CHECK(strstr(tls_why(&session), "the clock is not set"), "%s", tls_why(&session));
+	stop();
+	tls_record(NULL);
+
+	begin_test("a pin does not help who lacks the key");
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
+	own.ec.x[5] ^= 1;
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "does not hold"), "%s", tls_why(&session));
+	own.ec.x[5] ^= 1;
+	stop();
+	tls_pin(NULL, 0, false);
+}
+
+static void test_after_handshake(void)
+{
+	static uint8_t left[1 << 17];
+	uint8_t pin[1][PIN_SIZE];
+	char buffer[16];
+	struct cert c;
+	size_t got;
+
+	begin_test("floods of empty records after the handshake are taken in portions");
+	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
+	cert_pin(pin[0], &c);
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	for (int i = 0; i < 1000; i++)
+		send_record(BR_SSL_APPLICATION_DATA, "");
+	send_record(BR_SSL_APPLICATION_DATA, "data");
+	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_WANT_READ);
+	CHECK(got == 0);
+	CHECK(recv(ends[0], left, sizeof(left), MSG_PEEK) > 800 * 21, "some were left");
+	for (int i = 0; i < 20 && got == 0; i++)
+		tls_read(&session, ends[0], buffer, sizeof(buffer), &got);
+	CHECK(got == 4 && !memcmp(buffer, "data", 4), "%zu", got);
+
+	begin_test("so are warnings, and what follows them arrives");
+	for (int i = 0; i < 1000; i++)
+		send_record(BR_SSL_ALERT, "\x01\x5a");
+	send_record(BR_SSL_APPLICATION_DATA, "more");
+	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_WANT_READ);
+	for (int i = 0; i < 20 && got == 0; i++)
+		tls_read(&session, ends[0], buffer, sizeof(buffer), &got);
+	CHECK(got == 4 && !memcmp(buffer, "more", 4), "%zu: %s", got, tls_why(&session));
+
+	begin_test("a forged record ends the session, not as a matter of trust");
+	send(ends[1], "\x17\x03\x03\x00\x14--------------------", 25, 0);
+	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_FAILED);
+	CHECK(got == 0 && !tls_untrusted(&session) && strstr(tls_why(&session), "BAD_MAC"), "%s",
+		tls_why(&session));
+	stop();
+	tls_pin(NULL, 0, false);
+}
+
 int main(void)
 {
 	test_bundle();
-	test_clock();
 	test_start();
+	test_clock();
 	test_hello();
 	test_bounds();
 	test_alerts();
 	test_junk();
+	test_pins();
+	test_after_handshake();
 	CHECK(tls_size() <= 25000, "%zu", tls_size());
 	return finish_tests();
 }

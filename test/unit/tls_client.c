@@ -4,8 +4,13 @@
  *
  * Connects to 127.0.0.1:PORT, expects a certificate for HOST, asks for PATH and prints a line that
  * begins with "verdict: ". Gives up after 3 seconds. */
+#include "../../base64.c"
+#include "../../der.c"
+#include "../../pem.c"
+#include "../../cert.c"
 #include "../../x509.c"
 
+#include "../../identity.c"
 #include "../../tls.c"
 
 #include <netinet/in.h>

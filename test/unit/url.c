@@ -45,6 +45,7 @@ static void test_parse(void)
 	check_parse("http://h/%g0", NULL);
 	check_parse("http://h/%2", NULL);
 	check_parse("http://a..b/", NULL);
+	check_parse("http://a../", NULL);
 	check_parse("http://127.1/", NULL);
 	check_parse("http://0x7f000001/", NULL);
 	check_parse("http://2130706433/", NULL);

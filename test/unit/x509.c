@@ -1,6 +1,10 @@
 /* x509.c - unit tests of the certificate checker. Signatures, dates and chains as servers send them
  * are tried by test/test_tls.py; here are the parts, and certificates that are cut, changed and
  * forged. */
+#include "../../base64.c"
+#include "../../der.c"
+#include "../../pem.c"
+#include "../../cert.c"
 #include "../../x509.c"
 
 #include <fcntl.h>
@@ -51,7 +55,7 @@ static size_t decode(const char *pem, uint8_t *out, size_t room)
 	struct pem p = {.fd = file_of(pem, strlen(pem))};
 	size_t size = 0;
 
-	if (!pem_next(&p, out, room, &size) || size > room)
+	if (!pem_next(&p, "CERTIFICATE", out, room, &size) || size > room)
 		abort();
 	close(p.fd);
 	return size;
@@ -214,14 +218,14 @@ static void test_parse(void)
 	struct cert c;
 
 	begin_test("a certificate is taken apart");
-	CHECK(parse_cert(&c, leaf, size) == NULL);
+	CHECK(cert_parse(&c, leaf, size) == NULL);
 	CHECK(c.v3 && !c.ca && c.path == -1 && c.may_sign && !c.may_certify && c.for_servers);
 	CHECK(c.not_before == 1577836800 && c.not_after == 2208988800);
 	CHECK(c.disguise && c.disguise[2] == EXTENDED_KEY_USAGE);
 	CHECK(leaf_fault(&c, false) == NULL && signature_fault(c.signature) == NULL);
 	CHECK(ca_fault(&c) != NULL);
 	size = decode(root_pem, leaf, sizeof(leaf));
-	CHECK(parse_cert(&c, leaf, size) == NULL && c.ca && c.may_certify && !c.may_sign);
+	CHECK(cert_parse(&c, leaf, size) == NULL && c.ca && c.may_certify && !c.may_sign);
 	CHECK(ca_fault(&c) == NULL && der_same(c.issuer, c.subject));
 	CHECK(leaf_fault(&c, false) && leaf_fault(&c, true));
 
@@ -230,13 +234,13 @@ static void test_parse(void)
 		uint8_t *copy = malloc(cut + 1);
 
 		memcpy(copy, leaf, cut);
-		CHECK(parse_cert(&c, copy, cut) != NULL, "%zu", cut);
+		CHECK(cert_parse(&c, copy, cut) != NULL, "%zu", cut);
 		/* the outer length repaired, so that the inside is reached */
 		if (cut >= 4 + 0x80) {
 			copy[2] = (uint8_t)((cut - 4) >> 8);
 			copy[3] = (uint8_t)(cut - 4);
 			copy[1] = copy[2] ? 0x82 : 0x81;
-			CHECK(parse_cert(&c, copy, cut) != NULL, "%zu", cut);
+			CHECK(cert_parse(&c, copy, cut) != NULL, "%zu", cut);
 		}
 		free(copy);
 	}
@@ -407,11 +411,12 @@ static void test_extensions(void)
 
 /* ---- keys ---- */
 
-/* The SubjectPublicKeyInfo's inside of an RSA key: modulus of `size` bytes, the first `top`. */
+/* The SubjectPublicKeyInfo of an RSA key: modulus of `size` bytes, the first `top`. */
 static const char *rsa(size_t size, uint8_t top, uint8_t last, const char *exponent)
 {
-	uint8_t der[1100] = "\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82";
-	size_t e = (size_t)exponent[1] + 2, zero = top >> 7, n = 4 + zero + size, at = 17;
+	uint8_t der[1100] = "\x30\x82--"
+			    "\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82";
+	size_t e = (size_t)exponent[1] + 2, zero = top >> 7, n = 4 + zero + size, at = 21;
 	br_x509_pkey key;
 
 #define PUT16(value) (der[at++] = (uint8_t)((value) >> 8), der[at++] = (uint8_t)(value))
@@ -428,7 +433,10 @@ static const char *rsa(size_t size, uint8_t top, uint8_t last, const char *expon
 	der[at] = top;
 	der[at + size - 1] = last;
 	memcpy(der + at + size, exponent, e);
-	return parse_key(&key, (struct der){der, at + size + e});
+	at += size + e;
+	der[2] = (uint8_t)((at - 4) >> 8);
+	der[3] = (uint8_t)(at - 4);
+	return cert_key(&key, (struct der){der, at});
 }
 
 static void test_keys(void)
@@ -487,14 +495,14 @@ static void test_words(void)
 	CHECK(!strcmp(plain(out, sizeof(out), DER("a\n\x1b[1m\"\\\xc3\xa9")), "a??[1m????"), "%s",
 		out);
 	CHECK(!strcmp(plain(out, sizeof(out), DER("0123456789abcdefgh")), "0123456789abcde"));
-	CHECK(!strcmp(short_name(out, sizeof(out), DER("\x30\x00")), "(no name)"));
-	CHECK(!strcmp(short_name(out, sizeof(out), DER("junk")), "(no name)"));
+	CHECK(!strcmp(cert_short_name(out, sizeof(out), DER("\x30\x00")), "(no name)"));
+	CHECK(!strcmp(cert_short_name(out, sizeof(out), DER("junk")), "(no name)"));
 #define PAIR(kind, text) "\x31\x0a\x30\x08\x06\x03\x55\x04" kind "\x0c\x01" text
 	CHECK(!strcmp(
-		short_name(out, sizeof(out),
+		cert_short_name(out, sizeof(out),
 			DER("\x30\x24" PAIR("\x0a", "o") PAIR("\x03", "c") PAIR("\x0a", "p"))),
 		"c"));
-	CHECK(!strcmp(short_name(out, sizeof(out), DER("\x30\x0c" PAIR("\x0a", "o"))), "o"));
+	CHECK(!strcmp(cert_short_name(out, sizeof(out), DER("\x30\x0c" PAIR("\x0a", "o"))), "o"));
 }
 
 /* ---- PEM ---- */
@@ -502,7 +510,7 @@ static void test_words(void)
 static size_t count(const char *text, size_t size)
 {
 	int fd = file_of(text, size);
-	size_t found = x509_count(fd);
+	size_t found = pem_count(fd, "CERTIFICATE");
 
 	close(fd);
 	return found;
@@ -534,7 +542,7 @@ static void test_pem(void)
 	CHECK(COUNT("-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED "
 		    "CERTIFICATE-----\n") == 0);
 	CHECK(COUNT(BEGIN "\n\0\n" END "\n\0\n" BEGIN "\nAAAA\n" END "\n") == 1);
-	CHECK(x509_count(-1) == 0);
+	CHECK(pem_count(-1, "CERTIFICATE") == 0);
 
 	CHECK(decode(BEGIN "\nAP+/\n" END, out, sizeof(out)) == 3 && !memcmp(out, "\0\xff\xbf", 3));
 	CHECK(decode(BEGIN "\nYWI=\n" END, out, sizeof(out)) == 2 && !memcmp(out, "ab", 2));

@@ -1,0 +1,123 @@
+/* image.h - what lies on the servers under one name: its URL on each mirror, the version that is
+ * pinned, and how asking for it goes. Times are monotonic milliseconds and come as arguments.
+ */
+#ifndef IMAGE_H
+#define IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf.h"
+#include "erofs.h"
+#include "head.h"
+#include "limits.h"
+#include "outcome.h"
+#include "url.h"
+
+/* All members are for fetch.c to read; those of the last two groups are written by image.c alone.
+ */
+struct image {
+	bool used;
+	char volume[KEY_MAX + 1];
+	unsigned char cookie[KEY_MAX];
+	size_t cookie_size;
+	enum erofs_kind kind;
+	unsigned reads_failed; /* in this spell of failures */
+
+	/* what is pinned */
+	bool ready; /* all of this is known */
+	uint64_t size;
+	char etag[VALIDATOR_MAX]; /* weak or not; empty: none */
+	bool etag_is_strong;
+	char last_modified[DATE_MAX]; /* empty: none */
+	bool changed;		      /* no mirror has the pinned version any more */
+
+	/* how asking goes */
+	unsigned mirror;	   /* the url line asked last */
+	unsigned mirrors_out;	   /* bit by url line: it has another version */
+	int64_t penalty[URLS_MAX]; /* by url line: until when another one is preferred */
+	unsigned failures;	   /* in a row; 0: it answers */
+	int64_t failing_since;
+	int64_t last_failure;
+	int64_t last_began; /* when the attempt that failed last had begun */
+	int64_t not_before; /* no request earlier */
+	int64_t told;	    /* when the log said last that it is waited for */
+	enum outcome outcome;
+	char why[160]; /* of the last failure */
+};
+
+/* For log lines: "%.*s" takes it. */
+#define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
+
+/* Once, at start. `conf` stays borrowed. */
+void images_init(const struct conf *conf);
+
+/* The image of these keys: the one that is there, or a new one. There are FILES_MAX places. */
+struct image *image_get(const char *volume, const void *cookie, size_t cookie_size);
+
+/* Forgets an image that no file wants any more. */
+void image_free(struct image *image);
+
+/* Whether EROFS may read compressed data from it: known from its superblock, and of a blob, which
+ * has none, from the other images of its volume. */
+bool image_is_compressed(const struct image *image);
+
+/* Where to ask for an image now. */
+struct image_target {
+	struct url url;
+	unsigned mirror;	 /* the url line */
+	bool redirected;	 /* url is a redirect's target, remembered or just learnt */
+	bool trusted;		 /* it has the origin of the url line: header lines may be sent */
+	const struct url *proxy; /* NULL: ask directly */
+};
+
+/* Chooses the mirror: the first that has the pinned version and no penalty, else the one whose
+ * penalty ends first; then its URL, or where it redirected to. False when the name makes no URL,
+ * with *why a static sentence. */
+bool image_target(struct image_target *out, struct image *image, int64_t now, const char **why);
+
+/* Remembers where a mirror has redirected to; REDIRECTS_MAX are remembered in all. */
+void image_redirected(struct image *image, unsigned mirror, const struct url *url);
+void image_forget_redirect(struct image *image);
+
+/* The pinned version for If-Range: the strong ETag, else Last-Modified, else NULL. */
+const char *image_validator(const struct image *image);
+
+/* Pins size and version from a response that named them. */
+void image_pin(struct image *image, const struct response *response);
+
+/* A request to `mirror` has been answered as it should be. */
+void image_works(struct image *image, unsigned mirror, int64_t now);
+
+struct failure {
+	enum outcome outcome;
+	const char *why; /* copied */
+	unsigned mirror;
+	int64_t began;	     /* when the attempt began */
+	int64_t retry_after; /* milliseconds that the server asked for; 0: none */
+};
+
+enum image_verdict {
+	IMAGE_RETRY,   /* another attempt is due at not_before */
+	IMAGE_REFUSED, /* asking again will not help: an OPEN that waits fails now */
+	IMAGE_CHANGED, /* changed is set: READs that wait fail now */
+};
+
+/* A body broke off after some bytes: another mirror is preferred for a while. */
+void image_cut(struct image *image, const struct failure *failure, int64_t now);
+
+/* An attempt has come to nothing: penalties are set, and the log told the first time. */
+enum image_verdict image_failed(struct image *image, const struct failure *failure, int64_t now);
+
+/* Says once a minute what is waited for, while it fails. */
+void image_tell(struct image *image, int64_t now);
+
+/* The time-out of an OPEN or READ whose servers fail, INT64_MAX when it is waited for ever. */
+int64_t image_patience(void);
+
+/* A delay that doubles from `first` to `last` with the failures (1 or more), less a jitter of up to
+ * a quarter, so that many machines do not come back at once. */
+int64_t retry_delay(int64_t first, int64_t last, unsigned failures);
+
+#endif

@@ -1,0 +1,36 @@
+/* measure.h - what the two tools for people (get.c, check.c) measure with. */
+#ifndef MEASURE_H
+#define MEASURE_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+/* Monotonic time in microseconds. */
+static inline int64_t measure_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Writes "31.2 MB/s": a megabyte has 1,000,000 bytes. Returns `out`. */
+static inline const char *measure_rate(char out[32], uint64_t bytes, int64_t microseconds)
+{
+	uint64_t kilobytes = bytes * 1000 / (uint64_t)(microseconds + 1);
+
+	snprintf(out, 32, "%llu.%llu MB/s", (unsigned long long)kilobytes / 1000,
+		(unsigned long long)kilobytes / 100 % 10);
+	return out;
+}
+
+/* Writes "0.3 ms". Returns `out`. */
+static inline const char *measure_time(char out[32], int64_t microseconds)
+{
+	snprintf(out, 32, "%lld.%lld ms", (long long)microseconds / 1000,
+		(long long)microseconds / 100 % 10);
+	return out;
+}
+
+#endif

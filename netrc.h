@@ -1,0 +1,18 @@
+/* netrc.h - user names and passwords by host, in the form of curl's and ftp's .netrc, so that they
+ * need not stand in a URL or on a command line.
+ */
+#ifndef NETRC_H
+#define NETRC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Reads the file, once at start: the words machine, login, password and default, separated by
+ * blanks and newlines; others are refused. NETRC_MAX machines at most. On failure returns false and
+ * fills why, which never repeats a value. A file that others may read is told to the log. */
+bool netrc_load(const char *path, char *why, size_t size);
+
+/* "user:password" of the host, or of `default`; NULL if there is none. Static. */
+const char *netrc_lookup(const char *host);
+
+#endif
