@@ -78,7 +78,7 @@ build/unit/%: test/unit/%.c test/unit/check.h build/asan/libbearssl.a Makefile |
 	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< \
 		build/asan/libbearssl.a -lresolv
 
-# A fuzz harness is made the same way, for libFuzzer: `make fuzz SECONDS=60`, the time for each.
+# A fuzz harness is made the same way, for clang's libFuzzer: `make fuzz SECONDS=60`, for each.
 CLANG   = clang
 SECONDS = 10
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*.c))
@@ -96,7 +96,9 @@ check:
 	test/check
 
 # Against web servers and proxies that others have written.
-check-peers: cachefilesd-mini
+check-peers:
+	test/install build peers
+	@$(MAKE) cachefilesd-mini
 	test/peers.py
 
 demo:

@@ -77,6 +77,33 @@ static const char *parse_extended_key_usage(struct cert *c, struct der value)
 	return NULL;
 }
 
+/* No policy is asked for here, so that any will do; but a qualifier, where they are critical, must
+ * be one of RFC 5280's, which only inform. */
+static const char *parse_policies(struct der value)
+{
+	struct der list, policy, qualifiers, qualifier, oid;
+
+	if (!der_get(&value, DER_SEQUENCE, &list) || value.left || list.left == 0)
+		return malformed;
+	while (list.left > 0) {
+		if (!der_get(&list, DER_SEQUENCE, &policy) || !der_get(&policy, DER_OID, &oid))
+			return malformed;
+		if (policy.left == 0)
+			continue;
+		if (!der_get(&policy, DER_SEQUENCE, &qualifiers) || policy.left)
+			return malformed;
+		while (qualifiers.left > 0) {
+			if (!der_get(&qualifiers, DER_SEQUENCE, &qualifier) ||
+				!der_get(&qualifier, DER_OID, &oid))
+				return malformed;
+			if (!IS_OID(oid, "\x2b\x06\x01\x05\x05\x07\x02\x01") &&
+				!IS_OID(oid, "\x2b\x06\x01\x05\x05\x07\x02\x02"))
+				return "has a critical policy that is unknown here";
+		}
+	}
+	return NULL;
+}
+
 static const char *parse_extension(struct cert *c, struct der oid, bool critical, struct der value)
 {
 	switch (oid.left == 3 && oid.at[0] == 0x55 && oid.at[1] == 0x1d ? oid.at[2] : 0) {
@@ -87,14 +114,13 @@ static const char *parse_extension(struct cert *c, struct der oid, bool critical
 	case BASIC_CONSTRAINTS:
 		return parse_basic_constraints(c, value);
 	case EXTENDED_KEY_USAGE:
-		if (critical)
-			c->disguise = oid.at;
 		return parse_extended_key_usage(c, value);
 	case NAME_CONSTRAINTS:
 		c->constrained = true;
 		return NULL;
+	case CERTIFICATE_POLICIES:
+		return critical ? parse_policies(value) : NULL;
 	case CRL_DISTRIBUTION_POINTS: /* we ask for no revocation lists, wherever they may be */
-	case CERTIFICATE_POLICIES:    /* BearSSL refuses a critical one with an unknown qualifier */
 		return NULL;
 	}
 	return critical ? "has a critical extension that is unknown here" : NULL;
@@ -181,22 +207,24 @@ static const char *parse_tail(struct cert *c, struct der *tbs)
 
 const char *cert_parse(struct cert *c, const uint8_t *raw, size_t size)
 {
-	struct der in = {raw, size}, outer, tbs, serial, algorithm, same_algorithm, body, bits;
+	struct der in = {raw, size}, outer, tbs, serial, algorithm, same_algorithm, body;
 
 	*c = (struct cert){.raw = in, .path = -1, .for_servers = true};
 	if (!der_get(&in, DER_SEQUENCE, &outer) || in.left ||
-		!der_get(&outer, DER_SEQUENCE, &tbs) ||
-		!der_whole(&outer, DER_SEQUENCE, &algorithm) || !der_bytes(&outer, &bits) ||
+		!der_whole(&outer, DER_SEQUENCE, &c->covered) ||
+		!der_whole(&outer, DER_SEQUENCE, &algorithm) || !der_bytes(&outer, &c->signature) ||
 		outer.left)
 		return malformed;
-	if (!parse_version(c, &tbs) || !der_get(&tbs, DER_INTEGER, &serial) ||
+	in = c->covered;
+	if (!der_get(&in, DER_SEQUENCE, &tbs) || !parse_version(c, &tbs) ||
+		!der_get(&tbs, DER_INTEGER, &serial) ||
 		!der_whole(&tbs, DER_SEQUENCE, &same_algorithm) ||
 		!der_whole(&tbs, DER_SEQUENCE, &c->issuer) || !parse_validity(c, &tbs) ||
 		!der_whole(&tbs, DER_SEQUENCE, &c->subject) ||
 		!der_whole(&tbs, DER_SEQUENCE, &c->key))
 		return malformed;
 	if (!der_same(algorithm, same_algorithm) || !der_get(&algorithm, DER_SEQUENCE, &body) ||
-		!der_get(&body, DER_OID, &c->signature))
+		!der_get(&body, DER_OID, &c->algorithm))
 		return malformed;
 	return parse_tail(c, &tbs);
 }

@@ -15,7 +15,9 @@ struct cert {
 	struct der raw;
 	struct der issuer, subject; /* whole elements */
 	struct der key;		    /* SubjectPublicKeyInfo, whole */
-	struct der signature;	    /* the algorithm's OID */
+	struct der covered;	    /* what the signature is about, whole */
+	struct der algorithm;	    /* the signature's, its OID */
+	struct der signature;
 	int64_t not_before, not_after;
 	bool v3;
 
@@ -24,8 +26,7 @@ struct cert {
 	bool ca;
 	int path; /* -1: no limit */
 	bool usage_present, may_sign, may_certify;
-	bool for_servers;	 /* serverAuth, or no extended key usage */
-	const uint8_t *disguise; /* the OID of a critical extended key usage, see feed() */
+	bool for_servers; /* serverAuth, or no extended key usage */
 	bool constrained;
 };
 

@@ -212,8 +212,8 @@ static void say_certificate(const struct tls_cert *c)
 	}
 	put_date(from, c->not_before);
 	put_date(to, c->not_after);
-	say("certificate", "%s, issued by %s, %s %u, valid %s to %s (%lld days left)", c->subject,
-		c->issuer, c->key, c->bits, from, to, (long long)days);
+	say("certificate", "%s, issued by %s, %s (%u bits), valid %s to %s (%lld days left)",
+		c->subject, c->issuer, c->key, c->bits, from, to, (long long)days);
 }
 
 static void say_tls(void)
@@ -221,8 +221,8 @@ static void say_tls(void)
 	int64_t left;
 
 	if (tls.version)
-		say("tls", "%s, %s, %s", tls.version, tls.cipher ? tls.cipher : "?",
-			tls.curve ? tls.curve : "?");
+		say("tls", "%s, %s%s%s", tls.version, tls.cipher ? tls.cipher : "?",
+			tls.curve ? ", " : "", tls.curve ? tls.curve : "");
 	for (size_t i = 0; i < tls.certs && i < TLS_CERTS_MAX; i++)
 		say_certificate(&tls.cert[i]);
 	if (tls.certs == 0)

@@ -470,12 +470,15 @@ static void image_opened(struct lane *lane)
 
 	image->kind = erofs_kind(lane->buffer, lane->fill);
 	image->ready = true;
-	log_info("%.*s: %llu bytes at %s, %s%s", IMAGE_NAME(image), (unsigned long long)image->size,
+	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image), (unsigned long long)image->size,
 		url_text(text, sizeof(text), &lane->http.url),
 		image->kind == EROFS_NONE    ? "not EROFS (a data blob?)"
 		: image->kind == EROFS_PLAIN ? "plain EROFS"
-					     : "compressed EROFS",
-		image_validator(image) ? "" : "; the server names no version (ETag)");
+					     : "compressed EROFS");
+	if (!image->etag[0] && !image->last_modified[0])
+		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
+			    "is replaced by one of the same size would not be noticed",
+			IMAGE_NAME(image));
 	free_lane(lane);
 	for (struct file *f = files; f < files + FILES_MAX; f++)
 		if (f->used && f->opening && f->image == image)

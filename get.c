@@ -204,7 +204,7 @@ static int verdict(void)
 	if (outcome == OUTCOME_OK) {
 		log_err("%s: only %llu of %llu bytes came", name,
 			(unsigned long long)(next - begin), (unsigned long long)(end - begin));
-		outcome = OUTCOME_TIMED_OUT;
+		outcome = OUTCOME_REFUSED; /* such as a size beyond what can be asked for */
 	}
 	return outcome_exit_status(outcome);
 }

@@ -629,11 +629,16 @@ static enum io refill(struct http *h)
 
 static enum io read_chunked(struct http *h, char *buffer, size_t room, size_t *got)
 {
+	char spare;
 	size_t used;
 	enum io io = refill(h);
 
 	if (io != IO_OK)
 		return io;
+	if (h->left == 0) { /* only the coding's end may come: one byte more is too many */
+		buffer = &spare;
+		room = 1;
+	}
 	switch (chunked_decode(&h->chunked, h->head + h->head_done, h->head_size - h->head_done,
 		&used, buffer, room, got)) {
 	case CHUNKED_END:

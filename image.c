@@ -234,12 +234,10 @@ int64_t retry_delay(int64_t first, int64_t last, unsigned failures)
 	int64_t delay = first;
 	unsigned char random = 0;
 
-	while (--failures > 0 && delay < last)
-		delay *= 2;
-	if (delay > last)
-		delay = last;
+	for (; failures > 1 && delay < last; failures--)
+		delay = delay > last / 2 ? last : delay * 2;
 	(void)!getrandom(&random, 1, GRND_NONBLOCK);
-	return delay - delay * random / 1024;
+	return delay - delay / 1024 * random;
 }
 
 int64_t image_patience(void)
@@ -354,6 +352,8 @@ enum image_verdict image_failed(struct image *image, const struct failure *f, in
 		image->reads_failed = 0;
 	}
 	penalize(image, f, now);
+	if (f->outcome == OUTCOME_DENIED && netrc_reload())
+		return IMAGE_RETRY; /* a token that was renewed */
 	if (!image->ready && is_final(f->outcome) && image->failures >= conf->urls)
 		return IMAGE_REFUSED;
 	tell_failure(image);

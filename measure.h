@@ -25,11 +25,11 @@ static inline const char *measure_rate(char out[32], uint64_t bytes, int64_t mic
 	return out;
 }
 
-/* Writes "0.3 ms". Returns `out`. */
+/* Writes "0.31 ms". Returns `out`. */
 static inline const char *measure_time(char out[32], int64_t microseconds)
 {
-	snprintf(out, 32, "%lld.%lld ms", (long long)microseconds / 1000,
-		(long long)microseconds / 100 % 10);
+	snprintf(out, 32, "%lld.%02lld ms", (long long)microseconds / 1000,
+		(long long)microseconds / 10 % 100);
 	return out;
 }
 

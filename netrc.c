@@ -18,6 +18,8 @@ struct machine {
 
 static struct machine machines[NETRC_MAX];
 static size_t count;
+static int file = -1;
+static struct stat status; /* of the file when it was read */
 
 /* Takes the next word off the text; false at its end. Words that are too long come back empty. */
 static bool next_word(const char **text, char word[HOST_MAX])
@@ -33,12 +35,6 @@ static bool next_word(const char **text, char word[HOST_MAX])
 	return size > 0;
 }
 
-static bool fail(char *why, size_t size, const char *path, const char *reason)
-{
-	snprintf(why, size, "netrc %s: %s", path, reason);
-	return false;
-}
-
 /* Begins a machine. */
 static const char *take_machine(const char *host)
 {
@@ -51,11 +47,12 @@ static const char *take_machine(const char *host)
 
 static const char *take_value(const char *keyword, const char *value)
 {
-	struct machine *m = &machines[count - 1];
+	struct machine *m;
 	size_t used;
 
 	if (count == 0)
 		return "login or password comes before the first machine";
+	m = &machines[count - 1];
 	if (value[0] == '\0' || strlen(value) >= NETRC_WORD_MAX)
 		return "a login or password is too long";
 	used = strlen(m->userinfo);
@@ -86,28 +83,52 @@ static const char *parse(const char *text)
 	return reason;
 }
 
-bool netrc_load(const char *path, char *why, size_t size)
+/* Reads the open file from its beginning into the table. */
+static const char *read_file(void)
 {
 	char text[NETRC_FILE_MAX + 1];
-	struct stat status;
 	const char *reason;
-	ssize_t n;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = pread(file, text, sizeof(text), 0);
 
-	if (fd < 0)
-		return fail(why, size, path, strerror(errno));
-	n = read(fd, text, sizeof(text));
-	if (fstat(fd, &status) == 0 && (status.st_mode & 077))
-		log_warning("%s: others may read the passwords in it (chmod 600)", path);
-	close(fd);
-	if (n < 0)
-		return fail(why, size, path, strerror(errno));
+	if (n < 0 || fstat(file, &status) < 0)
+		return strerror(errno);
 	if (n == sizeof(text) || memchr(text, '\0', (size_t)n))
-		return fail(why, size, path, "it is too large, or no text");
+		return "it is too large, or no text";
 	text[n] = '\0';
+	count = 0;
 	reason = parse(text);
 	explicit_bzero(text, sizeof(text));
-	return reason ? fail(why, size, path, reason) : true;
+	return reason;
+}
+
+bool netrc_load(const char *path, char *why, size_t size)
+{
+	const char *reason;
+
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	reason = file < 0 ? strerror(errno) : read_file();
+	if (reason) {
+		snprintf(why, size, "netrc %s: %s", path, reason);
+		return false;
+	}
+	if (status.st_mode & 077)
+		log_warning("%s: others may read the passwords in it (chmod 600)", path);
+	return true;
+}
+
+bool netrc_reload(void)
+{
+	struct stat now;
+	const char *reason;
+
+	if (file < 0 || fstat(file, &now) < 0 ||
+		(now.st_mtim.tv_sec == status.st_mtim.tv_sec &&
+			now.st_mtim.tv_nsec == status.st_mtim.tv_nsec))
+		return false;
+	reason = read_file();
+	if (reason)
+		log_warning("netrc, read again: %s", reason);
+	return !reason;
 }
 
 const char *netrc_lookup(const char *host)

@@ -12,6 +12,11 @@
  * fills why, which never repeats a value. A file that others may read is told to the log. */
 bool netrc_load(const char *path, char *why, size_t size);
 
+/* Reads it again if it was written since, through the descriptor that is kept: the path may by now
+ * lead into the file system we serve, so a file put in its place is not seen. Returns whether there
+ * is something new. */
+bool netrc_reload(void);
+
 /* "user:password" of the host, or of `default`; NULL if there is none. Static. */
 const char *netrc_lookup(const char *host);
 

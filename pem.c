@@ -94,10 +94,11 @@ bool pem_next(struct pem *p, const char *label, uint8_t *out, size_t room, size_
 	enum pem_line line = PEM_OTHER;
 
 	while (line != PEM_END_OF_FILE) {
-		if (line == PEM_BEGIN)
-			line = pem_body(p, label, out, room, size);
-		else
+		if (line != PEM_BEGIN) {
 			line = pem_line(p, label, pem_char(p));
+			continue;
+		}
+		line = pem_body(p, label, out, room, size);
 		if (line == PEM_END && *size > 0)
 			return true;
 	}

@@ -245,15 +245,6 @@ static const struct words errors[] = {
 	{BR_ERR_BAD_SIGNATURE, "the server does not hold its certificate's key (BAD_SIGNATURE)"},
 	{BR_ERR_WRONG_KEY_USAGE, "the certificate's key does not fit the cipher (WRONG_KEY_USAGE)"},
 	{BR_ERR_X509_EMPTY_CHAIN, "the server sent no certificate (X509_EMPTY_CHAIN)"},
-	{BR_ERR_X509_UNSUPPORTED, "a certificate uses an unknown algorithm (X509_UNSUPPORTED)"},
-	{BR_ERR_X509_LIMIT_EXCEEDED, "a certificate's key is too large (X509_LIMIT_EXCEEDED)"},
-	{BR_ERR_X509_WRONG_KEY_TYPE, "a certificate's signature is wrong (X509_WRONG_KEY_TYPE)"},
-	{BR_ERR_X509_BAD_SIGNATURE, "a certificate's signature is wrong (X509_BAD_SIGNATURE)"},
-	{BR_ERR_X509_DN_MISMATCH,
-		"the server's certificates are not one chain in its order (X509_DN_MISMATCH)"},
-	{BR_ERR_X509_CRITICAL_EXTENSION,
-		"a certificate has an unknown critical extension (X509_CRITICAL_EXTENSION)"},
-	{BR_ERR_X509_NOT_CA, "the chain is longer than a CA in it allows (X509_NOT_CA)"},
 };
 
 static bool is_about_certificates(int error)
@@ -369,16 +360,14 @@ static void set_suites(br_ssl_engine_context *e)
 	br_ssl_engine_set_suites(e, suites + (gcm_first ? 2 : 0), 6);
 }
 
-/* No MD5 and no SHA-1: what is signed with them is refused. */
-static void set_hashes(br_ssl_engine_context *e, br_x509_minimal_context *m)
+/* No MD5 and no SHA-1. */
+static void set_hashes(br_ssl_engine_context *e)
 {
 	static const br_hash_class *const hashes[] = {
 		&br_sha256_vtable, &br_sha384_vtable, &br_sha512_vtable};
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 3; i++)
 		br_ssl_engine_set_hash(e, br_sha256_ID + i, hashes[i]);
-		br_x509_minimal_set_hash(m, br_sha256_ID + i, hashes[i]);
-	}
 }
 
 /* On x86-64, br_ssl_engine_set_default_chapol() would also link what such a machine never runs. */
@@ -397,11 +386,10 @@ static void set_chapol(br_ssl_engine_context *e)
 static void set_algorithms(struct tls *t)
 {
 	br_ssl_engine_context *e = &t->client.eng;
-	br_x509_minimal_context *m = &t->x509->minimal;
 
 	br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
 	set_suites(e);
-	set_hashes(e, m);
+	set_hashes(e);
 	br_ssl_engine_set_prf_sha256(e, br_tls12_sha256_prf);
 	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
 	br_ssl_engine_set_default_aes_gcm(e);
@@ -409,8 +397,6 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_set_rsavrfy(e, br_rsa_i31_pkcs1_vrfy);
 	br_ssl_engine_set_ec(e, &br_ec_all_m31);
 	br_ssl_engine_set_ecdsa(e, br_ecdsa_i31_vrfy_asn1);
-	br_x509_minimal_set_rsa(m, br_ssl_engine_get_rsavrfy(e));
-	br_x509_minimal_set_ecdsa(m, br_ssl_engine_get_ec(e), br_ssl_engine_get_ecdsa(e));
 	br_ssl_engine_set_x509(e, &t->x509->vtable);
 	br_ssl_engine_add_flags(e, BR_OPT_NO_RENEGOTIATION);
 }

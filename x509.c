@@ -15,9 +15,12 @@
 
 /* ---- what a certificate must be; the answers are NULL, or the end of a sentence ---- */
 
-static const char *signature_fault(struct der oid)
+/* The kind of a signature, in BearSSL's numbers. */
+static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
 {
 	if (oid.left == 9 && memcmp(oid.at, "\x2a\x86\x48\x86\xf7\x0d\x01\x01", 8) == 0) {
+		*key_type = BR_KEYTYPE_RSA;
+		*hash_id = oid.at[8] - 11 + br_sha256_ID;
 		if (oid.at[8] >= 11 && oid.at[8] <= 13)
 			return NULL;
 		if (oid.at[8] == 5)
@@ -25,15 +28,20 @@ static const char *signature_fault(struct der oid)
 		if (oid.at[8] == 10)
 			return "is signed with RSA-PSS, which BearSSL does not have";
 	}
-	if (oid.left == 8 && memcmp(oid.at, "\x2a\x86\x48\xce\x3d\x04\x03", 7) == 0 &&
-		oid.at[7] >= 2 && oid.at[7] <= 4)
-		return NULL;
+	if (oid.left == 8 && memcmp(oid.at, "\x2a\x86\x48\xce\x3d\x04\x03", 7) == 0) {
+		*key_type = BR_KEYTYPE_EC;
+		*hash_id = oid.at[7] - 2 + br_sha256_ID;
+		if (oid.at[7] >= 2 && oid.at[7] <= 4)
+			return NULL;
+	}
 	if (IS_OID(oid, "\x2a\x86\x48\xce\x3d\x04\x01"))
 		return "is signed with SHA-1, which proves nothing any more";
 	if (IS_OID(oid, "\x2b\x65\x70"))
 		return "is signed with Ed25519, which BearSSL does not have";
 	return "is signed with an algorithm that is unknown or weak";
 }
+
+static const char too_long[] = "does not allow a chain of this length";
 
 /* What holds for every certificate alike, roots included. */
 static const char *common_fault(const struct cert *c)
@@ -53,6 +61,18 @@ static const char *ca_fault(const struct cert *c)
 		return "is not marked as a CA";
 	if (c->usage_present && !c->may_certify)
 		return "may not sign certificates (key usage)";
+	return common_fault(c);
+}
+
+/* What a server's own certificate must be, besides its names. */
+static const char *leaf_fault(const struct cert *c, bool direct)
+{
+	if (!c->v3)
+		return "is not X.509 v3";
+	if (c->ca && !direct)
+		return "is marked as a CA's";
+	if (c->usage_present && !c->may_sign)
+		return "may not sign (key usage), as every cipher here needs";
 	return common_fault(c);
 }
 
@@ -158,36 +178,65 @@ static void note_root(struct x509 *x, const struct cert *root, const char *fault
 		say_date(x, " on", root->not_after);
 }
 
-/* ---- anchors ---- */
+/* ---- signatures ---- */
 
-/* Copies a key out of the bundle's certificate, which the next one will overwrite. */
-static void keep_key(uint8_t room[X509_KEY_MAX], br_x509_pkey *key)
+static size_t hash_size(int hash_id)
 {
-	if (key->key_type == BR_KEYTYPE_RSA) {
-		br_rsa_public_key *rsa = &key->key.rsa;
+	return 32 + 16 * (size_t)(hash_id - br_sha256_ID);
+}
 
-		memcpy(room, rsa->n, rsa->nlen);
-		memcpy(room + rsa->nlen, rsa->e, rsa->elen);
-		rsa->n = room;
-		rsa->e = room + rsa->nlen;
-	} else {
-		memcpy(room, key->key.ec.q, key->key.ec.qlen);
-		key->key.ec.q = room;
+static void hash_of(uint8_t *out, int hash_id, struct der data)
+{
+	static const br_hash_class *const classes[] = {
+		&br_sha256_vtable, &br_sha384_vtable, &br_sha512_vtable};
+	const br_hash_class *hash = classes[hash_id - br_sha256_ID];
+	br_hash_compat_context context;
+
+	hash->init(&context.vtable);
+	hash->update(&context.vtable, data.at, data.left);
+	hash->out(&context.vtable, out);
+}
+
+/* Keeps what the certificate's issuer has to have signed, since the next certificate takes its
+ * place in memory. */
+static const char *keep_signature(struct x509 *x, const struct cert *c)
+{
+	const char *fault = signature_kind(c->algorithm, &x->key_type, &x->hash_id);
+
+	if (!fault && c->signature.left > sizeof(x->signature))
+		fault = "has a signature of an impossible length";
+	if (fault) {
+		x->key_type = 0; /* so that no key verifies it */
+		return fault;
 	}
+	hash_of(x->hash, x->hash_id, c->covered);
+	memcpy(x->signature, c->signature.at, c->signature.left);
+	x->signature_size = c->signature.left;
+	hash_of(x->issuer_hash, br_sha256_ID, c->issuer);
+	cert_short_name(x->issuer, sizeof(x->issuer), c->issuer);
+	x->self_issued = der_same(c->issuer, c->subject);
+	return NULL;
 }
 
-/* Adds a certificate of the bundle to the anchors under the name `dn`, which outlives it. */
-static void add_anchor(struct x509 *x, const struct cert *root, struct der dn, unsigned flags)
+/* Whether the kept signature was made with this key. */
+static bool verifies(const struct x509 *x, const br_x509_pkey *key)
 {
-	br_x509_trust_anchor *anchor = &x->anchor[x->anchors];
+	static const uint8_t *const oids[] = {
+		BR_HASH_OID_SHA256, BR_HASH_OID_SHA384, BR_HASH_OID_SHA512};
+	size_t size = hash_size(x->hash_id);
+	uint8_t found[64];
 
-	if (cert_key(&anchor->pkey, root->key))
-		return;
-	anchor->dn.data = (uint8_t *)dn.at;
-	anchor->dn.len = dn.left;
-	anchor->flags = flags;
-	keep_key(x->key[x->anchors++], &anchor->pkey);
+	if (key->key_type != x->key_type)
+		return false;
+	if (key->key_type == BR_KEYTYPE_EC)
+		return br_ecdsa_i31_vrfy_asn1(&br_ec_all_m31, x->hash, size, &key->key.ec,
+			       x->signature, x->signature_size) == 1;
+	return br_rsa_i31_pkcs1_vrfy(x->signature, x->signature_size,
+		       oids[x->hash_id - br_sha256_ID], size, &key->key.rsa, found) == 1 &&
+	       memcmp(found, x->hash, size) == 0;
 }
+
+/* ---- roots ---- */
 
 /* Why a certificate of the bundle cannot vouch for the one under examination. */
 static const char *root_fault(const struct x509 *x, const struct cert *root)
@@ -197,48 +246,49 @@ static const char *root_fault(const struct x509 *x, const struct cert *root)
 	if (x->now < root->not_before)
 		return "is not valid yet";
 	if (root->path >= 0 && (unsigned)root->path < x->depth)
-		return "does not allow a chain of this length";
+		return too_long;
 	return ca_fault(root);
 }
 
-/* Looks at one certificate of the bundle. Returns whether the search is over. */
+/* Looks at one certificate of the bundle. Returns whether it makes `c` trusted. */
 static bool consider_root(struct x509 *x, const struct cert *c, size_t size)
 {
+	br_x509_pkey key;
 	const char *fault;
 	struct cert root;
 
 	/* Most have another subject; what is wrong with those is nobody's business. */
 	fault = cert_parse(&root, x->decoded, size);
-	if (x->depth == 0 && der_same(root.raw, c->raw)) {
-		x->anchors = 0;
-		add_anchor(x, &root, c->subject, 0);
-		return true;
-	}
 	if (!der_same(root.subject, c->issuer))
 		return false;
 	if (!fault)
 		fault = root_fault(x, &root);
-	if (fault)
+	if (!fault)
+		fault = cert_key(&key, root.key);
+	if (fault) {
 		note_root(x, &root, fault);
-	else if (x->anchors < X509_ANCHORS_MAX)
-		add_anchor(x, &root, c->issuer, BR_X509_TA_CA);
-	return false;
+		return false;
+	}
+	x->namesake = true;
+	return verifies(x, &key);
 }
 
-/* Finds the roots that bear the name of c's issuer; or c itself, if it is the server's: then
- * *direct. */
-static void find_anchors(struct x509 *x, const struct cert *c, bool *direct)
+/* Looks in the bundle for a root that has signed `c`; or for `c` itself, if it is the server's:
+ * then also *direct. */
+static bool find_root(struct x509 *x, const struct cert *c, bool *direct)
 {
 	struct pem p = {.fd = x->bundle};
+	bool found = false;
 	size_t size = 0;
 
-	x->anchors = 0;
-	*direct = false;
-	while (!*direct && pem_next(&p, "CERTIFICATE", x->decoded, x->decoded_room, &size))
-		if (size <= x->decoded_room)
-			*direct = consider_root(x, c, size);
-	x->minimal.trust_anchors = x->anchor;
-	x->minimal.trust_anchors_num = x->anchors;
+	x->namesake = *direct = false;
+	while (!found && pem_next(&p, "CERTIFICATE", x->decoded, x->decoded_room, &size)) {
+		if (size > x->decoded_room)
+			continue;
+		*direct = x->depth == 0 && der_same((struct der){x->decoded, size}, c->raw);
+		found = *direct || consider_root(x, c, size);
+	}
+	return found;
 }
 
 /* ---- one certificate of the chain ---- */
@@ -274,38 +324,21 @@ static bool is_for_host(struct x509 *x, const struct cert *c)
 	return false;
 }
 
-/* What a server's own certificate must be, besides its names. */
-static const char *leaf_fault(const struct cert *c, bool direct)
+/* Copies the server's key, which has to outlive its certificate. */
+static void keep_key(struct x509 *x, const br_x509_pkey *key)
 {
-	if (!c->v3)
-		return "is not X.509 v3";
-	if (c->ca && !direct)
-		return "is marked as a CA's";
-	if (c->usage_present && !c->may_sign)
-		return "may not sign (key usage), as every cipher here needs";
-	return common_fault(c);
-}
+	x->pkey = *key;
+	if (key->key_type == BR_KEYTYPE_RSA) {
+		br_rsa_public_key *rsa = &x->pkey.key.rsa;
 
-/* Hands the certificate to BearSSL. To it a critical extended key usage is unknown and thus fatal;
- * we have checked it, so BearSSL is shown a subject key identifier in its place, which it passes
- * over, while the hash that the signature covers is made of the true bytes. */
-static void feed(struct x509 *x, const struct cert *c)
-{
-	br_x509_minimal_context *m = &x->minimal;
-	const br_x509_class **ctx = &m->vtable;
-	size_t before = c->disguise ? (size_t)(c->disguise - x->raw) : 0;
-
-	br_x509_minimal_vtable.start_cert(ctx, (uint32_t)x->raw_size);
-	if (c->disguise) {
-		br_x509_minimal_vtable.append(ctx, x->raw, before);
-		m->do_mhash = 0;
-		br_x509_minimal_vtable.append(ctx, (const uint8_t *)"\x55\x1d\x0e", 3);
-		br_multihash_update(&m->mhash, c->disguise, 3);
-		m->do_mhash = 1;
-		before += 3;
+		memcpy(x->key, rsa->n, rsa->nlen);
+		memcpy(x->key + rsa->nlen, rsa->e, rsa->elen);
+		rsa->n = x->key;
+		rsa->e = x->key + rsa->nlen;
+	} else {
+		memcpy(x->key, key->key.ec.q, key->key.ec.qlen);
+		x->pkey.key.ec.q = x->key;
 	}
-	br_x509_minimal_vtable.append(ctx, x->raw + before, x->raw_size - before);
-	br_x509_minimal_vtable.end_cert(ctx);
 }
 
 /* Compares the server's key with the pins, and keeps its own for people to copy. */
@@ -330,23 +363,65 @@ static void refuse_pin(struct x509 *x)
 /* The rule of x509_pin() with `only`: the key is all. */
 static void examine_key(struct x509 *x, const struct cert *c)
 {
-	br_x509_pkey *key = &x->anchor[0].pkey;
-	const char *fault = cert_key(key, c->key);
+	br_x509_pkey key;
+	const char *fault = cert_key(&key, c->key);
 
 	if (fault)
 		refuse(x, c, fault);
 	else if (!x->pin_fits)
 		refuse_pin(x);
 	else
-		keep_key(x->key[0], key);
-	x->trusted_by_pin = !x->refused;
+		keep_key(x, &key);
+	x->trusted = !x->refused;
+}
+
+/* The server's own certificate. */
+static const char *examine_own(struct x509 *x, const struct cert *c)
+{
+	const char *signature_fault = keep_signature(x, c), *fault;
+	br_x509_pkey key;
+	bool direct;
+
+	x->trusted = find_root(x, c, &direct);
+	fault = leaf_fault(c, direct);
+	if (!fault)
+		fault = cert_key(&key, c->key);
+	if (!fault && !direct)
+		fault = signature_fault;
+	if (!fault)
+		keep_key(x, &key);
+	return fault;
+}
+
+/* The next one up the chain. */
+static const char *examine_ca(struct x509 *x, const struct cert *c)
+{
+	uint8_t hash[32];
+	br_x509_pkey key;
+	const char *fault = ca_fault(c);
+	bool direct;
+
+	if (!fault)
+		fault = cert_key(&key, c->key);
+	if (fault)
+		return fault;
+	hash_of(hash, br_sha256_ID, c->subject);
+	if (memcmp(hash, x->issuer_hash, sizeof(hash)) != 0)
+		return "is not the issuer of the one before it: the chain is not in order";
+	if (c->path >= 0 && (unsigned)c->path < x->depth - 1)
+		return too_long;
+	if (!verifies(x, &key))
+		return "has not signed the one before it: the signature is wrong";
+	fault = keep_signature(x, c);
+	if (!fault)
+		x->trusted = find_root(x, c, &direct);
+	return fault;
 }
 
 static void examine(struct x509 *x)
 {
 	const char *fault;
 	struct cert c;
-	bool direct;
 
 	fault = cert_parse(&c, x->raw, x->raw_size);
 	if (fault) {
@@ -361,17 +436,9 @@ static void examine(struct x509 *x)
 	}
 	if (!dates_hold(x, &c) || (x->depth == 0 && !is_for_host(x, &c)))
 		return;
-	find_anchors(x, &c, &direct);
-	fault = x->depth == 0 ? leaf_fault(&c, direct) : ca_fault(&c);
-	if (!fault && !direct)
-		fault = signature_fault(c.signature);
-	if (fault) {
+	fault = x->depth == 0 ? examine_own(x, &c) : examine_ca(x, &c);
+	if (fault)
 		refuse(x, &c, fault);
-		return;
-	}
-	x->self_issued = der_same(c.issuer, c.subject);
-	cert_short_name(x->issuer, sizeof(x->issuer), c.issuer);
-	feed(x, &c);
 }
 
 /* ---- BearSSL's side: br_x509_class ---- */
@@ -384,20 +451,16 @@ static struct x509 *self(const br_x509_class **ctx)
 /* Once trusted or refused, the rest of the chain does not matter. */
 static bool settled(const struct x509 *x)
 {
-	return x->refused || x->trusted_by_pin || x->minimal.err != 0;
+	return x->refused || x->trusted;
 }
 
 static void start_chain(const br_x509_class **ctx, const char *server_name)
 {
 	struct x509 *x = self(ctx);
 
-	/* The name is compared by us: BearSSL knows no addresses, and would accept a common name.
-	 */
-	(void)server_name;
-	br_x509_minimal_vtable.start_chain(&x->minimal.vtable, NULL);
+	(void)server_name; /* x509_init() has it */
 	x->depth = 0;
-	x->refused = x->trusted_by_pin = false;
-	x->issuer[0] = '\0';
+	x->trusted = x->refused = false;
 	x->why[0] = '\0';
 }
 
@@ -480,7 +543,7 @@ static void explain_distrust(struct x509 *x)
 {
 	if (x->why[0])
 		return;
-	if (x->anchors)
+	if (x->namesake)
 		say(x, "unknown CA: a trusted root is named \"%s\", but has another key",
 			x->issuer);
 	else if (x->self_issued && x->depth == 1)
@@ -498,38 +561,29 @@ static void explain_distrust(struct x509 *x)
 static unsigned end_chain(const br_x509_class **ctx)
 {
 	struct x509 *x = self(ctx);
-	unsigned error;
 
+	if (x->trusted && x->pins > 0 && !x->pin_fits)
+		refuse_pin(x);
 	if (x->refused)
 		return BR_ERR_X509_NOT_TRUSTED;
-	if (x->trusted_by_pin)
-		return BR_ERR_OK;
-	error = br_x509_minimal_vtable.end_chain(&x->minimal.vtable);
-	if (error == BR_ERR_X509_NOT_TRUSTED)
-		explain_distrust(x);
-	else
+	if (x->depth == 0)
+		return BR_ERR_X509_EMPTY_CHAIN;
+	if (x->trusted) {
 		x->why[0] = '\0';
-	if (error == BR_ERR_OK && x->pins > 0 && !x->pin_fits) {
-		refuse_pin(x);
-		return BR_ERR_X509_NOT_TRUSTED;
+		return BR_ERR_OK;
 	}
-	return error;
+	explain_distrust(x);
+	return BR_ERR_X509_NOT_TRUSTED;
 }
 
+/* NULL unless the chain is trusted. All that the ciphers need is that the key may sign. */
 static const br_x509_pkey *get_pkey(const br_x509_class *const *ctx, unsigned *usages)
 {
 	const struct x509 *x = (const struct x509 *)(const void *)ctx;
 
-	if (x->trusted_by_pin) {
-		if (usages)
-			*usages = BR_KEYTYPE_SIGN;
-		return &x->anchor[0].pkey;
-	}
-	/* BearSSL's own would also give the key of a chain that nobody vouches for. */
-	if (x->refused || x->minimal.err != BR_ERR_X509_OK)
-		return NULL;
-	return br_x509_minimal_vtable.get_pkey(
-		(const br_x509_class *const *)&x->minimal.vtable, usages);
+	if (usages)
+		*usages = BR_KEYTYPE_SIGN;
+	return x->trusted && !x->refused ? &x->pkey : NULL;
 }
 
 static const br_x509_class class = {
@@ -565,11 +619,6 @@ bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int 
 	x->decoded = memory;
 	x->raw_room = size - x->decoded_room;
 	x->raw = x->decoded + x->decoded_room;
-	br_x509_minimal_init(&x->minimal, &br_sha256_vtable, NULL, 0);
-	br_x509_minimal_set_minrsa(&x->minimal, 256);
-	/* BearSSL counts days from the year 0. */
-	br_x509_minimal_set_time(
-		&x->minimal, (uint32_t)(now / 86400 + 719528), (uint32_t)(now % 86400));
 	return !literal || set_address(x);
 }
 

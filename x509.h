@@ -1,20 +1,27 @@
-/* x509.h - whether a certificate chain proves that the server is who we asked for: BearSSL's
- * br_x509_minimal verifies the signatures, and a strict look at each raw certificate adds what it
- * leaves out (RFC 5280, RFC 6125). Whatever is not understood is refused.
+/* x509.h - whether a certificate chain proves that the server is who we asked for (RFC 5280,
+ * RFC 6125). BearSSL calls us with the certificates, and we it for each signature. Whatever is not
+ * understood is refused.
  *
- * The rules, beyond signatures, dates and the chain's order:
+ * The rules:
+ * - The server sends its own certificate first, and each is signed by the next one; the last that
+ *   is looked at is signed by a trusted root, which the server need not send. No other order, no
+ *   search for a way around.
  * - The server's certificate is X.509 v3, has a subject alternative name for the host (a dNSName,
  *   where "*" may stand for the whole left-most label if two or more labels follow; an iPAddress
- * for an IP address; never the common name), is no CA, and may sign if it says what its key may do.
- * - Every certificate, trusted roots included: extended key usage, where present, has serverAuth.
- *   anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla: who says "anything" has
- *   not said "a TLS server". No name constraints (nobody here checks them), no extension twice, no
- *   unknown critical extension, RSA keys of 2048 to 4096 bits, EC keys on P-256, P-384 or P-521.
+ *   for an IP address; never the common name), is no CA, and may sign if it says what its key may
+ *   do.
+ * - The others are v3, marked as CA, allow a chain of this length, and may certify if they say what
+ *   their keys may do. So are trusted roots. One of these need not be self-signed: an intermediate
+ *   in the file is trusted as it stands.
+ * - Every certificate, trusted roots included, is within its dates. Extended key usage, where
+ *   present, has serverAuth; anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla: who
+ *   says "anything" has not said "a TLS server". No name constraints (nobody here checks them), no
+ *   extension twice, no unknown critical one, RSA keys of 2048 to 4096 bits, EC keys on P-256,
+ * P-384 or P-521.
  * - Signatures are RSA PKCS#1 or ECDSA with SHA-256, SHA-384 or SHA-512.
- * - A trusted root is v3, marked as CA, within its dates and its path length. It need not be
- *   self-signed: an intermediate in the file is trusted as it stands.
  * - A server's certificate that lies itself in the file, byte for byte, is trusted directly, and
  *   then may be marked as CA (`openssl req -x509` marks so). All other rules hold for it too.
+ * - x509_pin() adds to these rules, or stands in their place.
  *
  * Roots are not kept in memory: each look-up reads the bundle, for the issuer at hand.
  */
@@ -29,20 +36,17 @@
 #include "base64.h"
 #include "facts.h"
 
-/* Roots with one name that are tried (renewed ones, with a new key), and certificates in a chain.
- */
-#define X509_ANCHORS_MAX 4
-#define X509_CHAIN_MAX	 10
+/* Certificates in a chain. */
+#define X509_CHAIN_MAX 10
 
-/* An RSA key: modulus and exponent. */
+/* A key: an RSA modulus and exponent. A signature is never longer. */
 #define X509_KEY_MAX (512 + 8)
 
-/* The state of one look at a chain. Internal; for the caller are only `minimal`, to be given hashes
- * and signature code after x509_init(), and `facts`, which then may be set to where the
- * certificates are to be described, whatever becomes of the chain. */
+/* The state of one look at a chain. Internal; for the caller is only `facts`, which after
+ * x509_init() may be set to where the certificates are to be described, whatever becomes of the
+ * chain. */
 struct x509 {
 	const br_x509_class *vtable; /* must be first: BearSSL knows us by it */
-	br_x509_minimal_context minimal;
 	struct tls_facts *facts;
 
 	const uint8_t (*pin_list)[PIN_SIZE];
@@ -63,15 +67,22 @@ struct x509 {
 	size_t decoded_room;
 
 	unsigned depth; /* certificates looked at: 0 is the server's */
-	bool refused;
-	bool pin_fits, trusted_by_pin;
+	bool trusted, refused;
+	bool self_issued, namesake; /* of the last one; a root has its issuer's name, not its key */
+	bool pin_fits;
 	char pin[BASE64_SIZE(PIN_SIZE)]; /* of the server's key */
-	bool self_issued;
-	char issuer[64]; /* of the last one, for people */
 
-	size_t anchors;
-	br_x509_trust_anchor anchor[X509_ANCHORS_MAX];
-	uint8_t key[X509_ANCHORS_MAX][X509_KEY_MAX];
+	/* the server's key */
+	br_x509_pkey pkey;
+	uint8_t key[X509_KEY_MAX];
+
+	/* of the last certificate: who has signed it, and what has to be verified by that key */
+	char issuer[64];	 /* for people */
+	uint8_t issuer_hash[32]; /* of the name */
+	int key_type, hash_id;	 /* BearSSL's */
+	uint8_t hash[64];	 /* of what is signed */
+	uint8_t signature[X509_KEY_MAX];
+	size_t signature_size;
 };
 
 /* Prepares to check one chain for `host`, an IP address if `literal`, at `now` (seconds since

@@ -30,6 +30,8 @@ PATIENCE = 120                      # seconds that no fetch may take
 RANGES = [(0, 1), (1, 1), (4095, 2), (65535, 65538), (SIZE // 2 + 17, 1234567), (SIZE - 1, 1)]
 TAIL = SIZE - 100001
 
+BEHIND_PROXY = "origin.test"        # a name that only the proxy knows, so that no way leads past it
+
 
 class Wrong(Exception):
     """What came is not what was expected."""
@@ -109,7 +111,7 @@ class Place:
         os.rename(new, os.path.join(self.root, name))
 
     def certificates(self):
-        """A root, and a server's certificate for the loopback address."""
+        """A root, and a server's certificate for what the URLs name."""
         new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                "-nodes", "-days", "30"]
         ca = ["-out", self.path("ca.crt"), "-keyout", self.path("ca.key"), "-subj", "/CN=Test CA",
@@ -117,7 +119,7 @@ class Place:
         leaf = ["-out", self.path("leaf.crt"), "-keyout", self.path("leaf.key"), "-subj", "/CN=any",
                 "-CA", self.path("ca.crt"), "-CAkey", self.path("ca.key"),
                 "-addext", "basicConstraints=critical,CA:FALSE",
-                "-addext", "subjectAltName=IP:127.0.0.1"]
+                "-addext", "subjectAltName=IP:127.0.0.1,DNS:" + BEHIND_PROXY]
         for words in (ca, leaf):
             subprocess.run(new + words, check=True, capture_output=True)
         with open(self.path("leaf.pem"), "w") as both:      # as HAProxy and lighttpd want it
@@ -221,6 +223,7 @@ maximum_object_size_in_memory 32 MB
 pid_filename {at}/pid
 cache_log {at}/cache.log
 access_log none
+hosts_file {at}/hosts
 coredump_dir {at}
 pinger_enable off
 shutdown_lifetime 0 seconds
@@ -273,6 +276,8 @@ def haproxy(place, origin):
 def squid(place, origin):
     plain, forward = free_port(), free_port()
     conf = place.config("squid", SQUID, plain=plain, forward=forward, origin=origin)
+    with open(os.path.join(os.path.dirname(conf), "hosts"), "w") as f:
+        f.write("127.0.0.1 %s\n" % BEHIND_PROXY)
     place.run("squid", ["squid", "-N", "-f", conf], plain, forward)
     return plain, forward
 
@@ -285,7 +290,8 @@ class Peer:
     def __init__(self, name, origin, port, tls=False, proxy=None, ranges=True, validators=True):
         self.name, self.origin, self.proxy = name, origin, proxy
         self.ranges, self.validators = ranges, validators
-        self.url = "%s://127.0.0.1:%d/" % ("https" if tls else "http", port)
+        self.url = "%s://%s:%d/" % ("https" if tls else "http",
+                                    BEHIND_PROXY if proxy else "127.0.0.1", port)
         self.cells = {}
 
 
@@ -494,7 +500,7 @@ def main():
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # so that the servers end too
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    subprocess.run([os.path.join(HERE, "install"), "build", "peers"], check=True)
+    subprocess.run([os.path.join(HERE, "install"), "peers"], check=True)
     good = run_all(os.path.abspath(options.client), options.k)
     tls = os.path.join(HERE, "peers_tls.py")
     if os.path.exists(tls) and not options.k:

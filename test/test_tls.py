@@ -6,7 +6,9 @@ Usage: test/test_tls.py [TLS_CLIENT]     (default: build/unit/tls_client)
 Makes certificate chains with the openssl command, starts one server for each case and checks
 the client's verdict. Prints TAP lines; exits 1 if a case failed. Standard library only.
 """
+import base64
 import concurrent.futures
+import hashlib
 import os
 import re
 import select
@@ -47,8 +49,8 @@ class Authority:
     def key(self, name, *kind):
         if kind[0] == "EC":
             words = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:" + kind[1]]
-        elif kind[0] == "RSA":
-            words = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % kind[1]]
+        elif kind[0] in ("RSA", "RSA-PSS"):
+            words = ["-algorithm", kind[0], "-pkeyopt", "rsa_keygen_bits:%d" % kind[1]]
         else:
             words = ["-algorithm", kind[0]]
         openssl("genpkey", "-out", self.path(name, "key"), *words)
@@ -56,7 +58,7 @@ class Authority:
                 "-out", self.path(name, "request"))
 
     def issue(self, name, issuer, extensions, key="leaf", dates=ALWAYS, digest="sha256",
-              subject=None, issuer_key=None):
+              subject=None, issuer_key=None, options=()):
         """Makes certificate `name`; issuer None is itself. No extensions gives X.509 v1."""
         work = self.path(name, "")
         config = work + "conf"
@@ -70,6 +72,7 @@ class Authority:
         words = ["ca", "-batch", "-notext", "-config", config, "-in", self.path(key, "request"),
                  "-subj", subject or "/O=Test/CN=" + name, "-md", digest, "-keyfile", signer,
                  "-startdate", dates[0], "-enddate", dates[1], "-out", self.path(name)]
+        words += options
         words += ["-extensions", "v3"] if extensions else []
         words += ["-cert", self.path(issuer)] if issuer else ["-selfsign"]
         openssl(*words)
@@ -99,7 +102,8 @@ def make(a):
     keys = {"root": ("EC", "P-256"), "inter": ("EC", "P-256"), "leaf": ("EC", "P-256"),
             "other": ("EC", "P-256"), "leaf384": ("EC", "P-384"), "leaf521": ("EC", "P-521"),
             "secp256k1": ("EC", "secp256k1"), "rsa": ("RSA", 2048), "rsa1024": ("RSA", 1024),
-            "rsa3072": ("RSA", 3072), "ed25519": ("ED25519",)}
+            "rsa3072": ("RSA", 3072), "rsa4096": ("RSA", 4096), "ed25519": ("ED25519",),
+            "rsapss": ("RSA-PSS", 2048), "rsaca": ("RSA", 2048)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         list(pool.map(lambda k: a.key(k, *keys[k]), keys))
 
@@ -137,6 +141,16 @@ def make(a):
     leaf("p384", key="leaf384")
     leaf("p521", key="leaf521")
     leaf("secp256k1", key="secp256k1")
+    a.issue("inter-rsa", "root", CA, key="rsaca", issuer_key="root")
+    for name, options in (("by-rsa", ()), ("by-pss", ("-sigopt", "rsa_padding_mode:pss"))):
+        leaf(name, issuer="inter-rsa", issuer_key="rsaca", options=options)
+    leaf("rsapss", key="rsapss")
+    leaf("cert-sign", LEAF.replace("digitalSignature", "keyEncipherment") + SAN, key="rsa")
+    leaf("me", "extendedKeyUsage=clientAuth\n", subject="/CN=me")
+    leaf("me-rsa", "extendedKeyUsage=clientAuth\n", key="rsa", subject="/CN=me")
+    leaf("me-rsa4096", "extendedKeyUsage=clientAuth\n", key="rsa4096", subject="/CN=me")
+    leaf("me384", "extendedKeyUsage=clientAuth\n", key="leaf384", subject="/CN=me")
+    leaf("me-old", "extendedKeyUsage=clientAuth\n", subject="/CN=me", dates=PAST)
     leaf("ed25519", key="ed25519")
     leaf("no-usage", SAN)
     leaf("cn-only", LEAF, subject="/CN=example.test")
@@ -192,6 +206,16 @@ def make(a):
     a.issue("self-v1", None, None, subject="/CN=example.test")
     a.issue("self-cn", None, LEAF, subject="/CN=example.test")
 
+    a.bundle("clients", "root", "inter")
+    a.bundle("me-chain", "me-rsa4096", "inter", "root")
+    for key in ("rsa", "rsa4096", "leaf", "leaf384"):
+        with open(a.path(key + "-old", "key"), "wb") as f:
+            f.write(openssl("pkey", "-traditional", "-in", a.path(key, "key")))
+    with open(a.path("locked", "key"), "wb") as f:
+        f.write(openssl("pkey", "-aes128", "-passout", "pass:x", "-in", a.path("leaf", "key")))
+    for name in os.listdir(a.folder):
+        if name.endswith(".key"):
+            os.chmod(a.path(name[:-4], "key"), 0o600)
     with open(a.path("bulk", "bin"), "wb") as f:
         f.write(os.urandom(1 << 16) * 300)
     a.bundle("junk", "stranger", "root", junk="# words\r\n-----BEGIN CERTIFICATE-----\r\n!!\r\n" +
@@ -261,6 +285,11 @@ CASES = [
     ("P-521", "p521:leaf521", "inter", "root", "example.test", OK),
     ("secp256k1", "secp256k1:secp256k1", "inter", "root", "example.test", BAD),
     ("Ed25519", "ed25519:ed25519", "inter", "root", "example.test", BAD),
+    ("signed by an RSA key", "by-rsa", "inter-rsa", "root", "example.test", OK),
+    ("signed with RSA-PSS", "by-pss", "inter-rsa", "root", "example.test", BAD + ".*RSA-PSS"),
+    ("an RSA-PSS key", "rsapss:rsapss", "inter", "root", "example.test", BAD),
+    ("a key for key transport only", "cert-sign:rsa", "inter", "root", "example.test",
+     BAD + r".*may not sign \(key usage\)"),
     ("SHA-1", "sha1", "inter", "root", "example.test", BAD + ".*SHA-1"),
     ("SHA-1 in the intermediate", "good", "inter-sha1", "root", "example.test", BAD + ".*SHA-1"),
     ("SHA-384", "sha384", "inter", "root", "example.test", OK),
@@ -339,8 +368,118 @@ PROTOCOLS = [
     ("X25519", ["-named_curve", "X25519"], OK),
     ("P-521 key exchange", ["-named_curve", "P-521"], OK),
     ("a server that asks for a client's certificate", ["-verify", "1"], OK),
-    ("a server that demands one", ["-Verify", "1"], "(untrusted|transport): "),
+    ("a server that demands one", ["-Verify", "1"], BAD + ".*demands a client's certificate"),
 ]
+
+
+# name of the case, certificate, key, s_server's options, what to expect
+CLIENTS = [
+    ("a client's certificate, EC", "me", "leaf", ["-tls1_2"], OK),
+    ("the same, traditional key", "me", "leaf-old", ["-tls1_2"], OK),
+    ("a client's certificate, P-384", "me384", "leaf384-old", ["-tls1_2"], OK),
+    ("a client's certificate, RSA", "me-rsa", "rsa", ["-tls1_2"], OK),
+    ("a client's certificate, RSA 4096, traditional", "me-rsa4096", "rsa4096-old", ["-tls1_2"], OK),
+    ("only SHA-512 with RSA accepted", "me-rsa", "rsa",
+     ["-client_sigalgs", "RSA+SHA512"], OK),
+    ("only SHA-384 with ECDSA accepted", "me", "leaf", ["-client_sigalgs", "ECDSA+SHA384"], OK),
+    ("another kind of key accepted", "me", "leaf", ["-client_sigalgs", "RSA+SHA256"],
+     BAD + ".*demands a client's certificate.*of a kind"),
+    ("an expired client's certificate", "me-old", "leaf", ["-tls1_2"],
+     BAD + ".*refuses our certificate.*certificate_expired"),
+    ("a client's certificate of an unknown CA", "self", "leaf", ["-tls1_2"],
+     BAD + ".*refuses our certificate"),
+    ("a key that is not the certificate's", "me", "other", [],
+     "identity: the private key in .* is not that of the certificate"),
+    ("another key of the same kind, RSA", "me-rsa", "rsaca", [], "identity: .* is not that of"),
+    ("an encrypted key", "me", "locked", [], "identity: .*encrypted"),
+    ("an Ed25519 key", "ed25519", "ed25519", [], "identity: "),
+    ("no such key", "me", "absent", [], "identity: .*No such file"),
+]
+
+
+def run_client(a, case):
+    name, cert, key, options, expected = case
+    env = {"CERT": a.path(cert), "KEY": a.path(key, "key")}
+    options = ["-Verify", "3", "-verify_return_error", "-CAfile", a.path("clients", "pem"), *options]
+    with Server(a, "good", "inter", options) as server:
+        verdict = ask(server.port, "example.test", a.path("root", "pem"), env=env)
+    return name, expected, verdict
+
+
+def run_client_chain(a):
+    """The server knows the root only: we have to send our intermediate."""
+    env = {"CERT": a.path("me-chain", "pem"), "KEY": a.path("rsa4096", "key")}
+    options = ["-Verify", "3", "-verify_return_error", "-CAfile", a.path("root", "pem")]
+    with Server(a, "good", "inter", options) as server:
+        verdict = ask(server.port, "example.test", a.path("root", "pem"), env=env)
+    return "a client's chain of three", OK, verdict
+
+
+def pin_of(a, name):
+    key = openssl("x509", "-in", a.path(name), "-pubkey", "-noout")
+    der = openssl("pkey", "-pubin", "-outform", "DER", data=key)
+    return "sha256//" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
+# name of the case, server's certificate, pinned certificates, whether only they count, bundle, host
+PINS = [
+    ("a pin beside the CA", "good", ["good"], False, "root", "example.test", OK),
+    ("the second of two pins", "good", ["self-v1", "self", "rsa", "good"], False, "root",
+     "example.test", OK),
+    ("another pin", "good", ["rsa"], False, "root", "example.test",
+     BAD + "the server's key is not a pinned one: it is sha256//"),
+    ("the intermediate's pin", "good", ["inter"], False, "root", "example.test",
+     BAD + "the server's key is not"),
+    ("a pin, but an unknown CA", "good", ["good"], False, "stranger", "example.test",
+     BAD + ".*has another key"),
+    ("a pin, but another name", "good", ["good"], False, "root", "other.test", BAD + ".*not for"),
+    ("a pin, but expired", "expired", ["good"], False, "root", "example.test", BAD + ".*expired"),
+    ("only a pin", "self", ["self"], True, "absent", "example.test", OK),
+    ("only a pin, another name", "good", ["good"], True, "absent", "other.test", OK),
+    ("only a pin, an expired certificate", "expired", ["good"], True, "absent", "a.test", OK),
+    ("only a pin, RSA", "rsa:rsa", ["rsa"], True, "absent", "127.0.0.1", OK),
+    ("only a pin, which does not fit", "good", ["rsa"], True, "root", "example.test",
+     BAD + "the server's key is not a pinned one"),
+    ("only a pin, a weak key", "rsa1024:rsa1024", ["rsa1024"], True, "root", "example.test",
+     BAD + ".*weak key"),
+    ("only pins, and there are none", "good", [], True, "root", "example.test",
+     BAD + "the server's key is not a pinned one"),
+]
+
+
+def run_pins(a, case):
+    name, cert, pins, only, bundle, host, expected = case
+    env = {"PIN": ",".join(pin_of(a, p) for p in pins)}
+    if only:
+        env["PIN_ONLY"] = "1"
+    with Server(a, cert, "inter") as server:
+        verdict = ask(server.port, host, a.path(bundle, "pem"), env=env)
+    return name, expected, verdict
+
+
+# name of the case, certificate, intermediate, what the facts hold
+FACTS = [
+    ("facts of a good chain", "rsa3072:rsa3072", "inter",
+     r"TLS 1\.2 ECDHE_RSA_WITH_AES_\d+_GCM_SHA\d+ (P-256|X25519)\n"
+     r".*2 certificates for example\.test, \*\.wild\.test, address 127\.0\.0\.1 and 1 more, "
+     r"@PIN@\n.*rsa3072 by inter, 1577836800 to 2208988800, RSA 3072, good\n"
+     r".*inter by root, 1577836800 to 2208988800, ECDSA P-256 256, good"),
+    ("facts of an expired one", "expired", "inter",
+     r"TLS 1\.2 ECDHE_\S+ \(null\)\n.*2 certificates.*@PIN@\n.*expired by inter, 1577836800 to 1612310400, .*good\n"
+     r".*inter by root"),
+    ("facts of an odd one", "critical-unknown", "inter-rsa1024",
+     r".*\n.*2 certificates.*@PIN@\n.*critical extension.*\n.*RSA 1024, good"),
+]
+
+
+def run_facts(a, case):
+    name, cert, chain, expected = case
+    expected = expected.replace("@PIN@", re.escape(pin_of(a, cert.split(":")[0])))
+    with Server(a, cert, chain) as server:
+        run = subprocess.run([CLIENT, "example.test", str(server.port), a.path("root", "pem")],
+                             capture_output=True, timeout=20, env={**os.environ, "FACTS": "1"})
+    facts = "\n".join(re.findall("^fact: (.*)$", run.stdout.decode(), re.M))
+    return name, expected, facts + run.stderr.decode()
 
 
 def ask(port, host, bundle, *more, env=None):
@@ -508,6 +647,10 @@ def main():
                 jobs.append(pool.submit(run_raw, a, name, expected, serve))
             jobs += [pool.submit(run_case, a, case) for case in CASES]
             jobs += [pool.submit(run_protocol, a, case) for case in PROTOCOLS]
+            jobs += [pool.submit(run_client, a, case) for case in CLIENTS]
+            jobs.append(pool.submit(run_client_chain, a))
+            jobs += [pool.submit(run_pins, a, case) for case in PINS]
+            jobs += [pool.submit(run_facts, a, case) for case in FACTS]
             for mode in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"):
                 jobs.append(pool.submit(run_bulk, a, mode))
             for clean in (True, False):

@@ -179,7 +179,8 @@ def misbehave():
             answer, took = results[name]
             failed += told(judge(case, answer, took, sites[name]), f"{case.name} ({case.description})",
                            f"{answer}, {took:.1f} s")
-        failed += told(recover(cases, sites, points, results), "a server that behaves again serves the same mounts again")
+        failed += told(recover(cases, sites, points, results),
+                       "a server that behaves again serves the same mounts again")
         daemon.alive()
         if failed:
             for line in daemon.log().splitlines()[-80:]:
@@ -217,7 +218,8 @@ def lossy_network():
             answer = Reader(g.mount(LOSSY), LOSSY).within(NETWORK_BOUND)
             took = time.monotonic() - start
             g.umount(f"{g.RUN}/mnt/{LOSSY}")
-            failed += told(answer != "right" and answer, f"{kind} over a network with 5 % loss, reordering, duplicates",
+            failed += told(answer != "right" and answer,
+                           f"{kind} over a network with 5 % loss, reordering, duplicates",
                            f"{len(version.data)} bytes, {server.requests} requests, {took:.1f} s")
             daemon.stop()
     return failed

@@ -3,7 +3,10 @@
  *   tls_client HOST PORT CAFILE [PATH [OUTPUT]]
  *
  * Connects to 127.0.0.1:PORT, expects a certificate for HOST, asks for PATH and prints a line that
- * begins with "verdict: ". Gives up after 3 seconds. */
+ * begins with "verdict: ". Gives up after 3 seconds. The environment may set PIN (several with
+ * commas between), PIN_ONLY, CERT and KEY, and FACTS, which asks for lines that begin with "fact:
+ * ".
+ */
 #include "../../base64.c"
 #include "../../der.c"
 #include "../../pem.c"
@@ -29,6 +32,7 @@ void log_line(enum log_level level, const char *format, ...)
 }
 
 static struct tls *session;
+static struct tls_facts facts_seen;
 static int sock;
 
 static int say_verdict(const char *verdict, const char *text)
@@ -59,6 +63,36 @@ static bool patient(enum tls_want want)
 		return false;
 	poll(&p, 1, 1000);
 	return true;
+}
+
+static void set_pins(const char *text)
+{
+	static uint8_t pins[4][PIN_SIZE];
+	size_t count = 0;
+
+	for (; text && (text = strstr(text, "sha256//")); count++) {
+		unsigned bits = 0;
+
+		text += 8;
+		for (size_t i = 0; i < 43; i++) {
+			bits = bits << 6 | (unsigned)base64_value(text[i]);
+			if (i % 4)
+				pins[count][i / 4 * 3 + i % 4 - 1] =
+					(uint8_t)(bits >> (6 - i % 4 * 2));
+		}
+	}
+	tls_pin((const uint8_t(*)[PIN_SIZE])pins, count, getenv("PIN_ONLY"));
+}
+
+static void say_facts(const struct tls_facts *f)
+{
+	printf("fact: %s %s %s\n", f->version, f->cipher, f->curve);
+	printf("fact: %zu certificates for %s, %s\n", f->certs, f->names, f->pin);
+	for (size_t i = 0; i < f->certs && i < TLS_CERTS_MAX; i++)
+		printf("fact: %s by %s, %lld to %lld, %s %u, %s\n", f->cert[i].subject,
+			f->cert[i].issuer, (long long)f->cert[i].not_before,
+			(long long)f->cert[i].not_after, f->cert[i].key, f->cert[i].bits,
+			f->cert[i].fault ? f->cert[i].fault : "good");
 }
 
 static bool shake_hands(void)
@@ -116,7 +150,12 @@ int main(int argc, char **argv)
 
 	if (argc < 4)
 		return 2;
-	if (!tls_trust(argv[3], text, sizeof(text)))
+	set_pins(getenv("PIN"));
+	if (getenv("CERT") && !tls_identity(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
+		return say_verdict("identity: ", text);
+	if (getenv("FACTS"))
+		tls_record(&facts_seen);
+	if (!getenv("PIN_ONLY") && !tls_trust(argv[3], text, sizeof(text)))
 		return say_verdict("bundle: ", text);
 	sock = socket(AF_INET, SOCK_STREAM, 0);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -130,6 +169,8 @@ int main(int argc, char **argv)
 	literal = inet_pton(AF_INET, argv[1], raw) == 1 || inet_pton(AF_INET6, argv[1], raw) == 1;
 	tls_start(session, argv[1], literal, scratch, scratch_size);
 	bool trusted = shake_hands();
+	if (getenv("FACTS"))
+		say_facts(&facts_seen);
 	free(scratch); /* what is used of it from now on, the sanitizer tells */
 	if (!trusted)
 		return say_failure();
