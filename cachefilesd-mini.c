@@ -8,7 +8,7 @@
  *	check.h       --check: a report on a server
  *	fetch.h       images, READs, what to ask for and when        (erofs.h: a look at an image)
  *	http.h        one connection, one range request              (head.h, url.h: parsers)
- *	tls.h         TLS over BearSSL                               (x509.h: whom to trust)
+ *	tls.h         TLS over BearSSL         (x509.h: whom to trust, identity.h: who we are)
  *	dns.h         names to addresses
  *	conf.h, log.h, outcome.h, limits.h
  */

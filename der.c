@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "date.h"
+
 bool der_any(struct der *in, unsigned *tag, struct der *body)
 {
 	size_t head = 2, size, digits;
@@ -111,14 +113,6 @@ static bool two_digits(const uint8_t *p, int least, int most, int *value)
 	return *value >= least && *value <= most;
 }
 
-/* Days since 1970 in the Gregorian calendar, for years from 0 on. */
-static int64_t days_until(int year, int month, int day)
-{
-	int64_t y = year - (month <= 2), m = (month + 9) % 12;
-
-	return y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719468;
-}
-
 bool der_time(struct der *in, int64_t *seconds)
 {
 	int century, year, month, day, hour, minute, second;
@@ -143,7 +137,7 @@ bool der_time(struct der *in, int64_t *seconds)
 		!two_digits(p + 8, 0, 59, &minute) || !two_digits(p + 10, 0, 59, &second) ||
 		p[12] != 'Z')
 		return false;
-	*seconds = days_until(century * 100 + year, month, day) * 86400 +
+	*seconds = days_since_1970(century * 100 + year, month, day) * 86400 +
 		   (hour * 60 + minute) * 60 + second;
 	return true;
 }

@@ -533,15 +533,18 @@ static void lane_data(struct lane *lane, size_t got)
 		write_lane(lane);
 }
 
-/* The response is over: all of it, or the server gave less than was asked for. */
+/* The response is over: all of it, or the server gave less than was asked for. Parts smaller than a
+ * page are as good as a body that breaks off: they must not go on for ever. */
 static void lane_ended(struct lane *lane)
 {
 	if (lane->file == NO_FILE)
 		image_opened(lane);
-	else if (lane_pos(lane) < lane->end)
-		ask(lane);
-	else
+	else if (lane_pos(lane) == lane->end)
 		lane->state = LANE_WRITING;
+	else if (lane_pos(lane) - lane->attempted < page)
+		lane_cut(lane, OUTCOME_REFUSED, "the server sends next to nothing of a range");
+	else
+		ask(lane);
 }
 
 /* One step of a request under way. Returns false when it has to wait. */

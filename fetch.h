@@ -77,7 +77,8 @@ bool fetch_full(void);
 
 /* The loop's three. fetch_poll() writes at most CONNECTIONS_MAX entries and returns their number;
  * fetch_run() takes them back with their revents, or NULL when nothing was polled. `now` is in
- * monotonic milliseconds. */
+ * monotonic milliseconds, and holds for the other functions until the next fetch_run(): call it
+ * before them in a turn of the loop. */
 size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX]);
 int64_t fetch_next(void);
 void fetch_run(const struct pollfd *polled, int64_t now);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "date.h"
+
 /* Longest chunk-size line with its extensions, and longest trailer section. */
 #define CHUNK_LINE_MAX 1024
 #define TRAILER_MAX    HEAD_MAX
@@ -223,16 +225,6 @@ static bool parse_location(struct response *r, struct span value, const char **w
 	return true;
 }
 
-/* Days from 1970-01-01 to a day of the proleptic Gregorian calendar; the year begins in March here,
- * so that the leap day comes last. */
-static int64_t days_from_civil(int64_t year, int64_t month, int64_t day)
-{
-	int64_t y = month <= 2 ? year - 1 : year;
-	int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-
-	return y * 365 + y / 4 - y / 100 + y / 400 + day_of_year - 719468;
-}
-
 /* Takes a number of exactly `digits` digits and the text behind it off the front. */
 static bool take_fixed(struct span *s, size_t digits, const char *behind, int64_t *out)
 {
@@ -269,7 +261,8 @@ static int64_t parse_date(struct span s)
 	if (month == 12 || !take_fixed(&s, 4, " ", &year) || !take_fixed(&s, 2, ":", &hour) ||
 		!take_fixed(&s, 2, ":", &minute) || !take_fixed(&s, 2, " GMT", &second))
 		return -1;
-	return days_from_civil(year, month + 1, day) * 86400 + hour * 3600 + minute * 60 + second;
+	return days_since_1970((int)year, (int)month + 1, (int)day) * 86400 + hour * 3600 +
+	       minute * 60 + second;
 }
 
 static bool parse_date_field(struct response *r, struct span value, const char **why)

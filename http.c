@@ -562,9 +562,7 @@ static enum http_event judge(struct http *h)
 	case 416:
 		if (h->request.if_range || h->request.etag || h->request.first > 0)
 			return fail(h, OUTCOME_CHANGED,
-				"the image on the server was replaced (status %d, its size is now "
-				"%lld)",
-				status, (long long)h->response.total);
+				"the image on the server was replaced (status %d)", status);
 		return fail(
 			h, OUTCOME_REFUSED, "the file on the server is empty (status %d)", status);
 	default:

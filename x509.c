@@ -506,11 +506,12 @@ static void note_own(struct tls_facts *f, const struct cert *c)
 
 static void note_facts(struct x509 *x)
 {
-	struct tls_cert *out = &x->facts->cert[x->facts->certs];
+	struct tls_cert *out;
 	struct cert c;
 
 	if (x->facts->certs++ >= TLS_CERTS_MAX)
 		return;
+	out = &x->facts->cert[x->facts->certs - 1];
 	out->key = "unknown";
 	out->fault = cert_parse(&c, x->raw, x->raw_size);
 	if (c.key.left == 0)

@@ -148,6 +148,24 @@ def a_body_that_trickles_is_cut_by_the_low_speed_rule():
         assert result.seconds < 10, result.seconds
 
 
+@test
+def parts_of_a_byte_do_not_go_on_for_ever():
+    with Server({"/img": DATA}) as s:
+        s.rule = lambda r: {"short": 1} if r.range[1] > 8192 else {}
+        result = get(s.url + "img", options=["timeout 2"])
+        assert result.returncode == 7 and "next to nothing" in result.log, result.log
+        assert result.seconds < 10 and DATA.startswith(result.stdout)
+
+
+@test
+def parts_of_a_byte_do_not_go_on_for_ever():
+    with Server({"/img": DATA}) as s:
+        s.rule = lambda r: {"short": 1} if r.range[1] > 8192 else {}
+        result = get(s.url + "img", options=["timeout 2"])
+        assert result.returncode == 7 and "next to nothing" in result.log, result.log
+        assert result.seconds < 10 and DATA.startswith(result.stdout)
+
+
 # -- credentials and header fields -------------------------------------------------------------
 
 def authorization(s):

@@ -153,6 +153,7 @@ def make(a):
     leaf("me-old", "extendedKeyUsage=clientAuth\n", subject="/CN=me", dates=PAST)
     leaf("ed25519", key="ed25519")
     leaf("no-usage", SAN)
+    leaf("plain", LEAF + "subjectAltName=DNS:example.test\n")
     leaf("cn-only", LEAF, subject="/CN=example.test")
     leaf("email-only", LEAF + "subjectAltName=email:a@example.test\n", subject="/CN=example.test")
     leaf("many", LEAF + "subjectAltName=" + ",".join("DNS:h%d.test" % i for i in range(300)) + "\n")
@@ -302,6 +303,10 @@ CASES = [
     ("an expired intermediate", "good", "inter-old", "root", "example.test",
      BAD + '.*"inter".*expired'),
     ("name constraints", "good", "inter-names", "root", "example.test", BAD + ".*name constraints"),
+    ("name constraints that are kept", "plain", "inter-names", "root", "example.test",
+     BAD + ".*name constraints"),
+    ("a chain in the wrong order", "good", "root", "root", "example.test",
+     BAD + ".*is not the issuer of the one before it"),
     ("critical name constraints", "good", "inter-namesc", "root", "example.test",
      BAD + ".*name constraints"),
     ("name constraints in the root", "names-leaf", "", "names-root", "example.test",

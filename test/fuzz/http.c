@@ -28,7 +28,7 @@ static int server_connect(int fd, const struct sockaddr *address, socklen_t size
 #define REQUESTS   4
 #define STALL	   5000
 
-enum flags { PINNED = 1, HTTPS = 2, SILENT = 4, FULL_BUFFERS = 8, PROXY = 16 };
+enum flags { PINNED = 1, HTTPS = 2, SILENT = 4, FULL_BUFFERS = 8, PROXY = 16, HASTY = 128 };
 
 /* ---- the server ---- */
 
@@ -37,6 +37,7 @@ static struct {
 	size_t size, sent;
 	size_t response; /* where the response under way, or the next one, begins */
 	size_t piece, pieces;
+	size_t pause, pause_of; /* a pause is made there, in the response that begins there */
 	int fd;
 	bool tunnel; /* TLS through a proxy, whose answer to CONNECT comes first */
 } server;
@@ -64,30 +65,8 @@ static int server_connect(int fd, const struct sockaddr *address, socklen_t size
 	return 0;
 }
 
-/* Sends one piece; they grow, or a run of single bytes would take too long. At the stream's end the
- * server closes, or says nothing more while time goes by. */
-static void serve(bool silent)
-{
-	char request[4096];
-	size_t left = server.size - server.sent;
-	ssize_t n;
-
-	while (recv(server.fd, request, sizeof(request), 0) > 0)
-		;
-	if (left == 0) {
-		now += 1000;
-		if (!silent)
-			shutdown(server.fd, SHUT_WR);
-		return;
-	}
-	n = send(server.fd, server.stream + server.sent, left < server.piece ? left : server.piece,
-		MSG_NOSIGNAL);
-	server.sent += n > 0 ? (size_t)n : 0;
-	if (++server.pieces % 64 == 0)
-		server.piece *= 2;
-}
-
-/* The place behind the head of the response, the interim ones before it skipped. */
+/* Reads the head of the response, the interim ones before it skipped. Returns the place behind it,
+ * or 0 if there is no head. */
 static size_t find_body(struct response *r)
 {
 	const char *why;
@@ -97,10 +76,60 @@ static size_t find_body(struct response *r)
 	do {
 		n = response_parse(r, server.stream + at, server.size - at, &why);
 		if (n <= 0)
-			abort(); /* http.c has taken it as a head */
+			return 0;
 		at += (size_t)n;
 	} while (r->status < 200);
 	return at;
+}
+
+/* Where the response ends, for a server that waits for the next request before it goes on. */
+static size_t find_end(void)
+{
+	static char decoded[STREAM_MAX];
+	struct response r;
+	struct chunked c = {0};
+	size_t at = find_body(&r), left = server.size - at, used = left, made;
+
+	if (at == 0)
+		return server.size;
+	if (r.chunked)
+		chunked_decode(&c, server.stream + at, left, &used, decoded, STREAM_MAX, &made);
+	else if (r.length < (int64_t)left)
+		used = r.length > 0 ? (size_t)r.length : 0;
+	return at + used;
+}
+
+/* How much is sent before a pause: to the end of the response, or, behind it, all. */
+static size_t before_pause(bool hasty)
+{
+	if (server.pause_of != server.response) {
+		server.pause_of = server.response;
+		server.pause = find_end();
+	}
+	return (!hasty && server.sent < server.pause ? server.pause : server.size) - server.sent;
+}
+
+/* Sends one piece; they grow, or a run of single bytes would take too long. At the stream's end the
+ * server closes, or says nothing more while time goes by. */
+static void serve(unsigned flags)
+{
+	char request[4096];
+	size_t left = before_pause(flags & HASTY);
+	ssize_t n;
+
+	while (recv(server.fd, request, sizeof(request), 0) > 0)
+		;
+	if (left == 0) {
+		now += 1000;
+		if (!(flags & SILENT))
+			shutdown(server.fd, SHUT_WR);
+		return;
+	}
+	n = send(server.fd, server.stream + server.sent, left < server.piece ? left : server.piece,
+		MSG_NOSIGNAL);
+	server.sent += n > 0 ? (size_t)n : 0;
+	if (++server.pieces % 64 == 0)
+		server.piece *= 2;
 }
 
 /* ---- stubs ---- */
@@ -126,8 +155,8 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	struct response r;
 
 	(void)t, (void)host, (void)literal, (void)scratch, (void)size;
-	if (server.tunnel)
-		server.response = find_body(&r);
+	if (server.tunnel && (server.response = find_body(&r)) == 0)
+		abort(); /* http.c has taken it as a head; the same below */
 }
 
 enum tls_want tls_handshake(struct tls *t, int fd)
@@ -187,6 +216,8 @@ static void read_reference(uint64_t promised)
 	size_t at = find_body(&r), left = server.size - at, used;
 	struct chunked c = {0};
 
+	if (at == 0)
+		abort();
 	if (!r.chunked) {
 		body.size = left < promised ? left : (size_t)promised;
 		memcpy(body.bytes, server.stream + at, body.size);
@@ -250,9 +281,8 @@ static void check_redirect(const struct url *from)
 
 	if (h.state != HTTP_IDLE || (from->https && !h.location.https) ||
 		!url_parse(&again, url_text(text, sizeof(text), &h.location), &why) ||
-		!url_same_origin(&again, &h.location))
+		!url_same_origin(&again, &h.location) || (server.response = find_body(&r)) == 0)
 		abort();
-	server.response = find_body(&r);
 }
 
 /* One request to its end; *delivered tells how many bytes of the range came. */
@@ -276,7 +306,7 @@ static enum http_event fetch(const struct http_request *r, unsigned flags, char 
 		if (event == HTTP_WAIT && h.state == HTTP_IDLE)
 			abort();
 		if (event == HTTP_WAIT && server.fd >= 0)
-			serve(flags & SILENT);
+			serve(flags);
 		if (event == HTTP_STARTED)
 			check_started(r);
 		if (event != HTTP_WAIT && event != HTTP_STARTED && event != HTTP_DATA)
@@ -351,6 +381,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	server.stream = (const char *)data + 4;
 	server.size = size - 4;
 	server.sent = server.response = server.pieces = 0;
+	server.pause_of = SIZE_MAX;
 	server.piece = data[1] ? data[1] : STREAM_MAX;
 	server.fd = -1;
 	now = 1000000;

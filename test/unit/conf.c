@@ -339,6 +339,58 @@ static void test_whole(void)
 	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "fstop 5%"));
 }
 
+#define PIN_A "sha256//iurjEMgTtRvvCcrFxs8VEXtpKG2ui1iK3TrMhrWcsn8="
+#define PIN_0 "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+static void test_trust(void)
+{
+	begin_test("conf: pin: one, several, too many, malformed");
+	conf_init(&c);
+	CHECK_GOOD("pin " PIN_A);
+	CHECK(c.pins == 1 && c.pin[0][0] == 0x8a && c.pin[0][1] == 0xea && c.pin[0][31] == 0x7f);
+	CHECK_GOOD("pin " PIN_0 ";" PIN_A);
+	CHECK(c.pins == 3 && c.pin[1][0] == 0 && !memcmp(c.pin[2], c.pin[0], PIN_SIZE));
+	for (int i = 3; i < KEY_PINS_MAX; i++)
+		CHECK_GOOD("pin " PIN_0);
+	CHECK(!take("pin " PIN_0) && strstr(why, "8 already"), "%s", why);
+	CHECK(c.pins == KEY_PINS_MAX);
+	CHECK_BAD("pin", "needs sha256//BASE64");
+	CHECK_BAD("pin md5//AAAA", "needs sha256//BASE64");
+	CHECK_BAD("pin sha256//", "44 digits");
+	CHECK_BAD("pin sha256//AAAA", "44 digits");
+	CHECK_BAD("pin sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "44 digits");
+	CHECK_BAD("pin sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=", "44 digits");
+	CHECK_BAD("pin sha256//-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "44 digits");
+	CHECK_BAD("pin " PIN_0 "=", "44 digits");
+	CHECK_BAD("pin " PIN_0 ";", "needs sha256//BASE64");
+	CHECK_BAD("pin " PIN_0 " ", "44 digits");
+
+	begin_test("conf: pin-only, tls-clock, cert, key");
+	conf_init(&c);
+	CHECK(!c.pin_only && !c.clock_strict && !c.cert[0] && !c.key[0]);
+	CHECK_GOOD("pin-only yes");
+	CHECK(c.pin_only);
+	CHECK_GOOD("url https://h/");
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "no pin"), "%s", why);
+	CHECK_GOOD("pin " PIN_0);
+	CHECK(conf_check(&c, why, sizeof(why)), "%s", why);
+	CHECK_GOOD("pin-only no");
+	CHECK(!c.pin_only);
+	CHECK_GOOD("tls-clock strict");
+	CHECK(c.clock_strict);
+	CHECK_GOOD("tls-clock build");
+	CHECK(!c.clock_strict);
+	CHECK_GOOD("key /k e y");
+	CHECK(!strcmp(c.key, "/k e y"));
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "key /k e y"), "%s", why);
+	CHECK_GOOD("cert /c");
+	CHECK(conf_check(&c, why, sizeof(why)), "%s", why);
+	CHECK_BAD("pin-only", "needs yes or no");
+	CHECK_BAD("pin-only maybe", "needs yes or no");
+	CHECK_BAD("tls-clock server", "needs build or strict");
+	CHECK_BAD("cert", "needs the path");
+}
+
 int main(void)
 {
 	int fd = mkstemp(path);
@@ -355,5 +407,6 @@ int main(void)
 	test_file();
 	test_whole();
 	unlink(path);
+	test_trust();
 	return finish_tests();
 }
