@@ -179,8 +179,6 @@ static bool parse_bind(struct conf *c, struct value *v)
 	return mistake(v, "it is implied, leave this line out");
 }
 
-/* Checks what the URL of an image will be. With any key it must lead to the same server: a
- * "http://" would otherwise take the key for a host. */
 static bool parse_retry(struct conf *c, struct value *v)
 {
 	unsigned seconds;
@@ -229,6 +227,8 @@ static bool parse_header(struct conf *c, struct value *v)
 	return true;
 }
 
+/* Checks what the URL of an image will be. With any key it must lead to the same server: a
+ * "http://" would otherwise take the key for a host. */
 static bool parse_url(struct conf *c, struct value *v)
 {
 	static const char *const keys[2] = {"x", "y"};

@@ -96,7 +96,6 @@ class Place:
         os.chmod(folder, 0o755)
         self.image, self.other = (random.Random(seed).randbytes(SIZE) for seed in "ab")
         self.put("image", self.image)
-        self.put("changing", self.image)
         self.certificates()
 
     def path(self, name):
@@ -395,19 +394,21 @@ def check_tail(client, peer):
 def check_changed(client, peer):
     """Stops reading in the middle until all buffers are full, replaces the image, and starts its
     server anew, which cuts the connection: the rest has to be asked for again. Without validators
-    only another size can tell."""
+    only another size can tell. The name is a new one each time: lighttpd remembers what lay under
+    one for a second."""
     if not peer.ranges:
         return
     place = client.place
     other = place.other if peer.validators else place.other + bytes(4096)
-    place.put("changing", place.image)
-    run = subprocess.Popen(client.words(peer, "changing"), stdout=subprocess.PIPE,
+    name = "changing-%d" % time.monotonic_ns()
+    place.put(name, place.image)
+    run = subprocess.Popen(client.words(peer, name), stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE)
     try:
         got = run.stdout.read(1 << 20)
         time.sleep(0.5)
         peer.origin.stop()
-        place.put("changing", other, age=10)
+        place.put(name, other, age=10)
         peer.origin.start()
         rest, log = run.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
