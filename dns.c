@@ -1,9 +1,4 @@
-/* dns.c - a small stub resolver: files, messages, questions under way, names known.
- *
- * Messages are written and read by hand. musl's ns_parserr() would do, but for its dn_expand(),
- * which copies a label's bytes as they are: a label that holds a NUL or a dot then compares equal
- * to another name. Here names are compared in their wire form, and what is malformed is never used.
- */
+/* dns.c - a small stub resolver: files, questions under way, names known. */
 #include "dns.h"
 
 #include <arpa/inet.h>
@@ -15,6 +10,8 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <unistd.h>
+
+#include "dns_message.h"
 
 #ifndef GRND_INSECURE
 #define GRND_INSECURE 4
@@ -32,16 +29,8 @@
 #define STALE_HOLDS   30000 /* ... and failure recheck timer */
 
 #define ROUNDS	      3
-#define CHAIN_MAX     16 /* CNAMEs followed in one answer */
 #define DATAGRAMS_MAX 16 /* read from one socket at a time, so that a flood cannot hold us */
 #define PINS_MAX      URLS_MAX
-
-#define WIRE_MAX    255
-#define HEADER_SIZE 12
-#define QUERY_MAX   (HEADER_SIZE + WIRE_MAX + 4)
-
-enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28, CLASS_IN = 1 };
-enum { RCODE_OK = 0, RCODE_NO_NAME = 3 };
 
 /* The two questions that are asked about each name. */
 enum family { V4, V6, FAMILIES };
@@ -53,13 +42,6 @@ static const char *pnp_path = "/proc/net/pnp";
 static uint16_t server_port = 53;
 
 /* ---- addresses ---- */
-
-/* Addresses of one family, in network byte order. */
-struct found {
-	unsigned char bytes[DNS_ADDRESSES_MAX][16];
-	size_t count;
-	uint32_t ttl; /* seconds, of the shortest-lived record on the way */
-};
 
 static void set_address(union address *out, enum family f, const void *bytes, uint16_t port)
 {
@@ -88,21 +70,15 @@ static socklen_t address_size(const union address *a)
 	return a->any.sa_family == AF_INET ? sizeof(a->in4) : sizeof(a->in6);
 }
 
-static void add_found(struct found *to, const void *bytes, size_t size)
-{
-	if (to->count < DNS_ADDRESSES_MAX)
-		memcpy(to->bytes[to->count++], bytes, size);
-}
-
 /* Adds an IP literal to the list of its family. */
 static bool add_literal(struct found found[FAMILIES], const char *text)
 {
 	unsigned char bytes[16];
 
 	if (inet_pton(AF_INET, text, bytes) == 1)
-		add_found(&found[V4], bytes, 4);
+		dns_add_found(&found[V4], bytes, 4);
 	else if (inet_pton(AF_INET6, text, bytes) == 1)
-		add_found(&found[V6], bytes, 16);
+		dns_add_found(&found[V6], bytes, 16);
 	else
 		return false;
 	return true;
@@ -121,247 +97,6 @@ static size_t interleave(
 			set_address(&out[n++], V4, found[V4].bytes[i], port);
 	}
 	return n;
-}
-
-/* ---- names in messages ---- */
-
-struct message {
-	const unsigned char *bytes;
-	size_t len;
-};
-
-/* A name as it stands in a message, uncompressed and in lower case. */
-struct wire {
-	unsigned char bytes[WIRE_MAX];
-	size_t len;
-};
-
-static unsigned char lower(unsigned char c)
-{
-	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-}
-
-static bool write_name(struct wire *out, const char *name)
-{
-	out->len = 0;
-	while (*name) {
-		size_t len = strcspn(name, ".");
-
-		if (len == 0 || len > 63 || out->len + 1 + len + 1 > WIRE_MAX)
-			return false;
-		out->bytes[out->len++] = (unsigned char)len;
-		while (len--)
-			out->bytes[out->len++] = lower((unsigned char)*name++);
-		name += *name == '.';
-	}
-	out->bytes[out->len++] = 0;
-	return out->len > 1;
-}
-
-/* Reads the name at *at and moves *at behind it. A pointer must lead to before the name, and each
- * further one to before the last, so that no chain of them is endless. */
-static bool read_name(struct wire *out, const struct message *m, size_t *at)
-{
-	size_t p = *at;
-	size_t lowest = *at;
-	bool jumped = false;
-
-	for (out->len = 0; p < m->len;) {
-		size_t label = m->bytes[p];
-
-		if (label >= 0xc0) {
-			if (p + 1 >= m->len)
-				return false;
-			if (!jumped)
-				*at = p + 2;
-			jumped = true;
-			p = (label & 0x3f) << 8 | m->bytes[p + 1];
-			if (p >= lowest)
-				return false;
-			lowest = p;
-			continue;
-		}
-		if (label > 63 || label >= m->len - p || out->len + 1 + label > WIRE_MAX)
-			return false;
-		for (size_t i = 0; i <= label; i++)
-			out->bytes[out->len++] = i ? lower(m->bytes[p + i]) : m->bytes[p];
-		p += 1 + label;
-		if (label == 0) {
-			if (!jumped)
-				*at = p;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool same_name(const struct wire *a, const struct wire *b)
-{
-	return a->len == b->len && !memcmp(a->bytes, b->bytes, a->len);
-}
-
-/* ---- messages ---- */
-
-struct query {
-	struct wire name;
-	uint16_t id;
-	uint16_t type;
-};
-
-enum answer {
-	ANSWER_FOREIGN,	  /* not to this query: as if it had not come */
-	ANSWER_FAILED,	  /* the server cannot tell, or what it says is malformed */
-	ANSWER_TRUNCATED, /* to be had over TCP */
-	ANSWER_NONE,	  /* no such name, or no address of this family */
-	ANSWER_FOUND,
-};
-
-struct record {
-	struct wire owner;
-	unsigned type, class;
-	uint32_t ttl;
-	size_t data, size;
-};
-
-static unsigned get16(const unsigned char *p)
-{
-	return (unsigned)p[0] << 8 | p[1];
-}
-
-static void put16(unsigned char *p, unsigned n)
-{
-	p[0] = (unsigned char)(n >> 8);
-	p[1] = (unsigned char)n;
-}
-
-static size_t write_query(unsigned char out[QUERY_MAX], const struct query *q)
-{
-	unsigned char *tail = out + HEADER_SIZE + q->name.len;
-
-	memset(out, 0, HEADER_SIZE);
-	put16(out, q->id);
-	out[2] = 0x01; /* recursion desired */
-	put16(out + 4, 1);
-	memcpy(out + HEADER_SIZE, q->name.bytes, q->name.len);
-	put16(tail, q->type);
-	put16(tail + 2, CLASS_IN);
-	return HEADER_SIZE + q->name.len + 4;
-}
-
-static bool read_record(struct record *r, const struct message *m, size_t *at)
-{
-	const unsigned char *p;
-
-	if (!read_name(&r->owner, m, at) || m->len - *at < 10)
-		return false;
-	p = m->bytes + *at;
-	r->type = get16(p);
-	r->class = get16(p + 2);
-	r->ttl = (uint32_t)get16(p + 4) << 16 | get16(p + 6);
-	r->size = get16(p + 8);
-	r->data = *at + 10;
-	if (r->size > m->len - r->data)
-		return false;
-	if (r->ttl > INT32_MAX)
-		r->ttl = 0; /* RFC 2181 section 8 */
-	*at = r->data + r->size;
-	return true;
-}
-
-static bool read_alias(struct wire *target, const struct message *m, const struct record *r)
-{
-	size_t at = r->data;
-
-	return read_name(target, m, &at) && at == r->data + r->size;
-}
-
-/* Takes the addresses that *name has among the records from `at` on. Where it is an alias, *name
- * becomes what it is an alias of, and *aliased says so. Returns false if a record is malformed. */
-static bool scan_records(struct found *out, struct wire *name, bool *aliased, unsigned type,
-	const struct message *m, size_t at)
-{
-	const size_t size = type == TYPE_A ? 4 : 16;
-	struct wire target;
-	struct record r;
-
-	*aliased = false;
-	for (unsigned left = get16(m->bytes + 6); left > 0; left--) {
-		if (!read_record(&r, m, &at))
-			return false;
-		if (r.class != CLASS_IN || !same_name(&r.owner, name) ||
-			(r.type != type && r.type != TYPE_CNAME))
-			continue;
-		if (r.type == type && r.size == size)
-			add_found(out, m->bytes + r.data, size);
-		else if (r.type == TYPE_CNAME && read_alias(&target, m, &r))
-			*aliased = true;
-		else
-			return false;
-		if (r.ttl < out->ttl)
-			out->ttl = r.ttl;
-	}
-	if (*aliased)
-		*name = target;
-	return true;
-}
-
-/* Follows the aliases, in whatever order the records stand. */
-static enum answer follow_chain(
-	struct found *out, const struct query *q, const struct message *m, size_t at)
-{
-	struct wire name = q->name;
-	bool aliased;
-
-	for (int hops = 0; hops <= CHAIN_MAX; hops++) {
-		if (!scan_records(out, &name, &aliased, q->type, m, at))
-			return ANSWER_FAILED;
-		if (out->count)
-			return ANSWER_FOUND;
-		if (!aliased)
-			return ANSWER_NONE;
-	}
-	return ANSWER_FAILED;
-}
-
-/* Whether the message repeats the query; *at is then where its records begin. */
-static bool repeats(const struct query *q, const struct message *m, size_t *at)
-{
-	struct wire name;
-
-	*at = HEADER_SIZE;
-	if (get16(m->bytes + 4) != 1 || !read_name(&name, m, at) || m->len - *at < 4)
-		return false;
-	*at += 4;
-	return same_name(&name, &q->name) && get16(m->bytes + *at - 4) == q->type &&
-	       get16(m->bytes + *at - 2) == CLASS_IN;
-}
-
-/* Judges a message that came from the server that was asked. `out` is set if ANSWER_FOUND. */
-static enum answer read_answer(struct found *out, const struct query *q, const struct message *m)
-{
-	const unsigned char *header = m->bytes;
-	enum answer a;
-	unsigned rcode;
-	size_t at;
-
-	out->count = 0;
-	out->ttl = UINT32_MAX;
-	if (m->len < HEADER_SIZE || get16(header) != q->id || (header[2] & 0xf8) != 0x80)
-		return ANSWER_FOREIGN;
-	rcode = header[3] & 0x0f;
-	if (!repeats(q, m, &at)) /* some servers refuse without repeating it */
-		return get16(header + 4) == 0 && rcode != RCODE_OK ? ANSWER_FAILED : ANSWER_FOREIGN;
-	if (header[2] & 0x02)
-		return ANSWER_TRUNCATED;
-	if (rcode == RCODE_NO_NAME)
-		return ANSWER_NONE;
-	if (rcode != RCODE_OK)
-		return ANSWER_FAILED;
-	a = follow_chain(out, q, m, at);
-	/* A server that neither knows nor asks others for us has said nothing. */
-	if (a == ANSWER_NONE && !(header[2] & 0x04) && !(header[3] & 0x80))
-		return ANSWER_FAILED;
-	return a;
 }
 
 /* ---- files ---- */
@@ -461,7 +196,7 @@ static void parse_resolv_line(struct resolvers *r, char *line)
 		if (r->count < DNS_SERVERS_MAX && parse_server(&r->server[r->count], value))
 			r->count++;
 	} else if (!strcmp(word, "search") || !strcmp(word, "domain")) {
-		if (strlen(value) < sizeof(r->search) && write_name(&domain, value))
+		if (strlen(value) < sizeof(r->search) && dns_write_name(&domain, value))
 			strcpy(r->search, value);
 	}
 }
@@ -547,7 +282,7 @@ static bool parse_pin(struct pin *out, const char *line, const char **why)
 		return bad_pin(why, "the host name is too long");
 	memcpy(out->host, line, len);
 	out->host[len] = '\0';
-	if (strpbrk(out->host, " \t/[]@") || !write_name(&name, out->host))
+	if (strpbrk(out->host, " \t/[]@") || !dns_write_name(&name, out->host))
 		return bad_pin(why, "the host is not a name");
 	port = strtoul(colon + 1, &end, 10);
 	if (colon[1] < '0' || colon[1] > '9' || *end != ':' || port < 1 || port > 65535)
@@ -756,7 +491,7 @@ static int connect_to(const union address *server, int type)
 static bool ask_server(struct question *q)
 {
 	const int server = current_server(q);
-	unsigned char message[QUERY_MAX];
+	unsigned char message[DNS_QUERY_MAX];
 	bool sent = true;
 
 	if (q->fd[server] < 0)
@@ -765,7 +500,7 @@ static bool ask_server(struct question *q)
 		return false;
 	for (int f = 0; f < FAMILIES; f++)
 		if (unanswered(q, f)) {
-			size_t len = write_query(message, &q->query[f]);
+			size_t len = dns_write_query(message, &q->query[f]);
 
 			sent &= send(q->fd[server], message, len, MSG_NOSIGNAL) == (ssize_t)len;
 		}
@@ -833,7 +568,7 @@ static bool set_queries(struct question *q)
 	for (int f = 0; f < FAMILIES; f++) {
 		q->query[f].id = ids[f];
 		q->query[f].type = types[f];
-		if (!write_name(&q->query[f].name, text))
+		if (!dns_write_name(&q->query[f].name, text))
 			return false;
 	}
 	return true;
@@ -903,7 +638,7 @@ static void start_tcp(struct question *q, int server, int64_t now)
 	q->next = now + TCP_WAIT;
 }
 
-static void take_answer(struct question *q, int server, const struct message *m, int64_t now)
+static void take_answer(struct question *q, int server, const struct dns_message *m, int64_t now)
 {
 	struct found found;
 	enum answer a = ANSWER_FOREIGN;
@@ -911,7 +646,7 @@ static void take_answer(struct question *q, int server, const struct message *m,
 
 	for (f = 0; f < FAMILIES && a == ANSWER_FOREIGN; f++)
 		if (unanswered(q, f))
-			a = read_answer(&found, &q->query[f], m);
+			a = dns_read_answer(&found, &q->query[f], m);
 	f--;
 	if (a == ANSWER_FOREIGN)
 		return;
@@ -952,19 +687,19 @@ static void run_udp(struct question *q, int server, int64_t now)
 				server_failed(q, server, now);
 			return;
 		}
-		take_answer(q, server, &(struct message){message, (size_t)got}, now);
+		take_answer(q, server, &(struct dns_message){message, (size_t)got}, now);
 	}
 }
 
 static bool send_tcp(struct question *q)
 {
-	unsigned char out[FAMILIES * (2 + QUERY_MAX)];
+	unsigned char out[FAMILIES * (2 + DNS_QUERY_MAX)];
 	size_t len = 0;
 	ssize_t sent;
 
 	for (int f = 0; f < FAMILIES; f++)
 		if (unanswered(q, f)) {
-			size_t size = write_query(out + len + 2, &q->query[f]);
+			size_t size = dns_write_query(out + len + 2, &q->query[f]);
 
 			put16(out + len, (unsigned)size);
 			len += 2 + size;
@@ -993,7 +728,7 @@ static bool take_tcp_messages(struct question *q, int64_t now)
 		memcpy(message, q->in + 2, len);
 		q->have -= 2 + len;
 		memmove(q->in, q->in + 2 + len, q->have);
-		take_answer(q, server, &(struct message){message, len}, now);
+		take_answer(q, server, &(struct dns_message){message, len}, now);
 	}
 	return true;
 }
@@ -1152,7 +887,7 @@ enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 		*count = interleave(out, found, port);
 		return DNS_FOUND;
 	}
-	if (strlen(host) >= HOST_MAX || !write_name(&name, host))
+	if (strlen(host) >= HOST_MAX || !dns_write_name(&name, host))
 		return DNS_NO_SUCH_NAME;
 	return lookup_asked(host, port, now, out, count);
 }

@@ -1,6 +1,8 @@
 /* Fuzz harness of conf.c, and with it of url.c and of the pins of dns.c: the lines of a file. What
  * was taken must keep to the ranges that conf.h promises. */
 #include "../../url.c"
+#include "../../dns_message.c"
+
 #include "../../dns.c"
 #include "../../base64.c"
 #include "../../conf.c"

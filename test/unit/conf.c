@@ -1,5 +1,7 @@
 /* Unit test of conf.c: every word, its good and its bad values, the file's form. */
 #include "../../url.c"
+#include "../../dns_message.c"
+
 #include "../../dns.c"
 #include "../../base64.c"
 #include "../../conf.c"

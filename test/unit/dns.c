@@ -1,4 +1,6 @@
 /* Unit test of dns.c: messages, files, pins, and the whole against a server on loopback. */
+#include "../../dns_message.c"
+
 #include "../../dns.c"
 #include "check.h"
 
@@ -19,7 +21,7 @@ static void add_name(struct made *m, const char *name)
 {
 	struct wire w;
 
-	if (!write_name(&w, name))
+	if (!dns_write_name(&w, name))
 		exit(99);
 	memcpy(m->bytes + m->len, w.bytes, w.len);
 	m->len += w.len;
@@ -50,7 +52,7 @@ static void add_record_head(
 	if (owner)
 		add_name(m, owner);
 	else
-		add16(m, 0xc000 | HEADER_SIZE);
+		add16(m, 0xc000 | DNS_HEADER_SIZE);
 	add16(m, type);
 	add16(m, class);
 	add16(m, ttl >> 16);
@@ -78,7 +80,7 @@ static void add_alias(struct made *m, const char *owner, const char *target, uns
 {
 	struct wire w;
 
-	write_name(&w, target);
+	dns_write_name(&w, target);
 	add_record_head(m, owner, TYPE_CNAME, CLASS_IN, ttl);
 	add_data(m, w.bytes, w.len);
 }
@@ -89,7 +91,7 @@ static struct query query_for(const char *name, unsigned type)
 {
 	struct query q = {.id = 0x1234, .type = (uint16_t)type};
 
-	write_name(&q.name, name);
+	dns_write_name(&q.name, name);
 	return q;
 }
 
@@ -100,7 +102,7 @@ static enum answer judge(
 	unsigned char *copy = malloc(len ? len : 1);
 
 	memcpy(copy, bytes, len);
-	enum answer a = read_answer(out, q, &(struct message){copy, len});
+	enum answer a = dns_read_answer(out, q, &(struct dns_message){copy, len});
 	free(copy);
 	return a;
 }
@@ -125,30 +127,30 @@ static void test_query(void)
 {
 	static const unsigned char want[] = "\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\7example\0\0\1\0\1";
 	struct query q = query_for("A.Example", TYPE_A);
-	unsigned char out[QUERY_MAX];
+	unsigned char out[DNS_QUERY_MAX];
 	struct wire w;
 	char label[65];
 
 	begin_test("dns: the query's bytes");
-	CHECK(write_query(out, &q) == sizeof(want) - 1);
+	CHECK(dns_write_query(out, &q) == sizeof(want) - 1);
 	CHECK(!memcmp(out, want, sizeof(want) - 1));
 
 	begin_test("dns: names that do not fit RFC 1035 are refused");
 	memset(label, 'a', sizeof(label));
 	label[64] = '\0';
-	CHECK(!write_name(&w, label));
-	CHECK(write_name(&w, label + 1));
-	CHECK(!write_name(&w, ""));
-	CHECK(!write_name(&w, "."));
-	CHECK(!write_name(&w, "a..b"));
-	CHECK(!write_name(&w, ".a"));
+	CHECK(!dns_write_name(&w, label));
+	CHECK(dns_write_name(&w, label + 1));
+	CHECK(!dns_write_name(&w, ""));
+	CHECK(!dns_write_name(&w, "."));
+	CHECK(!dns_write_name(&w, "a..b"));
+	CHECK(!dns_write_name(&w, ".a"));
 	char name[300] = "";
 	for (int i = 0; i < 126; i++)
 		strcat(name, "a.");
 	strcat(name, "a"); /* 253 bytes */
-	CHECK(write_name(&w, name) && w.len == 255);
+	CHECK(dns_write_name(&w, name) && w.len == 255);
 	strcat(name, "a");
-	CHECK(!write_name(&w, name));
+	CHECK(!dns_write_name(&w, name));
 }
 
 static void test_found(void)
@@ -160,7 +162,7 @@ static void test_found(void)
 	begin_test("dns: addresses are found, whatever the letters' case; the least TTL counts");
 	add_header(&m, 0x1234, ANSWERED, 2);
 	add_question(&m, "img.example", TYPE_A);
-	m.bytes[HEADER_SIZE + 1] = 'I';
+	m.bytes[DNS_HEADER_SIZE + 1] = 'I';
 	add_address(&m, NULL, "192.0.2.1", 300);
 	add_address(&m, "IMG.example", "192.0.2.2", 20);
 	CHECK(judge_made(&out, &q, &m) == ANSWER_FOUND);
@@ -259,13 +261,13 @@ static void test_forged(void)
 
 	begin_test("dns: another question: name, type, class, count");
 	m = good;
-	m.bytes[HEADER_SIZE + 1] = 'x';
+	m.bytes[DNS_HEADER_SIZE + 1] = 'x';
 	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
 	m = good;
-	m.bytes[HEADER_SIZE + 13 + 1] = TYPE_AAAA;
+	m.bytes[DNS_HEADER_SIZE + 13 + 1] = TYPE_AAAA;
 	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
 	m = good;
-	m.bytes[HEADER_SIZE + 13 + 3] = 3;
+	m.bytes[DNS_HEADER_SIZE + 13 + 3] = 3;
 	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
 	m = good;
 	m.bytes[5] = 2;
@@ -275,7 +277,7 @@ static void test_forged(void)
 
 	begin_test("dns: a record of another class is left out");
 	m = good;
-	m.bytes[HEADER_SIZE + 13 + 4 + 5] = 3;
+	m.bytes[DNS_HEADER_SIZE + 13 + 4 + 5] = 3;
 	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
 
 	begin_test("dns: an address of the wrong size is malformed");
@@ -294,7 +296,7 @@ static void test_forged(void)
 	m.bytes[3] = 0x85;
 	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
 	m.bytes[5] = 0;
-	CHECK(judge(&out, &q, m.bytes, HEADER_SIZE) == ANSWER_FAILED);
+	CHECK(judge(&out, &q, m.bytes, DNS_HEADER_SIZE) == ANSWER_FAILED);
 	m = good;
 	m.bytes[2] |= 2;
 	CHECK(judge_made(&out, &q, &m) == ANSWER_TRUNCATED);
@@ -564,7 +566,7 @@ static bool answer_query(
 	const struct fake *f, const unsigned char *query, size_t len, bool tcp, struct made *m)
 {
 	const bool v6 = query[len - 3] == TYPE_AAAA;
-	const bool bare = query[HEADER_SIZE + 1 + query[HEADER_SIZE]] == 0;
+	const bool bare = query[DNS_HEADER_SIZE + 1 + query[DNS_HEADER_SIZE]] == 0;
 	enum mode mode = f->mode;
 
 	if (mode == SILENT)
