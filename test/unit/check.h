@@ -24,6 +24,7 @@ static void end_test(void)
 static void begin_test(const char *name)
 {
 	end_test();
+	setvbuf(stdout, NULL, _IOLBF, 0); /* so that a crash loses no line */
 	check_name = name;
 	check_bad = false;
 }
