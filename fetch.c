@@ -26,6 +26,9 @@
 /* Bodies cut after some bytes: so often the rest is asked for at once. */
 #define CUTS_AT_ONCE 3
 
+/* A 206 of fewer bytes than this, of a page or more, is hardly an answer. */
+#define TINY_PART 64
+
 /* One range request while an image is written whole. */
 #define FILL_SIZE (1 << 20)
 
@@ -533,15 +536,17 @@ static void lane_data(struct lane *lane, size_t got)
 		write_lane(lane);
 }
 
-/* The response is over: all of it, or the server gave less than was asked for. Parts smaller than a
- * page are as good as a body that breaks off: they must not go on for ever. */
+/* The response is over: all of it, or the server gave less than was asked for. Next to nothing of a
+ * page and more is as good as a body that breaks off: it must not go on for ever. */
 static void lane_ended(struct lane *lane)
 {
+	uint64_t asked = lane->end - lane->attempted, got = lane_pos(lane) - lane->attempted;
+
 	if (lane->file == NO_FILE)
 		image_opened(lane);
-	else if (lane_pos(lane) == lane->end)
+	else if (got == asked)
 		lane->state = LANE_WRITING;
-	else if (lane_pos(lane) - lane->attempted < page)
+	else if (got < TINY_PART && asked >= page)
 		lane_cut(lane, OUTCOME_REFUSED, "the server sends next to nothing of a range");
 	else
 		ask(lane);
