@@ -437,7 +437,10 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 	const struct keyword *k = v->keyword;
 	char shown[128];
 
-	without_password(shown, v->text);
+	if (k->parse == parse_header) /* what stands behind its name may be a token */
+		snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(v->text, ": \t"), v->text);
+	else
+		without_password(shown, v->text);
 	if (v->why)
 		snprintf(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
 	else if (!k->takes)
@@ -472,12 +475,14 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 	const char *word = line + strspn(line, " \t");
 	size_t len = strcspn(word, " \t");
 	struct value v = {.keyword = find_keyword(word, len)};
-	char shown[128];
+	char first[CONF_LINE_MAX], shown[128];
 
 	if (!*word || *word == '#')
 		return true;
-	if (!v.keyword) {
-		snprintf(why, size, "%s: '%s': unknown word", where, without_password(shown, word));
+	if (!v.keyword) { /* what stands behind it may be a secret */
+		snprintf(first, sizeof(first), "%.*s", (int)len, word);
+		snprintf(
+			why, size, "%s: '%s': unknown word", where, without_password(shown, first));
 		return false;
 	}
 	v.text = word + len + strspn(word + len, " \t");

@@ -414,26 +414,29 @@ static enum http_event judge_redirect(struct http *h)
 }
 
 /* Whether the response is of another version than the pinned one. A 206 has to carry the ETag that
- * a 200 would have (RFC 9110 section 15.3.7), so that a missing one is another one. */
+ * a 200 would have (RFC 9110 section 15.3.7), so that a missing one is another one. Beside a weak
+ * one, which an image may share with its successor, Last-Modified has to be the same as well. */
 static bool is_other_version(const struct http *h)
 {
 	const struct http_request *q = &h->request;
 	const struct response *r = &h->response;
 
-	if (q->etag)
-		return strcmp(r->etag, q->etag) != 0;
-	return q->if_range && r->last_modified[0] && strcmp(r->last_modified, q->if_range) != 0;
+	if (q->etag && strcmp(r->etag, q->etag) != 0)
+		return true;
+	if (!q->if_range || (q->etag && strcmp(q->if_range, q->etag) == 0))
+		return false; /* nothing is pinned, or the strong ETag */
+	return r->last_modified[0] && strcmp(r->last_modified, q->if_range) != 0;
 }
 
 static enum http_event fail_changed(struct http *h)
 {
+	const struct http_request *q = &h->request;
 	const struct response *r = &h->response;
+	bool by_etag = q->etag && strcmp(r->etag, q->etag) != 0;
+	const char *now = by_etag && r->etag[0] ? r->etag : r->last_modified;
 
 	return fail(h, OUTCOME_CHANGED, "the image on the server was replaced: %s became %s",
-		h->request.etag ? h->request.etag : h->request.if_range,
-		r->etag[0]	      ? r->etag
-		: r->last_modified[0] ? r->last_modified
-				      : "one without a validator");
+		by_etag ? q->etag : q->if_range, now[0] ? now : "one without a validator");
 }
 
 /* The whole file in answer to a range: with If-Range the server may have another version; else it
@@ -471,6 +474,25 @@ static enum http_event judge_partial(struct http *h)
 	memset(&h->chunked, 0, sizeof(h->chunked));
 	h->state = HTTP_READING;
 	return HTTP_STARTED;
+}
+
+/* 412 and 416: there is no such range, or no such version any more. */
+static enum http_event judge_absent(struct http *h)
+{
+	const struct http_request *q = &h->request;
+	const char *pinned = q->etag ? q->etag : q->if_range;
+	int status = h->response.status;
+
+	if (!pinned && q->first == 0)
+		return fail(
+			h, OUTCOME_REFUSED, "the file on the server is empty (status %d)", status);
+	if (h->response.total < 0)
+		return fail(h, OUTCOME_CHANGED,
+			"the image on the server was replaced: %s became another (status %d)",
+			pinned ? pinned : "it", status);
+	return fail(h, OUTCOME_CHANGED,
+		"the image on the server was replaced: %s became one of %lld bytes (status %d)",
+		pinned ? pinned : "it", (long long)h->response.total, status);
 }
 
 static enum outcome status_outcome(int status)
@@ -560,11 +582,7 @@ static enum http_event judge(struct http *h)
 		return judge_redirect(h);
 	case 412:
 	case 416:
-		if (h->request.if_range || h->request.etag || h->request.first > 0)
-			return fail(h, OUTCOME_CHANGED,
-				"the image on the server was replaced (status %d)", status);
-		return fail(
-			h, OUTCOME_REFUSED, "the file on the server is empty (status %d)", status);
+		return judge_absent(h);
 	default:
 		return judge_status(h);
 	}

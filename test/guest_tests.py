@@ -239,6 +239,14 @@ class Daemon:
         status = contents(f"/proc/{self.process.pid}/status")
         return [int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) for name in ("VmRSS", "VmHWM")]
 
+    def stays_alive(self):
+        """Its pages are locked, and others are to go first when memory is short."""
+        status = contents(f"/proc/{self.process.pid}/status")
+        locked = int(re.search(r"^VmLck:\s+(\d+)", status, re.M)[1])
+        expect(locked > 0, "no page is locked")
+        adjusted = contents(f"/proc/{self.process.pid}/oom_score_adj").strip()
+        expect(adjusted == "-1000", f"oom_score_adj is {adjusted}")
+
     def stop(self):
         self.alive()
         self.process.terminate()
@@ -410,13 +418,14 @@ def http():
     daemon.stop()
 
 
-@scenario("HTTPS (EC certificate): random order on an empty cache; RSS; idle costs no CPU time")
+@scenario("HTTPS (EC certificate): random order on an empty cache; RSS, locked; idle costs no CPU time")
 def https():
     daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
     point = mount("plain.erofs")
     Child(compare_pieces, point, "plain").succeed()
     all_right(point, "plain", "random")
     rss, peak = daemon.memory()
+    daemon.stays_alive()
     note(f"serving HTTPS: RSS {rss} kB, peak {peak} kB")
     other = mount("second.erofs")
 

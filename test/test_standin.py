@@ -619,6 +619,20 @@ def requests_as_they_go_out():
 
 
 @scenario
+def one_range_asked_for_once():
+    """READs of one range at the same time, and overlapping ones: no byte is asked for twice"""
+    data = image(1, MIB)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        del s.requests[:]
+        s.default["delay"] = 0.3
+        for r in [k.read(f, *span) for span in ((65536, 65536),) * 4 + ((98304, 65536), (65536, 4096))]:
+            got(k, r, data)
+        asked = sum(r.range[1] + 1 - r.range[0] for r in s.requests)
+        assert asked <= 98304, [r.range for r in s.requests]
+
+
+@scenario
 def ipv6():
     """an IPv6 literal"""
     data = image(1, 50000)

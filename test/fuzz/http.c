@@ -247,7 +247,7 @@ static void check_started(const struct http_request *r)
 		abort();
 	if (r->etag && strcmp(s->etag, r->etag) != 0)
 		abort();
-	if (!r->etag && r->if_range && s->last_modified[0] &&
+	if (r->if_range && !(r->etag && strcmp(r->if_range, r->etag) == 0) && s->last_modified[0] &&
 		strcmp(s->last_modified, r->if_range) != 0)
 		abort();
 	read_reference(s->last - s->first + 1);

@@ -318,6 +318,19 @@ def weak_replaced(r):
     ignore_if_range(r, other(r, etag='W/"two"', modified=IMAGE.modified))
 
 
+@case("weak ETag stays, image changes", CHANGED, CHANGE, when=LATER, version=IMAGE.but(etag='W/"one"'))
+def weak_kept(r):
+    """a new image under the same weak ETag: only Last-Modified tells; the server ignores If-Range"""
+    ignore_if_range(r, other(r, etag='W/"one"'))
+
+
+@case("weak ETag stays, If-Range honoured", CHANGED, CHANGE, when=LATER, version=IMAGE.but(etag='W/"one"'))
+def weak_kept_honoured(r):
+    """a new image under the same weak ETag: 200 and all of it"""
+    r.version = other(r, etag='W/"one"')
+    r.answer()
+
+
 @case("weak ETag only, changes", CHANGED, CHANGE, when=LATER,
       version=IMAGE.but(etag='W/"one"', modified=None))
 def weak_only_replaced(r):

@@ -45,6 +45,38 @@ static void test_defaults(void)
 	CHECK(!strncmp(c.user_agent, "cachefilesd-mini/", 17));
 }
 
+static void test_policy(void)
+{
+	begin_test("conf: retry");
+	conf_init(&c);
+	CHECK(c.retry == RETRY_AUTO);
+	CHECK_GOOD("retry hard");
+	CHECK(c.retry == RETRY_HARD && c.timeout == 60);
+	CHECK_GOOD("retry soft 7");
+	CHECK(c.retry == RETRY_SOFT && c.timeout == 7);
+	CHECK_BAD("retry soft", "hard, or soft and a number");
+	CHECK_BAD("retry soft 0", "hard, or soft and a number");
+	CHECK_BAD("retry harder", "hard, or soft and a number");
+
+	begin_test("conf: header, whose value no message repeats");
+	CHECK_GOOD("header X-Token: secret");
+	CHECK_GOOD("header A:");
+	CHECK(!strcmp(c.fields, "X-Token: secret\r\nA:\r\n"));
+	CHECK_BAD("header Authorization secret", "header 'Authorization': needs a header field");
+	CHECK_BAD("header range: secret", "header 'range': this field is written");
+	CHECK_BAD("header X\t: secret", "header 'X': ");
+	CHECK_BAD("header X: secret\r\nY: secret", "control byte");
+	CHECK(!strstr(why, "secret"));
+
+	begin_test("conf: proxy, no-proxy, netrc");
+	CHECK_GOOD("proxy http://me:pw@proxy:3128");
+	CHECK_BAD("proxy https://me:secret@proxy/", "TLS to a proxy is not supported");
+	CHECK(!strstr(why, "secret"));
+	CHECK_GOOD("no-proxy a.test,b.test");
+	CHECK_GOOD("netrc /etc/netrc");
+	CHECK_BAD("netrc", "needs the path");
+}
+
 static void test_form(void)
 {
 	begin_test("conf: blank lines, comments, leading blanks, blanks between");
@@ -57,12 +89,13 @@ static void test_form(void)
 	CHECK(c.brun == 9);
 
 	begin_test("conf: unknown words, with a password in them or not");
-	CHECK_BAD("Dir /x", "'Dir /x': unknown word");
+	CHECK_BAD("Dir /x", "'Dir': unknown word");
 	CHECK_BAD("dirs /x", "unknown word");
 	CHECK_BAD("di", "unknown word");
 	CHECK_BAD("brun=7%", "unknown word");
-	CHECK_BAD("urls http://me:secret@h/", "...@h/'");
-	CHECK(!strstr(why, "secret"));
+	CHECK_BAD("urls http://me:secret@h/", "'urls': unknown word");
+	CHECK_BAD("http://me:secret@h/", "'http://...@h/': unknown word");
+	CHECK_BAD("headers X-Token: secret", "'headers': unknown word");
 
 	begin_test("conf: control bytes");
 	CHECK_BAD("dir /x\r", "control byte");
@@ -402,6 +435,7 @@ int main(void)
 	close(fd);
 	test_defaults();
 	test_form();
+	test_policy();
 	test_classic();
 	test_ours();
 	test_lists();
