@@ -3,14 +3,17 @@
  * This file: the command line, the order of the start, and the one poll() loop. Who does what is
  * said in the headers; knowledge points one way:
  *
- *	cachefiles.h  /dev/cachefiles: messages in, answers out      (message.h: their layouts)
- *	get.h         --get: the same for one file and standard output
+ *	cachefiles.h  /dev/cachefiles: messages in, answers out (message.h: their layouts)
+ *	get.h         --get: a file to standard output          (measure.h: times and rates)
  *	check.h       --check: a report on a server
- *	fetch.h       images, READs, what to ask for and when        (erofs.h: a look at an image)
- *	http.h        one connection, one range request              (head.h, url.h: parsers)
- *	tls.h         TLS over BearSSL         (x509.h: whom to trust, identity.h: who we are)
- *	dns.h         names to addresses
- *	conf.h, log.h, outcome.h, limits.h
+ *	fetch.h       READs and the range requests for them     (erofs.h: a look at an image)
+ *	image.h       what lies on the servers: URLs, mirrors, retries (netrc.h: passwords)
+ *	http.h        one connection, one range request         (head.h, url.h: parsers)
+ *	tls.h         TLS over BearSSL                          (identity.h: our own certificate)
+ *	x509.h        whom to trust      (cert.h, der.h, pem.h, base64.h: parsers; facts.h: for
+ *--check) dns.h         names to addresses                        (dns_message.h: the wire) conf.h
+ *the words of the configuration log.h         telling people                            (outcome.h:
+ *how things end) limits.h      every fixed size                          (clock.h, date.h: times)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +31,7 @@
 
 #include "cachefiles.h"
 #include "check.h"
+#include "clock.h"
 #include "conf.h"
 #include "dns.h"
 #include "fetch.h"
@@ -95,7 +99,7 @@ static const char usage[] =
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
 	"fault;\n"
-	"of --get and --check also:";
+	"of --check: 1 not fit; of --get also:";
 
 __attribute__((noreturn, format(printf, 2, 3))) static void die(int status, const char *format, ...)
 {
@@ -332,11 +336,13 @@ static void trust(void)
 /* What is needed to find a host and to log in to it: read once, while its files can be read. */
 static void load_names(void)
 {
+	const char *reason;
 	char why[512];
 
 	dns_init();
 	for (size_t i = 0; i < conf.resolves; i++)
-		dns_pin(conf.resolve[i], &(const char *){NULL}); /* checked by conf.c */
+		if (!dns_pin(conf.resolve[i], &reason)) /* conf.c has checked it */
+			die(EXIT_INTERNAL, "resolve %s: %s", conf.resolve[i], reason);
 	if (conf.netrc[0] && !netrc_load(conf.netrc, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 }
@@ -446,11 +452,6 @@ static int64_t monotonic(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static int64_t sooner(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
 }
 
 static void check_alive(int64_t now, int64_t *next)

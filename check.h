@@ -13,7 +13,7 @@ size_t check_memory(void);
  * writes a report to standard output: lines "name: value", the last of which is the verdict.
  * dns_init() must have been called, and SIGPIPE be ignored; `memory` has check_memory() bytes, all
  * zero and aligned to 16. Returns the exit status: 0 if the server and the file are fit for the
- * daemon, even with warnings, 1 if the report could not be written, else that of the outcome. */
+ * daemon, even with warnings, else 1. */
 int check_run(const struct conf *conf, void *memory);
 
 #endif

@@ -5,8 +5,8 @@
  * A keyword and its value are parted by blanks; what follows them belongs to the value to the
  * line's end, as in the classic: trailing blanks are part of a path (dir, ca, cert, key) and of the
  * texts that go to the kernel (tag, secctx), and a mistake after any other value. There are no
- * quotes and no escapes. dir, tag and secctx are given once, as the kernel has it; url, resolve, pin
- * and header add up; of any other word that is given again the last one counts.
+ * quotes and no escapes. dir, tag and secctx are given once, as the kernel has it; url, resolve,
+ * pin and header add up; of any other word that is given again the last one counts.
  */
 #ifndef CONF_H
 #define CONF_H

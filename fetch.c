@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "erofs.h"
 #include "http.h"
 #include "image.h"
@@ -1056,11 +1057,6 @@ size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX])
 			.fd = http_fd(&lane->http), .events = http_events(&lane->http)};
 	}
 	return n;
-}
-
-static int64_t sooner(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
 }
 
 static int64_t lane_next(const struct lane *lane)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base64.h"
+#include "clock.h"
 
 /* RFC 8305 section 5: the next address is tried beside one that has not answered for so long. */
 #define ATTEMPT_DELAY 250
@@ -86,20 +87,21 @@ static enum http_event lost(struct http *h, const char *doing)
 	return HTTP_AGAIN;
 }
 
+static bool is_tls(const struct http *h)
+{
+	return h->url.https && !h->tunnelling;
+}
+
 /* The response is over; keeps the connection if nothing of another one can be on it. */
 static void finish(struct http *h, bool reusable)
 {
-	if (!reusable || !h->response.persistent || h->head_done != h->head_size)
+	if (!reusable || !h->response.persistent || h->head_done != h->head_size ||
+		(is_tls(h) && tls_pending(h->tls)))
 		close_connection(h);
 	h->state = HTTP_IDLE;
 }
 
 /* ---- the stream: plain or TLS ---- */
-
-static bool is_tls(const struct http *h)
-{
-	return h->url.https && !h->tunnelling;
-}
 
 enum io { IO_OK, IO_WAIT, IO_END, IO_FAILED, IO_MALFORMED };
 
@@ -446,7 +448,8 @@ static enum http_event judge_whole(struct http *h)
 	if (h->response.html)
 		return fail(h, OUTCOME_REFUSED,
 			"a web page came instead of the image: a captive portal or proxy?");
-	if (is_other_version(h))
+	/* Without any version it may be a page of maintenance: not the image's end. */
+	if (is_other_version(h) && (h->response.etag[0] || h->response.last_modified[0]))
 		return fail_changed(h);
 	return fail(h, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
 }
@@ -836,11 +839,6 @@ int http_fd(const struct http *h)
 short http_events(const struct http *h)
 {
 	return h->events;
-}
-
-static int64_t sooner(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
 }
 
 int64_t http_next(const struct http *h)

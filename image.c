@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "clock.h"
 #include "log.h"
 #include "netrc.h"
 
@@ -114,11 +115,6 @@ void image_redirected(struct image *image, unsigned mirror, const struct url *ur
 }
 
 /* ---- mirrors ---- */
-
-static int64_t later(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 static int64_t penalty_until(const struct image *image, unsigned mirror)
 {

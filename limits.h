@@ -76,7 +76,8 @@
 #define IDENTITY_CHAIN_MAX 8192
 #define IDENTITY_KEY_MAX   2560
 
-/* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes half of it. */
+/* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes half of it.
+ */
 #define STACK_TOUCHED 65536
 
 /* The largest message of /dev/cachefiles (CACHEFILES_MSG_MAX_SIZE). */

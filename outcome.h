@@ -19,7 +19,7 @@ enum outcome {
 /* The errno that tells the kernel, positive; 0 for OUTCOME_OK. */
 int outcome_errno(enum outcome o);
 
-/* The exit status of --get and --check, 0 for OUTCOME_OK, else 4 or more (1 to 3 are the system's,
+/* The exit status of --get, 0 for OUTCOME_OK, else 4 or more (1 to 3 are the system's,
  * the usage's and our own errors): documented in the README, so never to change. */
 int outcome_exit_status(enum outcome o);
 

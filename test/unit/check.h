@@ -38,8 +38,8 @@ static int finish_tests(void)
 #define CHECK(condition, ...)                                                                      \
 	do {                                                                                       \
 		if (!(condition)) {                                                                \
-			printf("# %s:%d: %s:", __FILE__, __LINE__, #condition);                   \
-			printf(" " __VA_ARGS__);                                                    \
+			printf("# %s:%d: %s:", __FILE__, __LINE__, #condition);                    \
+			printf(" " __VA_ARGS__);                                                   \
 			printf("\n");                                                              \
 			check_bad = true;                                                          \
 			check_failed++;                                                            \

@@ -9,7 +9,8 @@ static enum erofs_kind kind_of(uint32_t magic, uint32_t incompat, uint16_t lz4_m
 
 	for (int i = 0; i < 4; i++) {
 		head[SUPER_OFFSET + i] = (unsigned char)(magic >> 8 * i);
-		head[SUPER_OFFSET + SUPER_FEATURE_INCOMPAT + i] = (unsigned char)(incompat >> 8 * i);
+		head[SUPER_OFFSET + SUPER_FEATURE_INCOMPAT + i] =
+			(unsigned char)(incompat >> 8 * i);
 	}
 	head[SUPER_OFFSET + SUPER_LZ4_MAX_DISTANCE] = (unsigned char)lz4_max_distance;
 	head[SUPER_OFFSET + SUPER_LZ4_MAX_DISTANCE + 1] = (unsigned char)(lz4_max_distance >> 8);

@@ -1,5 +1,5 @@
-/* identity.c - unit tests of the client's certificate and key; test/test_tls.py has the servers that
- * ask for one, and RSA. */
+/* identity.c - unit tests of the client's certificate and key; test/test_tls.py has the servers
+ * that ask for one, and RSA. */
 #include "../../base64.c"
 #include "../../der.c"
 #include "../../pem.c"
@@ -19,12 +19,11 @@ void log_line(enum log_level level, const char *format, ...)
 	warnings += level == LOG_LEVEL_WARNING;
 }
 
-static const char pkcs8_pem[] =
-	"-----BEGIN PRIVATE KEY-----\n"
-	"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgVvvqcg66qgIVoKra\n"
-	"Cu/UzCee2UEz2KyTZSS5HIZRKA2hRANCAAThRe2kStMTZeujBoMQz9R9fFzzjmzX\n"
-	"kSrNi/INWjGTnCyjXA+M9aDqDrksjQm6xNbx1qBOKBq9u2lJ2BEAocPB\n"
-	"-----END PRIVATE KEY-----\n";
+static const char pkcs8_pem[] = "-----BEGIN PRIVATE KEY-----\n"
+				"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgVvvqcg66qgIVoKra\n"
+				"Cu/UzCee2UEz2KyTZSS5HIZRKA2hRANCAAThRe2kStMTZeujBoMQz9R9fFzzjmzX\n"
+				"kSrNi/INWjGTnCyjXA+M9aDqDrksjQm6xNbx1qBOKBq9u2lJ2BEAocPB\n"
+				"-----END PRIVATE KEY-----\n";
 
 static const char encrypted_pem[] =
 	"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
@@ -45,34 +44,33 @@ static const char old_encrypted_pem[] =
 	"+U4KujpNJW+VA8msXKY8WjDvLqBBywbegz7hFUF/R+o=\n"
 	"-----END EC PRIVATE KEY-----\n";
 
-static const char rsa_pem[] =
-	"-----BEGIN RSA PRIVATE KEY-----\n"
-	"MIIEpQIBAAKCAQEA08RluXqnWY0AVYDzVndASRxOwPhFuRzBcL+sQrDBvylpZpA3\n"
-	"SJgouTdLXN0XyZfys+pAKqjgRnADvfftXI/TzdvSleNh38eLFuc3CYZH4oMNf3id\n"
-	"XYtihuDQ5XcfonjOiJwu64pQViGcWdS0WiPy+HrhG6SE9QF7t4Up+L/g0gKGavdy\n"
-	"Qn6YdXdmiREV9ZPPVic16C8NeFv+dTjIoxo9Qgx06Qr9MY9BI7eh1WAzLab36ftJ\n"
-	"+euOSoiSKR2nx8xhYcTULz7y5Z2dGdLzC/WaYajEdkkjSa8v04y4i0DK+IGzM3z4\n"
-	"zHq9IIJyYmbf5pDO06s+YAxKWNXnFSDWRkRmZQIDAQABAoIBAAS8rfHaNoggSVOg\n"
-	"UNEsVbnM8k4Kv7SGWiVlhDrxrUPTb1ImA7aSAMcz33GyWGfgCEPSB6Fsqaeptcu4\n"
-	"Eg0yAnDma+2CapwQ4KGghnCmGlGM0O57CjofdhLCUKnxYjnGLgiMRdhq/aUPl2nD\n"
-	"Ak3J5BN+3C48HeVFJTlTtz6jPCo2bdKUaJz2NEms3TU4Ls7rwpl8YaJTvwiX/H6m\n"
-	"xMHhVRFEkKYGs7AFzEKTkodyby45r5QMHaR7PL4fYIqIXZc7blhG4PyCCpipq4B5\n"
-	"zo+LJJuFcCYA/07qGawNd91pDdh3764HdRh6qezjILzVNzcwiFf/CP6sf+evCfGy\n"
-	"QfLqJwECgYEA8iSVTGiKSvNocbiXNRrdRO0HQpiAxNbL+NB0E0GPa5gSb+ZoqWin\n"
-	"EZB7QrZlDlo13FKTGU7nNeVHztZ/FyeyrGld+OycqV4Q8tA4jlyeJVRQ+k1EI4Q/\n"
-	"s2dPdW6rHpze+AZ8SVSWImdRKz0HlN8eEqqHHVsjHkon1wqfo1MGnoUCgYEA3+LO\n"
-	"jmMREoGCDfIcRksSeiCoqSWHoO6RlAav21YAWcQ8CtgjmYIZYXPVJl1UF8ncXJk0\n"
-	"55IRDcSTxLxIoMLY0gJQ+3+SujbTiLvtrtbby+Y4EM5dIVCKRpyV/Gjo7LQIr6gW\n"
-	"10s7Jc2dQvY7T9kKvXch3ESQAynBr4UOW5uP3mECgYEAr1Dhb9L43c9iPYQipmZu\n"
-	"8iqTaRo1kU7bm6iBgjejeYk/QBmYiZ+l5sevFtwsSrnx6TU4H8jLCnCZDx6qIb+y\n"
-	"U7ZuPX5C5zWeG8+6Qwi3z9s+ThuHTBfCb0hLdYDNEHsPzJAViJpfoUUgtaeYR6dL\n"
-	"hMRG03Ba+uFB+yZL8tp4HmkCgYEAjLEa3J+kutxnvhvHaOUEV3ruglzzPk6tbThG\n"
-	"iq8gyUhn8uigdncrO/JuoA1GKyzPLeGZPWytCtndgmRPv7aySkbqXSFuM1cA14xB\n"
-	"cP3UYe3qjaUhIS5btsPv/Q5wUU9RphEbSXAdW0Q67zmNTEA4X5fdz23GkjZLYOFc\n"
-	"hHTdlAECgYEAxGn9Vtgi8CCUzpIfNH6oq4VTtbUkRGnNndV8cL7b+512FhMMPdYm\n"
-	"i8pKj1oeXnzQHBb5kQ5+legWsko9ZDcu2qU2OWSGNLNnk0ocBEOntfXeWyEm0LYS\n"
-	"bZGIFx7PdNJXnmGRVKM3mKYk9bPMKr/DsBWvwo8DwsmbCCQ/KtvCaO4=\n"
-	"-----END RSA PRIVATE KEY-----\n";
+static const char rsa_pem[] = "-----BEGIN RSA PRIVATE KEY-----\n"
+			      "MIIEpQIBAAKCAQEA08RluXqnWY0AVYDzVndASRxOwPhFuRzBcL+sQrDBvylpZpA3\n"
+			      "SJgouTdLXN0XyZfys+pAKqjgRnADvfftXI/TzdvSleNh38eLFuc3CYZH4oMNf3id\n"
+			      "XYtihuDQ5XcfonjOiJwu64pQViGcWdS0WiPy+HrhG6SE9QF7t4Up+L/g0gKGavdy\n"
+			      "Qn6YdXdmiREV9ZPPVic16C8NeFv+dTjIoxo9Qgx06Qr9MY9BI7eh1WAzLab36ftJ\n"
+			      "+euOSoiSKR2nx8xhYcTULz7y5Z2dGdLzC/WaYajEdkkjSa8v04y4i0DK+IGzM3z4\n"
+			      "zHq9IIJyYmbf5pDO06s+YAxKWNXnFSDWRkRmZQIDAQABAoIBAAS8rfHaNoggSVOg\n"
+			      "UNEsVbnM8k4Kv7SGWiVlhDrxrUPTb1ImA7aSAMcz33GyWGfgCEPSB6Fsqaeptcu4\n"
+			      "Eg0yAnDma+2CapwQ4KGghnCmGlGM0O57CjofdhLCUKnxYjnGLgiMRdhq/aUPl2nD\n"
+			      "Ak3J5BN+3C48HeVFJTlTtz6jPCo2bdKUaJz2NEms3TU4Ls7rwpl8YaJTvwiX/H6m\n"
+			      "xMHhVRFEkKYGs7AFzEKTkodyby45r5QMHaR7PL4fYIqIXZc7blhG4PyCCpipq4B5\n"
+			      "zo+LJJuFcCYA/07qGawNd91pDdh3764HdRh6qezjILzVNzcwiFf/CP6sf+evCfGy\n"
+			      "QfLqJwECgYEA8iSVTGiKSvNocbiXNRrdRO0HQpiAxNbL+NB0E0GPa5gSb+ZoqWin\n"
+			      "EZB7QrZlDlo13FKTGU7nNeVHztZ/FyeyrGld+OycqV4Q8tA4jlyeJVRQ+k1EI4Q/\n"
+			      "s2dPdW6rHpze+AZ8SVSWImdRKz0HlN8eEqqHHVsjHkon1wqfo1MGnoUCgYEA3+LO\n"
+			      "jmMREoGCDfIcRksSeiCoqSWHoO6RlAav21YAWcQ8CtgjmYIZYXPVJl1UF8ncXJk0\n"
+			      "55IRDcSTxLxIoMLY0gJQ+3+SujbTiLvtrtbby+Y4EM5dIVCKRpyV/Gjo7LQIr6gW\n"
+			      "10s7Jc2dQvY7T9kKvXch3ESQAynBr4UOW5uP3mECgYEAr1Dhb9L43c9iPYQipmZu\n"
+			      "8iqTaRo1kU7bm6iBgjejeYk/QBmYiZ+l5sevFtwsSrnx6TU4H8jLCnCZDx6qIb+y\n"
+			      "U7ZuPX5C5zWeG8+6Qwi3z9s+ThuHTBfCb0hLdYDNEHsPzJAViJpfoUUgtaeYR6dL\n"
+			      "hMRG03Ba+uFB+yZL8tp4HmkCgYEAjLEa3J+kutxnvhvHaOUEV3ruglzzPk6tbThG\n"
+			      "iq8gyUhn8uigdncrO/JuoA1GKyzPLeGZPWytCtndgmRPv7aySkbqXSFuM1cA14xB\n"
+			      "cP3UYe3qjaUhIS5btsPv/Q5wUU9RphEbSXAdW0Q67zmNTEA4X5fdz23GkjZLYOFc\n"
+			      "hHTdlAECgYEAxGn9Vtgi8CCUzpIfNH6oq4VTtbUkRGnNndV8cL7b+512FhMMPdYm\n"
+			      "i8pKj1oeXnzQHBb5kQ5+legWsko9ZDcu2qU2OWSGNLNnk0ocBEOntfXeWyEm0LYS\n"
+			      "bZGIFx7PdNJXnmGRVKM3mKYk9bPMKr/DsBWvwo8DwsmbCCQ/KtvCaO4=\n"
+			      "-----END RSA PRIVATE KEY-----\n";
 
 static char why[512];
 
@@ -90,8 +88,8 @@ static const char *file_of(char path[64], const char *text)
 static bool load(const char *cert, const char *key)
 {
 	char cert_path[64], key_path[64];
-	bool good = identity_load(
-		file_of(cert_path, cert), file_of(key_path, key), why, sizeof(why));
+	bool good =
+		identity_load(file_of(cert_path, cert), file_of(key_path, key), why, sizeof(why));
 
 	close(atoi(cert_path + 14));
 	close(atoi(key_path + 14));
@@ -109,8 +107,9 @@ static void test_load(void)
 	CHECK(load(cert_pem, pkcs8_pem), "%s", why);
 	snprintf(both, sizeof(both), "%s%s", pkcs8_pem, cert_pem);
 	CHECK(load(both, both), "%s", why);
-	snprintf(both, sizeof(both), "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n"
-				     "-----END EC PARAMETERS-----\n%s",
+	snprintf(both, sizeof(both),
+		"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n"
+		"-----END EC PARAMETERS-----\n%s",
 		key_pem);
 	CHECK(load(cert_pem, both), "%s", why);
 	CHECK(warnings == 0);
@@ -127,8 +126,8 @@ static void test_load(void)
 	strcpy(both, key_pem);
 	both[60] ^= 1;
 	CHECK(!load(cert_pem, both) && strstr(why, "not that of the certificate"), "%s", why);
-	snprintf(both, sizeof(both), "%s%s%s%s%s", cert_pem, cert_pem, cert_pem, cert_pem,
-		cert_pem);
+	snprintf(
+		both, sizeof(both), "%s%s%s%s%s", cert_pem, cert_pem, cert_pem, cert_pem, cert_pem);
 	CHECK(!load(both, key_pem) && strstr(why, "more than"), "%s", why);
 }
 
