@@ -23,7 +23,8 @@
  *   then may be marked as CA (`openssl req -x509` marks so). All other rules hold for it too.
  * - x509_pin() adds to these rules, or stands in their place.
  *
- * Roots are not kept in memory: each look-up reads the bundle, for the issuer at hand.
+ * Roots are not kept in memory: each look-up reads the bundle, for the issuer at hand. One of more
+ * than a third of the caller's memory is passed over; a server's may have two thirds.
  */
 #ifndef X509_H
 #define X509_H

@@ -181,6 +181,46 @@ def a_network_that_is_not_up_yet_is_waited_for():
     assert "unreachable; trying again" in right(result).log, result.log
 
 
+LATE_NAMES = """
+import socket, struct, subprocess, sys, threading, time
+from httpserver import Server, image
+
+def serve_names():
+    \"\"\"Answers A with 127.0.0.1 and AAAA with nothing, but not in the first five seconds.\"\"\"
+    time.sleep(5)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", 53))
+    while True:
+        query, peer = s.recvfrom(512)
+        is_a = query[-4:-2] == b"\\0\\1"
+        answer = query[:2] + b"\\x81\\x80" + struct.pack(">4H", 1, is_a, 0, 0) + query[12:]
+        if is_a:
+            answer += struct.pack(">3HIH4B", 0xc00c, 1, 1, 60, 4, 127, 0, 0, 1)
+        s.sendto(answer, peer)
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "none", "/etc"], check=True)
+open("/etc/resolv.conf", "w").write("nameserver 127.0.0.1\\n")
+threading.Thread(target=serve_names, daemon=True).start()
+with Server({"/img": image(1, 1 << 20)}) as s:
+    url = s.url.replace("127.0.0.1", "images.example") + "img"
+    sys.exit(subprocess.run([sys.argv[1], "--get", url]).returncode)
+"""
+
+
+@test
+def a_name_server_that_is_down_at_first_is_waited_for():
+    inside = ["unshare", "-rnm"]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        print("# skipped: no namespaces here")
+        return
+    result = subprocess.run([*inside, sys.executable, "-c", LATE_NAMES, os.path.abspath(BINARY)],
+                            capture_output=True, timeout=30,
+                            env={**os.environ, "PYTHONPATH": sys.path[0], "ASAN_OPTIONS": "detect_leaks=0"})
+    result.log = result.stderr.decode()
+    assert "no name server answered; trying again" in right(result).log, result.log
+
+
 # -- credentials and header fields -------------------------------------------------------------
 
 def authorization(s):

@@ -13,6 +13,7 @@ import random
 import re
 import signal
 import struct
+import subprocess
 import sys
 import time
 import traceback
@@ -447,6 +448,33 @@ def hanging_server():
         other.start()
         for r in reads:
             got(k, r, slow, 15)
+
+
+INITRAMFS = "/etc/initrd-release"
+
+
+@scenario
+def started_by_an_initramfs():
+    """where /etc/initrd-release is, `retry hard` is the default: nothing is refused, it waits"""
+    if not os.path.exists(INITRAMFS):
+        # In a mount namespace of its own, whose /etc has that file and no other.
+        shell = f'mount -t tmpfs none /etc && touch {INITRAMFS} && exec "$@"'
+        inside = ["unshare", "-rm", "sh", "-c", shell, "sh"]
+        if subprocess.run([*inside, "true"], capture_output=True).returncode:
+            raise Skip("no mount namespace here")
+        again = subprocess.run([*inside, sys.executable, *sys.argv[:1], "-k", "initramfs", DAEMON],
+                               capture_output=True, text=True, timeout=40)
+        assert again.returncode == 0, again.stdout
+        return
+    with Server({"/img": image(1, 5000)}) as s:
+        s.stop()
+        with daemon(s, "timeout 1") as k:
+            k.wait_bound()
+            f = k.open("erofs,img", b"img")
+            k.wait_log("until it works", 5)
+            time.sleep(3)
+            s.start()
+            assert k.wait_copen(f, 15) == 5000
 
 
 @scenario
