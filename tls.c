@@ -568,6 +568,10 @@ static enum tls_want send_some(struct tls *t, int fd)
 	const uint8_t *data = br_ssl_engine_sendrec_buf(&t->client.eng, &size);
 	ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
+	/* A server that closes in the midst of the handshake may have said why: that is read next.
+	 */
+	if (n < 0 && !t->established && (errno == EPIPE || errno == ECONNRESET))
+		n = (ssize_t)size;
 	if (n < 0)
 		return socket_error(t, TLS_WANT_WRITE);
 	br_ssl_engine_sendrec_ack(&t->client.eng, (size_t)n);

@@ -353,6 +353,20 @@ static void test_pins(void)
 	tls_pin(NULL, 0, false);
 }
 
+static void test_alert_and_gone(void)
+{
+	static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake_failure */
+
+	begin_test("a server that says why and closes before we have sent is heard");
+	start();
+	CHECK(write(ends[1], alert, sizeof(alert)) == sizeof(alert));
+	close(ends[1]);
+	CHECK(tls_handshake(&session, ends[0]) == TLS_FAILED);
+	CHECK(strstr(tls_why(&session), "handshake_failure"), "%s", tls_why(&session));
+	ends[1] = -1;
+	stop();
+}
+
 static void test_after_handshake(void)
 {
 	static uint8_t left[1 << 17];
@@ -402,6 +416,7 @@ int main(void)
 	test_alerts();
 	test_junk();
 	test_pins();
+	test_alert_and_gone();
 	test_after_handshake();
 	CHECK(tls_size() <= 25000, "%zu", tls_size());
 	return finish_tests();
