@@ -19,7 +19,7 @@ close() is seen.
 What happens behind the test's back and must not is put on k.violations, which leaving the `with`
 looks at, as it does at how the program ends on SIGTERM.  Every wait has its time.
 
-Section numbers in comments are those of kernel-protocol.md, the project's notes on the kernel.
+Section numbers in comments are those of the team's notes on the kernel, kept outside this tree.
 """
 import array
 import ctypes

@@ -100,7 +100,7 @@ static void test_open(enum conf_abi abi, const char *name)
 	}
 }
 
-/* "erofs,img1" with fd 7: the lengths alone fit both layouts (kernel-protocol 1.4). */
+/* "erofs,img1" with fd 7: the lengths alone fit both layouts. */
 static void test_ambiguous(void)
 {
 	struct bytes b = open_message(ABI_V8, "erofs,img1", "img1", 7);
