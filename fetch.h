@@ -1,8 +1,8 @@
-/* fetch.h - images, the cache files made from them, the READs that wait, and the range requests
- * that satisfy them: what to ask for and when, retries, mirrors, the writing.
+/* fetch.h - the cache files that are open, the READs that wait, the range requests that satisfy
+ * them, and the writing. What lies on the servers, and how often it is asked for, is image.h's.
  *
- * An image is what lies on the servers, pinned at its first OPEN by size and validator; a file is
- * one cache file in which it is wanted. Files are numbered by the front end, 0 to FILES_MAX - 1.
+ * A file is one cache file in which an image is wanted; the front end numbers them, 0 to
+ * FILES_MAX - 1.
  */
 #ifndef FETCH_H
 #define FETCH_H

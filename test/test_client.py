@@ -167,18 +167,23 @@ with Server({"/img": image(1, 1 << 20)}) as s:
 """
 
 
-@test
-def a_network_that_is_not_up_yet_is_waited_for():
-    """As at boot: in a network of its own, whose loopback is down at first (ENETUNREACH)."""
-    inside = ["unshare", "-rn"]
-    if subprocess.run([*inside, "ip", "link", "show", "lo"], capture_output=True).returncode:
-        print("# skipped: no network namespace here")
+def get_in_namespaces(flags, program, expected):
+    """Runs a program of those here in namespaces of its own, as at boot; it calls --get."""
+    inside = ["unshare", flags]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        print("# skipped: no namespaces here")
         return
-    result = subprocess.run([*inside, sys.executable, "-c", LATE_NETWORK, os.path.abspath(BINARY)],
+    result = subprocess.run([*inside, sys.executable, "-c", program, os.path.abspath(BINARY)],
                             capture_output=True, timeout=30,
                             env={**os.environ, "PYTHONPATH": sys.path[0], "ASAN_OPTIONS": "detect_leaks=0"})
     result.log = result.stderr.decode()
-    assert "unreachable; trying again" in right(result).log, result.log
+    assert expected in right(result).log, result.log
+
+
+@test
+def a_network_that_is_not_up_yet_is_waited_for():
+    """Loopback is down at first (ENETUNREACH)."""
+    get_in_namespaces("-rn", LATE_NETWORK, "unreachable; trying again")
 
 
 LATE_NAMES = """
@@ -210,15 +215,7 @@ with Server({"/img": image(1, 1 << 20)}) as s:
 
 @test
 def a_name_server_that_is_down_at_first_is_waited_for():
-    inside = ["unshare", "-rnm"]
-    if subprocess.run([*inside, "true"], capture_output=True).returncode:
-        print("# skipped: no namespaces here")
-        return
-    result = subprocess.run([*inside, sys.executable, "-c", LATE_NAMES, os.path.abspath(BINARY)],
-                            capture_output=True, timeout=30,
-                            env={**os.environ, "PYTHONPATH": sys.path[0], "ASAN_OPTIONS": "detect_leaks=0"})
-    result.log = result.stderr.decode()
-    assert "no name server answered; trying again" in right(result).log, result.log
+    get_in_namespaces("-rnm", LATE_NAMES, "no name server answered; trying again")
 
 
 # -- credentials and header fields -------------------------------------------------------------
