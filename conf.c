@@ -343,6 +343,73 @@ static bool parse_key_pin(struct conf *c, struct value *v)
 	}
 }
 
+/* Digits and, by choice, K, M or G for powers of 1024. */
+static bool parse_bytes(struct conf *c, struct value *v)
+{
+	static const char units[] = "KMG";
+	unsigned n;
+	const char *unit, *rest = scan_number(&n, v->text, UINT32_MAX / 10 - 1);
+	uint64_t bytes = rest ? n : 0;
+
+	if (rest && *rest && (unit = strchr(units, *rest))) {
+		bytes <<= 10 * (unit - units + 1);
+		rest++;
+	}
+	if (!rest || *rest || bytes < v->keyword->least)
+		return false;
+	*(uint64_t *)member(c, v) = bytes;
+	return true;
+}
+
+static bool parse_prefetch(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"none", "all"};
+	int i = which(v->text, words, 2);
+
+	c->prefetch_all = i == 1;
+	return i >= 0;
+}
+
+static bool parse_compressed(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {[COMPRESSED_AUTO] = "auto",
+		[COMPRESSED_WHOLE] = "whole",
+		[COMPRESSED_LAZY] = "lazy"};
+	int i = which(v->text, words, 3);
+
+	if (i >= 0)
+		c->compressed = (enum conf_compressed)i;
+	return i >= 0;
+}
+
+/* A path, `record` before it; `none`; or a URL as on a url line. */
+static bool parse_trace(struct conf *c, struct value *v)
+{
+	char expanded[URL_MAX];
+	struct url parsed;
+
+	c->trace_none = strcmp(v->text, "none") == 0;
+	if (c->trace_none)
+		return true;
+	if (strncmp(v->text, "record ", 7) == 0) {
+		const char *path = v->text + 7 + strspn(v->text + 7, " \t");
+
+		if (*path != '/')
+			return mistake(v, "the file to record needs an absolute path");
+		if (strlen(path) >= sizeof(c->trace_record))
+			return mistake(v, "it is too long");
+		strcpy(c->trace_record, path);
+		return true;
+	}
+	if (strlen(v->text) >= sizeof(c->trace))
+		return mistake(v, "it is too long");
+	if (!url_expand(expanded, sizeof(expanded), v->text, "x", 1, "x", &v->why) ||
+		!url_parse(&parsed, expanded, &v->why))
+		return false;
+	strcpy(c->trace, v->text);
+	return true;
+}
+
 static bool parse_resolve(struct conf *c, struct value *v)
 {
 	if (c->resolves == URLS_MAX)
@@ -387,6 +454,11 @@ static const struct keyword keywords[] = {
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
 	{"tls-clock", parse_tls_clock, .takes = "build or strict"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
+	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = 512 << 10},
+	{"prefetch", parse_prefetch, .takes = "none or all"},
+	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
+	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
+	{"compressed", parse_compressed, .takes = "auto, whole or lazy"},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
 	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
 	{"abi", parse_abi, .takes = "auto, mainline or v8"},

@@ -26,6 +26,12 @@ enum conf_retry {
 	RETRY_HARD, /* for ever, as an NFS hard mount does */
 };
 
+enum conf_compressed {
+	COMPRESSED_AUTO,  /* not said: whole where the kernel mishandles bios, see cachefiles.c */
+	COMPRESSED_WHOLE, /* written whole before the first READ is answered */
+	COMPRESSED_LAZY,  /* fetched in parts: the kernel has the patch of contrib/kernel */
+};
+
 struct conf {
 	/* classic cachefilesd */
 	char dir[CONF_LINE_MAX];		    /* absolute; default /var/cache/fscache */
@@ -45,6 +51,14 @@ struct conf {
 	enum conf_abi abi;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
 	size_t resolves;
+
+	bool prefetch_all;		  /* each image is fetched whole in the background */
+	uint64_t prefetch_rate;		  /* bytes a second at most; 0: what the link carries */
+	char trace[URL_MAX];		  /* as a url line; empty: beside the image */
+	bool trace_none;		  /* no trace is asked for */
+	char trace_record[CONF_LINE_MAX]; /* the file to write; empty: none */
+	enum conf_compressed compressed;
+	uint64_t memory; /* bytes of it, for all; 0: not said */
 
 	char proxy[URL_MAX];	 /* an http URL, the path without meaning; empty: none */
 	char no_proxy[512];	 /* hosts and domains with commas between, or "*" */
