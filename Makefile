@@ -10,7 +10,7 @@
 
 CC      = musl-gcc
 CFLAGS  = -Os
-LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none
+LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
 SBINDIR = $(PREFIX)/sbin
 HOSTCC  = gcc
@@ -22,7 +22,9 @@ MODULES := $(basename $(wildcard *.c))
 OBJECTS := $(MODULES:%=build/%.o)
 WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
-SMALL   := -ffunction-sections -fdata-sections -fomit-frame-pointer \
+# The program is linked to a fixed address: code that could lie anywhere would only be larger, and
+# its tables of addresses would have to be writable.
+SMALL   := -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
 	   -fno-asynchronous-unwind-tables -fno-unwind-tables
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
@@ -41,11 +43,11 @@ all: cachefilesd-mini
 
 cachefilesd-mini: build/cachefilesd-mini.full
 	@echo "  STRIP   $@"
-	@objcopy --strip-all $< $@
+	@objcopy --strip-all --remove-section=.comment $< $@
 
 build/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
 	@echo "  LD      $@"
-	@$(CC) $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections -o $@ $^
+	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections -o $@ $^
 
 build/%.o: %.c Makefile | build
 	@echo "  CC      $@"

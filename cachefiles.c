@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "log.h"
 #include "message.h"
 
@@ -33,10 +34,11 @@ struct object {
 
 static int device = -1, waiter = -1;
 static enum conf_abi abi;
+static enum conf_compressed compressed;
 static bool behind;
-static bool dead;	 /* no command gets another answer than EIO any more */
-static unsigned garbage; /* messages that could not be used */
-static struct object objects[FILES_MAX];
+static bool dead;	       /* no command gets another answer than EIO any more */
+static unsigned garbage;       /* messages that could not be used */
+static struct object *objects; /* budget.files */
 
 /* ---- who holds the device ---- */
 
@@ -263,13 +265,38 @@ static bool mishandles_bios(void)
 	return major > 6 || (major == 6 && *minor == '.' && strtol(minor + 1, NULL, 10) >= 9);
 }
 
+static void set_whole(void)
+{
+	enum fetch_whole whole = WHOLE_NEVER; /* compressed lazy: the kernel has our patch */
+
+	if (abi == ABI_V8) {
+		whole = WHOLE_ALWAYS; /* whatever was said: its kernel knows no other way */
+		if (compressed == COMPRESSED_LAZY)
+			log_warning("compressed lazy has no effect: a kernel of the v8 layout "
+				    "needs every image whole");
+	} else if (compressed == COMPRESSED_WHOLE ||
+		   (compressed == COMPRESSED_AUTO && mishandles_bios()))
+		whole = WHOLE_COMPRESSED; /* compressed whole: on any kernel; auto: as it needs */
+	fetch_set_whole(whole);
+}
+
+size_t cachefiles_memory_each(void)
+{
+	return sizeof(struct object);
+}
+
+void cachefiles_init(void *memory)
+{
+	objects = memory;
+}
+
 bool cachefiles_bind(const struct conf *conf, char *why, size_t size)
 {
 	int error;
 
 	abi = conf->abi;
-	if (abi == ABI_V8 || mishandles_bios())
-		fetch_set_whole(abi == ABI_V8 ? WHOLE_ALWAYS : WHOLE_COMPRESSED);
+	compressed = conf->compressed;
+	set_whole();
 	if (!open_device(why, size) || !send_settings(conf, why, size))
 		return false;
 	error = command("bind ondemand");
@@ -318,7 +345,7 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 
 static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t page = (size_t)getpagesize();
 	size_t written = 0;
 
 	while (written < size) {
@@ -357,14 +384,17 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t 
 	return hole;
 }
 
-const struct front cachefiles_front = {
-	.opened = opened, .write = write_pages, .hole = find_hole, .complete = complete};
+const struct front cachefiles_front = {.is_cache = true,
+	.opened = opened,
+	.write = write_pages,
+	.hole = find_hole,
+	.complete = complete};
 
 /* ---- messages ---- */
 
 static struct object *find_object(uint32_t id)
 {
-	for (struct object *o = objects; o < objects + FILES_MAX; o++)
+	for (struct object *o = objects; o < objects + budget.files; o++)
 		if (o->used && o->id == id)
 			return o;
 	return NULL;
@@ -372,7 +402,7 @@ static struct object *find_object(uint32_t id)
 
 static struct object *free_object(void)
 {
-	for (struct object *o = objects; o < objects + FILES_MAX; o++)
+	for (struct object *o = objects; o < objects + budget.files; o++)
 		if (!o->used)
 			return o;
 	return NULL;
@@ -406,8 +436,8 @@ static void take_open(const struct message *m)
 	}
 	o = free_object();
 	if (!o) {
-		log_err("%.*s: refused, since %d cache files are open already (FILES_MAX)",
-			(int)m->cookie_size, (const char *)m->cookie, FILES_MAX);
+		log_err("%.*s: refused, since %u cache files are open already (see memory)",
+			(int)m->cookie_size, (const char *)m->cookie, budget.files);
 		answer_open(m->id, -ENFILE);
 		close(m->fd);
 		return;
@@ -461,7 +491,7 @@ static void take_bytes(const void *bytes, size_t size)
 		log_info("the kernel speaks the %s layout",
 			abi == ABI_V8 ? "v8 (April 2022)" : "released");
 		if (abi == ABI_V8)
-			fetch_set_whole(WHOLE_ALWAYS);
+			set_whole();
 	}
 	if (!reason && m.opcode == MESSAGE_OPEN && !is_anonymous_fd(m.fd))
 		reason = "an OPEN without a descriptor";
@@ -512,7 +542,7 @@ void cachefiles_run(void)
 void cachefiles_close(void)
 {
 	fetch_stop();
-	for (struct object *o = objects; o < objects + FILES_MAX; o++)
+	for (struct object *o = objects; o < objects + budget.files; o++)
 		if (o->used)
 			drop(o);
 	if (device >= 0)
@@ -524,7 +554,7 @@ unsigned cachefiles_open_files(void)
 {
 	unsigned n = 0;
 
-	for (const struct object *o = objects; o < objects + FILES_MAX; o++)
+	for (const struct object *o = objects; o < objects + budget.files; o++)
 		n += o->used;
 	return n;
 }

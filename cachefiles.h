@@ -16,6 +16,10 @@
 /* What fetch.c is given. */
 extern const struct front cachefiles_front;
 
+/* Once, at start: memory for budget.files cache files, all zero, aligned to 8. */
+size_t cachefiles_memory_each(void);
+void cachefiles_init(void *memory);
+
 /* Opens the device and binds the cache, the commands in the order that the kernel wants. On failure
  * returns false and fills `why` with the thing, the reason and the remedy. */
 bool cachefiles_bind(const struct conf *conf, char *why, size_t size);

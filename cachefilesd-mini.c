@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "cachefiles.h"
 #include "check.h"
 #include "clock.h"
@@ -39,6 +40,7 @@
 #include "log.h"
 #include "netrc.h"
 #include "tls.h"
+#include "trace.h"
 
 #define CONF_FILE "/etc/cachefilesd.conf"
 #define PID_FILE  "/var/run/cachefilesd.pid"
@@ -121,16 +123,30 @@ static void print_usage(void)
 			outcome_words((enum outcome)o), o == OUTCOME_LIMIT ? "\n" : ",");
 }
 
+extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
+
+/* What the kernel and the C library have of us beside the program and the stack, by observation. */
+#define MEMORY_OF_OTHERS (40 << 10)
+
+static void divide_memory(void)
+{
+	struct budget_costs costs;
+	char why[256];
+
+	fetch_costs(&costs);
+	costs.file += cachefiles_memory_each();
+	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
+	if (!budget_set(&conf, &costs, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+}
+
 static void print_version(void)
 {
-	struct conf one = {.connections = 1}, none = {.connections = 0};
-	size_t alignment;
-	size_t base = fetch_memory(&none, &alignment);
-
+	divide_memory();
 	printf("cachefilesd-mini %s\n"
-	       "%d connections (%d at most) of %zu bytes; %d open images; %d waiting READs\n",
-		VERSION, CONNECTIONS_DEFAULT, CONNECTIONS_MAX,
-		fetch_memory(&one, &alignment) - base, FILES_MAX, READS_MAX);
+	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n",
+		VERSION, MEMORY_DEFAULT, budget.connections, budget.buffer, budget.files,
+		budget.reads);
 }
 
 static void take_directive(const char *where, const char *line)
@@ -283,15 +299,16 @@ static void fill_standard_streams(void)
  */
 static void raise_fd_limit(void)
 {
-	rlim_t wanted = FILES_MAX + FDS_OF_OUR_OWN;
+	rlim_t wanted = budget.files + FDS_OF_OUR_OWN;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+	/* setrlimit() would link what sets it for every thread. */
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0 || limit.rlim_cur >= wanted)
 		return;
 	if (limit.rlim_max < wanted)
 		limit.rlim_max = wanted;
 	limit.rlim_cur = wanted;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (prlimit(0, RLIMIT_NOFILE, &limit, NULL) < 0)
 		log_warning("fewer than %u descriptors may be open (ulimit -n): with many images "
 			    "mounted, mounting more will fail",
 			(unsigned)wanted);
@@ -303,16 +320,23 @@ static void *allocate(size_t size)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (memory == MAP_FAILED)
-		die(EXIT_SYSTEM, "%zu bytes for %u connections: %s", size, conf.connections,
-			strerror(errno));
+		die(EXIT_SYSTEM, "%zu bytes of memory: %s", size, strerror(errno));
 	return memory;
 }
 
 static void allocate_fetch(const struct front *front)
 {
-	size_t alignment, size = fetch_memory(&conf, &alignment);
+	divide_memory();
+	fetch_init(&conf, front, allocate(fetch_memory()));
+}
 
-	fetch_init(&conf, front, allocate(size));
+static void prepare_recording(void)
+{
+	char why[512];
+
+	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
+					    allocate(trace_memory(true)), why, sizeof(why)))
+		die(EXIT_USAGE, "trace record: %s", why);
 }
 
 static void trust(void)
@@ -363,7 +387,7 @@ static bool write_number(const char *path, int flags, long number)
 static void go_to_background(const struct options *o)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid = fork();
+	pid_t pid = _Fork(); /* fork() would link the locks of threads, which we have not */
 
 	if (pid < 0)
 		die(EXIT_SYSTEM, "fork: %s", strerror(errno));
@@ -408,8 +432,6 @@ static void touch_stack(void)
  * waits for us, and others are to go first when memory is short. */
 static void stay_alive(void)
 {
-	extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
-
 	touch_stack();
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ||
 		mlock(__executable_start, (size_t)(_end - __executable_start)) < 0)
@@ -531,8 +553,10 @@ static void serve(const struct options *o)
 	sigset_t while_waiting;
 	char why[1024];
 
-	raise_fd_limit();
 	allocate_fetch(&cachefiles_front);
+	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
+	raise_fd_limit();
+	prepare_recording();
 	catch_signals(&while_waiting);
 	if (!cachefiles_bind(&conf, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);

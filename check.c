@@ -28,7 +28,7 @@ static struct image *image;
 static struct image_target target; /* what is asked now */
 static struct http http;
 static struct tls_facts tls;
-static char *buffer;	   /* CONN_BUFFER bytes: the TLS handshake's, then the body's beginning */
+static char *buffer;	   /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
 static union address peer; /* who answered; any.sa_family 0: nobody */
 static int64_t connecting; /* since when, 0: not; all of these in microseconds */
 static int64_t connect_took;
@@ -137,12 +137,12 @@ static enum http_event ask(uint64_t last, int64_t most)
 	memset(&http.response, 0, sizeof(http.response));
 	connecting = 0;
 	bytes = 0;
-	http_start(&http, &request, buffer, CONN_BUFFER, now / 1000);
+	http_start(&http, &request, buffer, BUFFER_DEFAULT, now / 1000);
 	while (now - began < most) {
-		size_t kept = bytes < CONN_BUFFER / 2 ? (size_t)bytes : CONN_BUFFER / 2;
+		size_t kept = bytes < BUFFER_DEFAULT / 2 ? (size_t)bytes : BUFFER_DEFAULT / 2;
 
 		watch_connecting();
-		event = http_run(&http, buffer + kept, CONN_BUFFER - kept, &got, now / 1000);
+		event = http_run(&http, buffer + kept, BUFFER_DEFAULT - kept, &got, now / 1000);
 		watch_connecting();
 		bytes += got;
 		if (event == HTTP_WAIT)
@@ -395,7 +395,7 @@ static int look(void)
 
 size_t check_memory(void)
 {
-	return CONN_BUFFER + tls_size();
+	return BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8 + image_memory_each();
 }
 
 int check_run(const struct conf *c, void *memory)
@@ -404,9 +404,9 @@ int check_run(const struct conf *c, void *memory)
 
 	conf = c;
 	buffer = memory;
-	images_init(conf);
+	images_init(conf, buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8); /* one place */
 	image = image_get("", "", 0);
-	http_init(&http, buffer + CONN_BUFFER);
+	http_init(&http, buffer + BUFFER_DEFAULT);
 	tls_record(&tls);
 	status = look();
 	http_close(&http);

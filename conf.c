@@ -454,7 +454,7 @@ static const struct keyword keywords[] = {
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
 	{"tls-clock", parse_tls_clock, .takes = "build or strict"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
-	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = 512 << 10},
+	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_prefetch, .takes = "none or all"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
 	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
@@ -635,7 +635,6 @@ void conf_init(struct conf *c)
 	c->brun = c->frun = 7;
 	c->bcull = c->fcull = 5;
 	c->bstop = c->fstop = 1;
-	c->connections = CONNECTIONS_DEFAULT;
 	c->timeout = TIMEOUT_DEFAULT;
 	strcpy(c->user_agent, "cachefilesd-mini/" VERSION);
 }

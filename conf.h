@@ -44,7 +44,7 @@ struct conf {
 	char url[URLS_MAX][URL_MAX]; /* as written, %c and %v not yet replaced */
 	size_t urls;
 	char ca[CONF_LINE_MAX]; /* empty: the system's bundle */
-	unsigned connections;	/* 1 to CONNECTIONS_MAX; default CONNECTIONS_DEFAULT */
+	unsigned connections;	/* 1 to CONNECTIONS_MAX; 0: as many as the memory allows */
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
 	enum conf_retry retry;
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */

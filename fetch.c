@@ -6,34 +6,47 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ahead.h"
+#include "budget.h"
 #include "clock.h"
 #include "erofs.h"
-#include "http.h"
 #include "image.h"
+#include "lane.h"
+#include "link.h"
 #include "log.h"
+#include "measure.h"
 #include "outcome.h"
+#include "trace.h"
+#include "walk.h"
 
 /* Milliseconds. */
-#define STALL_MAX      10000 /* an attempt without a byte for so long has failed */
-#define STALL_MIN      1000
-#define PAUSE_FIRST    100 /* before a lane goes on whose body was cut again and again */
-#define PAUSE_LAST     2000
 #define WRITE_AGAIN    20    /* the cache file is not ready, or full */
 #define WRITE_PATIENCE 5000  /* full for so long: the READ fails */
-#define STEAL_AFTER    1000  /* a lane without a byte for so long is given to another image */
 #define TICK	       250   /* how often waiting READs are looked at */
 #define PROGRESS       10000 /* how often the filling of a whole image is told */
+#define FULL_AGAIN     10000 /* filling in the background, after the cache was full */
 
-/* Bodies cut after some bytes: so often the rest is asked for at once. */
-#define CUTS_AT_ONCE 3
+/* A walk through the directories asks for so much of an image at most, and for a share of it. */
+#define WALK_BYTES (16 << 20)
+#define WALK_SHARE 8
 
-/* A 206 of fewer bytes than this, of a page or more, is hardly an answer. */
-#define TINY_PART 64
+/* Two of its ranges with a gap of so much are asked for as one: a request costs as much. */
+#define WALK_GAP (16 << 10)
 
-/* One range request while an image is written whole. */
-#define FILL_SIZE (1 << 20)
+/* So many ranges that need not be asked for are stepped over in a turn of the loop. */
+#define STEPS 64
 
-#define NO_FILE (-1)
+/* What is looked at around a READ, on either side: the more of it is cached, the more is fetched
+ * together with the READ. */
+#define NEIGHBOURHOOD (512 << 10)
+#define NEIGHBOURS    8 /* holes and pieces of data in it that are counted */
+
+enum trace_state {
+	TRACE_NONE,
+	TRACE_WANTED, /* it is to be asked for when its turn comes */
+	TRACE_ASKED,
+	TRACE_PLAYED,
+};
 
 /* A cache file in which an image is wanted. */
 struct file {
@@ -41,12 +54,18 @@ struct file {
 	bool opening; /* front->opened() is owed */
 	struct image *image;
 	int64_t since; /* the OPEN, or the filling's last progress */
+	int recorder;  /* -1: its READs are not recorded */
+	enum trace_state trace;
 
 	/* an image that is written whole */
-	bool whole, filled;
-	uint64_t cursor; /* what lies before it is written or asked for */
+	bool fill;	  /* it is to be */
+	bool whole;	  /* before any READ is completed */
+	bool filled;	  /* it is */
+	uint64_t cursor;  /* what lies before it is written or asked for */
+	uint64_t written; /* bytes, since `told` */
 	int64_t fill_after;
 	int64_t told;
+	int64_t full_told; /* that the cache takes no bytes; 0: never */
 };
 
 struct read {
@@ -58,50 +77,33 @@ struct read {
 	uint64_t sequence;
 };
 
-enum lane_state {
-	LANE_FREE,
-	LANE_ASKING,  /* the request is under way */
-	LANE_PAUSED,  /* between two requests for the same range */
-	LANE_WRITING, /* all bytes are here, the last are not written yet */
-};
-
-/* A connection, its buffer, and the range that it fetches. */
-struct lane {
-	struct http http;
-	char *buffer; /* CONN_BUFFER bytes, page-aligned */
-	enum lane_state state;
-	struct image *image;
-	int file;	    /* NO_FILE: the image's size is asked for */
-	uint64_t base;	    /* where in the image buffer[0] belongs: a page's boundary */
-	size_t fill;	    /* bytes in the buffer */
-	uint64_t end;	    /* end of the range, at most the image's size */
-	uint64_t attempted; /* base + fill when the request under way began */
-	unsigned cuts;	    /* requests in a row that ended early */
-	unsigned hops;	    /* redirects in a row */
-	bool redirected;    /* asks a redirect's target, not the configured URL */
-	unsigned mirror;    /* the url line that is asked */
-	int64_t asked_at;   /* when the request began */
-	int64_t data_at;    /* when the last page's worth of bytes came; 0: none yet */
-	uint64_t credited;  /* how far the range had come then */
-	int64_t resume;	    /* LANE_PAUSED: when to go on */
-	int64_t write_after;
-	int64_t write_since; /* when writing first failed; 0: it does not */
-	int64_t freed;
-	int slot;     /* its place in the poll set of this turn; -1: none */
-	bool started; /* this turn: it has to run once without waiting */
-};
-
 static const struct conf *conf;
 static const struct front *front;
 static enum fetch_whole whole_rule;
 static size_t page;
-static char *zeros; /* one page */
-static struct file files[FILES_MAX];
-static struct read reads[READS_MAX];
-static struct lane *lanes;
+static char *zeros;	   /* one page */
+static struct file *files; /* budget.files */
+static struct read *reads; /* budget.reads */
 static unsigned reads_used;
 static uint64_t sequence;
-static int64_t clock_now; /* of this turn of the loop */
+static int64_t clock_now;   /* of this turn of the loop */
+static int64_t record_next; /* when trace.c wants its turn */
+
+/* The walk through the directories of one image at a time. */
+static struct walk *walk;
+static int walked; /* the file; -1: none */
+static struct {
+	uint64_t from, end;
+	bool again; /* although it is cached */
+} step; /* the range that it has named and that is not asked for yet */
+
+/* The trace that is played, one at a time. */
+static struct {
+	struct image *image; /* the trace itself, while it is asked for */
+	int file;	     /* -1: none */
+	struct trace trace;
+	size_t next; /* of its extents */
+} player;
 
 /* ---- numbers ---- */
 
@@ -115,41 +117,41 @@ static uint64_t page_up(uint64_t n)
 	return page_down(n + page - 1);
 }
 
-static size_t round_to(size_t size, size_t unit)
+static uint64_t least_of(uint64_t a, uint64_t b)
 {
-	return (size + unit - 1) / unit * unit;
-}
-
-/* ---- images and their lanes ---- */
-
-static struct lane *end_of_lanes(void)
-{
-	return lanes + conf->connections;
-}
-
-static void free_lane(struct lane *lane)
-{
-	if (lane->http.state != HTTP_IDLE)
-		http_close(&lane->http);
-	lane->state = LANE_FREE;
-	lane->freed = clock_now;
-}
-
-/* Frees an image that no file wants any more, with what is under way for it. */
-static void release_image(struct image *image)
-{
-	for (const struct file *f = files; f < files + FILES_MAX; f++)
-		if (f->used && f->image == image)
-			return;
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->state != LANE_FREE && lane->image == image)
-			free_lane(lane);
-	image_free(image);
+	return a < b ? a : b;
 }
 
 static uint64_t image_end(const struct image *image)
 {
 	return page_up(image->size);
+}
+
+static struct file *end_of_files(void)
+{
+	return files + budget.files;
+}
+
+static struct read *end_of_reads(void)
+{
+	return reads + budget.reads;
+}
+
+static unsigned number_of(const struct file *f)
+{
+	return (unsigned)(f - files);
+}
+
+/* ---- images ---- */
+
+/* Frees an image that no file wants any more, with what is under way for it. */
+static void release_image(struct image *image)
+{
+	for (const struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->image == image)
+			return;
+	lanes_drop_image(image);
+	image_free(image);
 }
 
 /* ---- READs ---- */
@@ -163,18 +165,24 @@ static void end_read(struct read *r)
 
 static void end_reads_of(unsigned file)
 {
-	for (struct read *r = reads; r < reads + READS_MAX; r++)
+	for (struct read *r = reads; r < end_of_reads(); r++)
 		if (r->used && r->file == file)
 			end_read(r);
+}
+
+/* Whether no READ of the file is completed yet. */
+static bool is_held(const struct file *f)
+{
+	return f->whole && !f->filled;
 }
 
 /* [from, to) of the file is written now. */
 static void advance_reads(unsigned file, uint64_t from, uint64_t to)
 {
 	files[file].since = clock_now;
-	if (files[file].whole && !files[file].filled)
+	if (is_held(&files[file]))
 		return;
-	for (struct read *r = reads; r < reads + READS_MAX; r++) {
+	for (struct read *r = reads; r < end_of_reads(); r++) {
 		if (!r->used || r->file != file || r->pos < from || r->pos >= to)
 			continue;
 		r->pos = to;
@@ -194,7 +202,7 @@ static void serve_tail(struct read *r)
 		end_read(r);
 }
 
-/* ---- failures ---- */
+/* ---- OPENs ---- */
 
 static void refuse_open(struct file *f)
 {
@@ -209,244 +217,20 @@ static void refuse_open(struct file *f)
 
 static void refuse_opens(struct image *image)
 {
-	for (struct file *f = files; f < files + FILES_MAX; f++)
+	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->opening && f->image == image)
 			refuse_open(f);
 }
 
-static struct failure failure_of(const struct lane *lane, enum outcome outcome, const char *why)
+/* Nothing of the image is missing. */
+static void file_filled(struct file *f)
 {
-	return (struct failure){
-		.outcome = outcome,
-		.why = why,
-		.mirror = lane->mirror,
-		.began = lane->asked_at,
-		.retry_after = outcome == OUTCOME_BUSY ? lane->http.retry_after : 0,
-	};
+	f->filled = true;
+	log_info("%.*s: all %llu bytes are cached", IMAGE_NAME(f->image),
+		(unsigned long long)f->image->size);
+	advance_reads(number_of(f), 0, image_end(f->image));
+	lanes_hang_up();
 }
-
-/* An attempt of the lane at its image has come to nothing. */
-static void attempt_failed(const struct lane *lane, enum outcome outcome, const char *why)
-{
-	struct image *image = lane->image;
-	struct failure failure = failure_of(lane, outcome, why);
-
-	switch (image_failed(image, &failure, clock_now)) {
-	case IMAGE_RETRY:
-		break;
-	case IMAGE_REFUSED:
-		refuse_opens(image);
-		break;
-	case IMAGE_CHANGED:
-		for (unsigned file = 0; file < FILES_MAX; file++)
-			if (files[file].used && files[file].image == image)
-				end_reads_of(file);
-		break;
-	}
-}
-
-/* ---- lanes: the way of the bytes ---- */
-
-static uint64_t lane_pos(const struct lane *lane)
-{
-	return lane->base + lane->fill;
-}
-
-static void lane_failed(struct lane *lane, enum outcome outcome, const char *why);
-static void image_opened(struct lane *lane);
-
-/* How many bytes of the buffer can be written now: whole pages, and at the image's end the last
- * one with zeros behind it. */
-static size_t writable(struct lane *lane)
-{
-	size_t size = (size_t)page_up(lane->fill);
-
-	if (lane_pos(lane) < lane->image->size)
-		return (size_t)page_down(lane->fill);
-	memset(lane->buffer + lane->fill, 0, size - lane->fill);
-	return size;
-}
-
-/* The cache file may become ready, or space free, in a while. */
-static int write_refused(struct lane *lane, int error)
-{
-	if (lane->write_since == 0)
-		lane->write_since = clock_now;
-	lane->write_after = clock_now + WRITE_AGAIN;
-	if (error != -EAGAIN && error != -ENOSPC)
-		return error;
-	if (clock_now - lane->write_since < WRITE_PATIENCE)
-		return -EAGAIN;
-	return error == -EAGAIN ? -ENOBUFS : error;
-}
-
-/* Writes what it can. Returns 0, -EAGAIN when it has to be called again later, or what is wrong. */
-static int flush(struct lane *lane)
-{
-	size_t size;
-
-	while ((size = writable(lane)) > 0) {
-		ssize_t n = front->write((unsigned)lane->file, lane->buffer, size, lane->base);
-		size_t taken;
-
-		if (n < 0)
-			return write_refused(lane, (int)n);
-		lane->write_since = 0;
-		taken = (size_t)n < lane->fill ? (size_t)n : lane->fill;
-		memmove(lane->buffer, lane->buffer + taken, lane->fill - taken);
-		lane->fill -= taken;
-		lane->base += (uint64_t)n;
-		advance_reads((unsigned)lane->file, lane->base - (uint64_t)n, lane->base);
-	}
-	return 0;
-}
-
-/* The cache file takes no bytes: those who wait for them get an error, now. */
-static void write_failed(struct lane *lane, int error)
-{
-	struct image *image = lane->image;
-	unsigned file = (unsigned)lane->file;
-
-	log_err("%.*s: cannot write to the cache: %s; its readers get an error", IMAGE_NAME(image),
-		error == -ENOBUFS  ? "less space is free than bstop demands"
-		: error == -ENOSPC ? "its file system is full"
-				   : strerror(-error));
-	free_lane(lane);
-	end_reads_of(file);
-}
-
-/* One attempt that stalls does not use up all of the patience. */
-static int64_t stall_time(void)
-{
-	int64_t third = image_patience() / 3;
-
-	return third > STALL_MAX ? STALL_MAX : third < STALL_MIN ? STALL_MIN : third;
-}
-
-/* Sends the request for what is missing of the lane's range. */
-static void ask(struct lane *lane)
-{
-	struct image *image = lane->image;
-	struct image_target target;
-	struct http_request request = {
-		.url = &target.url,
-		.last = lane->end - 1,
-		.if_range = image->ready ? image_validator(image) : NULL,
-		.etag = image->ready && image->etag[0] ? image->etag : NULL,
-		.user_agent = conf->user_agent,
-		.stall = stall_time(),
-	};
-	const char *why;
-	size_t scratch;
-	int error = lane->fill > 0 ? flush(lane) : 0;
-
-	if (error && error != -EAGAIN) {
-		write_failed(lane, error);
-		return;
-	}
-	/* The space behind a partial page that is kept serves the TLS handshake. */
-	scratch = round_to(lane->fill, 16);
-	if (CONN_BUFFER - scratch < TLS_SCRATCH_MIN)
-		lane->fill = scratch = 0;
-	request.first = lane_pos(lane);
-	lane->attempted = lane_pos(lane);
-	if (!image_target(&target, image, clock_now, &why)) {
-		lane_failed(lane, OUTCOME_LIMIT, why);
-		return;
-	}
-	lane->state = LANE_ASKING;
-	lane->mirror = target.mirror;
-	lane->redirected = target.redirected;
-	request.proxy = target.proxy;
-	if (target.trusted)
-		request.fields = conf->fields;
-	lane->started = true;
-	lane->asked_at = clock_now;
-	http_start(&lane->http, &request, lane->buffer + scratch, CONN_BUFFER - scratch, clock_now);
-}
-
-static void start_lane(
-	struct lane *lane, struct image *image, int file, uint64_t from, uint64_t end)
-{
-	lane->image = image;
-	lane->file = file;
-	lane->base = from;
-	lane->fill = 0;
-	lane->end = end;
-	lane->cuts = lane->hops = 0;
-	lane->data_at = 0;
-	lane->credited = from;
-	lane->write_after = lane->write_since = 0;
-	ask(lane);
-}
-
-/* Writes what has come; a lane whose range is complete is free then. */
-static void write_lane(struct lane *lane)
-{
-	int error = flush(lane);
-
-	if (error == -EAGAIN)
-		return;
-	if (error)
-		write_failed(lane, error);
-	else if (lane->state == LANE_WRITING)
-		free_lane(lane);
-}
-
-/* Frees a lane whose range is not complete; the whole pages that have come are kept. */
-static void give_up_lane(struct lane *lane)
-{
-	if (lane->file != NO_FILE) {
-		flush(lane);
-		if (files[lane->file].cursor > lane->base)
-			files[lane->file].cursor = lane->base;
-	}
-	free_lane(lane);
-}
-
-/* The body broke off. What has come is kept, to the byte, and the rest asked for, in the same lane.
- */
-static void lane_cut(struct lane *lane, enum outcome outcome, const char *why)
-{
-	struct failure failure = failure_of(lane, outcome, why);
-
-	image_cut(lane->image, &failure, clock_now);
-	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(lane->image), why,
-		(unsigned long long)lane_pos(lane));
-	lane->state = LANE_PAUSED;
-	lane->resume = clock_now;
-	lane->cuts = lane_pos(lane) - lane->attempted < page ? lane->cuts + 1 : 0;
-	if (lane->cuts > CUTS_AT_ONCE)
-		lane->resume += retry_delay(PAUSE_FIRST, PAUSE_LAST, lane->cuts - CUTS_AT_ONCE);
-}
-
-static void lane_failed(struct lane *lane, enum outcome outcome, const char *why)
-{
-	struct image *image = lane->image;
-	bool moved = lane_pos(lane) > lane->attempted;
-	bool broke_off = outcome == OUTCOME_UNREACHABLE || outcome == OUTCOME_TIMED_OUT;
-
-	if (lane->redirected && lane->hops == 0 &&
-		(outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
-		/* The target was remembered: a signed URL that has expired. Its origin gives
-		 * another. */
-		image_forget_redirect(image);
-		ask(lane);
-		return;
-	}
-	if (lane->file != NO_FILE && lane_pos(lane) == lane->end)
-		lane->state = LANE_WRITING; /* only the end of the body was wrong */
-	else if (lane->file == NO_FILE && broke_off && lane->fill >= EROFS_HEAD)
-		image_opened(lane); /* enough to know it by */
-	else if (lane->file != NO_FILE && broke_off && moved)
-		lane_cut(lane, outcome, why);
-	else {
-		give_up_lane(lane);
-		attempt_failed(lane, outcome, why);
-	}
-}
-
-/* ---- lanes: what the server says ---- */
 
 static void file_opened(struct file *f)
 {
@@ -455,6 +239,7 @@ static void file_opened(struct file *f)
 	f->opening = false;
 	f->whole = whole_rule == WHOLE_ALWAYS ||
 		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
+	f->fill = f->whole || (front->is_cache && conf->prefetch_all);
 	f->since = f->told = clock_now;
 	if (f->whole)
 		log_info("%.*s: all %llu bytes are fetched before the first READ is answered, "
@@ -463,19 +248,44 @@ static void file_opened(struct file *f)
 			whole_rule == WHOLE_ALWAYS
 				? "returns zeros from partly cached ranges (v8)"
 				: "mishandles partly cached compressed images (6.9 and later)");
-	front->opened((unsigned)(f - files), OUTCOME_OK, image->size);
+	if (conf->trace_record[0])
+		f->recorder = trace_record_open(image->cookie, image->cookie_size);
+	else if (front->is_cache && !f->fill && !conf->trace_none)
+		f->trace = TRACE_WANTED;
+	front->opened(number_of(f), OUTCOME_OK, image->size);
 }
 
-/* The size is known: the lane's buffer holds the image's beginning. */
-static void image_opened(struct lane *lane)
+static bool is_recording(const struct file *f)
 {
-	struct image *image = lane->image;
+	return f->recorder >= 0;
+}
+
+/* Only what is recorded has to be asked for by the kernel. */
+static void start_walk(const struct image *image, const void *head)
+{
+	if (walked >= 0)
+		return;
+	for (const struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->image == image && !f->fill && !is_recording(f) &&
+			front->is_cache &&
+			walk_start(walk, head, image->size, page, WALK_GAP,
+				least_of(WALK_BYTES, image->size / WALK_SHARE))) {
+			walked = (int)number_of(f);
+			step.from = step.end = 0;
+			return;
+		}
+}
+
+/* ---- what lane.c tells ---- */
+
+static void image_opened(struct image *image, const void *head, size_t size, const struct url *url)
+{
 	char text[URL_MAX + 300];
 
-	image->kind = erofs_kind(lane->buffer, lane->fill);
+	image->kind = erofs_kind(head, size);
 	image->ready = true;
 	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image), (unsigned long long)image->size,
-		url_text(text, sizeof(text), &lane->http.url),
+		url_text(text, sizeof(text), url),
 		image->kind == EROFS_NONE    ? "not EROFS (a data blob?)"
 		: image->kind == EROFS_PLAIN ? "plain EROFS"
 					     : "compressed EROFS");
@@ -483,216 +293,160 @@ static void image_opened(struct lane *lane)
 		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
 			    "is replaced by one of the same size would not be noticed",
 			IMAGE_NAME(image));
-	free_lane(lane);
-	for (struct file *f = files; f < files + FILES_MAX; f++)
+	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->opening && f->image == image)
 			file_opened(f);
+	if (image->kind != EROFS_NONE)
+		start_walk(image, head);
 }
 
-static void lane_started(struct lane *lane)
+static void bytes_pass(unsigned file, const void *bytes, uint64_t offset, size_t size)
 {
-	struct image *image = lane->image;
-	const struct response *response = &lane->http.response;
-	char why[128];
-
-	if (lane->file == NO_FILE) {
-		image_pin(image, response);
-	} else if ((uint64_t)response->total != image->size) {
-		snprintf(why, sizeof(why),
-			"the image on the server was replaced: %llu bytes became %lld",
-			(unsigned long long)image->size, (long long)response->total);
-		http_close(&lane->http);
-		lane_failed(lane, OUTCOME_CHANGED, why);
-		return;
-	}
-	lane->hops = 0;
-	image_works(image, lane->mirror, clock_now);
+	if (walked == (int)file)
+		walk_see(walk, bytes, offset, size);
 }
 
-static void lane_redirected(struct lane *lane)
+static void bytes_written(unsigned file, uint64_t from, uint64_t to)
 {
-	char text[URL_MAX + 300];
-
-	if (++lane->hops > REDIRECT_HOPS) {
-		image_forget_redirect(lane->image);
-		snprintf(text, sizeof(text), "more than %d redirects, a loop? The last one was to ",
-			REDIRECT_HOPS);
-		url_text(text + strlen(text), sizeof(text) - strlen(text), &lane->http.location);
-		lane_failed(lane, OUTCOME_REFUSED, text);
-		return;
-	}
-	image_redirected(lane->image, lane->mirror, &lane->http.location);
-	ask(lane);
+	files[file].written += to - from;
+	advance_reads(file, from, to);
 }
 
-static void lane_data(struct lane *lane, size_t got)
+/* A READ is completed at once when its last byte is here: what comes behind can wait. */
+static bool is_waited_for(unsigned file, uint64_t from, uint64_t to)
 {
-	lane->fill += got;
-	/* A page is progress; less may be a server that lets bytes trickle without end. */
-	if (lane_pos(lane) >= lane->credited + page) {
-		lane->credited = lane_pos(lane);
-		lane->data_at = clock_now;
-	}
-	if (lane->fill == CONN_BUFFER && clock_now >= lane->write_after)
-		write_lane(lane);
-}
-
-/* The response is over: all of it, or the server gave less than was asked for. Next to nothing of a
- * page and more is as good as a body that breaks off: it must not go on for ever. */
-static void lane_ended(struct lane *lane)
-{
-	uint64_t asked = lane->end - lane->attempted, got = lane_pos(lane) - lane->attempted;
-
-	if (lane->file == NO_FILE)
-		image_opened(lane);
-	else if (got == asked)
-		lane->state = LANE_WRITING;
-	else if (got < TINY_PART && asked >= page)
-		lane_cut(lane, OUTCOME_REFUSED, "the server sends next to nothing of a range");
-	else
-		ask(lane);
-}
-
-/* One step of a request under way. Returns false when it has to wait. */
-static bool ask_on(struct lane *lane)
-{
-	size_t got;
-
-	switch (http_run(&lane->http, lane->buffer + lane->fill, CONN_BUFFER - lane->fill, &got,
-		clock_now)) {
-	case HTTP_WAIT:
+	if (is_held(&files[file]))
 		return false;
-	case HTTP_STARTED:
-		lane_started(lane);
-		return true;
-	case HTTP_DATA:
-		lane_data(lane, got);
-		return true;
-	case HTTP_END:
-		lane_ended(lane);
-		return true;
-	case HTTP_REDIRECT:
-		lane_redirected(lane);
-		return true;
-	case HTTP_FAILED:
-		lane_failed(lane, lane->http.outcome, lane->http.why);
-		return true;
-	}
+	for (const struct read *r = reads; reads_used > 0 && r < end_of_reads(); r++)
+		if (r->used && r->file == file && r->end > from && r->pos < to &&
+			least_of(r->end, files[file].image->size) <= to)
+			return true;
 	return false;
 }
 
-/* Whether there is something to do for the lane in this turn. */
-static bool is_due(const struct lane *lane, const struct pollfd *polled)
+static void range_dropped(unsigned file, uint64_t from)
 {
-	if (lane->started || (polled && lane->slot >= 0 && polled[lane->slot].revents))
-		return true;
-	switch (lane->state) {
-	case LANE_FREE:
-		return false;
-	case LANE_PAUSED:
-		return clock_now >= lane->resume;
-	case LANE_WRITING:
-		return clock_now >= lane->write_after;
-	case LANE_ASKING:
-		return lane->http.state == HTTP_RESOLVING || clock_now >= http_next(&lane->http) ||
-		       (lane->write_since && clock_now >= lane->write_after);
+	if (files[file].cursor > from)
+		files[file].cursor = page_down(from);
+}
+
+/* Those who wait for bytes get an error, now; what nobody waits for is tried again later. */
+static void file_unwritable(unsigned file, int error)
+{
+	struct file *f = &files[file];
+
+	if (f->full_told == 0 || clock_now - f->full_told >= 60000) {
+		f->full_told = clock_now;
+		log_err("%.*s: cannot write to the cache: %s; its readers get an error",
+			IMAGE_NAME(f->image),
+			error == -ENOBUFS  ? "less space is free than bstop demands"
+			: error == -ENOSPC ? "its file system is full"
+					   : strerror(-error));
 	}
-	return false;
+	f->fill_after = clock_now + FULL_AGAIN;
+	if (walked == (int)file)
+		walked = -1;
+	if (player.file == (int)file)
+		player.file = -1;
+	ahead_forget(file);
+	end_reads_of(file);
 }
 
-static void run_lane(struct lane *lane)
+static void attempt_failed(struct image *image, enum image_verdict verdict)
 {
-	size_t got;
-
-	lane->started = false;
-	if (lane->state == LANE_PAUSED && clock_now >= lane->resume)
-		ask(lane);
-	if (lane->state == LANE_ASKING && lane->write_since && clock_now >= lane->write_after)
-		write_lane(lane);
-	while (lane->state == LANE_ASKING && ask_on(lane))
-		;
-	if (lane->state == LANE_WRITING && clock_now >= lane->write_after)
-		write_lane(lane);
-	if (lane->state == LANE_FREE)
-		http_run(&lane->http, NULL, 0, &got, clock_now);
+	switch (verdict) {
+	case IMAGE_RETRY:
+		break;
+	case IMAGE_REFUSED:
+		refuse_opens(image);
+		break;
+	case IMAGE_CHANGED:
+		for (struct file *f = files; f < end_of_files(); f++)
+			if (f->used && f->image == image)
+				end_reads_of(number_of(f));
+		break;
+	}
 }
 
-/* ---- who gets a lane ---- */
+/* ---- the boot trace ---- */
 
-static unsigned lanes_of(const struct image *image)
+static struct file *asker_of_trace(void)
 {
-	unsigned n = 0;
-
-	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		n += lane->state != LANE_FREE && lane->image == image;
-	return n;
-}
-
-static bool is_stalled(const struct lane *lane)
-{
-	return lane->state == LANE_PAUSED ||
-	       (lane->state == LANE_ASKING && clock_now - lane->http.progress >= STEAL_AFTER);
-}
-
-/* Takes a lane from a server that sends nothing, for an image that has none. */
-static struct lane *steal_lane(const struct image *image)
-{
-	if (lanes_of(image) > 0)
-		return NULL;
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->image != image && is_stalled(lane)) {
-			give_up_lane(lane);
-			attempt_failed(lane, OUTCOME_TIMED_OUT,
-				"the server sends nothing while others wait");
-			return lane;
-		}
+	for (struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->trace == TRACE_ASKED)
+			return f;
 	return NULL;
 }
 
-/* The best lane for a request to the image's server: one connected to it, else one not connected,
- * else the one idle longest. */
-static struct lane *find_lane(struct image *image)
+static void take_trace(struct file *f, const char *text, size_t size, bool whole)
 {
-	struct lane *best = NULL;
-	struct image_target target;
 	const char *why;
-	int best_rank = 3;
 
-	if (!image_target(&target, image, clock_now, &why))
-		target.url.host[0] = '\0'; /* ask() will say so */
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		int rank = http_is_connected(&lane->http, &target.url, target.proxy) ? 0
-			   : lane->http.fd < 0					     ? 1
-										     : 2;
-		if (lane->state == LANE_FREE &&
-			(rank < best_rank ||
-				(rank == best_rank && best && lane->freed < best->freed))) {
-			best = lane;
-			best_rank = rank;
+	player.next = 0;
+	player.trace.count = player.trace.left_out = 0;
+	player.trace.image_size = f->image->size;
+	if (!trace_parse(&player.trace, text, size, whole, &why)) {
+		log_warning("%.*s: its trace is not used: line %u: %s", IMAGE_NAME(f->image),
+			player.trace.line, why);
+		return;
+	}
+	player.file = (int)number_of(f);
+	log_info("%.*s: its trace of %zu ranges is fetched first", IMAGE_NAME(f->image),
+		player.trace.count);
+	if (player.trace.left_out > 0 || !whole)
+		log_warning(
+			"%.*s: the trace is too long: its end is left out", IMAGE_NAME(f->image));
+	if (walked == player.file)
+		walked = -1; /* the trace knows better */
+}
+
+/* The trace has come, or there is none; that is no failure. */
+static void trace_came(
+	struct image *trace, const char *text, size_t size, bool whole, const char *why)
+{
+	struct file *f = asker_of_trace();
+
+	player.image = NULL;
+	image_free(trace);
+	if (!f)
+		return;
+	f->trace = TRACE_PLAYED;
+	if (text)
+		take_trace(f, text, size, whole);
+	else
+		log_debug("%.*s: no trace: %s", IMAGE_NAME(f->image), why);
+}
+
+static void start_traces(void)
+{
+	for (struct file *f = files; f < end_of_files(); f++) {
+		if (!f->used || f->trace != TRACE_WANTED || player.image || player.file >= 0)
+			continue;
+		player.image = image_get_trace(f->image);
+		f->trace = TRACE_ASKED;
+		if (!player.image) {
+			f->trace = TRACE_NONE;
+		} else if (!lane_ask_text(player.image)) {
+			f->trace = TRACE_WANTED;
+			image_free(player.image);
+			player.image = NULL;
+			return;
 		}
 	}
-	return best ? best : steal_lane(image);
 }
 
-/* The lane that fetches the byte at `pos` of the file. */
-static const struct lane *covering_lane(unsigned file, uint64_t pos)
+static void forget_trace(unsigned file)
 {
-	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->state != LANE_FREE && lane->file == (int)file && lane->base <= pos &&
-			pos < page_up(lane->end))
-			return lane;
-	return NULL;
+	if (player.file == (int)file)
+		player.file = -1;
+	if (files[file].trace == TRACE_ASKED && player.image) {
+		lanes_drop_image(player.image);
+		image_free(player.image);
+		player.image = NULL;
+	}
 }
 
-/* Where the lanes of the file begin next behind `from`, at most `end`. */
-static uint64_t free_until(unsigned file, uint64_t from, uint64_t end)
-{
-	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->state != LANE_FREE && lane->file == (int)file && lane->base > from &&
-			lane->base < end)
-			end = lane->base;
-	return end;
-}
+/* ---- what somebody waits for ---- */
 
 static bool may_ask(const struct image *image)
 {
@@ -702,15 +456,15 @@ static bool may_ask(const struct image *image)
 /* Starts asking for the size of images that are being opened. */
 static void start_opens(void)
 {
-	for (struct file *f = files; f < files + FILES_MAX; f++) {
+	for (struct file *f = files; f < end_of_files(); f++) {
 		struct image *image = f->image;
-		struct lane *lane;
 
 		if (!f->used || !f->opening || !may_ask(image) || lanes_of(image) > 0)
 			continue;
-		lane = find_lane(image);
-		if (lane)
-			start_lane(lane, image, NO_FILE, 0, page > EROFS_HEAD ? page : EROFS_HEAD);
+		if (lane_ask_size(image))
+			continue;
+		lanes_steal(image);
+		lane_ask_size(image);
 	}
 }
 
@@ -720,12 +474,11 @@ static struct read *next_read(void)
 	struct read *best = NULL;
 	unsigned best_lanes = 0;
 
-	for (struct read *r = reads; r < reads + READS_MAX; r++) {
+	for (struct read *r = reads; r < end_of_reads(); r++) {
 		const struct file *f = &files[r->file];
 		unsigned n;
 
-		if (!r->used || (f->whole && !f->filled) || !may_ask(f->image) ||
-			covering_lane(r->file, r->pos))
+		if (!r->used || is_held(f) || !may_ask(f->image) || lanes_cover(r->file, r->pos))
 			continue;
 		n = lanes_of(f->image);
 		if (!best || n < best_lanes || (n == best_lanes && r->sequence < best->sequence)) {
@@ -736,79 +489,223 @@ static struct read *next_read(void)
 	return best;
 }
 
-/* Starts a lane for the first hole in the READ's range. Returns false when no lane is free. */
+/* Whether a READ of another image waits that no lane works for: then none takes more work. */
+static bool is_another_starved(const struct image *image)
+{
+	for (const struct read *r = reads; reads_used > 0 && r < end_of_reads(); r++)
+		if (r->used && files[r->file].image != image && may_ask(files[r->file].image) &&
+			!is_held(&files[r->file]) && lanes_of(files[r->file].image) == 0)
+			return true;
+	for (const struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->opening && f->image != image && may_ask(f->image) &&
+			lanes_of(f->image) == 0)
+			return true;
+	return false;
+}
+
+/* Asks for [from, end) of the file, less what is under way. Returns where what was asked for ends,
+ * 0 when there is no lane. */
+static uint64_t ask(struct file *f, uint64_t from, uint64_t end)
+{
+	end = lanes_until(number_of(f), from, end);
+	return lane_ask(f->image, number_of(f), from, least_of(end, f->image->size),
+		       is_another_starved(f->image))
+		       ? end
+		       : 0;
+}
+
+/* Bytes around `pos` that are cached. */
+static uint64_t cached_near(const struct file *f, uint64_t pos)
+{
+	uint64_t from = pos > NEIGHBOURHOOD ? pos - NEIGHBOURHOOD : 0;
+	uint64_t end = least_of(pos + NEIGHBOURHOOD, image_end(f->image));
+	uint64_t n = 0;
+
+	for (int i = 0; i < NEIGHBOURS && from < end; i++) {
+		uint64_t hole_end = end;
+		int64_t hole = front->hole(number_of(f), from, end, &hole_end);
+
+		if (hole < 0)
+			break;
+		n += (uint64_t)hole - from;
+		from = (uint64_t)hole < end ? hole_end : end;
+	}
+	return n;
+}
+
+/* How far to fetch for a READ of [from, end). What the link carries in a round trip costs hardly
+ * more than the READ alone; but where nothing was read before, little more may ever be. */
+static uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
+{
+	uint64_t most = link_round_trip_bytes(), n = cached_near(f, from);
+
+	if (n < most / 4)
+		n = most / 4;
+	n = page_up(least_of(n, most));
+	return end - from >= n ? end : least_of(from + n, image_end(f->image));
+}
+
+/* Asks for the first hole in the READ's range. Returns false when no lane is free. */
 static bool start_read(struct read *r)
 {
-	struct image *image = files[r->file].image;
-	uint64_t hole_end = r->end;
-	int64_t hole = front->hole(r->file, r->pos, r->end, &hole_end);
-	struct lane *lane;
+	struct file *f = &files[r->file];
+	bool ahead = front->is_cache && !is_recording(f);
+	uint64_t end = ahead ? cluster_end(f, r->pos, r->end) : r->end;
+	uint64_t hole_end = end;
+	int64_t hole = front->hole(r->file, r->pos, end, &hole_end);
 
 	if (hole < 0)
 		hole = (int64_t)r->pos; /* it cannot tell: fetch all of it */
 	if ((uint64_t)hole > r->pos) {
-		advance_reads(r->file, r->pos, page_down((uint64_t)hole));
-		if (page_down((uint64_t)hole) > r->pos || !r->used)
+		uint64_t pos = page_down((uint64_t)hole);
+
+		advance_reads(r->file, r->pos, pos);
+		if (pos > r->pos || !r->used)
 			return true;
 	}
-	lane = find_lane(image);
-	if (!lane)
-		return false;
-	hole_end = free_until(r->file, r->pos, page_up(hole_end));
-	start_lane(
-		lane, image, (int)r->file, r->pos, hole_end < image->size ? hole_end : image->size);
-	return true;
+	end = ask(f, r->pos, page_up(hole_end));
+	if (end == 0) {
+		lanes_steal(f->image);
+		end = ask(f, r->pos, page_up(hole_end));
+	}
+	if (end > r->end)
+		ahead_asked(r->file, r->end, end);
+	return end != 0;
 }
 
 static void start_reads(void)
 {
 	struct read *r;
 
-	for (r = reads; r < reads + READS_MAX; r++) {
+	for (r = reads; r < end_of_reads(); r++) {
 		const struct file *f = &files[r->file];
-		if (r->used && !(f->whole && !f->filled) && r->pos >= image_end(f->image))
+		if (r->used && !is_held(f) && r->pos >= image_end(f->image))
 			serve_tail(r);
 	}
 	while (reads_used > 0 && (r = next_read()) && start_read(r))
 		;
 }
 
-/* ---- images that are written whole ---- */
+/* ---- what nobody waits for yet ---- */
 
 static bool is_filling(const struct file *f)
 {
-	return f->used && !f->opening && f->whole && !f->filled && !f->image->changed;
+	return f->used && !f->opening && f->fill && !f->filled && !f->image->changed;
 }
 
-/* One lane is kept for READs, if there is more than one. */
-static bool may_fill(void)
+/* Whether the file can be asked for ahead of its readers now. */
+static bool may_fetch_ahead(const struct file *f)
 {
-	unsigned busy = 0;
-
-	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		busy += lane->state != LANE_FREE;
-	return busy == 0 || busy + 1 < conf->connections;
+	return f->used && !f->opening && may_ask(f->image) && clock_now >= f->fill_after &&
+	       !is_another_starved(f->image);
 }
 
-static void file_filled(struct file *f)
+/* Asks for the first piece of [from, end) that is neither cached nor under way. Returns how far the
+ * range is done with then: `from` when nothing can be asked for now. */
+static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 {
-	f->filled = true;
-	log_info("%.*s: all %llu bytes are cached", IMAGE_NAME(f->image),
-		(unsigned long long)f->image->size);
-	advance_reads((unsigned)(f - files), 0, image_end(f->image));
+	unsigned file = number_of(f);
+	uint64_t hole_end = end, to = lanes_cover(file, from);
+	int64_t hole;
+
+	if (to)
+		return to;
+	hole = front->hole(file, from, end, &hole_end);
+	if (hole < 0) {
+		f->fill_after = clock_now + WRITE_AGAIN;
+		return from;
+	}
+	if (page_down((uint64_t)hole) > from)
+		return page_down((uint64_t)hole);
+	to = ask(f, from, least_of(page_up(hole_end), from + page_down(link_piece())));
+	return to ? to : from;
+}
+
+/* Each of these asks for one piece, or steps over what need not be asked for. They return false
+ * when there is nothing that they could do now. */
+
+static bool fetch_ahead_of_streams(void)
+{
+	unsigned file;
+	uint64_t from, end, to;
+
+	if (!ahead_next(&file, &from, &end))
+		return false;
+	if (!may_fetch_ahead(&files[file]) || is_recording(&files[file])) {
+		ahead_forget(file);
+		return true;
+	}
+	to = ask_piece(&files[file], from, end);
+	ahead_asked(file, from, to);
+	return to > from;
+}
+
+static bool play_trace(void)
+{
+	struct trace_extent *e = &player.trace.extents[player.next];
+	struct file *f = &files[player.file < 0 ? 0 : player.file];
+	uint64_t from, end, to;
+
+	if (player.file < 0 || !may_fetch_ahead(f))
+		return false;
+	if (player.next == player.trace.count) {
+		player.file = -1;
+		return true;
+	}
+	from = (uint64_t)e->page * page;
+	end = from + (uint64_t)e->pages * page;
+	to = ask_piece(f, from, least_of(end, image_end(f->image)));
+	if (to == from)
+		return false;
+	e->page = (uint32_t)(to / page);
+	if (to >= least_of(end, image_end(f->image)))
+		player.next++;
+	else
+		e->pages = (uint32_t)((end - to) / page);
+	return true;
+}
+
+static bool next_step(void)
+{
+	step.again = false;
+	if (walk_next(walk, &step.from, &step.end))
+		return true;
+	step.again = walk_missed(walk, &step.from, &step.end);
+	return step.again;
+}
+
+static bool walk_on(void)
+{
+	struct file *f = &files[walked < 0 ? 0 : walked];
+	uint64_t to;
+
+	if (walked < 0 || !may_fetch_ahead(f) || f->trace == TRACE_ASKED ||
+		f->trace == TRACE_WANTED)
+		return false;
+	if (step.from >= step.end && !next_step()) {
+		if (walk_is_over(walk) || !lanes_busy((unsigned)walked))
+			walked = -1;
+		return false;
+	}
+	if (step.again)
+		to = ask(f, step.from, page_up(step.end));
+	else
+		to = ask_piece(f, step.from, page_up(step.end));
+	if (to <= step.from)
+		return false;
+	step.from = to;
+	return true;
 }
 
 /* Nothing is left to ask for from the cursor on: looks once more from the beginning. */
 static void check_filled(struct file *f)
 {
-	unsigned file = (unsigned)(f - files);
 	uint64_t hole_end, end = image_end(f->image);
 	int64_t hole;
 
-	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->state != LANE_FREE && lane->file == (int)file)
-			return;
-	hole = front->hole(file, 0, end, &hole_end);
+	if (lanes_busy(number_of(f)))
+		return;
+	hole = front->hole(number_of(f), 0, end, &hole_end);
 	if (hole < 0)
 		f->fill_after = clock_now + WRITE_AGAIN;
 	else if ((uint64_t)hole < end)
@@ -817,57 +714,67 @@ static void check_filled(struct file *f)
 		file_filled(f);
 }
 
-/* Gives the next piece to a lane. Returns false when there is none now. */
+/* Spreads what is fetched in the background over time; what somebody waits for is not. */
+static void keep_rate(struct file *f, uint64_t bytes)
+{
+	if (!f->whole && conf->prefetch_rate > 0)
+		f->fill_after = clock_now + (int64_t)(bytes * 1000 / conf->prefetch_rate);
+}
+
 static bool fill_on(struct file *f)
 {
-	unsigned file = (unsigned)(f - files);
-	uint64_t from, hole_end, end = image_end(f->image);
-	const struct lane *covering;
-	struct lane *lane;
-	int64_t hole =
-		f->cursor < end ? front->hole(file, f->cursor, end, &hole_end) : (int64_t)end;
+	uint64_t to, end = image_end(f->image), before = lanes_outstanding();
 
-	if (hole < 0) {
-		f->fill_after = clock_now + WRITE_AGAIN;
-		return false;
-	}
-	from = page_down((uint64_t)hole);
-	if (from >= end) {
-		f->cursor = end;
+	if (f->cursor >= end) {
 		check_filled(f);
 		return f->cursor < end;
 	}
-	covering = covering_lane(file, from);
-	if (covering) {
-		f->cursor = page_up(covering->end);
-		return true;
-	}
-	lane = find_lane(f->image);
-	if (!lane)
+	to = ask_piece(f, f->cursor, end);
+	if (to == f->cursor)
 		return false;
-	hole_end = page_up(hole_end) < from + FILL_SIZE ? page_up(hole_end) : from + FILL_SIZE;
-	hole_end = free_until(file, from, hole_end);
-	f->cursor = hole_end;
-	start_lane(lane, f->image, (int)file, from,
-		hole_end < f->image->size ? hole_end : f->image->size);
+	f->cursor = to;
+	keep_rate(f, lanes_outstanding() - before);
 	return true;
 }
 
-static void fill_files(void)
+static bool fill_files(void)
 {
-	for (struct file *f = files; f < files + FILES_MAX; f++) {
-		if (!is_filling(f))
-			continue;
-		while (!f->filled && may_ask(f->image) && clock_now >= f->fill_after &&
-			may_fill() && fill_on(f))
-			;
-		if (!f->filled && clock_now - f->told >= PROGRESS) {
-			f->told = clock_now;
-			log_info("%.*s: %llu of %llu bytes are asked for or cached",
-				IMAGE_NAME(f->image), (unsigned long long)f->cursor,
-				(unsigned long long)f->image->size);
-		}
+	static unsigned turn; /* each file has its turn */
+
+	for (unsigned i = 0; i < budget.files; i++) {
+		struct file *f = &files[turn++ % budget.files];
+
+		if (is_filling(f) && may_fetch_ahead(f) && fill_on(f))
+			return true;
 	}
+	return false;
+}
+
+static void tell_progress(void)
+{
+	for (struct file *f = files; f < end_of_files(); f++) {
+		char rate[32];
+
+		if (!is_filling(f) || clock_now - f->told < PROGRESS)
+			continue;
+		log_info("%.*s: %llu of %llu bytes are asked for or cached, %s",
+			IMAGE_NAME(f->image), (unsigned long long)f->cursor,
+			(unsigned long long)f->image->size,
+			measure_rate(rate, f->written, (clock_now - f->told) * 1000));
+		f->told = clock_now;
+		f->written = 0;
+	}
+}
+
+/* So little is under way at any time that who comes to wait does not wait long for it. The order
+ * is that of how likely it is that somebody will. */
+static void start_ahead(void)
+{
+	uint64_t window = link_window();
+
+	for (int i = 0; i < STEPS && lanes_outstanding() < window; i++)
+		if (!fetch_ahead_of_streams() && !play_trace() && !walk_on() && !fill_files())
+			return;
 }
 
 /* ---- patience ---- */
@@ -875,15 +782,10 @@ static void fill_files(void)
 /* Since when the READ has waited without any byte of it coming. */
 static int64_t waiting_since(const struct read *r)
 {
-	const struct lane *lane = covering_lane(r->file, r->pos);
 	const struct file *f = &files[r->file];
-	int64_t since = r->since;
+	int64_t since = later(r->since, lanes_progress(r->file, r->pos));
 
-	if (lane && lane->data_at > since)
-		since = lane->data_at;
-	if (f->whole && !f->filled && f->since > since)
-		since = f->since;
-	return since;
+	return is_held(f) ? later(since, f->since) : since;
 }
 
 /* A READ fails when its image's servers have failed for all of the time-out: its own, or that of a
@@ -900,7 +802,7 @@ static bool has_expired(const struct read *r)
 
 static void expire(void)
 {
-	for (struct read *r = reads; r < reads + READS_MAX && reads_used > 0; r++) {
+	for (struct read *r = reads; r < end_of_reads() && reads_used > 0; r++) {
 		struct image *image = r->used ? files[r->file].image : NULL;
 
 		if (!r->used)
@@ -914,7 +816,7 @@ static void expire(void)
 				(unsigned long long)r->pos, conf->timeout, image->why);
 		end_read(r);
 	}
-	for (struct file *f = files; f < files + FILES_MAX; f++) {
+	for (struct file *f = files; f < end_of_files(); f++) {
 		if (!f->used || !f->opening)
 			continue;
 		image_tell(f->image, clock_now);
@@ -925,13 +827,45 @@ static void expire(void)
 
 /* ---- the public functions ---- */
 
-size_t fetch_memory(const struct conf *c, size_t *alignment)
-{
-	size_t unit = (size_t)sysconf(_SC_PAGESIZE);
+static const struct lane_user lane_user = {.opened = image_opened,
+	.text = trace_came,
+	.passing = bytes_pass,
+	.written = bytes_written,
+	.is_waited_for = is_waited_for,
+	.dropped = range_dropped,
+	.unwritable = file_unwritable,
+	.failed = attempt_failed};
 
-	*alignment = unit;
-	return unit + c->connections * CONN_BUFFER +
-	       c->connections * (round_to(sizeof(struct lane), 16) + round_to(tls_size(), 16));
+static size_t round_to(size_t size, size_t unit)
+{
+	return (size + unit - 1) / unit * unit;
+}
+
+/* The first that is not cut from `memory` yet: `count` times `size` bytes. */
+static void *cut(char **memory, size_t count, size_t size)
+{
+	void *first = *memory;
+
+	*memory += round_to(count * size, 16);
+	return first;
+}
+
+void fetch_costs(struct budget_costs *costs)
+{
+	costs->connection = lanes_memory_each();
+	costs->file = sizeof(struct file) + image_memory_each();
+	costs->read = sizeof(struct read);
+	costs->fixed = (size_t)getpagesize() + walk_size() +
+		       TRACE_EXTENTS_MAX * sizeof(struct trace_extent) + image_memory_each() + 64;
+}
+
+size_t fetch_memory(void)
+{
+	struct budget_costs costs;
+
+	fetch_costs(&costs);
+	return costs.fixed + budget.connections * (budget.buffer + costs.connection) +
+	       budget.files * costs.file + budget.reads * costs.read;
 }
 
 void fetch_init(const struct conf *c, const struct front *f, void *memory)
@@ -940,21 +874,17 @@ void fetch_init(const struct conf *c, const struct front *f, void *memory)
 
 	conf = c;
 	front = f;
-	images_init(c);
-	page = (size_t)sysconf(_SC_PAGESIZE);
-	zeros = next;
-	next += page;
-	lanes = (struct lane *)(next + c->connections * CONN_BUFFER);
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		lane->buffer = next;
-		next += CONN_BUFFER;
-	}
-	next = (char *)lanes + round_to(c->connections * sizeof(struct lane), 16);
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		http_init(&lane->http, next);
-		lane->slot = -1;
-		next += round_to(tls_size(), 16);
-	}
+	page = (size_t)getpagesize();
+	zeros = cut(&next, 1, page);
+	lanes_init(c, f, &lane_user, next);
+	next += budget.connections * (budget.buffer + lanes_memory_each());
+	images_init(c, cut(&next, budget.files + 1, image_memory_each()));
+	files = cut(&next, budget.files, sizeof(struct file));
+	reads = cut(&next, budget.reads, sizeof(struct read));
+	walk = cut(&next, 1, walk_size());
+	player.trace = (struct trace){.max = TRACE_EXTENTS_MAX, .page = page};
+	player.trace.extents = cut(&next, TRACE_EXTENTS_MAX, sizeof(struct trace_extent));
+	player.file = walked = -1;
 }
 
 void fetch_set_whole(enum fetch_whole whole)
@@ -966,8 +896,8 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 {
 	struct image *image = image_get(volume, cookie, cookie_size);
 
-	files[file] =
-		(struct file){.used = true, .opening = true, .image = image, .since = clock_now};
+	files[file] = (struct file){
+		.used = true, .opening = true, .image = image, .since = clock_now, .recorder = -1};
 	if (image->ready)
 		file_opened(&files[file]);
 }
@@ -976,21 +906,25 @@ void fetch_close(unsigned file)
 {
 	struct file *f = &files[file];
 
-	for (struct read *r = reads; r < reads + READS_MAX; r++)
+	for (struct read *r = reads; r < end_of_reads(); r++)
 		if (r->used && r->file == file) {
 			r->used = false;
 			reads_used--;
 		}
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->state != LANE_FREE && lane->file == (int)file)
-			free_lane(lane);
+	lanes_drop_file(file);
+	ahead_forget(file);
+	forget_trace(file);
+	if (walked == (int)file)
+		walked = -1;
+	if (is_recording(f))
+		trace_record_close(f->recorder);
 	f->used = false;
 	release_image(f->image);
 }
 
 static void drop_read(uint32_t id)
 {
-	for (struct read *r = reads; r < reads + READS_MAX; r++)
+	for (struct read *r = reads; r < end_of_reads(); r++)
 		if (r->used && r->id == id) {
 			r->used = false;
 			reads_used--;
@@ -999,7 +933,8 @@ static void drop_read(uint32_t id)
 
 void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 {
-	const struct image *image = files[file].image;
+	struct file *f = &files[file];
+	const struct image *image = f->image;
 	uint64_t end = image_end(image);
 	struct read *r = reads;
 
@@ -1021,6 +956,10 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 	if (r->pos < end && r->end > end)
 		r->end = end; /* the kernel asks again for what lies behind the image */
 	reads_used++;
+	if (is_recording(f))
+		trace_record_touch(f->recorder, r->pos, r->end - r->pos);
+	else if (front->is_cache && r->pos < end)
+		ahead_read(file, r->pos, r->end, r->end, 4 * link_window(), end);
 }
 
 enum outcome fetch_outcome(unsigned file, const char **why)
@@ -1033,62 +972,36 @@ enum outcome fetch_outcome(unsigned file, const char **why)
 
 void fetch_stop(void)
 {
-	for (struct read *r = reads; r < reads + READS_MAX; r++)
+	for (struct read *r = reads; r < end_of_reads(); r++)
 		if (r->used)
 			end_read(r);
 }
 
 bool fetch_full(void)
 {
-	return reads_used == READS_MAX;
+	return reads_used == budget.reads;
 }
 
 size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX])
 {
-	size_t n = 0;
-
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		lane->slot = -1;
-		if (http_fd(&lane->http) < 0 || http_events(&lane->http) == 0 ||
-			lane->state == LANE_PAUSED || lane->state == LANE_WRITING)
-			continue;
-		lane->slot = (int)n;
-		out[n++] = (struct pollfd){
-			.fd = http_fd(&lane->http), .events = http_events(&lane->http)};
-	}
-	return n;
-}
-
-static int64_t lane_next(const struct lane *lane)
-{
-	switch (lane->state) {
-	case LANE_FREE:
-		break;
-	case LANE_PAUSED:
-		return lane->resume;
-	case LANE_WRITING:
-		return lane->write_after;
-	case LANE_ASKING:
-		return lane->write_since ? sooner(lane->write_after, http_next(&lane->http))
-					 : http_next(&lane->http);
-	}
-	return INT64_MAX;
+	return lanes_poll(out);
 }
 
 int64_t fetch_next(void)
 {
 	int64_t next = reads_used > 0 ? clock_now + TICK : INT64_MAX;
 
-	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		next = sooner(next, lane_next(lane));
-	for (const struct file *f = files; f < files + FILES_MAX; f++) {
-		if (!f->used || !(f->opening || is_filling(f) || reads_used > 0))
+	next = sooner(next, sooner(lanes_next(), record_next));
+	for (const struct file *f = files; f < end_of_files(); f++) {
+		bool filling = is_filling(f);
+
+		if (!f->used || !(f->opening || filling || reads_used > 0))
 			continue;
-		if (f->opening || is_filling(f))
+		if (f->opening || filling)
 			next = sooner(next, clock_now + TICK);
 		if (f->image->not_before > clock_now)
 			next = sooner(next, f->image->not_before);
-		if (f->fill_after > clock_now)
+		if (filling && f->fill_after > clock_now)
 			next = sooner(next, f->fill_after);
 	}
 	return next;
@@ -1097,15 +1010,13 @@ int64_t fetch_next(void)
 void fetch_run(const struct pollfd *polled, int64_t now)
 {
 	clock_now = now;
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (is_due(lane, polled))
-			run_lane(lane);
+	lanes_run(polled, now);
 	expire();
 	start_opens();
 	start_reads();
-	fill_files();
-	/* Those that have just begun get as far as they can before the loop waits. */
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->started)
-			run_lane(lane);
+	start_traces();
+	start_ahead();
+	tell_progress();
+	lanes_start();
+	record_next = trace_record_flush(now);
 }

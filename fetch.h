@@ -2,7 +2,7 @@
  * them, and the writing. What lies on the servers, and how often it is asked for, is image.h's.
  *
  * A file is one cache file in which an image is wanted; the front end numbers them, 0 to
- * FILES_MAX - 1.
+ * budget.files - 1.
  */
 #ifndef FETCH_H
 #define FETCH_H
@@ -13,12 +13,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "budget.h"
 #include "conf.h"
 #include "limits.h"
 #include "outcome.h"
 
 /* What fetch.c asks of whoever presents the images: /dev/cachefiles, or --get. */
 struct front {
+	/* More than READs ask for may be written, in any order; else nothing else, and in order. */
+	bool is_cache;
+
 	/* The answer to fetch_open(): OUTCOME_OK and the image's size in bytes, at most INT64_MAX,
 	 * or why not. Then the reason has been logged and the file's number is free again. */
 	void (*opened)(unsigned file, enum outcome outcome, uint64_t size);
@@ -44,10 +48,15 @@ enum fetch_whole {
 	WHOLE_ALWAYS,	  /* the v8 kernel returns a half cached range with zeros in the gaps */
 };
 
-/* Bytes of memory that fetch_init() cuts its tables from: aligned to `alignment`. */
-size_t fetch_memory(const struct conf *conf, size_t *alignment);
+/* What connections, files and READs cost here: all members but `fixed` are set, and that to what
+ * the rest takes. */
+void fetch_costs(struct budget_costs *costs);
 
-/* Once, at start. `memory` has fetch_memory() bytes, all zero; the other pointers stay borrowed. */
+/* Bytes of memory that fetch_init() cuts its tables from: as budget_set() has divided it. */
+size_t fetch_memory(void);
+
+/* Once, at start. `memory` has fetch_memory() bytes, all zero and aligned to a page; the other
+ * pointers stay borrowed. */
 void fetch_init(const struct conf *conf, const struct front *front, void *memory);
 
 /* May be said again when it is learnt. */

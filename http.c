@@ -52,6 +52,21 @@ static void close_connection(struct http *h)
 {
 	close_fd(&h->fd);
 	close_fd(&h->rival);
+	h->persists = false;
+}
+
+/* Of the request under way and those behind it nothing is sent, and nothing has come. */
+static void begin_anew(struct http *h)
+{
+	h->head_size = h->head_done = 0;
+	h->sent = h->ahead_sent = 0;
+	h->pipelined = false;
+}
+
+/* Whether requests behind the one under way are out, were it in part. */
+static bool is_followed(const struct http *h)
+{
+	return h->ahead_sent > 0 || (h->state != HTTP_SENDING && h->sent > 0);
 }
 
 __attribute__((format(printf, 3, 4))) static enum http_event fail(
@@ -64,6 +79,7 @@ __attribute__((format(printf, 3, 4))) static enum http_event fail(
 	va_end(args);
 	h->outcome = outcome;
 	h->retry_after = 0;
+	h->followed = is_followed(h);
 	http_close(h);
 	return HTTP_FAILED;
 }
@@ -75,14 +91,16 @@ static enum http_event fail_errno(struct http *h, const char *doing)
 }
 
 /* The connection is gone. One that was kept alive may have been closed at any time while it was
- * idle: that is no failure, the request goes out again on a fresh one (RFC 9112 section 9.3.1). */
+ * idle, or behind any response: that is no failure, what was not answered goes out again on a fresh
+ * one (RFC 9112 sections 9.3.1 and 9.3.2). */
 static enum http_event lost(struct http *h, const char *doing)
 {
 	bool answered = h->state == HTTP_READING || (h->state == HTTP_AWAITING && h->head_size > 0);
 
-	if (h->fresh || answered)
+	if (h->fresh || answered || (h->url.https && h->scratch_size < TLS_SCRATCH_MIN))
 		return fail(h, OUTCOME_UNREACHABLE, "the connection was lost %s", doing);
 	close_connection(h);
+	begin_anew(h);
 	h->state = HTTP_RESOLVING;
 	return HTTP_AGAIN;
 }
@@ -92,12 +110,18 @@ static bool is_tls(const struct http *h)
 	return h->url.https && !h->tunnelling;
 }
 
+/* Whether nothing lies behind the response. */
+static bool is_quiet(const struct http *h)
+{
+	return h->head_done == h->head_size && !(is_tls(h) && tls_pending(h->tls));
+}
+
 /* The response is over; keeps the connection if nothing of another one can be on it. */
 static void finish(struct http *h, bool reusable)
 {
-	if (!reusable || !h->response.persistent || h->head_done != h->head_size ||
-		(is_tls(h) && tls_pending(h->tls)))
+	if (!reusable || !h->response.persistent || is_followed(h) || !is_quiet(h))
 		close_connection(h);
+	h->aheads = 0;
 	h->state = HTTP_IDLE;
 }
 
@@ -222,7 +246,6 @@ static enum http_event connect_next(struct http *h, int64_t now)
 		h->events = POLLOUT;
 		h->next_attempt = now + ATTEMPT_DELAY;
 		h->fresh = true;
-		h->head_size = h->head_done = 0;
 		return HTTP_WAIT;
 	}
 	return h->fd >= 0 ? HTTP_WAIT : fail_errno(h, "connecting");
@@ -326,14 +349,14 @@ static const char *credentials_field(char *out, size_t size, const char *name, c
 }
 
 /* RFC 9110 section 9.3.6. */
-static int write_connect(struct http *h)
+static int write_connect(const struct http *h, char out[HEAD_MAX])
 {
 	bool v6 = strchr(h->url.host, ':') != NULL;
 	char to[HOST_MAX + 16], credentials[512];
 
 	snprintf(to, sizeof(to), "%s%s%s:%u", v6 ? "[" : "", h->url.host, v6 ? "]" : "",
 		(unsigned)h->url.port);
-	return snprintf(h->head, sizeof(h->head),
+	return snprintf(out, HEAD_MAX,
 		"CONNECT %s HTTP/1.1\r\n"
 		"Host: %s\r\n"
 		"User-Agent: %s\r\n"
@@ -344,7 +367,7 @@ static int write_connect(struct http *h)
 }
 
 /* To a proxy the target is the whole URL (RFC 9112 section 3.2.2). */
-static int write_get(struct http *h)
+static int write_get(const struct http *h, char out[HEAD_MAX], uint64_t first, uint64_t last)
 {
 	const struct http_request *r = &h->request;
 	bool by_proxy = h->via && !h->url.https;
@@ -354,7 +377,7 @@ static int write_get(struct http *h)
 	if (by_proxy)
 		credentials_field(proxy_credentials, sizeof(proxy_credentials),
 			"Proxy-Authorization", h->via);
-	return snprintf(h->head, sizeof(h->head),
+	return snprintf(out, HEAD_MAX,
 		"GET %s%s%s HTTP/1.1\r\n"
 		"Host: %s\r\n"
 		"Range: bytes=%llu-%llu\r\n"
@@ -365,36 +388,90 @@ static int write_get(struct http *h)
 		"%s%s%s"
 		"\r\n",
 		by_proxy ? "http://" : "", by_proxy ? authority : "", h->url.target, authority,
-		(unsigned long long)r->first, (unsigned long long)r->last,
+		(unsigned long long)first, (unsigned long long)last,
 		r->if_range ? "If-Range: " : "", r->if_range ? r->if_range : "",
 		r->if_range ? "\r\n" : "", r->user_agent,
 		credentials_field(credentials, sizeof(credentials), "Authorization", &h->url),
 		proxy_credentials, r->fields ? r->fields : "");
 }
 
-static enum http_event send_request(struct http *h, int64_t now)
+/* Sends what is missing of a request: IO_OK when all is out. It is the same text each time, so that
+ * only the place in it is kept. */
+static enum io send_range(struct http *h, uint64_t first, uint64_t last)
 {
-	size_t done;
+	char text[HEAD_MAX];
+	size_t size, done;
 	enum io io;
 
 	/* All parts of a request are bounded: URL_MAX, HOST_MAX, VALIDATOR_MAX, FIELDS_MAX. */
-	if (h->head_size == 0)
-		h->head_size = (size_t)(h->tunnelling ? write_connect(h) : write_get(h));
-	io = stream_write(h, h->head + h->head_done, h->head_size - h->head_done, &done);
-	h->head_done += done;
+	size = (size_t)(h->tunnelling ? write_connect(h, text) : write_get(h, text, first, last));
+	do {
+		io = stream_write(h, text + h->sent, size - h->sent, &done);
+		h->sent += done;
+	} while (io == IO_OK && h->sent < size);
+	if (io == IO_OK)
+		h->sent = 0;
+	return io;
+}
+
+/* The request is out, and of its response there is what came behind the one before. */
+static void await(struct http *h, int64_t now)
+{
+	h->interim = 0;
+	h->window_began = now;
+	h->window_bytes = h->head_size;
+	h->state = HTTP_AWAITING;
+}
+
+static enum http_event send_request(struct http *h, int64_t now)
+{
+	size_t before = h->sent;
+	enum io io = send_range(h, h->request.first, h->request.last);
+
+	if (h->sent != before)
+		h->progress = now;
 	if (io == IO_WAIT)
 		return HTTP_WAIT;
 	if (io != IO_OK)
 		return lost(h, "while the request was sent");
-	h->progress = now;
-	if (h->head_done < h->head_size)
-		return HTTP_AGAIN;
-	h->head_size = h->head_done = 0;
-	h->interim = 0;
-	h->window_began = now;
-	h->window_bytes = 0;
-	h->state = HTTP_AWAITING;
+	await(h, now);
 	return HTTP_AGAIN;
+}
+
+/* Sends the requests behind the one under way. Returns the events that the rest waits for. */
+static short send_ahead(struct http *h)
+{
+	while (h->persists && h->ahead_sent < h->aheads) {
+		const struct http_range *next = &h->ahead[h->ahead_sent];
+		enum io io = send_range(h, next->first, next->last);
+
+		if (io == IO_WAIT)
+			return h->events;
+		if (io != IO_OK)
+			break; /* the reader will notice, behind what has come */
+		h->ahead_sent++;
+	}
+	return 0;
+}
+
+/* The next request is the one under way now. */
+static void advance(struct http *h, int64_t now)
+{
+	h->pipelined = is_followed(h);
+	h->request.first = h->ahead[0].first;
+	h->request.last = h->ahead[0].last;
+	memmove(h->ahead, h->ahead + 1, --h->aheads * sizeof(*h->ahead));
+	h->head_size -= h->head_done;
+	memmove(h->head, h->head + h->head_done, h->head_size);
+	h->head_done = 0;
+	h->fresh = false;
+	h->was_ahead = true;
+	h->progress = now;
+	h->state = HTTP_SENDING;
+	if (h->ahead_sent == 0)
+		return;
+	h->ahead_sent--;
+	await(h, now);
 }
 
 /* ---- the response's head ---- */
@@ -454,6 +531,12 @@ static enum http_event judge_whole(struct http *h)
 	return fail(h, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
 }
 
+/* Whether the body ends before the connection does. */
+static bool is_delimited(const struct response *r)
+{
+	return r->chunked || r->length >= 0;
+}
+
 static enum http_event judge_partial(struct http *h)
 {
 	const struct response *r = &h->response;
@@ -475,6 +558,8 @@ static enum http_event judge_partial(struct http *h)
 	if (is_other_version(h))
 		return fail_changed(h);
 	memset(&h->chunked, 0, sizeof(h->chunked));
+	h->chunked_end = false;
+	h->persists = r->persistent && r->minor > 0 && is_delimited(r);
 	h->state = HTTP_READING;
 	return HTTP_STARTED;
 }
@@ -591,22 +676,12 @@ static enum http_event judge(struct http *h)
 	}
 }
 
-static enum http_event read_head(struct http *h, int64_t now)
+/* Looks at what has come of the head. */
+static enum http_event parse_head(struct http *h)
 {
 	const char *why = "";
-	size_t got;
 	ssize_t size;
-	enum io io = stream_read(h, h->head + h->head_size, sizeof(h->head) - h->head_size, &got);
 
-	if (io == IO_WAIT)
-		return HTTP_WAIT;
-	if (io == IO_FAILED && is_tls(h) && tls_untrusted(h->tls))
-		return fail_tls(h);
-	if (io != IO_OK)
-		return lost(h, "before the response's head was complete");
-	h->progress = now;
-	h->window_bytes += got;
-	h->head_size += got;
 	/* Interim responses are skipped, all that are there at once. */
 	while ((size = response_parse(&h->response, h->head, h->head_size, &why)) > 0 &&
 		h->response.status < 200 && h->response.status != 101 &&
@@ -624,10 +699,28 @@ static enum http_event read_head(struct http *h, int64_t now)
 	if (size == 0 && h->head_size == sizeof(h->head))
 		return fail(h, OUTCOME_REFUSED, "the response's head is longer than %d bytes",
 			HEAD_MAX);
-	if (size == 0)
-		return HTTP_AGAIN;
-	h->head_done = (size_t)size;
-	return judge(h);
+	h->head_done = size > 0 ? (size_t)size : h->head_size;
+	return size > 0 ? judge(h) : HTTP_AGAIN;
+}
+
+static enum http_event read_head(struct http *h, int64_t now)
+{
+	size_t got;
+	enum io io;
+
+	if (h->head_done < h->head_size) /* it came behind the response before */
+		return parse_head(h);
+	io = stream_read(h, h->head + h->head_size, sizeof(h->head) - h->head_size, &got);
+	if (io == IO_WAIT)
+		return HTTP_WAIT;
+	if (io == IO_FAILED && is_tls(h) && tls_untrusted(h->tls))
+		return fail_tls(h);
+	if (io != IO_OK)
+		return lost(h, "before the response's head was complete");
+	h->progress = now;
+	h->window_bytes += got;
+	h->head_size += got;
+	return parse_head(h);
 }
 
 /* ---- the body ---- */
@@ -686,16 +779,26 @@ static enum io read_plain(struct http *h, char *buffer, size_t room, size_t *got
 	return IO_OK;
 }
 
+/* Without a request of ours for it, what lies behind the body makes the connection useless. */
+static enum http_event end_body(struct http *h, int64_t now)
+{
+	bool lasts = h->response.persistent && is_delimited(&h->response);
+
+	if (h->aheads > 0 && lasts && (h->ahead_sent > 0 || is_quiet(h)))
+		advance(h, now);
+	else
+		finish(h, lasts);
+	return HTTP_END;
+}
+
 static enum http_event read_body(
 	struct http *h, char *buffer, size_t room, size_t *got, int64_t now)
 {
 	bool chunked = h->response.chunked;
 	enum io io;
 
-	if (h->left == 0 && (!chunked || h->chunked_end)) {
-		finish(h, chunked || h->response.length >= 0);
-		return HTTP_END;
-	}
+	if (h->left == 0 && (!chunked || h->chunked_end))
+		return end_body(h, now);
 	if (room == 0 && h->left > 0) {
 		h->events = 0; /* the buffer is full: that is not the server's fault */
 		h->progress = h->window_began = now;
@@ -746,17 +849,32 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
 	h->via = request->proxy;
 	h->scratch = scratch;
 	h->scratch_size = scratch_size;
-	h->head_size = h->head_done = 0;
+	h->aheads = 0;
+	h->was_ahead = false;
+	begin_anew(h);
 	h->progress = now;
-	h->chunked_end = false;
 	h->tunnelling = false;
 	h->fresh = false;
 	h->state = h->fd < 0 ? HTTP_RESOLVING : HTTP_SENDING;
 }
 
+bool http_ask_ahead(struct http *h, uint64_t first, uint64_t last)
+{
+	if (h->state == HTTP_IDLE || h->aheads == HTTP_AHEAD_MAX)
+		return false;
+	h->ahead[h->aheads++] = (struct http_range){first, last};
+	return true;
+}
+
+unsigned http_ahead(const struct http *h)
+{
+	return h->aheads;
+}
+
 void http_close(struct http *h)
 {
 	close_connection(h);
+	h->aheads = 0;
 	h->state = HTTP_IDLE;
 }
 
@@ -792,13 +910,18 @@ static enum http_event step(struct http *h, char *buffer, size_t room, size_t *g
 	return HTTP_WAIT;
 }
 
+static bool is_answering(const struct http *h)
+{
+	return h->state == HTTP_AWAITING || h->state == HTTP_READING;
+}
+
 /* A byte now and then is as bad as none: what comes in a stall time must be worth waiting for. */
 static bool is_too_slow(struct http *h, int64_t now)
 {
 	int64_t length = now - h->window_began;
 	bool slow = h->window_bytes < (uint64_t)h->request.stall * LOW_SPEED / 1000;
 
-	if ((h->state != HTTP_AWAITING && h->state != HTTP_READING) || length < h->request.stall)
+	if (!is_answering(h) || length < h->request.stall)
 		return false;
 	if (!slow) {
 		h->window_began = now;
@@ -822,9 +945,17 @@ enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got,
 {
 	enum http_event event;
 
+	if (h->was_ahead && (h->state == HTTP_SENDING || h->state == HTTP_AWAITING)) {
+		h->scratch = buffer;
+		h->scratch_size = room;
+	}
 	do {
+		short sending = is_answering(h) ? send_ahead(h) : 0;
+
 		*got = 0;
 		event = step(h, buffer, room, got, now);
+		if (event == HTTP_WAIT)
+			h->events |= sending;
 	} while (event == HTTP_AGAIN);
 	if (event == HTTP_WAIT && h->state != HTTP_IDLE)
 		return check_time(h, now);

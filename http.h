@@ -2,7 +2,9 @@
  * name up, connect, TLS, send, read the head, judge it, deliver the body.
  *
  * Nothing blocks: http_run() goes as far as it can and says what happened. The connection is kept
- * alive for the next request where both sides allow it.
+ * alive for the next request where both sides allow it. More ranges of the same file may be asked
+ * for behind the one under way; they are sent without waiting for its end (pipelining, RFC 9112
+ * section 9.3.2).
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -45,7 +47,8 @@ enum http_event {
 	HTTP_WAIT,     /* nothing to do now: see http_fd(), http_events(), http_next() */
 	HTTP_STARTED,  /* a 206 with exactly the range asked for or a prefix of it: see response */
 	HTTP_DATA,     /* *got bytes of the range were put into the buffer, in order */
-	HTTP_END,      /* the promised bytes are all there; the state is HTTP_IDLE again */
+	HTTP_END,      /* the promised bytes are all there; the state is HTTP_IDLE again, or that of
+			* the next request, see http_ask_ahead() */
 	HTTP_REDIRECT, /* location holds where to ask instead; the state is HTTP_IDLE again */
 	HTTP_FAILED,   /* outcome and why tell; the state is HTTP_IDLE again, and no connection */
 };
@@ -60,6 +63,10 @@ struct http {
 	char why[256];		  /* after HTTP_FAILED: a sentence for a person */
 	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
 	int64_t progress;	  /* when a byte last moved, or the request began */
+	bool pipelined; /* the request under way, or the one that failed, was sent before the
+			 * response before it had ended; no longer so once it went out again, since
+			 * the server had closed the connection and left it unanswered */
+	bool followed;	/* after HTTP_FAILED: others had been sent behind it */
 
 	/* the connection's own, with the life of the memory */
 	struct tls *tls;
@@ -68,6 +75,7 @@ struct http {
 	short events;	       /* what it waits for, as poll(2) says it */
 	struct url url;	       /* of the request under way or the last: fd leads to its origin */
 	const struct url *via; /* through this proxy; NULL: none */
+	bool persists;	       /* a response on it has shown that it lasts for more requests */
 	union address address[DNS_ADDRESSES_MAX];
 	size_t addresses, next_address;
 	/* while it connects */
@@ -79,14 +87,20 @@ struct http {
 	struct http_request request;
 	bool tunnelling;  /* CONNECT is under way, for TLS through the proxy */
 	bool fresh;	  /* it went out on a connection of its own, not one kept alive */
+	size_t sent;	  /* bytes that are out of it or, once it is, of the next ahead */
 	unsigned interim; /* 1xx responses so far */
 	struct chunked chunked;
 	bool chunked_end;
-	uint64_t left;	       /* bytes of the range that are promised and did not come yet */
-	int64_t window_began;  /* of the low-speed rule */
-	uint64_t window_bytes; /* that came in it */
-	char head[HEAD_MAX];   /* the request; then the response's head and what came behind it */
-	size_t head_size, head_done;
+	uint64_t left;		     /* bytes of the range that are promised and did not come yet */
+	int64_t window_began;	     /* of the low-speed rule */
+	uint64_t window_bytes;	     /* that came in it */
+	char head[HEAD_MAX];	     /* the response's head and what came behind it */
+	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
+	struct http_range {
+		uint64_t first, last;
+	} ahead[HTTP_AHEAD_MAX];     /* the requests behind it, in order */
+	unsigned aheads, ahead_sent; /* how many there are, and how many of them are all out */
+	bool was_ahead;		     /* asked for by http_ask_ahead() */
 	void *scratch;
 	size_t scratch_size;
 };
@@ -94,11 +108,33 @@ struct http {
 /* `tls` is memory of tls_size() bytes, aligned to 8, that belongs to the connection from now on. */
 void http_init(struct http *h, void *tls);
 
-/* Begins a request; the state must be HTTP_IDLE. The strings in it are borrowed until the request
- * is over, the URL is copied. The scratch memory is borrowed while a TLS handshake lasts. A
- * kept-alive connection to another origin is closed first. */
+/* Begins a request; the state must be HTTP_IDLE. The strings in it are borrowed, and must not
+ * change, until the state is HTTP_IDLE again; the URL is copied. The scratch memory is borrowed
+ * while a TLS handshake lasts, which is over when the response begins. A kept-alive connection to
+ * another origin is closed first. */
 void http_start(struct http *h, const struct http_request *request, void *scratch,
 	size_t scratch_size, int64_t now);
+
+/* Asks for one more range of the same file, all else being as in the request under way, behind that
+ * and those asked for before. http_run() sends it while an earlier response is awaited or read, if
+ * one on this connection has shown that it lasts (HTTP/1.1, delimited, no Connection: close); else
+ * when the one before has ended. Returns false, and nothing is asked, when HTTP_AHEAD_MAX wait
+ * already or the state is HTTP_IDLE.
+ *
+ * With HTTP_END the next one is under way: the state is HTTP_SENDING or HTTP_AWAITING, and
+ * request.first and .last are its range; `response` is that of the one that has ended until
+ * http_run() is called again. If the connection does not last, the state is HTTP_IDLE. With
+ * HTTP_IDLE, thus also after a redirect or a failure, all that waited is forgotten, and the
+ * connection closed if any of it had been sent, were it in part: the caller asks anew.
+ *
+ * A connection that ends before the first byte of a response, but for the first on it, is no
+ * failure: the request goes out again on a new one, and those behind it once that has answered. For
+ * its TLS handshake, the scratch memory is the buffer of the http_run() that noticed it, borrowed
+ * until the response begins; with less than TLS_SCRATCH_MIN in it, it is a failure after all. */
+bool http_ask_ahead(struct http *h, uint64_t first, uint64_t last);
+
+/* How many wait behind the request under way. */
+unsigned http_ahead(const struct http *h);
 
 /* Goes on with the request; in HTTP_IDLE, watches a kept-alive connection for its end. Body bytes
  * are put into buffer[0..room); with room 0 the body waits. Call until it says HTTP_WAIT. */

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "budget.h"
 #include "clock.h"
 #include "log.h"
 #include "netrc.h"
@@ -16,6 +17,7 @@
 #define QUARANTINE_LAST	 60000
 #define RETRY_AFTER_MAX	 60000 /* what a server may ask for */
 #define TELL_EVERY	 60000
+#define ONE_BY_ONE	 600000 /* no pipelining with a server that stumbled over it */
 
 /* Where an image's mirror has redirected to. */
 struct redirect {
@@ -32,39 +34,64 @@ struct health {
 };
 
 static const struct conf *conf;
-static struct image images[FILES_MAX];
+static struct image *images; /* budget.files, and one more for a trace */
 static struct redirect redirects[REDIRECTS_MAX];
 static struct health health[URLS_MAX];
-static struct url proxy; /* an empty host: none */
+static int64_t one_by_one[URLS_MAX]; /* until then no pipelining with this mirror */
+static struct url proxy;	     /* an empty host: none */
 static uint64_t sequence;
 
-void images_init(const struct conf *c)
+size_t image_memory_each(void)
+{
+	return sizeof(struct image);
+}
+
+void images_init(const struct conf *c, void *memory)
 {
 	const char *why;
 
 	conf = c;
+	images = memory;
 	if (c->proxy[0])
 		url_parse(&proxy, c->proxy, &why); /* checked by conf.c */
 }
 
 /* ---- the table ---- */
 
-struct image *image_get(const char *volume, const void *cookie, size_t cookie_size)
+static struct image *get(const char *volume, const void *cookie, size_t cookie_size, bool is_trace)
 {
 	struct image *free = NULL;
 
-	for (struct image *i = images; i < images + FILES_MAX; i++) {
+	for (struct image *i = images; i <= images + budget.files; i++) {
 		if (!i->used)
 			free = i;
-		else if (i->cookie_size == cookie_size &&
+		else if (i->is_trace == is_trace && i->cookie_size == cookie_size &&
 			 memcmp(i->cookie, cookie, cookie_size) == 0 &&
 			 strcmp(i->volume, volume) == 0)
 			return i;
 	}
-	*free = (struct image){.used = true, .cookie_size = cookie_size};
+	*free = (struct image){.used = true, .is_trace = is_trace, .cookie_size = cookie_size};
 	memcpy(free->volume, volume, strlen(volume) + 1);
 	memcpy(free->cookie, cookie, cookie_size);
 	return free;
+}
+
+struct image *image_get(const char *volume, const void *cookie, size_t cookie_size)
+{
+	return get(volume, cookie, cookie_size, false);
+}
+
+struct image *image_get_trace(const struct image *image)
+{
+	static const char suffix[] = ".trace";
+	size_t size = image->cookie_size, more = conf->trace[0] ? 0 : sizeof(suffix) - 1;
+	char name[KEY_MAX];
+
+	if (size + more > sizeof(name))
+		return NULL;
+	memcpy(name, image->cookie, size);
+	memcpy(name + size, suffix, more);
+	return get(image->volume, name, size + more, true);
 }
 
 void image_free(struct image *image)
@@ -77,7 +104,7 @@ bool image_is_compressed(const struct image *image)
 {
 	if (image->kind != EROFS_NONE)
 		return image->kind == EROFS_COMPRESSED;
-	for (const struct image *i = images; i < images + FILES_MAX; i++)
+	for (const struct image *i = images; i < images + budget.files; i++)
 		if (i->used && i->kind == EROFS_COMPRESSED && strcmp(i->volume, image->volume) == 0)
 			return true;
 	return false;
@@ -189,10 +216,11 @@ bool image_target(struct image_target *out, struct image *image, int64_t now, co
 	char text[URL_MAX + 512];
 	const struct url *redirect;
 	struct url own;
+	bool elsewhere = image->is_trace && conf->trace[0];
 
 	image->mirror = best_mirror(image, now);
-	if (!url_expand(text, sizeof(text), conf->url[image->mirror], image->cookie,
-		    image->cookie_size, volume_name(image), why) ||
+	if (!url_expand(text, sizeof(text), elsewhere ? conf->trace : conf->url[image->mirror],
+		    image->cookie, image->cookie_size, volume_name(image), why) ||
 		!url_parse(&own, text, why))
 		return false;
 	add_credentials(&own);
@@ -200,7 +228,7 @@ bool image_target(struct image_target *out, struct image *image, int64_t now, co
 	out->url = redirect ? *redirect : own;
 	out->mirror = image->mirror;
 	out->redirected = redirect != NULL;
-	out->trusted = url_same_origin(&out->url, &own);
+	out->trusted = !elsewhere && url_same_origin(&out->url, &own);
 	out->proxy = proxy_for(&out->url);
 	return true;
 }
@@ -221,6 +249,18 @@ static void quarantine(unsigned mirror, int64_t now)
 		return;
 	h->until = now + retry_delay(QUARANTINE_FIRST, QUARANTINE_LAST, ++h->failures);
 	log_debug("mirror %u: set aside for %lld ms", mirror + 1, (long long)(h->until - now));
+}
+
+bool image_takes_pipelining(unsigned mirror, int64_t now)
+{
+	return now >= one_by_one[mirror];
+}
+
+void image_refuses_pipelining(unsigned mirror, int64_t now)
+{
+	one_by_one[mirror] = now + ONE_BY_ONE;
+	log_info("mirror %u: does not bear pipelined requests; one at a time for the next %d min",
+		mirror + 1, ONE_BY_ONE / 60000);
 }
 
 /* ---- how asking goes ---- */

@@ -22,6 +22,7 @@ struct image {
 	char volume[KEY_MAX + 1];
 	unsigned char cookie[KEY_MAX];
 	size_t cookie_size;
+	bool is_trace; /* of another image; image.c's own */
 	enum erofs_kind kind;
 	unsigned reads_failed; /* in this spell of failures */
 
@@ -50,11 +51,16 @@ struct image {
 /* For log lines: "%.*s" takes it. */
 #define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
 
-/* Once, at start. `conf` stays borrowed. */
-void images_init(const struct conf *conf);
+/* Once, at start. `conf` stays borrowed; `memory` is that of budget.files + 1 images, all zero. */
+size_t image_memory_each(void);
+void images_init(const struct conf *conf, void *memory);
 
-/* The image of these keys: the one that is there, or a new one. There are FILES_MAX places. */
+/* The image of these keys: the one that is there, or a new one. There are budget.files places. */
 struct image *image_get(const char *volume, const void *cookie, size_t cookie_size);
+
+/* The trace that may lie beside an image, or where `trace URL` says: an image of its own, for as
+ * long as it is asked for. NULL when its name would be too long. */
+struct image *image_get_trace(const struct image *image);
 
 /* Forgets an image that no file wants any more. */
 void image_free(struct image *image);
@@ -103,6 +109,11 @@ enum image_verdict {
 	IMAGE_REFUSED, /* asking again will not help: an OPEN that waits fails now */
 	IMAGE_CHANGED, /* changed is set: READs that wait fail now */
 };
+
+/* Whether requests may be sent to a mirror before the answers to those before them have come
+ * (RFC 9112 section 9.3.2), and that one has been seen not to bear it: not for a while then. */
+bool image_takes_pipelining(unsigned mirror, int64_t now);
+void image_refuses_pipelining(unsigned mirror, int64_t now);
 
 /* A body broke off after some bytes: another mirror is preferred for a while. */
 void image_cut(struct image *image, const struct failure *failure, int64_t now);

@@ -1,19 +1,33 @@
 /* limits.h - every size that is fixed when the program is built, and why it is what it is.
  *
  * Nothing is allocated while the daemon runs: the tables below are static, and what depends on the
- * configuration (the connections) is cut from one mapping at start. A full table makes its user
+ * configuration (see budget.h) is cut from one mapping at start. A full table makes its user
  * wait; where the kernel does not let us wait, the one request in question is refused by name.
  */
 #ifndef LIMITS_H
 #define LIMITS_H
 
-/* Connections: `connections N`. Each costs CONN_BUFFER and, with TLS, some 25 KB more. */
-#define CONNECTIONS_DEFAULT 4
-#define CONNECTIONS_MAX	    16
+/* `memory`: the least, the default, and what it takes of it to have one more of something. What
+ * follows from it is budget.h's. */
+#define MEMORY_MIN	      (512 << 10)
+#define MEMORY_DEFAULT	      (1 << 20)
+#define MEMORY_PER_FILE	      4608
+#define MEMORY_PER_CONNECTION (192 << 10)
 
-/* A connection's body buffer: what one pwrite() carries. A multiple of every page size Linux has.
- */
-#define CONN_BUFFER 65536
+#define CONNECTIONS_MAX 16
+
+/* A connection's body buffer: what one pwrite() carries. At least this, or a page. Larger ones than
+ * the largest save nothing any more. */
+#define BUFFER_MIN     (32 << 10)
+#define BUFFER_DEFAULT (64 << 10)
+#define BUFFER_MAX     (1 << 20)
+
+/* Cache files that the kernel holds open, one fd and a pair of keys each. */
+#define FILES_MIN 16
+#define FILES_MAX 1024
+
+/* READs that wait for an answer. */
+#define READS_PER_FILE 4
 
 /* A request's or response's head (start line and fields), and a redirect target or URL in it. */
 #define HEAD_MAX 8192
@@ -25,12 +39,12 @@
 /* Keys: the kernel counts both in one byte, the volume key's with its NUL. */
 #define KEY_MAX 255
 
-/* Cache files that the kernel holds open, one fd and a pair of keys each: OPEN beyond it is refused
- * (ENFILE), since waiting would also hold up the CLOSE that makes room. */
-#define FILES_MAX 128
+/* Ranges that are asked for behind the one that is coming, on each connection: with pieces of a
+ * share of link_window() (link.h) they fill it. */
+#define HTTP_AHEAD_MAX 8
 
-/* READs that wait for an answer, one blocked reader each. When full, the device is left alone. */
-#define READS_MAX 512
+/* Places where images are read in sequence. A further one takes the place of the oldest. */
+#define STREAMS_MAX 16
 
 /* Images that were redirected: the targets remembered, least recently used given up first. */
 #define REDIRECTS_MAX 8
@@ -75,6 +89,23 @@
 #define IDENTITY_CERTS_MAX 4
 #define IDENTITY_CHAIN_MAX 8192
 #define IDENTITY_KEY_MAX   2560
+
+/* A boot trace: its extents, of 8 bytes each. As text they take 32 bytes at most, so that a full
+ * trace fits CONN_BUFFER. */
+#define TRACE_EXTENTS_MAX 1024
+
+/* What is closed at most of a gap between two of them when a recorder's table is full, in bytes:
+ * as much as a 20 Mbit/s link carries in a tenth of a second, which is about a round trip. */
+#define TRACE_GAP_MAX 262144
+
+/* Images whose trace is recorded at the same time, a table each, and how often what has changed is
+ * written, in milliseconds. */
+#define TRACE_RECORDERS	  2
+#define TRACE_WRITE_EVERY 5000
+
+/* A walk through an image's directories: directories that are waited for, and ranges that are to be
+ * named or were of late; 13 KiB in all. What does not fit is not fetched ahead. */
+#define WALK_MAX 512
 
 /* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes half of it.
  */

@@ -568,9 +568,8 @@ static enum tls_want send_some(struct tls *t, int fd)
 	const uint8_t *data = br_ssl_engine_sendrec_buf(&t->client.eng, &size);
 	ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	/* A server that closes in the midst of the handshake may have said why: that is read next.
-	 */
-	if (n < 0 && !t->established && (errno == EPIPE || errno == ECONNRESET))
+	/* A server that has closed may have said why, or answered: that is read next. */
+	if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
 		n = (ssize_t)size;
 	if (n < 0)
 		return socket_error(t, TLS_WANT_WRITE);
@@ -599,9 +598,12 @@ static enum tls_want receive_some(struct tls *t, int fd)
 
 /* Moves records in both directions until the engine offers one of the `aim` states
  * (br_ssl_engine_current_state) or, if aim is 0, has nothing to send. TLS_OK: it does, or t->ended.
- * Each read from the socket costs one of *reads, and with the last the others' turn has come. */
+ * Each read from the socket costs one of *reads, and with the last the others' turn has come. A
+ * socket that takes nothing does not keep data from being read: the server may wait for that. */
 static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 {
+	bool stuck = false;
+
 	while (!t->failed && !t->ended) {
 		unsigned state = br_ssl_engine_current_state(&t->client.eng);
 		enum tls_want want;
@@ -610,14 +612,19 @@ static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 			return engine_closed(t);
 		if (state & aim)
 			return TLS_OK;
-		if (state & BR_SSL_SENDREC) {
+		if ((state & BR_SSL_SENDREC) && !stuck) {
 			want = send_some(t, fd);
+			stuck = want == TLS_WANT_WRITE && aim == BR_SSL_RECVAPP;
+			if (stuck)
+				continue;
 		} else if (aim == 0) {
 			return TLS_OK;
 		} else if (state & BR_SSL_RECVREC) {
 			if (--*reads < 0)
 				return TLS_WANT_READ;
 			want = receive_some(t, fd);
+		} else if (stuck) {
+			return TLS_WANT_WRITE;
 		} else {
 			return fail(t, true, "the TLS engine is stuck");
 		}

@@ -61,7 +61,8 @@ enum tls_want tls_handshake(struct tls *t, int fd);
 
 /* Writes up to `len` bytes; *done tells how many were taken, whatever is returned. TLS_OK when all
  * were taken and have left for the socket; otherwise what to wait for before calling again with the
- * rest, which may be of length 0. */
+ * rest, which may be of length 0; tls_read() may be called meanwhile. That the peer has gone is for
+ * tls_read() to tell, behind what had been sent by it. */
 enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, size_t *done);
 
 /* Reads up to `room` (> 0) bytes of application data; *got tells how many.

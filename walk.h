@@ -35,6 +35,11 @@ void walk_see(struct walk *w, const void *bytes, uint64_t offset, size_t size);
  * end. False when there is none now: what was named has to pass by first, or walk_is_over(). */
 bool walk_next(struct walk *w, uint64_t *from, uint64_t *end);
 
+/* Asked when walk_next() has none: a page that has passed by before the walk knew that there is a
+ * directory in it. It is to be fetched again although it is cached, for walk_see(). It counts
+ * against the budget. False when there is none. Without it the directory's children are left out. */
+bool walk_missed(struct walk *w, uint64_t *from, uint64_t *end);
+
 /* Nothing is left to be named or waited for. Where directories were cached before, and so never
  * pass by, it does not come true: the caller ends the walk when it has nothing else under way. */
 bool walk_is_over(const struct walk *w);

@@ -3,12 +3,14 @@
 
     test/guest.py [--memory 512M] [--timeout SECONDS] [--disk MIB] SERIES WORK COMMAND...
 
-SERIES names the kernel (6.12 or 6.1; test/kernel/build makes it if need be), WORK a directory that
-guest and host share under the same path. In the guest COMMAND is root, sees the host's tree
-read-only, WORK and /run for writing, and a fresh ext4 on /run/disk (see guest-init). Its output
-is passed on line by line; the exit status is COMMAND's, or 125 if the guest itself failed.
+SERIES names the kernel (6.12, 6.1, or 6.12-patched: with the patches of contrib/kernel;
+test/kernel/build makes it if need be), WORK a directory that guest and host share under the same
+path. In the guest COMMAND is root, sees the host's tree read-only, WORK and /run for writing, and a
+fresh ext4 on /run/disk (see guest-init). Its output is passed on line by line; the exit status is
+COMMAND's, or 125 if the guest itself failed.
 """
 import argparse
+import glob
 import os
 import re
 import shlex
@@ -18,6 +20,7 @@ import sys
 import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PATCHED = "-patched"
 
 # What a healthy guest never says, whatever the outcome of its command.
 KERNEL_FAILURE = re.compile(
@@ -27,8 +30,11 @@ KERNEL_FAILURE = re.compile(
 
 def kernel(series):
     """The path of the test kernel, built first if it is not there."""
-    build = subprocess.run([os.path.join(HERE, "kernel", "build"), series],
-                           stdout=subprocess.PIPE, text=True)
+    patches = []
+    if series.endswith(PATCHED):
+        patches = sorted(glob.glob(os.path.join(HERE, "..", "contrib", "kernel", "*.patch")))
+    command = [os.path.join(HERE, "kernel", "build"), series.removesuffix(PATCHED), *patches]
+    build = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if build.returncode:
         sys.exit(f"guest: no test kernel {series}")
     return build.stdout.strip()

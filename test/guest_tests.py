@@ -341,6 +341,21 @@ def compare_pieces(point, name, count=200):
                    f"{name}: {length} bytes at {offset} differ")
 
 
+def sprinkle(point, count=400):
+    """Reads a few bytes of random files at random places: what is cached of them then has holes."""
+    files = [path for path, (kind, _) in expected("plain").items() if kind == "file"]
+    for path in random.choices(files, k=count) + ["big"] * (count // 4):
+        with open(f"{point}/{path}", "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            os.pread(file.fileno(), random.choice((1, 100, 5000)), random.randrange(size + 1))
+
+
+def at_once(point, readers=4):
+    """Every file of an image of the plain tree, by several readers, each in an order of its own."""
+    for reader in [Child(compare, point, "plain", "random") for _ in range(readers)]:
+        reader.succeed()
+
+
 def all_right(point, name, order="sorted"):
     Child(compare, point, name, order).succeed()
 
@@ -385,9 +400,10 @@ CA = f"ca {os.getcwd()}/ca.pem"
 
 
 def scenario(title, kernel_may_complain=False, series=("6.12", "6.1")):
+    """Runs on the kernels named, or wherever it is asked for by its name."""
     def register(function):
-        if SERIES in series:
-            SCENARIOS.append((function.__name__, title, function, kernel_may_complain))
+        if function.__name__ in sys.argv[3:] or (SERIES in series and len(sys.argv) == 3):
+            SCENARIOS.append((title, function, kernel_may_complain))
         return function
     return register
 
@@ -465,6 +481,72 @@ def lz4():
     drop_caches()
     some_right(point)
     expect(nginx.sent(uri="/lz4.erofs") == fetched, "cached data were fetched again")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("compressed lazy: LZ4 in parts, four readers at once in random order on an empty cache",
+          series=("6.12-patched",))
+def lazy():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "compressed lazy")
+    size = os.path.getsize("www/lz4.erofs")
+    files = sum(kind == "file" for kind, _ in expected("plain").values())
+    expect(files > 1000, f"only {files} files are in the image")
+    start = nginx.mark()
+    point = mount("lz4.erofs")
+    expect(seen(f"{point}/odd/17", "file") == expected("plain")["odd/17"][1], "odd/17 differs")
+    first = nginx.sent(start)
+    note(f"{files} files in {size} bytes; {first} fetched for the mount and the first file")
+    expect(first < size / 4, "much was fetched for one small file")
+    Child(sprinkle, point).succeed()
+    Child(compare_pieces, point, "plain").succeed()
+    fetched = nginx.sent(start)
+    drop_caches()                       # so that the readers' bios meet what is cached
+    at_once(point)
+    note(f"{fetched} bytes fetched for pieces, {nginx.sent(start)} for all")
+    expect(nginx.sent(start) < 1.5 * size, "much was fetched more than once")
+    start = nginx.mark()
+    drop_caches()
+    at_once(point, 2)
+    expect(nginx.sent(start) == 0, "cached data were fetched again after drop_caches")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("compressed lazy: LZ4 in clusters of 64 KiB, partly cached in an earlier session",
+          series=("6.12-patched",))
+def lazy_again():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "compressed lazy")
+    size = os.path.getsize("www/lz4-64k.erofs")
+    start = nginx.mark()
+    for function, arguments in (compare_pieces, ("plain", 20)), (sprinkle, (4,)):
+        point = mount("lz4-64k.erofs")
+        Child(function, point, *arguments).succeed()
+        fetched = nginx.sent(start)
+        note(f"{fetched} bytes of {size} fetched when a session ends")
+        umount(point)
+    expect(fetched < size, "nothing was left to fetch")
+    point = mount("lz4-64k.erofs")
+    at_once(point)
+    expect(nginx.sent(start) < 1.5 * size, "much was fetched more than once")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("compressed lazy: nginx gone while partly cached files are read: EIO, then all is well", True,
+          series=("6.12-patched",))
+def lazy_outage():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "compressed lazy", "timeout 1")
+    point = mount("lz4.erofs")
+    Child(sprinkle, point).succeed()
+    drop_caches()
+    nginx.kill()
+    readers = [Child(compare_big, point) for _ in range(3)]
+    for answer in [reader.answer() for reader in readers]:
+        expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    daemon.alive()
+    nginx.start()
+    at_once(point, 2)
     umount(point)
     daemon.stop()
 
@@ -733,8 +815,7 @@ def report(problem, complaints, daemons):
 def main():
     os.makedirs(RUN)
     kernel_log = KernelLog()
-    chosen = [s for s in SCENARIOS if len(sys.argv) == 3 or s[0] in sys.argv[3:]]
-    results = [run(title, function, may, kernel_log) for _, title, function, may in chosen]
+    results = [run(title, function, may, kernel_log) for title, function, may in SCENARIOS]
     sys.exit(0 if results and all(results) else 1)
 
 

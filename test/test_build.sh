@@ -28,6 +28,20 @@ has_no_cbc()
 	! nm build/cachefilesd-mini.full | grep -E 'cbc(dec|enc)|cbc_vtable|br_des'
 }
 
+# format.c's printf family knows only what it says there: not these conversions and sizes, no
+# precision of integers, no other flags.
+has_no_foreign_format()
+{
+	! grep -nE '"[^"]*%[-0-9.*]*((hh?|[jtLq])[diouxX]|l{0,2}[aAeEfFgGinoXpmCS]|\.[0-9*]+[lz]*[dux]|[+#])' \
+		./*.c | grep -v '%%[aAeEfFgGinoXpmCS]'
+}
+
+# Something of stdio.h that format.c has not replaced, such as fprintf().
+has_one_formatter()
+{
+	! nm build/cachefilesd-mini.full | grep -E ' (vfprintf|fmt_fp|printf_core)$'
+}
+
 is_small()
 {
 	ls -l cachefilesd-mini
@@ -68,6 +82,8 @@ check "file(1) says statically linked" sh -c 'file cachefilesd-mini | grep "stat
 check "ldd(1) says not a dynamic executable" sh -c 'ldd cachefilesd-mini 2>&1 | grep "not a dynamic executable"'
 check "the binary is stripped" sh -c 'file cachefilesd-mini | grep -q ", stripped"'
 check "at most 200 KiB" is_small
+check "no formats that format.c does not know" has_no_foreign_format
+check "format.c is the only formatter" has_one_formatter
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
 check "clang finds nothing" compiles_with_clang "$(test/bearssl 2>/dev/null)/inc"

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """The daemon in a real kernel: test/test_guest.py SERIES [DAEMON [SCENARIO...]]
 
-Makes EROFS images of real files and certificates of a test CA, boots the test kernel SERIES (6.12
-or 6.1) and passes on what test/guest_tests.py says in there: lines `ok - ...` and `not ok - ...`.
+Makes EROFS images of real files and certificates of a test CA, boots the test kernel SERIES (6.12,
+6.1 or 6.12-patched) and passes on what test/guest_tests.py says in there: lines `ok - ...` and
+`not ok - ...`.
 DAEMON is ./cachefilesd-mini unless named. Needs no root; exits with 1 unless all passed.
 """
 import hashlib
@@ -109,6 +110,7 @@ def make_images(work):
             json.dump(describe(tree), file)
         mkfs(f"{www}/{name}.erofs", tree)
     mkfs(f"{www}/lz4.erofs", plain, "-zlz4")
+    mkfs(f"{www}/lz4-64k.erofs", plain, "-zlz4", "-C65536")
     share_a_blob(www, second)
     os.rename(f"{plain}/big", f"{work}/plain.big")
     shutil.rmtree(plain)

@@ -51,15 +51,18 @@ class Skip(Exception):
 
 # -- what the scenarios share --------------------------------------------------------------------
 
-def limit(name, source="limits.h"):
-    """A number of the daemon's source: the size of a table, most of all."""
-    with open(os.path.join(HERE, "..", source)) as f:
-        return int(re.search(rf"(?m)^#define {name}\s+(\d+)", f.read())[1])
+def limit(what):
+    """The size of a table, as --version tells it: "connections", "open images", "waiting READs"."""
+    told = subprocess.run([DAEMON, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return int(re.search(rf"(\d+) {what}", told)[1])
 
 
 def daemon(url, *directives, options=(), **more):
-    """The daemon, its directory an empty one unless the directives say otherwise."""
+    """The daemon, its directory an empty one and without a trace, which would be a request that the
+    server's script does not expect, unless the directives say otherwise."""
     argv = [DAEMON, "-n", "-s", *options]
+    if not any(d.startswith("trace ") for d in directives):
+        argv += ["-o", "trace none"]
     if not any(d.startswith("dir ") for d in directives):
         argv += ["-o", "dir {cache}"]
     for directive in directives:
@@ -365,8 +368,8 @@ def many_images(layout):
 
 @scenario
 def more_reads_than_the_table():
-    """READs beyond READS_MAX wait and are answered"""
-    count = limit("READS_MAX") + 190
+    """more READs than the table holds wait and are answered"""
+    count = limit("waiting READs") + 190
     data = image("table", count * PAGE)
     with Server({"/img": data}, delay=0.001) as s, daemon(s) as k:
         f = k.opened("erofs,img", b"img")
@@ -385,8 +388,8 @@ def more_reads_than_the_table():
 
 @each("mainline", "v8")
 def more_opens_than_the_table(layout):
-    """OPENs beyond FILES_MAX are refused, the others work, and CLOSE makes room"""
-    most = limit("FILES_MAX")
+    """more OPENs than the table holds are refused, the others work, and CLOSE makes room"""
+    most = limit("open images")
     data = image("o", 5000)
     with Server() as s, daemon(s, layout=layout) as k:
         s.images = {f"/i{n}": data for n in range(most + 12)}
@@ -656,8 +659,8 @@ def one_range_asked_for_once():
         s.default["delay"] = 0.3
         for r in [k.read(f, *span) for span in ((65536, 65536),) * 4 + ((98304, 65536), (65536, 4096))]:
             got(k, r, data)
-        asked = sum(r.range[1] + 1 - r.range[0] for r in s.requests)
-        assert asked <= 98304, [r.range for r in s.requests]
+        ranges = sorted(r.range for r in s.requests)
+        assert all(a[1] < b[0] for a, b in zip(ranges, ranges[1:])), ranges
 
 
 @scenario
@@ -704,7 +707,7 @@ def kept_alive():
         f = k.opened("erofs,img", b"img")
         for n in range(50):
             need(k, f, data, (n * 7 % 50) * PAGE, PAGE)
-        assert s.connections <= limit("CONNECTIONS_DEFAULT"), f"{s.connections} connections"
+        assert s.connections <= limit("connections"), f"{s.connections} connections"
 
 
 @scenario

@@ -1,7 +1,8 @@
 /* Fuzz harness of http.c as a whole, with a server whose whole stream is the input: some requests
  * are made of it, in pieces of any size. Delivered may be only what the stream holds as the body of
  * the range that was promised, and every request must come to an end. Four bytes set the scene:
- * flags and a phase, the size of the pieces, the room for the body, the range. */
+ * flags and a phase, the size of the pieces, the room for the body, the range and how many more are
+ * asked for ahead. */
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -25,7 +26,7 @@ static int server_connect(int fd, const struct sockaddr *address, socklen_t size
 #include "../../http.c"
 
 #define STREAM_MAX 65536
-#define REQUESTS   4
+#define REQUESTS   6
 #define STALL	   5000
 
 enum flags { PINNED = 1, HTTPS = 2, SILENT = 4, FULL_BUFFERS = 8, PROXY = 16, HASTY = 128 };
@@ -255,7 +256,10 @@ static void check_started(const struct http_request *r)
 
 static void check_end(uint64_t delivered)
 {
-	if (h.state != HTTP_IDLE || delivered != h.response.last - h.response.first + 1)
+	if (h.state != HTTP_IDLE && h.state != HTTP_SENDING && h.state != HTTP_AWAITING)
+		abort();
+	if ((h.state == HTTP_IDLE && http_ahead(&h) > 0) ||
+		delivered != h.response.last - h.response.first + 1)
 		abort();
 	if (!body.complete || delivered != body.size)
 		abort();
@@ -267,7 +271,8 @@ static void check_failed(void)
 {
 	if (body.complete)
 		abort();
-	if (h.state != HTTP_IDLE || http_fd(&h) >= 0 || h.outcome == OUTCOME_OK || !h.why[0])
+	if (h.state != HTTP_IDLE || http_ahead(&h) > 0 || http_fd(&h) >= 0 ||
+		h.outcome == OUTCOME_OK || !h.why[0])
 		abort();
 }
 
@@ -279,10 +284,20 @@ static void check_redirect(const struct url *from)
 	struct response r;
 	const char *why;
 
-	if (h.state != HTTP_IDLE || (from->https && !h.location.https) ||
+	if (h.state != HTTP_IDLE || http_ahead(&h) > 0 || (from->https && !h.location.https) ||
 		!url_parse(&again, url_text(text, sizeof(text), &h.location), &why) ||
 		!url_same_origin(&again, &h.location) || (server.response = find_body(&r)) == 0)
 		abort();
+}
+
+/* Ranges of 100 bytes, one behind the other. */
+static void start(const struct http_request *r, unsigned ahead)
+{
+	uint64_t next = r->last + 1;
+
+	http_start(&h, r, NULL, TLS_SCRATCH_MIN, now);
+	for (; ahead > 0 && http_ask_ahead(&h, next, next + 99); ahead--)
+		next += 100;
 }
 
 /* One request to its end; *delivered tells how many bytes of the range came. */
@@ -294,7 +309,6 @@ static enum http_event fetch(const struct http_request *r, unsigned flags, char 
 
 	*delivered = 0;
 	body.complete = false;
-	http_start(&h, r, NULL, 0, now);
 	for (;;) {
 		/* A full buffer counts as progress: not for ever then. */
 		bool endless = (flags & SILENT) && server.sent == server.size;
@@ -332,7 +346,23 @@ static void pin(struct http_request *r)
 	r->if_range = if_range[0] ? if_range : NULL;
 }
 
-static void run_requests(struct http_request *r, unsigned flags, char *buffer, size_t room)
+/* The range to go on with, which is given if it was asked for ahead. */
+static void next_range(struct http_request *r, uint64_t delivered)
+{
+	if (h.state != HTTP_IDLE) {
+		if (h.request.first != r->last + 1)
+			abort();
+		r->first = h.request.first;
+		r->last = h.request.last;
+		return;
+	}
+	r->first += delivered;
+	if (r->first > r->last)
+		r->last = r->first + 99;
+}
+
+static void run_requests(
+	struct http_request *r, unsigned flags, unsigned ahead, char *buffer, size_t room)
 {
 	static struct url url;
 	uint64_t delivered;
@@ -341,6 +371,8 @@ static void run_requests(struct http_request *r, unsigned flags, char *buffer, s
 	r->url = &url;
 	for (int i = 0; i < REQUESTS; i++) {
 		server.tunnel = r->proxy && url.https;
+		if (h.state == HTTP_IDLE)
+			start(r, ahead);
 		switch (fetch(r, flags, buffer, room, &delivered)) {
 		case HTTP_REDIRECT:
 			check_redirect(&url);
@@ -348,14 +380,13 @@ static void run_requests(struct http_request *r, unsigned flags, char *buffer, s
 			break;
 		case HTTP_END:
 			check_end(delivered);
-			pin(r);
+			if (h.state == HTTP_IDLE)
+				pin(r);
 			break;
 		default:
 			check_failed();
 		}
-		r->first += delivered;
-		if (r->first > r->last)
-			r->last = r->first + 99;
+		next_range(r, delivered);
 	}
 }
 
@@ -387,7 +418,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	now = 1000000;
 	memset(&h, 0, sizeof(h));
 	http_init(&h, NULL);
-	run_requests(&r, data[0], buffer, room);
+	run_requests(&r, data[0], data[3] >> 4, buffer, room);
 	http_close(&h);
 	if (server.fd >= 0)
 		close(server.fd);

@@ -213,6 +213,19 @@ static void test_ours(void)
 	CHECK_BAD("user-agent a\tb", "ASCII");
 	CHECK_BAD("user-agent a ", "blank");
 
+	begin_test("conf: compressed");
+	conf_init(&c);
+	CHECK(c.compressed == COMPRESSED_AUTO);
+	CHECK_GOOD("compressed lazy");
+	CHECK(c.compressed == COMPRESSED_LAZY);
+	CHECK_GOOD("compressed whole");
+	CHECK(c.compressed == COMPRESSED_WHOLE);
+	CHECK_GOOD("compressed auto");
+	CHECK(c.compressed == COMPRESSED_AUTO);
+	CHECK_BAD("compressed", "needs auto, whole or lazy");
+	CHECK_BAD("compressed parts", "needs auto, whole or lazy");
+	CHECK_BAD("compressed lazy whole", "needs auto, whole or lazy");
+
 	begin_test("conf: abi, ca");
 	conf_init(&c);
 	CHECK_GOOD("abi v8");

@@ -1,0 +1,119 @@
+#include "link.h"
+
+/* Until the first measurement: a slow link's, so that it is not flooded. */
+#define RATE_FIRST	 500000 /* bytes a second */
+#define ROUND_TRIP_FIRST 50000	/* microseconds */
+
+/* A sample of the rate is taken over so long at least, in microseconds: less is a burst out of some
+ * buffer. A gap of as much between two arrivals ends the sample. */
+#define SAMPLE_MIN 20000
+#define GAP_MAX	   100000
+
+/* The least of so many microseconds, or of as many before, is the round trip. */
+#define EPOCH 10000000
+
+#define SECOND 1000000
+
+static uint64_t rate = RATE_FIRST;
+static bool measured;
+static int64_t least[2]; /* of the epoch before and of this one; 0: none */
+static int64_t epoch_began;
+static struct {
+	int64_t began, last;
+	uint64_t bytes; /* that came after `began` */
+	bool full;	/* so much was asked for all the time that the link set the pace */
+} sample;
+
+void link_round_trip(int64_t taken, int64_t now)
+{
+	if (now - epoch_began >= EPOCH) {
+		least[0] = now - epoch_began < 2 * EPOCH ? least[1] : 0;
+		least[1] = 0;
+		epoch_began = now;
+	}
+	if (taken > 0 && (least[1] == 0 || taken < least[1]))
+		least[1] = taken;
+}
+
+static int64_t round_trip(void)
+{
+	if (least[0] == 0 || least[1] == 0)
+		return least[0] + least[1] > 0 ? least[0] + least[1] : ROUND_TRIP_FIRST;
+	return least[0] < least[1] ? least[0] : least[1];
+}
+
+/* What is faster is believed at once; what is slower only if it was not for want of requests, and
+ * then step by step. */
+static void take_sample(uint64_t seen)
+{
+	if (seen > rate || !measured)
+		rate = seen;
+	else if (sample.full)
+		rate -= (rate - seen) / 4;
+	measured = true;
+}
+
+static uint64_t in_time(uint64_t microseconds)
+{
+	return rate / 1000 * microseconds / 1000;
+}
+
+/* Reads where there is no stream leave nothing to sample: but what took longer than a round trip is
+ * the time of the bytes. Where that is next to nothing, it is known too roughly for more than a step
+ * upwards. */
+void link_answered(uint64_t bytes, int64_t taken)
+{
+	int64_t transfer = taken - round_trip();
+	uint64_t seen;
+
+	if (transfer < taken / 8 + 1)
+		transfer = taken / 8 + 1;
+	seen = bytes * SECOND / (uint64_t)transfer;
+	if (seen > rate)
+		rate = seen;
+	else if (bytes >= in_time((uint64_t)round_trip()) / 2)
+		rate -= (rate - seen) / 8;
+}
+
+void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
+{
+	int64_t length;
+
+	if (sample.began == 0 || now - sample.last > GAP_MAX) {
+		sample.began = now; /* these bytes came before it */
+		sample.bytes = 0;
+		sample.full = true;
+	} else {
+		sample.bytes += bytes;
+	}
+	sample.last = now;
+	if (outstanding < in_time((uint64_t)round_trip()))
+		sample.full = false;
+	length = now - sample.began;
+	if (length >= SAMPLE_MIN && length >= round_trip()) {
+		take_sample(sample.bytes * SECOND / (uint64_t)length);
+		sample.began = 0;
+	} else if (outstanding == 0) {
+		sample.began = 0;
+	}
+}
+
+static uint64_t between(uint64_t least_bytes, uint64_t n, uint64_t most)
+{
+	return n < least_bytes ? least_bytes : n > most ? most : n;
+}
+
+uint64_t link_round_trip_bytes(void)
+{
+	return between(16 << 10, in_time((uint64_t)round_trip()), 1 << 20);
+}
+
+uint64_t link_window(void)
+{
+	return between(32 << 10, in_time((uint64_t)round_trip() + LINK_QUEUE * 1000), 16 << 20);
+}
+
+uint64_t link_piece(void)
+{
+	return between(16 << 10, link_window() / 8, 1 << 20);
+}

@@ -1,0 +1,33 @@
+/* link.h - what the way to the servers carries: its round trip and rate, measured as data comes,
+ * and what follows from them for asking ahead. Numbers in, numbers out; times are monotonic
+ * microseconds.
+ */
+#ifndef LINK_H
+#define LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* From a request to the first byte of its answer, when nothing else was under way. */
+void link_round_trip(int64_t taken, int64_t now);
+
+/* A whole answer of `bytes` has come, so long after its request, and nothing else meanwhile. */
+void link_answered(uint64_t bytes, int64_t taken);
+
+/* `bytes` have come; `outstanding` more are asked for. */
+void link_received(uint64_t bytes, uint64_t outstanding, int64_t now);
+
+/* What the link carries in one round trip (the bandwidth-delay product), in bytes: to fetch so much
+ * beside what was asked for costs no more time than asking did. From 16 KiB to 1 MiB. */
+uint64_t link_round_trip_bytes(void);
+
+/* How many bytes may be asked for and not yet here when something is asked for that nobody waits
+ * for. With it the link is never idle, and who comes to wait now waits for at most LINK_QUEUE
+ * milliseconds longer than the round trip. From 32 KiB to 16 MiB. */
+#define LINK_QUEUE 45
+uint64_t link_window(void);
+
+/* The size of one request of those: a share of the window. */
+uint64_t link_piece(void);
+
+#endif

@@ -1,0 +1,308 @@
+"""The contenders, in the guest: each makes the image that lies on the web server readable at POINT.
+
+start() launches what has to run before (the clock does not run yet), attach() mounts, detach() and
+stop() undo both. A contender that fails raises Failed with a reason.
+"""
+import contextlib
+import ctypes
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+RUN, DISK = "/run/bench", "/run/disk"
+POINT, BENEATH = f"{RUN}/image", f"{RUN}/beneath"
+WWW = f"{RUN}/www"
+IMAGE = "image.erofs"
+PORTS = {"http": 8080, "https": 8443}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    pass
+
+
+class Overrun(Failed):
+    """The limit of a run is over."""
+
+
+def contents(path):
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def eventually(condition, text, limit=10.0):
+    end = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed(f"not within {limit:.0f} s: {text}")
+        time.sleep(0.01)
+
+
+def end_group(process):
+    """Ends a process and what it started. User-mode Linux 6.12 panics when SIGKILL meets a process
+    inside fork(); one that has been stopped, or that waits for a file, is not there."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        time.sleep(0.2)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+
+
+def program(*command, deadline):
+    """Runs a program to its end, or to the run's."""
+    with open(f"{RUN}/output", "w+") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            end_group(process)
+            raise Overrun(f"{command[0]} takes too long") from None
+    if status:
+        raise Failed(f"{command[0]}: {contents(f'{RUN}/output').strip()[-300:]}")
+
+
+def mount(*options, deadline):
+    program("mount", "-t", "erofs", *options, POINT, deadline=deadline)
+
+
+def unmount(*points):
+    """What still holds on is left behind: the processes that serve it end next."""
+    for point in points:
+        libc = ctypes.CDLL(None)
+        for flags in (0, 2):                    # MNT_DETACH
+            if not os.path.ismount(point) or libc.umount2(point.encode(), flags) == 0:
+                break
+
+
+def process_cost(pid):
+    """CPU seconds and peak RSS in kB of a process and the children that it has waited for."""
+    fields = contents(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+    peak = re.search(r"VmHWM:\s+(\d+)", contents(f"/proc/{pid}/status"))
+    return sum(map(int, fields[11:15])) / TICKS, int(peak[1]) if peak else 0
+
+
+class Contender:
+    """What most of them share. `peer` is false for ours, `lazy` for what fetches the image first."""
+
+    peer, lazy = True, True
+    helpers = ()        # names of programs that leave their parent
+
+    def __init__(self, scheme, work, daemon):
+        self.url = f"{scheme}://127.0.0.1:{PORTS[scheme]}/"
+        self.ca, self.daemon = f"{work}/ca.pem", daemon
+        self.process = None
+        self.log = f"{RUN}/{self.name.replace(' ', '-')}.log"
+        self.store = f"{DISK}/{self.name.replace(' ', '-')}"
+
+    def launch(self, *command, environment=None):
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            start_new_session=True,
+                                            env={**os.environ, **(environment or {})})
+
+    def ready(self, condition):
+        eventually(lambda: self.process.poll() is not None or condition(), f"{self.name} is ready", 20)
+        if self.process.poll() is not None:
+            raise Failed(f"{self.name} ended at once: {self.said()}")
+
+    def said(self):
+        return contents(self.log).strip()[-400:] if os.path.exists(self.log) else ""
+
+    def start(self):
+        os.makedirs(self.store)
+
+    def attach(self, deadline):
+        mount("-o", "ro,loop", f"{BENEATH}/{IMAGE}", deadline=deadline)
+
+    def detach(self):
+        unmount(POINT)
+
+    def stop(self):
+        if self.process:
+            if self.process.poll() is None:
+                self.process.terminate()
+                try:
+                    self.process.wait(10)
+                except subprocess.TimeoutExpired:
+                    end_group(self.process)
+            self.process = None
+        shutil.rmtree(self.store, ignore_errors=True)
+
+    def cost(self):
+        """CPU seconds since start() and the sum of the peaks of RSS in kB, of all its processes."""
+        pids = [self.process.pid] if self.process else []
+        for comm in glob.glob("/proc/[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                if contents(comm).strip() in self.helpers:
+                    pids.append(int(comm.split("/")[2]))
+        costs = []
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                costs.append(process_cost(pid))
+        return sum(c for c, _ in costs), sum(peak for _, peak in costs)
+
+
+class Ours(Contender):
+    name, title = "ours", "cachefilesd-mini"
+    peer = False
+    directives = ("trace none",)
+    count = 0
+
+    def start(self):
+        super().start()
+        Ours.count += 1
+        command = [self.daemon, "-n", "-s"]
+        for directive in (f"dir {self.store}", f"tag bench{Ours.count}", f"ca {self.ca}",
+                          *self.directives):
+            command += ["-o", directive]
+        self.launch(*command, self.url)
+        self.ready(lambda: os.path.isdir(f"{self.store}/cache"))
+
+    def attach(self, deadline):
+        mount("-o", f"fsid={IMAGE}", "none", deadline=deadline)
+
+
+class OursRecording(Ours):
+    """Not a contender: it makes the trace for the next one."""
+
+    name, title = "ours recording", "cachefilesd-mini, recording"
+    trace = f"{RUN}/recorded"
+    directives = (f"trace record {trace}",)
+
+
+class OursTraced(Ours):
+    name, title = "ours trace", "cachefilesd-mini, boot trace"
+    directives = ()
+
+
+class OursPrefetching(Ours):
+    name, title = "ours prefetch", "cachefilesd-mini, prefetch all"
+    directives = ("trace none", "prefetch all")
+
+
+class Nbdkit(Contender):
+    """nbdkit's curl plugin behind the kernel's NBD client; a UNIX socket keeps off the slow link."""
+
+    name, title = "nbdkit", "nbdkit curl + nbd-client"
+    helpers = ("nbd-client",)
+    filters = ()
+
+    def start(self):
+        super().start()
+        self.socket = f"{self.store}/socket"
+        self.launch("nbdkit", "-f", "-r", "-U", self.socket, *self.filters, "curl",
+                    f"url={self.url}{IMAGE}", f"cainfo={self.ca}", environment={"TMPDIR": self.store})
+        self.ready(lambda: os.path.exists(self.socket))
+
+    def attach(self, deadline):
+        program("nbd-client", "-unix", self.socket, "/dev/nbd0", "-b", "4096", "-readonly",
+                deadline=deadline)
+        eventually(lambda: contents("/sys/block/nbd0/size").strip() != "0", "nbd0 has a size")
+        mount("-o", "ro", "/dev/nbd0", deadline=deadline)
+
+    def detach(self):
+        super().detach()
+        subprocess.run(["nbd-client", "-d", "/dev/nbd0"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        eventually(lambda: not os.path.exists("/sys/block/nbd0/pid"), "nbd0 is free")
+
+
+class NbdkitFilters(Nbdkit):
+    name, title = "nbdkit filters", "nbdkit, readahead and cache filters"
+    filters = ("--filter=readahead", "--filter=cache")
+
+
+class Fuse(Contender):
+    """A file system in user space that shows the server's directory; the image is loop-mounted."""
+
+    def start(self):
+        super().start()
+        os.makedirs(BENEATH, exist_ok=True)
+        self.launch(*self.command())
+        self.ready(lambda: os.path.ismount(BENEATH))
+
+    def detach(self):
+        unmount(POINT, BENEATH)
+
+
+class Httpdirfs(Fuse):
+    name, title = "httpdirfs", "httpdirfs"
+
+    # Its check for ranges makes it exit, with this nginx.
+    def command(self):
+        return ("httpdirfs", "-f", "--no-range-check", "--cacert", self.ca, *self.options(), self.url,
+                BENEATH)
+
+    def options(self):
+        return ()
+
+
+class HttpdirfsCache(Httpdirfs):
+    name, title = "httpdirfs cache", "httpdirfs --cache"
+
+    def options(self):
+        return ("--cache", "--cache-location", self.store)
+
+
+class Rclone(Fuse):
+    name, title = "rclone", "rclone mount"
+    mode = "off"
+
+    def command(self):
+        return ("rclone", "mount", "--read-only", "--config", "/dev/null", "--ca-cert", self.ca,
+                "--vfs-cache-mode", self.mode, "--cache-dir", self.store, "--http-url", self.url,
+                ":http:", BENEATH)
+
+
+class RcloneFull(Rclone):
+    name, title = "rclone full", "rclone mount --vfs-cache-mode full"
+    mode = "full"
+
+
+class Download(Contender):
+    """The whole image first, then it is a local file."""
+
+    name, title = "download", "curl, whole image first"
+    lazy = False
+
+    def start(self):
+        super().start()
+        self.used = None
+
+    def attach(self, deadline):
+        copy = f"{self.store}/{IMAGE}"
+        with open(self.log, "w") as log:
+            process = subprocess.Popen(["curl", "-sSf", "--cacert", self.ca, "-o", copy,
+                                        "-m", f"{max(deadline - time.monotonic(), 0.1):.1f}",
+                                        self.url + IMAGE], stdout=log, stderr=log)
+            _, status, self.used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode == 28:
+            raise Overrun("curl takes too long")
+        if process.returncode:
+            raise Failed(self.said())
+        mount("-o", "ro,loop", copy, deadline=deadline)
+
+    def cost(self):
+        if not self.used:
+            return 0.0, 0
+        return self.used.ru_utime + self.used.ru_stime, self.used.ru_maxrss
+
+
+class Local(Contender):
+    """Not a contender: the same image as a local file, which is what cannot be beaten."""
+
+    name, title = "local", "(a local file)"
+
+    def attach(self, deadline):
+        mount("-o", "ro,loop", f"{WWW}/{IMAGE}", deadline=deadline)
+
+
+ALL = (Ours, OursTraced, OursPrefetching, Nbdkit, NbdkitFilters, Httpdirfs, HttpdirfsCache, Rclone,
+       RcloneFull, Download)

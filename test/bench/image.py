@@ -1,0 +1,82 @@
+"""What the contenders serve: one EROFS image, not compressed, of this machine's own files.
+
+A root tree with a shell, the usual tools and python3 with its library, and beside it under /data
+files that cannot be compressed, for the workloads that read much.
+"""
+import os
+import random
+import re
+import shutil
+import subprocess
+
+PACKAGES = ("bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "diffutils")
+NOT_WANTED = re.compile(r"/usr/share/(doc|man|info|locale|lintian)(/|$)")
+NOT_OF_PYTHON = re.compile(r"/(test|config-[^/]*-linux-gnu)(/|$)")
+
+MIB = 1 << 20
+DATA = {"large": 32 * MIB, "random": 10 * MIB, **{f"part{n}": 4 * MIB for n in range(4)}}
+
+
+def output(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True).stdout
+
+
+def python_files():
+    binary = os.path.realpath("/usr/bin/python3")
+    yield from ("/usr/bin/python3", binary)
+    for directory, _, names in os.walk(f"/usr/lib/{os.path.basename(binary)}"):
+        for name in names:
+            path = os.path.join(directory, name)
+            if not NOT_OF_PYTHON.search(path):
+                yield path
+
+
+def listed():
+    """The files of the packages, python's, and the libraries that they are linked with."""
+    paths = [p for p in output("dpkg", "-L", *PACKAGES).splitlines() if not NOT_WANTED.search(p)]
+    paths += ["/usr/bin/awk", *python_files()]
+    linked = [p for p in paths if "/bin/" in p or p.endswith(".so")]
+    libraries = re.findall(r"(/\S+) \(0x", output("ldd", *linked))
+    return paths + libraries
+
+
+class Tree:
+    """A copy of some of this machine's files: links stay links, and what they point to comes too."""
+
+    def __init__(self, top):
+        self.top, self.seen = top, set()
+        for directory in ("bin", "sbin", "lib", "lib64"):
+            os.makedirs(f"{top}/usr/{directory}")
+            os.symlink(f"usr/{directory}", f"{top}/{directory}")
+        for directory in ("dev", "proc", "sys", "tmp", "etc", "data"):
+            os.mkdir(f"{top}/{directory}")
+
+    def add(self, path):
+        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        if path in self.seen or os.path.isdir(path) or not os.access(path, os.R_OK):
+            return
+        self.seen.add(path)
+        copy = self.top + path
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        shutil.copy2(path, copy, follow_symlinks=False)
+        if os.path.islink(path):
+            self.add(os.path.join(os.path.dirname(path), os.readlink(path)))
+
+
+def write_data(top):
+    for name, size in DATA.items():
+        with open(f"{top}/data/{name}", "wb") as file:
+            file.write(random.Random(name).randbytes(size))
+
+
+def make(image, scratch):
+    """Writes the image, by way of a tree in scratch, a directory that must not be there yet."""
+    tree = Tree(scratch)
+    for path in listed():
+        tree.add(path)
+    write_data(scratch)
+    # Times stay as they are: python compares them with those in its compiled files.
+    subprocess.run(["mkfs.erofs", "--all-root", "-U", "00000000-0000-4000-8000-000000000000", image,
+                    scratch], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    shutil.rmtree(scratch)

@@ -1,0 +1,341 @@
+#!/usr/bin/python3
+"""The bench's half in the guest, as root: inside.py JOB, where JOB is a JSON file from run.py.
+
+Starts nginx, learns from a local copy of the image what each workload has to give, puts the link's
+delay and rate on the loopback interface, then runs contender after contender, each with a cold
+cache. What it finds goes to standard output, a line `bench {...}` each.
+"""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import contenders
+import workloads
+from contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Failed, Overrun, contents, eventually
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LOG = f"{RUN}/access.log"
+TRACE = f"{WWW}/{IMAGE}.trace"
+SLOWER = 2                      # times the best lazy peer: not repeated
+
+NGINX = """
+    daemon off; worker_processes 1; user root; pid {run}/nginx.pid; error_log {run}/error.log;
+    events {{ }}
+    http {{
+        log_format bytes '$bytes_sent'; access_log {log} bytes;
+        sendfile on; autoindex on; root {www};
+        client_body_temp_path {run}/b; proxy_temp_path {run}/p; fastcgi_temp_path {run}/f;
+        uwsgi_temp_path {run}/u; scgi_temp_path {run}/s;
+        server {{ listen 127.0.0.1:{http}; }}
+        server {{
+            listen 127.0.0.1:{https} ssl;
+            ssl_certificate {work}/ec.pem; ssl_certificate_key {work}/ec.key;
+            ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;
+            ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+        }}
+    }}
+"""
+
+
+def tell(kind, **facts):
+    print("bench", json.dumps({"kind": kind, **facts}), flush=True)
+
+
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+# ---- server and link ----------------------------------------------------------------------------
+
+def start_nginx(work):
+    write(f"{RUN}/nginx.conf", NGINX.format(run=RUN, log=LOG, www=WWW, work=work, **PORTS))
+    subprocess.Popen(["/usr/sbin/nginx", "-c", f"{RUN}/nginx.conf", "-e", f"{RUN}/error.log"])
+    eventually(lambda: contents(f"{RUN}/nginx.pid") if os.path.exists(f"{RUN}/nginx.pid") else "",
+               "nginx runs")
+    measure_link(1)                 # an answer: the worker is there
+
+
+def netem(*options):
+    subprocess.run(["tc", "qdisc", "replace", "dev", "lo", "root", "netem", "limit", "100000",
+                    *options], check=True)
+
+
+def shape(link):
+    """Half of the round trip each way. Packets are no larger than Ethernet's, so that loss hits as
+    many bytes as it does there. The kernel remembers nothing of a connection for the next one."""
+    subprocess.run(["ip", "link", "set", "lo", "mtu", "1500"], check=True)
+    write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
+    options = ["delay", f"{link['rtt'] * 500}ms", "rate", f"{link['rate']}bit"]
+    netem(*options)
+    round_trip, rate = measure_link(link["rate"] // 8)
+    if link["loss"]:
+        netem(*options, "loss", f"{link['loss']}%")
+    tell("link", round_trip=round_trip, rate=rate)
+
+
+def measure_link(size):
+    """The time to connect, and the bits a second of a file of size bytes after its first half."""
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", PORTS["http"])) as connection:
+        round_trip = time.monotonic() - start
+        connection.sendall(f"GET /{IMAGE} HTTP/1.0\r\nRange: bytes=0-{size - 1}\r\n\r\n".encode())
+        done, half = 0, None
+        while block := connection.recv(1 << 20):
+            done += len(block)
+            if not half and done > size // 2:
+                half = done, time.monotonic()
+        return round_trip, 8 * (done - half[0]) / (time.monotonic() - half[1])
+
+
+def wire():
+    """Bytes that have gone over the link: there is nothing else on this interface."""
+    return int(contents("/sys/class/net/lo/statistics/tx_bytes"))
+
+
+def served():
+    """Requests that nginx has answered, and their bytes."""
+    sizes = contents(LOG).split()
+    return len(sizes), sum(map(int, sizes))
+
+
+# ---- one run ------------------------------------------------------------------------------------
+
+class Worker:
+    """A workload's process, ready before the clock runs."""
+
+    def __init__(self, workload):
+        self.errors = open(f"{RUN}/worker.log", "w")
+        self.process = subprocess.Popen(
+            [sys.executable, f"{HERE}/workloads.py", workload, POINT], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, start_new_session=True)
+        self.process.stdout.readline()
+
+    def work(self, deadline):
+        """The worker's answer."""
+        try:
+            said, _ = self.process.communicate("go\n", max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            raise Overrun("the workload takes too long") from None
+        if self.process.returncode:
+            lines = contents(f"{RUN}/worker.log").strip().splitlines()
+            raise Failed(f"the workload fails: {lines[-1] if lines else 'without a word'}")
+        return json.loads(said)
+
+    def end(self):
+        if self.process.poll() is None:
+            contenders.end_group(self.process)
+        self.errors.close()
+
+
+def cold():
+    os.sync()
+    write("/proc/sys/vm/drop_caches", "3")
+
+
+def measured(contender, workload, limit):
+    """The figures of one run, from before the mount to the workload's end; the rest is not timed."""
+    worker = Worker(workload)
+    try:
+        cold()
+        sent, used, asked = wire(), contender.cost()[0], served()
+        start = time.monotonic()
+        contender.attach(start + limit)
+        attached = time.monotonic()
+        answer = worker.work(start + limit)
+        cpu, peak = contender.cost()
+        facts = {"seconds": answer["ended"] - start, "mount": attached - start,
+                 "work": answer["ended"] - answer["begun"], "wire": wire() - sent,
+                 "cpu": cpu - used, "rss": peak}
+    finally:
+        worker.end()
+        contender.detach()
+    contender.stop()
+    requests, size = served()
+    return {**facts, "requests": requests - asked[0], "body": size - asked[1],
+            **{key: answer[key] for key in ("asked", "detail", "digest")}}
+
+
+def attempt(contender, workload, limit, digest=None):
+    """One run with its outcome: `ok`, or what went wrong."""
+    try:
+        contender.start()
+        facts = measured(contender, workload, limit)
+        outcome = "ok"
+        if digest and facts["digest"] != digest:
+            outcome = "wrong bytes"
+    except Overrun:
+        facts, outcome = {}, "over the limit"
+    except Failed as problem:
+        facts, outcome = {}, f"{problem} {contender.said()}".strip()
+    finally:
+        contender.stop()
+        contenders.unmount(POINT, BENEATH)
+    return {**facts, "outcome": outcome}
+
+
+# ---- what has to come out, and what it needs ----------------------------------------------------
+
+def loop_sectors(point):
+    with open("/proc/mounts") as mounts:
+        device = next(line.split()[0] for line in mounts if line.split()[1] == point)
+    return int(contents(f"/sys/block/{os.path.basename(device)}/stat").split()[2])
+
+
+class Counting(contenders.Local):
+    """The local image again, on a device whose reads are counted, with a read-ahead of so many kB."""
+
+    name, title = "counting", "(counting)"
+    readahead = 128
+    sectors = 0
+
+    def attach(self, deadline):
+        device = subprocess.run(["losetup", "-r", "-f", "--show", f"{WWW}/{IMAGE}"], check=True,
+                                stdout=subprocess.PIPE, text=True).stdout.strip()
+        self.device = device
+        write(f"/sys/block/{os.path.basename(device)}/queue/read_ahead_kb", str(self.readahead))
+        contenders.mount("-o", "ro", device, deadline=deadline)
+
+    def detach(self):
+        self.sectors = loop_sectors(POINT)
+        super().detach()
+        subprocess.run(["losetup", "-d", self.device], check=True)
+
+
+class CountingPages(Counting):
+    readahead = 0
+
+
+def learn(workload, job):
+    """The digest that everybody has to give, and the bytes that the workload takes: `needed`, page by
+    page, and `demanded`, with the kernel's read-ahead."""
+    found = {}
+    for key, kind in ("needed", CountingPages), ("demanded", Counting):
+        contender = kind("http", job["work"], None)
+        facts = attempt(contender, workload, job["limit"])
+        if facts["outcome"] != "ok" or found.setdefault("digest", facts["digest"]) != facts["digest"]:
+            raise Failed(f"workload {workload} on a local file: {facts}")
+        found[key] = contender.sectors * 512
+    local = attempt(contenders.Local("http", job["work"], None), workload, job["limit"])
+    found.update(asked=facts["asked"], detail=facts["detail"], local=local["seconds"])
+    tell("workload", workload=workload, **found)
+    return found
+
+
+def record_trace(workload, job, digest):
+    """The trace of a first run, if the daemon writes one; before the link is slow."""
+    contender = contenders.OursRecording(job["scheme"], job["work"], job["daemon"])
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(contender.trace)
+    facts = attempt(contender, workload, job["limit"], digest)
+    if facts["outcome"] != "ok":
+        tell("note", text=f"no trace of workload {workload}: {facts['outcome']}")
+        return None
+    if not os.path.exists(contender.trace) or not os.path.getsize(contender.trace):
+        tell("note", text=f"no trace of workload {workload}: the daemon wrote none")
+        return None
+    os.rename(contender.trace, f"{RUN}/trace.{workload}")
+    size = os.path.getsize(f"{RUN}/trace.{workload}")
+    tell("trace", workload=workload, size=size, body=facts["body"])
+    return f"{RUN}/trace.{workload}"
+
+
+# ---- all runs -----------------------------------------------------------------------------------
+
+class Session:
+    def __init__(self, job):
+        self.job = job
+        self.kinds = [kind for kind in contenders.ALL if kind.name in job["contenders"]]
+        self.first = {}                 # (workload, contender): seconds in the first round, or None
+        self.hopeless = set()           # what cannot even attach within the limit
+        self.end = time.monotonic() + job["seconds"]
+        for done in job["done"]:
+            self.remember(done)
+
+    def prepare(self):
+        self.learnt, self.traces = {}, {}
+        for workload in self.job["workloads"]:
+            self.learnt[workload] = learn(workload, self.job)
+            if contenders.OursTraced in self.kinds:
+                self.traces[workload] = record_trace(workload, self.job,
+                                                     self.learnt[workload]["digest"])
+
+    def remember(self, facts):
+        if facts["round"] == 0:
+            ok = facts["outcome"] == "ok"
+            self.first[facts["workload"], facts["contender"]] = facts["seconds"] if ok else None
+            if not ok and facts["contender"] == contenders.Download.name:
+                self.hopeless.add(facts["contender"])
+
+    def wanted(self, number, kind, workload):
+        """Whether the contender runs in the round: who was much slower than others, or failed, in the
+        first one is not asked again, and when the time is over nobody is."""
+        if any(d["round"] == number and d["workload"] == workload and d["contender"] == kind.name
+               for d in self.job["done"]):
+            return False
+        if kind is contenders.OursTraced and not self.traces[workload]:
+            return False
+        if number == 0:
+            return True
+        if number >= self.job["rounds"]["peers" if kind.peer else "ours"]:
+            return False
+        seconds = self.first.get((workload, kind.name))
+        best = min((self.first[workload, k.name] for k in self.kinds if k.peer and k.lazy and
+                    self.first.get((workload, k.name))), default=None)
+        if not kind.peer:
+            return seconds is not None
+        return seconds is not None and (best is None or seconds <= SLOWER * best)
+
+    def run(self, number, kind, workload):
+        place = {"round": number, "workload": workload, "contender": kind.name}
+        if kind.name in self.hopeless:
+            facts = {"outcome": "over the limit"}
+        else:
+            tell("begin", **place)
+            trace = self.traces.get(workload)
+            if kind is contenders.OursTraced:
+                shutil.copy(trace, TRACE)
+            contender = kind(self.job["scheme"], self.job["work"], self.job["daemon"])
+            facts = attempt(contender, workload, self.job["limit"], self.learnt[workload]["digest"])
+            if kind is contenders.OursTraced:
+                os.unlink(TRACE)
+        tell("run", **place, **facts)
+        self.remember({**place, **facts})
+
+    def rounds(self):
+        for number in range(max(self.job["rounds"].values())):
+            for place, workload in enumerate(self.job["workloads"]):
+                turn = (number + place) % len(self.kinds)
+                for kind in self.kinds[turn:] + self.kinds[:turn]:
+                    if self.wanted(number, kind, workload):
+                        if time.monotonic() > self.end:
+                            tell("note", text=f"the time was over in round {number + 1}")
+                            return
+                        self.run(number, kind, workload)
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        job = json.load(file)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for directory in (RUN, POINT, WWW):
+        os.makedirs(directory)
+    # On tmpfs, so that a cold cache is ours and not the server's.
+    shutil.copy(f"{job['work']}/{IMAGE}", WWW)
+    start_nginx(job["work"])
+    tell("guest", kernel=os.uname().release)
+    session = Session(job)
+    session.prepare()
+    shape(job["link"])
+    session.rounds()
+    tell("done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+"""What a contender's mount is read by, each in a process of its own: workloads.py NAME POINT
+
+Makes ready, says `ready`, waits for a line, works, and prints one line of JSON: when it began and
+ended (the guest's monotonic clock), the bytes that it asked for, a digest of all that it got, and
+a detail. Digests are made after the clock has stopped; buffers are there before it starts.
+"""
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+BLOCK = 128 << 10
+PIECE, PIECES = 16 << 10, 400
+
+# A program's start: what python needs for these, and one use of each.
+PYTHON = """
+import argparse, asyncio, csv, datetime, decimal, email.message, hashlib, http.client, io, json
+import logging, sqlite3, ssl, sys, tempfile, unittest, urllib.request, xml.etree.ElementTree, zipfile
+database = sqlite3.connect(":memory:")
+database.execute("create table t(n)")
+database.executemany("insert into t values(?)", ((n,) for n in range(1000)))
+message = email.message.EmailMessage()
+message["Subject"] = "cold"
+async def answer():
+    await asyncio.sleep(0)
+    return 42
+print(json.dumps({
+    "python": sys.version.split()[0],
+    "sum": database.execute("select sum(n) from t").fetchone()[0],
+    "decimal": str(decimal.Decimal(1) / 7),
+    "asyncio": asyncio.run(answer()),
+    "message": str(message),
+    "xml": xml.etree.ElementTree.fromstring("<a><b>c</b></a>")[0].text,
+    "unittest": unittest.TestSuite().countTestCases(),
+    "status": http.client.responses[206],
+    "day": datetime.date.fromordinal(738000).isoformat(),
+    "digest": hashlib.sha256(b"cold").hexdigest()}))
+"""
+
+# Then some thirty tools in a shell.
+SHELL = """
+set -e
+ls /usr/bin | wc -l
+find /usr/lib -maxdepth 1 | sort | head -n 5 | tail -n 2
+seq 100 | awk '{ n += $1 } END { print n }'
+echo one two three | cut -d' ' -f2 | tr a-z A-Z
+printf 'b\\na\\na\\n' | sort | uniq -c | sed 's/ *//'
+grep -c import /usr/lib/python3*/json/__init__.py
+sha256sum /usr/bin/env; md5sum /usr/bin/env; cksum /usr/bin/env
+basename /usr/bin/env; dirname /usr/bin/env
+stat -c %s /usr/bin/env
+od -A d -N 16 -t x1 /usr/bin/env
+echo cold | gzip -c | gzip -dc | tee | base64
+expr 6 '*' 7; factor 1001; date -u -d @0 +%F
+seq 3 | paste -s -d, -; seq 3 | xargs -n 1 echo | nl
+"""
+
+
+def read_file(path, into):
+    """Reads the file in order, in blocks, into a memoryview of its size."""
+    with open(path, "rb", buffering=0) as file:
+        done = 0
+        while count := file.readinto(into[done:done + BLOCK]):
+            done += count
+    if done != len(into):
+        raise EOFError(f"{path}: {done} bytes of {len(into)}")
+
+
+def touched(size):
+    """A buffer whose pages are all there: the first write to one costs time."""
+    buffer = bytearray(size)
+    buffer[::4096] = b"1" * len(range(0, size, 4096))
+    return memoryview(buffer)
+
+
+class Sequential:
+    """The large file from its beginning to its end."""
+
+    def __init__(self, point):
+        self.path, self.buffer = f"{point}/data/large", touched(32 << 20)
+
+    def work(self):
+        read_file(self.path, self.buffer)
+
+    def outcome(self):
+        return len(self.buffer), [self.buffer], None
+
+
+class Program:
+    """A cold start in a chroot: python3 with a dozen packages, then a shell with thirty tools."""
+
+    def __init__(self, point):
+        self.point, self.said = point, []
+
+    def enter(self):
+        os.chroot(self.point)
+        os.chdir("/")
+
+    def work(self):
+        for command in (["/usr/bin/python3", "-c", PYTHON], ["/bin/sh", "-c", SHELL]):
+            done = subprocess.run(command, preexec_fn=self.enter, check=True, stdout=subprocess.PIPE,
+                                  env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"})
+            self.said.append(done.stdout)
+
+    def outcome(self):
+        return None, self.said, None
+
+
+class Random:
+    """Small pieces at places that a fixed seed chooses, in pages."""
+
+    def __init__(self, point):
+        self.path, self.buffer = f"{point}/data/random", touched(PIECE * PIECES)
+        pages = (10 << 20) - PIECE >> 12
+        chooser = random.Random(1)
+        self.offsets = [chooser.randrange(pages + 1) << 12 for _ in range(PIECES)]
+
+    def work(self):
+        with open(self.path, "rb", buffering=0) as file:
+            for number, offset in enumerate(self.offsets):
+                into = self.buffer[number * PIECE:(number + 1) * PIECE]
+                if os.preadv(file.fileno(), [into], offset) != PIECE:
+                    raise EOFError(f"{self.path}: less than was asked for at {offset}")
+
+    def outcome(self):
+        return len(self.buffer), [self.buffer], None
+
+
+class Parallel:
+    """Readers at once, each of a file (or of a piece of a file) of its own."""
+
+    def __init__(self, point):
+        self.paths = [f"{point}/data/part{number}" for number in range(4)]
+        self.buffers = [touched(4 << 20) for _ in self.paths]
+        self.problems = []
+
+    def read(self, path, buffer):
+        try:
+            read_file(path, buffer)
+        except Exception as problem:
+            self.problems.append(problem)
+
+    def work(self):
+        readers = [threading.Thread(target=self.read, args=pair)
+                   for pair in zip(self.paths, self.buffers)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        if self.problems:
+            raise self.problems[0]
+
+    def outcome(self):
+        return sum(map(len, self.buffers)), self.buffers, None
+
+
+class Walk:
+    """Every directory is listed and every file looked at, but none opened."""
+
+    def __init__(self, point):
+        self.point, self.seen = point, []
+
+    def work(self):
+        for directory, subdirectories, names in os.walk(self.point):
+            subdirectories.sort()
+            for name in subdirectories + sorted(names):
+                path = os.path.join(directory, name)
+                status = os.lstat(path)
+                # A directory's size is the file system's own affair, but here always EROFS's.
+                self.seen.append((path[len(self.point):], status.st_mode, status.st_size,
+                                  int(status.st_mtime)))
+
+    def outcome(self):
+        return None, [json.dumps(self.seen).encode()], f"{len(self.seen)} files"
+
+
+WORKLOADS = {"a": Sequential, "b": Program, "c": Random, "d": Parallel, "e": Walk}
+TITLES = {"a": "32 MiB in sequence", "b": "cold program start", "c": "400 random reads of 16 KiB",
+          "d": "four readers, 4 MiB each", "e": "tree walk with stat"}
+
+
+def main():
+    name, point = sys.argv[1:]
+    workload = WORKLOADS[name](point)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begun = time.monotonic()
+    workload.work()
+    ended = time.monotonic()
+    asked, parts, detail = workload.outcome()
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    print(json.dumps({"begun": begun, "ended": ended, "asked": asked, "detail": detail,
+                      "digest": digest.hexdigest()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
