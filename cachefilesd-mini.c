@@ -1,20 +1,28 @@
+/* clang-format off */
 /* cachefilesd-mini - a minimal user-space daemon for Linux cachefiles on-demand mode.
  *
  * This file: the command line, the order of the start, and the one poll() loop. Who does what is
  * said in the headers; knowledge points one way:
  *
- *	cachefiles.h  /dev/cachefiles: messages in, answers out (message.h: their layouts)
- *	get.h         --get: a file to standard output          (measure.h: times and rates)
+ *	cachefiles.h  /dev/cachefiles: messages in, answers out   (message.h: their layouts)
+ *	get.h         --get: a file to standard output            (measure.h: times and rates)
  *	check.h       --check: a report on a server
- *	fetch.h       READs and the range requests for them     (erofs.h: a look at an image)
+ *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
+ *	              ahead of the readers:                       (ahead.h: streams; walk.h:
+ *	                                                          directories; trace.h: boot traces)
+ *	lane.h        connections, their ranges, the writing      (link.h: what the link carries)
  *	image.h       what lies on the servers: URLs, mirrors, retries (netrc.h: passwords)
- *	http.h        one connection, one range request         (head.h, url.h: parsers)
- *	tls.h         TLS over BearSSL                          (identity.h: our own certificate)
- *	x509.h        whom to trust      (cert.h, der.h, pem.h, base64.h: parsers; facts.h: for
- *--check) dns.h         names to addresses                        (dns_message.h: the wire) conf.h
- *the words of the configuration log.h         telling people                            (outcome.h:
- *how things end) limits.h      every fixed size                          (clock.h, date.h: times)
+ *	http.h        one connection, its range requests          (head.h, url.h: parsers)
+ *	tls.h         TLS over BearSSL                            (identity.h: our own certificate)
+ *	x509.h        whom to trust                               (cert.h, der.h, pem.h, base64.h:
+ *	                                                          parsers; facts.h: for --check)
+ *	dns.h         names to addresses                          (dns_message.h: the wire)
+ *	conf.h        the words of the configuration              (budget.h: memory and its division)
+ *	log.h         telling people                              (outcome.h: how things end)
+ *	limits.h      every fixed size                            (clock.h, date.h: times)
+ *	format.c      the C library's printf, without what makes it large
  */
+/* clang-format on */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

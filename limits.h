@@ -11,7 +11,7 @@
  * follows from it is budget.h's. */
 #define MEMORY_MIN	      (512 << 10)
 #define MEMORY_DEFAULT	      (1 << 20)
-#define MEMORY_PER_FILE	      4608
+#define MEMORY_PER_FILE	      4672
 #define MEMORY_PER_CONNECTION (192 << 10)
 
 #define CONNECTIONS_MAX 16

@@ -32,6 +32,8 @@ bool netrc_reload(void)
 }
 
 static struct conf c;
+struct budget budget = {.files = 16};
+static struct image table[17];
 
 static struct image *start(size_t urls, enum conf_retry retry)
 {
@@ -40,12 +42,13 @@ static struct image *start(size_t urls, enum conf_retry retry)
 	c = (struct conf){.urls = urls, .retry = retry, .timeout = 60};
 	for (size_t i = 0; i < urls; i++)
 		strcpy(c.url[i], bases[i]);
-	memset(images, 0, sizeof(images));
+	memset(table, 0, sizeof(table));
 	memset(health, 0, sizeof(health));
 	memset(redirects, 0, sizeof(redirects));
 	memset(&proxy, 0, sizeof(proxy));
+	memset(one_by_one, 0, sizeof(one_by_one));
 	lines = 0;
-	images_init(&c);
+	images_init(&c, table);
 	return image_get("erofs,img", "img", 3);
 }
 
@@ -180,7 +183,7 @@ static bool is_direct(const char *no_proxy, const char *url)
 	start(1, RETRY_SOFT);
 	strcpy(c.proxy, "http://proxy:3128/");
 	strcpy(c.no_proxy, no_proxy);
-	images_init(&c);
+	images_init(&c, table);
 	return url_parse(&u, url, &why) && !proxy_for(&u);
 }
 
@@ -241,6 +244,83 @@ static void test_credentials(void)
 	CHECK(image_target(&target, i, 0, &why) && target.url.userinfo[0] == '\0');
 }
 
+static void check_url(struct image *image, const char *want, bool trusted)
+{
+	struct image_target target;
+	char text[URL_MAX + 300];
+	const char *why;
+
+	CHECK(image_target(&target, image, 1000, &why), "%s", why);
+	CHECK(strcmp(url_text(text, sizeof(text), &target.url), want) == 0, "%s", text);
+	CHECK(target.trusted == trusted);
+}
+
+static void test_trace(void)
+{
+	struct image *i = start(2, RETRY_SOFT), *trace, *same, *places[FILES_MAX];
+	char name[KEY_MAX];
+
+	begin_test("image: a trace lies beside its image, on the mirror that is asked then");
+	trace = image_get_trace(i);
+	CHECK(trace && trace != i && trace->is_trace && !i->is_trace);
+	check_url(trace, "http://a/img.trace", true);
+	fails(i, 0, OUTCOME_UNREACHABLE, 900);
+	check_url(trace, "http://b/img.trace", true);
+
+	begin_test("image: an image that is called as a trace is not one");
+	same = image_get("erofs,img", "img.trace", 9);
+	CHECK(same != trace && !same->is_trace);
+	CHECK(image_get_trace(i) == trace);
+	image_free(trace);
+	CHECK(image_get("erofs,img", "img.trace", 9) == same);
+	image_free(same);
+
+	begin_test("image: a trace from elsewhere has the image's name and no header lines");
+	i = start(2, RETRY_SOFT);
+	strcpy(c.trace, "http://elsewhere/%v/%c.boot");
+	check_url(image_get_trace(i), "http://elsewhere/img/img.boot", false);
+	check_url(i, "http://a/img", true);
+	strcpy(c.trace, "http://a/t/%c"); /* the origin of the url line, but not asked for */
+	check_url(image_get_trace(i), "http://a/t/img", false);
+
+	begin_test("image: a name that gets too long has no trace, unless it lies elsewhere");
+	memset(name, 'n', sizeof(name));
+	start(1, RETRY_SOFT);
+	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX - 6)) != NULL);
+	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX - 5)) == NULL);
+	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX)) == NULL);
+	strcpy(c.trace, "http://elsewhere/all.trace");
+	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX)) != NULL);
+
+	begin_test("image: there is a place for a trace when all images are there");
+	start(1, RETRY_SOFT);
+	for (unsigned n = 0; n < FILES_MAX; n++) {
+		snprintf(name, sizeof(name), "i%u", n);
+		places[n] = n ? image_get("erofs,v", name, strlen(name)) :
+				image_get("erofs,img", "img", 3);
+		CHECK(places[n] != NULL);
+	}
+	trace = image_get_trace(places[0]);
+	CHECK(trace && trace->is_trace && trace->used);
+	for (unsigned n = 0; n < FILES_MAX; n++)
+		CHECK(places[n] != trace && places[n]->used && !places[n]->is_trace);
+	image_free(trace);
+	CHECK(image_get_trace(places[FILES_MAX - 1]) != NULL);
+}
+
+static void test_pipelining(void)
+{
+	begin_test("image: a mirror that does not bear pipelining is spared it for a while, and it "
+		   "is said");
+	start(2, RETRY_SOFT);
+	CHECK(image_takes_pipelining(0, 1000) && image_takes_pipelining(1, 1000));
+	image_refuses_pipelining(1, 1000);
+	CHECK(lines == 1 && strstr(said[0], "mirror 2") && strstr(said[0], "10 min"), "%s", said[0]);
+	CHECK(image_takes_pipelining(0, 1000));
+	CHECK(!image_takes_pipelining(1, 1000) && !image_takes_pipelining(1, 1000 + ONE_BY_ONE - 1));
+	CHECK(image_takes_pipelining(1, 1000 + ONE_BY_ONE));
+}
+
 int main(void)
 {
 	test_order();
@@ -252,5 +332,7 @@ int main(void)
 	test_no_proxy();
 	test_redirects();
 	test_credentials();
+	test_trace();
+	test_pipelining();
 	return finish_tests();
 }
