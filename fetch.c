@@ -31,15 +31,15 @@
 #define WALK_SHARE 8
 
 /* Two of its ranges with a gap of so much are asked for as one: a request costs as much. */
-#define WALK_GAP (16 << 10)
+#define WALK_GAP (32 << 10)
 
 /* So many ranges that need not be asked for are stepped over in a turn of the loop. */
 #define STEPS 64
 
-/* What is looked at around a READ, on either side: the more of it is cached, the more is fetched
- * together with the READ. */
-#define NEIGHBOURHOOD (512 << 10)
-#define NEIGHBOURS    8 /* holes and pieces of data in it that are counted */
+/* Zones of images that were fetched from lately: the more of one is cached, the more is fetched
+ * together with a READ in it. */
+#define ZONE  (512 << 10)
+#define ZONES 64
 
 enum trace_state {
 	TRACE_NONE,
@@ -77,6 +77,12 @@ struct read {
 	uint64_t sequence;
 };
 
+struct zone {
+	unsigned file;
+	uint64_t number;
+	uint64_t bytes; /* asked for in it */
+};
+
 static const struct conf *conf;
 static const struct front *front;
 static enum fetch_whole whole_rule;
@@ -95,7 +101,7 @@ static int walked; /* the file; -1: none */
 static struct {
 	uint64_t from, end;
 	bool again; /* although it is cached */
-} step; /* the range that it has named and that is not asked for yet */
+} step;		    /* the range that it has named and that is not asked for yet */
 
 /* The trace that is played, one at a time. */
 static struct {
@@ -242,12 +248,14 @@ static void file_opened(struct file *f)
 	f->fill = f->whole || (front->is_cache && conf->prefetch_all);
 	f->since = f->told = clock_now;
 	if (f->whole)
-		log_info("%.*s: all %llu bytes are fetched before the first READ is answered, "
-			 "since this kernel %s",
+		log_info("%.*s: all %llu bytes are fetched before the first READ is answered: %s",
 			IMAGE_NAME(image), (unsigned long long)image->size,
 			whole_rule == WHOLE_ALWAYS
-				? "returns zeros from partly cached ranges (v8)"
-				: "mishandles partly cached compressed images (6.9 and later)");
+				? "this kernel returns zeros from partly cached ranges (v8)"
+			: conf->compressed == COMPRESSED_WHOLE
+				? "compressed whole"
+				: "this kernel mishandles partly cached compressed images (6.9 and "
+				  "later)");
 	if (conf->trace_record[0])
 		f->recorder = trace_record_open(image->cookie, image->cookie_size);
 	else if (front->is_cache && !f->fill && !conf->trace_none)
@@ -514,30 +522,23 @@ static uint64_t ask(struct file *f, uint64_t from, uint64_t end)
 		       : 0;
 }
 
-/* Bytes around `pos` that are cached. */
-static uint64_t cached_near(const struct file *f, uint64_t pos)
+/* Each zone has one place, where it may find another's bytes: that only makes a guess worse. */
+static struct zone *zone_of(unsigned file, uint64_t pos)
 {
-	uint64_t from = pos > NEIGHBOURHOOD ? pos - NEIGHBOURHOOD : 0;
-	uint64_t end = least_of(pos + NEIGHBOURHOOD, image_end(f->image));
-	uint64_t n = 0;
+	static struct zone zones[ZONES];
+	uint64_t number = pos / ZONE;
+	struct zone *z = &zones[(number + file) % ZONES];
 
-	for (int i = 0; i < NEIGHBOURS && from < end; i++) {
-		uint64_t hole_end = end;
-		int64_t hole = front->hole(number_of(f), from, end, &hole_end);
-
-		if (hole < 0)
-			break;
-		n += (uint64_t)hole - from;
-		from = (uint64_t)hole < end ? hole_end : end;
-	}
-	return n;
+	if (z->file != file || z->number != number)
+		*z = (struct zone){.file = file, .number = number};
+	return z;
 }
 
 /* How far to fetch for a READ of [from, end). What the link carries in a round trip costs hardly
  * more than the READ alone; but where nothing was read before, little more may ever be. */
 static uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
 {
-	uint64_t most = link_round_trip_bytes(), n = cached_near(f, from);
+	uint64_t most = link_round_trip_bytes(), n = zone_of(number_of(f), from)->bytes;
 
 	if (n < most / 4)
 		n = most / 4;
@@ -568,9 +569,12 @@ static bool start_read(struct read *r)
 		lanes_steal(f->image);
 		end = ask(f, r->pos, page_up(hole_end));
 	}
+	if (end == 0)
+		return false;
+	zone_of(r->file, r->pos)->bytes += end - r->pos;
 	if (end > r->end)
 		ahead_asked(r->file, r->end, end);
-	return end != 0;
+	return true;
 }
 
 static void start_reads(void)

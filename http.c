@@ -476,6 +476,18 @@ static void advance(struct http *h, int64_t now)
 
 /* ---- the response's head ---- */
 
+/* Steps over a body that nobody wants, if all of it is here. */
+static bool skip_body(struct http *h)
+{
+	const struct response *r = &h->response;
+	uint64_t here = h->head_size - h->head_done;
+
+	if (r->chunked || r->length < 0 || (uint64_t)r->length > here)
+		return false;
+	h->head_done += (size_t)r->length;
+	return true;
+}
+
 static enum http_event judge_redirect(struct http *h)
 {
 	char reference[URL_MAX];
@@ -488,7 +500,7 @@ static enum http_event judge_redirect(struct http *h)
 	if (!url_resolve(&h->location, &h->url, reference, &why))
 		return fail(h, OUTCOME_REFUSED, "redirect (%d) to %s: %s", h->response.status,
 			reference, why);
-	finish(h, h->response.length == 0);
+	finish(h, skip_body(h));
 	return HTTP_REDIRECT;
 }
 
@@ -619,13 +631,14 @@ static int64_t retry_after(const struct response *r)
 	return seconds < INT64_MAX / 1000 ? seconds * 1000 : INT64_MAX;
 }
 
+/* The connection stays: whoever asks for what may not be there should not pay for a new one. */
 static enum http_event judge_status(struct http *h)
 {
-	int64_t delay = retry_after(&h->response);
-
-	fail(h, status_outcome(h->response.status), "the server answered with status %d",
-		h->response.status);
-	h->retry_after = delay;
+	h->retry_after = retry_after(&h->response);
+	h->outcome = status_outcome(h->response.status);
+	snprintf(h->why, sizeof(h->why), "the server answered with status %d", h->response.status);
+	h->followed = is_followed(h);
+	finish(h, skip_body(h));
 	return HTTP_FAILED;
 }
 

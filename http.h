@@ -50,7 +50,8 @@ enum http_event {
 	HTTP_END,      /* the promised bytes are all there; the state is HTTP_IDLE again, or that of
 			* the next request, see http_ask_ahead() */
 	HTTP_REDIRECT, /* location holds where to ask instead; the state is HTTP_IDLE again */
-	HTTP_FAILED,   /* outcome and why tell; the state is HTTP_IDLE again, and no connection */
+	HTTP_FAILED,   /* outcome and why tell; the state is HTTP_IDLE again. The connection is
+			* closed, unless it was answered with a status that refuses */
 };
 
 /* One connection; the caller owns it and reads its public part. Zero it, then http_init(). */

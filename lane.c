@@ -84,9 +84,18 @@ static const struct front *front;
 static const struct lane_user *user;
 static size_t page;
 static struct lane *lanes;
-static int64_t clock_now; /* of this turn of the loop */
+static int64_t clock_now;    /* of this turn of the loop */
+static int64_t microseconds; /* the same, for measuring: taken when it is first needed */
 
 /* ---- numbers ---- */
+
+/* One look at the clock in a turn is enough: it may cost as much as any system call. */
+static int64_t clock_us(void)
+{
+	if (microseconds == 0)
+		microseconds = measure_clock();
+	return microseconds;
+}
 
 static uint64_t page_down(uint64_t n)
 {
@@ -303,7 +312,7 @@ static void ask(struct lane *lane)
 	lane->measured = 0;
 	if (http_is_connected(&lane->http, &target.url, target.proxy) &&
 		lanes_outstanding() == outstanding(lane))
-		lane->measured = measure_clock();
+		lane->measured = clock_us();
 	http_start(
 		&lane->http, &request, lane->buffer + scratch, budget.buffer - scratch, clock_now);
 	ask_ahead(lane);
@@ -451,7 +460,7 @@ static void lane_started(struct lane *lane)
 	char why[128];
 
 	if (lane->measured)
-		link_round_trip(measure_clock() - lane->measured, measure_clock());
+		link_round_trip(clock_us() - lane->measured, clock_us());
 	if (lane->file < 0) {
 		image_pin(image, response);
 	} else if ((uint64_t)response->total != image->size) {
@@ -486,7 +495,7 @@ static void lane_redirected(struct lane *lane)
 static void lane_data(struct lane *lane, size_t got)
 {
 	lane->fill += got;
-	link_received(got, lanes_outstanding(), measure_clock());
+	link_received(got, lanes_outstanding(), clock_us());
 	/* A page is progress; less may be a server that lets bytes trickle without end. */
 	if (lane_pos(lane) >= lane->credited + page) {
 		lane->credited = lane_pos(lane);
@@ -518,7 +527,7 @@ static void lane_ended(struct lane *lane)
 	uint64_t asked = lane_end(lane) - lane->attempted, got = lane_pos(lane) - lane->attempted;
 
 	if (lane->measured && lanes_outstanding() == 0)
-		link_answered(got, measure_clock() - lane->measured);
+		link_answered(got, clock_us() - lane->measured);
 	if (lane->file < 0)
 		nothing_to_write(lane);
 	else if (got == asked && goes_straight_on(lane))
@@ -879,6 +888,7 @@ int64_t lanes_next(void)
 void lanes_run(const struct pollfd *polled, int64_t now)
 {
 	clock_now = now;
+	microseconds = 0;
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
 		if (is_due(lane, polled))
 			run_lane(lane);

@@ -5,7 +5,7 @@
 #define ROUND_TRIP_FIRST 50000	/* microseconds */
 
 /* A sample of the rate is taken over so long at least, in microseconds: less is a burst out of some
- * buffer. A gap of as much between two arrivals ends the sample. */
+ * buffer. A gap between two arrivals of this and some round trips ends it. */
 #define SAMPLE_MIN 20000
 #define GAP_MAX	   100000
 
@@ -13,6 +13,9 @@
 #define EPOCH 10000000
 
 #define SECOND 1000000
+
+/* More in one answer is not reckoned with. */
+#define BYTES_MAX (1ull << 40)
 
 static uint64_t rate = RATE_FIRST;
 static bool measured;
@@ -66,6 +69,8 @@ void link_answered(uint64_t bytes, int64_t taken)
 	int64_t transfer = taken - round_trip();
 	uint64_t seen;
 
+	if (taken < 0 || bytes > BYTES_MAX)
+		return;
 	if (transfer < taken / 8 + 1)
 		transfer = taken / 8 + 1;
 	seen = bytes * SECOND / (uint64_t)transfer;
@@ -79,7 +84,7 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 {
 	int64_t length;
 
-	if (sample.began == 0 || now - sample.last > GAP_MAX) {
+	if (sample.began == 0 || now - sample.last > GAP_MAX + 2 * round_trip()) {
 		sample.began = now; /* these bytes came before it */
 		sample.bytes = 0;
 		sample.full = true;
@@ -87,7 +92,7 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 		sample.bytes += bytes;
 	}
 	sample.last = now;
-	if (outstanding < in_time((uint64_t)round_trip()))
+	if (outstanding < link_window() / 4)
 		sample.full = false;
 	length = now - sample.began;
 	if (length >= SAMPLE_MIN && length >= round_trip()) {

@@ -14,6 +14,8 @@ and Server.rule(request):
     close True       Connection: close                     http10 True     an HTTP/1.0 server
     idle_close S     close S seconds after a reply         headers L       more header lines
     etag S, last_modified S, size N, image B               what the image pretends to be ("" for no field)
+
+Server.pace is bytes of body a second of all connections together, which take turns; 0: no limit.
 """
 import collections
 import gzip
@@ -54,6 +56,10 @@ class Request:
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
         self.range = (int(match[1]), int(match[2]) if match[2] else None) if match else None
         self.connection = connection
+        self.number = 0         # on its connection, from 1 on
+        self.pipelined = False  # it was here before the last bytes of the reply before were sent
+        self.behind = 0         # how many were here when its own last bytes were sent
+        self.pending = b""      # what had been received behind it
         self.status = None
         self.sent = 0           # bytes of body
         self.time = time.monotonic()
@@ -71,6 +77,7 @@ class Server:
         self.paths = {}
         self.queue = collections.deque()
         self.rule = None
+        self.pace, self.turn = 0, 0.0
         self.requests = []
         self.connections = 0
         self.host, self.port, self.tls = host, port, tls
@@ -150,7 +157,7 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
-            pending = b""
+            pending, count, behind = b"", 0, 0
             while not stopped.is_set():
                 while b"\r\n\r\n" not in pending:
                     more = sock.recv(65536)
@@ -159,10 +166,13 @@ class Server:
                     pending += more
                 head, _, pending = pending.partition(b"\r\n\r\n")
                 request = Request(head, number)
+                count += 1
+                request.number, request.pending, request.pipelined = count, pending, behind > 0
                 with self.lock:
                     self.requests.append(request)
                 if not self._reply(sock, request, self._knobs(request), stopped):
                     return
+                behind = max(request.behind, behind - 1)
         except OSError:
             pass
         finally:
@@ -200,6 +210,24 @@ class Server:
                     return False
                 time.sleep(min(left, 0.05))     # a pipelined request: not ours yet
         return False
+
+    @staticmethod
+    def _look_behind(sock, request):
+        """Counts the requests that have come already; not through TLS, which cannot peek."""
+        pending = request.pending
+        if not hasattr(sock, "context"):
+            try:
+                pending += sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except OSError:
+                pass
+        request.behind = pending.count(b"\r\n\r\n")
+
+    def _wait_turn(self, size):
+        """Until all connections together may send so much more."""
+        with self.lock:
+            self.turn = max(self.turn, time.monotonic()) + size / self.pace
+            left = self.turn - time.monotonic()
+        time.sleep(max(left, 0))
 
     def _reply(self, sock, request, knobs, stopped):
         """Answers; returns whether the connection lives on."""
@@ -280,11 +308,17 @@ class Server:
         step = knobs.get("chunked") or 262144
         if knobs.get("rate"):
             step = min(step, max(1, int(knobs["rate"] / 20)))
+        if self.pace:
+            step = min(step, max(1, int(self.pace / 50)))
         chunked = knobs.get("chunked") and not knobs.get("http10")
         at = 0
         while at < end:
             part = body[at:min(at + step, end)]
             at += len(part)
+            if self.pace:
+                self._wait_turn(len(part))
+            if at == end:
+                self._look_behind(sock, request)
             request.sent = at
             if chunked:
                 sock.sendall(b"%x\r\n" % len(part))

@@ -72,7 +72,7 @@ def shape(link):
     many bytes as it does there. The kernel remembers nothing of a connection for the next one."""
     subprocess.run(["ip", "link", "set", "lo", "mtu", "1500"], check=True)
     write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
-    options = ["delay", f"{link['rtt'] * 500}ms", "rate", f"{link['rate']}bit"]
+    options = ["delay", f"{link['rtt'] / 2}ms", "rate", f"{link['rate']}bit"]
     netem(*options)
     round_trip, rate = measure_link(link["rate"] // 8)
     if link["loss"]:
@@ -182,28 +182,24 @@ def attempt(contender, workload, limit, digest=None):
 
 # ---- what has to come out, and what it needs ----------------------------------------------------
 
-def loop_sectors(point):
-    with open("/proc/mounts") as mounts:
-        device = next(line.split()[0] for line in mounts if line.split()[1] == point)
-    return int(contents(f"/sys/block/{os.path.basename(device)}/stat").split()[2])
-
-
 class Counting(contenders.Local):
     """The local image again, on a device whose reads are counted, with a read-ahead of so many kB."""
 
     name, title = "counting", "(counting)"
     readahead = 128
-    sectors = 0
+
+    def sectors(self):
+        return int(contents(f"/sys/block/{os.path.basename(self.device)}/stat").split()[2])
 
     def attach(self, deadline):
-        device = subprocess.run(["losetup", "-r", "-f", "--show", f"{WWW}/{IMAGE}"], check=True,
-                                stdout=subprocess.PIPE, text=True).stdout.strip()
-        self.device = device
-        write(f"/sys/block/{os.path.basename(device)}/queue/read_ahead_kb", str(self.readahead))
-        contenders.mount("-o", "ro", device, deadline=deadline)
+        self.device = subprocess.run(["losetup", "-r", "-f", "--show", f"{WWW}/{IMAGE}"], check=True,
+                                     stdout=subprocess.PIPE, text=True).stdout.strip()
+        write(f"/sys/block/{os.path.basename(self.device)}/queue/read_ahead_kb", str(self.readahead))
+        self.before = self.sectors()
+        contenders.mount("-o", "ro", self.device, deadline=deadline)
 
     def detach(self):
-        self.sectors = loop_sectors(POINT)
+        self.read = (self.sectors() - self.before) * 512
         super().detach()
         subprocess.run(["losetup", "-d", self.device], check=True)
 
@@ -221,7 +217,7 @@ def learn(workload, job):
         facts = attempt(contender, workload, job["limit"])
         if facts["outcome"] != "ok" or found.setdefault("digest", facts["digest"]) != facts["digest"]:
             raise Failed(f"workload {workload} on a local file: {facts}")
-        found[key] = contender.sectors * 512
+        found[key] = contender.read
     local = attempt(contenders.Local("http", job["work"], None), workload, job["limit"])
     found.update(asked=facts["asked"], detail=facts["detail"], local=local["seconds"])
     tell("workload", workload=workload, **found)

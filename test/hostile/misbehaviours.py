@@ -707,7 +707,7 @@ def ssh(c):
     c.close()
 
 
-@case("head only, kept open", {TIMED_OUT, UNREACHABLE}, r"no byte|slow|timed out|lost")
+@case("head only, kept open", {TIMED_OUT, UNREACHABLE}, r"no byte|slow|timed out|lost|only .* bytes came")
 def head_only(r):
     """a right head and nothing else"""
     r.c.send(r.head())
