@@ -38,7 +38,7 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := build/libbearssl.a
 endif
 
-.PHONY: all check check-peers demo fuzz size install clean unit asan
+.PHONY: all bench check check-peers demo fuzz size install clean unit asan
 all: cachefilesd-mini
 
 cachefilesd-mini: build/cachefilesd-mini.full
@@ -102,6 +102,14 @@ check-peers:
 	test/install build peers
 	@$(MAKE) cachefilesd-mini build/unit/tls_client
 	test/peers.py
+
+# Beside what users might pick instead; writes docs/bench.md. BENCH=--quick takes some minutes, and
+# test/bench/run.py --help lists the other options.
+BENCH =
+bench:
+	test/install build guest bench
+	@$(MAKE) cachefilesd-mini
+	test/bench/run.py $(BENCH) cachefilesd-mini
 
 demo:
 	test/demo

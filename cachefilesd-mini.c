@@ -552,6 +552,8 @@ static int run_tool(const struct options *o)
 	signal(SIGPIPE, SIG_IGN);
 	if (o->mode == CHECK)
 		return check_run(&conf, allocate(check_memory()));
+	if (!conf.connections)
+		conf.connections = 1; /* one range in order: its buffer gets all the memory */
 	allocate_fetch(&get_front);
 	return get_run(&conf, o->offset, o->length);
 }

@@ -33,6 +33,12 @@
 /* Two of its ranges with a gap of so much are asked for as one: a request costs as much. */
 #define WALK_GAP (32 << 10)
 
+/* What nobody waits for yet is put behind so few ranges that somebody else can still be. */
+#define BEHIND (HTTP_AHEAD_MAX / 2)
+
+/* So often in a turn of the loop what is free is given work. */
+#define ROUNDS 16
+
 /* So many ranges that need not be asked for are stepped over in a turn of the loop. */
 #define STEPS 64
 
@@ -93,6 +99,7 @@ static struct read *reads; /* budget.reads */
 static unsigned reads_used;
 static uint64_t sequence;
 static int64_t clock_now;   /* of this turn of the loop */
+static bool unfinished;	    /* lanes may be free for more, without anything to wait for */
 static int64_t record_next; /* when trace.c wants its turn */
 
 /* The walk through the directories of one image at a time. */
@@ -513,13 +520,13 @@ static bool is_another_starved(const struct image *image)
 
 /* Asks for [from, end) of the file, less what is under way. Returns where what was asked for ends,
  * 0 when there is no lane. */
-static uint64_t ask(struct file *f, uint64_t from, uint64_t end)
+static uint64_t ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 {
+	if (is_another_starved(f->image))
+		behind = 0;
 	end = lanes_until(number_of(f), from, end);
-	return lane_ask(f->image, number_of(f), from, least_of(end, f->image->size),
-		       is_another_starved(f->image))
-		       ? end
-		       : 0;
+	return lane_ask(f->image, number_of(f), from, least_of(end, f->image->size), behind) ? end
+											     : 0;
 }
 
 /* Each zone has one place, where it may find another's bytes: that only makes a guess worse. */
@@ -557,17 +564,14 @@ static bool start_read(struct read *r)
 
 	if (hole < 0)
 		hole = (int64_t)r->pos; /* it cannot tell: fetch all of it */
-	if ((uint64_t)hole > r->pos) {
-		uint64_t pos = page_down((uint64_t)hole);
-
-		advance_reads(r->file, r->pos, pos);
-		if (pos > r->pos || !r->used)
-			return true;
+	if (page_down((uint64_t)hole) > r->pos) {
+		advance_reads(r->file, r->pos, page_down((uint64_t)hole));
+		return true; /* what it waits for now may be under way */
 	}
-	end = ask(f, r->pos, page_up(hole_end));
+	end = ask(f, r->pos, page_up(hole_end), HTTP_AHEAD_MAX);
 	if (end == 0) {
 		lanes_steal(f->image);
-		end = ask(f, r->pos, page_up(hole_end));
+		end = ask(f, r->pos, page_up(hole_end), HTTP_AHEAD_MAX);
 	}
 	if (end == 0)
 		return false;
@@ -621,7 +625,7 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 	}
 	if (page_down((uint64_t)hole) > from)
 		return page_down((uint64_t)hole);
-	to = ask(f, from, least_of(page_up(hole_end), from + page_down(link_piece())));
+	to = ask(f, from, least_of(page_up(hole_end), from + page_down(link_piece())), BEHIND);
 	return to ? to : from;
 }
 
@@ -692,7 +696,7 @@ static bool walk_on(void)
 		return false;
 	}
 	if (step.again)
-		to = ask(f, step.from, page_up(step.end));
+		to = ask(f, step.from, page_up(step.end), BEHIND);
 	else
 		to = ask_piece(f, step.from, page_up(step.end));
 	if (to <= step.from)
@@ -993,20 +997,20 @@ size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX])
 
 int64_t fetch_next(void)
 {
-	int64_t next = reads_used > 0 ? clock_now + TICK : INT64_MAX;
+	int64_t next = unfinished ? clock_now : reads_used > 0 ? clock_now + TICK : INT64_MAX;
 
 	next = sooner(next, sooner(lanes_next(), record_next));
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = is_filling(f);
 
+		if (f->used && f->fill_after > clock_now)
+			next = sooner(next, f->fill_after);
 		if (!f->used || !(f->opening || filling || reads_used > 0))
 			continue;
 		if (f->opening || filling)
 			next = sooner(next, clock_now + TICK);
 		if (f->image->not_before > clock_now)
 			next = sooner(next, f->image->not_before);
-		if (filling && f->fill_after > clock_now)
-			next = sooner(next, f->fill_after);
 	}
 	return next;
 }
@@ -1016,11 +1020,14 @@ void fetch_run(const struct pollfd *polled, int64_t now)
 	clock_now = now;
 	lanes_run(polled, now);
 	expire();
-	start_opens();
-	start_reads();
-	start_traces();
-	start_ahead();
+	unfinished = true;
+	for (int i = 0; i < ROUNDS && unfinished; i++) {
+		start_opens();
+		start_reads();
+		start_traces();
+		start_ahead();
+		unfinished = lanes_start();
+	}
 	tell_progress();
-	lanes_start();
 	record_next = trace_record_flush(now);
 }

@@ -50,6 +50,7 @@ static void close_fd(int *fd)
 
 static void close_connection(struct http *h)
 {
+	h->unwanted = 0;
 	close_fd(&h->fd);
 	close_fd(&h->rival);
 	h->persists = false;
@@ -113,7 +114,8 @@ static bool is_tls(const struct http *h)
 /* Whether nothing lies behind the response. */
 static bool is_quiet(const struct http *h)
 {
-	return h->head_done == h->head_size && !(is_tls(h) && tls_pending(h->tls));
+	return h->head_done == h->head_size &&
+	       (h->unwanted > 0 || !(is_tls(h) && tls_pending(h->tls)));
 }
 
 /* The response is over; keeps the connection if nothing of another one can be on it. */
@@ -476,15 +478,18 @@ static void advance(struct http *h, int64_t now)
 
 /* ---- the response's head ---- */
 
-/* Steps over a body that nobody wants, if all of it is here. */
+/* Steps over a short body that nobody wants, and leaves what is still to come of it for later. */
 static bool skip_body(struct http *h)
 {
 	const struct response *r = &h->response;
-	uint64_t here = h->head_size - h->head_done;
+	size_t here = h->head_size - h->head_done;
 
-	if (r->chunked || r->length < 0 || (uint64_t)r->length > here)
+	if (r->chunked || r->length < 0 || r->length > HEAD_MAX)
 		return false;
-	h->head_done += (size_t)r->length;
+	if (here > (size_t)r->length)
+		here = (size_t)r->length;
+	h->head_done += here;
+	h->unwanted = (size_t)r->length - here;
 	return true;
 }
 
@@ -847,7 +852,7 @@ void http_init(struct http *h, void *tls)
 
 bool http_is_connected(const struct http *h, const struct url *url, const struct url *proxy)
 {
-	if (h->fd < 0 || !url_same_origin(&h->url, url))
+	if (h->fd < 0 || h->unwanted > 0 || !url_same_origin(&h->url, url))
 		return false;
 	return proxy ? h->via && url_same_origin(h->via, proxy) : !h->via;
 }
@@ -895,8 +900,19 @@ void http_close(struct http *h)
 static enum http_event watch_idle(struct http *h)
 {
 	char byte;
+	size_t got;
 
 	h->events = POLLIN;
+	while (h->fd >= 0 && h->unwanted > 0) {
+		enum io io = stream_read(h, h->head, h->unwanted, &got);
+
+		if (io == IO_WAIT)
+			return HTTP_WAIT;
+		if (io != IO_OK)
+			close_connection(h);
+		else
+			h->unwanted -= got;
+	}
 	if (h->fd >= 0 && (recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
 		close_connection(h);
 	return HTTP_WAIT;

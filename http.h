@@ -76,6 +76,7 @@ struct http {
 	short events;	       /* what it waits for, as poll(2) says it */
 	struct url url;	       /* of the request under way or the last: fd leads to its origin */
 	const struct url *via; /* through this proxy; NULL: none */
+	size_t unwanted;       /* bytes of a body to come that nobody wants: not usable before */
 	bool persists;	       /* a response on it has shown that it lasts for more requests */
 	union address address[DNS_ADDRESSES_MAX];
 	size_t addresses, next_address;

@@ -33,6 +33,9 @@
 /* To connect and greet takes some round trips: so many, as far as choosing a lane goes. */
 #define CONNECT_ROUND_TRIPS 3
 
+/* What a request costs a server, as bytes of the link: small ones are not free. */
+#define REQUEST_COST 8192
+
 /* What a lane fetches that is no file. */
 #define SIZE_ONLY (-1)
 #define TEXT_ONLY (-2)
@@ -130,6 +133,12 @@ static uint64_t lane_end(const struct lane *lane)
 static bool is_for_file(const struct lane *lane, unsigned file)
 {
 	return lane->state != LANE_FREE && lane->file == (int)file;
+}
+
+static bool is_stalled(const struct lane *lane)
+{
+	return lane->state == LANE_PAUSED ||
+	       (lane->state == LANE_ASKING && clock_now - lane->http.progress >= STEAL_AFTER);
 }
 
 /* Bytes that the lane has asked for and not got. */
@@ -619,12 +628,6 @@ unsigned lanes_of(const struct image *image)
 	return n;
 }
 
-static bool is_stalled(const struct lane *lane)
-{
-	return lane->state == LANE_PAUSED ||
-	       (lane->state == LANE_ASKING && clock_now - lane->http.progress >= STEAL_AFTER);
-}
-
 void lanes_steal(const struct image *image)
 {
 	if (lanes_of(image) > 0)
@@ -665,24 +668,27 @@ static struct lane *find_idle(struct image *image, bool *connected)
 }
 
 /* Whether a further range can be put behind those of the lane. */
-static bool can_follow(const struct lane *lane, const struct image *image, unsigned file)
+static bool can_follow(
+	const struct lane *lane, const struct image *image, unsigned file, unsigned behind)
 {
-	return is_for_file(lane, file) && lane->image == image && lane->count < RANGES &&
-	       lane->state == LANE_ASKING && image_takes_pipelining(lane->mirror, clock_now);
+	return is_for_file(lane, file) && lane->image == image && lane->count <= behind &&
+	       lane->count < RANGES && lane->state == LANE_ASKING &&
+	       image_takes_pipelining(lane->mirror, clock_now);
 }
 
 /* What comes before a range that is put behind those of the lane, in bytes: all busy lanes share
  * the link. */
 static uint64_t bytes_before(const struct lane *lane, unsigned busy)
 {
-	uint64_t n = outstanding(lane) * busy;
+	uint64_t n = (outstanding(lane) + lane->count * REQUEST_COST) * busy;
 
 	if (lane->http.state < HTTP_SENDING)
 		n += CONNECT_ROUND_TRIPS * link_round_trip_bytes();
 	return n;
 }
 
-static struct lane *find_busy(const struct image *image, unsigned file, uint64_t *before)
+static struct lane *find_busy(
+	const struct image *image, unsigned file, unsigned behind, uint64_t *before)
 {
 	struct lane *best = NULL;
 	unsigned busy = 0;
@@ -691,7 +697,8 @@ static struct lane *find_busy(const struct image *image, unsigned file, uint64_t
 		busy += lane->state != LANE_FREE;
 	*before = UINT64_MAX;
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		uint64_t n = can_follow(lane, image, file) ? bytes_before(lane, busy) : UINT64_MAX;
+		uint64_t n = can_follow(lane, image, file, behind) ? bytes_before(lane, busy)
+								   : UINT64_MAX;
 
 		if (n < *before) {
 			best = lane;
@@ -701,12 +708,12 @@ static struct lane *find_busy(const struct image *image, unsigned file, uint64_t
 	return best;
 }
 
-bool lane_ask(struct image *image, unsigned file, uint64_t from, uint64_t end, bool alone)
+bool lane_ask(struct image *image, unsigned file, uint64_t from, uint64_t end, unsigned behind)
 {
 	bool connected;
 	uint64_t before;
 	struct lane *idle = find_idle(image, &connected);
-	struct lane *busy = alone ? NULL : find_busy(image, file, &before);
+	struct lane *busy = find_busy(image, file, behind, &before);
 
 	if (busy && idle && (connected || before > CONNECT_ROUND_TRIPS * link_round_trip_bytes()))
 		busy = NULL;
@@ -791,7 +798,7 @@ uint64_t lanes_outstanding(void)
 	uint64_t n = 0;
 
 	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		n += outstanding(lane);
+		n += is_stalled(lane) ? 0 : outstanding(lane);
 	return n;
 }
 
@@ -894,9 +901,14 @@ void lanes_run(const struct pollfd *polled, int64_t now)
 			run_lane(lane);
 }
 
-void lanes_start(void)
+bool lanes_start(void)
 {
+	bool any = false;
+
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->started)
+		if (lane->started) {
 			run_lane(lane);
+			any = true;
+		}
+	return any;
 }

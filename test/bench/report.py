@@ -1,0 +1,280 @@
+"""The bench's results as Markdown: bars first, then a table for everything that was measured."""
+import workloads
+from figures import LAZY, OURS, PEERS, TITLES, Cell, best, in_order, limit, tables
+
+MAIN = "20ms"
+RSS_LIMIT = 1024        # kB
+
+METHOD = """
+`make bench` prints this and draws the pictures; `make bench BENCH=--quick` takes some minutes, and
+`test/bench/run.py --help` lists the other options.
+
+Everything but `--get` runs in user-mode Linux {kernel}, with one processor: one guest for each link and
+scheme. In it nginx serves one EROFS image of {image:.1f} MB, not compressed, from memory; `tc netem` gives the
+loopback interface its delay (half of the round trip each way), rate and loss, with packets of 1500 bytes at
+most. Both directions share the rate and one queue. A system call costs more there than on
+hardware, for all alike: compare contenders, not these figures with others.
+
+Each run is cold: a fresh cache, new processes, the page cache dropped. The clock starts before the image is
+mounted (for nbdkit: attached; for curl: downloaded), when servers and daemons wait already, and stops when
+the workload has ended. What was read is compared with a digest. The order of the contenders
+changes from round to round, figures are medians; one with `*` was measured once: a peer that took more than
+twice the time of the best lazy peer in the first round was not asked again. *Too slow*: over {limits}.
+
+The limit is what the workload needs, page by page, at the rate of the link (of which 1448 in 1514 bytes
+are payload) plus one round trip. *A local file* is the same image on the guest's own disk, without the link:
+what is the program's and the kernel's own time.
+"""
+
+WORKLOADS = """
+- **a**: a file of 32 MiB in sequence, in blocks of 128 KiB.
+- **b**: a cold program start, in a chroot: python3 with some twenty of its modules, then a shell with thirty tools.
+- **c**: 400 random reads of 16 KiB in a file of 10 MiB, at pages.
+- **d**: four readers at once, each a file of 4 MiB.
+- **e**: a walk of the whole tree with a stat of everything in it.
+"""
+
+
+def link_title(table):
+    link = table["link"]
+    loss = f", {link['loss']} % loss" if link["loss"] else ""
+    rate = link["rate"] // 1_000_000
+    return f"{link['rtt']} ms, {f'{rate} Mbit/s' if rate < 1000 else f'{rate // 1000} Gbit/s'}{loss}"
+
+
+def rows(header, lines):
+    yield "| " + " | ".join(header) + " |"
+    yield "|---" + "|---:" * (len(header) - 1) + "|"
+    for line in lines:
+        yield "| " + " | ".join(line) + " |"
+
+
+def number(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+# ---- bars ---------------------------------------------------------------------------------------
+
+def verdict(met, text):
+    """None: there is nothing to judge by."""
+    return f"{'not measured' if met is None else 'ok' if met else 'MISSED'} - {text}"
+
+
+def at_most(text, value, bound, unit="s"):
+    if value is None or bound is None:
+        return verdict(None, text)
+    return verdict(value <= bound, f"{text}: {number(value)} {unit}, bound {number(bound)} {unit}")
+
+
+def rate_bar(table, workload, share, text):
+    cell = Cell(table, workload, "ours")
+    if not cell.good or workload not in table["workloads"]:
+        return verdict(None, text)
+    needed = table["workloads"][workload]["needed"]
+    reached = limit(table["link"], needed) / cell.median("work")
+    rate = needed * 8 / cell.median("work") / 1e6
+    return verdict(reached >= share, f"{text}: {100 * reached:.1f} % while it reads, {rate:.1f} Mbit/s "
+                   f"(mounting takes {cell.median('mount'):.2f} s more)")
+
+
+def beside_lazy(table, workload, part, text):
+    peer, name = best(table, workload, LAZY)
+    ours = Cell(table, workload, "ours").median("seconds")
+    if peer is None:
+        return verdict(None, text)
+    return at_most(f"{text} ({TITLES[name]})", ours, peer / part)
+
+
+def traced_bar(table):
+    text = "(b) with a boot trace: at most 1.3 times the limit for the bytes of the trace"
+    value = Cell(table, "b", "ours trace").median("seconds")
+    if value is None:
+        return verdict(None, text)
+    size = table["traces"]["b"]["bytes"]
+    local = table["workloads"]["b"]["local"]
+    return at_most(f"{text} ({size / 1e6:.1f} MB; from a local file it takes {number(local)} s)", value,
+                   1.3 * limit(table["link"], size))
+
+
+def wire_bar(table):
+    text = "(c) bytes on the wire: at most 4 times those asked for"
+    wire = Cell(table, "c", "ours").median("wire")
+    if wire is None:
+        return verdict(None, text)
+    return at_most(text, wire / 1e6, 4 * table["workloads"]["c"]["asked"] / 1e6, "MB")
+
+
+def download_bars(table, image):
+    """Against the moment at which a download of the whole image would have ended."""
+    download = min((Cell(table, workload, "download").median("mount") or float("inf")
+                    for workload in table["workloads"]), default=float("inf"))
+    for workload, facts in table["workloads"].items():
+        if facts["demanded"] < image / 2 and download != float("inf"):
+            yield at_most(f"({workload}) ends before the whole image would be there",
+                          Cell(table, workload, "ours").median("seconds"), download)
+
+
+def memory_bars(results):
+    peaks = {}
+    for table in results["tables"]:
+        for run in table["runs"]:
+            if run["outcome"] == "ok":
+                peaks[run["contender"]] = max(run["rss"], peaks.get(run["contender"], 0))
+    ours = [peaks[name] for name in OURS if name in peaks]
+    peers = [(peaks[name], name) for name in PEERS if name in peaks]
+    if not ours:
+        return
+    yield verdict(max(ours) <= RSS_LIMIT, f"peak RSS: {max(ours)} kB, bound {RSS_LIMIT} kB")
+    if peers:
+        peak, name = min(peers)
+        yield verdict(max(ours) <= peak, f"peak RSS: no peer is below; the next is {TITLES[name]} with "
+                      f"{peak} kB")
+
+
+def get_bars(results):
+    for name, both in results.get("get", {}).items():
+        if "ChaCha" in name:
+            continue
+        ours, curl = both["ours"], both["curl"]
+        yield verdict(ours["rate"] >= curl["rate"], f"--get, {name}: {ours['rate'] / 1e6:.0f} MB/s, curl "
+                      f"{curl['rate'] / 1e6:.0f} MB/s")
+        yield verdict(ours["cpu"] <= curl["cpu"], f"--get, {name}: {ours['cpu']:.2f} CPU seconds a GiB, "
+                      f"curl {curl['cpu']:.2f}")
+
+
+def bars(results):
+    yield "## Bars\n"
+    for table in tables(results, MAIN):
+        yield f"On the link of {link_title(table)}, {table['scheme'].upper()}:\n"
+        lines = [rate_bar(table, "a", 0.95, "(a) at least 95 % of the limit's rate"),
+                 traced_bar(table),
+                 beside_lazy(table, "b", 5, "(b) without: at most 1/5 of the best lazy peer's time"),
+                 beside_lazy(table, "c", 3, "(c) at most 1/3 of the best lazy peer's time"),
+                 wire_bar(table),
+                 rate_bar(table, "d", 0.9, "(d) together at least 90 % of the limit's rate"),
+                 beside_lazy(table, "e", 10, "(e) at most 1/10 of the best lazy peer's time"),
+                 *download_bars(table, results["image"])]
+        yield from (f"    {line}" for line in lines)
+        yield ""
+    yield "Everywhere:\n"
+    yield from (f"    {line}" for line in (*memory_bars(results), *get_bars(results)))
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+def cell_text(cell, show):
+    if not cell.good:
+        return cell.why()
+    return show(cell) + ("*" if cell.once() else "")
+
+
+def shown_time(cell):
+    return f"{number(cell.median('seconds'))} ({number(cell.median('mount'))})"
+
+
+def shown_bytes(cell):
+    return f"{cell.median('wire') / 1e6:.1f} / {cell.median('requests'):.0f}"
+
+
+def shown_cost(cell):
+    return f"{cell.median('cpu'):.2f} / {cell.median('rss') / 1000:.1f}"
+
+
+def measured(table, show):
+    names = [w for w in workloads.WORKLOADS if w in table["workloads"]]
+    for contender in in_order(table):
+        yield [TITLES[contender]] + [cell_text(Cell(table, w, contender), show) for w in names]
+
+
+def references(table):
+    known = table["workloads"]
+    names = [w for w in workloads.WORKLOADS if w in known]
+    yield ["*a local file*"] + [number(known[w]["local"]) for w in names]
+    yield ["**the limit**"] + [number(limit(table["link"], known[w]["needed"])) for w in names]
+
+
+def needs(table):
+    known = table["workloads"]
+    names = [w for w in workloads.WORKLOADS if w in known]
+    yield ["**what it needs**"] + [f"{known[w]['needed'] / 1e6:.1f}" for w in names]
+    yield ["*with the kernel's read-ahead*"] + [f"{known[w]['demanded'] / 1e6:.1f}" for w in names]
+    if table["traces"]:
+        yield ["*in the trace*"] + [f"{table['traces'][w]['bytes'] / 1e6:.1f}" if w in table["traces"]
+                                    else "–" for w in names]
+
+
+def remarks(table):
+    """What went wrong, in full, and what the guest had to say."""
+    for contender in in_order(table):
+        for workload in table["workloads"]:
+            for outcome in sorted(set(Cell(table, workload, contender).bad) - {"over the limit"}):
+                yield f"- {TITLES[contender]}, {workload}: {' '.join(outcome.split())}"
+    yield from (f"- {note}" for note in table["notes"])
+
+
+def link_section(table):
+    yield f"\n## {link_title(table)}, {table['scheme'].upper()}\n"
+    if not table["workloads"] or not table["link"]:
+        yield "The guest did not get that far."
+        return
+    check = table["check"]
+    if check:
+        yield (f"Measured in the guest: {1000 * check['round_trip']:.1f} ms to connect, "
+               f"{check['rate'] / 1e6:.1f} Mbit/s of payload{' (before loss)' if table['link']['loss'] else ''}.\n")
+    names = [w for w in workloads.WORKLOADS if w in table["workloads"]]
+    titles = [f"{w}: {workloads.TITLES[w]}" for w in names]
+    yield from rows(["seconds, of which (mounting)", *titles],
+                    [*measured(table, shown_time), *references(table)])
+    yield ""
+    yield from rows(["MB on the wire / requests", *names],
+                    [*measured(table, shown_bytes), *needs(table)])
+    yield ""
+    yield from rows(["CPU seconds / peak RSS in MB", *names], measured(table, shown_cost))
+    lines = list(remarks(table))
+    if lines:
+        yield ""
+        yield from lines
+
+
+def growth_section(results):
+    yield "\n## How cost grows\n"
+    yield "In the guest, over HTTPS, each case with a daemon of its own; bytes at the end of the large images.\n"
+    yield from rows(["cachefilesd-mini with", "RSS kB", "peak kB", "idle: ms of CPU a second", "bytes"],
+                    [[g["title"], str(g["rss"]), str(g["peak"]), f"{g['idle']:.1f}",
+                      "right" if g["outcome"] == "ok" else g["outcome"]] for g in results["growth"]])
+
+
+def get_section(results):
+    yield "\n## --get beside curl\n"
+    yield ("On the host, a file of 1 GiB from nginx on the loopback interface into a pipe; TLS 1.2 with the "
+           "same cipher for both, medians of five, taking turns.\n")
+    yield from rows(["", "--get MB/s", "curl MB/s", "--get CPU s/GiB", "curl CPU s/GiB"],
+                    [[name] + [f"{both[p]['rate'] / 1e6:.0f}" for p in ("ours", "curl")] +
+                     [f"{both[p]['cpu']:.2f}" for p in ("ours", "curl")]
+                     for name, both in results["get"].items()])
+
+
+def head(results, pictures):
+    kernel = next((t["kernel"] for t in results["tables"] if "kernel" in t), "")
+    limits = ", ".join(f"{seconds} s ({name})" for name, seconds in
+                       {t["name"]: t["limit"] for t in results["tables"]}.items())
+    yield "# The bench\n"
+    yield (f"{results['date']}, {results['minutes']} minutes; the binary has {results['daemon']} bytes. "
+           f"Others ran on this machine too if its load was high: {results['load']:.1f} at the beginning, "
+           f"{results['load_after']:.1f} at the end (1 is the bench's own).")
+    yield METHOD.format(kernel=kernel, image=results["image"] / 1e6, limits=limits)
+    yield WORKLOADS
+    yield "Versions: " + ", ".join(f"{p} {v}" for p, v in sorted(results["versions"].items())) + ".\n"
+    for name, title in pictures:
+        yield f"![{title}]({name}.svg)\n"
+
+
+def write(results, pictures):
+    lines = [*head(results, pictures), *bars(results)]
+    for table in results["tables"]:
+        lines += link_section(table)
+    if results.get("growth"):
+        lines += growth_section(results)
+    if results.get("get"):
+        lines += get_section(results)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,251 @@
+#!/usr/bin/python3
+"""The bench: test/bench/run.py [OPTIONS] [DAEMON]
+
+Compares the daemon with what users might pick instead: in a guest (user-mode Linux 6.12) for each
+link and scheme, all contenders side by side, and `--get` with curl on this machine. Prints tables in
+Markdown and lines `ok` or `MISSED` for the bars, and draws pictures. A whole bench writes them to
+docs/, one that is narrowed by options to build/bench, if --output does not say where.
+"""
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+
+import guest
+import test_guest
+
+import contenders
+import get
+import image
+import plot
+import report
+import workloads
+
+SERIES = "6.12"
+MEMORY = 1024           # MiB: the image lies in the guest's tmpfs
+ATTEMPTS = 3            # boots of a guest that fails on its way
+
+# Round trip in ms, bits a second, loss in percent; limit of a run and time of all in seconds.
+LINKS = {
+    "2ms": {"rtt": 2, "rate": 1_000_000_000, "loss": 0, "limit": 60,
+            "rounds": {"ours": 3, "peers": 1}, "seconds": {"http": 200}},
+    "20ms": {"rtt": 20, "rate": 100_000_000, "loss": 0, "limit": 90,
+             "rounds": {"ours": 5, "peers": 5}, "seconds": {"http": 840, "https": 540}},
+    "100ms": {"rtt": 100, "rate": 20_000_000, "loss": 1, "limit": 45,
+              "rounds": {"ours": 3, "peers": 1}, "seconds": {"http": 540}},
+}
+MAIN = "20ms"
+SCHEMES = ("http", "https")
+ALL = [kind.name for kind in contenders.ALL]
+BUT_MAIN = [name for name in ALL if name not in ("httpdirfs", "rclone")]
+QUICK = ["ours", "ours trace", "nbdkit", "httpdirfs cache", "download"]
+
+PACKAGES = ("nginx", "nbdkit", "nbd-client", "httpdirfs", "rclone", "curl", "erofs-utils", "gnuplot-nox")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- guests -------------------------------------------------------------------------------------
+
+class Table:
+    """What one guest found, on one link and with one scheme."""
+
+    def __init__(self, job):
+        self.job = job
+        self.facts = {"check": None, "workloads": {}, "traces": {}, "notes": [], "growth": []}
+        self.runs, self.current, self.done = [], None, False
+
+    def take(self, line):
+        if not line.startswith("bench {"):
+            say(f"  guest: {line}")
+            return
+        fact = json.loads(line[len("bench "):])
+        getattr(self, f"take_{fact.pop('kind')}")(fact)
+
+    def take_guest(self, fact):
+        self.facts["kernel"] = fact["kernel"]
+
+    def take_link(self, fact):
+        self.facts["check"] = fact
+        say(f"  the link: {1000 * fact['round_trip']:.1f} ms to connect, "
+            f"{fact['rate'] / 1e6:.1f} Mbit/s of payload")
+
+    def take_workload(self, fact):
+        self.facts["workloads"][fact.pop("workload")] = fact
+
+    def take_trace(self, fact):
+        self.facts["traces"][fact.pop("workload")] = fact
+
+    def take_note(self, fact):
+        say(f"  {fact['text']}")
+        if fact["text"] not in self.facts["notes"]:
+            self.facts["notes"].append(fact["text"])
+
+    def take_growth(self, fact):
+        self.facts["growth"].append(fact)
+
+    def take_begin(self, fact):
+        self.current = fact
+
+    def take_run(self, fact):
+        self.current = None
+        self.runs.append(fact)
+        took = f"{fact['seconds']:.2f} s" if fact["outcome"] == "ok" else fact["outcome"]
+        say(f"  {fact['workload']} {fact['round'] + 1} {fact['contender']}: {took}")
+
+    def take_done(self, _):
+        self.done = True
+
+    def crashed(self):
+        """The run that the guest died in is not tried again."""
+        if self.current:
+            self.take_run({**self.current, "outcome": "the guest crashed"})
+
+    def boot(self, script, timeout):
+        """Runs the script in guests until one of them comes to its end."""
+        end = time.monotonic() + timeout
+        for _ in range(ATTEMPTS):
+            self.job["done"] = self.runs
+            path = f"{self.job['work']}/job.json"
+            with open(path, "w") as file:
+                json.dump(self.job, file)
+            guest.run(SERIES, self.job["work"], ["/usr/bin/python3", f"{HERE}/{script}", path],
+                      memory=MEMORY, timeout=max(end - time.monotonic(), 60), line_to=self.take)
+            if self.done:
+                return
+            self.crashed()
+
+    def result(self):
+        return {**{key: self.job[key] for key in ("name", "scheme", "link", "limit")}, **self.facts,
+                "runs": self.runs}
+
+
+def jobs(options, work):
+    for name in options.links:
+        link = LINKS[name]
+        for scheme in options.schemes:
+            seconds = link["seconds"].get(scheme)
+            if not seconds and len(options.schemes) == len(SCHEMES):
+                continue                # only the main link has both, unless one is asked for
+            whole = name == MAIN and scheme == "http"
+            yield {"name": name, "work": work, "daemon": options.daemon, "scheme": scheme,
+                   "link": {key: link[key] for key in ("rtt", "rate", "loss")},
+                   "limit": link["limit"], "workloads": options.workloads,
+                   "seconds": seconds or link["seconds"]["http"],
+                   "contenders": options.contenders or (ALL if whole else BUT_MAIN),
+                   "rounds": options.rounds or link["rounds"]}
+
+
+def run_guest(job):
+    say(f"== {job['name']}, {job['scheme']}: {len(job['contenders'])} contenders, at most "
+        f"{job['seconds'] / 60:.0f} min")
+    table = Table(job)
+    table.boot("inside.py", job["seconds"] + 3 * job["limit"] + 180)
+    return table.result()
+
+
+def run_growth(options, work):
+    say("== how cost grows")
+    table = Table({"name": "growth", "work": work, "daemon": options.daemon, "scheme": "https",
+                   "link": None, "limit": None})
+    table.boot("growth.py", 300)
+    return table.result()
+
+
+# ---- all together -------------------------------------------------------------------------------
+
+def versions():
+    shown = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *PACKAGES],
+                           stdout=subprocess.PIPE, text=True)
+    return dict(line.split() for line in shown.stdout.splitlines())
+
+
+def words(known):
+    def parse(text):
+        chosen = text.split(",")
+        for word in chosen:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of: {', '.join(known)}")
+        return chosen
+    return parse
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--links", type=words(LINKS), help=",".join(LINKS))
+    parser.add_argument("--http", dest="schemes", action="store_const", const=["http"])
+    parser.add_argument("--https", dest="schemes", action="store_const", const=["https"])
+    parser.add_argument("--rounds", type=int, help="for all contenders, on all links")
+    parser.add_argument("--workloads", type=words(workloads.WORKLOADS), help="a,b,c,d,e")
+    parser.add_argument("--contenders", type=words(ALL), help=",".join(ALL))
+    parser.add_argument("--quick", action="store_true", help="one round, main link, few contenders")
+    parser.add_argument("--no-get", action="store_true", help="not: --get beside curl")
+    parser.add_argument("--no-growth", action="store_true", help="not: how cost grows")
+    parser.add_argument("--output", help="directory for bench.md, bench.json and the pictures")
+    parser.add_argument("daemon", nargs="?", default=f"{TOP}/cachefilesd-mini")
+    return settle(parser.parse_args())
+
+
+def settle(options):
+    narrowed = options.quick or options.no_get or options.no_growth or any(
+        (options.links, options.schemes, options.rounds, options.workloads, options.contenders))
+    options.output = options.output or (f"{TOP}/build/bench" if narrowed else f"{TOP}/docs")
+    options.daemon = os.path.realpath(options.daemon)
+    if options.quick:
+        options.links = options.links or [MAIN]
+        options.schemes = options.schemes or ["http"]
+        options.rounds = options.rounds or 1
+        options.contenders = options.contenders or QUICK
+        options.no_growth = options.no_get = True
+    options.links = options.links or [MAIN] + [name for name in LINKS if name != MAIN]
+    options.schemes = options.schemes or list(SCHEMES)
+    options.workloads = options.workloads or list(workloads.WORKLOADS)
+    if options.rounds:
+        options.rounds = {"ours": options.rounds, "peers": options.rounds}
+    return options
+
+
+def main():
+    options = parse_options()
+    if not os.access(options.daemon, os.X_OK):
+        sys.exit(f"bench: there is no daemon {options.daemon}: run make first")
+    start = time.monotonic()
+    results = {"date": datetime.date.today().isoformat(), "versions": versions(),
+               "daemon": os.path.getsize(options.daemon), "machine": os.uname().release,
+               "load": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
+        say("== the image and certificates")
+        test_guest.make_ca(work, "ca")
+        test_guest.make_certificate(work, "ec", test_guest.EC)
+        image.make(f"{work}/{contenders.IMAGE}", f"{work}/tree")
+        results["image"] = os.path.getsize(f"{work}/{contenders.IMAGE}")
+        results["tables"] = [run_guest(job) for job in jobs(options, work)]
+        if not options.no_growth:
+            results["growth"] = run_growth(options, work)["growth"]
+        if not options.no_get:
+            results["get"] = get.compare(options.daemon, work, say)
+    results["minutes"] = round((time.monotonic() - start) / 60, 1)
+    results["load_after"] = os.getloadavg()[0]
+    os.makedirs(options.output, exist_ok=True)
+    with open(f"{options.output}/bench.json", "w") as file:
+        json.dump(results, file, indent=1)
+    pictures = plot.draw(results, options.output)
+    text = report.write(results, pictures)
+    with open(f"{options.output}/bench.md", "w") as file:
+        file.write(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
