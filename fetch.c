@@ -39,13 +39,23 @@
 /* So often in a turn of the loop what is free is given work. */
 #define ROUNDS 16
 
+/* While a stream holds the link is its own: so long after its last READ, in milliseconds, what only
+ * may be wanted is not asked for. */
+#define STREAM_HOLDS 100
+
 /* So many ranges that need not be asked for are stepped over in a turn of the loop. */
 #define STEPS 64
 
-/* Zones of images that were fetched from lately: the more of one is cached, the more is fetched
- * together with a READ in it. */
+/* Zones of images that were read lately: what is near is fetched when the link has nothing else to
+ * carry. */
 #define ZONE  (512 << 10)
 #define ZONES 64
+
+/* For each byte that is asked for where there is no stream, so many are fetched besides; and some
+ * more at first. */
+#define CREDIT_RATIO 3
+#define CREDIT_SHARE 16 /* of the image, at first */
+#define CREDIT_MAX   (8 << 20)
 
 enum trace_state {
 	TRACE_NONE,
@@ -62,6 +72,7 @@ struct file {
 	int64_t since; /* the OPEN, or the filling's last progress */
 	int recorder;  /* -1: its READs are not recorded */
 	enum trace_state trace;
+	int64_t credit; /* bytes that may be fetched near READs */
 
 	/* an image that is written whole */
 	bool fill;	  /* it is to be */
@@ -83,10 +94,16 @@ struct read {
 	uint64_t sequence;
 };
 
+/* The neighbourhood of a READ. What lies behind the READ comes first, then what lies before it. */
 struct zone {
 	unsigned file;
 	uint64_t number;
-	uint64_t bytes; /* asked for in it */
+	uint64_t bytes; /* asked for in it by READs */
+	uint64_t turn;	/* larger is later; 0: never */
+	uint64_t at;	/* up to here it is asked for */
+	uint64_t from;	/* where the READ began */
+	bool before;	/* it is at what lies before */
+	bool over;
 };
 
 static const struct conf *conf;
@@ -98,6 +115,8 @@ static struct file *files; /* budget.files */
 static struct read *reads; /* budget.reads */
 static unsigned reads_used;
 static uint64_t sequence;
+static struct zone zones[ZONES];
+static int64_t streamed_at; /* when a stream was last seen to hold */
 static int64_t clock_now;   /* of this turn of the loop */
 static bool unfinished;	    /* lanes may be free for more, without anything to wait for */
 static int64_t record_next; /* when trace.c wants its turn */
@@ -250,6 +269,7 @@ static void file_opened(struct file *f)
 	struct image *image = f->image;
 
 	f->opening = false;
+	f->credit = (int64_t)least_of(CREDIT_MAX, image->size / CREDIT_SHARE);
 	f->whole = whole_rule == WHOLE_ALWAYS ||
 		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
 	f->fill = f->whole || (front->is_cache && conf->prefetch_all);
@@ -293,9 +313,10 @@ static void start_walk(const struct image *image, const void *head)
 
 /* ---- what lane.c tells ---- */
 
-static void image_opened(struct image *image, const void *head, size_t size, const struct url *url)
+static int image_opened(struct image *image, const void *head, size_t size, const struct url *url)
 {
 	char text[URL_MAX + 300];
+	int file = -1;
 
 	image->kind = erofs_kind(head, size);
 	image->ready = true;
@@ -309,10 +330,13 @@ static void image_opened(struct image *image, const void *head, size_t size, con
 			    "is replaced by one of the same size would not be noticed",
 			IMAGE_NAME(image));
 	for (struct file *f = files; f < end_of_files(); f++)
-		if (f->used && f->opening && f->image == image)
+		if (f->used && f->opening && f->image == image) {
 			file_opened(f);
+			file = (int)number_of(f);
+		}
 	if (image->kind != EROFS_NONE)
 		start_walk(image, head);
+	return front->is_cache ? file : -1;
 }
 
 static void bytes_pass(unsigned file, const void *bytes, uint64_t offset, size_t size)
@@ -529,16 +553,19 @@ static uint64_t ask(struct file *f, uint64_t from, uint64_t end, unsigned behind
 											     : 0;
 }
 
-/* Each zone has one place, where it may find another's bytes: that only makes a guess worse. */
+/* The zone of the byte at `pos`; a new one takes the place of the one read longest ago. */
 static struct zone *zone_of(unsigned file, uint64_t pos)
 {
-	static struct zone zones[ZONES];
-	uint64_t number = pos / ZONE;
-	struct zone *z = &zones[(number + file) % ZONES];
+	struct zone *oldest = zones;
 
-	if (z->file != file || z->number != number)
-		*z = (struct zone){.file = file, .number = number};
-	return z;
+	for (struct zone *z = zones; z < zones + ZONES; z++) {
+		if (z->turn > 0 && z->file == file && z->number == pos / ZONE)
+			return z;
+		if (z->turn < oldest->turn)
+			oldest = z;
+	}
+	*oldest = (struct zone){.file = file, .number = pos / ZONE};
+	return oldest;
 }
 
 /* How far to fetch for a READ of [from, end). What the link carries in a round trip costs hardly
@@ -550,7 +577,26 @@ static uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
 	if (n < most / 4)
 		n = most / 4;
 	n = page_up(least_of(n, most));
-	return end - from >= n ? end : least_of(from + n, image_end(f->image));
+	if (end - from >= n || f->credit <= 0)
+		return end;
+	return least_of(
+		least_of(from + n, end + page_up((uint64_t)f->credit)), image_end(f->image));
+}
+
+/* [r->pos, end) is asked for. */
+static void note_cluster(const struct read *r, uint64_t end)
+{
+	struct zone *z = zone_of(r->file, r->pos);
+
+	z->bytes += end - r->pos;
+	z->turn = ++sequence;
+	z->from = r->pos;
+	z->at = end;
+	z->before = z->over = false;
+	if (end > r->end) {
+		files[r->file].credit -= (int64_t)(end - r->end);
+		ahead_asked(r->file, r->end, end);
+	}
 }
 
 /* Asks for the first hole in the READ's range. Returns false when no lane is free. */
@@ -575,9 +621,8 @@ static bool start_read(struct read *r)
 	}
 	if (end == 0)
 		return false;
-	zone_of(r->file, r->pos)->bytes += end - r->pos;
-	if (end > r->end)
-		ahead_asked(r->file, r->end, end);
+	if (ahead)
+		note_cluster(r, end);
 	return true;
 }
 
@@ -623,6 +668,8 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 		f->fill_after = clock_now + WRITE_AGAIN;
 		return from;
 	}
+	if ((uint64_t)hole >= end)
+		return page_up(end);
 	if (page_down((uint64_t)hole) > from)
 		return page_down((uint64_t)hole);
 	to = ask(f, from, least_of(page_up(hole_end), from + page_down(link_piece())), BEHIND);
@@ -705,6 +752,42 @@ static bool walk_on(void)
 	return true;
 }
 
+/* The zone that was read last and of which something is left. */
+static struct zone *next_zone(void)
+{
+	struct zone *best = NULL;
+
+	for (struct zone *z = zones; z < zones + ZONES; z++)
+		if (z->turn > 0 && !z->over && (!best || z->turn > best->turn) &&
+			files[z->file].credit > 0 && may_fetch_ahead(&files[z->file]))
+			best = z;
+	return best;
+}
+
+static bool fetch_near(void)
+{
+	struct zone *z = next_zone();
+	struct file *f;
+	uint64_t to, end, before = lanes_outstanding();
+
+	if (!z)
+		return false;
+	f = &files[z->file];
+	end = z->before ? z->from : least_of((z->number + 1) * ZONE, image_end(f->image));
+	if (z->at >= end) {
+		z->over = z->before;
+		z->before = true;
+		z->at = z->number * ZONE;
+		return true;
+	}
+	to = ask_piece(f, z->at, end);
+	if (to == z->at)
+		return false;
+	z->at = to;
+	f->credit -= (int64_t)(lanes_outstanding() - before);
+	return true;
+}
+
 /* Nothing is left to ask for from the cursor on: looks once more from the beginning. */
 static void check_filled(struct file *f)
 {
@@ -778,11 +861,15 @@ static void tell_progress(void)
  * is that of how likely it is that somebody will. */
 static void start_ahead(void)
 {
-	uint64_t window = link_window();
+	uint64_t most = link_window(LINK_QUEUE), less = link_window(LINK_QUEUE_SHORT);
 
-	for (int i = 0; i < STEPS && lanes_outstanding() < window; i++)
-		if (!fetch_ahead_of_streams() && !play_trace() && !walk_on() && !fill_files())
+	for (int i = 0; i < STEPS && lanes_outstanding() < most; i++) {
+		if (fetch_ahead_of_streams() || play_trace())
+			continue;
+		if (clock_now - streamed_at < STREAM_HOLDS || lanes_outstanding() >= less ||
+			(!walk_on() && !fetch_near() && !fill_files()))
 			return;
+	}
 }
 
 /* ---- patience ---- */
@@ -910,6 +997,13 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 		file_opened(&files[file]);
 }
 
+static void forget_zones(unsigned file)
+{
+	for (struct zone *z = zones; z < zones + ZONES; z++)
+		if (z->file == file)
+			z->turn = 0;
+}
+
 void fetch_close(unsigned file)
 {
 	struct file *f = &files[file];
@@ -921,6 +1015,7 @@ void fetch_close(unsigned file)
 		}
 	lanes_drop_file(file);
 	ahead_forget(file);
+	forget_zones(file);
 	forget_trace(file);
 	if (walked == (int)file)
 		walked = -1;
@@ -964,10 +1059,16 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 	if (r->pos < end && r->end > end)
 		r->end = end; /* the kernel asks again for what lies behind the image */
 	reads_used++;
-	if (is_recording(f))
+	if (is_recording(f)) {
 		trace_record_touch(f->recorder, r->pos, r->end - r->pos);
-	else if (front->is_cache && r->pos < end)
-		ahead_read(file, r->pos, r->end, r->end, 4 * link_window(), end);
+	} else if (front->is_cache && r->pos < end) {
+		f->credit += CREDIT_RATIO * (int64_t)(r->end - r->pos);
+		if (f->credit > CREDIT_MAX)
+			f->credit = CREDIT_MAX;
+		if (ahead_read(file, r->pos, r->end, r->end, page_down(4 * link_window(LINK_QUEUE)),
+			    end))
+			streamed_at = clock_now;
+	}
 }
 
 enum outcome fetch_outcome(unsigned file, const char **why)

@@ -104,7 +104,7 @@ bool image_is_compressed(const struct image *image)
 {
 	if (image->kind != EROFS_NONE)
 		return image->kind == EROFS_COMPRESSED;
-	for (const struct image *i = images; i < images + budget.files; i++)
+	for (const struct image *i = images; i <= images + budget.files; i++)
 		if (i->used && i->kind == EROFS_COMPRESSED && strcmp(i->volume, image->volume) == 0)
 			return true;
 	return false;

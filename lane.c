@@ -20,7 +20,8 @@
 #define STALL_MIN      1000
 #define PAUSE_FIRST    100 /* before a lane goes on whose body was cut again and again */
 #define PAUSE_LAST     2000
-#define WRITE_AGAIN    20   /* the cache file is not ready, or full */
+#define WRITE_SOON     2    /* the cache file is not ready */
+#define WRITE_AGAIN    20   /* or full */
 #define WRITE_PATIENCE 5000 /* full for so long: it is unwritable */
 #define STEAL_AFTER    1000 /* a lane without a byte for so long is given to another image */
 
@@ -78,8 +79,9 @@ struct lane {
 	int64_t write_after;
 	int64_t write_since; /* when writing first failed; 0: it does not */
 	int64_t freed;
-	int slot;     /* its place in the poll set of this turn; -1: none */
-	bool started; /* this turn: it has to run once without waiting */
+	int slot;	/* its place in the poll set of this turn; -1: none */
+	bool started;	/* this turn: it has to run once without waiting */
+	bool beginning; /* LANE_WRITING: what came while the image was opened */
 };
 
 static const struct conf *conf;
@@ -217,7 +219,8 @@ static int write_refused(struct lane *lane, int error)
 {
 	if (lane->write_since == 0)
 		lane->write_since = clock_now;
-	lane->write_after = clock_now + WRITE_AGAIN;
+	lane->write_after =
+		clock_now + (clock_now - lane->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
 	if (error != -EAGAIN && error != -ENOSPC)
 		return error;
 	if (clock_now - lane->write_since < WRITE_PATIENCE)
@@ -342,6 +345,7 @@ static void start_lane(struct lane *lane, struct image *image, int file, struct 
 	lane->ranges[0] = range;
 	lane->count = 1;
 	lane->hops = 0;
+	lane->beginning = false;
 	lane->data_at = 0;
 	lane->write_after = lane->write_since = 0;
 	begin_range(lane);
@@ -379,17 +383,54 @@ static void next_range(struct lane *lane)
 	ask_ahead(lane);
 }
 
+/* Whether the beginning is still to be written: not while it cannot be told, as before the kernel
+ * has taken the answer to its OPEN. */
+static bool is_wanted(struct lane *lane)
+{
+	uint64_t hole_end;
+	int64_t hole = front->hole((unsigned)lane->file, 0, page_up(lane->fill), &hole_end);
+
+	if (hole == 0)
+		lane->beginning = false;
+	else if (hole > 0)
+		free_lane(lane);
+	else
+		lane->write_after = clock_now + WRITE_SOON;
+	return hole == 0;
+}
+
 /* Writes what has come; a range that is complete is done with then. */
 static void write_lane(struct lane *lane)
 {
-	int error = flush(lane);
+	int error;
 
+	if (lane->beginning && !is_wanted(lane))
+		return;
+	error = flush(lane);
 	if (error == -EAGAIN)
 		return;
 	if (error)
 		write_failed(lane, error);
 	else if (lane->state == LANE_WRITING)
 		next_range(lane);
+}
+
+/* The image is known, and with it whose its beginning is. The kernel asks for that first, so it is
+ * written if it is not cached. */
+static void take_beginning(struct lane *lane)
+{
+	int file = user->opened(lane->image, lane->buffer, lane->fill, &lane->http.url);
+	uint64_t end = lane_pos(lane) < lane->image->size ? page_down(lane->fill) : lane->fill;
+
+	if (file < 0 || end == 0) {
+		free_lane(lane);
+		return;
+	}
+	lane->file = file;
+	lane->fill = (size_t)end;
+	lane->ranges[0] = (struct range){0, end};
+	lane->state = LANE_WRITING;
+	lane->beginning = true;
 }
 
 /* Frees a lane whose range is not complete; the whole pages that have come are kept. */
@@ -450,8 +491,7 @@ static void lane_failed(struct lane *lane, enum outcome outcome, const char *why
 	} else if (lane->file >= 0 && lane_pos(lane) == lane_end(lane)) {
 		lane->state = LANE_WRITING; /* only the end of the body was wrong */
 	} else if (lane->file == SIZE_ONLY && broke_off && lane->fill >= EROFS_HEAD) {
-		free_lane(lane); /* enough to know it by */
-		user->opened(image, lane->buffer, lane->fill, &lane->http.url);
+		take_beginning(lane); /* enough to know it by */
 	} else if (lane->file >= 0 && broke_off && moved) {
 		lane_cut(lane, outcome, why);
 	} else {
@@ -521,12 +561,13 @@ static void lane_data(struct lane *lane, size_t got)
 /* All that was asked for of something that is no file. */
 static void nothing_to_write(struct lane *lane)
 {
+	if (lane->file == SIZE_ONLY) {
+		take_beginning(lane);
+		return;
+	}
 	free_lane(lane);
-	if (lane->file == SIZE_ONLY)
-		user->opened(lane->image, lane->buffer, lane->fill, &lane->http.url);
-	else
-		user->text(lane->image, lane->buffer, lane->fill,
-			(uint64_t)lane->http.response.total == lane->fill, NULL);
+	user->text(lane->image, lane->buffer, lane->fill,
+		(uint64_t)lane->http.response.total == lane->fill, NULL);
 }
 
 /* The response is over: all of it, or the server gave less than was asked for. Next to nothing of a

@@ -19,8 +19,8 @@
 /* What lane.c asks of fetch.c. A file is a number of front->write(). */
 struct lane_user {
 	/* The image's size and version are pinned; these are its first bytes, EROFS_HEAD of them
-	 * if it has so many, from `url`. */
-	void (*opened)(struct image *image, const void *head, size_t size, const struct url *url);
+	 * if it has so many, from `url`. Returns the file to write them to, or -1. */
+	int (*opened)(struct image *image, const void *head, size_t size, const struct url *url);
 
 	/* What lane_ask_text() was asked for, at most a buffer of it; `whole` if there are no
 	 * more. Or NULL and why there is none. */

@@ -62,8 +62,8 @@ static uint64_t in_time(uint64_t microseconds)
 }
 
 /* Reads where there is no stream leave nothing to sample: but what took longer than a round trip is
- * the time of the bytes. Where that is next to nothing, it is known too roughly for more than a step
- * upwards. */
+ * the time of the bytes. Where that is next to nothing, it is known too roughly for more than a
+ * step upwards. */
 void link_answered(uint64_t bytes, int64_t taken)
 {
 	int64_t transfer = taken - round_trip();
@@ -92,7 +92,7 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 		sample.bytes += bytes;
 	}
 	sample.last = now;
-	if (outstanding < link_window() / 4)
+	if (outstanding < link_window(LINK_QUEUE) / 4)
 		sample.full = false;
 	length = now - sample.began;
 	if (length >= SAMPLE_MIN && length >= round_trip()) {
@@ -113,12 +113,12 @@ uint64_t link_round_trip_bytes(void)
 	return between(16 << 10, in_time((uint64_t)round_trip()), 1 << 20);
 }
 
-uint64_t link_window(void)
+uint64_t link_window(int64_t queue)
 {
-	return between(32 << 10, in_time((uint64_t)round_trip() + LINK_QUEUE * 1000), 16 << 20);
+	return between(32 << 10, in_time((uint64_t)(round_trip() + queue * 1000)), 16 << 20);
 }
 
 uint64_t link_piece(void)
 {
-	return between(16 << 10, link_window() / 8, 1 << 20);
+	return between(16 << 10, link_window(LINK_QUEUE) / 8, 1 << 20);
 }

@@ -22,10 +22,14 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now);
 uint64_t link_round_trip_bytes(void);
 
 /* How many bytes may be asked for and not yet here when something is asked for that nobody waits
- * for. With it the link is never idle, and who comes to wait now waits for at most LINK_QUEUE
- * milliseconds longer than the round trip. From 32 KiB to 16 MiB. */
-#define LINK_QUEUE 45
-uint64_t link_window(void);
+ * for: the link then is not idle, and who comes to wait now waits for `queue` milliseconds longer
+ * than the round trip at most. From 32 KiB to 16 MiB.
+ *
+ * LINK_QUEUE fills the link whatever happens, for what is surely wanted; LINK_QUEUE_SHORT is for
+ * what may be. */
+#define LINK_QUEUE	 45
+#define LINK_QUEUE_SHORT 10
+uint64_t link_window(int64_t queue);
 
 /* The size of one request of those: a share of the window. */
 uint64_t link_piece(void);

@@ -257,7 +257,13 @@ class Server:
         lines += knobs.get("headers", [])
         request.status = status
         head = f"{version} {status} {REASONS.get(status, 'Unknown')}\r\n" + "".join(f"{l}\r\n" for l in lines) + "\r\n"
-        sock.sendall(head.encode("latin-1"))
+        if status >= 300 and request.method != "HEAD" and not knobs.keys() & {"chunked", "cut", "stall", "rate"}:
+            # As servers do: an error's page comes together with its head.
+            sock.sendall(head.encode("latin-1") + body)
+            request.sent = len(body)
+            body = body[len(body):]
+        else:
+            sock.sendall(head.encode("latin-1"))
         if request.method == "HEAD":
             return not close
         if not self._body(sock, request, knobs, body, stopped):

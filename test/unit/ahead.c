@@ -116,7 +116,8 @@ static void test_window(void)
 	frontier = last_read()->frontier;
 	CHECK(ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 0 && last_read()->frontier == frontier);
-	CHECK(ahead_read(0, frontier, frontier + 16 * KIB, frontier + 16 * KIB, 256 * KIB, 64 * MIB));
+	CHECK(ahead_read(
+		0, frontier, frontier + 16 * KIB, frontier + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 256 * KIB);
 
 	begin_test("ahead: no room at all still lets streams be found");
@@ -221,7 +222,8 @@ static unsigned random_reads(uint64_t image, unsigned count, uint64_t beside, ui
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t pos = random_below((uint32_t)(image / (4 * KIB)) - 4) * 4 * KIB;
 
-		found += ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
+		found +=
+			ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
 		*asked += ask_all();
 	}
 	return found * 100 / count;
@@ -257,7 +259,8 @@ static void test_forget(void)
 				64 * MIB);
 	ahead_forget(2);
 	CHECK(ahead_next(&file, &from, &end) && file == 1);
-	CHECK(!ahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB), "its number is used again");
+	CHECK(!ahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB),
+		"its number is used again");
 	CHECK(ahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
 	ahead_forget(1);
 	ahead_forget(0);
@@ -276,7 +279,8 @@ static void test_end(void)
 	for (pos = 0; pos < size; pos += 4 * KIB) {
 		ahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, 64 * MIB, size);
 		ask_all();
-		CHECK(last_read()->frontier <= size, "%llu", (unsigned long long)last_read()->frontier);
+		CHECK(last_read()->frontier <= size, "%llu",
+			(unsigned long long)last_read()->frontier);
 	}
 	CHECK(last_read()->frontier == size);
 	start();
@@ -288,8 +292,8 @@ static void test_end(void)
 	start();
 	pos = INT64_MAX / (4 * KIB) * (4 * KIB) - 64 * KIB;
 	ahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, UINT64_MAX / 4, pos + 64 * KIB);
-	CHECK(ahead_read(0, pos + 4 * KIB, pos + 8 * KIB, pos + 8 * KIB, UINT64_MAX / 4,
-		pos + 64 * KIB));
+	CHECK(ahead_read(
+		0, pos + 4 * KIB, pos + 8 * KIB, pos + 8 * KIB, UINT64_MAX / 4, pos + 64 * KIB));
 	CHECK(ask_all() == 56 * KIB);
 	/* A READ longer than the image, as fetch.c hands it over. */
 	start();

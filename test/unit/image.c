@@ -257,7 +257,7 @@ static void check_url(struct image *image, const char *want, bool trusted)
 
 static void test_trace(void)
 {
-	struct image *i = start(2, RETRY_SOFT), *trace, *same, *places[FILES_MAX];
+	struct image *i = start(2, RETRY_SOFT), *trace, *same, *places[16];
 	char name[KEY_MAX];
 
 	begin_test("image: a trace lies beside its image, on the mirror that is asked then");
@@ -294,18 +294,39 @@ static void test_trace(void)
 
 	begin_test("image: there is a place for a trace when all images are there");
 	start(1, RETRY_SOFT);
-	for (unsigned n = 0; n < FILES_MAX; n++) {
+	for (unsigned n = 0; n < budget.files; n++) {
 		snprintf(name, sizeof(name), "i%u", n);
-		places[n] = n ? image_get("erofs,v", name, strlen(name)) :
-				image_get("erofs,img", "img", 3);
+		places[n] = n ? image_get("erofs,v", name, strlen(name))
+			      : image_get("erofs,img", "img", 3);
 		CHECK(places[n] != NULL);
 	}
 	trace = image_get_trace(places[0]);
 	CHECK(trace && trace->is_trace && trace->used);
-	for (unsigned n = 0; n < FILES_MAX; n++)
+	for (unsigned n = 0; n < budget.files; n++)
 		CHECK(places[n] != trace && places[n]->used && !places[n]->is_trace);
 	image_free(trace);
-	CHECK(image_get_trace(places[FILES_MAX - 1]) != NULL);
+	CHECK(image_get_trace(places[budget.files - 1]) != NULL);
+}
+
+static void test_compressed(void)
+{
+	begin_test("image: a blob is compressed if an image of its volume is, wherever it lies");
+	for (unsigned before = 0; before < budget.files - 1; before++) {
+		struct image *i, *blob;
+		char name[16];
+
+		image_free(start(1, RETRY_SOFT));
+		for (unsigned n = 0; n < before; n++) {
+			snprintf(name, sizeof(name), "other%u", n);
+			image_get("erofs,other", name, strlen(name))->kind = EROFS_PLAIN;
+		}
+		i = image_get("erofs,v", "img", 3);
+		blob = image_get("erofs,v", "blob", 4);
+		CHECK(!image_is_compressed(blob));
+		i->kind = EROFS_COMPRESSED;
+		CHECK(image_is_compressed(i) && image_is_compressed(blob), "%u before it", before);
+		CHECK(before == 0 || !image_is_compressed(image_get("erofs,other", "other0", 6)));
+	}
 }
 
 static void test_pipelining(void)
@@ -315,9 +336,11 @@ static void test_pipelining(void)
 	start(2, RETRY_SOFT);
 	CHECK(image_takes_pipelining(0, 1000) && image_takes_pipelining(1, 1000));
 	image_refuses_pipelining(1, 1000);
-	CHECK(lines == 1 && strstr(said[0], "mirror 2") && strstr(said[0], "10 min"), "%s", said[0]);
+	CHECK(lines == 1 && strstr(said[0], "mirror 2") && strstr(said[0], "10 min"), "%s",
+		said[0]);
 	CHECK(image_takes_pipelining(0, 1000));
-	CHECK(!image_takes_pipelining(1, 1000) && !image_takes_pipelining(1, 1000 + ONE_BY_ONE - 1));
+	CHECK(!image_takes_pipelining(1, 1000) &&
+		!image_takes_pipelining(1, 1000 + ONE_BY_ONE - 1));
 	CHECK(image_takes_pipelining(1, 1000 + ONE_BY_ONE));
 }
 
@@ -333,6 +356,7 @@ int main(void)
 	test_redirects();
 	test_credentials();
 	test_trace();
+	test_compressed();
 	test_pipelining();
 	return finish_tests();
 }

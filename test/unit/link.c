@@ -26,7 +26,7 @@ static struct {
 	} queue[REQUESTS];
 	unsigned first, last;
 	uint64_t outstanding, received;
-	double credit; /* bytes that the link could have carried by now */
+	double credit;	   /* bytes that the link could have carried by now */
 	int64_t now, step; /* microseconds */
 } sim;
 
@@ -87,7 +87,7 @@ static void step(void)
 static void fill_for(int64_t milliseconds)
 {
 	for (int64_t end = sim.now + milliseconds * MS; sim.now < end;) {
-		while (sim.outstanding < link_window())
+		while (sim.outstanding < link_window(LINK_QUEUE))
 			request(link_piece());
 		step();
 	}
@@ -110,7 +110,7 @@ static void read_alone(unsigned count, uint64_t size, int64_t pause)
 	}
 }
 
-/* What link_window() is to be on this link. */
+/* What the window is to be on this link. */
 static double window_of(double megabits, int64_t round_trip_us)
 {
 	double n = megabits * 1e6 / 8 * ((double)round_trip_us / 1e6 + LINK_QUEUE / 1e3);
@@ -139,9 +139,11 @@ static const struct {
 
 static void check_bounds(void)
 {
-	uint64_t window = link_window(), piece = link_piece(), trip = link_round_trip_bytes();
+	uint64_t window = link_window(LINK_QUEUE), piece = link_piece(),
+		 trip = link_round_trip_bytes();
 
 	CHECK(window >= 32 << 10 && window <= 16 << 20, "%llu", (unsigned long long)window);
+	CHECK(link_window(LINK_QUEUE_SHORT) >= 32 << 10 && link_window(LINK_QUEUE_SHORT) <= window);
 	CHECK(trip >= 16 << 10 && trip <= 1 << 20, "%llu", (unsigned long long)trip);
 	CHECK(piece >= 16 << 10 && piece <= 1 << 20 && piece <= window, "%llu of %llu",
 		(unsigned long long)piece, (unsigned long long)window);
@@ -152,7 +154,8 @@ static void test_first(void)
 	begin_test("link: before anything is measured, a slow link is assumed");
 	start();
 	check_bounds();
-	CHECK(link_window() <= 64 << 10, "%llu", (unsigned long long)link_window());
+	CHECK(link_window(LINK_QUEUE) <= 64 << 10, "%llu",
+		(unsigned long long)link_window(LINK_QUEUE));
 	CHECK(link_round_trip_bytes() <= 64 << 10);
 }
 
@@ -170,8 +173,8 @@ static void test_converges(void)
 		read_alone(1, 4096, 0);
 		fill_for(10000);
 		check_bounds();
-		CHECK(is_about((double)link_window(), want, 1.4), "%llu, not %.0f",
-			(unsigned long long)link_window(), want);
+		CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.4), "%llu, not %.0f",
+			(unsigned long long)link_window(LINK_QUEUE), want);
 		/* The link was never idle for long. */
 		CHECK((double)sim.received > sim.bytes_a_second * 10 * 0.6, "%.0f of %.0f",
 			(double)sim.received, sim.bytes_a_second * 10);
@@ -197,9 +200,9 @@ static void test_changes(void)
 			fill_for(5000);
 			sim.bytes_a_second = links[j].megabits * 1e6 / 8;
 			fill_for(60000);
-			CHECK(is_about((double)link_window(), want, 1.4),
+			CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.4),
 				"%s, then %s: %llu, not %.0f", links[i].name, links[j].name,
-				(unsigned long long)link_window(), want);
+				(unsigned long long)link_window(LINK_QUEUE), want);
 		}
 	for (int down = 0; down < 2; down++) {
 		start();
@@ -208,8 +211,10 @@ static void test_changes(void)
 		fill_for(5000);
 		sim.bytes_a_second = (down ? 2 : 100) * 1e6 / 8;
 		fill_for(60000);
-		CHECK(is_about((double)link_window(), window_of(down ? 2 : 100, 30 * MS), 1.4),
-			"%s: %llu", down ? "down" : "up", (unsigned long long)link_window());
+		CHECK(is_about((double)link_window(LINK_QUEUE), window_of(down ? 2 : 100, 30 * MS),
+			      1.4),
+			"%s: %llu", down ? "down" : "up",
+			(unsigned long long)link_window(LINK_QUEUE));
 	}
 
 	begin_test("link: a round trip that becomes longer is followed when it is seen");
@@ -219,13 +224,15 @@ static void test_changes(void)
 	sim.round_trip = 100 * MS;
 	read_alone(200, 4096, 100);
 	fill_for(10000);
-	CHECK(is_about((double)link_window(), window_of(50, 100 * MS), 1.5), "%llu, not %.0f",
-		(unsigned long long)link_window(), window_of(50, 100 * MS));
+	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(50, 100 * MS), 1.5),
+		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+		window_of(50, 100 * MS));
 	sim.round_trip = 10 * MS;
 	drain();
 	read_alone(2, 4096, 100);
-	CHECK(is_about((double)link_window(), window_of(50, 10 * MS), 1.5), "%llu, not %.0f",
-		(unsigned long long)link_window(), window_of(50, 10 * MS));
+	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(50, 10 * MS), 1.5),
+		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+		window_of(50, 10 * MS));
 }
 
 static void test_gaps(void)
@@ -235,8 +242,8 @@ static void test_gaps(void)
 		double want = window_of(links[i].megabits, links[i].round_trip);
 
 		end_test(); /* its name is written over */
-		snprintf(name, sizeof(name), "link: idle times do not change it: %s",
-			links[i].name);
+		snprintf(
+			name, sizeof(name), "link: idle times do not change it: %s", links[i].name);
 		begin_test(name);
 		start();
 		simulate(links[i].megabits, links[i].round_trip);
@@ -248,13 +255,14 @@ static void test_gaps(void)
 				step();
 			fill_for(n % 7 * 40);
 		}
-		CHECK(is_about((double)link_window(), want, 1.5), "%llu, not %.0f",
-			(unsigned long long)link_window(), want);
+		CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.5), "%llu, not %.0f",
+			(unsigned long long)link_window(LINK_QUEUE), want);
 		drain();
 		sim.now += (int64_t)3600 * 1000000; /* an hour */
 		fill_for(2000);
-		CHECK(is_about((double)link_window(), want, 1.5), "%llu, not %.0f, after an hour",
-			(unsigned long long)link_window(), want);
+		CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.5),
+			"%llu, not %.0f, after an hour",
+			(unsigned long long)link_window(LINK_QUEUE), want);
 	}
 }
 
@@ -274,12 +282,15 @@ static void test_small(void)
 		check_bounds();
 		/* They may be too short to tell less than what was assumed at first. */
 		first = (double)RATE_FIRST * ((double)links[i].round_trip / 1e6 + LINK_QUEUE / 1e3);
-		CHECK((double)link_window() <= want * 1.5 || (double)link_window() <= first * 1.1,
-			"of 4 KiB: %llu, not %.0f", (unsigned long long)link_window(), want);
+		CHECK((double)link_window(LINK_QUEUE) <= want * 1.5 ||
+				(double)link_window(LINK_QUEUE) <= first * 1.1,
+			"of 4 KiB: %llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+			want);
 		read_alone(300, 128 << 10, 5);
 		check_bounds();
-		CHECK(is_about((double)link_window(), want, 3.5), "of 128 KiB: %llu, not %.0f",
-			(unsigned long long)link_window(), want);
+		CHECK(is_about((double)link_window(LINK_QUEUE), want, 3.5),
+			"of 128 KiB: %llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+			want);
 	}
 	begin_test("link: a slow link is not kept for fast after answers out of a buffer");
 	start();
@@ -289,11 +300,11 @@ static void test_small(void)
 		link_received(100000, 100000, sim.now += 500 * MS);
 		link_received(100000, 0, sim.now += MS);
 	}
-	CHECK((double)link_window() < 2 * window_of(4, 60 * MS), "%llu",
-		(unsigned long long)link_window());
+	CHECK((double)link_window(LINK_QUEUE) < 2 * window_of(4, 60 * MS), "%llu",
+		(unsigned long long)link_window(LINK_QUEUE));
 	fill_for(30000);
-	CHECK(is_about((double)link_window(), window_of(4, 60 * MS), 1.4), "%llu",
-		(unsigned long long)link_window());
+	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(4, 60 * MS), 1.4), "%llu",
+		(unsigned long long)link_window(LINK_QUEUE));
 }
 
 /* The server is near, and the daemon slow to look: a turn of its loop gets all that it had asked
@@ -306,14 +317,14 @@ static void test_bursts(void)
 	sim.step = 3 * MS;
 	read_alone(1, 4096, 0);
 	fill_for(10000);
-	CHECK((double)link_window() > window_of(1000, 2 * MS) / 4, "%llu, not %.0f",
-		(unsigned long long)link_window(), window_of(1000, 2 * MS));
+	CHECK((double)link_window(LINK_QUEUE) > window_of(1000, 2 * MS) / 4, "%llu, not %.0f",
+		(unsigned long long)link_window(LINK_QUEUE), window_of(1000, 2 * MS));
 }
 
 static void test_absurd(void)
 {
-	static const int64_t numbers[] = {0, 1, 7, 8, 9, 999, 20000, 100001, INT32_MAX,
-		(int64_t)1 << 50, INT64_MAX / 4};
+	static const int64_t numbers[] = {
+		0, 1, 7, 8, 9, 999, 20000, 100001, INT32_MAX, (int64_t)1 << 50, INT64_MAX / 4};
 	static const uint64_t sizes[] = {0, 1, 4096, UINT32_MAX, (uint64_t)1 << 44,
 		(uint64_t)1 << 50, UINT64_MAX / 2, UINT64_MAX};
 	unsigned seed = 1;
@@ -365,8 +376,9 @@ static void test_absurd(void)
 	sim.now = INT64_MAX / 2;
 	read_alone(3, 4096, 6000);
 	fill_for(120000);
-	CHECK(is_about((double)link_window(), window_of(20, 50 * MS), 1.5), "%llu, not %.0f",
-		(unsigned long long)link_window(), window_of(20, 50 * MS));
+	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(20, 50 * MS), 1.5),
+		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+		window_of(20, 50 * MS));
 
 	begin_test("link: nothing that comes leaves the window where it is, or at its least");
 	start();
@@ -380,8 +392,9 @@ static void test_absurd(void)
 	sim.now = 200 * 1000000;
 	read_alone(1, 4096, 0);
 	fill_for(10000);
-	CHECK(is_about((double)link_window(), window_of(20, 50 * MS), 1.4), "%llu, not %.0f",
-		(unsigned long long)link_window(), window_of(20, 50 * MS));
+	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(20, 50 * MS), 1.4),
+		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+		window_of(20, 50 * MS));
 }
 
 int main(void)
