@@ -134,7 +134,7 @@ static void print_usage(void)
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
 
 /* What the kernel and the C library have of us beside the program and the stack, by observation. */
-#define MEMORY_OF_OTHERS (40 << 10)
+#define MEMORY_OF_OTHERS (16 << 10)
 
 static void divide_memory(void)
 {

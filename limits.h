@@ -105,7 +105,7 @@
 
 /* A walk through an image's directories: directories that are waited for, and ranges that are to be
  * named or were of late; 13 KiB in all. What does not fit is not fetched ahead. */
-#define WALK_MAX 512
+#define WALK_MAX 448
 
 /* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes half of it.
  */

@@ -7,6 +7,7 @@
 /* A sample of the rate is taken over so long at least, in microseconds: less is a burst out of some
  * buffer. A gap between two arrivals of this and some round trips ends it. */
 #define SAMPLE_MIN 20000
+#define BURST_MIN  4000
 #define GAP_MAX	   100000
 
 /* The least of so many microseconds, or of as many before, is the round trip. */
@@ -56,6 +57,13 @@ static void take_sample(uint64_t seen)
 	measured = true;
 }
 
+/* Where all that was asked for comes in less than a sample's time, more can be asked for. */
+static void take_burst(uint64_t seen)
+{
+	if (seen > rate)
+		rate = seen < 2 * rate ? seen : 2 * rate;
+}
+
 static uint64_t in_time(uint64_t microseconds)
 {
 	return rate / 1000 * microseconds / 1000;
@@ -99,6 +107,8 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 		take_sample(sample.bytes * SECOND / (uint64_t)length);
 		sample.began = 0;
 	} else if (outstanding == 0) {
+		if (length >= BURST_MIN)
+			take_burst(sample.bytes * SECOND / (uint64_t)length);
 		sample.began = 0;
 	}
 }

@@ -551,6 +551,77 @@ def lazy_outage():
     daemon.stop()
 
 
+@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
+def memory():
+    for kilobytes in 512, 1024, 16384:
+        daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, f"memory {kilobytes}K")
+        point = mount("plain.erofs")
+        at_once(point)
+        _, peak = daemon.memory()
+        note(f"memory {kilobytes}K: peak {peak} kB")
+        umount(point)
+        daemon.stop()
+        expect(peak <= kilobytes, f"memory {kilobytes}K: {peak} kB are resident")
+
+
+@scenario("a boot trace: recorded, published, fetched ahead of the readers on the next cold start")
+def trace():
+    files = sorted(path for path, (kind, _) in expected("plain").items() if kind == "file")[::7]
+
+    def read_some(point):
+        for path in files:
+            expect(checksum(f"{point}/{path}") == expected("plain")[path][1], f"{path} differs")
+
+    recorded = f"{RUN}/recorded/"
+    os.mkdir(recorded)
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", f"trace record {recorded}")
+    point = mount("plain.erofs")
+    Child(read_some, point).succeed()
+    umount(point)
+    daemon.stop()
+    lines = contents(f"{recorded}plain.erofs.trace").splitlines()
+    total = sum(int(line.split()[1]) for line in lines if not line.startswith("#"))
+    shutil.copy(f"{recorded}plain.erofs.trace", "www/plain.erofs.trace")
+    try:
+        daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+        before = nginx.mark()
+        point = mount("plain.erofs")
+        daemon.logs("its trace of [0-9]+ ranges is fetched first")
+        eventually(lambda: nginx.sent(before, "/plain.erofs") >= total, "its bytes, unasked")
+        Child(read_some, point).succeed()
+        umount(point)
+        daemon.stop()
+    finally:
+        os.unlink("www/plain.erofs.trace")
+
+
+@scenario("prefetch all: the image is whole by itself; then the server can go, and all is right")
+def prefetch():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "prefetch all")
+    point = mount("plain.erofs")
+    daemon.logs("all [0-9]+ bytes are cached", LIMIT)
+    nginx.kill()
+    try:
+        at_once(point)
+    finally:
+        nginx.start()
+    umount(point)
+    daemon.stop()
+
+
+@scenario("a tree walk: names are known before they are looked up")
+def walk():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "trace none", debug=True)
+    point = mount("plain.erofs")
+    count = Child(lambda: str(sum(len(os.lstat(os.path.join(d, n))[:1]) for d, _, names in
+                                  os.walk(point) for n in names))).answer()
+    asked = daemon.log().count("opcode 2")
+    note(f"{count} files were looked at for {asked} READs")
+    umount(point)
+    daemon.stop()
+    expect(asked * 4 < int(count), "each block of names was asked for by itself")
+
+
 @scenario("two images at once, four readers")
 def parallel():
     daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
