@@ -496,10 +496,9 @@ static void check_alive(int64_t now, int64_t *next)
 				 "system: start again and mount the images anew");
 }
 
-/* Waits until a descriptor is ready or `until`; no longer than that in any case. */
-static void wait_for(struct pollfd *set, size_t n, int64_t until, const sigset_t *mask)
+/* Waits until a descriptor is ready or `until`, counted from this turn's `now`. */
+static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigset_t *mask)
 {
-	int64_t now = monotonic();
 	struct timespec timeout;
 
 	if (until < now)
@@ -526,7 +525,7 @@ static void loop(const sigset_t *while_waiting)
 			next = sooner(next, now + BEHIND_TICK);
 		if (cachefiles_open_files() > 0)
 			next = sooner(next, next_alive);
-		wait_for(set, n, next, while_waiting);
+		wait_for(set, n, now, next, while_waiting);
 		now = monotonic();
 		dns_run(now);
 		fetch_run(set + fetch, now);

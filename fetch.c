@@ -39,6 +39,10 @@
 /* So often in a turn of the loop what is free is given work. */
 #define ROUNDS 16
 
+/* Of a trace, so many extents are looked at for some with a gap of so few bytes to the next one. */
+#define TRACE_LOOK 128
+#define TRACE_GAP  (16 << 10)
+
 /* While a stream holds the link is its own: so long after its last READ, in milliseconds, what only
  * may be wanted is not asked for. */
 #define STREAM_HOLDS 100
@@ -695,6 +699,29 @@ static bool fetch_ahead_of_streams(void)
 	return to > from;
 }
 
+/* A request costs as much as some pages: extents that come soon and lie close behind this one are
+ * taken with it. */
+static void join_near(struct trace_extent *e)
+{
+	const struct trace_extent *end = player.trace.extents + player.trace.count;
+	uint32_t gap = (uint32_t)(TRACE_GAP / page);
+	bool joined;
+
+	if (end - e > TRACE_LOOK)
+		end = e + TRACE_LOOK;
+	do {
+		joined = false;
+		for (struct trace_extent *o = e + 1; o < end; o++)
+			if (o->pages > 0 && o->page >= e->page &&
+				o->page - e->page <= (uint64_t)e->pages + gap) {
+				if (o->page - e->page + o->pages > e->pages)
+					e->pages = o->page - e->page + o->pages;
+				o->pages = 0;
+				joined = true;
+			}
+	} while (joined);
+}
+
 static bool play_trace(void)
 {
 	struct trace_extent *e = &player.trace.extents[player.next];
@@ -707,6 +734,11 @@ static bool play_trace(void)
 		player.file = -1;
 		return true;
 	}
+	if (e->pages == 0) {
+		player.next++;
+		return true;
+	}
+	join_near(e);
 	from = (uint64_t)e->page * page;
 	end = from + (uint64_t)e->pages * page;
 	to = ask_piece(f, from, least_of(end, image_end(f->image)));

@@ -369,7 +369,7 @@ static int write_connect(const struct http *h, char out[HEAD_MAX])
 }
 
 /* To a proxy the target is the whole URL (RFC 9112 section 3.2.2). */
-static int write_get(const struct http *h, char out[HEAD_MAX], uint64_t first, uint64_t last)
+static int write_get(const struct http *h, char *out, size_t size, uint64_t first, uint64_t last)
 {
 	const struct http_request *r = &h->request;
 	bool by_proxy = h->via && !h->url.https;
@@ -379,7 +379,7 @@ static int write_get(const struct http *h, char out[HEAD_MAX], uint64_t first, u
 	if (by_proxy)
 		credentials_field(proxy_credentials, sizeof(proxy_credentials),
 			"Proxy-Authorization", h->via);
-	return snprintf(out, HEAD_MAX,
+	return snprintf(out, size,
 		"GET %s%s%s HTTP/1.1\r\n"
 		"Host: %s\r\n"
 		"Range: bytes=%llu-%llu\r\n"
@@ -399,14 +399,16 @@ static int write_get(const struct http *h, char out[HEAD_MAX], uint64_t first, u
 
 /* Sends what is missing of a request: IO_OK when all is out. It is the same text each time, so that
  * only the place in it is kept. */
-static enum io send_range(struct http *h, uint64_t first, uint64_t last)
+static enum io send_current(struct http *h)
 {
 	char text[HEAD_MAX];
 	size_t size, done;
 	enum io io;
 
 	/* All parts of a request are bounded: URL_MAX, HOST_MAX, VALIDATOR_MAX, FIELDS_MAX. */
-	size = (size_t)(h->tunnelling ? write_connect(h, text) : write_get(h, text, first, last));
+	size = (size_t)(h->tunnelling ? write_connect(h, text)
+				      : write_get(h, text, sizeof(text), h->request.first,
+						h->request.last));
 	do {
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
@@ -428,7 +430,7 @@ static void await(struct http *h, int64_t now)
 static enum http_event send_request(struct http *h, int64_t now)
 {
 	size_t before = h->sent;
-	enum io io = send_range(h, h->request.first, h->request.last);
+	enum io io = send_current(h);
 
 	if (h->sent != before)
 		h->progress = now;
@@ -444,14 +446,29 @@ static enum http_event send_request(struct http *h, int64_t now)
 static short send_ahead(struct http *h)
 {
 	while (h->persists && h->ahead_sent < h->aheads) {
-		const struct http_range *next = &h->ahead[h->ahead_sent];
-		enum io io = send_range(h, next->first, next->last);
+		char text[HEAD_MAX];
+		size_t sizes[HTTP_AHEAD_MAX], size = 0, done;
+		unsigned count = 0;
+		enum io io;
 
+		/* As many at once as fit: a packet for each would cost both sides more. */
+		for (unsigned i = h->ahead_sent; i < h->aheads; i++, count++) {
+			sizes[count] = (size_t)write_get(h, text + size, sizeof(text) - size,
+				h->ahead[i].first, h->ahead[i].last);
+			if (sizes[count] >= sizeof(text) - size)
+				break;
+			size += sizes[count];
+		}
+		io = stream_write(h, text + h->sent, size - h->sent, &done);
+		h->sent += done;
+		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
+			h->sent -= sizes[i];
+			h->ahead_sent++;
+		}
 		if (io == IO_WAIT)
 			return h->events;
 		if (io != IO_OK)
 			break; /* the reader will notice, behind what has come */
-		h->ahead_sent++;
 	}
 	return 0;
 }

@@ -48,6 +48,7 @@ def nginx(work):
                                     cipher=cipher or "DEFAULT") for name, cipher in CIPHERS.items())
     with open(f"{work}/nginx.conf", "w") as file:
         file.write(NGINX.format(work=work, servers=servers))
+    os.chmod(work, 0o755)       # as root nginx has its worker be somebody else
     process = subprocess.Popen(["/usr/sbin/nginx", "-c", f"{work}/nginx.conf", "-e",
                                 f"{work}/error.log"])
     try:

@@ -218,8 +218,9 @@ def learn(workload, job):
         if facts["outcome"] != "ok" or found.setdefault("digest", facts["digest"]) != facts["digest"]:
             raise Failed(f"workload {workload} on a local file: {facts}")
         found[key] = contender.read
-    local = attempt(contenders.Local("http", job["work"], None), workload, job["limit"])
-    found.update(asked=facts["asked"], detail=facts["detail"], local=local["seconds"])
+    local = [attempt(contenders.Local("http", job["work"], None), workload, job["limit"])["seconds"]
+             for _ in range(3)]
+    found.update(asked=facts["asked"], detail=facts["detail"], local=min(local))
     tell("workload", workload=workload, **found)
     return found
 

@@ -85,7 +85,7 @@ set xrange [-1.5:{len(known) * step - GAP + 0.5}]
 set boxwidth 0.9
 set xtics ({ticks})
 set format y '%g'
-set key outside below center horizontal samplen 1.5 width 1 maxcols 4 reverse Left offset 0,-0.6
+set key outside below center horizontal samplen 1.5 width 1 maxcols 4 reverse Left
 plot {", ".join(plots)}
 """
 

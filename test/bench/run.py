@@ -47,7 +47,7 @@ MAIN = "20ms"
 SCHEMES = ("http", "https")
 ALL = [kind.name for kind in contenders.ALL]
 BUT_MAIN = [name for name in ALL if name not in ("httpdirfs", "rclone")]
-QUICK = ["ours", "ours trace", "nbdkit", "httpdirfs cache", "download"]
+QUICK = ["ours", "ours trace", "nbdkit"]
 
 PACKAGES = ("nginx", "nbdkit", "nbd-client", "httpdirfs", "rclone", "curl", "erofs-utils", "gnuplot-nox")
 
@@ -192,6 +192,7 @@ def parse_options():
     parser.add_argument("--quick", action="store_true", help="one round, main link, few contenders")
     parser.add_argument("--no-get", action="store_true", help="not: --get beside curl")
     parser.add_argument("--no-growth", action="store_true", help="not: how cost grows")
+    parser.add_argument("--redraw", action="store_true", help="from bench.json in --output, without a run")
     parser.add_argument("--output", help="directory for bench.md, bench.json and the pictures")
     parser.add_argument("daemon", nargs="?", default=f"{TOP}/cachefilesd-mini")
     return settle(parser.parse_args())
@@ -216,8 +217,7 @@ def settle(options):
     return options
 
 
-def main():
-    options = parse_options()
+def measure(options):
     if not os.access(options.daemon, os.X_OK):
         sys.exit(f"bench: there is no daemon {options.daemon}: run make first")
     start = time.monotonic()
@@ -237,9 +237,20 @@ def main():
             results["get"] = get.compare(options.daemon, work, say)
     results["minutes"] = round((time.monotonic() - start) / 60, 1)
     results["load_after"] = os.getloadavg()[0]
-    os.makedirs(options.output, exist_ok=True)
-    with open(f"{options.output}/bench.json", "w") as file:
-        json.dump(results, file, indent=1)
+    return results
+
+
+def main():
+    options = parse_options()
+    path = f"{options.output}/bench.json"
+    if options.redraw:
+        with open(path) as file:
+            results = json.load(file)
+    else:
+        results = measure(options)
+        os.makedirs(options.output, exist_ok=True)
+        with open(path, "w") as file:
+            json.dump(results, file, indent=1)
     pictures = plot.draw(results, options.output)
     text = report.write(results, pictures)
     with open(f"{options.output}/bench.md", "w") as file:
