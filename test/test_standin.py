@@ -1381,7 +1381,7 @@ def no_image_starves():
 
 # -- the boot trace ------------------------------------------------------------------------------
 
-TRACE = [(40960, 45056), (4096, 8192), (MIB, MIB + 300 * KIB), (12288, 16384), (3 * MIB, 3 * MIB + PAGE)]
+TRACE = [(40960, 45056), (4096, 8192), (MIB, MIB + 300 * KIB), (262144, 266240), (3 * MIB, 3 * MIB + PAGE)]
 
 
 def trace_text(extents=None):
@@ -1567,14 +1567,32 @@ def hostile_trace(name):
             assert len(k.stderr.splitlines()) < 20, f"{len(k.stderr.splitlines())} lines in the log"
 
 
+
+@scenario
+def trace_near_extents():
+    """what comes soon in a trace and lies near is one request; what lies far or before is not"""
+    data = image("near", 4 * MIB)
+    extents = [(MIB, MIB + PAGE), (3 * MIB, 3 * MIB + PAGE), (MIB + 3 * PAGE, MIB + 4 * PAGE),
+               (MIB - 2 * PAGE, MIB - PAGE), (MIB + 9 * PAGE, MIB + 10 * PAGE)]
+    with Server({"/img": data, "/img.trace": trace_text(extents)}) as s:
+        with daemon(s, "connections 1", traced=True) as k:
+            f = k.opened("erofs,img", b"img")
+            want = [(MIB, MIB + 4 * PAGE), (3 * MIB, 3 * MIB + PAGE), (MIB - 2 * PAGE, MIB - PAGE),
+                    (MIB + 9 * PAGE, MIB + 10 * PAGE)]
+            k.wait(lambda: f.present() >= sum(b - a for a, b in want), 10, "the trace's ranges")
+            quiet(s)
+            assert joined(spans(s)) == want, spans(s)
+            check(f, data)
+
+
 @each("file", "folder")
 def trace_is_recorded(where):
     """trace record: the order of the READs is in the file after CLOSE; played by another daemon, it is the same"""
     data = image("recorded", 4 * MIB)
     order = [(40960, 4096), (4096, 4096), (MIB, 16384), (MIB + 16384, 16384), (4096, 4096), (3 * MIB + 512, 512),
-             (len(data) - PAGE, PAGE), (8192, 4096)]
+             (len(data) - PAGE, PAGE), (2 * MIB, 4096)]
     want = [(40960, 45056), (4096, 8192), (MIB, MIB + 32768), (3 * MIB, 3 * MIB + PAGE), (4 * MIB - PAGE, 4 * MIB),
-            (8192, 12288)]
+            (2 * MIB, 2 * MIB + PAGE)]
     with tempfile.TemporaryDirectory() as folder, Server({"/img": data, "/two": data}) as s:
         path = folder + ("/img.trace" if where == "folder" else "/boot")
         with daemon(s, f"trace record {folder}/" if where == "folder" else f"trace record {path}") as k:
