@@ -42,15 +42,15 @@ def eventually(condition, text, limit=10.0):
         time.sleep(0.01)
 
 
-def end_group(process):
+def end_group(leader, wait):
     """Ends a process and what it started. User-mode Linux 6.12 panics when SIGKILL meets a process
     inside fork(); one that has been stopped, or that waits for a file, is not there."""
     for number in (signal.SIGSTOP, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            os.killpg(leader, number)
         time.sleep(0.2)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
+        wait(10)
 
 
 def program(*command, deadline):
@@ -61,7 +61,7 @@ def program(*command, deadline):
         try:
             status = process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
-            end_group(process)
+            end_group(process.pid, process.wait)
             raise Overrun(f"{command[0]} takes too long") from None
     if status:
         raise Failed(f"{command[0]}: {contents(f'{RUN}/output').strip()[-300:]}")
@@ -130,7 +130,7 @@ class Contender:
                 try:
                     self.process.wait(10)
                 except subprocess.TimeoutExpired:
-                    end_group(self.process)
+                    end_group(self.process.pid, self.process.wait)
             self.process = None
         shutil.rmtree(self.store, ignore_errors=True)
 

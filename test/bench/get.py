@@ -18,7 +18,7 @@ SERVER = """
               ssl_protocols TLSv1.2; ssl_ciphers {cipher}; }}
 """
 NGINX = """
-    daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/error.log;
+    daemon off; worker_processes 1; {user} pid {work}/nginx.pid; error_log {work}/error.log;
     events {{ }}
     http {{
         access_log off; sendfile on; root {work}/get;
@@ -27,6 +27,10 @@ NGINX = """
         {servers}
     }}
 """
+
+
+class Failed(Exception):
+    pass
 
 
 def free_ports(count):
@@ -47,7 +51,8 @@ def nginx(work):
     servers = "".join(SERVER.format(port=ports[name], ssl="ssl" if cipher else "", work=work,
                                     cipher=cipher or "DEFAULT") for name, cipher in CIPHERS.items())
     with open(f"{work}/nginx.conf", "w") as file:
-        file.write(NGINX.format(work=work, servers=servers))
+        file.write(NGINX.format(work=work, servers=servers,
+                                user="" if os.getuid() else "user root;"))
     os.chmod(work, 0o755)       # as root nginx has its worker be somebody else
     process = subprocess.Popen(["/usr/sbin/nginx", "-c", f"{work}/nginx.conf", "-e",
                                 f"{work}/error.log"])
@@ -73,7 +78,7 @@ def fetch(command):
     seconds = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if status or size != SIZE:
-        raise RuntimeError(f"{command[0]} ended with {status} after {size} bytes of {SIZE}")
+        raise Failed(f"{command[0]} ended with {status} after {size} bytes of {SIZE}")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 

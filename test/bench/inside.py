@@ -7,6 +7,7 @@ cache. What it finds goes to standard output, a line `bench {...}` each.
 """
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -19,7 +20,6 @@ import contenders
 import workloads
 from contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Failed, Overrun, contents, eventually
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 LOG = f"{RUN}/access.log"
 TRACE = f"{WWW}/{IMAGE}.trace"
 SLOWER = 2                      # times the best lazy peer: not repeated
@@ -74,7 +74,9 @@ def shape(link):
     write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
     options = ["delay", f"{link['rtt'] / 2}ms", "rate", f"{link['rate']}bit"]
     netem(*options)
-    round_trip, rate = measure_link(link["rate"] // 8)
+    # Long enough for TCP to have found the rate by the second half.
+    size = int(link["rate"] / 8 * (1 + link["rtt"] / 30))
+    round_trip, rate = measure_link(min(size, os.path.getsize(f"{WWW}/{IMAGE}")))
     if link["loss"]:
         netem(*options, "loss", f"{link['loss']}%")
     tell("link", round_trip=round_trip, rate=rate)
@@ -111,27 +113,30 @@ class Worker:
     """A workload's process, ready before the clock runs."""
 
     def __init__(self, workload):
-        self.errors = open(f"{RUN}/worker.log", "w")
-        self.process = subprocess.Popen(
-            [sys.executable, f"{HERE}/workloads.py", workload, POINT], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, start_new_session=True)
-        self.process.stdout.readline()
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=workloads.serve, args=(workload, POINT, theirs))
+        self.process.start()
+        theirs.close()
+        self.pipe.recv()
 
     def work(self, deadline):
         """The worker's answer."""
+        self.pipe.send("go")
+        if not self.pipe.poll(max(deadline - time.monotonic(), 0.1)):
+            raise Overrun("the workload takes too long")
         try:
-            said, _ = self.process.communicate("go\n", max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            raise Overrun("the workload takes too long") from None
-        if self.process.returncode:
-            lines = contents(f"{RUN}/worker.log").strip().splitlines()
-            raise Failed(f"the workload fails: {lines[-1] if lines else 'without a word'}")
-        return json.loads(said)
+            answer = self.pipe.recv()
+        except EOFError:
+            raise Failed("the workload's process died") from None
+        if "problem" in answer:
+            raise Failed(f"the workload fails: {answer['problem']}")
+        return answer
 
     def end(self):
-        if self.process.poll() is None:
-            contenders.end_group(self.process)
-        self.errors.close()
+        self.process.join(1)
+        if self.process.is_alive():
+            contenders.end_group(self.process.pid, self.process.join)
+        self.pipe.close()
 
 
 def cold():
@@ -315,16 +320,23 @@ class Session:
         tell("run", **place, **facts)
         self.remember({**place, **facts})
 
+    def over(self, number, kind):
+        """When the time is over, ours still have their first round."""
+        return time.monotonic() > self.end and (kind.peer or number > 0)
+
     def rounds(self):
+        late = set()
         for number in range(max(self.job["rounds"].values())):
             for place, workload in enumerate(self.job["workloads"]):
                 turn = (number + place) % len(self.kinds)
                 for kind in self.kinds[turn:] + self.kinds[:turn]:
                     if self.wanted(number, kind, workload):
-                        if time.monotonic() > self.end:
-                            tell("note", text=f"the time was over in round {number + 1}")
-                            return
-                        self.run(number, kind, workload)
+                        if self.over(number, kind):
+                            late.add(number + 1)
+                        else:
+                            self.run(number, kind, workload)
+        if late:
+            tell("note", text=f"the time was over in round {min(late)}")
 
 
 def main():

@@ -92,14 +92,20 @@ plot {", ".join(plots)}
 
 # ---- memory and CPU time ------------------------------------------------------------------------
 
+def first(results):
+    """The first table in which anybody came to an end, and the first such workload."""
+    return next((table, workload) for table in results["tables"] for workload in table["workloads"]
+                if any(r["outcome"] == "ok" and r["workload"] == workload for r in table["runs"]))
+
+
 def costs(results):
-    """For each contender the peak of RSS in MB, and the CPU seconds of workload a in the first table."""
-    table = results["tables"][0]
+    """For each contender the peak of RSS in MB, and the CPU seconds of the first table's first workload."""
+    table, workload = first(results)
     for name in in_order(table):
         runs = [r for t in results["tables"] for r in t["runs"]
                 if r["contender"] == name and r["outcome"] == "ok"]
         if runs:
-            yield name, max(r["rss"] for r in runs) / 1000, Cell(table, "a", name).median("cpu")
+            yield name, max(r["rss"] for r in runs) / 1000, Cell(table, workload, name).median("cpu")
 
 
 def panel(title, pairs, logarithmic, number):
@@ -126,6 +132,7 @@ plot $rows using ({least}):2:({least}):1:($2-0.38):($2+0.38):5 with boxxyerror l
 
 def cost_script(results):
     found = list(costs(results))
+    table, workload = first(results)
     return STYLE + """
 unset grid
 set grid xtics linetype 1 linecolor rgb '#e4e4e4'
@@ -133,7 +140,7 @@ set ytics scale 0
 set multiplot layout 1,2
 """ + panel("Peak memory of the daemon(s) in all runs, MB (log scale)", [(n, m) for n, m, _ in found],
             True, "{:.1f}") + \
-        panel(f"CPU seconds for 32 MiB in sequence, {results['tables'][0]['scheme'].upper()}",
+        panel(f"CPU seconds: {workloads.TITLES[workload]}, {table['scheme'].upper()}",
               [(n, c) for n, _, c in found], False, "{:.2f}") + "unset multiplot\n"
 
 

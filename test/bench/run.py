@@ -34,21 +34,23 @@ SERIES = "6.12"
 MEMORY = 1024           # MiB: the image lies in the guest's tmpfs
 ATTEMPTS = 3            # boots of a guest that fails on its way
 
-# Round trip in ms, bits a second, loss in percent; limit of a run and time of all in seconds.
+# Round trip in ms, bits a second, loss in percent; the limit of a run in seconds. For each scheme: the
+# contenders, their rounds, and the time of all in seconds.
+ALL = [kind.name for kind in contenders.ALL]
+MOST = [name for name in ALL if name not in ("httpdirfs", "rclone")]
+FEW = ["ours", "ours trace", "ours prefetch", "nbdkit", "rclone full", "download"]
+QUICK = ["ours", "ours trace", "nbdkit"]
 LINKS = {
-    "2ms": {"rtt": 2, "rate": 1_000_000_000, "loss": 0, "limit": 60,
-            "rounds": {"ours": 3, "peers": 1}, "seconds": {"http": 200}},
-    "20ms": {"rtt": 20, "rate": 100_000_000, "loss": 0, "limit": 90,
-             "rounds": {"ours": 5, "peers": 5}, "seconds": {"http": 840, "https": 540}},
-    "100ms": {"rtt": 100, "rate": 20_000_000, "loss": 1, "limit": 45,
-              "rounds": {"ours": 3, "peers": 1}, "seconds": {"http": 540}},
+    "20ms": {"rtt": 20, "rate": 100_000_000, "loss": 0, "limit": 45,
+             "http": (ALL, {"ours": 5, "peers": 5}, 1080),
+             "https": (MOST, {"ours": 5, "peers": 3}, 480)},
+    "2ms": {"rtt": 2, "rate": 1_000_000_000, "loss": 0, "limit": 45,
+            "http": (MOST, {"ours": 3, "peers": 1}, 150)},
+    "100ms": {"rtt": 100, "rate": 20_000_000, "loss": 1, "limit": 40,
+              "http": (FEW, {"ours": 3, "peers": 1}, 600)},
 }
 MAIN = "20ms"
 SCHEMES = ("http", "https")
-ALL = [kind.name for kind in contenders.ALL]
-BUT_MAIN = [name for name in ALL if name not in ("httpdirfs", "rclone")]
-QUICK = ["ours", "ours trace", "nbdkit"]
-
 PACKAGES = ("nginx", "nbdkit", "nbd-client", "httpdirfs", "rclone", "curl", "erofs-utils", "gnuplot-nox")
 
 
@@ -114,14 +116,15 @@ class Table:
 
     def boot(self, script, timeout):
         """Runs the script in guests until one of them comes to its end."""
-        end = time.monotonic() + timeout
+        start, seconds = time.monotonic(), self.job.get("seconds", 0)
         for _ in range(ATTEMPTS):
-            self.job["done"] = self.runs
+            passed = time.monotonic() - start
+            self.job.update(done=self.runs, seconds=seconds - passed)
             path = f"{self.job['work']}/job.json"
             with open(path, "w") as file:
                 json.dump(self.job, file)
             guest.run(SERIES, self.job["work"], ["/usr/bin/python3", f"{HERE}/{script}", path],
-                      memory=MEMORY, timeout=max(end - time.monotonic(), 60), line_to=self.take)
+                      memory=MEMORY, timeout=max(timeout - passed, 60), line_to=self.take)
             if self.done:
                 return
             self.crashed()
@@ -132,19 +135,15 @@ class Table:
 
 
 def jobs(options, work):
+    """Only the main link has both schemes, unless one is asked for."""
     for name in options.links:
         link = LINKS[name]
-        for scheme in options.schemes:
-            seconds = link["seconds"].get(scheme)
-            if not seconds and len(options.schemes) == len(SCHEMES):
-                continue                # only the main link has both, unless one is asked for
-            whole = name == MAIN and scheme == "http"
+        for scheme in options.schemes or [scheme for scheme in SCHEMES if scheme in link]:
+            chosen, rounds, seconds = link.get(scheme, link["http"])
             yield {"name": name, "work": work, "daemon": options.daemon, "scheme": scheme,
                    "link": {key: link[key] for key in ("rtt", "rate", "loss")},
-                   "limit": link["limit"], "workloads": options.workloads,
-                   "seconds": seconds or link["seconds"]["http"],
-                   "contenders": options.contenders or (ALL if whole else BUT_MAIN),
-                   "rounds": options.rounds or link["rounds"]}
+                   "limit": link["limit"], "workloads": options.workloads, "seconds": seconds,
+                   "contenders": options.contenders or chosen, "rounds": options.rounds or rounds}
 
 
 def run_guest(job):
@@ -189,7 +188,7 @@ def parse_options():
     parser.add_argument("--rounds", type=int, help="for all contenders, on all links")
     parser.add_argument("--workloads", type=words(workloads.WORKLOADS), help="a,b,c,d,e")
     parser.add_argument("--contenders", type=words(ALL), help=",".join(ALL))
-    parser.add_argument("--quick", action="store_true", help="one round, main link, few contenders")
+    parser.add_argument("--quick", action="store_true", help="one round, main link, some contenders and workloads")
     parser.add_argument("--no-get", action="store_true", help="not: --get beside curl")
     parser.add_argument("--no-growth", action="store_true", help="not: how cost grows")
     parser.add_argument("--redraw", action="store_true", help="from bench.json in --output, without a run")
@@ -208,9 +207,9 @@ def settle(options):
         options.schemes = options.schemes or ["http"]
         options.rounds = options.rounds or 1
         options.contenders = options.contenders or QUICK
+        options.workloads = options.workloads or ["a", "b", "e"]
         options.no_growth = options.no_get = True
-    options.links = options.links or [MAIN] + [name for name in LINKS if name != MAIN]
-    options.schemes = options.schemes or list(SCHEMES)
+    options.links = options.links or list(LINKS)
     options.workloads = options.workloads or list(workloads.WORKLOADS)
     if options.rounds:
         options.rounds = {"ours": options.rounds, "peers": options.rounds}
@@ -234,7 +233,10 @@ def measure(options):
         if not options.no_growth:
             results["growth"] = run_growth(options, work)["growth"]
         if not options.no_get:
-            results["get"] = get.compare(options.daemon, work, say)
+            try:
+                results["get"] = get.compare(options.daemon, work, say)
+            except get.Failed as problem:
+                say(f"  --get beside curl: {problem}")
     results["minutes"] = round((time.monotonic() - start) / 60, 1)
     results["load_after"] = os.getloadavg()[0]
     return results

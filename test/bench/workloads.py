@@ -1,16 +1,9 @@
-#!/usr/bin/python3
-"""What a contender's mount is read by, each in a process of its own: workloads.py NAME POINT
-
-Makes ready, says `ready`, waits for a line, works, and prints one line of JSON: when it began and
-ended (the guest's monotonic clock), the bytes that it asked for, a digest of all that it got, and
-a detail. Digests are made after the clock has stopped; buffers are there before it starts.
-"""
+"""What a contender's mount is read by. Buffers are there, and touched, before the clock starts."""
 import hashlib
 import json
 import os
 import random
 import subprocess
-import sys
 import threading
 import time
 
@@ -57,7 +50,7 @@ stat -c %s /usr/bin/env
 od -A d -N 16 -t x1 /usr/bin/env
 echo cold | gzip -c | gzip -dc | tee | base64
 expr 6 '*' 7; factor 1001; date -u -d @0 +%F
-seq 3 | paste -s -d, -; seq 3 | xargs -n 1 echo | nl
+seq 3 | paste -s -d, -; seq 3 | nl
 """
 
 
@@ -184,21 +177,24 @@ TITLES = {"a": "32 MiB in sequence", "b": "cold program start", "c": "400 random
           "d": "four readers, 4 MiB each", "e": "tree walk with stat"}
 
 
-def main():
-    name, point = sys.argv[1:]
+def serve(name, point, pipe):
+    """A workload's process: says that it is ready, waits for a word, works, and says when it began and
+    ended (the guest's monotonic clock), the bytes that it asked for, a digest of all that it got,
+    and a detail; or the problem. Digests are made after the clock has stopped."""
+    os.setsid()
     workload = WORKLOADS[name](point)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    begun = time.monotonic()
-    workload.work()
-    ended = time.monotonic()
-    asked, parts, detail = workload.outcome()
+    pipe.send("ready")
+    pipe.recv()
+    try:
+        begun = time.monotonic()
+        workload.work()
+        ended = time.monotonic()
+        asked, parts, detail = workload.outcome()
+    except Exception as problem:
+        pipe.send({"problem": f"{type(problem).__name__}: {problem}"})
+        return
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    print(json.dumps({"begun": begun, "ended": ended, "asked": asked, "detail": detail,
-                      "digest": digest.hexdigest()}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    pipe.send({"begun": begun, "ended": ended, "asked": asked, "detail": detail,
+               "digest": digest.hexdigest()})

@@ -41,7 +41,7 @@ static void test_defaults(void)
 	CHECK(c.brun == 7 && c.bcull == 5 && c.bstop == 1);
 	CHECK(c.frun == 7 && c.fcull == 5 && c.fstop == 1);
 	CHECK(c.urls == 0 && c.resolves == 0 && c.abi == ABI_AUTO);
-	CHECK(c.connections == 4 && c.timeout == 60);
+	CHECK(c.connections == 0 && c.timeout == 60);
 	CHECK(!strncmp(c.user_agent, "cachefilesd-mini/", 17));
 }
 
