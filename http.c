@@ -653,14 +653,16 @@ static int64_t retry_after(const struct response *r)
 	return seconds < INT64_MAX / 1000 ? seconds * 1000 : INT64_MAX;
 }
 
-/* The connection stays: whoever asks for what may not be there should not pay for a new one. */
+/* After an error the connection stays: whoever asks for what may not be there should not pay for a
+ * new one. Not after others: a 204 or 304 has no body, whatever Content-Length it has (RFC 9112
+ * section 6.3), and one that was skipped all the same would be the next response. */
 static enum http_event judge_status(struct http *h)
 {
 	h->retry_after = retry_after(&h->response);
 	h->outcome = status_outcome(h->response.status);
 	snprintf(h->why, sizeof(h->why), "the server answered with status %d", h->response.status);
 	h->followed = is_followed(h);
-	finish(h, skip_body(h));
+	finish(h, h->response.status >= 400 && skip_body(h));
 	return HTTP_FAILED;
 }
 

@@ -12,9 +12,9 @@ static void check_promises(const struct conf *c)
 	static const size_t max = CONF_LINE_MAX;
 
 	if (c->urls > URLS_MAX || c->pins > KEY_PINS_MAX || c->resolves > URLS_MAX ||
-		c->connections < 1 || c->connections > CONNECTIONS_MAX || c->timeout < 1 ||
-		c->timeout > 86400 || c->abi > ABI_V8 || strnlen(c->dir, max) == max ||
-		strnlen(c->ca, max) == max || c->dir[0] != '/')
+		c->connections > CONNECTIONS_MAX || c->timeout < 1 || c->timeout > 86400 ||
+		c->abi > ABI_V8 || strnlen(c->dir, max) == max || strnlen(c->ca, max) == max ||
+		c->dir[0] != '/')
 		abort();
 }
 

@@ -266,14 +266,19 @@ static void check_end(uint64_t delivered)
 	server.response = body.end;
 }
 
-/* A body that is all there is no reason to fail. */
+/* A body that is all there is no reason to fail. Only a status that refuses leaves the connection.
+ */
 static void check_failed(void)
 {
 	if (body.complete)
 		abort();
-	if (h.state != HTTP_IDLE || http_ahead(&h) > 0 || http_fd(&h) >= 0 ||
-		h.outcome == OUTCOME_OK || !h.why[0])
+	if (h.state != HTTP_IDLE || http_ahead(&h) > 0 || h.outcome == OUTCOME_OK || !h.why[0])
 		abort();
+	if (http_fd(&h) < 0)
+		return;
+	if (h.response.status < 400)
+		abort();
+	server.response = find_end();
 }
 
 /* Where a redirect leads must be a URL like any other; an empty body leaves the connection. */

@@ -671,6 +671,23 @@ static void busy_third(unsigned n, uint64_t first, uint64_t last)
 		good(n, first, last);
 }
 
+static void absent_first(unsigned n, uint64_t first, uint64_t last)
+{
+	if (n == 0)
+		reply("HTTP/1.1 404 Absent\r\nContent-Length: 5\r\n\r\nsorry");
+	else
+		good(n, first, last);
+}
+
+/* Content-Length tells of a body that does not come. */
+static void not_modified_first(unsigned n, uint64_t first, uint64_t last)
+{
+	if (server.connections == 1)
+		reply("HTTP/1.1 304 Same\r\nContent-Length: 50\r\n\r\n");
+	else
+		good(n, first, last);
+}
+
 static void short_third(unsigned n, uint64_t first, uint64_t last)
 {
 	size_t begin = server.out_size;
@@ -760,6 +777,14 @@ static void test_refusals(void)
 	reset(redirecting);
 	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && http_ahead(&h) == 0, "nothing was sent");
 	CHECK(server.requests == 1);
+
+	begin_test("the connection outlives a 404 with a body, but not a 304, which has none");
+	reset(absent_first);
+	CHECK(fetch(NULL, 1) == 0 && h.fd >= 0 && h.outcome == OUTCOME_NOT_FOUND, "%s", h.why);
+	CHECK(fetches(1) && server.connections == 1, "%s", h.why);
+	reset(not_modified_first);
+	CHECK(fetch(NULL, 1) == 0 && h.fd < 0 && h.outcome == OUTCOME_REFUSED, "%s", h.why);
+	CHECK(fetches(1) && server.connections == 2, "%s", h.why);
 
 	begin_test("a failure where none was sent behind says so");
 	reset(littered);
