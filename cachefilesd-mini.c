@@ -10,7 +10,8 @@
  *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
  *	              ahead of the readers:                       (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
- *	lane.h        connections, their ranges, the writing      (link.h: what the link carries)
+ *	lane.h        connections, their ranges, the writing      (link.h: what the link carries;
+ *	                                                          holes.h: what is not cached)
  *	image.h       what lies on the servers: URLs, mirrors, retries (netrc.h: passwords)
  *	http.h        one connection, its range requests          (head.h, url.h: parsers)
  *	tls.h         TLS over BearSSL                            (identity.h: our own certificate)

@@ -10,6 +10,7 @@
 #include "budget.h"
 #include "clock.h"
 #include "erofs.h"
+#include "holes.h"
 #include "image.h"
 #include "lane.h"
 #include "link.h"
@@ -190,6 +191,27 @@ static void release_image(struct image *image)
 	image_free(image);
 }
 
+/* ---- what is cached ---- */
+
+/* As front->hole(), which is asked only for what is not known. */
+static int64_t find_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end)
+{
+	uint64_t known = holes_end(number_of(f), from);
+	int64_t hole = (int64_t)from;
+
+	if (known == 0) {
+		hole = front->hole(number_of(f), from, image_end(f->image), &known);
+		if (hole < 0)
+			return hole;
+		if ((uint64_t)hole < image_end(f->image))
+			holes_learn(number_of(f), (uint64_t)hole, known);
+		if ((uint64_t)hole >= end)
+			return (int64_t)end;
+	}
+	*hole_end = least_of(known, end);
+	return hole;
+}
+
 /* ---- READs ---- */
 
 static void end_read(struct read *r)
@@ -352,19 +374,21 @@ static void bytes_pass(unsigned file, const void *bytes, uint64_t offset, size_t
 static void bytes_written(unsigned file, uint64_t from, uint64_t to)
 {
 	files[file].written += to - from;
+	holes_fill(file, from, to);
 	advance_reads(file, from, to);
 }
 
 /* A READ is completed at once when its last byte is here: what comes behind can wait. */
-static bool is_waited_for(unsigned file, uint64_t from, uint64_t to)
+static uint64_t waited_for(unsigned file, uint64_t from, uint64_t to)
 {
+	uint64_t end = UINT64_MAX;
+
 	if (is_held(&files[file]))
-		return false;
+		return end;
 	for (const struct read *r = reads; reads_used > 0 && r < end_of_reads(); r++)
-		if (r->used && r->file == file && r->end > from && r->pos < to &&
-			least_of(r->end, files[file].image->size) <= to)
-			return true;
-	return false;
+		if (r->used && r->file == file && r->end > from && r->pos < to)
+			end = least_of(end, least_of(r->end, files[file].image->size));
+	return end;
 }
 
 static void range_dropped(unsigned file, uint64_t from)
@@ -610,7 +634,7 @@ static bool start_read(struct read *r)
 	bool ahead = front->is_cache && !is_recording(f);
 	uint64_t end = ahead ? cluster_end(f, r->pos, r->end) : r->end;
 	uint64_t hole_end = end;
-	int64_t hole = front->hole(r->file, r->pos, end, &hole_end);
+	int64_t hole = find_hole(f, r->pos, end, &hole_end);
 
 	if (hole < 0)
 		hole = (int64_t)r->pos; /* it cannot tell: fetch all of it */
@@ -657,6 +681,15 @@ static bool may_fetch_ahead(const struct file *f)
 	       !is_another_starved(f->image);
 }
 
+/* Where the next request from here on ends: pieces are written by whole buffers, whose boundaries
+ * are those of the kernel's read-ahead too. */
+static uint64_t piece_end(uint64_t from)
+{
+	uint64_t unit = budget.buffer, end = from + page_down(link_piece());
+
+	return end / unit > from / unit ? end / unit * unit : end;
+}
+
 /* Asks for the first piece of [from, end) that is neither cached nor under way. Returns how far the
  * range is done with then: `from` when nothing can be asked for now. */
 static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
@@ -667,7 +700,7 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 
 	if (to)
 		return to;
-	hole = front->hole(file, from, end, &hole_end);
+	hole = find_hole(f, from, end, &hole_end);
 	if (hole < 0) {
 		f->fill_after = clock_now + WRITE_AGAIN;
 		return from;
@@ -676,7 +709,7 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 		return page_up(end);
 	if (page_down((uint64_t)hole) > from)
 		return page_down((uint64_t)hole);
-	to = ask(f, from, least_of(page_up(hole_end), from + page_down(link_piece())), BEHIND);
+	to = ask(f, from, least_of(page_up(hole_end), piece_end(from)), BEHIND);
 	return to ? to : from;
 }
 
@@ -828,7 +861,7 @@ static void check_filled(struct file *f)
 
 	if (lanes_busy(number_of(f)))
 		return;
-	hole = front->hole(number_of(f), 0, end, &hole_end);
+	hole = find_hole(f, 0, end, &hole_end);
 	if (hole < 0)
 		f->fill_after = clock_now + WRITE_AGAIN;
 	else if ((uint64_t)hole < end)
@@ -958,7 +991,7 @@ static const struct lane_user lane_user = {.opened = image_opened,
 	.text = trace_came,
 	.passing = bytes_pass,
 	.written = bytes_written,
-	.is_waited_for = is_waited_for,
+	.waited_for = waited_for,
 	.dropped = range_dropped,
 	.unwritable = file_unwritable,
 	.failed = attempt_failed};
@@ -1047,6 +1080,7 @@ void fetch_close(unsigned file)
 		}
 	lanes_drop_file(file);
 	ahead_forget(file);
+	holes_forget(file);
 	forget_zones(file);
 	forget_trace(file);
 	if (walked == (int)file)

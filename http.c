@@ -15,6 +15,12 @@
 /* RFC 8305 section 5: the next address is tried beside one that has not answered for so long. */
 #define ATTEMPT_DELAY 250
 
+/* What is less than http_wait_for() said is looked at so often all the same, in milliseconds; for
+ * fewer bytes it is not worth its system call, and more may be a window's worth. */
+#define LOW_WATER_TICK 50
+#define LOW_WATER_MIN  (8 << 10)
+#define LOW_WATER_MAX  (64 << 10)
+
 /* Two attempts that race are looked at so often, since only the newer one is polled. */
 #define RACE_TICK 25
 
@@ -124,6 +130,7 @@ static void finish(struct http *h, bool reusable)
 	if (!reusable || !h->response.persistent || is_followed(h) || !is_quiet(h))
 		close_connection(h);
 	h->aheads = 0;
+	h->events = POLLIN;
 	h->state = HTTP_IDLE;
 }
 
@@ -145,9 +152,15 @@ static enum io plain_io(struct http *h, ssize_t n, short events)
 
 static enum io stream_read(struct http *h, char *buffer, size_t room, size_t *got)
 {
+	bool drained = h->drained && !(is_tls(h) && tls_pending(h->tls));
 	ssize_t n;
 
 	*got = 0;
+	h->drained = false;
+	if (drained) {
+		h->events = POLLIN;
+		return IO_WAIT;
+	}
 	if (is_tls(h)) {
 		enum tls_want want = tls_read(h->tls, h->fd, buffer, room, got);
 
@@ -160,6 +173,7 @@ static enum io stream_read(struct http *h, char *buffer, size_t room, size_t *go
 	}
 	n = recv(h->fd, buffer, room, 0);
 	*got = n > 0 ? (size_t)n : 0;
+	h->drained = n > 0 && *got < room;
 	return plain_io(h, n, POLLIN);
 }
 
@@ -275,6 +289,8 @@ static enum http_event connected(struct http *h, int64_t now)
 	close_fd(&h->rival);
 	dns_prefer(peer(h)->host, &h->address[h->fd_address]);
 	h->progress = now;
+	h->low_water = 1;
+	h->drained = false;
 	h->state = HTTP_SENDING;
 	h->tunnelling = h->url.https && h->via;
 	if (is_tls(h)) {
@@ -297,7 +313,6 @@ static enum http_event finish_connect(struct http *h, int64_t now)
 {
 	int error = look_at_attempt(&h->fd), rival_error;
 
-	h->looked = now;
 	if (error == 0)
 		return connected(h, now);
 	rival_error = look_at_attempt(&h->rival);
@@ -439,6 +454,7 @@ static enum http_event send_request(struct http *h, int64_t now)
 	if (io != IO_OK)
 		return lost(h, "while the request was sent");
 	await(h, now);
+	h->drained = true; /* the answer takes a round trip */
 	return HTTP_AGAIN;
 }
 
@@ -881,6 +897,7 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
 {
 	if (!http_is_connected(h, request->url, request->proxy))
 		close_connection(h);
+	watch_idle(h); /* what lies there already would be taken for the answer */
 	h->request = *request;
 	h->url = *request->url;
 	h->via = request->proxy;
@@ -921,7 +938,6 @@ static enum http_event watch_idle(struct http *h)
 	char byte;
 	size_t got;
 
-	h->events = POLLIN;
 	while (h->fd >= 0 && h->unwanted > 0) {
 		enum io io = stream_read(h, h->head, h->unwanted, &got);
 
@@ -993,6 +1009,7 @@ enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got,
 {
 	enum http_event event;
 
+	h->looked = now;
 	if (h->was_ahead && (h->state == HTTP_SENDING || h->state == HTTP_AWAITING)) {
 		h->scratch = buffer;
 		h->scratch_size = room;
@@ -1008,6 +1025,26 @@ enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got,
 	if (event == HTTP_WAIT && h->state != HTTP_IDLE)
 		return check_time(h, now);
 	return event;
+}
+
+/* Of a response whose request was sent ahead nothing but what was asked for is expected. In steps
+ * of two, since each change is a system call. */
+void http_wait_for(struct http *h, size_t bytes)
+{
+	bool certain = h->state == HTTP_READING ? !h->response.chunked && h->left >= bytes
+						: h->state == HTTP_AWAITING && h->pipelined;
+	int low_water = LOW_WATER_MAX;
+
+	if (certain && is_tls(h))
+		bytes = tls_needs(h->tls, bytes);
+	while ((size_t)low_water > bytes)
+		low_water /= 2;
+	if (!certain || low_water < LOW_WATER_MIN)
+		low_water = 1;
+	if (low_water == h->low_water || h->fd < 0)
+		return;
+	if (setsockopt(h->fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof(low_water)) == 0)
+		h->low_water = low_water;
 }
 
 int http_fd(const struct http *h)
@@ -1033,6 +1070,8 @@ int64_t http_next(const struct http *h)
 		return h->rival >= 0 ? sooner(next, h->looked + RACE_TICK) : next;
 	case HTTP_AWAITING:
 	case HTTP_READING:
+		if (h->low_water > 1)
+			next = sooner(next, h->looked + LOW_WATER_TICK);
 		return sooner(next, h->window_began + h->request.stall);
 	default:
 		return next;

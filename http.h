@@ -77,13 +77,15 @@ struct http {
 	struct url url;	       /* of the request under way or the last: fd leads to its origin */
 	const struct url *via; /* through this proxy; NULL: none */
 	size_t unwanted;       /* bytes of a body to come that nobody wants: not usable before */
+	bool drained;	       /* nothing is to be read from fd before the next wait */
+	int low_water;	       /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
+	int64_t looked;	       /* when it was looked at last */
 	bool persists;	       /* a response on it has shown that it lasts for more requests */
 	union address address[DNS_ADDRESSES_MAX];
 	size_t addresses, next_address;
 	/* while it connects */
 	int rival;			  /* the attempt before fd's, still under way; -1: none */
 	size_t fd_address, rival_address; /* their places in address[] */
-	int64_t looked;			  /* when they were looked at last */
 	int64_t next_attempt;		  /* when the next address is tried beside them */
 	/* with the life of the request */
 	struct http_request request;
@@ -148,6 +150,11 @@ bool http_is_connected(const struct http *h, const struct url *url, const struct
 
 /* Ends the request, if any, and closes the connection. */
 void http_close(struct http *h);
+
+/* Before waiting: with fewer than so many more bytes of the body the caller can do nothing, so that
+ * poll(2) need not tell of each packet. It is only a hint: what has come is looked at now and then
+ * all the same. */
+void http_wait_for(struct http *h, size_t bytes);
 
 /* The loop's three: the descriptor (-1: none), its poll events, and the time at which http_run()
  * must be called at the latest (INT64_MAX: never). */

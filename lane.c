@@ -552,9 +552,10 @@ static void lane_data(struct lane *lane, size_t got)
 	}
 	/* The image's last page is padded when it is written: nothing of it may be missing then. */
 	if (lane->file >= 0 && clock_now >= lane->write_after &&
-		(lane->fill == budget.buffer || (lane_pos(lane) < lane->image->size &&
-							user->is_waited_for((unsigned)lane->file,
-								lane->base, lane_pos(lane)))))
+		(lane->fill == budget.buffer ||
+			(lane_pos(lane) < lane->image->size &&
+				user->waited_for((unsigned)lane->file, lane->base,
+					lane_pos(lane)) <= lane_pos(lane))))
 		write_lane(lane);
 }
 
@@ -644,6 +645,8 @@ static void run_lane(struct lane *lane)
 	size_t got;
 
 	lane->started = false;
+	if (lane->state == LANE_FREE)
+		http_run(&lane->http, NULL, 0, &got, clock_now);
 	if (lane->state == LANE_PAUSED && clock_now >= lane->resume)
 		ask(lane);
 	if (lane->state == LANE_ASKING && lane->write_since && clock_now >= lane->write_after)
@@ -654,8 +657,6 @@ static void run_lane(struct lane *lane)
 		if (lane->state == LANE_WRITING && clock_now >= lane->write_after)
 			write_lane(lane);
 	} while (lane->state == LANE_ASKING && lane->started && !(lane->started = false));
-	if (lane->state == LANE_FREE)
-		http_run(&lane->http, NULL, 0, &got, clock_now);
 }
 
 /* ---- who gets a lane ---- */
@@ -892,6 +893,20 @@ void lanes_init(
 	}
 }
 
+/* How many more bytes it takes until the lane has something to do. The first of an answer that is
+ * measured are waited for as such. */
+static size_t enough(const struct lane *lane)
+{
+	uint64_t pos = lane_pos(lane), end = lane_end(lane), wanted;
+
+	if (lane->file < 0 || pos >= end || (lane->measured && lane->http.state == HTTP_AWAITING))
+		return 1;
+	if (end > lane->base + budget.buffer)
+		end = lane->base + budget.buffer;
+	wanted = user->waited_for((unsigned)lane->file, lane->base, end);
+	return (size_t)((wanted > pos && wanted < end ? wanted : end) - pos);
+}
+
 size_t lanes_poll(struct pollfd out[CONNECTIONS_MAX])
 {
 	size_t n = 0;
@@ -901,6 +916,8 @@ size_t lanes_poll(struct pollfd out[CONNECTIONS_MAX])
 		if (http_fd(&lane->http) < 0 || http_events(&lane->http) == 0 ||
 			lane->state == LANE_PAUSED || lane->state == LANE_WRITING)
 			continue;
+		if (lane->state == LANE_ASKING)
+			http_wait_for(&lane->http, enough(lane));
 		lane->slot = (int)n;
 		out[n++] = (struct pollfd){
 			.fd = http_fd(&lane->http), .events = http_events(&lane->http)};

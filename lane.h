@@ -33,8 +33,9 @@ struct lane_user {
 	/* [from, to) is written: whole pages. */
 	void (*written)(unsigned file, uint64_t from, uint64_t to);
 
-	/* Whether somebody waits for a byte of [from, to) and for none behind it. */
-	bool (*is_waited_for)(unsigned file, uint64_t from, uint64_t to);
+	/* Of those who wait for a byte of [from, to): up to where the first to be content needs
+	 * them, which may lie behind `to`. UINT64_MAX: nobody waits. */
+	uint64_t (*waited_for)(unsigned file, uint64_t from, uint64_t to);
 
 	/* What was asked for from `from` on does not come: it has to be asked for again. */
 	void (*dropped)(unsigned file, uint64_t from);

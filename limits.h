@@ -46,6 +46,9 @@
 /* Places where images are read in sequence. A further one takes the place of the oldest. */
 #define STREAMS_MAX 16
 
+/* Holes of cache files that are remembered; see holes.h. */
+#define HOLES_MAX 64
+
 /* Images that were redirected: the targets remembered, least recently used given up first. */
 #define REDIRECTS_MAX 8
 #define REDIRECT_HOPS 8

@@ -130,5 +130,5 @@ uint64_t link_window(int64_t queue)
 
 uint64_t link_piece(void)
 {
-	return between(16 << 10, link_window(LINK_QUEUE) / 8, 1 << 20);
+	return between(16 << 10, link_window(LINK_QUEUE) / 4, 1 << 20);
 }

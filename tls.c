@@ -593,7 +593,8 @@ static enum tls_want receive_some(struct tls *t, int fd)
 		return TLS_OK;
 	}
 	br_ssl_engine_recvrec_ack(&t->client.eng, (size_t)n);
-	return TLS_OK;
+	/* Less than there was room for: a record without its end, and no more to read. */
+	return (size_t)n < room ? TLS_WANT_READ : TLS_OK;
 }
 
 /* Moves records in both directions until the engine offers one of the `aim` states
@@ -701,6 +702,16 @@ bool tls_pending(const struct tls *t)
 	size_t size;
 
 	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
+}
+
+/* The record under way gives no more than a record can hold, and each one behind it costs more
+ * bytes than it gives. */
+size_t tls_needs(const struct tls *t, size_t bytes)
+{
+	size_t record = 1;
+
+	br_ssl_engine_recvrec_buf(&t->client.eng, &record);
+	return bytes > BR_SSL_BUFSIZE_INPUT ? record + bytes - BR_SSL_BUFSIZE_INPUT : record;
 }
 
 bool tls_closed_cleanly(const struct tls *t)

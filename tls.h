@@ -73,6 +73,9 @@ enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, siz
  * Otherwise *got is 0: wait, or give up. */
 enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got);
 bool tls_pending(const struct tls *t);
+
+/* How many bytes the socket has to have, at the least, before tls_read() can give `bytes` more. */
+size_t tls_needs(const struct tls *t, size_t bytes);
 bool tls_closed_cleanly(const struct tls *t);
 
 /* After TLS_FAILED: whether it was the server's identity or protocol (true: trying again at once

@@ -741,6 +741,31 @@ static void never(unsigned n, uint64_t first, uint64_t last)
 	(void)n, (void)first, (void)last;
 }
 
+static int low_water(void)
+{
+	int n;
+	socklen_t size = sizeof(n);
+
+	return getsockopt(h.fd, SOL_SOCKET, SO_RCVLOWAT, &n, &size) == 0 ? n : -1;
+}
+
+static void test_low_water(void)
+{
+	reset(good);
+	ranges[0] = (struct http_range){0, 49999};
+	ask(NULL, 0, 1);
+	while (next_event(100) != HTTP_DATA)
+		;
+	http_wait_for(&h, 49000);
+	CHECK(low_water() == 32768 && http_next(&h) <= clock_now + LOW_WATER_TICK);
+	http_wait_for(&h, 20000);
+	CHECK(low_water() == 16384);
+	http_wait_for(&h, 50000); /* more than is to come */
+	CHECK(low_water() == 1);
+	http_wait_for(&h, 100);
+	CHECK(low_water() == 1);
+}
+
 static void test_refusals(void)
 {
 	int64_t begun;
@@ -785,6 +810,18 @@ static void test_refusals(void)
 	reset(not_modified_first);
 	CHECK(fetch(NULL, 1) == 0 && h.fd < 0 && h.outcome == OUTCOME_REFUSED, "%s", h.why);
 	CHECK(fetches(1) && server.connections == 2, "%s", h.why);
+
+	begin_test("what lies on a kept connection is not the answer to the next request");
+	reset(littered_last);
+	CHECK(fetch(NULL, 5) == 5, "%s", h.why);
+	reset(good);
+	CHECK(fetch(NULL, 1) == 1 && h.fd >= 0);
+	CHECK(send(server.fd, "HTTP/1.1 206 x\r\n\r\n", 18, 0) == 18);
+	fill = 0;
+	CHECK(fetches(1) && server.connections == 2, "%s", h.why);
+
+	begin_test("poll(2) tells of what was waited for, or a little later of less");
+	test_low_water();
 
 	begin_test("a failure where none was sent behind says so");
 	reset(littered);
