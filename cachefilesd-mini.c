@@ -7,6 +7,8 @@
  *	cachefiles.h  /dev/cachefiles: messages in, answers out   (message.h: their layouts)
  *	get.h         --get: a file to standard output            (measure.h: times and rates)
  *	check.h       --check: a report on a server
+ *	status.h      the status socket                           (stats.h: what is counted)
+ *	show.h        --status: what comes from there, drawn      (sample.h: parser)
  *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
  *	              ahead of the readers:                       (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
@@ -48,6 +50,8 @@
 #include "get.h"
 #include "log.h"
 #include "netrc.h"
+#include "show.h"
+#include "status.h"
 #include "tls.h"
 #include "trace.h"
 
@@ -66,13 +70,14 @@ enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
 /* Descriptors beside those of the cache files: connections, name servers, the log and so on. */
 #define FDS_OF_OUR_OWN (CONNECTIONS_MAX + DNS_POLL_MAX + 32)
 
-enum mode { DAEMON, GET, CHECK };
+enum mode { DAEMON, GET, CHECK, STATUS };
 
 struct options {
 	enum mode mode;
 	uint64_t offset, length; /* of GET */
 	const char *conf_file;
 	const char *pid_file;
+	bool json; /* of STATUS */
 	bool foreground;
 	bool to_stderr;
 	bool debug;
@@ -87,6 +92,7 @@ static const char usage[] =
 	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
 	"  URL            where images lie: \"url URL\" of the configuration. The name that is\n"
@@ -106,11 +112,12 @@ static const char usage[] =
 	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
 	"      --check    look at the server of URL and the file there, and judge them\n"
+	"      --status   tell what the daemon that runs is doing; --json: for programs\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
 	"fault;\n"
-	"of --check: 1 not fit; of --get also:";
+	"of --check: 1 not fit; of --status: 1 no daemon answers; of --get also:";
 
 __attribute__((noreturn, format(printf, 2, 3))) static void die(int status, const char *format, ...)
 {
@@ -233,7 +240,8 @@ static void parse_command_line(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
-		{"check", no_argument, NULL, 'C'}, {NULL, 0, NULL, 0}};
+		{"check", no_argument, NULL, 'C'}, {"status", no_argument, NULL, 'S'},
+		{"json", no_argument, NULL, 'J'}, {NULL, 0, NULL, 0}};
 	static const char shorts[] = "dnsNvf:p:o:";
 	char why[512];
 	int c;
@@ -264,6 +272,12 @@ static void parse_command_line(int argc, char **argv, struct options *o)
 		case 'C':
 			o->mode = CHECK;
 			break;
+		case 'S':
+			o->mode = STATUS;
+			break;
+		case 'J':
+			o->json = true;
+			break;
 		case 'v':
 			print_version();
 			exit(0);
@@ -275,7 +289,13 @@ static void parse_command_line(int argc, char **argv, struct options *o)
 			exit(EXIT_USAGE);
 		}
 	}
-	if (o->mode != DAEMON) {
+	if (o->json && o->mode != STATUS)
+		die(EXIT_USAGE, "--json: goes with --status");
+	if (o->mode == STATUS) {
+		if (optind < argc)
+			die(EXIT_USAGE, "--status: takes no URL");
+		take_file(o, true);
+	} else if (o->mode != DAEMON) {
 		take_tool(o, argv + optind, argc - optind);
 	} else {
 		take_file(o, optind < argc);
@@ -286,7 +306,7 @@ static void parse_command_line(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
 		if (c == 'o')
 			take_directive("-o", optarg);
-	if (!conf_check(&conf, why, sizeof(why)))
+	if (o->mode != STATUS && !conf_check(&conf, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 }
 
@@ -302,6 +322,14 @@ static void fill_standard_streams(void)
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
+}
+
+static int64_t monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* The kernel puts a descriptor into our table for each cache file; an OPEN fails if it has no room.
@@ -346,6 +374,19 @@ static void prepare_recording(void)
 	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
 					    allocate(trace_memory(true)), why, sizeof(why)))
 		die(EXIT_USAGE, "trace record: %s", why);
+}
+
+/* Where nothing was said about it, it must not keep the daemon from starting. */
+static void open_status(void)
+{
+	char why[256];
+	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
+
+	if (fd < 0 && conf.status_given)
+		die(EXIT_SYSTEM, "status %s", why);
+	if (fd < 0 && conf.status[0])
+		log_info("no status socket: %s", why);
+	status_init(&conf, fd, monotonic());
 }
 
 static void trust(void)
@@ -477,14 +518,6 @@ static void catch_signals(sigset_t *while_waiting)
 	sigaction(SIGHUP, &ignore, NULL);
 }
 
-static int64_t monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void check_alive(int64_t now, int64_t *next)
 {
 	if (now >= *next) {
@@ -513,14 +546,15 @@ static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until, c
 
 static void loop(const sigset_t *while_waiting)
 {
-	struct pollfd set[1 + DNS_POLL_MAX + CONNECTIONS_MAX];
+	struct pollfd set[2 + DNS_POLL_MAX + CONNECTIONS_MAX];
 	int64_t now = monotonic(), next_alive = now + ALIVE_EVERY;
 
 	while (!stopping) {
-		size_t dns = 1, fetch = dns + dns_poll(set + dns);
+		size_t dns = 2, fetch = dns + dns_poll(set + dns);
 		size_t n = fetch + fetch_poll(set + fetch);
-		int64_t next = sooner(fetch_next(), dns_next());
+		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
 
+		status_poll(&set[1]);
 		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
 		if (cachefiles_behind())
 			next = sooner(next, now + BEHIND_TICK);
@@ -534,6 +568,7 @@ static void loop(const sigset_t *while_waiting)
 			cachefiles_run();
 			fetch_run(NULL, now);
 		}
+		status_run(&set[1], now);
 		check_alive(now, &next_alive);
 	}
 }
@@ -541,7 +576,7 @@ static void loop(const sigset_t *while_waiting)
 static void start_log(const struct options *o)
 {
 	if (o->mode == DAEMON)
-		log_open(o->to_stderr, o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+		log_open(o->to_stderr, o->debug ? LOG_LEVEL_DEBUG : conf.log);
 	else
 		log_open(true, o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING);
 }
@@ -567,6 +602,7 @@ static void serve(const struct options *o)
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
 	raise_fd_limit();
 	prepare_recording();
+	open_status();
 	catch_signals(&while_waiting);
 	if (!cachefiles_bind(&conf, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
@@ -588,6 +624,8 @@ int main(int argc, char **argv)
 	conf_init(&conf);
 	parse_command_line(argc, argv, &options);
 	start_log(&options);
+	if (options.mode == STATUS)
+		return show_run(conf.status, options.json);
 	trust();
 	load_names();
 	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)

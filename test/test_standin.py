@@ -71,6 +71,8 @@ def daemon(url, *directives, options=(), traced=False, **more):
     argv = [DAEMON, "-n", "-s", *options]
     if not traced and not any(d.startswith("trace ") for d in directives):
         argv += ["-o", "trace none"]
+    if not any(d.startswith("status ") for d in directives):
+        argv += ["-o", "status none"]       # not the one place in the system where all look
     if not any(d.startswith("dir ") for d in directives):
         argv += ["-o", "dir {cache}"]
     for directive in directives:
