@@ -87,8 +87,8 @@ unsigned samples_parse(struct samples *out, const char *text)
 {
 	out->count = 0;
 	for (unsigned line = 1;; line++) {
-		if (strcmp(text, "# EOF\n") == 0)
-			return 0;
+		if (strncmp(text, "# EOF\n", 6) == 0)
+			return text[6] ? line : 0;
 		if (*text == '#')
 			text += strcspn(text, "\n");
 		else if (out->count == out->max || !take_line(&out->sample[out->count++], &text))
