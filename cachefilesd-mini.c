@@ -112,7 +112,7 @@ static const char usage[] =
 	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
 	"      --check    look at the server of URL and the file there, and judge them\n"
-	"      --status   tell what the daemon that runs is doing; --json: for programs\n"
+	"      --status   show what the daemon that runs is doing; --json: to programs\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "

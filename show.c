@@ -95,19 +95,18 @@ static void put_text(const char *before, struct slice text, const char *behind)
 	printf("%s%.*s%s", before, (int)text.size, text.at, behind);
 }
 
-/* Members for all samples of the same thing as `key`, whose names lose their first `skip` bytes.
- * Those with a further label become one object, a member for each value of it, but for what is only
- * told for the sake of that label. */
-static void put_members(const struct sample *key, size_t skip, const char *between)
+/* Members for all samples of the same thing as `key`. Those with a further label become one object,
+ * a member for each value of it, but for what is only told for the sake of that label. */
+static void put_members(const struct sample *key, const char *between)
 {
 	unsigned depth = labels_of(key);
 	struct slice open = {NULL, 0};
 
 	for (size_t i = 0; i < now.samples.count; i++) {
 		const struct sample *s = &now.samples.sample[i];
-		struct slice detail = {NULL, 0}, name = {s->name.at + skip, s->name.size - skip};
+		struct slice detail = {NULL, 0};
 
-		if (!sample_is_of(s, key) || s->name.size < skip)
+		if (!sample_is_of(s, key))
 			continue;
 		if (depth < SAMPLE_LABELS)
 			detail = s->label[depth].value;
@@ -117,13 +116,13 @@ static void put_members(const struct sample *key, size_t skip, const char *betwe
 		}
 		printf("%s", between);
 		between = ",\n ";
-		if (slice_is(name, "info") || slice_is(name, "build_info")) {
+		if (slice_is(s->name, "mirror_info") || slice_is(s->name, "build_info")) {
 			put_text("\"", s->label[depth].name, "\":");
 			put_text("\"", detail, "\"");
 			continue;
 		}
 		if (!open.at)
-			put_text("\"", name, detail.at ? "\":{" : "\":");
+			put_text("\"", s->name, detail.at ? "\":{" : "\":");
 		if (detail.at) {
 			put_text("\"", detail, "\":");
 			open = s->name;
@@ -134,7 +133,7 @@ static void put_members(const struct sample *key, size_t skip, const char *betwe
 }
 
 /* A list of all that have a sample of this name, which has no further label. */
-static void put_list(const char *list, const char *name, size_t skip)
+static void put_list(const char *list, const char *name)
 {
 	const char *between = "";
 
@@ -149,7 +148,7 @@ static void put_list(const char *list, const char *name, size_t skip)
 			put_text("\"", s->label[k].name, "\":");
 			put_text("\"", s->label[k].value, "\",");
 		}
-		put_members(s, skip, "");
+		put_members(s, "");
 		between = "},";
 	}
 	printf("%s]", *between ? "}" : "");
@@ -160,31 +159,32 @@ static void show_json(void)
 	static struct sample none;
 
 	printf("{");
-	put_members(&none, 0, "");
-	put_list("mirrors", "mirror_requests_total", sizeof("mirror_") - 1);
-	put_list("images", "image_size_bytes", sizeof("image_") - 1);
-	printf("%s", "}\n");
+	put_members(&none, "");
+	put_list("mirrors", "mirror_requests_total");
+	put_list("images", "image_size_bytes");
+	fputs("}\n", stdout);
 }
 
 /* ---- for a person ---- */
 
 /* What is shown of each thing: {X...} is replaced as put_field() says. */
 static const char head[] =
-	"cachefilesd-mini {Vversion}, up {Tuptime_seconds}, {Nopen_files} cache files open\n"
+	"cachefilesd-mini {Vversion}, up {Nuptime_seconds} s, {Nopen_files} cache files open\n"
 	"READs: {Nread_seconds_count} answered{P50}{P99}, {Nreads_failed_total} failed, "
 	"{Nreads_waiting} waiting\n"
-	"link: {Blink_bytes_per_second}/s, round trip {Mlink_round_trip_seconds}, {Nconnections} "
-	"connections\n"
+	"link: {Blink_bytes_per_second}/s, round trip {Nlink_round_trip_seconds} s, "
+	"{Nconnections} connections\n"
 	"so far: {Nopens_total} OPENs, {Nopens_refused_total} refused, {Nrestores_total} restores, "
 	"{Nculls_total} culls, {Nlog_dropped_total} log lines dropped\n";
 
 static const char mirror[] =
 	"mirror {Vmirror}: {Lmirror_info}\n"
-	"  {A}, {Nmirror_requests_total} requests, {Bmirror_received_bytes_total}, "
-	"{Rmirror_received_bytes_total}{Lmirror_failures_total}\n";
+	"  {Nmirror_requests_total} requests, {Bmirror_received_bytes_total}, "
+	"{Rmirror_received_bytes_total}, set aside for {Nmirror_set_aside_seconds} s"
+	"{Lmirror_failures_total}\n";
 
 static const char image[] =
-	"{Vimage} {Wvolume}\n"
+	"{Vimage} {Vvolume}\n"
 	"  {%}  {Bimage_cached_bytes} of {Bimage_size_bytes}, {Rimage_received_bytes_total}\n"
 	"  {Nimage_requests_total} requests, {Bimage_received_bytes_total}, "
 	"{Nimage_failures_total} failures; {H} was there before\n"
@@ -276,30 +276,21 @@ static void put_percentile(const char *percent, const struct sample *of)
 static void put_field(char kind, const char *name, const struct sample *of)
 {
 	const struct sample *s = sample_find(&now.samples, name, of);
-	unsigned long long n = sample_number(s, 0), written;
+	uint64_t cached, written;
 
 	switch (kind) {
-	case 'N':
-		printf("%llu", n);
+	case 'N': /* the number as it stands */
+		if (s)
+			put_text("", s->value, "");
 		break;
 	case 'B':
-		put_amount(n);
+		put_amount(sample_number(s, 0));
 		break;
 	case 'R':
 		put_rate(name, of);
 		break;
-	case 'M': /* milliseconds */
-		n = sample_number(s, 6);
-		printf("%llu.%02llu ms", n / 1000, n / 10 % 100);
-		break;
-	case 'T':
-		printf("%llu:%02llu:%02llu", n / 3600, n / 60 % 60, n % 60);
-		break;
 	case 'V':
-		put_label(sample_label(of, name), 60);
-		break;
-	case 'W':
-		put_label(sample_label(of, name), 18);
+		put_label(sample_label(of, name), 38);
 		break;
 	case 'L':
 		put_details(name, of);
@@ -307,17 +298,10 @@ static void put_field(char kind, const char *name, const struct sample *of)
 	case 'P':
 		put_percentile(name, of);
 		break;
-	case 'A': /* whether the mirror is set aside */
-		n = sample_number(sample_find(&now.samples, "mirror_set_aside_seconds", of), 3);
-		if (n > 0)
-			printf("set aside for %llu s", n / 1000 + 1);
-		else
-			printf("in use");
-		break;
-	case 'H': /* bytes that we have not written, but an earlier session */
-		n = number(&now, "image_cached_bytes", of);
+	case 'H': /* what is cached and was not written by us, but in an earlier session */
+		cached = number(&now, "image_cached_bytes", of);
 		written = number(&now, "image_written_bytes_total", of);
-		put_amount(n > written ? n - written : 0);
+		put_amount(cached > written ? cached - written : 0);
 		break;
 	case '%':
 		put_bar(of);

@@ -264,13 +264,13 @@ static bool put_row(const struct family *f, unsigned row)
 {
 	unsigned thing = row / details_of(f), detail = row % details_of(f);
 	struct image *image = f->rows >= IMAGES ? image_at(thing, clock_now) : NULL;
-	const void *base = image		? (const void *)image
-			   : f->rows >= MIRRORS ? (const void *)mirror_at(thing, clock_now)
-						: &stats;
+	const void *base = image;
 	uint64_t n = 1;
 
 	if (f->rows >= IMAGES && !image)
 		return true;
+	if (f->rows < IMAGES)
+		base = f->rows >= MIRRORS ? (const void *)mirror_at(thing, clock_now) : &stats;
 	if (image && !count_cached(f, image))
 		return false;
 	if (f->offset != NO_NUMBER)

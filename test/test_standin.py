@@ -2300,9 +2300,8 @@ def status_json():
             for label, of in ("image", "images"), ("mirror", "mirrors"):
                 if label in labels:
                     part = next(x for x in told[of] if x[label] == labels[label])
-                    name = name.removeprefix(label + "_")
                     del labels[label]
-            if name in ("info", "build_info"):
+            if name in ("mirror_info", "build_info"):
                 assert part.items() >= labels.items(), (labels, part)
             elif labels:
                 (detail,) = labels.values()
