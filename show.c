@@ -20,6 +20,7 @@
 
 #define ANSWER_TIME 10000 /* milliseconds without a byte */
 #define BAR	    30
+#define CELL	    25 /* three of them make 80 columns with what is between */
 
 /* One answer of the daemon. */
 struct answer {
@@ -29,6 +30,7 @@ struct answer {
 };
 
 static struct answer before, now;
+static bool json;
 
 /* ---- asking ---- */
 
@@ -79,271 +81,206 @@ static bool ask(const char *path, struct answer *out)
 	return hear(fd, path, out);
 }
 
-/* ---- as JSON ---- */
+/* ---- a thing: an image, a mirror, or the daemon ---- */
 
-static unsigned labels_of(const struct sample *s)
+static unsigned column;	    /* of the table's three */
+static const char *between; /* what stands before the next member of JSON's object */
+
+static void put_text(const char *front, struct slice text, const char *behind)
 {
-	unsigned n = 0;
-
-	while (n < SAMPLE_LABELS && s->label[n].name.at)
-		n++;
-	return n;
+	printf("%s%.*s%s", front, (int)text.size, text.at, behind);
 }
 
-static void put_text(const char *before, struct slice text, const char *behind)
+static void put_member(struct slice name, struct slice value, const char *quote)
 {
-	printf("%s%.*s%s", before, (int)text.size, text.at, behind);
+	put_text(between, name, "\":");
+	put_text(quote, value, quote);
+	between = ",\n\"";
 }
 
-/* Members for all samples of the same thing as `key`. Those with a further label become one object,
- * a member for each value of it, but for what is only told for the sake of that label. */
-static void put_members(const struct sample *key, const char *between)
+/* Samples with a detail become an object in the object, with a member for each of them. */
+static void put_json(const struct sample *s, struct slice detail, bool first, bool last)
 {
-	unsigned depth = labels_of(key);
-	struct slice open = {NULL, 0};
-
-	for (size_t i = 0; i < now.samples.count; i++) {
-		const struct sample *s = &now.samples.sample[i];
-		struct slice detail = {NULL, 0};
-
-		if (!sample_is_of(s, key))
-			continue;
-		if (depth < SAMPLE_LABELS)
-			detail = s->label[depth].value;
-		if (open.at && !slice_is_same(s->name, open)) {
-			printf("}");
-			open.at = NULL;
-		}
-		printf("%s", between);
-		between = ",\n ";
-		if (slice_is(s->name, "mirror_info") || slice_is(s->name, "build_info")) {
-			put_text("\"", s->label[depth].name, "\":");
-			put_text("\"", detail, "\"");
-			continue;
-		}
-		if (!open.at)
-			put_text("\"", s->name, detail.at ? "\":{" : "\":");
-		if (detail.at) {
-			put_text("\"", detail, "\":");
-			open = s->name;
-		}
-		put_text("", s->value, "");
+	if (!detail.at) {
+		put_member(s->name, s->value, "");
+		return;
 	}
-	printf(open.at ? "}" : "");
-}
-
-/* A list of all that have a sample of this name, which has no further label. */
-static void put_list(const char *list, const char *name)
-{
-	const char *between = "";
-
-	printf(",\n\"%s\":[", list);
-	for (size_t i = 0; i < now.samples.count; i++) {
-		const struct sample *s = &now.samples.sample[i];
-
-		if (!slice_is(s->name, name))
-			continue;
-		printf("%s\n{", between);
-		for (unsigned k = 0; k < labels_of(s); k++) {
-			put_text("\"", s->label[k].name, "\":");
-			put_text("\"", s->label[k].value, "\",");
-		}
-		put_members(s, "");
-		between = "},";
+	if (first) {
+		put_text(between, s->name, "\":{");
+		between = "\"";
 	}
-	printf("%s]", *between ? "}" : "");
+	put_member(detail, s->value, "");
+	if (last)
+		printf("}");
 }
 
-static void show_json(void)
-{
-	static struct sample none;
-
-	printf("{");
-	put_members(&none, "");
-	put_list("mirrors", "mirror_requests_total");
-	put_list("images", "image_size_bytes");
-	fputs("}\n", stdout);
-}
-
-/* ---- for a person ---- */
-
-/* What is shown of each thing: {X...} is replaced as put_field() says. */
-static const char head[] =
-	"cachefilesd-mini {Vversion}, up {Nuptime_seconds} s, {Nopen_files} cache files open\n"
-	"READs: {Nread_seconds_count} answered{P50}{P99}, {Nreads_failed_total} failed, "
-	"{Nreads_waiting} waiting\n"
-	"link: {Blink_bytes_per_second}/s, round trip {Nlink_round_trip_seconds} s, "
-	"{Nconnections} connections\n"
-	"so far: {Nopens_total} OPENs, {Nopens_refused_total} refused, {Nrestores_total} restores, "
-	"{Nculls_total} culls, {Nlog_dropped_total} log lines dropped\n";
-
-static const char mirror[] =
-	"mirror {Vmirror}: {Lmirror_info}\n"
-	"  {Nmirror_requests_total} requests, {Bmirror_received_bytes_total}, "
-	"{Rmirror_received_bytes_total}, set aside for {Nmirror_set_aside_seconds} s"
-	"{Lmirror_failures_total}\n";
-
-static const char image[] =
-	"{Vimage} {Vvolume}\n"
-	"  {%}  {Bimage_cached_bytes} of {Bimage_size_bytes}, {Rimage_received_bytes_total}\n"
-	"  {Nimage_requests_total} requests, {Bimage_received_bytes_total}, "
-	"{Nimage_failures_total} failures; {H} was there before\n"
-	"  {Nimage_reads_total} READs for {Bimage_read_bytes_total}, "
-	"{Nimage_reads_failed_total} failed{Limage_state}\n";
-
-static uint64_t number(const struct answer *answer, const char *name, const struct sample *of)
-{
-	return sample_number(sample_find(&answer->samples, name, of), 0);
-}
-
-/* At most `width` bytes, without the escapes' backslashes. */
-static void put_label(struct slice text, int width)
-{
-	for (size_t i = 0; i < text.size && width > 0; i++, width--) {
-		i += text.at[i] == '\\';
-		printf("%c", text.at[i]);
-	}
-}
-
-static void put_amount(uint64_t bytes)
+static void put_amount(char out[32], uint64_t bytes, const char *behind)
 {
 	static const char units[] = "kMGT";
 	unsigned unit = 0;
 
 	for (; bytes >= 999950 && unit < 3; unit++)
 		bytes /= 1000;
-	printf("%llu.%llu %cB", (unsigned long long)bytes / 1000,
-		(unsigned long long)bytes / 100 % 10, units[unit]);
+	snprintf(out, 32, "%llu.%llu %cB%s", (unsigned long long)bytes / 1000,
+		(unsigned long long)bytes / 100 % 10, units[unit], behind);
+}
+
+/* The name to the left, the value to the right. */
+static void put_cell(const char *name, const char *value)
+{
+	int left = CELL - (int)strlen(value);
+
+	printf("%s%-*.*s%s", column++ % 3 == 0 ? "\n " : "  ", left, left - 1, name, value);
 }
 
 /* What came between the two answers. */
-static void put_rate(const char *name, const struct sample *of)
+static void put_rate(const struct sample *s, const struct sample *then)
 {
-	uint64_t then = number(&before, name, of), bytes = number(&now, name, of);
+	uint64_t bytes = sample_number(s, 0), old = sample_number(then, 0);
 	uint64_t milliseconds = (uint64_t)(now.at - before.at) / 1000 + 1;
+	char value[32];
 
-	put_amount(bytes > then ? (bytes - then) * 1000 / milliseconds : 0);
-	printf("/s");
+	put_amount(value, bytes > old ? (bytes - old) * 1000 / milliseconds : 0, "/s");
+	put_cell("rate", value);
 }
 
-static void put_bar(const struct sample *of)
+/* Whether the name ends so, which is cut off then. */
+static bool cut(char *name, const char *end)
 {
-	uint64_t whole = number(&now, "image_size_bytes", of);
-	uint64_t part = number(&now, "image_cached_bytes", of);
+	size_t size = strlen(name), n = strlen(end);
+	bool there = size > n && strcmp(name + size - n, end) == 0;
+
+	if (there)
+		name[size - n] = '\0';
+	return there;
+}
+
+/* Names lose the thing's, and their unit where the value shows it. */
+static void put_number(const struct sample *s, size_t skip)
+{
+	const struct sample *then;
+	char name[40], value[32];
+	bool received;
+
+	snprintf(name, sizeof(name), "%.*s", (int)s->name.size, s->name.at);
+	then = sample_find(&before.samples, name, s);
+	received = strstr(name, "_received");
+	cut(name, "_total");
+	snprintf(value, sizeof(value), "%.*s%s", (int)s->value.size, s->value.at,
+		cut(name, "_seconds") ? " s" : "");
+	if (cut(name, "_bytes"))
+		put_amount(value, sample_number(s, 0), "");
+	else if (cut(name, "_bytes_per_second"))
+		put_amount(value, sample_number(s, 0), "/s");
+	for (char *p = name; *p; p++)
+		*p = *p == '_' ? ' ' : *p;
+	put_cell(name + (skip < strlen(name) ? skip : 0), value);
+	if (received)
+		put_rate(s, then);
+}
+
+/* Of a histogram, only classes that have more than the one before. */
+static void put_detail(const struct sample *s, struct slice detail, bool first)
+{
+	bool is_time = slice_is(s->label[0].name, "le");
+	char name[40], value[32];
+
+	if (is_time && sample_number(s, 0) == (first ? 0 : sample_number(s - 1, 0)))
+		return;
+	snprintf(name, sizeof(name), is_time ? "READs in %.*s s" : "%.*s", (int)detail.size,
+		detail.at);
+	snprintf(value, sizeof(value), "%.*s", (int)s->value.size, s->value.at);
+	put_cell(name, value);
+}
+
+static bool goes_with(const struct sample *a, const struct sample *b)
+{
+	return slice_is_same(a->name, b->name) && sample_is_of(a, b);
+}
+
+static void put_sample(const struct sample *s, unsigned depth)
+{
+	const struct sample *begin = now.samples.sample, *end = begin + now.samples.count;
+	struct slice detail = s->label[depth].value;
+	bool first = s == begin || !goes_with(s, s - 1),
+	     last = s + 1 == end || !goes_with(s, s + 1);
+
+	if (json)
+		put_json(s, detail, first, last);
+	else if (detail.at)
+		put_detail(s, detail, first);
+	else
+		put_number(s, depth > 0 ? s->label[0].name.size + 1 : 0);
+}
+
+/* A text of a label without its escapes' backslashes, as much of it as there is room for. */
+static void put_label(struct slice text, int *room)
+{
+	for (size_t i = 0; i<text.size && * room> 0; i++, --*room) {
+		i += text.at[i] == '\\';
+		printf("%c", text.at[i]);
+	}
+	printf(" ");
+}
+
+static void put_bar(const struct sample *image)
+{
+	uint64_t whole = sample_number(image, 0);
+	uint64_t part = sample_number(sample_find(&now.samples, "image_cached_bytes", image), 0);
 	int percent = part >= whole ? 100 : (int)(part / (whole / 100 + 1));
 
-	printf("[");
+	printf("\n [");
 	for (int i = 0; i < BAR; i++)
 		printf("%c", i * 100 < percent * BAR ? '#' : '.');
-	printf("] %3d%%", percent);
+	printf("] %d%%", percent);
 }
 
-/* All samples of the name, by their last label; a url in its place, others each in a line. */
-static void put_details(const char *name, const struct sample *of)
+static void put_title(const struct sample *thing, bool is_image)
+{
+	int room = 70;
+
+	between = "{\"";
+	for (unsigned i = 0; i < SAMPLE_LABELS && thing->label[i].name.at; i++)
+		if (json)
+			put_member(thing->label[i].name, thing->label[i].value, "\"");
+		else
+			put_label(thing->label[i].value, &room);
+	if (is_image && !json)
+		put_bar(thing);
+}
+
+/* All that have a sample of this name. Its labels, at most `depth`, are what tells them apart; a
+ * further one is another fact, for whose sake alone the sample is there. */
+static void put_things(const char *name, unsigned depth, const char *front, const char *behind)
 {
 	for (size_t i = 0; i < now.samples.count; i++) {
-		const struct sample *s = &now.samples.sample[i];
-		unsigned depth = labels_of(of);
+		const struct sample *s, *thing = &now.samples.sample[i];
 
-		if (!slice_is(s->name, name) || !sample_is_of(s, of) || depth == SAMPLE_LABELS)
+		if (!slice_is(thing->name, name))
 			continue;
-		if (!slice_is(s->label[depth].name, "url"))
-			printf("\n    ");
-		put_label(s->label[depth].value, 68);
-		if (sample_number(s, 0) != 1)
-			put_text(": ", s->value, "");
+		printf("%s", front);
+		put_title(thing, depth > 1);
+		column = 0;
+		for (s = now.samples.sample; s < now.samples.sample + now.samples.count; s++)
+			if (sample_is_of(s, thing) && (s != thing || depth > 1))
+				put_sample(s, sample_label(thing, "volume").at ? 2 : depth > 0);
+		printf("%s", behind);
+		if (json)
+			front = ",\n";
 	}
 }
 
-/* The class of times that so many per cent of the READs lie in or below. */
-static void put_percentile(const char *percent, const struct sample *of)
+int show_run(const char *path, bool as_json)
 {
-	uint64_t all = number(&now, "read_seconds_count", of);
-	uint64_t least = *percent == '5' ? all / 2 : all - all / 100;
-
-	for (size_t i = 0; i < now.samples.count && all > 0; i++) {
-		const struct sample *s = &now.samples.sample[i];
-
-		if (!slice_is(s->name, "read_seconds_bucket") || sample_number(s, 0) < least)
-			continue;
-		printf(", %s%% within ", percent);
-		put_label(s->label[0].value, 9);
-		printf(" s");
-		return;
-	}
-}
-
-static void put_field(char kind, const char *name, const struct sample *of)
-{
-	const struct sample *s = sample_find(&now.samples, name, of);
-	uint64_t cached, written;
-
-	switch (kind) {
-	case 'N': /* the number as it stands */
-		if (s)
-			put_text("", s->value, "");
-		break;
-	case 'B':
-		put_amount(sample_number(s, 0));
-		break;
-	case 'R':
-		put_rate(name, of);
-		break;
-	case 'V':
-		put_label(sample_label(of, name), 38);
-		break;
-	case 'L':
-		put_details(name, of);
-		break;
-	case 'P':
-		put_percentile(name, of);
-		break;
-	case 'H': /* what is cached and was not written by us, but in an earlier session */
-		cached = number(&now, "image_cached_bytes", of);
-		written = number(&now, "image_written_bytes_total", of);
-		put_amount(cached > written ? cached - written : 0);
-		break;
-	case '%':
-		put_bar(of);
-	}
-}
-
-static void show(const char *shown, const struct sample *of)
-{
-	char name[40];
-
-	for (; *shown; shown++) {
-		size_t n = strcspn(shown, "}");
-
-		if (*shown != '{') {
-			printf("%c", *shown);
-			continue;
-		}
-		snprintf(name, sizeof(name), "%.*s", (int)n - 2, shown + 2);
-		put_field(shown[1], name, of);
-		shown += n;
-	}
-}
-
-static void show_each(const char *shown, const char *name)
-{
-	for (size_t i = 0; i < now.samples.count; i++)
-		if (slice_is(now.samples.sample[i].name, name))
-			show(shown, &now.samples.sample[i]);
-}
-
-int show_run(const char *path, bool json)
-{
+	json = as_json;
 	if (!json && (!ask(path, &before) || poll(NULL, 0, 1000) < 0))
 		return 1;
 	if (!ask(path, &now))
 		return 1;
-	if (json) {
-		show_json();
-		return 0;
-	}
-	show_each(head, "build_info");
-	show_each(mirror, "mirror_requests_total");
-	show_each(image, "image_size_bytes");
+	put_things("build_info", 0, json ? "" : "cachefilesd-mini ", json ? "" : "\n");
+	put_things("mirror_info", 1, json ? ",\n\"mirrors\":[" : "mirror ", json ? "}" : "\n");
+	put_things("image_size_bytes", 2, json ? "],\n\"images\":[" : "", json ? "}" : "\n");
+	if (json)
+		fputs("]}\n", stdout);
 	return 0;
 }

@@ -492,7 +492,7 @@ def status():
     open(f"{RUN}/empty", "w").close()
     socket_path = "/run/cachefilesd-mini.status"        # where it is if nothing is said
     nginx.kill()
-    nginx.start(rate="3m")
+    nginx.start(rate="1m")              # so slow that something is to be seen
     daemon = Daemon(f"http://127.0.0.1:{SLOW}/", f"url http://127.0.0.1:{HTTP}/", "trace none")
     start = nginx.mark()
     point = mount("plain.erofs")

@@ -2371,8 +2371,8 @@ def status_tool():
         path = status_path(k)
         status, out, err = show(path)
         assert (status, err) == (0, ""), (status, err)
-        for word in ("img", r"\[#{30}\] 100%  1\.0 MB of 1\.0 MB", "1 READs for 1.0 MB, 0 failed", r"1: http://127\.",
-                     "READs: 1 answered, 50% within"):
+        for word in (r"(?m)^img *\n \[#{30}\] 100%$", r" cached +1\.0 MB ", r" reads failed +0\b", r" reads +1\b",
+                     r"(?m)^mirror 1 http://127\.0\.0\.1:\d+/ *$", r"READs in \d+\.\d+ s +1\b", r" rate +0\.0 kB/s"):
             assert re.search(word, out), (word, out)
         for other, word in ((path + "x", "No such file"), ("none", "No such|Connection refused")):
             status, out, err = show(other)

@@ -128,7 +128,7 @@ static void test_rows(void)
 	mirror.set_aside = 1002;
 	whole_text();
 	CHECK(!strcmp(value_of("opens_total", NULL, NULL), "18446744073709"));
-	CHECK(!strcmp(value_of("link_round_trip_seconds", NULL, NULL), "0.020012"));
+	CHECK(!strcmp(value_of("round_trip_seconds", NULL, NULL), "0.020012"));
 	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "0.001"), "2"));
 	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "0.002"), "3"));
 	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "20.000"), "3"));
