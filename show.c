@@ -213,14 +213,17 @@ static void put_sample(const struct sample *s, unsigned depth)
 		put_number(s, depth > 0 ? s->label[0].name.size + 1 : 0);
 }
 
-/* A text of a label without its escapes' backslashes, as much of it as there is room for. */
-static void put_label(struct slice text, int *room)
+/* A text of a label without its escapes' backslashes, at most so much of it. Returns how much. */
+static int put_label(struct slice text, int room)
 {
-	for (size_t i = 0; i<text.size && * room> 0; i++, --*room) {
+	int n = 0;
+
+	for (size_t i = 0; i < text.size && n < room; i++, n++) {
 		i += text.at[i] == '\\';
 		printf("%c", text.at[i]);
 	}
 	printf(" ");
+	return n;
 }
 
 static void put_bar(const struct sample *image)
@@ -244,7 +247,7 @@ static void put_title(const struct sample *thing, bool is_image)
 		if (json)
 			put_member(thing->label[i].name, thing->label[i].value, "\"");
 		else
-			put_label(thing->label[i].value, &room);
+			room -= put_label(thing->label[i].value, room);
 	if (is_image && !json)
 		put_bar(thing);
 }
