@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "budget.h"
+#include "handover.h"
 #include "log.h"
 #include "message.h"
 
@@ -28,6 +29,7 @@ struct object {
 	bool used;
 	bool opened;	 /* its OPEN was answered */
 	int fd;		 /* the anonymous fd */
+	uint64_t key;	 /* live_key() */
 	uint32_t id;	 /* object_id; in v8 the number of fd */
 	uint32_t opener; /* the id of its OPEN */
 };
@@ -335,6 +337,8 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 {
 	struct object *o = &objects[file];
 
+	if (!outcome)
+		live_opened(o->key, size);
 	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
 	o->opened = true;
 	if (outcome)
@@ -411,6 +415,7 @@ static struct object *free_object(void)
 static void drop(struct object *o)
 {
 	fetch_close((unsigned)(o - objects));
+	live_closed(o->key);
 	if (!o->opened)
 		answer_open(o->opener, -ECANCELED);
 	release(o);
@@ -423,9 +428,18 @@ static bool is_anonymous_fd(int fd)
 	return fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0;
 }
 
+/* A file that the kernel opens for the first time is not there before its OPEN is answered; one
+ * that it opens anew is. Where its last CLOSE was not seen, what it was told is void. */
+static void forget_if_new(uint64_t key, int fd)
+{
+	if (lseek(fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
+		live_closed(key);
+}
+
 static void take_open(const struct message *m)
 {
 	struct object *o = find_object(m->object);
+	uint64_t key = live_key(m->volume, m->cookie, m->cookie_size);
 
 	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
 	if (o) {
@@ -434,6 +448,7 @@ static void take_open(const struct message *m)
 			o->fd = -1;
 		drop(o);
 	}
+	forget_if_new(key, m->fd);
 	o = free_object();
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",
@@ -442,7 +457,8 @@ static void take_open(const struct message *m)
 		close(m->fd);
 		return;
 	}
-	*o = (struct object){.used = true, .fd = m->fd, .id = m->object, .opener = m->id};
+	*o = (struct object){
+		.used = true, .fd = m->fd, .key = key, .id = m->object, .opener = m->id};
 	fetch_open((unsigned)(o - objects), m->volume, m->cookie, m->cookie_size);
 }
 
