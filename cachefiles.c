@@ -92,6 +92,11 @@ static bool has_device(const char *folder, int pid)
 	return find_number(path, is_device) >= 0;
 }
 
+bool cachefiles_is_held_by(int pid)
+{
+	return has_device("/proc", pid);
+}
+
 static void explain_busy(char *why, size_t size)
 {
 	int pid = find_number("/proc", has_device);
@@ -282,6 +287,16 @@ static void set_whole(void)
 	fetch_set_whole(whole);
 }
 
+/* The layout, from the first message or by other signs. */
+static void learn(enum conf_abi learnt)
+{
+	abi = learnt;
+	handover_learnt(abi);
+	log_info("the kernel speaks the %s layout", abi == ABI_V8 ? "v8 (April 2022)" : "released");
+	if (abi == ABI_V8)
+		set_whole();
+}
+
 size_t cachefiles_memory_each(void)
 {
 	return sizeof(struct object);
@@ -292,19 +307,60 @@ void cachefiles_init(void *memory)
 	objects = memory;
 }
 
-bool cachefiles_bind(const struct conf *conf, char *why, size_t size)
+/* Whether the kernel knows the command (2.4), which it does only once the cache is bound; and then
+ * its messages have the released layout. */
+static int restore(void)
+{
+	int error = command("restore");
+
+	if (!error && abi == ABI_AUTO)
+		learn(ABI_MAINLINE);
+	return error;
+}
+
+int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size)
 {
 	int error;
 
-	abi = conf->abi;
-	compressed = conf->compressed;
-	set_whole();
-	if (!open_device(why, size) || !send_settings(conf, why, size))
-		return false;
+	device = inherited;
+	if (inherited >= 0 && command("restore") == 0)
+		return device;
+	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, why, size))
+		return -1;
 	error = command("bind ondemand");
 	if (error) {
 		snprintf(why, size, "bind %s: %s", conf->dir, bind_remedy(error));
-		return false;
+		return -1;
+	}
+	return device;
+}
+
+/* What an earlier worker has read and not answered would wait for ever. The kernels in question
+ * give the lowest free number to a request, and refuse an answer to what is no OPEN that was read.
+ */
+static void fail_left_opens(void)
+{
+	for (uint32_t id = 0; id < budget.files + budget.reads; id++)
+		command("copen %" PRIu32 ",%d", id, -EIO);
+}
+
+bool cachefiles_serve(const struct conf *conf, int bound, bool first, char *why, size_t size)
+{
+	int error;
+
+	device = bound;
+	compressed = conf->compressed;
+	abi = conf->abi == ABI_AUTO ? handover_abi() : conf->abi;
+	set_whole();
+	error = restore();
+	if (error == EOPNOTSUPP && first) {
+		log_warning("this kernel cannot hand its requests to another worker (Linux 6.8, "
+			    "6.6.35 and 6.1.95 can): if this one dies, its images have to be "
+			    "mounted anew");
+	} else if (error == EOPNOTSUPP) {
+		log_err("images that were mounted before cannot be read any more: unmount them and "
+			"mount them anew");
+		fail_left_opens();
 	}
 	return watch_device(why, size);
 }
@@ -503,12 +559,8 @@ static void take_bytes(const void *bytes, size_t size)
 	struct message m;
 	const char *reason = message_parse(&m, &abi, bytes, size);
 
-	if (before == ABI_AUTO && abi != ABI_AUTO) {
-		log_info("the kernel speaks the %s layout",
-			abi == ABI_V8 ? "v8 (April 2022)" : "released");
-		if (abi == ABI_V8)
-			set_whole();
-	}
+	if (before == ABI_AUTO && abi != ABI_AUTO)
+		learn(abi);
 	if (!reason && m.opcode == MESSAGE_OPEN && !is_anonymous_fd(m.fd))
 		reason = "an OPEN without a descriptor";
 	if (reason) {
@@ -561,9 +613,6 @@ void cachefiles_close(void)
 	for (struct object *o = objects; o < objects + budget.files; o++)
 		if (o->used)
 			drop(o);
-	if (device >= 0)
-		close(device);
-	device = -1;
 }
 
 unsigned cachefiles_open_files(void)

@@ -164,3 +164,12 @@ int64_t live_told(uint64_t key)
 
 	return place && place->told >= 0 ? place->told : -1;
 }
+
+unsigned live_count(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < places(); i++)
+		n += shared->live[i].worker != 0;
+	return n;
+}

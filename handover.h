@@ -51,4 +51,7 @@ void live_closed(uint64_t key);
 /* The size that the kernel was told, and has to be told again; -1: the file was not open before. */
 int64_t live_told(uint64_t key);
 
+/* How many files are open, or were when they were last heard of. */
+unsigned live_count(void);
+
 #endif

@@ -11,6 +11,7 @@ Each scenario is one function below; it passes if it returns.
 import contextlib
 import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -198,17 +199,19 @@ class Daemon:
 
     count = 0
 
-    def __init__(self, url, *directives, debug=False):
+    def __init__(self, *url_and_directives, debug=False, options=(), program=DAEMON, through=(),
+                 directory=None, **more):
+        url, directives = url_and_directives[:1], url_and_directives[1:]
         Daemon.count += 1
-        self.directory = f"/run/disk/{Daemon.count}"
-        os.mkdir(self.directory)
+        self.directory = directory or f"/run/disk/{Daemon.count}"
+        os.makedirs(self.directory, exist_ok=True)
         self.log_path = f"{RUN}/daemon.{Daemon.count}.log"
-        command = [DAEMON, "-n", "-s"] + ["-d"] * debug
+        command = [*through, program, "-n", "-s", *options] + ["-d"] * debug
         for directive in (f"dir {self.directory}",) + directives:
             command += ["-o", directive]
-        self.command = command + [url]
+        self.command = command + list(url)
         with open(self.log_path, "w") as log:
-            self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL, **more)
         # Its first action that can be seen from outside is the kernel's: bind makes this directory.
         eventually(lambda: self.ended() or os.path.isdir(f"{self.directory}/cache"), "bind", 10)
         expect(not self.ended(), f"ended at once: {self.log()}")
@@ -223,29 +226,44 @@ class Daemon:
     def ended(self):
         return self.process.poll() is not None
 
+    def workers(self):
+        """Pids of the keeper's children, oldest first."""
+        found = []
+        for path in glob.glob("/proc/[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                status = contents(path)
+                if f"\nPPid:\t{self.process.pid}\n" in status and "\nState:\tZ" not in status:
+                    found.append(int(path.split("/")[2]))
+        return sorted(found)
+
+    def worker(self):
+        """The pid of the process that serves."""
+        return eventually(self.workers, "a worker", 10)[0]
+
     def alive(self):
         expect(not self.ended(), f"the daemon ended with {self.process.returncode}: {self.log()}")
 
     def ticks(self):
         """CPU time used so far: utime and stime of /proc/PID/stat."""
-        fields = contents(f"/proc/{self.process.pid}/stat").rsplit(")", 1)[1].split()
+        fields = contents(f"/proc/{self.worker()}/stat").rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
     def wakeups(self):
-        status = contents(f"/proc/{self.process.pid}/status")
+        status = contents(f"/proc/{self.worker()}/status")
         return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
 
     def memory(self):
-        status = contents(f"/proc/{self.process.pid}/status")
+        status = contents(f"/proc/{self.worker()}/status")
         return [int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) for name in ("VmRSS", "VmHWM")]
 
     def stays_alive(self):
-        """Its pages are locked, and others are to go first when memory is short."""
-        status = contents(f"/proc/{self.process.pid}/status")
-        locked = int(re.search(r"^VmLck:\s+(\d+)", status, re.M)[1])
-        expect(locked > 0, "no page is locked")
-        adjusted = contents(f"/proc/{self.process.pid}/oom_score_adj").strip()
-        expect(adjusted == "-1000", f"oom_score_adj is {adjusted}")
+        """Their pages are locked, and others are to go first when memory is short."""
+        for pid in self.process.pid, self.worker():
+            status = contents(f"/proc/{pid}/status")
+            locked = int(re.search(r"^VmLck:\s+(\d+)", status, re.M)[1])
+            expect(locked > 0, "no page is locked")
+            adjusted = contents(f"/proc/{pid}/oom_score_adj").strip()
+            expect(adjusted == "-1000", f"oom_score_adj is {adjusted}")
 
     def stop(self):
         self.alive()
@@ -812,6 +830,305 @@ def no_ranges():
         server.wait()
 
 
+# ---- its own death ----------------------------------------------------------------------------
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def private_memory(pid):
+    """kB that are this process's alone."""
+    rollup = contents(f"/proc/{pid}/smaps_rollup")
+    return sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+) kB", rollup, re.M))
+
+
+def read_for(point, seconds):
+    """Compares random pieces of the big file, whatever is cached of it dropped again and again."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        compare_pieces(point, "plain", 10)
+        drop_caches()
+
+
+@scenario("the worker is killed again and again: readers see a pause, and all bytes are right")
+def killed_worker():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("plain.erofs")
+    readers = [Child(compare, point, "plain", "random") for _ in range(2)] + [Child(read_for, point, 15)]
+    kills, killed = 0, 0
+    while not all(reader.ended() for reader in readers):
+        time.sleep(random.uniform(0, 0.7))
+        worker = daemon.worker()
+        if worker != killed:
+            os.kill(worker, signal.SIGKILL)
+            kills, killed = kills + 1, worker
+    for reader in readers:
+        reader.succeed()
+    note(f"{kills} workers were killed; the keeper's own memory: {private_memory(daemon.process.pid)} kB, "
+         f"descriptors {descriptors(daemon.process.pid)}")
+    expect(kills > 5, "the readers were too fast")
+    daemon.logs("the worker has died .*signal 9")
+    expect(private_memory(daemon.process.pid) < 100, "the keeper has much memory of its own")
+    expect(descriptors(daemon.process.pid) <= 12, "the keeper collects descriptors")
+    all_right(point, "plain", "random")
+    umount(point)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    expect(nginx.sent(start) <= PROBE, "what was cached has been thrown away")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("the worker is killed, and the image unmounted and mounted before it is read again")
+def killed_and_mounted():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    for _ in range(3):
+        point = mount("second.erofs")
+        Child(compare, point, "second", "random", 20).succeed()
+        os.kill(daemon.worker(), signal.SIGKILL)
+        umount(point)
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("the keeper is killed: the worker serves on; killed too: the next daemon mounts anew", True)
+def killed_keeper():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("plain.erofs")
+    worker = daemon.worker()
+    os.kill(daemon.process.pid, signal.SIGKILL)
+    daemon.process.wait()
+    daemon.logs("the keeper has died")
+    some_right(point)
+    os.kill(worker, signal.SIGKILL)
+    eventually(device_free, "the device is free again", 10)
+    umount(point)
+    again = Daemon(f"http://127.0.0.1:{HTTP}/", directory=daemon.directory)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    some_right(point)
+    note(f"{nginx.sent(start)} bytes fetched anew")
+    umount(point)
+    again.stop()
+
+
+@scenario("SIGTERM: refused while an image is mounted, unless it comes twice; obeyed with --force", True)
+def refuses_to_stop():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("second.erofs")
+    daemon.process.terminate()
+    daemon.logs("not stopping: it would break 1 mounted image;")
+    all_right(point, "second")
+    daemon.alive()
+    umount(point)
+    daemon.stop()
+
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("second.erofs")
+    daemon.process.terminate()
+    daemon.logs("not stopping")
+    daemon.stop()
+    umount(point)
+
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", options=["--force"])
+    point = mount("second.erofs")
+    daemon.stop()
+    umount(point)
+
+
+@scenario("SIGHUP: a good configuration is taken, by its log; of a bad one the log says why, and the old one stays")
+def reload():
+    path = f"{RUN}/reload.conf"
+
+    def configure(*lines):
+        with open(path, "w") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+    configure(f"url http://127.0.0.1:{NEVER}/")
+    daemon = Daemon(options=["-f", path])
+    worker = daemon.worker()
+    configure(f"url http://127.0.0.1:{HTTP}/", "prefetch sometimes")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.logs("reload.conf:2: prefetch 'sometimes'")
+    daemon.logs("the old one goes on")
+    expect(daemon.worker() == worker, "the worker was replaced")
+    configure(f"url http://127.0.0.1:{HTTP}/")
+    daemon.process.send_signal(signal.SIGHUP)
+    eventually(lambda: daemon.workers() and daemon.worker() != worker and len(daemon.workers()) == 1, "a new worker", 10)
+    point = mount("plain.erofs")
+    reader = Child(compare, point, "plain", "random")
+    for _ in range(5):
+        worker = daemon.worker()
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda: worker not in daemon.workers(), "a new worker", 10)
+    reader.succeed()
+    os.kill(daemon.worker(), signal.SIGKILL)    # the next one has what was read last
+    all_right(point, "plain", "random")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("an upgrade, by SIGUSR2 and by --upgrade, while readers read; what is no such program is refused")
+def upgrade():
+    program_path = f"{RUN}/cachefilesd-mini"
+    pid_file = f"{RUN}/upgrade.pid"
+    shutil.copy(DAEMON, program_path)
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", program=program_path, options=["-p", pid_file])
+    point = mount("plain.erofs")
+    readers = [Child(compare, point, "plain", "random"), Child(read_for, point, 10)]
+
+    def replace(by):
+        shutil.copy(by, program_path + ".new")
+        os.chmod(program_path + ".new", 0o755)
+        os.rename(program_path + ".new", program_path)
+
+    for turn in range(6):
+        worker = daemon.worker()
+        replace(DAEMON)
+        if turn % 2:
+            status, output = program(program_path, "-p", pid_file, "--upgrade")
+            expect(status == 0, f"--upgrade: {status} {output}")
+        else:
+            daemon.process.send_signal(signal.SIGUSR2)
+        eventually(lambda: worker not in daemon.workers() and len(daemon.workers()) == 1, "a new worker", 10)
+        expect(os.readlink(f"/proc/{daemon.process.pid}/exe") == program_path, "it is the old program")
+    worker = daemon.worker()
+    for other in "/bin/true", "/bin/false", "/etc/passwd":
+        replace(other)
+        status, output = program(DAEMON, "-p", pid_file, "--upgrade")
+        expect(status == 1 and "goes on as it was" in output, f"--upgrade to {other}: {status} {output}")
+    daemon.logs("upgrade: .*: it is no cachefilesd-mini: all stays as it was")
+    expect(daemon.workers() == [worker], "the worker was replaced")
+    replace(DAEMON)
+    for reader in readers:
+        reader.succeed()
+    note(f"the keeper's own memory: {private_memory(daemon.process.pid)} kB")
+    expect(private_memory(daemon.process.pid) < 100, "the keeper has much memory of its own")
+    all_right(point, "plain", "random")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("-F N: an inherited device, not yet bound, and then bound by an earlier daemon with images mounted")
+def inherited_device():
+    device = os.open("/dev/cachefiles", os.O_RDWR)
+    try:
+        options = ["-F", str(device)]
+        first = Daemon(f"http://127.0.0.1:{HTTP}/", options=options, pass_fds=[device])
+        point = mount("plain.erofs")
+        Child(compare, point, "plain", "random", 100).succeed()
+        reader = Child(read_for, point, 5)
+        os.kill(first.process.pid, signal.SIGKILL)
+        for worker in first.workers():
+            os.kill(worker, signal.SIGKILL)
+        first.process.wait()
+        kill_orphans()
+        again = Daemon(f"http://127.0.0.1:{HTTP}/", options=options, pass_fds=[device],
+                       directory=first.directory)
+        reader.succeed()
+        all_right(point, "plain", "random")
+        umount(point)
+        again.stop()
+    finally:
+        os.close(device)
+
+
+class ServiceManager:
+    """systemd's side: notifications, and descriptors that are stored over a restart of the service."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0cachefilesd-mini-test")
+        self.stored, self.lines = {}, []
+
+    def listen(self):
+        """Takes what has been sent."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                text, fds, _, _ = socket.recv_fds(self.socket, 4096, 8, socket.MSG_DONTWAIT)
+                lines = text.decode().split("\n")
+                self.lines += lines
+                name = next((line[7:] for line in lines if line.startswith("FDNAME=")), None)
+                for fd in fds:
+                    expect("FDSTORE=1" in lines, f"descriptors with {lines}")
+                    if name in self.stored:
+                        os.close(self.stored[name])
+                    self.stored[name] = fd
+
+    def said(self, line, limit=10):
+        eventually(lambda: self.listen() or line in self.lines, f"{line} of {self.lines}", limit)
+
+    def start(self, *arguments, **more):
+        """Runs the daemon as a service that is handed what it has stored, as descriptors 3 and up."""
+        self.lines = []
+        fds, names = list(self.stored.values()), list(self.stored)
+        shell = "".join(f"exec {3 + i}<&{fd}; " for i, fd in enumerate(dup_high(fds)))
+        shell += "export LISTEN_PID=$$; exec \"$@\""
+        environment = dict(os.environ, NOTIFY_SOCKET="@cachefilesd-mini-test", WATCHDOG_USEC="2000000")
+        if fds:
+            environment |= {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join(names)}
+        return Daemon(*arguments, through=["/bin/bash", "-c", shell, "sh"], env=environment, close_fds=False,
+                      **more)
+
+
+def dup_high(fds):
+    """Inheritable copies behind those that get fixed numbers; they are closed when the test ends."""
+    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
+    for fd in copies:
+        os.set_inheritable(fd, True)
+    return copies
+
+
+@scenario("a service manager keeps the device: SIGKILL of all, SIGTERM, the watchdog; readers only wait")
+def service_manager():
+    manager = ServiceManager()
+    daemon = manager.start(f"http://127.0.0.1:{HTTP}/")
+    directory = daemon.directory
+    manager.said("READY=1")
+    manager.said("WATCHDOG=1")
+    expect(sorted(manager.stored) == ["device", "state"], f"stored: {manager.stored}")
+    point = mount("plain.erofs")
+    readers = [Child(compare, point, "plain", "random"), Child(read_for, point, 12)]
+    for turn in range(4):
+        time.sleep(1)
+        if turn % 2:
+            daemon.process.terminate()
+            expect(daemon.process.wait(10) == 0, "SIGTERM with a stored device")
+        else:
+            kill_all(daemon)
+        daemon = manager.start(f"http://127.0.0.1:{HTTP}/", directory=directory)
+        manager.said("READY=1")
+    for reader in readers:
+        reader.succeed()
+    all_right(point, "plain", "random")
+    os.kill(daemon.worker(), signal.SIGSTOP)
+    manager.listen()
+    time.sleep(1)
+    manager.lines = []
+    time.sleep(2)
+    manager.listen()
+    expect("WATCHDOG=1" not in manager.lines, "a worker that stands still passes for alive")
+    os.kill(daemon.worker(), signal.SIGCONT)
+    manager.said("WATCHDOG=1")
+    umount(point)
+    daemon.stop()
+    for fd in manager.stored.values():
+        os.close(fd)
+
+
+def kill_all(daemon):
+    """The keeper and its worker at once, as a service manager does."""
+    pids = [daemon.process.pid] + daemon.workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    daemon.process.wait()
+    kill_orphans()
+
+
 @scenario("a second daemon: exit status 1, and its message names the holder of the device")
 def second_daemon():
     daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
@@ -824,14 +1141,22 @@ def second_daemon():
 # ---- running them -----------------------------------------------------------------------------
 
 
-def clean_up():
-    """Ends what a scenario left. The daemon goes first: with it all that waits for it fails."""
+def kill_orphans():
+    """Ends every process of the daemon. Keepers go first: nothing starts a worker then."""
+    pids = []
     for comm in glob.glob("/proc/[0-9]*/comm"):
         pid = int(comm.split("/")[2])
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(DAEMON) or DAEMON in contents(
-                    f"/proc/{pid}/cmdline").split("\0")[:2]:
-                os.kill(pid, signal.SIGKILL)
+            if os.path.basename(DAEMON) in os.path.basename(os.readlink(f"/proc/{pid}/exe")) or \
+                    DAEMON in contents(f"/proc/{pid}/cmdline").split("\0")[:2]:
+                pids.append(pid)
+    for pid in sorted(pids):
+        os.kill(pid, signal.SIGKILL)
+
+
+def clean_up():
+    """Ends what a scenario left. The daemon goes first: with it all that waits for it fails."""
+    kill_orphans()
     eventually(device_free, "the device is free again", 10)
     for line in reversed(contents("/proc/mounts").splitlines()):
         if line.split()[2] == "erofs":
