@@ -1043,13 +1043,14 @@ class ServiceManager:
     def __init__(self):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0cachefilesd-mini-test")
+        self.socket.setblocking(False)
         self.stored, self.lines = {}, []
 
     def listen(self):
         """Takes what has been sent."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                text, fds, _, _ = socket.recv_fds(self.socket, 4096, 8, socket.MSG_DONTWAIT)
+                text, fds, _, _ = socket.recv_fds(self.socket, 4096, 8)
                 lines = text.decode().split("\n")
                 self.lines += lines
                 name = next((line[7:] for line in lines if line.startswith("FDNAME=")), None)
@@ -1057,7 +1058,8 @@ class ServiceManager:
                     expect("FDSTORE=1" in lines, f"descriptors with {lines}")
                     if name in self.stored:
                         os.close(self.stored[name])
-                    self.stored[name] = fd
+                    self.stored[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+                    os.close(fd)
 
     def said(self, line, limit=10):
         eventually(lambda: self.listen() or line in self.lines, f"{line} of {self.lines}", limit)
@@ -1066,21 +1068,13 @@ class ServiceManager:
         """Runs the daemon as a service that is handed what it has stored, as descriptors 3 and up."""
         self.lines = []
         fds, names = list(self.stored.values()), list(self.stored)
-        shell = "".join(f"exec {3 + i}<&{fd}; " for i, fd in enumerate(dup_high(fds)))
+        shell = "".join(f"exec {3 + i}<&{fd} {fd}<&-; " for i, fd in enumerate(fds))
         shell += "export LISTEN_PID=$$; exec \"$@\""
         environment = dict(os.environ, NOTIFY_SOCKET="@cachefilesd-mini-test", WATCHDOG_USEC="2000000")
         if fds:
             environment |= {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join(names)}
-        return Daemon(*arguments, through=["/bin/bash", "-c", shell, "sh"], env=environment, close_fds=False,
+        return Daemon(*arguments, through=["/bin/bash", "-c", shell, "sh"], env=environment, pass_fds=fds,
                       **more)
-
-
-def dup_high(fds):
-    """Inheritable copies behind those that get fixed numbers; they are closed when the test ends."""
-    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
-    for fd in copies:
-        os.set_inheritable(fd, True)
-    return copies
 
 
 @scenario("a service manager keeps the device: SIGKILL of all, SIGTERM, the watchdog; readers only wait")
