@@ -22,6 +22,7 @@
  *	dns.h         names to addresses                          (dns_message.h: the wire)
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
  *	handover.h    what outlives a worker
+ *	sandbox.h     what each process may still do          (passwd.h: users)
  *	log.h         telling people                              (outcome.h: how things end)
  *	limits.h      every fixed size                            (clock.h, date.h: times)
  *	format.c      the C library's printf, without what makes it large
@@ -35,7 +36,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +52,7 @@
 #include "log.h"
 #include "netrc.h"
 #include "options.h"
+#include "sandbox.h"
 #include "tls.h"
 #include "trace.h"
 
@@ -61,7 +62,8 @@
 /* While messages are left unread for want of room, how soon the loop looks again. */
 #define BEHIND_TICK 100
 
-/* Descriptors beside those of the cache files: connections, name servers, the log and so on. */
+/* Descriptors beside those that the kernel puts into our table, one for each cache file:
+ * connections, name servers, the log and so on. */
 #define FDS_OF_OUR_OWN (CONNECTIONS_MAX + DNS_POLL_MAX + 32)
 
 static struct options options;
@@ -109,25 +111,6 @@ static void fill_standard_streams(void)
 		close(fd);
 }
 
-/* The kernel puts a descriptor into our table for each cache file; an OPEN fails if it has no room.
- * Done once, while we may, for any configuration to come. */
-static void raise_fd_limit(void)
-{
-	rlim_t wanted = FILES_MAX + FDS_OF_OUR_OWN;
-	struct rlimit limit;
-
-	/* setrlimit() would link what sets it for every thread. */
-	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0 || limit.rlim_cur >= wanted)
-		return;
-	if (limit.rlim_max < wanted)
-		limit.rlim_max = wanted;
-	limit.rlim_cur = wanted;
-	if (prlimit(0, RLIMIT_NOFILE, &limit, NULL) < 0)
-		log_warning("fewer than %u descriptors may be open (ulimit -n): with many images "
-			    "mounted, mounting more will fail",
-			(unsigned)wanted);
-}
-
 static void *allocate(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -151,6 +134,8 @@ static void prepare_recording(void)
 	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
 					    allocate(trace_memory(true)), why, sizeof(why)))
 		die(EXIT_USAGE, "trace record: %s", why);
+	if (trace_record_folder() >= 0)
+		sandbox_allow_folder(trace_record_folder());
 }
 
 static bool needs_roots(void)
@@ -186,7 +171,7 @@ static bool load_files(char *why, size_t size)
 {
 	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
 		conf.retry = access("/etc/initrd-release", F_OK) == 0 ? RETRY_HARD : RETRY_SOFT;
-	return trust(why, size) && load_names(why, size);
+	return sandbox_user(conf.user, why, size) && trust(why, size) && load_names(why, size);
 }
 
 static bool load(char *why, size_t size)
@@ -296,12 +281,19 @@ static void start_log(void)
 /* --get and --check: no device, and nothing that outlives the command. */
 static int run_tool(void)
 {
+	void *memory = NULL;
+
 	signal(SIGPIPE, SIG_IGN);
-	if (options.mode == CHECK)
-		return check_run(&conf, allocate(check_memory()));
 	if (!conf.connections)
 		conf.connections = 1; /* one range in order: its buffer gets all the memory */
-	allocate_fetch(&get_front);
+	if (options.mode == CHECK)
+		memory = allocate(check_memory());
+	else
+		allocate_fetch(&get_front);
+	sandbox_drop_rights(SANDBOX_TOOL);
+	sandbox_enter(SANDBOX_TOOL);
+	if (options.mode == CHECK)
+		return check_run(&conf, memory);
 	return get_run(&conf, options.offset, options.length);
 }
 
@@ -314,8 +306,10 @@ static void prepare(void)
 		die(EXIT_USAGE, "memory is for %u open images, and %u are open", budget.files,
 			live_count());
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
+	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
 	stay_alive();
+	sandbox_enter(SANDBOX_WORKER);
 }
 
 static int work(bool first)
@@ -342,7 +336,7 @@ static int serve(void)
 	loaded = load_files(why, sizeof(why));
 	if (!loaded && !legacy.resumed)
 		die(EXIT_USAGE, "%s", why);
-	raise_fd_limit();
+	sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
 	device = legacy.resumed ? legacy.device
 				: cachefiles_bind(&conf, legacy.device, why, sizeof(why));
 	if (device < 0)

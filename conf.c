@@ -460,6 +460,7 @@ static const struct keyword keywords[] = {
 	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
 	{"compressed", parse_compressed, .takes = "auto, whole or lazy"},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
+	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
 	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
 	{"abi", parse_abi, .takes = "auto, mainline or v8"},
 	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},

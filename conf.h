@@ -47,6 +47,7 @@ struct conf {
 	unsigned connections;	/* 1 to CONNECTIONS_MAX; 0: as many as the memory allows */
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
 	enum conf_retry retry;
+	char user[64];	      /* whom the worker becomes: a name or UID:GID; empty: root */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */

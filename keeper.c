@@ -19,6 +19,7 @@
 #include "handover.h"
 #include "log.h"
 #include "notify.h"
+#include "sandbox.h"
 
 /* A worker that dies is followed at once by the next; when that dies too, later and later, until
  * one has lived for a while. In milliseconds, as all times. */
@@ -72,7 +73,8 @@ static char program_path[PATH_MAX]; /* where we were started from */
 static int device = -1, state = -1, volumes = -1, announce = -1;
 static bool loaded, stored, is_first, cache_lost, stopping;
 static int exit_status = -1; /* once the keeper is to end */
-static struct worker serving = {.channel = -1}, next = {.channel = -1};
+static struct worker serving = {.channel = -1, .killed_at = INT64_MAX};
+static struct worker next = {.channel = -1, .killed_at = INT64_MAX};
 static int64_t now, retry_at, back_off, watchdog;
 
 static int64_t stop_asked = INT64_MIN / 2, stop_look = INT64_MAX;
@@ -845,6 +847,9 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 	} else {
 		store();
 	}
+	sandbox_drop_rights(SANDBOX_KEEPER);
+	if (is_first) /* else the earlier program's filter is in force */
+		sandbox_enter(SANDBOX_KEEPER);
 	begin_worker(!loaded);
 	return keep(&while_waiting);
 }

@@ -1061,6 +1061,12 @@ class ServiceManager:
                     self.stored[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
                     os.close(fd)
 
+    def end(self):
+        """Also in the name of a scenario that has failed."""
+        self.socket.close()
+        while self.stored:
+            os.close(self.stored.popitem()[1])
+
     def said(self, line, limit=10):
         eventually(lambda: self.listen() or line in self.lines, f"{line} of {self.lines}", limit)
 
@@ -1080,6 +1086,13 @@ class ServiceManager:
 @scenario("a service manager keeps the device: SIGKILL of all, SIGTERM, the watchdog; readers only wait")
 def service_manager():
     manager = ServiceManager()
+    try:
+        restarts(manager)
+    finally:
+        manager.end()
+
+
+def restarts(manager):
     daemon = manager.start(f"http://127.0.0.1:{HTTP}/")
     directory = daemon.directory
     manager.said("READY=1")
@@ -1100,8 +1113,8 @@ def service_manager():
         reader.succeed()
     all_right(point, "plain", "random")
     os.kill(daemon.worker(), signal.SIGSTOP)
-    manager.listen()
     time.sleep(1)
+    manager.listen()
     manager.lines = []
     time.sleep(2)
     manager.listen()
@@ -1110,8 +1123,6 @@ def service_manager():
     manager.said("WATCHDOG=1")
     umount(point)
     daemon.stop()
-    for fd in manager.stored.values():
-        os.close(fd)
 
 
 def kill_all(daemon):
