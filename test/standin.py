@@ -13,8 +13,9 @@ real system's business.
         k.wait_complete(r)                      # its ioctl; bytes of data from its start
         f.bytes(0, 4096)
 
-The program must have one thread: a descriptor's number is free for the next OPEN as soon as its
-close() is seen.
+The program is a keeper, which opens the device, and a worker, its child, which reads from it; another
+worker that does so has taken the place of one that is gone. Each must have one thread: a descriptor's
+number is free for the next OPEN as soon as its close() is seen.
 
 What happens behind the test's back and must not is put on k.violations, which leaving the `with`
 looks at, as it does at how the program ends on SIGTERM.  Every wait has its time.
@@ -248,7 +249,8 @@ class StandIn:
         self.closings = []          # descriptors in the order of close()
         self.stderr_bytes = b""
         self.status = None
-        self.mem = None
+        self.mem = {}               # pid: its memory
+        self.worker = None          # the pid that reads from the device
         self.directory = tempfile.mkdtemp(prefix="standin-")
         self.cache = os.path.join(self.directory, "cache-dir")
         os.mkdir(self.cache)
@@ -346,7 +348,7 @@ class StandIn:
             thread.join(2)
         for f in self.files:
             os.close(f.own)
-        for fd in (self.device, self.mem, self.listener):
+        for fd in (self.device, self.listener, *self.mem.values()):
             if fd is not None:
                 os.close(fd)
         self.process.stderr.close()
@@ -427,11 +429,13 @@ class StandIn:
         return self.stderr_bytes.decode("utf-8", "replace")
 
     def cpu(self):
-        """Seconds of processor time that the program has used."""
-        return time.clock_gettime((~self.pid << 3) | 2)
+        """Seconds of processor time that the worker has used."""
+        return time.clock_gettime((~self.worker << 3) | 2)
 
     def proc(self, name):
-        with open(f"/proc/{self.pid}/{name}") as f:
+        """Of the worker, once it has read from the device."""
+        self.wait(lambda: self.worker, 10, "a worker")
+        with open(f"/proc/{self.worker}/{name}") as f:
             return f.read()
 
     def memory(self):
@@ -625,6 +629,7 @@ class StandIn:
             cookie, pid, _, number, _, _, *arguments = struct.unpack("=QIIiIQ6Q", buffer)
             try:
                 with self.changed:
+                    self.caller = pid
                     value = self._call(cookie, NAME.get(number), arguments)
                     self.changed.notify_all()
             except OSError as error:            # the program's memory, or the disk
@@ -644,9 +649,9 @@ class StandIn:
 
     def _memory_fd(self):
         # Opened once, after exec: still good when the program gives up its privileges.
-        if self.mem is None:
-            self.mem = os.open(f"/proc/{self.pid}/mem", os.O_RDWR)
-        return self.mem
+        if self.caller not in self.mem:
+            self.mem[self.caller] = os.open(f"/proc/{self.caller}/mem", os.O_RDWR)
+        return self.mem[self.caller]
 
     def _get(self, address, length):
         out = b""
@@ -680,7 +685,7 @@ class StandIn:
                 return self._open_device(cookie, flags)
             return None
         if name in MEMORY:
-            if self.bound:
+            if self.caller == self.worker:
                 self.memory_calls.append(f"{name}({', '.join(hex(x) for x in a)})")
             return None
         if name == "uname":
@@ -723,10 +728,12 @@ class StandIn:
 
     def _device_call(self, cookie, name, a):
         if name == "close":
-            self._close(DEVICE_FD)
+            if self.caller == self.pid:         # others have copies
+                self._close(DEVICE_FD)
             return None
         if name == "read":
             self.device_reads += 1
+            self._take_worker()
             return self._device_read(cookie, a[1], a[2])
         if name == "write":
             self.device_writes += 1
@@ -745,6 +752,13 @@ class StandIn:
             self._violation(f"{name} of the device: the stand-in cannot follow it")
             return -errno.EMFILE
         return None if name == "fcntl" else -errno.EINVAL
+
+    def _take_worker(self):
+        """Descriptors of cache files die with the worker that had them."""
+        if self.caller != self.worker:
+            for fd in sorted(self.by_fd):
+                self._file_closed(fd)
+            self.worker = self.caller
 
     def _device_read(self, cookie, address, count):
         if not self.bound or self.dead:
@@ -841,7 +855,7 @@ class StandIn:
             return self._bind(rest)
         if word == "copen" and self.settings.get("ondemand"):
             return self._copen(rest)
-        if word == "restore" and not self.old and self.settings.get("ondemand"):
+        if word == "restore" and self.layout != "v8" and not self.old and self.settings.get("ondemand"):
             for request in self.pending.values():
                 if request not in self.queue:
                     self.queue.append(request)
@@ -998,8 +1012,8 @@ class StandIn:
 
     @staticmethod
     def _published(f):
-        """Whether the file can be written by now (3.3)."""
-        if f.state in ("dropping",) or f.open_request.state != "done":
+        """Whether the file can be written by now (3.3): an opened one can while it is opened anew."""
+        if f.state in ("dropping",) or f.size is None:
             return False
         if f.busy_writes > 0:
             f.busy_writes -= 1

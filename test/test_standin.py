@@ -68,7 +68,7 @@ def limit(what):
 def daemon(url, *directives, options=(), traced=False, **more):
     """The daemon, its directory an empty one and without a trace, which would be a request that the
     server's script does not expect, unless `traced` or the directives say otherwise."""
-    argv = [DAEMON, "-n", "-s", *options]
+    argv = [DAEMON, "-n", "-s", "--force", *options]
     if not traced and not any(d.startswith("trace ") for d in directives):
         argv += ["-o", "trace none"]
     if not any(d.startswith("dir ") for d in directives):
