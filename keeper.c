@@ -88,6 +88,7 @@ static struct {
 	pid_t asker;
 } trial = {.output = -1};
 
+static sigset_t while_waiting; /* the signals that are blocked then */
 static volatile sig_atomic_t hup, usr2, term;
 static volatile pid_t usr2_sender;
 
@@ -135,7 +136,7 @@ static const int caught[] = {SIGCHLD, SIGHUP, SIGUSR2, SIGTERM, SIGINT};
 #define CAUGHT (sizeof(caught) / sizeof(*caught))
 
 /* Signals are only taken while the keeper waits. Blocked ones stay so over execve(2). */
-static void catch_signals(sigset_t *while_waiting)
+static void catch_signals(void)
 {
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
 	sigset_t blocked;
@@ -143,9 +144,9 @@ static void catch_signals(sigset_t *while_waiting)
 	sigemptyset(&blocked);
 	for (size_t i = 0; i < CAUGHT; i++)
 		sigaddset(&blocked, caught[i]);
-	sigprocmask(SIG_BLOCK, &blocked, while_waiting);
+	sigprocmask(SIG_BLOCK, &blocked, &while_waiting);
 	for (size_t i = 0; i < CAUGHT; i++) {
-		sigdelset(while_waiting, caught[i]);
+		sigdelset(&while_waiting, caught[i]);
 		sigaction(caught[i], &action, NULL);
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -669,7 +670,7 @@ static void kill_the_late(struct worker *w)
 	}
 }
 
-static void wait_for(int64_t until, const sigset_t *mask)
+static void wait_for(int64_t until)
 {
 	struct pollfd set[] = {{.fd = serving.channel, .events = POLLIN},
 		{.fd = next.channel, .events = POLLIN}, {.fd = trial.output, .events = POLLIN}};
@@ -678,11 +679,12 @@ static void wait_for(int64_t until, const sigset_t *mask)
 	until = until > now ? until - now : 0;
 	timeout.tv_sec = (time_t)(until / 1000);
 	timeout.tv_nsec = (long)(until % 1000) * 1000000;
-	if (ppoll(set, 3, until >= INT64_MAX / 2 ? NULL : &timeout, mask) > 0 && set[2].revents)
+	if (ppoll(set, 3, until >= INT64_MAX / 2 ? NULL : &timeout, &while_waiting) > 0 &&
+		set[2].revents)
 		hear_trial();
 }
 
-static int keep(const sigset_t *while_waiting)
+static int keep(void)
 {
 	while (exit_status < 0) {
 		int64_t due;
@@ -697,7 +699,7 @@ static int keep(const sigset_t *while_waiting)
 		due = sooner(see_to_workers(), stop_look);
 		kill_the_late(&serving);
 		if (exit_status < 0)
-			wait_for(sooner(due, serving.killed_at), while_waiting);
+			wait_for(sooner(due, serving.killed_at));
 	}
 	return exit_status;
 }
@@ -796,6 +798,7 @@ void keeper_inherits(struct keeper_legacy *legacy, const struct options *o)
 {
 	const char *text = getenv(LEGACY);
 
+	catch_signals();
 	*legacy = (struct keeper_legacy){.device = o->device, .state = -1, .channel = -1};
 	if (text) {
 		legacy->resumed = true;
@@ -817,8 +820,6 @@ void keeper_inherits(struct keeper_legacy *legacy, const struct options *o)
 int keeper_run(const struct options *o, const struct keeper_calls *program,
 	const struct keeper_legacy *legacy, int bound_device, int memory, bool has_loaded)
 {
-	sigset_t while_waiting;
-
 	options = o;
 	calls = program;
 	device = bound_device;
@@ -826,7 +827,6 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 	loaded = has_loaded;
 	is_first = !legacy->resumed;
 	find_program();
-	catch_signals(&while_waiting);
 	if (is_first && !o->foreground)
 		go_to_background();
 	if (is_first)
@@ -851,7 +851,7 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 	if (is_first) /* else the earlier program's filter is in force */
 		sandbox_enter(SANDBOX_KEEPER);
 	begin_worker(!loaded);
-	return keep(&while_waiting);
+	return keep();
 }
 
 /* ---- --upgrade ---- */

@@ -48,7 +48,7 @@ struct keeper_legacy {
 	bool stored;	     /* a service manager holds the device */
 };
 
-/* Once, before any descriptor is opened. */
+/* Once, before any descriptor is opened. From then on signals wait for keeper_run(). */
 void keeper_inherits(struct keeper_legacy *legacy, const struct options *o);
 
 /* Becomes the keeper of `device`, which is bound. Returns the program's exit status: 0, or that of

@@ -541,7 +541,7 @@ static void forbid_paths(void)
 	int fd;
 
 	if (version < 1) {
-		log_info("this kernel has no Landlock: paths stay open to the worker");
+		log_debug("this kernel has no Landlock: paths stay open to the worker");
 		return;
 	}
 	fd = (int)syscall(SYS_CREATE_RULESET, &rules, size, 0);

@@ -7,7 +7,7 @@
  * the table in sandbox.c. The worker also: no path but below the folders that are named (Landlock,
  * Linux 5.13 and later).
  *
- * What the kernel does not have is left out, and told to the log once.
+ * What the kernel does not have is left out.
  */
 #ifndef SANDBOX_H
 #define SANDBOX_H
