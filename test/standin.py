@@ -13,8 +13,8 @@ real system's business.
         k.wait_complete(r)                      # its ioctl; bytes of data from its start
         f.bytes(0, 4096)
 
-The program is a keeper, which opens the device, and a worker, its child, which reads from it; another
-worker that does so has taken the place of one that is gone. Each must have one thread: a descriptor's
+The program is a keeper, which opens the device, and a worker, its child, whose first command is
+"restore"; another worker that gives it has taken the place of one that is gone. Each must have one thread: a descriptor's
 number is free for the next OPEN as soon as its close() is seen.
 
 What happens behind the test's back and must not is put on k.violations, which leaving the `with`
@@ -23,6 +23,7 @@ looks at, as it does at how the program ends on SIGTERM.  Every wait has its tim
 Section numbers in comments are those of the team's notes on the kernel, kept outside this tree.
 """
 import array
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -250,7 +251,7 @@ class StandIn:
         self.stderr_bytes = b""
         self.status = None
         self.mem = {}               # pid: its memory
-        self.worker = None          # the pid that reads from the device
+        self.worker = None          # the pid that serves the device
         self.directory = tempfile.mkdtemp(prefix="standin-")
         self.cache = os.path.join(self.directory, "cache-dir")
         os.mkdir(self.cache)
@@ -344,6 +345,9 @@ class StandIn:
             self._release()
 
     def _release(self):
+        if self.worker and self.status != 0:    # one that has lost its keeper goes on
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.worker, signal.SIGKILL)
         for thread in self.threads[:2]:
             thread.join(2)
         for f in self.files:
@@ -433,7 +437,7 @@ class StandIn:
         return time.clock_gettime((~self.worker << 3) | 2)
 
     def proc(self, name):
-        """Of the worker, once it has read from the device."""
+        """Of the worker, once it serves."""
         self.wait(lambda: self.worker, 10, "a worker")
         with open(f"/proc/{self.worker}/{name}") as f:
             return f.read()
@@ -733,7 +737,6 @@ class StandIn:
             return None
         if name == "read":
             self.device_reads += 1
-            self._take_worker()
             return self._device_read(cookie, a[1], a[2])
         if name == "write":
             self.device_writes += 1
@@ -855,6 +858,8 @@ class StandIn:
             return self._bind(rest)
         if word == "copen" and self.settings.get("ondemand"):
             return self._copen(rest)
+        if word == "restore":
+            self._take_worker()                 # its first command
         if word == "restore" and self.layout != "v8" and not self.old and self.settings.get("ondemand"):
             for request in self.pending.values():
                 if request not in self.queue:

@@ -473,6 +473,70 @@ def hanging_server():
             got(k, r, slow, 15)
 
 
+def kill_worker(k):
+    """Until another one serves."""
+    before = k.worker
+    os.kill(before, signal.SIGKILL)
+    k.wait(lambda: k.worker != before, 10, "another worker")
+
+
+@scenario
+def worker_killed():
+    """the worker is killed: READs that wait are delivered to the next, files are opened anew with the same size"""
+    data = image(1, MIB)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        size = f.size
+        for n in range(5):
+            s.default["delay"] = 1000
+            r = k.read(f, n * 128 * KIB + 64 * KIB, 4096)
+            k.wait_taken(r)
+            kill_worker(k)
+            s.default["delay"] = 0
+            s.stop()
+            s.start()
+            got(k, r, data, 15)
+            assert f.size == size, f"{f.size}, at first {size}"
+        need(k, f, data, 0, MIB)
+        k.close(f)
+        k.wait_closed(f)
+
+
+@each("old", "v8")
+def worker_killed_without_restore(way):
+    """... by a kernel that has no "restore": an OPEN that waited is answered, the next one is served"""
+    data = image(1, MIB)
+    layout = "v8" if way == "v8" else "mainline"
+    with Server({"/img": data, "/slow": data}) as s, daemon(s, old=True, layout=layout) as k:
+        k.wait_log("cannot hand its requests to another worker")
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        s.default["delay"] = 1000
+        waits = k.open("erofs,slow", b"slow")
+        k.wait_taken(waits.open_request)
+        kill_worker(k)
+        k.wait_log("images that were mounted before cannot be read any more")
+        s.default["delay"] = 0
+        s.stop()
+        s.start()
+        assert k.wait_copen(waits) < 0
+        again = k.opened("erofs,again", b"img")
+        need(k, again, data, 0, 4096)
+
+
+@scenario
+def worker_dies_at_once():
+    """a worker that dies again and again is followed by the next later and later, and the log says of what"""
+    with Server({"/img": image(1, 5000)}) as s, daemon(s) as k:
+        k.wait(lambda: k.worker, 10, "a worker")
+        for _ in range(4):
+            before = k.worker
+            os.kill(before, signal.SIGABRT)
+            k.wait(lambda: k.worker != before, 10, "another worker")
+        k.wait_log(r"died again \(signal 6\): a new one takes its place in 400 ms")
+        still_serves(k, s)
+
+
 INITRAMFS = "/etc/initrd-release"
 
 
