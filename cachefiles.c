@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
@@ -24,6 +25,9 @@
  * argument is the message's id itself. */
 #define IOC_READ_COMPLETE _IOW(0x98, 1, int)
 
+/* How long the READs of a file fail that could not be opened anew, in seconds. */
+#define BROKEN_TIME 5
+
 /* An object that the kernel has open; its place in the table is the file's number for fetch.c. */
 struct object {
 	bool used;
@@ -32,6 +36,7 @@ struct object {
 	uint64_t key;	 /* live_key() */
 	uint32_t id;	 /* object_id; in v8 the number of fd */
 	uint32_t opener; /* the id of its OPEN */
+	time_t broken;	 /* fetch.c has given it up, and its READs fail until then; 0: it has not */
 };
 
 static int device = -1, waiter = -1;
@@ -389,14 +394,29 @@ static void answer_open(uint32_t id, int64_t size)
 		log_debug("answering OPEN %" PRIu32 ": %s", id, strerror(error));
 }
 
+static time_t seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
 static void opened(unsigned file, enum outcome outcome, uint64_t size)
 {
 	struct object *o = &objects[file];
+	int64_t before = live_told(o->key);
 
+	o->opened = true;
 	if (!outcome)
 		live_opened(o->key, size);
+	if (outcome && before >= 0) {
+		/* The kernel would repeat an OPEN anew for ever, and its READ would hang (3.7). */
+		o->broken = seconds() + BROKEN_TIME;
+		answer_open(o->opener, before);
+		return;
+	}
 	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
-	o->opened = true;
 	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */
 }
@@ -470,7 +490,8 @@ static struct object *free_object(void)
 
 static void drop(struct object *o)
 {
-	fetch_close((unsigned)(o - objects));
+	if (!o->broken)
+		fetch_close((unsigned)(o - objects));
 	live_closed(o->key);
 	if (!o->opened)
 		answer_open(o->opener, -ECANCELED);
@@ -518,6 +539,19 @@ static void take_open(const struct message *m)
 	fetch_open((unsigned)(o - objects), m->volume, m->cookie, m->cookie_size);
 }
 
+static void take_read(struct object *o, const struct message *m)
+{
+	unsigned file = (unsigned)(o - objects);
+
+	if (o->opened && !o->broken) {
+		fetch_read(file, m->id, m->offset, m->size);
+		return;
+	}
+	complete(file, m->id);
+	if (o->broken && seconds() >= o->broken)
+		release(o); /* the next READ has the kernel open it anew */
+}
+
 static void take_message(const struct message *m)
 {
 	struct object *o;
@@ -537,10 +571,8 @@ static void take_message(const struct message *m)
 			log_warning("READ of an object that is not open (%" PRIu32
 				    "): it cannot be answered",
 				m->object);
-		else if (!o->opened)
-			complete((unsigned)(o - objects), m->id);
 		else
-			fetch_read((unsigned)(o - objects), m->id, m->offset, m->size);
+			take_read(o, m);
 		return;
 	}
 }

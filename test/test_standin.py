@@ -502,6 +502,23 @@ def worker_killed():
         k.wait_closed(f)
 
 
+@scenario
+def worker_killed_in_an_outage():
+    """... while the server is away: READs fail after the time-out, none hangs, and all is well when it is back"""
+    data = image(1, MIB)
+    with Server({"/img": data}) as s, daemon(s, "timeout 1") as k:
+        f = k.opened("erofs,img", b"img")
+        s.stop()
+        kill_worker(k)
+        for n in range(3):
+            assert k.wait_complete(k.read(f, n * 128 * KIB + 512 * KIB, 4096), 8) == 0
+        s.start()
+        recovers(k, f, data, 512 * KIB, 4096, 12)
+        need(k, f, data, 0, MIB)
+        k.close(f)
+        k.wait_closed(f)
+
+
 @each("old", "v8")
 def worker_killed_without_restore(way):
     """... by a kernel that has no "restore": an OPEN that waited is answered, the next one is served"""
