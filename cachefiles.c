@@ -18,6 +18,7 @@
 #include "handover.h"
 #include "log.h"
 #include "message.h"
+#include "stats.h"
 
 #define DEVICE "/dev/cachefiles"
 
@@ -518,6 +519,7 @@ static void take_open(const struct message *m)
 	struct object *o = find_object(m->object);
 	uint64_t key = live_key(m->volume, m->cookie, m->cookie_size);
 
+	stats.opens++;
 	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
 	if (o) {
 		/* The kernel gives an id, or in v8 an fd, again only when the old one is gone. */
@@ -530,6 +532,7 @@ static void take_open(const struct message *m)
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",
 			(int)m->cookie_size, (const char *)m->cookie, budget.files);
+		stats.opens_refused++;
 		answer_open(m->id, -ENFILE);
 		close(m->fd);
 		return;

@@ -9,6 +9,8 @@
  *	cachefiles.h  /dev/cachefiles: messages in, answers out   (message.h: their layouts)
  *	get.h         --get: a file to standard output            (measure.h: times and rates)
  *	check.h       --check: a report on a server
+ *	status.h      the status socket                           (stats.h: what is counted)
+ *	show.h        --status: what comes from there, drawn      (sample.h: parser)
  *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
  *	              ahead of the readers:                       (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
@@ -53,6 +55,9 @@
 #include "netrc.h"
 #include "options.h"
 #include "sandbox.h"
+#include "show.h"
+#include "stats.h"
+#include "status.h"
 #include "tls.h"
 #include "trace.h"
 
@@ -68,7 +73,7 @@
 
 static struct options options;
 static struct conf conf;
-static int device, state;
+static struct keeper_estate estate;
 
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
 
@@ -111,6 +116,14 @@ static void fill_standard_streams(void)
 		close(fd);
 }
 
+static int64_t monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static void *allocate(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -136,6 +149,19 @@ static void prepare_recording(void)
 		die(EXIT_USAGE, "trace record: %s", why);
 	if (trace_record_folder() >= 0)
 		sandbox_allow_folder(trace_record_folder());
+}
+
+/* Where nothing was said about it, it must not keep the daemon from starting. */
+static int open_status(void)
+{
+	char why[256];
+	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
+
+	if (fd < 0 && conf.status_given)
+		die(EXIT_SYSTEM, "status %s", why);
+	if (fd < 0 && conf.status[0])
+		log_info("no status socket: %s", why);
+	return fd;
 }
 
 static bool needs_roots(void)
@@ -174,11 +200,6 @@ static bool load_files(char *why, size_t size)
 	return sandbox_user(conf.user, why, size) && trust(why, size) && load_names(why, size);
 }
 
-static bool load(char *why, size_t size)
-{
-	return options_configure(&options, &conf, why, size) && load_files(why, size);
-}
-
 /* More stack than is ever used, so that it never has to grow: the kernel gives the main thread 132
  * KiB, most of which would be locked for nothing. */
 static void touch_stack(void)
@@ -202,14 +223,6 @@ static void stay_alive(void)
 }
 
 /* ---- the loop ---- */
-
-static int64_t monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void check_alive(int64_t now, int64_t *next)
 {
@@ -241,17 +254,18 @@ static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until)
 
 static enum keeper_word loop(void)
 {
-	struct pollfd set[2 + DNS_POLL_MAX + CONNECTIONS_MAX];
+	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
 	int64_t now = monotonic(), next_alive = now + ALIVE_EVERY;
 	enum keeper_word word;
 
 	while (!(word = keeper_says())) {
-		size_t dns = 2, fetch = dns + dns_poll(set + dns);
+		size_t dns = 3, fetch = dns + dns_poll(set + dns);
 		size_t n = fetch + fetch_poll(set + fetch);
-		int64_t next = sooner(fetch_next(), dns_next());
+		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
 
 		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
 		set[1] = (struct pollfd){.fd = keeper_fd(), .events = POLLIN};
+		status_poll(&set[2]);
 		next = sooner(next, keeper_alive(now));
 		if (cachefiles_behind())
 			next = sooner(next, now + BEHIND_TICK);
@@ -265,6 +279,7 @@ static enum keeper_word loop(void)
 			cachefiles_run();
 			fetch_run(NULL, now);
 		}
+		status_run(&set[2], now);
 		check_alive(now, &next_alive);
 	}
 	return word;
@@ -273,9 +288,17 @@ static enum keeper_word loop(void)
 static void start_log(void)
 {
 	if (options.mode == DAEMON)
-		log_open(options.to_stderr, options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+		log_open(options.to_stderr, options.debug ? LOG_LEVEL_DEBUG : conf.log);
 	else
 		log_open(true, options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING);
+}
+
+static bool load(char *why, size_t size)
+{
+	if (!options_configure(&options, &conf, why, size))
+		return false;
+	start_log();
+	return load_files(why, size);
 }
 
 /* --get and --check: no device, and nothing that outlives the command. */
@@ -316,7 +339,9 @@ static int work(bool first)
 {
 	char why[256];
 
-	if (!cachefiles_serve(&conf, device, first, why, sizeof(why)))
+	stats.restores = handover_begin();
+	status_init(&conf, estate.status, monotonic());
+	if (!cachefiles_serve(&conf, estate.device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
 	if (loop() == KEEPER_STOP)
@@ -324,36 +349,43 @@ static int work(bool first)
 	return 0;
 }
 
-static int serve(void)
+/* A program in whose place we are has left a worker, which goes on when we cannot begin another. */
+static int serve(bool configured, char *why, size_t size)
 {
 	static const struct keeper_calls calls = {load, prepare, work};
-	struct keeper_legacy legacy;
-	char why[1024];
 	bool loaded;
 
-	keeper_inherits(&legacy, &options);
-	start_log();
-	loaded = load_files(why, sizeof(why));
-	if (!loaded && !legacy.resumed)
+	keeper_inherits(&estate, &options);
+	if (!configured && !estate.resumed)
 		die(EXIT_USAGE, "%s", why);
-	sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
-	device = legacy.resumed ? legacy.device
-				: cachefiles_bind(&conf, legacy.device, why, sizeof(why));
-	if (device < 0)
-		die(EXIT_SYSTEM, "%s", why);
-	state = legacy.state >= 0 && handover_take(legacy.state) ? legacy.state : handover_make();
-	return keeper_run(&options, &calls, &legacy, device, state, loaded);
+	start_log();
+	loaded = configured && load_files(why, size);
+	if (!loaded && !estate.resumed)
+		die(EXIT_USAGE, "%s", why);
+	if (!estate.resumed) {
+		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
+		estate.device = cachefiles_bind(&conf, estate.device, why, size);
+		if (estate.device < 0)
+			die(EXIT_SYSTEM, "%s", why);
+		estate.status = open_status();
+	}
+	if (estate.state < 0 || !handover_take(estate.state))
+		estate.state = handover_make();
+	return keeper_run(&options, &calls, &estate, loaded);
 }
 
 static int run_with_conf(void)
 {
 	char why[1024];
+	bool configured = options_configure(&options, &conf, why, sizeof(why));
 
-	if (!options_configure(&options, &conf, why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
 	if (options.mode == DAEMON)
-		return serve();
+		return serve(configured, why, sizeof(why));
+	if (!configured)
+		die(EXIT_USAGE, "%s", why);
 	start_log();
+	if (options.mode == STATUS)
+		return show_run(conf.status, options.json);
 	if (!load_files(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 	if (options.mode != TEST)

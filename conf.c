@@ -370,6 +370,30 @@ static bool parse_prefetch(struct conf *c, struct value *v)
 	return i >= 0;
 }
 
+/* The path fits a socket's address. */
+static bool parse_status(struct conf *c, struct value *v)
+{
+	c->status_given = strcmp(v->text, "none") != 0;
+	if (c->status_given)
+		return parse_absolute_path(c, v);
+	c->status[0] = '\0';
+	return true;
+}
+
+static bool parse_log(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {[LOG_LEVEL_ERR] = "error",
+		[LOG_LEVEL_WARNING] = "warning",
+		[LOG_LEVEL_WARNING + 1] = "",
+		[LOG_LEVEL_INFO] = "info",
+		[LOG_LEVEL_DEBUG] = "debug"};
+	int i = which(v->text, words + LOG_LEVEL_ERR, LOG_LEVEL_DEBUG + 1 - LOG_LEVEL_ERR);
+
+	if (i >= 0)
+		c->log = (enum log_level)(LOG_LEVEL_ERR + i);
+	return i >= 0;
+}
+
 static bool parse_compressed(struct conf *c, struct value *v)
 {
 	static const char *const words[] = {[COMPRESSED_AUTO] = "auto",
@@ -469,6 +493,8 @@ static const struct keyword keywords[] = {
 	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
+	{"status", parse_status, "none, or an absolute path of at most 107 bytes", MEMBER(status)},
+	{"log", parse_log, .takes = "error, warning, info or debug"},
 };
 
 #define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
@@ -648,6 +674,8 @@ void conf_init(struct conf *c)
 	c->bcull = c->fcull = 5;
 	c->bstop = c->fstop = 1;
 	c->timeout = TIMEOUT_DEFAULT;
+	c->log = LOG_LEVEL_INFO;
+	strcpy(c->status, "/run/cachefilesd-mini.status");
 	strcpy(c->user_agent, "cachefilesd-mini/" VERSION);
 }
 

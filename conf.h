@@ -17,6 +17,7 @@
 
 #include "facts.h"
 #include "limits.h"
+#include "log.h"
 
 enum conf_abi { ABI_AUTO, ABI_MAINLINE, ABI_V8 };
 
@@ -70,8 +71,11 @@ struct conf {
 	size_t pins;
 	bool pin_only;	   /* the pins stand in place of the CA */
 	bool clock_strict; /* tls-clock strict: an unset clock is no time to trust anybody */
-	char cert[1024];   /* our certificate for servers that ask; empty: none */
-	char key[1024];	   /* its private key; empty: it is in the same file */
+	char status[108];  /* where the status socket is made; empty: nowhere */
+	bool status_given;
+	enum log_level log; /* the least important that is told; default LOG_LEVEL_INFO */
+	char cert[1024];    /* our certificate for servers that ask; empty: none */
+	char key[1024];	    /* its private key; empty: it is in the same file */
 
 	uint64_t given; /* conf.c's: a bit for each word that was given */
 };

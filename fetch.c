@@ -17,6 +17,7 @@
 #include "log.h"
 #include "measure.h"
 #include "outcome.h"
+#include "stats.h"
 #include "trace.h"
 #include "walk.h"
 
@@ -55,6 +56,9 @@
  * carry. */
 #define ZONE  (512 << 10)
 #define ZONES 64
+
+/* Pieces of an image that are counted in a turn of the loop. */
+#define COUNT_STEPS 128
 
 /* For each byte that is asked for where there is no stream, so many are fetched besides; and some
  * more at first. */
@@ -95,7 +99,8 @@ struct read {
 	unsigned file;
 	uint32_t id;
 	uint64_t pos, end; /* what is still missing, whole pages */
-	int64_t since;	   /* its arrival or last progress */
+	int64_t came;
+	int64_t since; /* its arrival or last progress */
 	uint64_t sequence;
 };
 
@@ -214,18 +219,28 @@ static int64_t find_hole(const struct file *f, uint64_t from, uint64_t end, uint
 
 /* ---- READs ---- */
 
-static void end_read(struct read *r)
+static void note_failed_read(struct image *image)
+{
+	stats.reads_failed++;
+	image->stats.reads_failed++;
+}
+
+static void end_read(struct read *r, bool answered)
 {
 	r->used = false;
 	reads_used--;
+	if (answered)
+		stats_answered(clock_now - r->came);
+	else
+		note_failed_read(files[r->file].image);
 	front->complete(r->file, r->id);
 }
 
-static void end_reads_of(unsigned file)
+static void fail_reads_of(unsigned file)
 {
 	for (struct read *r = reads; r < end_of_reads(); r++)
 		if (r->used && r->file == file)
-			end_read(r);
+			end_read(r, false);
 }
 
 /* Whether no READ of the file is completed yet. */
@@ -246,7 +261,7 @@ static void advance_reads(unsigned file, uint64_t from, uint64_t to)
 		r->pos = to;
 		r->since = clock_now;
 		if (r->pos >= r->end)
-			end_read(r);
+			end_read(r, true);
 	}
 }
 
@@ -257,7 +272,7 @@ static void serve_tail(struct read *r)
 	ssize_t n = front->write(r->file, zeros, page, r->pos);
 
 	if (n != -EAGAIN || clock_now - r->since >= WRITE_PATIENCE)
-		end_read(r);
+		end_read(r, n > 0);
 }
 
 /* ---- OPENs ---- */
@@ -269,6 +284,7 @@ static void refuse_open(struct file *f)
 	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), image->why,
 		outcome_words(image->outcome));
 	f->used = f->opening = false;
+	stats.opens_refused++;
 	front->opened((unsigned)(f - files), image->outcome, 0);
 	release_image(image);
 }
@@ -374,6 +390,7 @@ static void bytes_pass(unsigned file, const void *bytes, uint64_t offset, size_t
 static void bytes_written(unsigned file, uint64_t from, uint64_t to)
 {
 	files[file].written += to - from;
+	files[file].image->stats.written += to - from;
 	holes_fill(file, from, to);
 	advance_reads(file, from, to);
 }
@@ -416,7 +433,7 @@ static void file_unwritable(unsigned file, int error)
 	if (player.file == (int)file)
 		player.file = -1;
 	ahead_forget(file);
-	end_reads_of(file);
+	fail_reads_of(file);
 }
 
 static void attempt_failed(struct image *image, enum image_verdict verdict)
@@ -430,7 +447,7 @@ static void attempt_failed(struct image *image, enum image_verdict verdict)
 	case IMAGE_CHANGED:
 		for (struct file *f = files; f < end_of_files(); f++)
 			if (f->used && f->image == image)
-				end_reads_of(number_of(f));
+				fail_reads_of(number_of(f));
 		break;
 	}
 }
@@ -974,7 +991,7 @@ static void expire(void)
 			log_err("%.*s: the READ of %llu bytes at %llu failed after %u s: %s",
 				IMAGE_NAME(image), (unsigned long long)(r->end - r->pos),
 				(unsigned long long)r->pos, conf->timeout, image->why);
-		end_read(r);
+		end_read(r, false);
 	}
 	for (struct file *f = files; f < end_of_files(); f++) {
 		if (!f->used || !f->opening)
@@ -1103,13 +1120,16 @@ static void drop_read(uint32_t id)
 void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 {
 	struct file *f = &files[file];
-	const struct image *image = f->image;
+	struct image *image = f->image;
 	uint64_t end = image_end(image);
 	struct read *r = reads;
 
 	drop_read(id);
+	image->stats.reads++;
+	image->stats.read_bytes += size;
 	if (image->changed || size == 0 || offset > INT64_MAX - (uint64_t)page ||
 		size > INT64_MAX - (uint64_t)page - offset) {
+		note_failed_read(image);
 		front->complete(file, id);
 		return;
 	}
@@ -1120,6 +1140,7 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 		.id = id,
 		.pos = page_down(offset),
 		.end = page_up(offset + size),
+		.came = clock_now,
 		.since = clock_now,
 		.sequence = ++sequence};
 	if (r->pos < end && r->end > end)
@@ -1145,11 +1166,75 @@ enum outcome fetch_outcome(unsigned file, const char **why)
 	return image->changed ? OUTCOME_CHANGED : image->outcome;
 }
 
+/* ---- for status.c ---- */
+
+void fetch_look(void)
+{
+	stats.open_files = 0;
+	for (const struct file *f = files; f < end_of_files(); f++)
+		stats.open_files += f->used;
+	stats.reads_waiting = reads_used;
+	stats.connections = lanes_connected();
+	stats.link_rate = link_rate();
+	stats.link_round_trip = link_round_trip_time();
+}
+
+const char *const fetch_state_words[FETCH_STATES] = {
+	[STATE_OPENING] = "opening",
+	[STATE_TRACE] = "trace",
+	[STATE_WALK] = "walk",
+	[STATE_FILLING] = "filling",
+	[STATE_RECORDING] = "recording",
+	[STATE_CACHED] = "cached",
+	[STATE_CHANGED] = "changed",
+};
+
+static struct file *file_of(const struct image *image)
+{
+	struct file *f = files;
+
+	while (f < end_of_files() && (!f->used || f->image != image))
+		f++;
+	return f < end_of_files() ? f : NULL;
+}
+
+unsigned fetch_states(const struct image *image)
+{
+	const struct file *f = file_of(image);
+
+	if (!f)
+		return 0;
+	return (unsigned)f->opening << STATE_OPENING |
+	       (unsigned)(f->trace == TRACE_ASKED || player.file == (int)number_of(f))
+		       << STATE_TRACE |
+	       (unsigned)(walked == (int)number_of(f)) << STATE_WALK |
+	       (unsigned)is_filling(f) << STATE_FILLING |
+	       (unsigned)is_recording(f) << STATE_RECORDING | (unsigned)f->filled << STATE_CACHED |
+	       (unsigned)image->changed << STATE_CHANGED;
+}
+
+bool fetch_count_cached(struct image *image)
+{
+	const struct file *f = file_of(image);
+	struct image_stats *s = &image->stats;
+
+	for (int i = 0; i < COUNT_STEPS && f && s->cached_to < image->size; i++) {
+		uint64_t hole_end = image->size;
+		int64_t hole = front->hole(number_of(f), s->cached_to, image->size, &hole_end);
+
+		if (hole < 0)
+			return true; /* it cannot tell now */
+		s->cached += (uint64_t)hole - s->cached_to;
+		s->cached_to = (uint64_t)hole < image->size ? hole_end : image->size;
+	}
+	return !f || s->cached_to >= image->size;
+}
+
 void fetch_stop(void)
 {
 	for (struct read *r = reads; r < end_of_reads(); r++)
 		if (r->used)
-			end_read(r);
+			end_read(r, false);
 }
 
 bool fetch_full(void)

@@ -78,6 +78,28 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size);
  * stays valid until the next fetch_run(). OUTCOME_OK when nothing ever did. */
 enum outcome fetch_outcome(unsigned file, const char **why);
 
+/* For status.c: sets what stats.h has from here as of now. */
+void fetch_look(void);
+
+/* What is done for an image, a bit by each of these, and its words. */
+enum fetch_state {
+	STATE_OPENING,
+	STATE_TRACE,
+	STATE_WALK,
+	STATE_FILLING,
+	STATE_RECORDING,
+	STATE_CACHED,
+	STATE_CHANGED,
+	FETCH_STATES
+};
+extern const char *const fetch_state_words[FETCH_STATES];
+struct image;
+unsigned fetch_states(const struct image *image);
+
+/* Goes on counting what is cached of the image in its stats.cached, from stats.cached_to on; false
+ * when more is left. That may take a few system calls for each piece, so each call is bounded. */
+bool fetch_count_cached(struct image *image);
+
 /* Completes every READ that waits, as failed; before the end. */
 void fetch_stop(void);
 

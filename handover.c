@@ -87,10 +87,13 @@ bool handover_take(int fd)
 	return false;
 }
 
-void handover_begin(void)
+unsigned handover_begin(void)
 {
-	if (shared && ++shared->worker == 0)
+	if (!shared)
+		return 0;
+	if (++shared->worker == 0)
 		shared->worker = 1;
+	return shared->worker - 1;
 }
 
 enum conf_abi handover_abi(void)

@@ -31,8 +31,9 @@ int handover_make(void);
  */
 bool handover_take(int fd);
 
-/* A worker begins, before it tells anything: what others have told the kernel is the past. */
-void handover_begin(void);
+/* A worker begins, before it tells anything: what others have told the kernel is the past. Returns
+ * how many there were before it. */
+unsigned handover_begin(void);
 
 /* The layout of the kernel's messages, once learnt; ABI_AUTO: not yet. */
 enum conf_abi handover_abi(void);

@@ -37,6 +37,7 @@ static const struct conf *conf;
 static struct image *images; /* budget.files, and one more for a trace */
 static struct redirect redirects[REDIRECTS_MAX];
 static struct health health[URLS_MAX];
+static struct mirror_stats mirrors[URLS_MAX];
 static int64_t one_by_one[URLS_MAX]; /* until then no pipelining with this mirror */
 static struct url proxy;	     /* an empty host: none */
 static uint64_t sequence;
@@ -310,6 +311,8 @@ void image_works(struct image *image, unsigned mirror, int64_t now)
 
 static void note_failure(struct image *image, const struct failure *f, int64_t now)
 {
+	image->stats.failures++;
+	mirrors[f->mirror].failures[f->outcome]++;
 	image->last_failure = now;
 	image->last_began = f->began;
 	image->outcome = f->outcome;
@@ -403,4 +406,41 @@ void image_tell(struct image *image, int64_t now)
 	image->told = now;
 	log_warning("%.*s: waiting for %lld s: %s", IMAGE_NAME(image),
 		(long long)(now - image->failing_since) / 1000, image->why);
+}
+
+/* ---- counters ---- */
+
+/* A trace may lie on no mirror. */
+static bool is_on_mirror(const struct image *image)
+{
+	return !image->is_trace || !conf->trace[0];
+}
+
+void image_asked(struct image *image, unsigned mirror)
+{
+	image->stats.requests++;
+	mirrors[mirror].requests += is_on_mirror(image);
+}
+
+void image_received(struct image *image, unsigned mirror, size_t size)
+{
+	image->stats.received += size;
+	if (is_on_mirror(image))
+		mirrors[mirror].received += size;
+}
+
+struct image *image_at(unsigned place, int64_t now)
+{
+	struct image *image = &images[place];
+
+	if (!image->used || image->is_trace)
+		return NULL;
+	image->stats.failing = image->failures ? (uint64_t)(now - image->failing_since) : 0;
+	return image;
+}
+
+const struct mirror_stats *mirror_at(unsigned mirror, int64_t now)
+{
+	mirrors[mirror].set_aside = (uint64_t)(later(health[mirror].until, now) - now);
+	return &mirrors[mirror];
 }

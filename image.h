@@ -15,8 +15,8 @@
 #include "outcome.h"
 #include "url.h"
 
-/* All members are for fetch.c to read; those of the last two groups are written by image.c alone.
- */
+/* All members are for fetch.c and status.c to read; those of the two groups before the last are
+ * written by image.c alone. */
 struct image {
 	bool used;
 	char volume[KEY_MAX + 1];
@@ -46,6 +46,16 @@ struct image {
 	int64_t told;	    /* when the log said last that it is waited for */
 	enum outcome outcome;
 	char why[160]; /* of the last failure */
+
+	/* what status.c tells: since the first OPEN, but for the last three */
+	struct image_stats {
+		uint64_t requests, received; /* bytes of bodies */
+		uint64_t written;	     /* bytes, to the cache */
+		uint64_t failures;	     /* attempts that came to nothing, bodies cut off */
+		uint64_t reads, reads_failed, read_bytes;
+		uint64_t cached, cached_to; /* fetch_count_cached()'s */
+		uint64_t failing;	    /* milliseconds */
+	} stats;
 };
 
 /* For log lines: "%.*s" takes it. */
@@ -114,6 +124,22 @@ enum image_verdict {
  * (RFC 9112 section 9.3.2), and that one has been seen not to bear it: not for a while then. */
 bool image_takes_pipelining(unsigned mirror, int64_t now);
 void image_refuses_pipelining(unsigned mirror, int64_t now);
+
+/* What status.c tells of a mirror. */
+struct mirror_stats {
+	uint64_t requests, received; /* as struct image_stats has it */
+	uint64_t failures[OUTCOME_LIMIT + 1];
+	uint64_t set_aside; /* milliseconds that its quarantine still lasts */
+};
+
+/* A request goes to a mirror; bytes of a body came from it. */
+void image_asked(struct image *image, unsigned mirror);
+void image_received(struct image *image, unsigned mirror, size_t size);
+
+/* The image in a place of the table, 0 to budget.files, NULL when there is none or a trace; and a
+ * mirror. */
+struct image *image_at(unsigned place, int64_t now);
+const struct mirror_stats *mirror_at(unsigned mirror, int64_t now);
 
 /* A body broke off after some bytes: another mirror is preferred for a while. */
 void image_cut(struct image *image, const struct failure *failure, int64_t now);

@@ -48,7 +48,7 @@ enum word {
 	STOP = 's',
 };
 
-/* What an earlier program in our place leaves: the members of struct keeper_legacy with ','
+/* What an earlier program in our place leaves: the numbers of struct keeper_estate with ','
  * between, in the environment. */
 #define LEGACY	    "CACHEFILESD_MINI_KEEPS"
 #define ENVIRON_MAX 64
@@ -70,8 +70,9 @@ struct worker {
 static const struct options *options;
 static const struct keeper_calls *calls;
 static char program_path[PATH_MAX]; /* where we were started from */
-static int device = -1, state = -1, volumes = -1, announce = -1;
-static bool loaded, stored, is_first, cache_lost, stopping;
+static struct keeper_estate estate;
+static int volumes = -1, announce = -1;
+static bool loaded, is_first, cache_lost, stopping;
 static int exit_status = -1; /* once the keeper is to end */
 static struct worker serving = {.channel = -1, .killed_at = INT64_MAX};
 static struct worker next = {.channel = -1, .killed_at = INT64_MAX};
@@ -283,7 +284,6 @@ __attribute__((noreturn)) static void become_worker(int end)
 		die(EXIT_USAGE, "%s", why);
 	calls->prepare();
 	bool first = wait_for_turn();
-	handover_begin();
 	_exit(calls->work(first));
 }
 
@@ -527,11 +527,12 @@ static void keep_over_exec(const int *fds, size_t n, bool keep)
 static void become_program(void)
 {
 	char legacy[128], *environment[ENVIRON_MAX + 2];
-	const int fds[] = {device, state, serving.channel};
+	const int fds[] = {estate.device, estate.state, estate.status, serving.channel};
 	size_t n = 0;
 
-	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,", device, state,
-		(int)serving.pid, serving.channel, (int)trial.asker, stored);
+	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", estate.device,
+		estate.state, estate.status, (int)serving.pid, serving.channel, (int)trial.asker,
+		estate.stored);
 	for (char **e = environ; *e && n < ENVIRON_MAX; e++)
 		if (strncmp(*e, LEGACY "=", sizeof(LEGACY)) != 0)
 			environment[n++] = *e;
@@ -583,14 +584,14 @@ static void stop(void)
 {
 	stopping = true;
 	stop_look = INT64_MAX;
-	if (stored)
+	if (estate.stored)
 		log_info("stopping; the service manager holds the device, and images can be read "
 			 "again when the service has started again");
 	else
 		log_info("stopping; images that are still mounted cannot be read any more");
 	if (next.pid)
 		kill(next.pid, SIGKILL);
-	end_worker(&serving, stored ? LEAVE : STOP);
+	end_worker(&serving, estate.stored ? LEAVE : STOP);
 	if (!serving.pid)
 		exit_status = 0;
 }
@@ -599,7 +600,7 @@ static void asked_to_stop(void)
 {
 	if (stopping)
 		return;
-	if (options->force || stored || now - stop_asked < TWICE_TIME) {
+	if (options->force || estate.stored || now - stop_asked < TWICE_TIME) {
 		stop();
 		return;
 	}
@@ -781,8 +782,9 @@ static void find_program(void)
 
 static void store(void)
 {
-	stored = notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", device) && state >= 0 &&
-		 notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", state);
+	estate.stored = notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", estate.device) &&
+			estate.state >= 0 &&
+			notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", estate.state);
 }
 
 static int take_number(const char **text)
@@ -794,38 +796,36 @@ static int take_number(const char **text)
 	return n < INT_MIN || n > INT_MAX ? -1 : (int)n;
 }
 
-void keeper_inherits(struct keeper_legacy *legacy, const struct options *o)
+void keeper_inherits(struct keeper_estate *e, const struct options *o)
 {
 	const char *text = getenv(LEGACY);
 
 	catch_signals();
-	*legacy = (struct keeper_legacy){.device = o->device, .state = -1, .channel = -1};
+	*e = (struct keeper_estate){.device = o->device, .state = -1, .status = -1, .channel = -1};
 	if (text) {
-		legacy->resumed = true;
-		legacy->device = take_number(&text);
-		legacy->state = take_number(&text);
-		legacy->worker = take_number(&text);
-		legacy->channel = take_number(&text);
-		legacy->asker = take_number(&text);
-		legacy->stored = take_number(&text) > 0;
-	} else if (legacy->device < 0) {
-		legacy->device = notify_handed_over("device");
-		legacy->state = notify_handed_over("state");
+		e->resumed = true;
+		e->device = take_number(&text);
+		e->state = take_number(&text);
+		e->status = take_number(&text);
+		e->worker = take_number(&text);
+		e->channel = take_number(&text);
+		e->asker = take_number(&text);
+		e->stored = take_number(&text) > 0;
+	} else if (e->device < 0) {
+		e->device = notify_handed_over("device");
+		e->state = notify_handed_over("state");
 	}
-	for (const int *fd = (int[]){legacy->device, legacy->state, legacy->channel, -1}; *fd >= 0;
-		fd++)
-		fcntl(*fd, F_SETFD, FD_CLOEXEC);
+	keep_over_exec((int[]){e->device, e->state, e->status, e->channel}, 4, false);
 }
 
 int keeper_run(const struct options *o, const struct keeper_calls *program,
-	const struct keeper_legacy *legacy, int bound_device, int memory, bool has_loaded)
+	const struct keeper_estate *begun_with, bool has_loaded)
 {
 	options = o;
 	calls = program;
-	device = bound_device;
-	state = memory;
+	estate = *begun_with;
 	loaded = has_loaded;
-	is_first = !legacy->resumed;
+	is_first = !estate.resumed;
 	find_program();
 	if (is_first && !o->foreground)
 		go_to_background();
@@ -837,13 +837,12 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 		log_warning("oom_score_adj: %s", strerror(errno));
 	stay_alive();
 	now = monotonic();
-	if (legacy->resumed) {
-		serving = (struct worker){.pid = legacy->worker,
-			.channel = legacy->channel,
+	if (!is_first) {
+		serving = (struct worker){.pid = estate.worker,
+			.channel = estate.channel,
 			.since = now,
 			.killed_at = INT64_MAX};
-		trial.asker = legacy->asker;
-		stored = legacy->stored;
+		trial.asker = estate.asker;
 	} else {
 		store();
 	}

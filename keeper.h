@@ -36,27 +36,29 @@ struct keeper_calls {
 	int (*work)(bool first);
 };
 
-/* What another process has handed over: an earlier program in our place, a service manager, or
- * whoever has started us with -F. Descriptors are -1 where there are none. */
-struct keeper_legacy {
-	int device, state;
+/* What the keeper has. Descriptors are -1 where there are none. */
+struct keeper_estate {
+	int device; /* bound */
+	int state;  /* handover.h's */
+	int status; /* the socket to listen on */
 
-	/* only from an earlier program in our place (resumed) */
+	/* from an earlier program in our place, if that is `resumed` */
 	bool resumed;
 	int worker, channel; /* its worker, a child of ours: pid, and our end of its channel */
 	int asker;	     /* the pid that waits for our answer; 0: none */
 	bool stored;	     /* a service manager holds the device */
 };
 
-/* Once, before any descriptor is opened. From then on signals wait for keeper_run(). */
-void keeper_inherits(struct keeper_legacy *legacy, const struct options *o);
+/* Takes what another process has handed over: an earlier program in our place, a service manager,
+ * or whoever has started us with -F (then the device may not be bound yet). Once, before any
+ * descriptor is opened. From then on signals wait for keeper_run(). */
+void keeper_inherits(struct keeper_estate *estate, const struct options *o);
 
-/* Becomes the keeper of `device`, which is bound. Returns the program's exit status: 0, or that of
- * a first worker that failed before its turn, or EXIT_SYSTEM when the kernel has given the cache
- * up. `loaded`: calls->load() has succeeded. Without -n the caller's process waits for the first
- * worker and then ends here. */
+/* Becomes the keeper. Returns the program's exit status: 0, or that of a first worker that failed
+ * before its turn, or EXIT_SYSTEM when the kernel has given the cache up. `loaded`: calls->load()
+ * has succeeded. Without -n the caller's process waits for the first worker and then ends here. */
 int keeper_run(const struct options *o, const struct keeper_calls *calls,
-	const struct keeper_legacy *legacy, int device, int state, bool loaded);
+	const struct keeper_estate *estate, bool loaded);
 
 /* --upgrade: asks the keeper of the pid file, and waits. Returns the exit status. */
 int keeper_upgrade(const struct options *o);

@@ -279,7 +279,7 @@ static void ask_ahead(struct lane *lane)
 		return;
 	while ((next = 1 + http_ahead(&lane->http)) < lane->count &&
 		http_ask_ahead(&lane->http, lane->ranges[next].from, lane->ranges[next].end - 1))
-		;
+		image_asked(lane->image, lane->mirror);
 }
 
 /* Sends the request for what is missing of the lane's first range. */
@@ -325,6 +325,7 @@ static void ask(struct lane *lane)
 	if (http_is_connected(&lane->http, &target.url, target.proxy) &&
 		lanes_outstanding() == outstanding(lane))
 		lane->measured = clock_us();
+	image_asked(image, lane->mirror);
 	http_start(
 		&lane->http, &request, lane->buffer + scratch, budget.buffer - scratch, clock_now);
 	ask_ahead(lane);
@@ -544,6 +545,7 @@ static void lane_redirected(struct lane *lane)
 static void lane_data(struct lane *lane, size_t got)
 {
 	lane->fill += got;
+	image_received(lane->image, lane->mirror, got);
 	link_received(got, lanes_outstanding(), clock_us());
 	/* A page is progress; less may be a server that lets bytes trickle without end. */
 	if (lane_pos(lane) >= lane->credited + page) {
@@ -856,6 +858,15 @@ void lanes_drop_image(const struct image *image)
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
 		if (lane->state != LANE_FREE && lane->image == image)
 			free_lane(lane);
+}
+
+unsigned lanes_connected(void)
+{
+	unsigned n = 0;
+
+	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
+		n += http_fd(&lane->http) >= 0;
+	return n;
 }
 
 void lanes_hang_up(void)

@@ -91,6 +91,9 @@ uint64_t lanes_outstanding(void);
 void lanes_drop_file(unsigned file);
 void lanes_drop_image(const struct image *image);
 
+/* Connections that are there or being made. */
+unsigned lanes_connected(void);
+
 /* Closes the connections that have nothing to do. */
 void lanes_hang_up(void);
 

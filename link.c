@@ -132,3 +132,13 @@ uint64_t link_piece(void)
 {
 	return between(16 << 10, link_window(LINK_QUEUE) / 4, 1 << 20);
 }
+
+uint64_t link_rate(void)
+{
+	return rate;
+}
+
+uint64_t link_round_trip_time(void)
+{
+	return (uint64_t)round_trip();
+}

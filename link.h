@@ -34,4 +34,8 @@ uint64_t link_window(int64_t queue);
 /* The size of one request of those: a share of the window. */
 uint64_t link_piece(void);
 
+/* What is reckoned with: measured, or assumed before anything was. */
+uint64_t link_rate(void);	     /* bytes a second */
+uint64_t link_round_trip_time(void); /* microseconds */
+
 #endif

@@ -15,11 +15,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROGRAM	      "cachefilesd-mini"
-#define TEXT_MAX      900
-#define LINE_SIZE     (TEXT_MAX + 64)
-#define FACILITY      (3 << 3) /* daemon */
-#define RECONNECT_SEC 60
+#define PROGRAM	     "cachefilesd-mini"
+#define TEXT_MAX     900
+#define LINE_SIZE    (TEXT_MAX + 64)
+#define FACILITY     (3 << 3) /* daemon */
+#define RECONNECT_MS 60000
+
+/* Lines of one format: so many at once, then one in so many milliseconds. */
+#define KIND_BURST 50
+#define KIND_EACH  250
+#define KINDS	   16
 
 /* Variables only so that the unit test can point them elsewhere. */
 static const char *syslog_path = "/dev/log";
@@ -28,45 +33,53 @@ static const char *kmsg_path = "/dev/kmsg";
 static enum { TO_STDERR, TO_SYSLOG, TO_KMSG } target = TO_STDERR;
 static enum log_level least_level = LOG_LEVEL_INFO;
 static int target_fd = STDERR_FILENO;
-static unsigned long dropped;
-static time_t reconnect_at;
+static int syslog_fd = -1; /* unless lines go to standard error: connected, or to be */
+static int64_t reconnect_at;
+static unsigned long dropped; /* since that was told last */
+static unsigned long dropped_in_all;
 
-static bool connect_syslog(int fd)
+/* Formats that were used lately, and when the next line of each would be in time. */
+static struct {
+	const char *format;
+	int64_t next;
+} kinds[KINDS];
+
+static int64_t milliseconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool connect_syslog(void)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
 	strncpy(a.sun_path, syslog_path, sizeof(a.sun_path) - 1);
-	return connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
-}
-
-static int open_syslog(void)
-{
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && !connect_syslog(fd)) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
+	return connect(syslog_fd, (struct sockaddr *)&a, sizeof(a)) == 0;
 }
 
 void log_open(bool to_stderr, enum log_level least)
 {
-	if (target != TO_STDERR)
+	if (target == TO_KMSG)
 		close(target_fd);
+	if (syslog_fd >= 0)
+		close(syslog_fd);
+	syslog_fd = -1;
 	target = TO_STDERR;
 	target_fd = STDERR_FILENO;
 	least_level = least;
 	if (to_stderr)
 		return;
 
-	int fd = open_syslog();
-	if (fd >= 0) {
+	syslog_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (connect_syslog()) {
 		target = TO_SYSLOG;
-		target_fd = fd;
+		target_fd = syslog_fd;
 		return;
 	}
-	fd = open(kmsg_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	int fd = open(kmsg_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (fd >= 0) {
 		target = TO_KMSG;
 		target_fd = fd;
@@ -117,13 +130,22 @@ static bool write_stderr(const char *line, size_t len)
 /* A syslog daemon that was started anew has another socket at the same path. */
 static bool reconnect(void)
 {
-	struct timespec now;
+	int64_t now = milliseconds();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec < reconnect_at)
+	if (now < reconnect_at)
 		return false;
-	reconnect_at = now.tv_sec + RECONNECT_SEC;
-	return connect_syslog(target_fd);
+	reconnect_at = now + RECONNECT_MS;
+	return connect_syslog();
+}
+
+/* From the kernel's log to syslog, once there is one. */
+static void leave_kmsg(void)
+{
+	if (target != TO_KMSG || !reconnect())
+		return;
+	close(target_fd);
+	target = TO_SYSLOG;
+	target_fd = syslog_fd;
 }
 
 static bool send_syslog(const char *line, size_t len)
@@ -142,6 +164,7 @@ static bool emit(enum log_level level, const char *text)
 	char line[LINE_SIZE];
 	int n;
 
+	leave_kmsg();
 	if (target == TO_STDERR) {
 		n = snprintf(line, sizeof(line), PROGRAM ": %s\n", text);
 		return write_stderr(line, (size_t)n);
@@ -156,16 +179,49 @@ static bool emit(enum log_level level, const char *text)
 /* Whether nothing stands dropped any more. */
 static bool tell_dropped(void)
 {
-	char text[64];
+	char text[100];
 
 	if (dropped == 0)
 		return true;
-	snprintf(text, sizeof(text), "%lu log line%s dropped here: nobody took them", dropped,
-		dropped == 1 ? "" : "s");
+	snprintf(text, sizeof(text),
+		"%lu log line%s dropped here: nobody took them, or too many of a kind came",
+		dropped, dropped == 1 ? "" : "s");
 	if (!emit(LOG_LEVEL_WARNING, text))
 		return false;
 	dropped = 0;
 	return true;
+}
+
+static bool is_too_often(const char *format)
+{
+	int64_t now = milliseconds();
+	unsigned kind = 0, oldest = 0;
+
+	for (; kind < KINDS && kinds[kind].format != format; kind++)
+		if (kinds[kind].next < kinds[oldest].next)
+			oldest = kind;
+	if (kind == KINDS) {
+		kind = oldest;
+		kinds[kind].format = format;
+		kinds[kind].next = 0;
+	}
+	if (kinds[kind].next < now)
+		kinds[kind].next = now;
+	if (kinds[kind].next - now > (KIND_BURST - 1) * KIND_EACH)
+		return true;
+	kinds[kind].next += KIND_EACH;
+	return false;
+}
+
+static void drop_line(void)
+{
+	dropped++;
+	dropped_in_all++;
+}
+
+unsigned long log_dropped(void)
+{
+	return dropped_in_all;
 }
 
 void log_line(enum log_level level, const char *format, ...)
@@ -177,13 +233,17 @@ void log_line(enum log_level level, const char *format, ...)
 
 	if (level > least_level)
 		return;
+	if (least_level < LOG_LEVEL_DEBUG && is_too_often(format)) {
+		drop_line();
+		return;
+	}
 	va_start(arguments, format);
 	if (vsnprintf(raw, sizeof(raw), format, arguments) < 0)
 		strcpy(raw, "(a line that could not be formatted)");
 	va_end(arguments);
 	escape(text, raw);
 	if (!tell_dropped() || !emit(level, text))
-		dropped++;
+		drop_line();
 	errno = kept_errno;
 }
 

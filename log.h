@@ -2,7 +2,8 @@
  *
  * The daemon may serve the file system that the reader of its log runs from, so a line that
  * cannot be handed over at once is dropped and counted; the next line that passes is preceded by
- * one that says how many.
+ * one that says how many. So is a line whose kind, that is its format, came too often of late: 50
+ * at once, and then one every 250 ms, unless LOG_LEVEL_DEBUG asks for all.
  */
 #ifndef LOG_H
 #define LOG_H
@@ -21,8 +22,12 @@ enum log_level {
  * called: standard error, LOG_LEVEL_INFO. Syslog is the datagram socket /dev/log (RFC 3164 form,
  * the time left to the receiver); it is opened here, so that it outlives a change of the root
  * directory. Where there is none (an initramfs) lines go to the kernel's log by /dev/kmsg, and
- * where that is missing too, to standard error. */
+ * where that is missing too, to standard error. From the kernel's log they turn to syslog once
+ * there is one, which is looked for once a minute. */
 void log_open(bool to_stderr, enum log_level least);
+
+/* How many lines have been dropped since the start. */
+unsigned long log_dropped(void);
 
 /* One line, formatted as by printf, without a newline at its end. Every byte that is not printable
  * ASCII is written as \xNN, so that nothing from the network can forge a line or steer a terminal.

@@ -18,6 +18,7 @@ static const char usage[] =
 	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
@@ -43,11 +44,12 @@ static const char usage[] =
 	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
 	"      --check    look at the server of URL and the file there, and judge them\n"
+	"      --status   show what the daemon that runs is doing; --json: to programs\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
 	"fault;\n"
-	"of --check: 1 not fit; of --get also:";
+	"of --check: 1 not fit; of --status: 1 no daemon answers; of --get also:";
 
 void options_help(void)
 {
@@ -61,7 +63,8 @@ void options_help(void)
 
 static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
-	{"check", no_argument, NULL, 'C'}, {"test", no_argument, NULL, 'T'},
+	{"check", no_argument, NULL, 'C'}, {"status", no_argument, NULL, 'S'},
+	{"json", no_argument, NULL, 'J'}, {"test", no_argument, NULL, 'T'},
 	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'}, {NULL, 0, NULL, 0}};
 static const char shorts[] = "dnsNvf:p:o:F:";
 
@@ -111,6 +114,12 @@ static void take_option(struct options *o, int c)
 	case 'C':
 		o->mode = CHECK;
 		break;
+	case 'S':
+		o->mode = STATUS;
+		break;
+	case 'J':
+		o->json = true;
+		break;
 	case 'T':
 		o->mode = TEST;
 		break;
@@ -147,6 +156,10 @@ void options_parse(struct options *o, int argc, char **argv)
 	while (o->mode != PRINT_VERSION && o->mode != PRINT_HELP &&
 		(c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
 		take_option(o, c);
+	if (o->json && o->mode != STATUS)
+		die(EXIT_USAGE, "--json: goes with --status");
+	if (o->mode == STATUS && optind < argc)
+		die(EXIT_USAGE, "--status: takes no URL");
 	if (o->mode == GET || o->mode == CHECK)
 		take_tool(o, argv + optind, argc - optind);
 }
@@ -200,7 +213,7 @@ static bool take_exact_url(
 
 static bool take_urls(const struct options *o, struct conf *c, char **urls, int n, struct mistake m)
 {
-	if (!take_file(o, c, n > 0, m))
+	if (!take_file(o, c, n > 0 || o->mode == STATUS, m))
 		return false;
 	for (int i = 0; i < n; i++)
 		if (!take_url(c, urls[i], "", m))
@@ -227,5 +240,5 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
 			good = conf_line(c, "-o", optarg, why, size);
-	return good && conf_check(c, why, size);
+	return good && (o->mode == STATUS || conf_check(c, why, size));
 }

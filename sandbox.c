@@ -163,6 +163,7 @@ static const struct row table[] = {
 	ANY(sendmsg, 0),
 	ANY(getsockopt, W | T),
 	ANY(getpeername, T),
+	ANY(accept4, W), /* clients of the status socket, which listens already */
 	ANY(setsockopt, W | T),
 
 /* Waiting. */

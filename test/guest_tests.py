@@ -26,6 +26,8 @@ import sys
 import time
 import traceback
 
+import exposition
+
 SERIES, DAEMON = sys.argv[1:3]
 RUN = "/run/guest"
 HTTP, HTTPS, HTTPS_RSA, SLOW = 8080, 8443, 8444, 8081
@@ -475,6 +477,92 @@ def https():
     umount(other)
     daemon.stop()
     expect(peak <= RSS_LIMIT, f"RSS is over {RSS_LIMIT} kB")
+
+
+def extents(path):
+    """Bytes of a file that are no hole."""
+    with open(path, "rb") as file:
+        total, at, end = 0, 0, os.fstat(file.fileno()).st_size
+        while at < end:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            total += at - start
+        return total
+
+
+def cached_by(daemon):
+    """Bytes in all the files of its cache."""
+    return sum(extents(os.path.join(folder, name))
+               for folder, _, names in os.walk(f"{daemon.directory}/cache") for name in names)
+
+
+def show_status(*options):
+    status, output = program(DAEMON, "-f", f"{RUN}/empty", "--status", *options)
+    expect(status == 0, f"--status: {status}: {output}")
+    return output
+
+
+@scenario("status: its numbers are nginx's, the cache file's and the READs'; small, idle; --status, --json")
+def status():
+    open(f"{RUN}/empty", "w").close()
+    socket_path = "/run/cachefilesd-mini.status"        # where it is if nothing is said
+    nginx.kill()
+    nginx.start(rate="1m")              # so slow that something is to be seen
+    daemon = Daemon(f"http://127.0.0.1:{SLOW}/", f"url http://127.0.0.1:{HTTP}/", "trace none")
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    reader = Child(compare_big, point)
+    time.sleep(2)
+    for line in show_status().splitlines():
+        note(f"  {line}")
+        expect(len(line) <= 80, "wider than 80 columns")
+    for _ in range(50):         # while READs are under way
+        exposition.Metrics(exposition.ask(socket_path))
+    reader.succeed()
+    Child(compare_pieces, point, "plain").succeed()
+    other = mount("second.erofs")
+
+    eventually(lambda: nginx.mark() == (time.sleep(0.5), nginx.mark())[1], "nothing is under way")
+    m = exposition.Metrics(exposition.ask(socket_path))
+    sent, requests = nginx.sent(start), nginx.mark() - start
+    note(f"{requests} requests and {sent} bytes by nginx's log, {m['read_seconds_count']} READs in "
+         f"{m['read_seconds_sum']} s")
+    expect(m.sum("mirror_requests_total") == requests, f"{m.sum('mirror_requests_total')} requests")
+    expect(m.sum("mirror_received_bytes_total") == sent, f"{m.sum('mirror_received_bytes_total')} bytes")
+    expect(m.get("image_received_bytes_total", image="plain.erofs") == nginx.sent(start, "/plain.erofs"), "by image")
+    expect(m.get("image_size_bytes", image="plain.erofs") == os.path.getsize("www/plain.erofs"), "size")
+    expect(m["read_seconds_count"] == m.sum("image_reads_total") > 20, f"READs: {m.samples}")
+    expect(m["reads_failed_total"] == m["reads_waiting"] == 0 and m["open_files"] == 2, f"state: {m.samples}")
+    cached = m.get("image_cached_bytes", image="plain.erofs")
+    written = m.get("image_written_bytes_total", image="plain.erofs")   # what the walk has missed, twice
+    expect(cached <= written <= 1.1 * cached, f"{cached} bytes are cached, {written} written")
+    expect(12 << 20 < cached <= os.path.getsize("www/plain.erofs"), f"{cached} bytes are cached")
+    images = {i["image"]: i for i in json.loads(show_status("--json"))["images"]}
+    expect(set(images) == {"plain.erofs", "second.erofs"}, f"JSON: {images}")
+    expect(images["plain.erofs"]["image_cached_bytes"] == cached, "JSON: cached")
+
+    rss, peak = daemon.memory()
+    note(f"RSS {rss} kB, peak {peak} kB")
+    expect(peak <= RSS_LIMIT, f"RSS is over {RSS_LIMIT} kB")
+    ticks, wakeups = daemon.ticks(), daemon.wakeups()
+    time.sleep(3)
+    expect(daemon.ticks() - ticks <= 1 and daemon.wakeups() - wakeups <= 2, "an idle daemon does something")
+
+    umount(point)
+    umount(other)
+    on_disk = cached_by(daemon)
+    point = mount("plain.erofs")
+    m = exposition.Metrics(exposition.ask(socket_path))
+    note(f"after umount and mount: {m.get('image_cached_bytes', image='plain.erofs')} of {on_disk} bytes on the disk")
+    expect(m.get("image_cached_bytes", image="plain.erofs") == cached, "other bytes are cached after umount and mount")
+    expect(m.get("image_written_bytes_total", image="plain.erofs") <= PROBE, "written again")
+    expect(m.get("image_cached_bytes", image="second.erofs") is None, "an image that is not mounted is told")
+    expect(cached < on_disk < cached + (8 << 20), "the disk has something else")
+    umount(point)
+    daemon.stop()
 
 
 @scenario("HTTPS (RSA certificate) by name")

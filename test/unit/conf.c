@@ -188,6 +188,7 @@ static void test_classic(void)
 
 static void test_ours(void)
 {
+	char path[8 + 108 + 1] = "status /";
 	begin_test("conf: connections, timeout; the last counts");
 	conf_init(&c);
 	CHECK_GOOD("connections 1");
@@ -212,6 +213,34 @@ static void test_ours(void)
 	CHECK_BAD("user-agent caf\xc3\xa9", "ASCII");
 	CHECK_BAD("user-agent a\tb", "ASCII");
 	CHECK_BAD("user-agent a ", "blank");
+
+	begin_test("conf: status");
+	conf_init(&c);
+	CHECK(!strcmp(c.status, "/run/cachefilesd-mini.status") && !c.status_given);
+	CHECK_GOOD("status /run/x/s");
+	CHECK(!strcmp(c.status, "/run/x/s") && c.status_given);
+	CHECK_GOOD("status none");
+	CHECK(!c.status[0] && !c.status_given);
+	CHECK_BAD("status", "needs none, or an absolute path");
+	CHECK_BAD("status socket", "needs none, or an absolute path");
+	memset(path + 8, 'x', 107);
+	CHECK(!take_fresh(path) && strstr(why, "too long"), "%s", why);
+	path[7 + 107] = '\0';
+	CHECK(take_fresh(path) && strlen(c.status) == 107, "%s", why);
+
+	begin_test("conf: log");
+	conf_init(&c);
+	CHECK(c.log == LOG_LEVEL_INFO);
+	CHECK_GOOD("log error");
+	CHECK(c.log == LOG_LEVEL_ERR);
+	CHECK_GOOD("log warning");
+	CHECK(c.log == LOG_LEVEL_WARNING);
+	CHECK_GOOD("log info");
+	CHECK(c.log == LOG_LEVEL_INFO);
+	CHECK_GOOD("log debug");
+	CHECK(c.log == LOG_LEVEL_DEBUG);
+	CHECK_BAD("log", "needs error, warning, info or debug");
+	CHECK_BAD("log notice", "needs error, warning, info or debug");
 
 	begin_test("conf: compressed");
 	conf_init(&c);

@@ -116,7 +116,8 @@ static void test_full_pipe(void)
 	CHECK(strstr(heard(reader), "dropped") == NULL);
 	log_info("after");
 	CHECK(!strcmp(heard(reader),
-		"cachefilesd-mini: 5 log lines dropped here: nobody took them\n"
+		"cachefilesd-mini: 5 log lines dropped here: nobody took them, or too many of a "
+		"kind came\n"
 		"cachefilesd-mini: after\n"));
 	CHECK(dropped == 0);
 
@@ -151,7 +152,7 @@ static void test_syslog(const char *folder)
 	snprintf(path, sizeof(path), "%s/log", folder);
 	syslog_path = path;
 	int server = listen_at(path);
-	log_open(false, LOG_LEVEL_INFO);
+	log_open(false, LOG_LEVEL_DEBUG); /* as many lines of a kind as we like */
 	log_err("broken\n%s", "x");
 	snprintf(want, sizeof(want), "<27>cachefilesd-mini[%d]: broken\\x0ax", (int)getpid());
 	CHECK(!strcmp(heard(server), want));
@@ -194,6 +195,18 @@ static void test_fall_back(const char *folder)
 	int fd = open(path, O_RDONLY);
 	snprintf(want, sizeof(want), "<28>cachefilesd-mini[%d]: w", (int)getpid());
 	CHECK(!strcmp(heard(fd), want));
+
+	begin_test("log: from /dev/kmsg to syslog once there is one, looked for once a minute");
+	int server = listen_at(syslog_path);
+	log_warning("early");
+	CHECK(strstr(heard(fd), "early") && !*heard(server));
+	reconnect_at = 0;
+	log_warning("late");
+	CHECK(!strstr(heard(fd), "late"));
+	CHECK(strstr(heard(server), "]: late") != NULL);
+	CHECK(target == TO_SYSLOG && fcntl(syslog_fd, F_GETFD) == FD_CLOEXEC);
+	close(server);
+	unlink(syslog_path);
 	close(fd);
 	unlink(path);
 
@@ -201,6 +214,66 @@ static void test_fall_back(const char *folder)
 	log_open(false, LOG_LEVEL_INFO);
 	log_info("here");
 	CHECK(!strcmp(heard(reader), "cachefilesd-mini: here\n"));
+}
+
+static unsigned lines_of(const char *text, const char *word)
+{
+	unsigned n = 0;
+
+	while ((text = strstr(text, word)) != NULL) {
+		text += strlen(word);
+		n++;
+	}
+	return n;
+}
+
+static void test_rate(void)
+{
+	static const char flood[] = "flood %d";
+	const char *text;
+
+	memset(kinds, 0, sizeof(kinds));
+	log_open(true, LOG_LEVEL_INFO);
+	begin_test(
+		"log: of one kind of line 50 at once are told, of others all; then how many were "
+		"not");
+	unsigned long in_all = log_dropped();
+	for (int i = 0; i < 70; i++) {
+		log_info(flood, i);
+		if (i % 10 == 9)
+			log_info("rare %d", i);
+	}
+	text = heard(reader);
+	CHECK(lines_of(text, ": flood") == KIND_BURST, "%u", lines_of(text, ": flood"));
+	CHECK(lines_of(text, ": rare") == 7);
+	CHECK(strstr(text, "flood 49\n") && !strstr(text, "flood 50"));
+	CHECK(strstr(text, ": 10 log lines dropped here"), "%s", text);
+	CHECK(log_dropped() - in_all == 20);
+
+	begin_test("log: a kind that came too often is told again, one line each 250 ms");
+	for (unsigned i = 0; i < KINDS; i++)
+		if (kinds[i].format == flood)
+			kinds[i].next -= 2 * KIND_EACH; /* as if so much time had passed */
+	for (int i = 0; i < 10; i++)
+		log_info(flood, i);
+	CHECK(lines_of(heard(reader), ": flood") == 2);
+
+	begin_test("log: many kinds do not hide one that comes too often");
+	memset(kinds, 0, sizeof(kinds));
+	for (int i = 0; i < KIND_BURST + 9; i++) {
+		static char formats[3 * KINDS][4]; /* each an address of its own */
+
+		log_info("often");
+		for (unsigned k = 0; k < 3; k++)
+			log_line(LOG_LEVEL_INFO, formats[((unsigned)i * 3 + k) % (3 * KINDS)], 0);
+	}
+	CHECK(lines_of(heard(reader), ": often") == KIND_BURST);
+
+	begin_test("log: with debug all are told");
+	log_open(true, LOG_LEVEL_DEBUG);
+	for (int i = 0; i < 2 * KIND_BURST; i++)
+		log_info("all");
+	CHECK(lines_of(heard(reader), ": all") == 2 * KIND_BURST);
 }
 
 int main(void)
@@ -216,6 +289,7 @@ int main(void)
 	test_full_pipe();
 	test_syslog(folder);
 	test_fall_back(folder);
+	test_rate();
 	rmdir(folder);
 	dup2(saved, STDERR_FILENO);
 	return finish_tests();

@@ -1,0 +1,11 @@
+/* show.h - --status: asks the daemon that runs at its status socket, and shows the answer. */
+#ifndef SHOW_H
+#define SHOW_H
+
+#include <stdbool.h>
+
+/* For a person, after a second, in which rates are measured, or as one JSON object: to standard
+ * output. Returns the exit status: 0, or 1 after a sentence on standard error. */
+int show_run(const char *path, bool json);
+
+#endif
