@@ -78,7 +78,7 @@ static struct keeper_estate estate;
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
 
 /* What the kernel and the C library have of us beside the program and the stack, by observation. */
-#define MEMORY_OF_OTHERS (16 << 10)
+#define MEMORY_OF_OTHERS (36 << 10)
 
 static void divide_memory(void)
 {
@@ -364,10 +364,10 @@ static int serve(bool configured, char *why, size_t size)
 		die(EXIT_USAGE, "%s", why);
 	if (!estate.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
+		estate.status = open_status();
 		estate.device = cachefiles_bind(&conf, estate.device, why, size);
 		if (estate.device < 0)
 			die(EXIT_SYSTEM, "%s", why);
-		estate.status = open_status();
 	}
 	if (estate.state < 0 || !handover_take(estate.state))
 		estate.state = handover_make();

@@ -478,7 +478,7 @@ static const struct keyword keywords[] = {
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
 	{"tls-clock", parse_tls_clock, .takes = "build or strict"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
-	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"memory", parse_bytes, "bytes, 640K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_prefetch, .takes = "none or all"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
 	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
