@@ -23,6 +23,7 @@
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
  *	handover.h    what outlives a worker
  *	sandbox.h     what each process may still do          (passwd.h: users)
+ *	state.h       what is remembered of an image beside the cache
  *	log.h         telling people                              (outcome.h: how things end)
  *	limits.h      every fixed size                            (clock.h, date.h: times)
  *	format.c      the C library's printf, without what makes it large
@@ -53,6 +54,7 @@
 #include "netrc.h"
 #include "options.h"
 #include "sandbox.h"
+#include "state.h"
 #include "tls.h"
 #include "trace.h"
 
@@ -308,6 +310,7 @@ static void prepare(void)
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
 	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
+	state_open(conf.dir);
 	stay_alive();
 	sandbox_enter(SANDBOX_WORKER);
 }

@@ -293,6 +293,15 @@ static bool parse_pin_only(struct conf *c, struct value *v)
 	return i >= 0;
 }
 
+static bool parse_offline(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"deny", "allow"};
+	int i = which(v->text, words, 2);
+
+	c->offline = i == 1;
+	return i >= 0;
+}
+
 static bool parse_tls_clock(struct conf *c, struct value *v)
 {
 	static const char *const words[] = {"build", "strict"};
@@ -465,6 +474,7 @@ static const struct keyword keywords[] = {
 	{"abi", parse_abi, .takes = "auto, mainline or v8"},
 	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
 	{"retry", parse_retry, .takes = "hard, or soft and a number of seconds"},
+	{"offline", parse_offline, .takes = "allow or deny"},
 	{"proxy", parse_proxy, "an http URL", MEMBER(proxy)},
 	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},

@@ -48,6 +48,7 @@ struct conf {
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
 	enum conf_retry retry;
 	char user[64];	      /* whom the worker becomes: a name or UID:GID; empty: root */
+	bool offline;	      /* images are opened without a server from what is cached */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
