@@ -1083,6 +1083,8 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 		.used = true, .opening = true, .image = image, .since = clock_now, .recorder = -1};
 	if (image->ready)
 		file_opened(&files[file]);
+	else if (front->is_cache && image_reopen(image))
+		answer_opens(image);
 }
 
 static void forget_zones(unsigned file)

@@ -8,6 +8,7 @@
 
 #include "budget.h"
 #include "clock.h"
+#include "handover.h"
 #include "log.h"
 #include "netrc.h"
 #include "state.h"
@@ -306,6 +307,13 @@ static struct state_key key_of(const struct image *image)
 	return (struct state_key){image->volume, image->cookie, image->cookie_size};
 }
 
+/* The size that the kernel was told of the image's cache file by a worker before this one, which
+ * is open since; -1: it is not. */
+static int64_t told_before(const struct image *image)
+{
+	return live_told(live_key(image->volume, image->cookie, image->cookie_size));
+}
+
 static const char *version_text(const struct state *s)
 {
 	return s->etag[0] ? s->etag : s->last_modified[0] ? s->last_modified : "no validator";
@@ -326,10 +334,19 @@ void image_settle(struct image *image, const char *url)
 				     .etag_is_strong = image->etag_is_strong,
 				     .checked = (int64_t)time(NULL)};
 	bool known = state_load(&before, key);
+	int64_t live = told_before(image);
 
 	memcpy(now.etag, image->etag, sizeof(now.etag));
 	memcpy(now.last_modified, image->last_modified, sizeof(now.last_modified));
 	now.told = image->told_size = state_told(&now, known ? &before : NULL);
+	if (live >= 0 && now.told != (uint64_t)live) {
+		image->told_size = (uint64_t)live;
+		image->changed = true;
+		log_err("%.*s: the server has another version than the one that is mounted; what "
+			"is not cached of it cannot be read until it is mounted anew",
+			IMAGE_NAME(image));
+		return;
+	}
 	if (known && now.told != before.told)
 		log_warning(
 			"%.*s: was replaced on the server since it was opened last: %s, %llu "
@@ -342,20 +359,36 @@ void image_settle(struct image *image, const char *url)
 		state_store(&now, key, url);
 }
 
+static void pin_state(struct image *image, const struct state *s)
+{
+	image->size = s->size;
+	image->told_size = s->told;
+	image->kind = s->kind;
+	image->etag_is_strong = s->etag_is_strong;
+	memcpy(image->etag, s->etag, sizeof(image->etag));
+	memcpy(image->last_modified, s->last_modified, sizeof(image->last_modified));
+	image->not_before = 0; /* what is cached of it can be looked for at once */
+	state_touch(key_of(image));
+}
+
 bool image_recall(struct image *image)
 {
 	struct state s;
+	bool known = state_load(&s, key_of(image));
 
-	if (!state_load(&s, key_of(image)))
+	if (known)
+		pin_state(image, &s);
+	return known;
+}
+
+bool image_reopen(struct image *image)
+{
+	int64_t live = told_before(image);
+	struct state s;
+
+	if (live < 0 || !state_load(&s, key_of(image)) || s.told != (uint64_t)live)
 		return false;
-	image->size = s.size;
-	image->told_size = s.told;
-	image->kind = s.kind;
-	image->etag_is_strong = s.etag_is_strong;
-	memcpy(image->etag, s.etag, sizeof(image->etag));
-	memcpy(image->last_modified, s.last_modified, sizeof(image->last_modified));
-	image->not_before = 0; /* what is cached of it can be looked for at once */
-	state_touch(key_of(image));
+	pin_state(image, &s);
 	return true;
 }
 

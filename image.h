@@ -102,6 +102,10 @@ void image_settle(struct image *image, const char *url);
 /* Pins what is remembered instead, with nobody asked. False when nothing is. */
 bool image_recall(struct image *image);
 
+/* The same for an image whose cache file was open before this worker began (handover.h): whatever
+ * lies on the servers now, the first request that its version does not answer will show it. */
+bool image_reopen(struct image *image);
+
 /* Whether no server of the image could be reached when it was asked last. */
 bool image_is_unreachable(const struct image *image);
 

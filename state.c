@@ -56,13 +56,13 @@ uint64_t state_told(const struct state *now, const struct state *before)
 
 /* ---- the text ---- */
 
-struct text {
+struct writer {
 	char *at;
 	size_t size, room;
 	bool full;
 };
 
-static void put(struct text *t, char c)
+static void add(struct writer *t, char c)
 {
 	if (t->size < t->room)
 		t->at[t->size++] = c;
@@ -70,76 +70,76 @@ static void put(struct text *t, char c)
 		t->full = true;
 }
 
-static void put_plain(struct text *t, const char *text)
+static void add_plain(struct writer *t, const char *text)
 {
 	for (; *text; text++)
-		put(t, *text);
+		add(t, *text);
 }
 
-static void put_line(struct text *t, const char *word, const void *value, size_t size)
+static void add_line(struct writer *t, const char *word, const void *value, size_t size)
 {
 	static const char digits[] = "0123456789ABCDEF";
 	const unsigned char *v = value;
 
-	put_plain(t, word);
-	put(t, ' ');
+	add_plain(t, word);
+	add(t, ' ');
 	for (; size > 0; size--, v++) {
 		if (*v >= ' ' && *v <= '~' && *v != '%') {
-			put(t, (char)*v);
+			add(t, (char)*v);
 			continue;
 		}
-		put(t, '%');
-		put(t, digits[*v >> 4]);
-		put(t, digits[*v & 15]);
+		add(t, '%');
+		add(t, digits[*v >> 4]);
+		add(t, digits[*v & 15]);
 	}
-	put(t, '\n');
+	add(t, '\n');
 }
 
-static void put_text(struct text *t, const char *word, const char *value)
+static void add_text(struct writer *t, const char *word, const char *value)
 {
-	put_line(t, word, value, strlen(value));
+	add_line(t, word, value, strlen(value));
 }
 
-static void put_number(struct text *t, const char *word, uint64_t value)
+static void add_number(struct writer *t, const char *word, uint64_t value)
 {
 	char number[24];
 
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)value);
-	put_text(t, word, number);
+	add_text(t, word, number);
 }
 
 /* What the file begins with, whatever is remembered: it says whose it is. */
-static void put_keys(struct text *t, struct state_key key)
+static void add_keys(struct writer *t, struct state_key key)
 {
-	put_text(t, FORMAT "\nvolume", key.volume);
-	put_line(t, "cookie", key.cookie, key.cookie_size);
+	add_text(t, FORMAT "\nvolume", key.volume);
+	add_line(t, "cookie", key.cookie, key.cookie_size);
 }
 
-static void put_sum(struct text *t)
+static void add_sum(struct writer *t)
 {
 	char sum[24];
 
 	snprintf(sum, sizeof(sum), "%016llx",
 		(unsigned long long)hash_more(HASH_BEGIN, t->at, t->size));
-	put_text(t, "sum", sum);
+	add_text(t, "sum", sum);
 }
 
 size_t state_format(
 	char *out, size_t room, const struct state *state, struct state_key key, const char *url)
 {
-	struct text t = {.at = out, .room = room};
+	struct writer t = {.at = out, .room = room};
 
-	put_keys(&t, key);
-	put_plain(&t, "url ");
-	put_plain(&t, url);
-	put(&t, '\n');
-	put_number(&t, "size", state->size);
-	put_number(&t, "told", state->told);
-	put_number(&t, "kind", state->kind);
-	put_text(&t, "etag", state->etag);
-	put_text(&t, "last-modified", state->last_modified);
-	put_number(&t, "checked", (uint64_t)state->checked);
-	put_sum(&t);
+	add_keys(&t, key);
+	add_plain(&t, "url ");
+	add_plain(&t, url);
+	add(&t, '\n');
+	add_number(&t, "size", state->size);
+	add_number(&t, "told", state->told);
+	add_number(&t, "kind", state->kind);
+	add_text(&t, "etag", state->etag);
+	add_text(&t, "last-modified", state->last_modified);
+	add_number(&t, "checked", (uint64_t)state->checked);
+	add_sum(&t);
 	return t.full ? 0 : t.size;
 }
 
@@ -190,10 +190,11 @@ static bool take_text(struct span *s, const char *word, char *out, size_t room)
 {
 	size_t size, used = 0;
 	const char *value = take_line(s, word, &size);
-	const char *end = value + (value ? size : 0);
+	const char *end;
 
 	if (!value)
 		return false;
+	end = value + size;
 	while (value < end && used + 1 < room) {
 		int c = (unsigned char)*value++;
 
@@ -216,11 +217,11 @@ static bool take_text(struct span *s, const char *word, char *out, size_t room)
 static bool take_frame(struct span *s, struct state_key key)
 {
 	char expected[64 + 6 * KEY_MAX];
-	struct text keys = {.at = expected, .room = sizeof(expected)};
+	struct writer keys = {.at = expected, .room = sizeof(expected)};
 	const char *begin = s->at, *end = s->end;
 	const size_t sum_size = sizeof("sum 0123456789abcdef\n") - 1;
 
-	put_keys(&keys, key);
+	add_keys(&keys, key);
 	if (keys.full || (size_t)(end - begin) < keys.size + sum_size ||
 		memcmp(begin, expected, keys.size) != 0)
 		return false;

@@ -47,12 +47,12 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		return 0;
 	if (data[0] & 1) {
 		char framed[2 * STATE_MAX];
-		struct text t = {.at = framed, .room = sizeof(framed)};
+		struct writer t = {.at = framed, .room = sizeof(framed)};
 
-		put_keys(&t, key);
+		add_keys(&t, key);
 		for (size_t i = 1; i < size; i++)
-			put(&t, (char)data[i]);
-		put_sum(&t);
+			add(&t, (char)data[i]);
+		add_sum(&t);
 		copy = malloc(t.size);
 		memcpy(copy, framed, size = t.size);
 	} else {

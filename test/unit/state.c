@@ -141,13 +141,13 @@ static void test_text(void)
 static bool takes(const char *lines)
 {
 	char text[STATE_MAX];
-	struct text t = {.at = text, .room = sizeof(text)};
+	struct writer t = {.at = text, .room = sizeof(text)};
 	struct state out;
 
-	put_keys(&t, key);
+	add_keys(&t, key);
 	for (; *lines; lines++)
-		put(&t, *lines);
-	put_sum(&t);
+		add(&t, *lines);
+	add_sum(&t);
 	return state_parse(&out, key, text, t.size);
 }
 
