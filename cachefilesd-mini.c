@@ -9,6 +9,7 @@
  *	cachefiles.h  /dev/cachefiles: messages in, answers out   (message.h: their layouts)
  *	get.h         --get: a file to standard output            (measure.h: times and rates)
  *	check.h       --check: a report on a server
+ *	prime.h       --prime: cache files that last from the first session on
  *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
  *	              ahead of the readers:                       (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
@@ -53,6 +54,7 @@
 #include "log.h"
 #include "netrc.h"
 #include "options.h"
+#include "prime.h"
 #include "sandbox.h"
 #include "state.h"
 #include "tls.h"
@@ -357,6 +359,8 @@ static int run_with_conf(void)
 	if (options.mode == DAEMON)
 		return serve();
 	start_log();
+	if (options.mode == PRIME)
+		return prime_run(conf.dir, options.names);
 	if (!load_files(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 	if (options.mode != TEST)

@@ -18,6 +18,7 @@ static const char usage[] =
 	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
@@ -43,6 +44,11 @@ static const char usage[] =
 	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
 	"      --check    look at the server of URL and the file there, and judge them\n"
+	"      --prime    have the running daemon make the cache files of images permanent, "
+	"before\n"
+	"                 they are mounted: what their first session fetches outlives the "
+	"machine.\n"
+	"                 NAME is an fsid, or FSID,domain_id=DOMAIN\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
@@ -62,7 +68,8 @@ void options_help(void)
 static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
 	{"check", no_argument, NULL, 'C'}, {"test", no_argument, NULL, 'T'},
-	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'}, {NULL, 0, NULL, 0}};
+	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'},
+	{"prime", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
 static const char shorts[] = "dnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
@@ -114,6 +121,9 @@ static void take_option(struct options *o, int c)
 	case 'T':
 		o->mode = TEST;
 		break;
+	case 'P':
+		o->mode = PRIME;
+		break;
 	case 'U':
 		o->mode = UPGRADE;
 		break;
@@ -149,6 +159,9 @@ void options_parse(struct options *o, int argc, char **argv)
 		take_option(o, c);
 	if (o->mode == GET || o->mode == CHECK)
 		take_tool(o, argv + optind, argc - optind);
+	o->names = argv + optind;
+	if (o->mode == PRIME && !*o->names)
+		die(EXIT_USAGE, "--prime: needs names of images");
 }
 
 /* ---- the configuration ---- */
@@ -221,11 +234,13 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 	first = optind;
 	if (o->mode == GET || o->mode == CHECK)
 		good = take_exact_url(o, c, o->argv[first], m);
+	else if (o->mode == PRIME)
+		good = take_file(o, c, true, m);
 	else
 		good = take_urls(o, c, o->argv + first, o->argc - first, m);
 	optind = 1;
 	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
 			good = conf_line(c, "-o", optarg, why, size);
-	return good && conf_check(c, why, size);
+	return good && (o->mode == PRIME || conf_check(c, why, size));
 }

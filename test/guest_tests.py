@@ -1333,6 +1333,119 @@ def offline_deny():
     daemon.stop()
 
 
+def prime(daemon, *names):
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", *names)
+    expect(status == 0 and not output, f"--prime: status {status}: {output}")
+
+
+def linked(daemon, name):
+    """The image's file in the cache, with its name."""
+    return glob.glob(f"{daemon.directory}/cache/I*/@*/D{name}")
+
+
+@scenario("--prime: the cache file is in its place before the first session, and that session goes into it",
+          True)
+def primed():
+    daemon = Daemon(URL)
+    point = mount("second.erofs")
+    expect(not linked(daemon, "second.erofs"), "this kernel links new files at once: --prime has no use")
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "second.erofs")
+    expect(status == 1 and "is mounted" in output, f"--prime of a mounted image: {status}, {output}")
+    umount(point)
+    start = nginx.mark()
+    prime(daemon, "plain.erofs", "shared1.erofs,domain_id=dom,device=shared.blob")
+    for name in "plain.erofs", "shared1.erofs", "shared.blob":
+        expect(linked(daemon, name), f"{name} is not in its place")
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    path, = linked(daemon, "plain.erofs")
+    cached, size = os.stat(path).st_blocks * 512, os.path.getsize("www/plain.erofs")
+    expect(cached >= size, f"only {cached} of {size} bytes are in the file that lasts")
+    umount(point)
+    one = mount("shared1.erofs", ",domain_id=dom,device=shared.blob")
+    all_right(one, "second")
+    umount(one)
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "no-such.erofs", "plain.erofs")
+    expect(status == 1 and re.search("no-such.erofs: .*log", output) and "plain" not in output,
+           f"--prime of a missing image: {status}, {output}")
+    daemon.stop()
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "plain.erofs")
+    expect(status == 1 and "not there" in output, f"--prime without a daemon: {status}, {output}")
+
+
+# ---- the guest is cut off -----------------------------------------------------------------------
+# Scenarios of test/test_cut.py: each runs in a boot of its own, on a disk that outlives it.
+
+CUT_DIRECTORY = "/run/disk/cut"
+
+
+def cut():
+    """Ends this kernel and all in it now."""
+    print("guest: cut", flush=True)
+    time.sleep(LIMIT)
+
+
+def readers_of(point):
+    return [Child(compare, point, "plain", "random"), Child(compare_big, point)]
+
+
+def read_and_cut(*directives):
+    daemon = Daemon(URL, *directives, directory=CUT_DIRECTORY)
+    expect(linked(daemon, "plain.erofs"), "the cache file is not there any more")
+    point = mount("plain.erofs")
+    readers = readers_of(point)
+    program("mount", "-o", "remount,commit=1", "/run/disk")   # its journal is written every second
+    end = time.monotonic() + random.uniform(0.2, 8)
+    while time.monotonic() < end:
+        for reader in readers:
+            if reader.ended():
+                reader.succeed()
+                readers.remove(reader)
+                drop_caches()
+        readers += readers_of(point)[:2 - len(readers)]
+        time.sleep(0.02)
+    cut()
+
+
+@scenario("a new cache, primed, cut off while it is filled", series=())
+def cut_first():
+    shutil.rmtree(CUT_DIRECTORY, ignore_errors=True)
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    prime(daemon, "plain.erofs")
+    daemon.stop()
+    read_and_cut()
+
+
+@scenario("cut off again while the rest is fetched", series=())
+def cut_again():
+    read_and_cut("prefetch all")
+
+
+@scenario("all bytes are compared, then again from the disk; a cut some seconds later", series=())
+def cut_compare():
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    for _ in range(2):
+        all_right(point, "plain")
+        drop_caches()
+    note(f"{nginx.sent(start)} bytes of {os.path.getsize('www/plain.erofs')} had to be fetched")
+    time.sleep(7)                       # ext4 writes its journal every 5 s, if nothing else is said
+    cut()
+
+
+@scenario("all of it is still there", series=())
+def cut_kept():
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    fetched = nginx.sent(start)
+    expect(fetched <= PROBE, f"{fetched} bytes had to be fetched again")
+    umount(point)
+    daemon.stop()
+
+
 # ---- running them -----------------------------------------------------------------------------
 
 
