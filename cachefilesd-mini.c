@@ -24,7 +24,8 @@
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
  *	handover.h    what outlives a worker
  *	sandbox.h     what each process may still do          (passwd.h: users)
- *	state.h       what is remembered of an image beside the cache
+ *	backing.h     whether a file system can hold the cache
+ *	state.h       what is remembered of an image beside it
  *	log.h         telling people                              (outcome.h: how things end)
  *	limits.h      every fixed size                            (clock.h, date.h: times)
  *	format.c      the C library's printf, without what makes it large
@@ -41,6 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "budget.h"
 #include "cachefiles.h"
 #include "check.h"
@@ -342,6 +344,8 @@ static int serve(void)
 	if (!loaded && !legacy.resumed)
 		die(EXIT_USAGE, "%s", why);
 	sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
+	if (!legacy.resumed && !backing_check(conf.dir, why, sizeof(why)))
+		die(EXIT_SYSTEM, "%s", why);
 	device = legacy.resumed ? legacy.device
 				: cachefiles_bind(&conf, legacy.device, why, sizeof(why));
 	if (device < 0)
