@@ -15,7 +15,7 @@ static const char *mistake(int fd)
 {
 	struct statfs fs;
 
-	if (fstatfs(fd, &fs) == 0 && fs.f_bsize > getpagesize())
+	if (fstatfs(fd, &fs) == 0 && (long)fs.f_bsize > getpagesize())
 		return "its blocks are larger than the machine's pages";
 	if (ftruncate(fd, HOLE) == 0 && (lseek(fd, 0, SEEK_DATA) >= 0 || errno != ENXIO))
 		return "it calls holes data (as ext2 and UBIFS do), so that what is not cached "

@@ -25,6 +25,7 @@
  *	handover.h    what outlives a worker
  *	sandbox.h     what each process may still do          (passwd.h: users)
  *	backing.h     whether a file system can hold the cache
+ *	cull.h        the process that removes what was not used for long (folder.h)
  *	state.h       what is remembered of an image beside it
  *	log.h         telling people                              (outcome.h: how things end)
  *	limits.h      every fixed size                            (clock.h, date.h: times)
@@ -48,6 +49,7 @@
 #include "check.h"
 #include "clock.h"
 #include "conf.h"
+#include "cull.h"
 #include "dns.h"
 #include "fetch.h"
 #include "get.h"
@@ -315,6 +317,7 @@ static void prepare(void)
 	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
 	state_open(conf.dir);
+	cull_start(&conf, device);
 	stay_alive();
 	sandbox_enter(SANDBOX_WORKER);
 }
@@ -328,6 +331,7 @@ static int work(bool first)
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
 	if (loop() == KEEPER_STOP)
 		cachefiles_close();
+	cull_stop();
 	return 0;
 }
 

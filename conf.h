@@ -60,6 +60,8 @@ struct conf {
 	bool trace_none;		  /* no trace is asked for */
 	char trace_record[CONF_LINE_MAX]; /* the file to write; empty: none */
 	enum conf_compressed compressed;
+	uint64_t budget; /* bytes of all cache files, beyond which is culled; 0: no limit */
+	bool nocull;	 /* nothing is culled */
 	uint64_t memory; /* bytes of it, for all; 0: not said */
 
 	char proxy[URL_MAX];	 /* an http URL, the path without meaning; empty: none */

@@ -33,7 +33,7 @@ static const char usage[] =
 	"  -d             log every message and request too\n"
 	"  -p PIDFILE     (default " PID_FILE ", written only in the background)\n"
 	"  -F N           descriptor N is an open /dev/cachefiles, bound already or not\n"
-	"  -N             accepted and ignored: this daemon does not cull\n"
+	"  -N             cull nothing\n"
 	"  -v, --version  print the version and the fixed memory\n"
 	"      --help     print this\n"
 	"      --test     check the configuration, and do nothing\n"
@@ -242,5 +242,7 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
 			good = conf_line(c, "-o", optarg, why, size);
+		else if (option == 'N')
+			c->nocull = true;
 	return good && (o->mode == PRIME || conf_check(c, why, size));
 }

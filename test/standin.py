@@ -912,6 +912,8 @@ class StandIn:
             return -errno.EINVAL
         if not os.path.isdir(self.settings["dir"]):
             return -errno.ENOENT
+        for name in ("cache", "graveyard"):
+            os.makedirs(os.path.join(self.settings["dir"], name), exist_ok=True)
         self.bound = True
         return 0
 
