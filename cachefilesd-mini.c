@@ -314,10 +314,11 @@ static void prepare(void)
 		die(EXIT_USAGE, "memory is for %u open images, and %u are open", budget.files,
 			live_count());
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
+	cull_start(&conf, device);
 	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
-	state_open(conf.dir);
-	cull_start(&conf, device);
+	if (state_folder() >= 0)
+		sandbox_allow_folder(state_folder());
 	stay_alive();
 	sandbox_enter(SANDBOX_WORKER);
 }
@@ -329,9 +330,10 @@ static int work(bool first)
 	if (!cachefiles_serve(&conf, device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
-	if (loop() == KEEPER_STOP)
+	if (loop() == KEEPER_STOP) {
 		cachefiles_close();
-	cull_stop();
+		cull_stop();
+	}
 	return 0;
 }
 
@@ -354,6 +356,9 @@ static int serve(void)
 				: cachefiles_bind(&conf, legacy.device, why, sizeof(why));
 	if (device < 0)
 		die(EXIT_SYSTEM, "%s", why);
+	state_open(conf.dir);
+	if (state_folder() >= 0 && !sandbox_share(state_folder()))
+		log_warning("what is remembered cannot be given to the user: %s", strerror(errno));
 	state = legacy.state >= 0 && handover_take(legacy.state) ? legacy.state : handover_make();
 	return keeper_run(&options, &calls, &legacy, device, state, loaded);
 }

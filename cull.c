@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,12 +12,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "folder.h"
 #include "log.h"
+#include "sandbox.h"
 #include "state.h"
 
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
@@ -25,7 +26,8 @@
 /* Candidates that one walk through the cache finds. */
 #define CANDIDATES 8
 
-#define TELL_EVERY 60 /* seconds */
+#define TELL_EVERY 60	/* seconds */
+#define LOOK_DELAY 1000 /* milliseconds from a word to the look */
 
 /* The kernel counts what is being written too: so many bytes more than bstop has to be free. */
 #define MARGIN (2 << 20)
@@ -58,7 +60,6 @@ struct culler {
 };
 
 static int helper = -1; /* the worker's end of the socket pair */
-static pid_t pid;
 
 /* ---- the graveyard ---- */
 
@@ -348,46 +349,55 @@ static void look(struct culler *c)
 
 /* ---- the process ---- */
 
+/* Waits for a word, and for what comes soon after it: a file gets its name a little after its
+ * CLOSE. False at the worker's end. */
+static bool is_asked(int socket)
+{
+	struct pollfd end = {.fd = socket, .events = POLLRDHUP};
+	char bytes[64];
+
+	if (recv(socket, bytes, sizeof(bytes), 0) <= 0 || poll(&end, 1, LOOK_DELAY) > 0)
+		return false;
+	while (recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	return true;
+}
+
 __attribute__((noreturn)) static void run(const struct conf *conf, int device, int socket)
 {
 	struct culler c = {.conf = conf, .device = device};
-	struct timespec second = {.tv_sec = 1};
-	char bytes[64];
 
 	prctl(PR_SET_NAME, "cachefilesd-cul");
 	c.root = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	c.cache = folder_open(c.root, "cache");
+	sandbox_drop_rights(SANDBOX_CULLER);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* before, the change of rights would take it back */
+	sandbox_enter(SANDBOX_CULLER);
 	if (c.cache < 0 || fchdir(c.cache) < 0) {
 		log_warning("%s/cache: %s: nothing is culled", conf->dir, strerror(errno));
 		_exit(EXIT_SYSTEM);
 	}
-	while (recv(socket, bytes, sizeof(bytes), 0) > 0) {
-		nanosleep(&second, NULL); /* a file gets its name a little after its CLOSE */
-		while (recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
-			;
+	while (is_asked(socket))
 		look(&c);
-	}
 	_exit(0);
 }
 
 void cull_start(const struct conf *conf, int device)
 {
 	int ends[2];
+	pid_t pid = -1;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
 		pid = _Fork(); /* fork() would link the locks of threads, which we have not */
 		if (pid == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			close(ends[0]);
 			run(conf, device, ends[1]);
 		}
 		close(ends[1]);
 		helper = ends[0];
-		if (pid > 0)
-			return;
-		cull_stop();
 	}
-	log_warning("nothing is culled: %s", strerror(errno));
+	if (pid < 0)
+		log_warning("nothing is culled: %s", strerror(errno));
 }
 
 void cull_look(void)
@@ -398,12 +408,13 @@ void cull_look(void)
 
 void cull_stop(void)
 {
+	char byte;
+
 	if (helper < 0)
 		return;
+	shutdown(helper, SHUT_WR);
+	while (recv(helper, &byte, 1, 0) > 0)
+		;
 	close(helper);
 	helper = -1;
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-	}
 }

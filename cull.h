@@ -21,10 +21,10 @@
  * helper, which ends with its parent. A failure is a warning. */
 void cull_start(const struct conf *conf, int device);
 
-/* Has the helper look, soon; it does so once a second at most. Never waits. */
+/* Has the helper look, a second later, with all that asks until then. Never waits. */
 void cull_look(void);
 
-/* At the end of the worker: waits for the helper's, so that nobody holds the device. */
+/* At the end of the worker: waits for the helper's, which would hold the device. */
 void cull_stop(void);
 
 #endif
