@@ -1356,7 +1356,7 @@ def cached(daemon, numbers=range(1, 9)):
 @scenario("budget: the images that were not used for longest go, with what is remembered of them; none in use")
 def budget():
     size = publish_more(6)
-    daemon = Daemon(URL, f"budget {2 * size + size // 2}")
+    daemon = Daemon(URL, f"budget {2 * size + size // 2}", "user nobody")
     for number in 1, 2:
         look_into(number)
     eventually(lambda: cached(daemon) == [1, 2], "two are in the cache")

@@ -17,7 +17,7 @@ import tempfile
 import guest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TIMEOUT = 300           # seconds; an idle machine needs a quarter of it
+TIMEOUT = 1200          # seconds; an idle machine needs a quarter of it
 BIG = 12 << 20
 
 
