@@ -2427,6 +2427,24 @@ def offline_allow(how):
             got(k, r, data, 10)
 
 
+@each("retry hard", "timeout 2")
+def full_for_long(policy):
+    """a cache that is full for 9 s: with retry hard a READ waits, else it fails; the next one is right"""
+    data = image("full", MIB)
+    with Server({"/img": data}) as s, daemon(s, policy) as k:
+        f = k.opened("erofs,img", b"img")
+        full = time.monotonic() + 9
+        k.on_write = lambda file, offset, length: -errno.ENOBUFS if time.monotonic() < full else None
+        r = k.read(f, 524288, 65536)
+        have = k.wait_complete(r, 20)
+        assert have == (65536 if policy == "retry hard" else 0), have
+        if policy != "retry hard":
+            assert time.monotonic() < full
+            k.wait_log("cannot write to the cache", 2)
+            time.sleep(max(0, full - time.monotonic()))
+        recovers(k, f, data, 524288, 65536)
+
+
 @scenario
 def offline_changed():
     """offline allow: the server comes back with another version: what is missing fails, nothing is mixed"""
