@@ -239,6 +239,11 @@ class Daemon:
         """The pid of the process that serves."""
         return eventually(self.workers, "a worker", 10)[0]
 
+    def culler(self):
+        """The pid of the worker's only child."""
+        mine = f"\nPPid:\t{self.worker()}\n"
+        return next(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/status") if mine in contents(path))
+
     def alive(self):
         expect(not self.ended(), f"the daemon ended with {self.process.returncode}: {self.log()}")
 
@@ -1149,7 +1154,9 @@ def least_privilege():
     daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "user nobody")
     point = mount("second.erofs")
     all_right(point, "second")
-    for pid, uid, allowed in (daemon.process.pid, 0, KEEPER_CAPABILITIES), (daemon.worker(), 65534, 0):
+    expect(os.readlink(f"/proc/{daemon.culler()}/cwd") == f"{daemon.directory}/cache", "the culler is elsewhere")
+    for pid, uid, allowed in ((daemon.process.pid, 0, KEEPER_CAPABILITIES), (daemon.worker(), 65534, 0),
+                              (daemon.culler(), 0, 0)):
         status = status_of(pid)
         expect(set(status["Uid"].split()) == {str(uid)}, f"uids {status['Uid']}")
         for name in "CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb":
