@@ -55,8 +55,8 @@ struct culler {
 	size_t count;
 
 	bool culling; /* something had to go in this look */
-	bool told;    /* that nothing is left to cull */
-	time_t told_at;
+
+	time_t budget_told, full_told; /* when; 0: not, or it has been good since */
 };
 
 static int helper = -1; /* the worker's end of the socket pair */
@@ -295,33 +295,46 @@ static const char *why_nothing_goes(const struct culler *c)
 	return c->conf->nocull ? "nothing may be culled (nocull)" : "all images are in use";
 }
 
-/* Nothing that is left may go: says how much is missing, now and then. */
-static void tell(struct culler *c)
+/* Whether it is time to say something, again. */
+static bool is_due(time_t *told)
+{
+	time_t now = time(NULL);
+
+	if (*told && now - *told < TELL_EVERY && now >= *told)
+		return false;
+	*told = now;
+	return true;
+}
+
+static void tell_full(struct culler *c)
 {
 	const struct conf *conf = c->conf;
-	time_t now = time(NULL);
 	struct statvfs s;
 	uint64_t free, stop;
 
-	if (c->told && now - c->told_at < TELL_EVERY && now >= c->told_at)
-		return;
-	c->told = true;
-	c->told_at = now;
-	if (conf->budget && c->bytes > conf->budget)
-		log_warning("budget: the cache files take %llu bytes, %llu too many, and %s",
-			(unsigned long long)c->bytes, (unsigned long long)(c->bytes - conf->budget),
-			why_nothing_goes(c));
 	if (fstatvfs(c->cache, &s) < 0)
 		return;
 	free = (uint64_t)s.f_bavail * s.f_frsize;
 	stop = limit(s.f_blocks, conf->bstop) * s.f_frsize + MARGIN;
-	if (free >= stop && s.f_ffree >= limit(s.f_files, conf->fstop))
+	if ((free >= stop && s.f_ffree >= limit(s.f_files, conf->fstop)) || !is_due(&c->full_told))
 		return;
 	log_err("the cache is full: %llu bytes and %llu inodes are free, and at least %llu (bstop "
 		"%d%%) and %llu (fstop %d%%) have to be: %llu bytes are missing, and %s",
 		(unsigned long long)free, (unsigned long long)s.f_ffree, (unsigned long long)stop,
 		conf->bstop, (unsigned long long)limit(s.f_files, conf->fstop), conf->fstop,
 		(unsigned long long)(stop > free ? stop - free : 0), why_nothing_goes(c));
+}
+
+/* Nothing that is left may go: says what is missing, now and then. */
+static void tell(struct culler *c)
+{
+	uint64_t most = c->conf->budget;
+
+	if (most && c->bytes > most && is_due(&c->budget_told))
+		log_warning("budget: the cache files take %llu bytes, %llu too many, and %s",
+			(unsigned long long)c->bytes, (unsigned long long)(c->bytes - most),
+			why_nothing_goes(c));
+	tell_full(c);
 }
 
 static void look(struct culler *c)
@@ -332,7 +345,7 @@ static void look(struct culler *c)
 	for (;;) {
 		walk(c);
 		if (!has_too_much(c)) {
-			c->told = false;
+			c->budget_told = c->full_told = 0;
 			break;
 		}
 		c->culling = true;

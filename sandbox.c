@@ -208,9 +208,6 @@ static const struct row table[] = {
 	ANY(fsync, W),
 	ANY(fdatasync, W),
 	ANY(utimensat, W),
-#ifdef __NR_utimensat_time64
-	ANY(utimensat_time64, W),
-#endif
 	ANY(getdents64, C),
 	ANY(fchdir, C),
 #ifdef __NR_fstatfs64

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hash.h"
@@ -336,5 +337,6 @@ void state_touch(struct state_key key)
 	char name[STATE_NAME];
 
 	state_name(name, key);
-	utimensat(folder, name, NULL, AT_SYMLINK_NOFOLLOW);
+	/* The C library's would bring along what times need where they have two forms. */
+	syscall(SYS_utimensat, folder, name, NULL, AT_SYMLINK_NOFOLLOW);
 }

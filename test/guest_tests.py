@@ -1340,6 +1340,33 @@ def offline_deny():
     daemon.stop()
 
 
+@scenario("the worker is killed, the server gone, then back with another version: what is cached is read, the rest "
+          "fails, nothing is mixed", True)
+def killed_and_replaced():
+    publish("v1")
+    daemon = Daemon(URL, "timeout 3")
+    point = mount("versioned.erofs")
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    nginx.kill()
+    worker = daemon.worker()
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: daemon.workers() and daemon.worker() != worker, "a new worker", 10)
+    drop_caches()
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    reader = Child(compare, point, "v1")
+    time.sleep(1)
+    expect(not reader.ended(), "what is missing did not wait")
+    publish("v2")
+    nginx.start()
+    answer = reader.answer()
+    expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    drop_caches()
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    umount(point)
+    visit("v2")
+    daemon.stop()
+
+
 def publish_more(count):
     """The same image under several names; returns its size."""
     for number in range(1, count + 1):
