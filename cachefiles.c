@@ -9,18 +9,22 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
+#include "cull.h"
+#include "folder.h"
 #include "handover.h"
 #include "log.h"
 #include "message.h"
 #include "stats.h"
 
 #define DEVICE "/dev/cachefiles"
+
+/* So many bytes are written from one look at the cache's size to the next. */
+#define LOOK_EVERY (8 << 20)
 
 /* include/uapi/linux/cachefiles.h: CACHEFILES_IOC_READ_COMPLETE, in the v8 series IOC_CREAD. Its
  * argument is the message's id itself. */
@@ -50,35 +54,34 @@ static struct object *objects; /* budget.files */
 
 /* ---- who holds the device ---- */
 
-struct dirent64 { /* getdents64(2) */
-	uint64_t ino;
-	int64_t off;
-	uint16_t reclen;
-	uint8_t type;
-	char name[];
+/* A search in a folder for a name that is a number. */
+struct search {
+	const char *folder;
+	bool (*matches)(const char *folder, int number);
+	int found;
 };
+
+static bool look_at(void *context, int folder, const char *name)
+{
+	struct search *s = context;
+
+	(void)folder;
+	if (name[0] >= '0' && name[0] <= '9' && s->matches(s->folder, atoi(name)))
+		s->found = atoi(name);
+	return s->found < 0;
+}
 
 /* The first entry of a folder whose name is a number and for which matches() is true; -1: none. */
 static int find_number(const char *folder, bool (*matches)(const char *folder, int number))
 {
-	_Alignas(8) char entries[1024];
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int found = -1;
-	long size;
+	struct search s = {folder, matches, -1};
+	int fd = folder_open(AT_FDCWD, folder);
 
-	while (found < 0 && (size = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0) {
-		const struct dirent64 *entry;
-
-		for (long at = 0; found < 0 && at < size; at += entry->reclen) {
-			entry = (const struct dirent64 *)(entries + at);
-			if (entry->name[0] >= '0' && entry->name[0] <= '9' &&
-				matches(folder, atoi(entry->name)))
-				found = atoi(entry->name);
-		}
-	}
-	if (fd >= 0)
+	if (fd >= 0) {
+		folder_each(fd, look_at, &s);
 		close(fd);
-	return found;
+	}
+	return s.found;
 }
 
 static bool is_device(const char *folder, int fd)
@@ -418,11 +421,24 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 		return;
 	}
 	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
+	cull_look();
 	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */
 }
 
 /* ---- the cache file ---- */
+
+/* Whether there is room for more is looked at now and then. */
+static void note_growth(size_t bytes)
+{
+	static size_t growth;
+
+	growth += bytes;
+	if (growth < LOOK_EVERY)
+		return;
+	growth = 0;
+	cull_look();
+}
 
 static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
 {
@@ -437,6 +453,8 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 			continue;
 		if (n < 0 && errno == EIO)
 			cachefiles_check();
+		if (n < 0 && (errno == ENOBUFS || errno == ENOSPC))
+			cull_look();
 		if (n < 0 && written == 0)
 			return errno == ENOBUFS ? -EAGAIN : -errno;
 		/* Before 6.13 the kernel reports what it rounded the size up to. What does not
@@ -445,6 +463,7 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 			break;
 		written += (size_t)n < size - written ? (size_t)n & ~(page - 1) : size - written;
 	}
+	note_growth(written);
 	return written > 0 ? (ssize_t)written : -EAGAIN;
 }
 
@@ -494,6 +513,7 @@ static void drop(struct object *o)
 	if (!o->broken)
 		fetch_close((unsigned)(o - objects));
 	live_closed(o->key);
+	cull_look();
 	if (!o->opened)
 		answer_open(o->opener, -ECANCELED);
 	release(o);

@@ -11,6 +11,7 @@
  *	check.h       --check: a report on a server
  *	status.h      the status socket                           (stats.h: what is counted)
  *	show.h        --status: what comes from there, drawn      (sample.h: parser)
+ *	prime.h       --prime: cache files that last from the first session on
  *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
  *	              ahead of the readers:                       (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
@@ -25,6 +26,9 @@
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
  *	handover.h    what outlives a worker
  *	sandbox.h     what each process may still do          (passwd.h: users)
+ *	backing.h     whether a file system can hold the cache
+ *	cull.h        the process that removes what was not used for long (folder.h)
+ *	state.h       what is remembered of an image beside it
  *	log.h         telling people                              (outcome.h: how things end)
  *	limits.h      every fixed size                            (clock.h, date.h: times)
  *	format.c      the C library's printf, without what makes it large
@@ -41,11 +45,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "budget.h"
 #include "cachefiles.h"
 #include "check.h"
 #include "clock.h"
 #include "conf.h"
+#include "cull.h"
 #include "dns.h"
 #include "fetch.h"
 #include "get.h"
@@ -54,10 +60,12 @@
 #include "log.h"
 #include "netrc.h"
 #include "options.h"
+#include "prime.h"
 #include "sandbox.h"
 #include "show.h"
 #include "stats.h"
 #include "status.h"
+#include "state.h"
 #include "tls.h"
 #include "trace.h"
 
@@ -329,8 +337,11 @@ static void prepare(void)
 		die(EXIT_USAGE, "memory is for %u open images, and %u are open", budget.files,
 			live_count());
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
+	cull_start(&conf, estate.device);
 	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
+	if (state_folder() >= 0)
+		sandbox_allow_folder(state_folder());
 	stay_alive();
 	sandbox_enter(SANDBOX_WORKER);
 }
@@ -344,8 +355,10 @@ static int work(bool first)
 	if (!cachefiles_serve(&conf, estate.device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
-	if (loop() == KEEPER_STOP)
+	if (loop() == KEEPER_STOP) {
 		cachefiles_close();
+		cull_stop();
+	}
 	return 0;
 }
 
@@ -364,11 +377,16 @@ static int serve(bool configured, char *why, size_t size)
 		die(EXIT_USAGE, "%s", why);
 	if (!estate.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
+		if (!backing_check(conf.dir, why, size))
+			die(EXIT_SYSTEM, "%s", why);
 		estate.status = open_status();
 		estate.device = cachefiles_bind(&conf, estate.device, why, size);
 		if (estate.device < 0)
 			die(EXIT_SYSTEM, "%s", why);
 	}
+	state_open(conf.dir);
+	if (!estate.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
+		log_warning("what is remembered cannot be given to the user: %s", strerror(errno));
 	if (estate.state < 0 || !handover_take(estate.state))
 		estate.state = handover_make();
 	return keeper_run(&options, &calls, &estate, loaded);
@@ -386,6 +404,8 @@ static int run_with_conf(void)
 	start_log();
 	if (options.mode == STATUS)
 		return show_run(conf.status, options.json);
+	if (options.mode == PRIME)
+		return prime_run(conf.dir, options.names);
 	if (!load_files(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 	if (options.mode != TEST)

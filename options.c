@@ -19,6 +19,7 @@ static const char usage[] =
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
@@ -33,7 +34,7 @@ static const char usage[] =
 	"  -d             log every message and request too\n"
 	"  -p PIDFILE     (default " PID_FILE ", written only in the background)\n"
 	"  -F N           descriptor N is an open /dev/cachefiles, bound already or not\n"
-	"  -N             accepted and ignored: this daemon does not cull\n"
+	"  -N             cull nothing\n"
 	"  -v, --version  print the version and the fixed memory\n"
 	"      --help     print this\n"
 	"      --test     check the configuration, and do nothing\n"
@@ -45,6 +46,11 @@ static const char usage[] =
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
 	"      --check    look at the server of URL and the file there, and judge them\n"
 	"      --status   show what the daemon that runs is doing; --json: to programs\n"
+	"      --prime    have the running daemon make the cache files of images permanent, "
+	"before\n"
+	"                 they are mounted: what their first session fetches outlives the "
+	"machine.\n"
+	"                 NAME is an fsid, or FSID,domain_id=DOMAIN\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
@@ -65,7 +71,8 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
 	{"check", no_argument, NULL, 'C'}, {"status", no_argument, NULL, 'S'},
 	{"json", no_argument, NULL, 'J'}, {"test", no_argument, NULL, 'T'},
-	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'}, {NULL, 0, NULL, 0}};
+	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'},
+	{"prime", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
 static const char shorts[] = "dnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
@@ -123,6 +130,9 @@ static void take_option(struct options *o, int c)
 	case 'T':
 		o->mode = TEST;
 		break;
+	case 'P':
+		o->mode = PRIME;
+		break;
 	case 'U':
 		o->mode = UPGRADE;
 		break;
@@ -162,6 +172,9 @@ void options_parse(struct options *o, int argc, char **argv)
 		die(EXIT_USAGE, "--status: takes no URL");
 	if (o->mode == GET || o->mode == CHECK)
 		take_tool(o, argv + optind, argc - optind);
+	o->names = argv + optind;
+	if (o->mode == PRIME && !*o->names)
+		die(EXIT_USAGE, "--prime: needs names of images");
 }
 
 /* ---- the configuration ---- */
@@ -234,11 +247,15 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 	first = optind;
 	if (o->mode == GET || o->mode == CHECK)
 		good = take_exact_url(o, c, o->argv[first], m);
+	else if (o->mode == PRIME)
+		good = take_file(o, c, true, m);
 	else
 		good = take_urls(o, c, o->argv + first, o->argc - first, m);
 	optind = 1;
 	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
 			good = conf_line(c, "-o", optarg, why, size);
-	return good && (o->mode == STATUS || conf_check(c, why, size));
+		else if (option == 'N')
+			c->nocull = true;
+	return good && (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
 }

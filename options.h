@@ -9,12 +9,13 @@
 
 #include "conf.h"
 
-enum mode { DAEMON, GET, CHECK, STATUS, TEST, UPGRADE, PRINT_VERSION, PRINT_HELP };
+enum mode { DAEMON, GET, CHECK, STATUS, TEST, UPGRADE, PRIME, PRINT_VERSION, PRINT_HELP };
 
 struct options {
 	enum mode mode;
 	uint64_t offset, length; /* of GET */
 	bool json;		 /* of STATUS */
+	char **names;		 /* of PRIME, borrowed: NULL behind the last */
 	const char *conf_file;	 /* NULL: not said */
 	const char *pid_file;	 /* always a path */
 	bool pid_file_given;

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -130,9 +131,9 @@ static const struct row table[] = {
 	ANY(pread64, W | T), /* the bundle of roots, netrc, /proc/net/pnp */
 	ANY(pwrite64, W),
 #ifdef __NR__llseek
-	ANY(_llseek, W),
+	ANY(_llseek, W | C),
 #else
-	ANY(lseek, W),
+	ANY(lseek, W | C),
 #endif
 	ANY(close, W | C | T),
 #ifdef __NR_fcntl64
@@ -147,24 +148,25 @@ static const struct row table[] = {
 	ANY(fstat, W | T), /* whether netrc has changed */
 #endif
 #ifdef __NR_newfstatat
-	ANY(newfstatat, W),
+	ANY(newfstatat, W | C),
 #endif
 #ifdef __NR_fstatat64
-	ANY(fstatat64, W),
+	ANY(fstatat64, W | C),
 #endif
 #ifdef __NR_statx
-	ANY(statx, W | T),
+	ANY(statx, W | C | T),
 #endif
 
 	/* Connections, name servers, syslog. */
 	ANY(connect, W | T),
-	ANY(sendto, W | T),
-	ANY(recvfrom, W | T),
+	ANY(sendto, W | C | T),
+	ANY(recvfrom, W | C | T),
 	ANY(sendmsg, 0),
 	ANY(getsockopt, W | T),
 	ANY(getpeername, T),
 	ANY(accept4, W), /* clients of the status socket, which listens already */
 	ANY(setsockopt, W | T),
+	ANY(shutdown, W), /* to the culler: the end */
 
 /* Waiting. */
 #ifdef __NR_poll
@@ -192,8 +194,9 @@ static const struct row table[] = {
 	ANY(getpid, W | C | T), /* in lines for syslog */
 	ANY(uname, W),		/* which kernel it is: cachefiles.c */
 
-	/* Files below the folders that are allowed: traces. */
-	ANY(openat, W),
+	/* Files below the folders that are allowed: traces, what is remembered; the cache, to be
+	 * walked through. */
+	ANY(openat, W | C),
 #ifdef __NR_open
 	ANY(open, 0),
 #endif
@@ -203,8 +206,17 @@ static const struct row table[] = {
 #ifdef __NR_renameat2
 	ANY(renameat2, W),
 #endif
-	ANY(unlinkat, W),
+	ANY(unlinkat, W | C),
 	ANY(fsync, W),
+	ANY(fdatasync, W),
+	ANY(utimensat, W),
+	ANY(getdents64, C),
+	ANY(fchdir, C),
+#ifdef __NR_fstatfs64
+	ANY(fstatfs64, C),
+#else
+	ANY(fstatfs, C),
+#endif
 
 	/* Signals, the end. */
 	ANY(rt_sigaction, W | C),
@@ -437,6 +449,11 @@ bool sandbox_give(int fd)
 	return !user || fchown(fd, user, group) == 0;
 }
 
+bool sandbox_share(int folder)
+{
+	return !user || (fchown(folder, user, 0) == 0 && fchmod(folder, 0770) == 0);
+}
+
 /* setrlimit() would link what sets it for every thread. */
 static bool raise_limit(int which, rlim_t wanted)
 {
@@ -505,7 +522,7 @@ void sandbox_drop_rights(enum sandbox_role role)
 	for (int c = 0; c < CAPABILITIES_MAX; c++)
 		if (c >= 32 || !(kept >> c & 1))
 			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
-	if (role != SANDBOX_KEEPER)
+	if (role != SANDBOX_KEEPER && role != SANDBOX_CULLER)
 		become_user();
 	keep_capabilities(kept);
 	/* No core dump by a handler either, and nobody looks into us by way of /proc. Not where we

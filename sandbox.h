@@ -1,8 +1,9 @@
 /* sandbox.h - least privilege: what a process of ours may still do once it has begun.
  *
  * The keeper is root, for as long as new workers may have to read secrets, with the capabilities
- * that this and ending a worker of another user need, and no others. Every other process is the
- * user of the configuration (root, if none is named) and has no capability. All: no new privileges,
+ * that this and ending a worker of another user need, and no others. The culler is root too, since
+ * the kernel's cache files are root's, but has no capability. Every other process is the user of
+ * the configuration (root, if none is named) and has none either. All: no new privileges,
  * no core dump, not to be looked into by other processes of its user, and only the system calls of
  * the table in sandbox.c. The worker also: no path but below the folders that are named (Landlock,
  * Linux 5.13 and later).
@@ -29,11 +30,14 @@ bool sandbox_user(const char *user, char *why, size_t size);
 /* Hands a file or folder that was made for the worker to that user. */
 bool sandbox_give(int fd);
 
+/* Hands a folder to that user, and leaves it to root without capabilities as well. */
+bool sandbox_share(int folder);
+
 /* In the keeper, before a worker is forked: raises what limits there are while it may. */
 void sandbox_raise_limits(unsigned descriptors);
 
-/* Becomes that user, for good, without any capability; the keeper stays root. Whatever is opened or
- * made from then on is so with that user's rights. */
+/* Becomes that user, for good, without any capability; keeper and culler stay root. Whatever is
+ * opened or made from then on is so with that user's rights. */
 void sandbox_drop_rights(enum sandbox_role role);
 
 /* A folder below which files may be made, read, renamed and removed from then on. */

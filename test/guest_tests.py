@@ -197,7 +197,7 @@ def listening(port):
 
 
 class Daemon:
-    """One run of the daemon on a cache directory of its own, its log in a file."""
+    """One run of the daemon on a cache directory of its own, or of a run before, its log in a file."""
 
     count = 0
 
@@ -214,8 +214,7 @@ class Daemon:
         self.command = command + list(url)
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL, **more)
-        # Its first action that can be seen from outside is the kernel's: bind makes this directory.
-        eventually(lambda: self.ended() or os.path.isdir(f"{self.directory}/cache"), "bind", 10)
+        eventually(lambda: self.ended() or "is bound" in self.log(), "bind", 10)
         expect(not self.ended(), f"ended at once: {self.log()}")
 
     def log(self):
@@ -241,6 +240,11 @@ class Daemon:
     def worker(self):
         """The pid of the process that serves."""
         return eventually(self.workers, "a worker", 10)[0]
+
+    def culler(self):
+        """The pid of the worker's only child."""
+        mine = f"\nPPid:\t{self.worker()}\n"
+        return next(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/status") if mine in contents(path))
 
     def alive(self):
         expect(not self.ended(), f"the daemon ended with {self.process.returncode}: {self.log()}")
@@ -1238,7 +1242,9 @@ def least_privilege():
     daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "user nobody")
     point = mount("second.erofs")
     all_right(point, "second")
-    for pid, uid, allowed in (daemon.process.pid, 0, KEEPER_CAPABILITIES), (daemon.worker(), 65534, 0):
+    expect(os.readlink(f"/proc/{daemon.culler()}/cwd") == f"{daemon.directory}/cache", "the culler is elsewhere")
+    for pid, uid, allowed in ((daemon.process.pid, 0, KEEPER_CAPABILITIES), (daemon.worker(), 65534, 0),
+                              (daemon.culler(), 0, 0)):
         status = status_of(pid)
         expect(set(status["Uid"].split()) == {str(uid)}, f"uids {status['Uid']}")
         for name in "CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb":
@@ -1292,6 +1298,399 @@ def second_daemon():
     status, output = program(*daemon.command, limit=10)
     expect(status == 1, f"the second daemon ended with {status}: {output}")
     expect(re.search(rf"\b{daemon.process.pid}\b", output), f"no pid of the holder in: {output}")
+    daemon.stop()
+
+
+# ---- the cache over time ------------------------------------------------------------------------
+
+URL = f"http://127.0.0.1:{HTTP}/"
+
+
+def publish(version):
+    """Puts that version of the image in the place of the other; nginx makes its ETag of the time."""
+    shutil.copy(f"{version}.erofs", "www/new")
+    when = 1600000000 + int(version[1:])
+    os.utime("www/new", (when, when))
+    os.rename("www/new", "www/versioned.erofs")
+
+
+def visit(version, count=None, order="random"):
+    """A session: mounts the image, compares all or count files of that version, unmounts. Returns
+    what was fetched."""
+    start = nginx.mark()
+    point = mount("versioned.erofs")
+    Child(compare, point, version, order, count).succeed()
+    umount(point)
+    return nginx.sent(start, "versioned")
+
+
+def remembered(daemon):
+    return glob.glob(f"{daemon.directory}/cachefilesd-mini/*")
+
+
+@scenario("an image is replaced by one of the same size between mounts: no byte of the old one is read")
+def replaced():
+    daemon = Daemon(URL)
+    size = os.path.getsize("v1.erofs")
+    for version, count in ("v1", None), ("v2", 10), ("v1", 10):
+        publish(version)
+        visit(version, count)
+    expect(len(re.findall("was replaced on the server", daemon.log())) == 2, "not each is told")
+    publish("v2")
+    fetched = visit("v2")
+    expect(fetched >= size, f"only {fetched} bytes of the new version were fetched")
+    expect(visit("v2") <= PROBE, "what is cached was fetched again")
+    expect(len(remembered(daemon)) == 1, f"files: {remembered(daemon)}")
+    daemon.stop()
+
+
+@scenario("the same between runs of the daemon, with what is remembered, lost or damaged")
+def replaced_between_runs():
+    directory = None
+    for state in "kept", "lost", "damaged":
+        for version, count in ("v1", 10), ("v2", None):
+            publish(version)
+            daemon = Daemon(URL, directory=directory)
+            directory = daemon.directory
+            if state == "lost":
+                shutil.rmtree(f"{directory}/cachefilesd-mini")
+                os.mkdir(f"{directory}/cachefilesd-mini")
+            for path in remembered(daemon) if state == "damaged" else []:
+                with open(path, "r+b") as file:
+                    file.seek(random.randrange(os.path.getsize(path)))
+                    file.write(b"\0\1\2")
+            visit(version, count)
+            fetched = visit(version)
+            expect(count or fetched <= PROBE, f"{fetched} bytes were fetched again")
+            daemon.stop()
+    daemon = Daemon(URL, directory=directory)
+    fetched = visit("v2")
+    expect(fetched <= PROBE, f"{fetched} bytes were fetched again after a restart")
+    daemon.stop()
+
+
+@scenario("offline allow: a cached image mounts and reads without a server; missing parts wait for it")
+def offline():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
+    some = mount("second.erofs")
+    Child(compare, some, "second", "random", 20).succeed()
+    whole = mount("plain.erofs")
+    all_right(whole, "plain")
+    umount(some)
+    umount(whole)
+    daemon.stop()
+    nginx.kill()
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "offline allow", directory=daemon.directory)
+    start = time.monotonic()
+    mount("plain.erofs")
+    note(f"mounted after {time.monotonic() - start:.2f} s")
+    at_once(whole, 2)
+    daemon.logs("plain.erofs: opened offline")
+    mount("second.erofs")
+    reader = Child(compare, some, "second")
+    time.sleep(2)
+    expect(not reader.ended(), "what is missing did not wait for the server")
+    nginx.start()
+    reader.succeed()
+    umount(whole)
+    umount(some)
+    daemon.stop()
+
+
+@scenario("offline allow: the server comes back with another version: what is missing fails, nothing is mixed",
+          True)
+def offline_replaced():
+    publish("v1")
+    daemon = Daemon(URL, "timeout 5")
+    visit("v1", 3, "sorted")
+    daemon.stop()
+    nginx.kill()
+    daemon = Daemon(URL, "offline allow", "timeout 5", directory=daemon.directory)
+    point = mount("versioned.erofs")
+    publish("v2")
+    nginx.start()
+    answer = Child(compare, point, "v1").answer()
+    expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    Child(compare, point, "v1", "sorted", 3).succeed()
+    umount(point)
+    visit("v2")
+    daemon.stop()
+
+
+@scenario("offline deny: without a server a cached image does not mount", True)
+def offline_deny():
+    daemon = Daemon(URL, "timeout 2")
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    nginx.kill()
+    mount_fails("second.erofs")
+    daemon.stop()
+
+
+@scenario("the worker is killed, the server gone, then back with another version: what is cached is read, the rest "
+          "fails, nothing is mixed", True)
+def killed_and_replaced():
+    publish("v1")
+    daemon = Daemon(URL, "timeout 3")
+    point = mount("versioned.erofs")
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    nginx.kill()
+    worker = daemon.worker()
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: daemon.workers() and daemon.worker() != worker, "a new worker", 10)
+    drop_caches()
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    reader = Child(compare, point, "v1")
+    time.sleep(1)
+    expect(not reader.ended(), "what is missing did not wait")
+    publish("v2")
+    nginx.start()
+    answer = reader.answer()
+    expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    drop_caches()
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    umount(point)
+    visit("v2")
+    daemon.stop()
+
+
+def publish_more(count):
+    """The same image under several names; returns its size."""
+    for number in range(1, count + 1):
+        shutil.copy("v1.erofs", f"www/more{number}")
+    return os.path.getsize("v1.erofs")
+
+
+def look_into(number, umounts=True):
+    point = mount(f"more{number}")
+    Child(compare, point, "v1", "random").succeed()
+    if umounts:
+        umount(point)
+    return point
+
+
+def cached(daemon, numbers=range(1, 9)):
+    """Which of them have a file in the cache."""
+    return [number for number in numbers if linked(daemon, f"more{number}")]
+
+
+@scenario("budget: the images that were not used for longest go, with what is remembered of them; none in use")
+def budget():
+    size = publish_more(6)
+    daemon = Daemon(URL, f"budget {2 * size + size // 2}", "user nobody")
+    for number in 1, 2:
+        look_into(number)
+    eventually(lambda: cached(daemon) == [1, 2], "two are in the cache")
+    look_into(1)
+    look_into(3)
+    eventually(lambda: cached(daemon) == [1, 3], "the second, which was not used for longest, is gone", 10)
+    expect(len(remembered(daemon)) == 2, f"remembered: {remembered(daemon)}")
+    expect(glob.glob(f"{daemon.directory}/cache/I*more2") == [], "its folders are left")
+    point = look_into(1, umounts=False)
+    for number in 4, 5:
+        look_into(number)
+        eventually(lambda: cached(daemon) == [1, number], f"only 1, which is in use, and {number}", 10)
+    start = nginx.mark()
+    drop_caches()
+    Child(compare, point, "v1").succeed()
+    expect(nginx.sent(start) == 0, "an image in use was not left alone")
+    two = look_into(5, umounts=False)
+    look_into(6)
+    eventually(lambda: cached(daemon) == [1, 5], "the one just used goes, if the others are in use", 10)
+    three = look_into(6, umounts=False)
+    umount(point)
+    umount(two)
+    umount(three)
+    eventually(lambda: len(cached(daemon)) == 2, "two are left", 10)
+    look_into(2)
+    daemon.stop()
+    eventually(device_free, "the device is free", 2)
+
+
+@scenario("-N: nothing is culled, and the log says what is too much")
+def nocull():
+    size = publish_more(3)
+    daemon = Daemon(URL, f"budget {size}", options=("-N",))
+    for number in 1, 2, 3:
+        look_into(number)
+    daemon.logs("budget: .* too many, and nothing may be culled", 10)
+    expect(cached(daemon) == [1, 2, 3], f"left: {cached(daemon)}")
+    daemon.stop()
+
+
+@scenario("culling never leaves the cache: links to elsewhere, odd names, folders; the graveyard is emptied")
+def cull_confined():
+    size = publish_more(2)
+    directory = f"{RUN}/../disk/confined"
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(f"{directory}/outside/@00")
+    victims = [f"{directory}/outside/@00/Dvictim", f"{directory}/outside/Dvictim", f"{directory}/Dvictim"]
+    for victim in victims:
+        with open(victim, "wb") as file:
+            file.write(bytes(1 << 20))
+        os.utime(victim, (1, 1))
+    os.makedirs(f"{directory}/graveyard/1234/@00/deep/deeper")
+    for path in "loose", "1234/@00/Dfile", "1234/@00/deep/deeper/file":
+        with open(f"{directory}/graveyard/{path}", "w") as file:
+            file.write("buried")
+    os.symlink("../outside", f"{directory}/graveyard/link")
+    daemon = Daemon(URL, f"budget {size}", directory=directory)
+    os.symlink("../outside", f"{directory}/cache/Ierofs,outside")
+    os.makedirs(f"{directory}/cache/Ierofs,odd/@00")
+    os.symlink("../../outside", f"{directory}/cache/Ierofs,odd/@01")
+    os.symlink("../../../outside/Dvictim", f"{directory}/cache/Ierofs,odd/@00/Dlink")
+    os.mkdir(f"{directory}/cache/Ierofs,odd/@00/Dfolder")
+    with open(f"{directory}/cache/Ierofs,odd/@00/D\nx", "w") as file:
+        file.write("x")
+    for number in 1, 2:
+        look_into(number)
+    eventually(lambda: cached(daemon) == [2], "the first is gone", 10)
+    eventually(lambda: os.listdir(f"{directory}/graveyard") == [], "the graveyard is empty", 10)
+    for victim in victims:
+        expect(os.path.exists(victim), f"{victim} is gone")
+    daemon.stop()
+    shutil.rmtree(directory)
+
+
+@scenario("the disk is full: unused images go; then readers get EIO, the log says how much is missing, and when "
+          "there is room all goes on", True)
+def full():
+    publish_more(2)
+    daemon = Daemon(URL, "brun 30%", "bcull 20%", "bstop 10%")
+    for number in 1, 2:
+        look_into(number)
+    point = mount("plain.erofs")
+    os.listdir(point)
+    space = os.statvfs("/run/disk")
+    keep = space.f_blocks * 9 // 100
+    filler = f"{daemon.directory}/filler"
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, (space.f_bavail - keep) * space.f_frsize)
+    try:
+        answer = Child(compare, point, "plain").answer()
+        expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+        eventually(lambda: cached(daemon) == [], "what is not in use is culled", 10)
+        daemon.logs("the cache is full: .* bytes are missing, and all images are in use", 10)
+        daemon.logs("plain.erofs: cannot write to the cache: less space is free than bstop demands")
+        daemon.alive()
+    finally:
+        os.unlink(filler)
+    some_right(point)
+    umount(point)
+    daemon.stop()
+
+
+def prime(daemon, *names):
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", *names)
+    expect(status == 0 and not output, f"--prime: status {status}: {output}")
+
+
+def linked(daemon, name):
+    """The image's file in the cache, with its name."""
+    return glob.glob(f"{daemon.directory}/cache/I*/@*/D{name}")
+
+
+@scenario("--prime: the cache file is in its place before the first session, and that session goes into it",
+          True)
+def primed():
+    daemon = Daemon(URL)
+    point = mount("second.erofs")
+    expect(not linked(daemon, "second.erofs"), "this kernel links new files at once: --prime has no use")
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "second.erofs")
+    expect(status == 1 and "is mounted" in output, f"--prime of a mounted image: {status}, {output}")
+    umount(point)
+    start = nginx.mark()
+    prime(daemon, "plain.erofs", "shared1.erofs,domain_id=dom,device=shared.blob")
+    for name in "plain.erofs", "shared1.erofs", "shared.blob":
+        expect(linked(daemon, name), f"{name} is not in its place")
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    path, = linked(daemon, "plain.erofs")
+    cached, size = os.stat(path).st_blocks * 512, os.path.getsize("www/plain.erofs")
+    expect(cached >= size, f"only {cached} of {size} bytes are in the file that lasts")
+    umount(point)
+    one = mount("shared1.erofs", ",domain_id=dom,device=shared.blob")
+    all_right(one, "second")
+    umount(one)
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "no-such.erofs", "plain.erofs")
+    expect(status == 1 and re.search("no-such.erofs: .*log", output) and "plain" not in output,
+           f"--prime of a missing image: {status}, {output}")
+    daemon.stop()
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "plain.erofs")
+    expect(status == 1 and "not there" in output, f"--prime without a daemon: {status}, {output}")
+
+
+# ---- the guest is cut off -----------------------------------------------------------------------
+# Scenarios of test/test_cut.py: each runs in a boot of its own, on a disk that outlives it.
+
+CUT_DIRECTORY = "/run/disk/cut"
+
+
+def cut():
+    """Ends this kernel and all in it now."""
+    print("guest: cut", flush=True)
+    time.sleep(LIMIT)
+
+
+def readers_of(point):
+    return [Child(compare, point, "plain", "random"), Child(compare_big, point)]
+
+
+def read_and_cut(*directives):
+    daemon = Daemon(URL, *directives, directory=CUT_DIRECTORY)
+    expect(linked(daemon, "plain.erofs"), "the cache file is not there any more")
+    point = mount("plain.erofs")
+    readers = readers_of(point)
+    program("mount", "-o", "remount,commit=1", "/run/disk")   # its journal is written every second
+    end = time.monotonic() + random.uniform(0.2, 8)
+    while time.monotonic() < end:
+        for reader in readers:
+            if reader.ended():
+                reader.succeed()
+                readers.remove(reader)
+                drop_caches()
+        readers += readers_of(point)[:2 - len(readers)]
+        time.sleep(0.02)
+    cut()
+
+
+@scenario("a new cache, primed, cut off while it is filled", series=())
+def cut_first():
+    shutil.rmtree(CUT_DIRECTORY, ignore_errors=True)
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    prime(daemon, "plain.erofs")
+    daemon.stop()
+    read_and_cut()
+
+
+@scenario("cut off again while the rest is fetched", series=())
+def cut_again():
+    read_and_cut("prefetch all")
+
+
+@scenario("all bytes are compared, then again from the disk; a cut some seconds later", series=())
+def cut_compare():
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    for _ in range(2):
+        all_right(point, "plain")
+        drop_caches()
+    note(f"{nginx.sent(start)} bytes of {os.path.getsize('www/plain.erofs')} had to be fetched")
+    time.sleep(7)                       # ext4 writes its journal every 5 s, if nothing else is said
+    cut()
+
+
+@scenario("all of it is still there", series=())
+def cut_kept():
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    fetched = nginx.sent(start)
+    expect(fetched <= PROBE, f"{fetched} bytes had to be fetched again")
+    umount(point)
     daemon.stop()
 
 

@@ -160,6 +160,7 @@ class File:
         self.object_id = None
         self.state = "close"        # close, open, reopening, dropping
         self.size = None
+        self.stored_size = None     # of an earlier run's cache file
         self.open_request = None
         self.held = []              # READs that wait for a reopen
         self.busy_writes = 0        # as many writes still fail with ENOBUFS (3.3)
@@ -212,13 +213,15 @@ class StandIn:
     release     what uname() tells the program
     watch_memory  collect brk(), mmap(), mremap(), munmap() made after bind in memory_calls
     drain       read the program's standard error (if not, it fills up)
+    keep        leaves the cache for a later run, which gets this object as `after`: its cookies find their
+                files again unless another size is told of them (3.2)
     expect_exit the status that leaving the `with` demands; None: any
     on_write    called as on_write(file, offset, length) for each write: None to go on, -errno to fail,
                 a number of bytes to store and return (if larger than length: all stored, that returned)
     """
 
     def __init__(self, argv, layout="mainline", old=False, open_error=0, bind_error=0, window=0, release=None,
-                 watch_memory=False, drain=True, expect_exit=0, env=None):
+                 watch_memory=False, drain=True, expect_exit=0, env=None, keep=False, after=None):
         self.layout, self.old, self.window = layout, old, window
         self.open_error, self.bind_error = open_error, bind_error
         self.release, self.watch_memory, self.drain = release, watch_memory, drain
@@ -252,9 +255,12 @@ class StandIn:
         self.status = None
         self.mem = {}               # pid: its memory
         self.worker = None          # the pid that serves the device
-        self.directory = tempfile.mkdtemp(prefix="standin-")
+        self.keep = keep
+        self.directory = after.directory if after else tempfile.mkdtemp(prefix="standin-")
         self.cache = os.path.join(self.directory, "cache-dir")
-        os.mkdir(self.cache)
+        os.makedirs(self.cache, exist_ok=True)
+        # (volume, cookie): (path, size told) of the files that runs before this one have left
+        self.stored = dict(after.stored) if after else {}
         self.argv = [os.path.abspath(argv[0])] + [a.replace("{cache}", self.cache) for a in argv[1:]]
         self.start_time = time.monotonic()
         self._start()
@@ -356,7 +362,9 @@ class StandIn:
             if fd is not None:
                 os.close(fd)
         self.process.stderr.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.stored.update({(f.volume, f.cookie): (f.path, f.size) for f in self.files if f.size is not None})
+        if not self.keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def check_clean(self):
         """Raises if anything happened that no test may see."""
@@ -460,8 +468,11 @@ class StandIn:
         it shares.  `request` False: no message."""
         self.wait_bound()
         with self.changed:
-            path = same.path if same else os.path.join(self.directory, f"file{len(self.files)}")
+            path, stored = self.stored.pop((volume, cookie), (None, None))
+            if path is None:
+                path = same.path if same else tempfile.mktemp(dir=self.directory)
             f = File(volume, cookie, path, len(self.files))
+            f.stored_size = stored
             self.files.append(f)
             if request:
                 self._queue_open(f)
@@ -901,6 +912,8 @@ class StandIn:
             return -errno.EINVAL
         if not os.path.isdir(self.settings["dir"]):
             return -errno.ENOENT
+        for name in ("cache", "graveyard"):
+            os.makedirs(os.path.join(self.settings["dir"], name), exist_ok=True)
         self.bound = True
         return 0
 
@@ -928,6 +941,10 @@ class StandIn:
             return -errno.EINVAL
         if size >= 0:
             f.size = size
+            if f.stored_size not in (None, size):
+                self._event(f"{f} is stale: {f.stored_size} became {size}")
+                os.ftruncate(f.own, 0)                      # as good as another file
+            f.stored_size = None
             whole = (size + PAGE - 1) // PAGE * PAGE
             if os.fstat(f.own).st_size < whole:
                 os.ftruncate(f.own, whole)
