@@ -9,28 +9,39 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
+#include "cull.h"
+#include "folder.h"
+#include "handover.h"
 #include "log.h"
 #include "message.h"
 #include "stats.h"
 
 #define DEVICE "/dev/cachefiles"
 
+/* So many bytes are written from one look at the cache's size to the next. */
+#define LOOK_EVERY (8 << 20)
+
 /* include/uapi/linux/cachefiles.h: CACHEFILES_IOC_READ_COMPLETE, in the v8 series IOC_CREAD. Its
  * argument is the message's id itself. */
 #define IOC_READ_COMPLETE _IOW(0x98, 1, int)
+
+/* How long the READs of a file fail that could not be opened anew, in seconds. */
+#define BROKEN_TIME 5
 
 /* An object that the kernel has open; its place in the table is the file's number for fetch.c. */
 struct object {
 	bool used;
 	bool opened;	 /* its OPEN was answered */
 	int fd;		 /* the anonymous fd */
+	uint64_t key;	 /* live_key() */
 	uint32_t id;	 /* object_id; in v8 the number of fd */
 	uint32_t opener; /* the id of its OPEN */
+	time_t broken;	 /* fetch.c has given it up, and its READs fail until then; 0: it has not */
 };
 
 static int device = -1, waiter = -1;
@@ -43,35 +54,34 @@ static struct object *objects; /* budget.files */
 
 /* ---- who holds the device ---- */
 
-struct dirent64 { /* getdents64(2) */
-	uint64_t ino;
-	int64_t off;
-	uint16_t reclen;
-	uint8_t type;
-	char name[];
+/* A search in a folder for a name that is a number. */
+struct search {
+	const char *folder;
+	bool (*matches)(const char *folder, int number);
+	int found;
 };
+
+static bool look_at(void *context, int folder, const char *name)
+{
+	struct search *s = context;
+
+	(void)folder;
+	if (name[0] >= '0' && name[0] <= '9' && s->matches(s->folder, atoi(name)))
+		s->found = atoi(name);
+	return s->found < 0;
+}
 
 /* The first entry of a folder whose name is a number and for which matches() is true; -1: none. */
 static int find_number(const char *folder, bool (*matches)(const char *folder, int number))
 {
-	_Alignas(8) char entries[1024];
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int found = -1;
-	long size;
+	struct search s = {folder, matches, -1};
+	int fd = folder_open(AT_FDCWD, folder);
 
-	while (found < 0 && (size = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0) {
-		const struct dirent64 *entry;
-
-		for (long at = 0; found < 0 && at < size; at += entry->reclen) {
-			entry = (const struct dirent64 *)(entries + at);
-			if (entry->name[0] >= '0' && entry->name[0] <= '9' &&
-				matches(folder, atoi(entry->name)))
-				found = atoi(entry->name);
-		}
-	}
-	if (fd >= 0)
+	if (fd >= 0) {
+		folder_each(fd, look_at, &s);
 		close(fd);
-	return found;
+	}
+	return s.found;
 }
 
 static bool is_device(const char *folder, int fd)
@@ -89,6 +99,11 @@ static bool has_device(const char *folder, int pid)
 
 	snprintf(path, sizeof(path), "%s/%d/fd", folder, pid);
 	return find_number(path, is_device) >= 0;
+}
+
+bool cachefiles_is_held_by(int pid)
+{
+	return has_device("/proc", pid);
 }
 
 static void explain_busy(char *why, size_t size)
@@ -281,6 +296,16 @@ static void set_whole(void)
 	fetch_set_whole(whole);
 }
 
+/* The layout, from the first message or by other signs. */
+static void learn(enum conf_abi learnt)
+{
+	abi = learnt;
+	handover_learnt(abi);
+	log_info("the kernel speaks the %s layout", abi == ABI_V8 ? "v8 (April 2022)" : "released");
+	if (abi == ABI_V8)
+		set_whole();
+}
+
 size_t cachefiles_memory_each(void)
 {
 	return sizeof(struct object);
@@ -291,19 +316,60 @@ void cachefiles_init(void *memory)
 	objects = memory;
 }
 
-bool cachefiles_bind(const struct conf *conf, char *why, size_t size)
+/* Whether the kernel knows the command (2.4), which it does only once the cache is bound; and then
+ * its messages have the released layout. */
+static int restore(void)
+{
+	int error = command("restore");
+
+	if (!error && abi == ABI_AUTO)
+		learn(ABI_MAINLINE);
+	return error;
+}
+
+int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size)
 {
 	int error;
 
-	abi = conf->abi;
-	compressed = conf->compressed;
-	set_whole();
-	if (!open_device(why, size) || !send_settings(conf, why, size))
-		return false;
+	device = inherited;
+	if (inherited >= 0 && command("restore") == 0)
+		return device;
+	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, why, size))
+		return -1;
 	error = command("bind ondemand");
 	if (error) {
 		snprintf(why, size, "bind %s: %s", conf->dir, bind_remedy(error));
-		return false;
+		return -1;
+	}
+	return device;
+}
+
+/* What an earlier worker has read and not answered would wait for ever. The kernels in question
+ * give the lowest free number to a request, and refuse an answer to what is no OPEN that was read.
+ */
+static void fail_left_opens(void)
+{
+	for (uint32_t id = 0; id < budget.files + budget.reads; id++)
+		command("copen %" PRIu32 ",%d", id, -EIO);
+}
+
+bool cachefiles_serve(const struct conf *conf, int bound, bool first, char *why, size_t size)
+{
+	int error;
+
+	device = bound;
+	compressed = conf->compressed;
+	abi = conf->abi == ABI_AUTO ? handover_abi() : conf->abi;
+	set_whole();
+	error = restore();
+	if (error == EOPNOTSUPP && first) {
+		log_warning("this kernel cannot hand its requests to another worker (Linux 6.8, "
+			    "6.6.35 and 6.1.95 can): if this one dies, its images have to be "
+			    "mounted anew");
+	} else if (error == EOPNOTSUPP) {
+		log_err("images that were mounted before cannot be read any more: unmount them and "
+			"mount them anew");
+		fail_left_opens();
 	}
 	return watch_device(why, size);
 }
@@ -332,17 +398,47 @@ static void answer_open(uint32_t id, int64_t size)
 		log_debug("answering OPEN %" PRIu32 ": %s", id, strerror(error));
 }
 
+static time_t seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
 static void opened(unsigned file, enum outcome outcome, uint64_t size)
 {
 	struct object *o = &objects[file];
+	int64_t before = live_told(o->key);
 
-	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
 	o->opened = true;
+	if (!outcome)
+		live_opened(o->key, size);
+	if (outcome && before >= 0) {
+		/* The kernel would repeat an OPEN anew for ever, and its READ would hang (3.7). */
+		o->broken = seconds() + BROKEN_TIME;
+		answer_open(o->opener, before);
+		return;
+	}
+	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
+	cull_look();
 	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */
 }
 
 /* ---- the cache file ---- */
+
+/* Whether there is room for more is looked at now and then. */
+static void note_growth(size_t bytes)
+{
+	static size_t growth;
+
+	growth += bytes;
+	if (growth < LOOK_EVERY)
+		return;
+	growth = 0;
+	cull_look();
+}
 
 static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
 {
@@ -357,6 +453,8 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 			continue;
 		if (n < 0 && errno == EIO)
 			cachefiles_check();
+		if (n < 0 && (errno == ENOBUFS || errno == ENOSPC))
+			cull_look();
 		if (n < 0 && written == 0)
 			return errno == ENOBUFS ? -EAGAIN : -errno;
 		/* Before 6.13 the kernel reports what it rounded the size up to. What does not
@@ -365,6 +463,7 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 			break;
 		written += (size_t)n < size - written ? (size_t)n & ~(page - 1) : size - written;
 	}
+	note_growth(written);
 	return written > 0 ? (ssize_t)written : -EAGAIN;
 }
 
@@ -411,7 +510,10 @@ static struct object *free_object(void)
 
 static void drop(struct object *o)
 {
-	fetch_close((unsigned)(o - objects));
+	if (!o->broken)
+		fetch_close((unsigned)(o - objects));
+	live_closed(o->key);
+	cull_look();
 	if (!o->opened)
 		answer_open(o->opener, -ECANCELED);
 	release(o);
@@ -424,9 +526,18 @@ static bool is_anonymous_fd(int fd)
 	return fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0;
 }
 
+/* A file that the kernel opens for the first time is not there before its OPEN is answered; one
+ * that it opens anew is. Where its last CLOSE was not seen, what it was told is void. */
+static void forget_if_new(uint64_t key, int fd)
+{
+	if (lseek(fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
+		live_closed(key);
+}
+
 static void take_open(const struct message *m)
 {
 	struct object *o = find_object(m->object);
+	uint64_t key = live_key(m->volume, m->cookie, m->cookie_size);
 
 	stats.opens++;
 	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
@@ -436,6 +547,7 @@ static void take_open(const struct message *m)
 			o->fd = -1;
 		drop(o);
 	}
+	forget_if_new(key, m->fd);
 	o = free_object();
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",
@@ -445,8 +557,22 @@ static void take_open(const struct message *m)
 		close(m->fd);
 		return;
 	}
-	*o = (struct object){.used = true, .fd = m->fd, .id = m->object, .opener = m->id};
+	*o = (struct object){
+		.used = true, .fd = m->fd, .key = key, .id = m->object, .opener = m->id};
 	fetch_open((unsigned)(o - objects), m->volume, m->cookie, m->cookie_size);
+}
+
+static void take_read(struct object *o, const struct message *m)
+{
+	unsigned file = (unsigned)(o - objects);
+
+	if (o->opened && !o->broken) {
+		fetch_read(file, m->id, m->offset, m->size);
+		return;
+	}
+	complete(file, m->id);
+	if (o->broken && seconds() >= o->broken)
+		release(o); /* the next READ has the kernel open it anew */
 }
 
 static void take_message(const struct message *m)
@@ -468,10 +594,8 @@ static void take_message(const struct message *m)
 			log_warning("READ of an object that is not open (%" PRIu32
 				    "): it cannot be answered",
 				m->object);
-		else if (!o->opened)
-			complete((unsigned)(o - objects), m->id);
 		else
-			fetch_read((unsigned)(o - objects), m->id, m->offset, m->size);
+			take_read(o, m);
 		return;
 	}
 }
@@ -490,12 +614,8 @@ static void take_bytes(const void *bytes, size_t size)
 	struct message m;
 	const char *reason = message_parse(&m, &abi, bytes, size);
 
-	if (before == ABI_AUTO && abi != ABI_AUTO) {
-		log_info("the kernel speaks the %s layout",
-			abi == ABI_V8 ? "v8 (April 2022)" : "released");
-		if (abi == ABI_V8)
-			set_whole();
-	}
+	if (before == ABI_AUTO && abi != ABI_AUTO)
+		learn(abi);
 	if (!reason && m.opcode == MESSAGE_OPEN && !is_anonymous_fd(m.fd))
 		reason = "an OPEN without a descriptor";
 	if (reason) {
@@ -548,9 +668,6 @@ void cachefiles_close(void)
 	for (struct object *o = objects; o < objects + budget.files; o++)
 		if (o->used)
 			drop(o);
-	if (device >= 0)
-		close(device);
-	device = -1;
 }
 
 unsigned cachefiles_open_files(void)

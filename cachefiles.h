@@ -20,9 +20,24 @@ extern const struct front cachefiles_front;
 size_t cachefiles_memory_each(void);
 void cachefiles_init(void *memory);
 
-/* Opens the device and binds the cache, the commands in the order that the kernel wants. On failure
- * returns false and fills `why` with the thing, the reason and the remedy. */
-bool cachefiles_bind(const struct conf *conf, char *why, size_t size);
+/* ---- at the start, as root ---- */
+
+/* Opens the device and binds the cache, the commands in the order that the kernel wants.
+ * `inherited`, if not -1, is the device in place of one that is opened, and may be bound already.
+ * Returns its descriptor; on failure -1, and fills `why` with the thing, the reason and the remedy.
+ */
+int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size);
+
+/* Whether a process has the device open, as far as we may see. */
+bool cachefiles_is_held_by(int pid);
+
+/* ---- in the worker ---- */
+
+/* Takes up the service of the bound device, after fetch_init(): the kernel sends again what a
+ * worker before us has left unanswered, and opens its files anew when they are read. A kernel that
+ * knows no `restore` does not: then this is told, and what was left unanswered is answered as
+ * failed. `first`: there was none before us. On failure returns false and fills why. */
+bool cachefiles_serve(const struct conf *conf, int device, bool first, char *why, size_t size);
 
 /* The descriptor to poll for POLLIN: an edge-triggered epoll set that holds the device, because
  * kernels before 6.8 keep POLLIN up as long as any request is unanswered, even one already read. */
@@ -40,8 +55,8 @@ bool cachefiles_behind(void);
 void cachefiles_check(void);
 bool cachefiles_is_dead(void);
 
-/* Completes what waits, closes the anonymous fds and then the device, in the order that the v8
- * kernel needs. Mounted images of this cache are broken from then on. */
+/* Completes what waits, and closes the anonymous fds: the v8 kernel needs that before the device is
+ * closed, and so the keeper closes that later. Mounted images of this cache are broken then. */
 void cachefiles_close(void);
 
 /* How many cache files the kernel has open. */

@@ -1,14 +1,17 @@
 /* clang-format off */
 /* cachefilesd-mini - a minimal user-space daemon for Linux cachefiles on-demand mode.
  *
- * This file: the command line, the order of the start, and the one poll() loop. Who does what is
- * said in the headers; knowledge points one way:
+ * This file: the order of the start, and the worker's one poll() loop. Who does what is said in the
+ * headers; knowledge points one way:
  *
+ *	options.h     the command line
+ *	keeper.h      the process that outlives its workers (notify.h: service managers)
  *	cachefiles.h  /dev/cachefiles: messages in, answers out   (message.h: their layouts)
  *	get.h         --get: a file to standard output            (measure.h: times and rates)
  *	check.h       --check: a report on a server
  *	status.h      the status socket                           (stats.h: what is counted)
  *	show.h        --status: what comes from there, drawn      (sample.h: parser)
+ *	prime.h       --prime: cache files that last from the first session on
  *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
  *	              ahead of the readers:                       (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
@@ -21,6 +24,11 @@
  *	                                                          parsers; facts.h: for --check)
  *	dns.h         names to addresses                          (dns_message.h: the wire)
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
+ *	handover.h    what outlives a worker
+ *	sandbox.h     what each process may still do          (passwd.h: users)
+ *	backing.h     whether a file system can hold the cache
+ *	cull.h        the process that removes what was not used for long (folder.h)
+ *	state.h       what is remembered of an image beside it
  *	log.h         telling people                              (outcome.h: how things end)
  *	limits.h      every fixed size                            (clock.h, date.h: times)
  *	format.c      the C library's printf, without what makes it large
@@ -28,38 +36,38 @@
 /* clang-format on */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "budget.h"
 #include "cachefiles.h"
 #include "check.h"
 #include "clock.h"
 #include "conf.h"
+#include "cull.h"
 #include "dns.h"
 #include "fetch.h"
 #include "get.h"
+#include "handover.h"
+#include "keeper.h"
 #include "log.h"
 #include "netrc.h"
+#include "options.h"
+#include "prime.h"
+#include "sandbox.h"
 #include "show.h"
+#include "stats.h"
 #include "status.h"
+#include "state.h"
 #include "tls.h"
 #include "trace.h"
-
-#define CONF_FILE "/etc/cachefilesd.conf"
-#define PID_FILE  "/var/run/cachefilesd.pid"
-
-/* Exit statuses, classic cachefilesd's. */
-enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
 
 /* How often a cache that is in use is asked whether it is alive, in milliseconds. */
 #define ALIVE_EVERY 30000
@@ -67,82 +75,18 @@ enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
 /* While messages are left unread for want of room, how soon the loop looks again. */
 #define BEHIND_TICK 100
 
-/* Descriptors beside those of the cache files: connections, name servers, the log and so on. */
+/* Descriptors beside those that the kernel puts into our table, one for each cache file:
+ * connections, name servers, the log and so on. */
 #define FDS_OF_OUR_OWN (CONNECTIONS_MAX + DNS_POLL_MAX + 32)
 
-enum mode { DAEMON, GET, CHECK, STATUS };
-
-struct options {
-	enum mode mode;
-	uint64_t offset, length; /* of GET */
-	const char *conf_file;
-	const char *pid_file;
-	bool json; /* of STATUS */
-	bool foreground;
-	bool to_stderr;
-	bool debug;
-};
-
+static struct options options;
 static struct conf conf;
-static volatile sig_atomic_t stopping;
-
-/* ---- the command line ---- */
-
-static const char usage[] =
-	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
-	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
-	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
-	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
-	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
-	"\n"
-	"  URL            where images lie: \"url URL\" of the configuration. The name that is\n"
-	"                 mounted (fsid) is appended to one that ends in '/'; in any other,\n"
-	"                 %c stands for it and %v for its volume or domain\n"
-	"  -o DIRECTIVE   one line of configuration; may be repeated\n"
-	"  -f FILE        the configuration (default " CONF_FILE ", which need not\n"
-	"                 exist when a URL is given)\n"
-	"  -n             stay in the foreground\n"
-	"  -s             log to standard error instead of syslog\n"
-	"  -d             log every message and request too\n"
-	"  -p PIDFILE     (default " PID_FILE ", written only in the background)\n"
-	"  -N             accepted and ignored: this daemon does not cull\n"
-	"  -v, --version  print the version and the fixed memory\n"
-	"      --help     print this\n"
-	"      --get      write the file at URL to standard output, from byte OFFSET on and\n"
-	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
-	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
-	"      --check    look at the server of URL and the file there, and judge them\n"
-	"      --status   show what the daemon that runs is doing; --json: to programs\n"
-	"\n"
-	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
-	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
-	"fault;\n"
-	"of --check: 1 not fit; of --status: 1 no daemon answers; of --get also:";
-
-__attribute__((noreturn, format(printf, 2, 3))) static void die(int status, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	log_err("%s", text);
-	exit(status);
-}
-
-static void print_usage(void)
-{
-	fputs(usage, stdout);
-	for (int o = OUTCOME_OK + 1; o <= OUTCOME_LIMIT; o++)
-		printf(" %d %s%s", outcome_exit_status((enum outcome)o),
-			outcome_words((enum outcome)o), o == OUTCOME_LIMIT ? "\n" : ",");
-}
+static struct keeper_estate estate;
 
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
 
 /* What the kernel and the C library have of us beside the program and the stack, by observation. */
-#define MEMORY_OF_OTHERS (16 << 10)
+#define MEMORY_OF_OTHERS (36 << 10)
 
 static void divide_memory(void)
 {
@@ -158,156 +102,12 @@ static void divide_memory(void)
 
 static void print_version(void)
 {
+	conf_init(&conf);
 	divide_memory();
 	printf("cachefilesd-mini %s\n"
 	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n",
 		VERSION, MEMORY_DEFAULT, budget.connections, budget.buffer, budget.files,
 		budget.reads);
-}
-
-static void take_directive(const char *where, const char *line)
-{
-	char why[512];
-
-	if (!conf_line(&conf, where, line, why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
-}
-
-static void take_url(const char *url)
-{
-	char line[URL_MAX + 8];
-
-	if (snprintf(line, sizeof(line), "url %s", url) >= (int)sizeof(line))
-		die(EXIT_USAGE, "argument: the URL is longer than %d bytes", URL_MAX - 1);
-	take_directive("argument", line);
-}
-
-/* The one URL of --get and --check means exactly what it says. With a fragment, which is never
- * sent, it does not end in '/', and so is no BASE. */
-static void take_exact_url(const char *url)
-{
-	char exact[URL_MAX + 8];
-
-	snprintf(exact, sizeof(exact), "%s#", url);
-	take_url(exact);
-}
-
-/* The file comes first, whatever the order on the command line: -o and URLs are added to it. */
-static void take_file(const struct options *o, bool url_given)
-{
-	const char *path = o->conf_file ? o->conf_file : CONF_FILE;
-	char why[512];
-	bool missing;
-
-	if (conf_file(&conf, path, why, sizeof(why), &missing))
-		return;
-	if (missing && !o->conf_file && url_given)
-		return;
-	die(EXIT_USAGE, "%s%s", why, missing ? "; give one with -f, or a URL" : "");
-}
-
-static uint64_t take_number(const char *what, const char *text)
-{
-	char *rest;
-	uint64_t n;
-
-	errno = 0;
-	n = strtoull(text, &rest, 10);
-	if (text[0] < '0' || text[0] > '9' || *rest || errno)
-		die(EXIT_USAGE, "argument: %s '%.40s': needs a number of bytes", what, text);
-	return n;
-}
-
-/* Mirrors of the URL are those of a file that is given and of -o, but not the daemon's own. */
-static void take_tool(struct options *o, char **arguments, int n)
-{
-	if (n < 1 || n > (o->mode == GET ? 3 : 1))
-		die(EXIT_USAGE, o->mode == GET ? "--get: needs a URL, and takes an OFFSET and a "
-						 "LENGTH"
-					       : "--check: needs one URL");
-	if (o->conf_file)
-		take_exact_url(arguments[0]);
-	take_file(o, true);
-	if (!o->conf_file) {
-		conf.urls = 0;
-		take_exact_url(arguments[0]);
-	}
-	o->offset = n > 1 ? take_number("OFFSET", arguments[1]) : 0;
-	o->length = n > 2 ? take_number("LENGTH", arguments[2]) : GET_TO_END;
-}
-
-static void parse_command_line(int argc, char **argv, struct options *o)
-{
-	static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
-		{"check", no_argument, NULL, 'C'}, {"status", no_argument, NULL, 'S'},
-		{"json", no_argument, NULL, 'J'}, {NULL, 0, NULL, 0}};
-	static const char shorts[] = "dnsNvf:p:o:";
-	char why[512];
-	int c;
-
-	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		switch (c) {
-		case 'd':
-			o->debug = true;
-			break;
-		case 'n':
-			o->foreground = true;
-			break;
-		case 's':
-			o->to_stderr = true;
-			break;
-		case 'f':
-			o->conf_file = optarg;
-			break;
-		case 'p':
-			o->pid_file = optarg;
-			break;
-		case 'N':
-		case 'o': /* taken after the file, below */
-			break;
-		case 'G':
-			o->mode = GET;
-			break;
-		case 'C':
-			o->mode = CHECK;
-			break;
-		case 'S':
-			o->mode = STATUS;
-			break;
-		case 'J':
-			o->json = true;
-			break;
-		case 'v':
-			print_version();
-			exit(0);
-		case 'h':
-			print_usage();
-			exit(0);
-		default:
-			fputs("try cachefilesd-mini --help\n", stderr);
-			exit(EXIT_USAGE);
-		}
-	}
-	if (o->json && o->mode != STATUS)
-		die(EXIT_USAGE, "--json: goes with --status");
-	if (o->mode == STATUS) {
-		if (optind < argc)
-			die(EXIT_USAGE, "--status: takes no URL");
-		take_file(o, true);
-	} else if (o->mode != DAEMON) {
-		take_tool(o, argv + optind, argc - optind);
-	} else {
-		take_file(o, optind < argc);
-		for (int i = optind; i < argc; i++)
-			take_url(argv[i]);
-	}
-	optind = 1;
-	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
-		if (c == 'o')
-			take_directive("-o", optarg);
-	if (o->mode != STATUS && !conf_check(&conf, why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
 }
 
 /* ---- the start ---- */
@@ -330,25 +130,6 @@ static int64_t monotonic(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* The kernel puts a descriptor into our table for each cache file; an OPEN fails if it has no room.
- */
-static void raise_fd_limit(void)
-{
-	rlim_t wanted = budget.files + FDS_OF_OUR_OWN;
-	struct rlimit limit;
-
-	/* setrlimit() would link what sets it for every thread. */
-	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0 || limit.rlim_cur >= wanted)
-		return;
-	if (limit.rlim_max < wanted)
-		limit.rlim_max = wanted;
-	limit.rlim_cur = wanted;
-	if (prlimit(0, RLIMIT_NOFILE, &limit, NULL) < 0)
-		log_warning("fewer than %u descriptors may be open (ulimit -n): with many images "
-			    "mounted, mounting more will fail",
-			(unsigned)wanted);
 }
 
 static void *allocate(size_t size)
@@ -374,10 +155,12 @@ static void prepare_recording(void)
 	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
 					    allocate(trace_memory(true)), why, sizeof(why)))
 		die(EXIT_USAGE, "trace record: %s", why);
+	if (trace_record_folder() >= 0)
+		sandbox_allow_folder(trace_record_folder());
 }
 
 /* Where nothing was said about it, it must not keep the daemon from starting. */
-static void open_status(void)
+static int open_status(void)
 {
 	char why[256];
 	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
@@ -386,86 +169,43 @@ static void open_status(void)
 		die(EXIT_SYSTEM, "status %s", why);
 	if (fd < 0 && conf.status[0])
 		log_info("no status socket: %s", why);
-	status_init(&conf, fd, monotonic());
+	return fd;
 }
 
-static void trust(void)
+static bool needs_roots(void)
 {
-	char why[512];
-
-	tls_pin(conf.pin, conf.pins, conf.pin_only);
-	tls_clock(conf.clock_strict);
-	if (conf.cert[0] &&
-		!tls_identity(conf.cert, conf.key[0] ? conf.key : conf.cert, why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
-	if (conf.pin_only || tls_trust(conf.ca[0] ? conf.ca : NULL, why, sizeof(why)))
-		return;
-	if (conf.ca[0])
-		die(EXIT_USAGE, "%s", why);
 	for (size_t i = 0; i < conf.urls; i++)
 		if (strncasecmp(conf.url[i], "https:", 6) == 0)
-			die(EXIT_USAGE, "%s: %s", conf.url[i], why);
+			return true;
+	return conf.ca[0];
+}
+
+static bool trust(char *why, size_t size)
+{
+	tls_pin(conf.pin, conf.pins, conf.pin_only);
+	tls_clock(conf.clock_strict);
+	return tls_identity(conf.cert, conf.key[0] ? conf.key : conf.cert, why, size) &&
+	       (conf.pin_only || tls_trust(conf.ca[0] ? conf.ca : NULL, why, size) ||
+		       !needs_roots());
 }
 
 /* What is needed to find a host and to log in to it: read once, while its files can be read. */
-static void load_names(void)
+static bool load_names(char *why, size_t size)
 {
 	const char *reason;
-	char why[512];
 
 	dns_init();
 	for (size_t i = 0; i < conf.resolves; i++)
 		if (!dns_pin(conf.resolve[i], &reason)) /* conf.c has checked it */
 			die(EXIT_INTERNAL, "resolve %s: %s", conf.resolve[i], reason);
-	if (conf.netrc[0] && !netrc_load(conf.netrc, why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
+	return netrc_load(conf.netrc, why, size);
 }
 
-static bool write_number(const char *path, int flags, long number)
+static bool load_files(char *why, size_t size)
 {
-	char text[32];
-	int size = snprintf(text, sizeof(text), "%ld\n", number);
-	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0644);
-	bool written = fd >= 0 && write(fd, text, (size_t)size) == size;
-
-	if (fd >= 0)
-		close(fd);
-	return written;
-}
-
-/* The parent leaves once the cache is bound, so that its exit status tells. */
-static void go_to_background(const struct options *o)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid = _Fork(); /* fork() would link the locks of threads, which we have not */
-
-	if (pid < 0)
-		die(EXIT_SYSTEM, "fork: %s", strerror(errno));
-	if (pid > 0)
-		_exit(0);
-	setsid();
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		if (!o->to_stderr)
-			dup2(null, STDERR_FILENO);
-		close(null);
-	}
-	if (chdir("/") < 0)
-		log_warning("chdir /: %s", strerror(errno));
-}
-
-static void write_pid_file(const struct options *o)
-{
-	const char *path = o->pid_file ? o->pid_file : PID_FILE;
-
-	if (!o->pid_file && o->foreground)
-		return;
-	if (write_number(path, O_CREAT | O_TRUNC, (long)getpid()))
-		return;
-	if (o->pid_file)
-		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
-	log_warning("%s: %s", path, strerror(errno));
+	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
+		conf.retry = access("/etc/initrd-release", F_OK) == 0 ? RETRY_HARD : RETRY_SOFT;
+	return sandbox_user(conf.user, why, size) && trust(why, size) && load_names(why, size);
 }
 
 /* More stack than is ever used, so that it never has to grow: the kernel gives the main thread 132
@@ -488,35 +228,9 @@ static void stay_alive(void)
 		log_warning(
 			"memory cannot be locked: %s: do not serve the root file system this way",
 			strerror(errno));
-	if (!write_number("/proc/self/oom_score_adj", 0, -1000))
-		log_warning("oom_score_adj: %s", strerror(errno));
 }
 
-/* ---- signals and the loop ---- */
-
-static void on_stop(int signal)
-{
-	(void)signal;
-	stopping = 1;
-}
-
-/* Signals are only taken while the loop waits. */
-static void catch_signals(sigset_t *while_waiting)
-{
-	struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
-	sigset_t blocked;
-
-	sigemptyset(&blocked);
-	sigaddset(&blocked, SIGTERM);
-	sigaddset(&blocked, SIGINT);
-	sigprocmask(SIG_BLOCK, &blocked, while_waiting);
-	sigdelset(while_waiting, SIGTERM);
-	sigdelset(while_waiting, SIGINT);
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
-	sigaction(SIGPIPE, &ignore, NULL);
-	sigaction(SIGHUP, &ignore, NULL);
-}
+/* ---- the loop ---- */
 
 static void check_alive(int64_t now, int64_t *next)
 {
@@ -525,13 +239,15 @@ static void check_alive(int64_t now, int64_t *next)
 		if (cachefiles_open_files() > 0)
 			cachefiles_check();
 	}
-	if (cachefiles_is_dead())
-		die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
-				 "system: start again and mount the images anew");
+	if (!cachefiles_is_dead())
+		return;
+	keeper_lost_cache();
+	die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
+			 "system: start again and mount the images anew");
 }
 
 /* Waits until a descriptor is ready or `until`, counted from this turn's `now`. */
-static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigset_t *mask)
+static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until)
 {
 	struct timespec timeout;
 
@@ -539,28 +255,31 @@ static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until, c
 		until = now;
 	timeout.tv_sec = (time_t)((until - now) / 1000);
 	timeout.tv_nsec = (long)((until - now) % 1000) * 1000000;
-	if (ppoll(set, n, until == INT64_MAX ? NULL : &timeout, mask) < 0)
+	if (ppoll(set, n, until == INT64_MAX ? NULL : &timeout, NULL) < 0)
 		for (size_t i = 0; i < n; i++)
 			set[i].revents = 0; /* a signal */
 }
 
-static void loop(const sigset_t *while_waiting)
+static enum keeper_word loop(void)
 {
-	struct pollfd set[2 + DNS_POLL_MAX + CONNECTIONS_MAX];
+	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
 	int64_t now = monotonic(), next_alive = now + ALIVE_EVERY;
+	enum keeper_word word;
 
-	while (!stopping) {
-		size_t dns = 2, fetch = dns + dns_poll(set + dns);
+	while (!(word = keeper_says())) {
+		size_t dns = 3, fetch = dns + dns_poll(set + dns);
 		size_t n = fetch + fetch_poll(set + fetch);
 		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
 
-		status_poll(&set[1]);
 		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
+		set[1] = (struct pollfd){.fd = keeper_fd(), .events = POLLIN};
+		status_poll(&set[2]);
+		next = sooner(next, keeper_alive(now));
 		if (cachefiles_behind())
 			next = sooner(next, now + BEHIND_TICK);
 		if (cachefiles_open_files() > 0)
 			next = sooner(next, next_alive);
-		wait_for(set, n, now, next, while_waiting);
+		wait_for(set, n, now, next);
 		now = monotonic();
 		dns_run(now);
 		fetch_run(set + fetch, now);
@@ -568,70 +287,147 @@ static void loop(const sigset_t *while_waiting)
 			cachefiles_run();
 			fetch_run(NULL, now);
 		}
-		status_run(&set[1], now);
+		status_run(&set[2], now);
 		check_alive(now, &next_alive);
 	}
+	return word;
 }
 
-static void start_log(const struct options *o)
+static void start_log(void)
 {
-	if (o->mode == DAEMON)
-		log_open(o->to_stderr, o->debug ? LOG_LEVEL_DEBUG : conf.log);
+	if (options.mode == DAEMON)
+		log_open(options.to_stderr, options.debug ? LOG_LEVEL_DEBUG : conf.log);
 	else
-		log_open(true, o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING);
+		log_open(true, options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING);
+}
+
+static bool load(char *why, size_t size)
+{
+	if (!options_configure(&options, &conf, why, size))
+		return false;
+	start_log();
+	return load_files(why, size);
 }
 
 /* --get and --check: no device, and nothing that outlives the command. */
-static int run_tool(const struct options *o)
+static int run_tool(void)
 {
+	void *memory = NULL;
+
 	signal(SIGPIPE, SIG_IGN);
-	if (o->mode == CHECK)
-		return check_run(&conf, allocate(check_memory()));
 	if (!conf.connections)
 		conf.connections = 1; /* one range in order: its buffer gets all the memory */
-	allocate_fetch(&get_front);
-	return get_run(&conf, o->offset, o->length);
+	if (options.mode == CHECK)
+		memory = allocate(check_memory());
+	else
+		allocate_fetch(&get_front);
+	sandbox_drop_rights(SANDBOX_TOOL);
+	sandbox_enter(SANDBOX_TOOL);
+	if (options.mode == CHECK)
+		return check_run(&conf, memory);
+	return get_run(&conf, options.offset, options.length);
 }
 
-static void serve(const struct options *o)
-{
-	sigset_t while_waiting;
-	char why[1024];
+/* ---- the worker ---- */
 
+static void prepare(void)
+{
 	allocate_fetch(&cachefiles_front);
+	if (live_count() > budget.files)
+		die(EXIT_USAGE, "memory is for %u open images, and %u are open", budget.files,
+			live_count());
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
-	raise_fd_limit();
+	cull_start(&conf, estate.device);
+	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
-	open_status();
-	catch_signals(&while_waiting);
-	if (!cachefiles_bind(&conf, why, sizeof(why)))
-		die(EXIT_SYSTEM, "%s", why);
-	if (!o->foreground)
-		go_to_background(o);
-	write_pid_file(o);
+	if (state_folder() >= 0)
+		sandbox_allow_folder(state_folder());
 	stay_alive();
+	sandbox_enter(SANDBOX_WORKER);
+}
+
+static int work(bool first)
+{
+	char why[256];
+
+	stats.restores = handover_begin();
+	status_init(&conf, estate.status, monotonic());
+	if (!cachefiles_serve(&conf, estate.device, first, why, sizeof(why)))
+		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
-	loop(&while_waiting);
-	log_info("stopping; images that are still mounted cannot be read any more");
-	cachefiles_close();
+	if (loop() == KEEPER_STOP) {
+		cachefiles_close();
+		cull_stop();
+	}
+	return 0;
+}
+
+/* A program in whose place we are has left a worker, which goes on when we cannot begin another. */
+static int serve(bool configured, char *why, size_t size)
+{
+	static const struct keeper_calls calls = {load, prepare, work};
+	bool loaded;
+
+	keeper_inherits(&estate, &options);
+	if (!configured && !estate.resumed)
+		die(EXIT_USAGE, "%s", why);
+	start_log();
+	loaded = configured && load_files(why, size);
+	if (!loaded && !estate.resumed)
+		die(EXIT_USAGE, "%s", why);
+	if (!estate.resumed) {
+		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
+		if (!backing_check(conf.dir, why, size))
+			die(EXIT_SYSTEM, "%s", why);
+		estate.status = open_status();
+		estate.device = cachefiles_bind(&conf, estate.device, why, size);
+		if (estate.device < 0)
+			die(EXIT_SYSTEM, "%s", why);
+	}
+	state_open(conf.dir);
+	if (!estate.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
+		log_warning("what is remembered cannot be given to the user: %s", strerror(errno));
+	if (estate.state < 0 || !handover_take(estate.state))
+		estate.state = handover_make();
+	return keeper_run(&options, &calls, &estate, loaded);
+}
+
+static int run_with_conf(void)
+{
+	char why[1024];
+	bool configured = options_configure(&options, &conf, why, sizeof(why));
+
+	if (options.mode == DAEMON)
+		return serve(configured, why, sizeof(why));
+	if (!configured)
+		die(EXIT_USAGE, "%s", why);
+	start_log();
+	if (options.mode == STATUS)
+		return show_run(conf.status, options.json);
+	if (options.mode == PRIME)
+		return prime_run(conf.dir, options.names);
+	if (!load_files(why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+	if (options.mode != TEST)
+		return run_tool();
+	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct options options = {0};
-
 	fill_standard_streams();
-	conf_init(&conf);
-	parse_command_line(argc, argv, &options);
-	start_log(&options);
-	if (options.mode == STATUS)
-		return show_run(conf.status, options.json);
-	trust();
-	load_names();
-	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
-		conf.retry = access("/etc/initrd-release", F_OK) == 0 ? RETRY_HARD : RETRY_SOFT;
-	if (options.mode != DAEMON)
-		return run_tool(&options);
-	serve(&options);
-	return 0;
+	options_parse(&options, argc, argv);
+	switch (options.mode) {
+	case PRINT_VERSION:
+		print_version();
+		return 0;
+	case PRINT_HELP:
+		options_help();
+		return 0;
+	case UPGRADE:
+		return keeper_upgrade(&options);
+	default:
+		return run_with_conf();
+	}
 }

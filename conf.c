@@ -129,8 +129,8 @@ static bool parse_mask(struct conf *c, struct value *v)
 	return parse_text(c, v);
 }
 
-/* The classic's cull table and its thresholds are checked and then forgotten: in on-demand mode the
- * kernel never asks its daemon to cull, since the device carries messages instead. */
+/* The classic's cull table and its thresholds are checked and then forgotten: cull.c needs no table
+ * that grows with the cache, and is not asked by the kernel. */
 static bool parse_ignored_number(struct conf *c, struct value *v)
 {
 	unsigned n;
@@ -140,10 +140,10 @@ static bool parse_ignored_number(struct conf *c, struct value *v)
 	return rest && !*rest && n >= v->keyword->least;
 }
 
-static bool parse_nothing(struct conf *c, struct value *v)
+static bool parse_nocull(struct conf *c, struct value *v)
 {
-	(void)c;
 	(void)v;
+	c->nocull = true;
 	return true;
 }
 
@@ -290,6 +290,15 @@ static bool parse_pin_only(struct conf *c, struct value *v)
 	int i = which(v->text, words, 2);
 
 	c->pin_only = i == 1;
+	return i >= 0;
+}
+
+static bool parse_offline(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"deny", "allow"};
+	int i = which(v->text, words, 2);
+
+	c->offline = i == 1;
 	return i >= 0;
 }
 
@@ -466,7 +475,7 @@ static const struct keyword keywords[] = {
 	{"fcull", parse_percent, share, MEMBER(fcull)},
 	{"fstop", parse_percent, share, MEMBER(fstop)},
 	{"culltable", parse_ignored_number, "a number from 12 to 20", .least = 12, .most = 20},
-	{"nocull", parse_nothing, .takes = NULL},
+	{"nocull", parse_nocull, .takes = NULL},
 	{"resume_thresholds", parse_thresholds, .takes = "two numbers, either of which may be '-'"},
 	{"bind", parse_bind, .takes = "nothing"},
 
@@ -478,16 +487,19 @@ static const struct keyword keywords[] = {
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
 	{"tls-clock", parse_tls_clock, .takes = "build or strict"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
-	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
+	{"memory", parse_bytes, "bytes, 640K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_prefetch, .takes = "none or all"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
 	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
 	{"compressed", parse_compressed, .takes = "auto, whole or lazy"},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
+	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
 	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
 	{"abi", parse_abi, .takes = "auto, mainline or v8"},
 	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
 	{"retry", parse_retry, .takes = "hard, or soft and a number of seconds"},
+	{"offline", parse_offline, .takes = "allow or deny"},
 	{"proxy", parse_proxy, "an http URL", MEMBER(proxy)},
 	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
@@ -654,9 +666,20 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 
 /* ---- the whole ---- */
 
+/* Writes only where something is: most of it never is, and takes no memory in the keeper then. */
+static void clear(struct conf *c)
+{
+	volatile uint64_t *words = (volatile uint64_t *)c;
+
+	_Static_assert(sizeof(*c) % sizeof(*words) == 0, "it has 64-bit members");
+	for (size_t i = 0; i < sizeof(*c) / sizeof(*words); i++)
+		if (words[i])
+			words[i] = 0;
+}
+
 void conf_init(struct conf *c)
 {
-	memset(c, 0, sizeof(*c));
+	clear(c);
 	strcpy(c->dir, "/var/cache/fscache");
 	c->brun = c->frun = 7;
 	c->bcull = c->fcull = 5;

@@ -48,6 +48,8 @@ struct conf {
 	unsigned connections;	/* 1 to CONNECTIONS_MAX; 0: as many as the memory allows */
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
 	enum conf_retry retry;
+	char user[64];	      /* whom the worker becomes: a name or UID:GID; empty: root */
+	bool offline;	      /* images are opened without a server from what is cached */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
@@ -59,6 +61,8 @@ struct conf {
 	bool trace_none;		  /* no trace is asked for */
 	char trace_record[CONF_LINE_MAX]; /* the file to write; empty: none */
 	enum conf_compressed compressed;
+	uint64_t budget; /* bytes of all cache files, beyond which is culled; 0: no limit */
+	bool nocull;	 /* nothing is culled */
 	uint64_t memory; /* bytes of it, for all; 0: not said */
 
 	char proxy[URL_MAX];	 /* an http URL, the path without meaning; empty: none */

@@ -770,6 +770,7 @@ void dns_init(void)
 		read_resolvers(&from_resolv, fd);
 		close(fd);
 	}
+	pin_count = 0;
 	hosts_size = 0;
 	fd = open_file(hosts_path);
 	if (fd >= 0) {

@@ -36,7 +36,8 @@ enum dns_result {
 	DNS_NO_SERVER_ANSWERED /* with use; asked again after 3 seconds */
 };
 
-/* Reads the system's files. Once, at start; may be called again to read them anew. */
+/* Reads the system's files. Once, at start; may be called again to read them anew, and forgets the
+ * pins. */
 void dns_init(void);
 
 /* `resolve HOST:PORT:ADDRESS` pins: the address (an IPv6 one with or without brackets) is used for

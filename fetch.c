@@ -329,9 +329,9 @@ static void file_opened(struct file *f)
 				  "later)");
 	if (conf->trace_record[0])
 		f->recorder = trace_record_open(image->cookie, image->cookie_size);
-	else if (front->is_cache && !f->fill && !conf->trace_none)
+	else if (front->is_cache && !f->fill && !conf->trace_none && image->failures == 0)
 		f->trace = TRACE_WANTED;
-	front->opened(number_of(f), OUTCOME_OK, image->size);
+	front->opened(number_of(f), OUTCOME_OK, front->is_cache ? image->told_size : image->size);
 }
 
 static bool is_recording(const struct file *f)
@@ -357,13 +357,26 @@ static void start_walk(const struct image *image, const void *head)
 
 /* ---- what lane.c tells ---- */
 
+/* Answers the OPENs that wait for the image. Returns one of their files, -1 if none did. */
+static int answer_opens(struct image *image)
+{
+	int file = -1;
+
+	image->ready = true;
+	for (struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->opening && f->image == image) {
+			file_opened(f);
+			file = (int)number_of(f);
+		}
+	return file;
+}
+
 static int image_opened(struct image *image, const void *head, size_t size, const struct url *url)
 {
 	char text[URL_MAX + 300];
-	int file = -1;
+	int file;
 
 	image->kind = erofs_kind(head, size);
-	image->ready = true;
 	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image), (unsigned long long)image->size,
 		url_text(text, sizeof(text), url),
 		image->kind == EROFS_NONE    ? "not EROFS (a data blob?)"
@@ -373,11 +386,9 @@ static int image_opened(struct image *image, const void *head, size_t size, cons
 		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
 			    "is replaced by one of the same size would not be noticed",
 			IMAGE_NAME(image));
-	for (struct file *f = files; f < end_of_files(); f++)
-		if (f->used && f->opening && f->image == image) {
-			file_opened(f);
-			file = (int)number_of(f);
-		}
+	if (front->is_cache)
+		image_settle(image, text);
+	file = answer_opens(image);
 	if (image->kind != EROFS_NONE)
 		start_walk(image, head);
 	return front->is_cache ? file : -1;
@@ -438,10 +449,22 @@ static void file_unwritable(unsigned file, int error)
 	fail_reads_of(file);
 }
 
+/* With `offline allow` an image whose servers cannot be reached is opened from what is cached. */
+static void open_offline(struct image *image)
+{
+	if (image->ready || !conf->offline || !front->is_cache || !image_is_unreachable(image) ||
+		!image_recall(image))
+		return;
+	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
+		IMAGE_NAME(image), (unsigned long long)image->size, image->why);
+	answer_opens(image);
+}
+
 static void attempt_failed(struct image *image, enum image_verdict verdict)
 {
 	switch (verdict) {
 	case IMAGE_RETRY:
+		open_offline(image);
 		break;
 	case IMAGE_REFUSED:
 		refuse_opens(image);
@@ -1084,6 +1107,8 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 		.used = true, .opening = true, .image = image, .since = clock_now, .recorder = -1};
 	if (image->ready)
 		file_opened(&files[file]);
+	else if (front->is_cache && image_reopen(image))
+		answer_opens(image);
 }
 
 static void forget_zones(unsigned file)

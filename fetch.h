@@ -24,7 +24,8 @@ struct front {
 	bool is_cache;
 
 	/* The answer to fetch_open(): OUTCOME_OK and the image's size in bytes, at most INT64_MAX,
-	 * or why not. Then the reason has been logged and the file's number is free again. */
+	 * for a cache as state_told() has it; or why not. Then the reason has been logged and the
+	 * file's number is free again. */
 	void (*opened)(unsigned file, enum outcome outcome, uint64_t size);
 
 	/* Writes whole pages at a page's boundary. Returns the bytes that are there now, at most

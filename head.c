@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "date.h"
+#include "hash.h"
 
 /* Longest chunk-size line with its extensions, and longest trailer section. */
 #define CHUNK_LINE_MAX 1024
@@ -184,10 +185,8 @@ static bool parse_content_type(struct response *r, struct span value, const char
  * others as it was (FNV-1a, 64 bits; an attacker would rather send the old tag with new bytes). */
 static void shorten_etag(struct response *r, struct span tag)
 {
-	uint64_t hash = 14695981039346656037u;
+	uint64_t hash = hash_more(HASH_BEGIN, tag.at, tag.size);
 
-	for (size_t i = 0; i < tag.size; i++)
-		hash = (hash ^ (unsigned char)tag.at[i]) * 1099511628211u;
 	snprintf(r->etag, sizeof(r->etag), "W/\"%.60s~%016llx\"", tag.at + 1,
 		(unsigned long long)hash);
 }

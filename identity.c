@@ -267,11 +267,17 @@ static bool check_pair(const char *cert_file, const char *key_file, char *why, s
 
 bool identity_load(const char *cert_file, const char *key_file, char *why, size_t size)
 {
-	int cert = open_file(cert_file, false, why, size);
-	int key = cert < 0 ? -1 : open_file(key_file, true, why, size);
-	bool good = cert >= 0 && key >= 0 && read_chain(cert, cert_file, why, size) &&
-		    read_key(key, key_file, why, size) &&
-		    check_pair(cert_file, key_file, why, size);
+	int cert, key;
+	bool good;
+
+	if (own.certs)
+		explicit_bzero(&own, sizeof(own));
+	if (!*cert_file)
+		return true;
+	cert = open_file(cert_file, false, why, size);
+	key = cert < 0 ? -1 : open_file(key_file, true, why, size);
+	good = cert >= 0 && key >= 0 && read_chain(cert, cert_file, why, size) &&
+	       read_key(key, key_file, why, size) && check_pair(cert_file, key_file, why, size);
 
 	if (cert >= 0)
 		close(cert);

@@ -11,8 +11,8 @@
 /* Reads PEM files, which may be the same one: certificates, ours first and the others in the order
  * in which each is signed by the next; and a key, not encrypted: RSA of 2048 to 4096 bits or EC on
  * P-256, P-384 or P-521, in PKCS#8 or the traditional form. The key must be the first
- * certificate's. Warns of a key file that others can read. On failure returns false and fills why.
- */
+ * certificate's. Warns of a key file that others can read. An empty cert_file: there is none (any
+ * more). On failure returns false and fills why. */
 bool identity_load(const char *cert_file, const char *key_file, char *why, size_t size);
 
 /* A server asks: BearSSL's `auth_types` say which signatures it accepts. Chooses the chain and the

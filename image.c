@@ -4,11 +4,14 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "budget.h"
 #include "clock.h"
+#include "handover.h"
 #include "log.h"
 #include "netrc.h"
+#include "state.h"
 
 /* Milliseconds. */
 #define BACKOFF_FIRST	 200 /* between attempts at an image, doubled each time */
@@ -18,6 +21,9 @@
 #define RETRY_AFTER_MAX	 60000 /* what a server may ask for */
 #define TELL_EVERY	 60000
 #define ONE_BY_ONE	 600000 /* no pipelining with a server that stumbled over it */
+
+/* How long ago a server may have been asked, in seconds, before that is written down anew. */
+#define CHECKED_EVERY 86400
 
 /* Where an image's mirror has redirected to. */
 struct redirect {
@@ -297,6 +303,101 @@ void image_pin(struct image *image, const struct response *response)
 	memcpy(image->last_modified, response->last_modified, sizeof(image->last_modified));
 }
 
+static struct state_key key_of(const struct image *image)
+{
+	return (struct state_key){image->volume, image->cookie, image->cookie_size};
+}
+
+/* The size that the kernel was told of the image's cache file by a worker before this one, which
+ * is open since; -1: it is not. */
+static int64_t told_before(const struct image *image)
+{
+	return live_told(live_key(image->volume, image->cookie, image->cookie_size));
+}
+
+static const char *version_text(const struct state *s)
+{
+	return s->etag[0] ? s->etag : s->last_modified[0] ? s->last_modified : "no validator";
+}
+
+/* Whether what is remembered still says it all. */
+static bool is_up_to_date(const struct state *before, const struct state *now)
+{
+	return state_is_same(before, now) && before->kind == now->kind &&
+	       now->checked >= before->checked && now->checked - before->checked < CHECKED_EVERY;
+}
+
+void image_settle(struct image *image, const char *url)
+{
+	struct state_key key = key_of(image);
+	struct state before, now = {.size = image->size,
+				     .kind = image->kind,
+				     .etag_is_strong = image->etag_is_strong,
+				     .checked = (int64_t)time(NULL)};
+	bool known = state_load(&before, key);
+	int64_t live = told_before(image);
+
+	memcpy(now.etag, image->etag, sizeof(now.etag));
+	memcpy(now.last_modified, image->last_modified, sizeof(now.last_modified));
+	now.told = image->told_size = state_told(&now, known ? &before : NULL);
+	if (live >= 0 && now.told != (uint64_t)live) {
+		image->told_size = (uint64_t)live;
+		image->changed = true;
+		log_err("%.*s: the server has another version than the one that is mounted; what "
+			"is not cached of it cannot be read until it is mounted anew",
+			IMAGE_NAME(image));
+		return;
+	}
+	if (known && now.told != before.told)
+		log_warning(
+			"%.*s: was replaced on the server since it was opened last: %s, %llu "
+			"bytes, became %s, %llu bytes; what is cached of the old one is dropped",
+			IMAGE_NAME(image), version_text(&before), (unsigned long long)before.size,
+			version_text(&now), (unsigned long long)now.size);
+	if (known && is_up_to_date(&before, &now))
+		state_touch(key);
+	else
+		state_store(&now, key, url);
+}
+
+static void pin_state(struct image *image, const struct state *s)
+{
+	image->size = s->size;
+	image->told_size = s->told;
+	image->kind = s->kind;
+	image->etag_is_strong = s->etag_is_strong;
+	memcpy(image->etag, s->etag, sizeof(image->etag));
+	memcpy(image->last_modified, s->last_modified, sizeof(image->last_modified));
+	image->not_before = 0; /* what is cached of it can be looked for at once */
+	state_touch(key_of(image));
+}
+
+bool image_recall(struct image *image)
+{
+	struct state s;
+	bool known = state_load(&s, key_of(image));
+
+	if (known)
+		pin_state(image, &s);
+	return known;
+}
+
+bool image_reopen(struct image *image)
+{
+	int64_t live = told_before(image);
+	struct state s;
+
+	if (live < 0 || !state_load(&s, key_of(image)) || s.told != (uint64_t)live)
+		return false;
+	pin_state(image, &s);
+	return true;
+}
+
+bool image_is_unreachable(const struct image *image)
+{
+	return image->unreached == (1u << conf->urls) - 1;
+}
+
 void image_works(struct image *image, unsigned mirror, int64_t now)
 {
 	if (image->failures > 0)
@@ -304,6 +405,7 @@ void image_works(struct image *image, unsigned mirror, int64_t now)
 			IMAGE_NAME(image), (long long)(now - image->failing_since) / 1000,
 			image->reads_failed);
 	image->failures = 0;
+	image->unreached = 0;
 	image->not_before = 0;
 	image->penalty[mirror] = 0;
 	health[mirror] = (struct health){0};
@@ -316,6 +418,9 @@ static void note_failure(struct image *image, const struct failure *f, int64_t n
 	image->last_failure = now;
 	image->last_began = f->began;
 	image->outcome = f->outcome;
+	image->unreached &= ~(1u << f->mirror);
+	if (f->outcome == OUTCOME_TIMED_OUT || f->outcome == OUTCOME_UNREACHABLE)
+		image->unreached |= 1u << f->mirror;
 	snprintf(image->why, sizeof(image->why), "%s", f->why);
 }
 

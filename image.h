@@ -29,6 +29,7 @@ struct image {
 	/* what is pinned */
 	bool ready; /* all of this is known */
 	uint64_t size;
+	uint64_t told_size;	  /* what the kernel is told as its size: see state.h */
 	char etag[VALIDATOR_MAX]; /* weak or not; empty: none */
 	bool etag_is_strong;
 	char last_modified[DATE_MAX]; /* empty: none */
@@ -38,7 +39,8 @@ struct image {
 	unsigned mirror;	   /* the url line asked last */
 	unsigned mirrors_out;	   /* bit by url line: it has another version */
 	int64_t penalty[URLS_MAX]; /* by url line: until when another one is preferred */
-	unsigned failures;	   /* in a row; 0: it answers */
+	unsigned unreached; /* bit by url line: when asked last, its server was not reached */
+	unsigned failures;  /* in a row; 0: it answers */
 	int64_t failing_since;
 	int64_t last_failure;
 	int64_t last_began; /* when the attempt that failed last had begun */
@@ -102,6 +104,20 @@ const char *image_validator(const struct image *image);
 
 /* Pins size and version from a response that named them. */
 void image_pin(struct image *image, const struct response *response);
+
+/* Of an image whose size, version and kind have just been learnt: settles what size the kernel is
+ * told, by what is remembered of it, and remembers it (state.h). `url` is only for people. */
+void image_settle(struct image *image, const char *url);
+
+/* Pins what is remembered instead, with nobody asked. False when nothing is. */
+bool image_recall(struct image *image);
+
+/* The same for an image whose cache file was open before this worker began (handover.h): whatever
+ * lies on the servers now, the first request that its version does not answer will show it. */
+bool image_reopen(struct image *image);
+
+/* Whether no server of the image could be reached when it was asked last. */
+bool image_is_unreachable(const struct image *image);
 
 /* A request to `mirror` has been answered as it should be. */
 void image_works(struct image *image, unsigned mirror, int64_t now);

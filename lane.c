@@ -22,7 +22,7 @@
 #define PAUSE_LAST     2000
 #define WRITE_SOON     2    /* the cache file is not ready */
 #define WRITE_AGAIN    20   /* or full */
-#define WRITE_PATIENCE 5000 /* full for so long: it is unwritable */
+#define WRITE_PATIENCE 5000 /* full for so long: it is unwritable, but with `retry hard` */
 #define STEAL_AFTER    1000 /* a lane without a byte for so long is given to another image */
 
 /* Bodies cut after some bytes: so often the rest is asked for at once. */
@@ -223,7 +223,7 @@ static int write_refused(struct lane *lane, int error)
 		clock_now + (clock_now - lane->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
 	if (error != -EAGAIN && error != -ENOSPC)
 		return error;
-	if (clock_now - lane->write_since < WRITE_PATIENCE)
+	if (clock_now - lane->write_since < WRITE_PATIENCE || image_patience() == INT64_MAX)
 		return -EAGAIN;
 	return error == -EAGAIN ? -ENOBUFS : error;
 }

@@ -9,10 +9,10 @@
 
 /* `memory`: the least, the default, and what it takes of it to have one more of something. What
  * follows from it is budget.h's. */
-#define MEMORY_MIN	      (512 << 10)
+#define MEMORY_MIN	      (640 << 10)
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      4672
-#define MEMORY_PER_CONNECTION (192 << 10)
+#define MEMORY_PER_CONNECTION (176 << 10)
 
 #define CONNECTIONS_MAX 16
 

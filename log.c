@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -244,4 +245,16 @@ void log_line(enum log_level level, const char *format, ...)
 	if (!tell_dropped() || !emit(level, text))
 		drop_line();
 	errno = kept_errno;
+}
+
+void die(int status, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	log_err("%s", text);
+	exit(status);
 }

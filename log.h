@@ -39,4 +39,10 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...)	 log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)	 log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
+/* What a program that ends early ends with: classic cachefilesd's exit statuses. */
+enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
+
+/* Says why, as an error, and ends the program. */
+void die(int status, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
+
 #endif

@@ -105,6 +105,14 @@ bool netrc_load(const char *path, char *why, size_t size)
 {
 	const char *reason;
 
+	if (file >= 0)
+		close(file);
+	file = -1;
+	if (count)
+		explicit_bzero(machines, sizeof(machines));
+	count = 0;
+	if (!*path)
+		return true;
 	file = open(path, O_RDONLY | O_CLOEXEC);
 	reason = file < 0 ? strerror(errno) : read_file();
 	if (reason) {

@@ -7,9 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Reads the file, once at start: the words machine, login, password and default, separated by
- * blanks and newlines; others are refused. NETRC_MAX machines at most. On failure returns false and
- * fills why, which never repeats a value. A file that others may read is told to the log. */
+/* Reads the file, at start or anew; an empty path: there is none (any more). Its words are machine,
+ * login, password and default, separated by blanks and newlines; others are refused. NETRC_MAX
+ * machines at most. On failure returns false and fills why, which never repeats a value. A file
+ * that others may read is told to the log. */
 bool netrc_load(const char *path, char *why, size_t size);
 
 /* Reads it again if it was written since, through the descriptor that is kept: the path may by now

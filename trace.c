@@ -276,6 +276,11 @@ bool trace_record_init(const char *path, size_t page, void *memory, char *why, s
 	return recorders != NULL;
 }
 
+int trace_record_folder(void)
+{
+	return recorders ? folder : -1;
+}
+
 /* The image's own recorder, or of those that are closed the one with the least in it, where another
  * image may take its place. */
 static struct recorder *find_recorder(const char *name)

@@ -83,6 +83,9 @@ size_t trace_memory(bool recording);
  * false and fills why. */
 bool trace_record_init(const char *path, size_t page, void *memory, char *why, size_t size);
 
+/* The folder that is written to, open; -1: nothing is recorded. */
+int trace_record_folder(void);
+
 /* An image is opened. Returns its recorder's slot, or -1: it is not recorded, which is logged where
  * it is not meant to be so. One that was closed goes on with its trace when it is opened again,
  * unless another image got the slot. */

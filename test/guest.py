@@ -7,7 +7,8 @@ SERIES names the kernel (6.12, 6.1, or 6.12-patched: with the patches of contrib
 test/kernel/build makes it if need be), WORK a directory that guest and host share under the same
 path. In the guest COMMAND is root, sees the host's tree read-only, WORK and /run for writing, and a
 fresh ext4 on /run/disk (see guest-init). Its output is passed on line by line; the exit status is
-COMMAND's, or 125 if the guest itself failed.
+COMMAND's, or 125 if the guest itself failed. When COMMAND says "guest: cut", the kernel is killed at
+once, as if the machine had lost its power: status 124.
 """
 import argparse
 import glob
@@ -21,6 +22,7 @@ import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATCHED = "-patched"
+CUT = 124
 
 # What a healthy guest never says, whatever the outcome of its command.
 KERNEL_FAILURE = re.compile(
@@ -68,14 +70,16 @@ def end(process):
         pass
 
 
-def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print):
-    """Boots, runs command (a list) in the guest, hands each line of output to line_to.
+def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print, keep=None):
+    """Boots, runs command (a list) in the guest, hands each line of output to line_to. The disk is the
+    one that a guest before has left at the path keep, made if it is not there; without, a new one.
 
-    Returns command's exit status, or 125 after a line that says what went wrong with the guest."""
+    Returns command's exit status, CUT, or 125 after a line that says what went wrong with the guest."""
     work = os.path.realpath(work)
-    disk_path = os.path.join(work, "disk")
+    disk_path = keep or os.path.join(work, "disk")
     linux = kernel(series)
-    make_disk(disk_path, disk)
+    if not keep or not os.path.exists(keep):
+        make_disk(disk_path, disk)
     with open(os.path.join(work, "command"), "w") as file:
         file.write("exec " + shlex.join(command) + "\n")
     process = subprocess.Popen(
@@ -93,7 +97,8 @@ def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print):
         timer.cancel()
         end(process)
         process.wait()
-        os.unlink(disk_path)
+        if not keep:
+            os.unlink(disk_path)
 
 
 def follow(process, overrun, timeout, line_to):
@@ -105,6 +110,10 @@ def follow(process, overrun, timeout, line_to):
         if ended:
             status = int(ended[1])
             continue
+        if line == "guest: cut":
+            end(process)
+            status = CUT
+            break
         if KERNEL_FAILURE.search(line):
             failure = failure or line
         if not line.startswith("reboot: "):

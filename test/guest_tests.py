@@ -11,6 +11,7 @@ Each scenario is one function below; it passes if it returns.
 import contextlib
 import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -196,23 +197,24 @@ def listening(port):
 
 
 class Daemon:
-    """One run of the daemon on a cache directory of its own, its log in a file."""
+    """One run of the daemon on a cache directory of its own, or of a run before, its log in a file."""
 
     count = 0
 
-    def __init__(self, url, *directives, debug=False):
+    def __init__(self, *url_and_directives, debug=False, options=(), program=DAEMON, through=(),
+                 directory=None, **more):
+        url, directives = url_and_directives[:1], url_and_directives[1:]
         Daemon.count += 1
-        self.directory = f"/run/disk/{Daemon.count}"
-        os.mkdir(self.directory)
+        self.directory = directory or f"/run/disk/{Daemon.count}"
+        os.makedirs(self.directory, exist_ok=True)
         self.log_path = f"{RUN}/daemon.{Daemon.count}.log"
-        command = [DAEMON, "-n", "-s"] + ["-d"] * debug
+        command = [*through, program, "-n", "-s", *options] + ["-d"] * debug
         for directive in (f"dir {self.directory}",) + directives:
             command += ["-o", directive]
-        self.command = command + [url]
+        self.command = command + list(url)
         with open(self.log_path, "w") as log:
-            self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL)
-        # Its first action that can be seen from outside is the kernel's: bind makes this directory.
-        eventually(lambda: self.ended() or os.path.isdir(f"{self.directory}/cache"), "bind", 10)
+            self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL, **more)
+        eventually(lambda: self.ended() or "is bound" in self.log(), "bind", 10)
         expect(not self.ended(), f"ended at once: {self.log()}")
 
     def log(self):
@@ -225,29 +227,49 @@ class Daemon:
     def ended(self):
         return self.process.poll() is not None
 
+    def workers(self):
+        """Pids of the keeper's children, oldest first."""
+        found = []
+        for path in glob.glob("/proc/[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                status = contents(path)
+                if f"\nPPid:\t{self.process.pid}\n" in status and "\nState:\tZ" not in status:
+                    found.append(int(path.split("/")[2]))
+        return sorted(found)
+
+    def worker(self):
+        """The pid of the process that serves."""
+        return eventually(self.workers, "a worker", 10)[0]
+
+    def culler(self):
+        """The pid of the worker's only child."""
+        mine = f"\nPPid:\t{self.worker()}\n"
+        return next(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/status") if mine in contents(path))
+
     def alive(self):
         expect(not self.ended(), f"the daemon ended with {self.process.returncode}: {self.log()}")
 
     def ticks(self):
         """CPU time used so far: utime and stime of /proc/PID/stat."""
-        fields = contents(f"/proc/{self.process.pid}/stat").rsplit(")", 1)[1].split()
+        fields = contents(f"/proc/{self.worker()}/stat").rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
     def wakeups(self):
-        status = contents(f"/proc/{self.process.pid}/status")
+        status = contents(f"/proc/{self.worker()}/status")
         return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
 
     def memory(self):
-        status = contents(f"/proc/{self.process.pid}/status")
+        status = contents(f"/proc/{self.worker()}/status")
         return [int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) for name in ("VmRSS", "VmHWM")]
 
     def stays_alive(self):
-        """Its pages are locked, and others are to go first when memory is short."""
-        status = contents(f"/proc/{self.process.pid}/status")
-        locked = int(re.search(r"^VmLck:\s+(\d+)", status, re.M)[1])
-        expect(locked > 0, "no page is locked")
-        adjusted = contents(f"/proc/{self.process.pid}/oom_score_adj").strip()
-        expect(adjusted == "-1000", f"oom_score_adj is {adjusted}")
+        """Their pages are locked, and others are to go first when memory is short."""
+        for pid in self.process.pid, self.worker():
+            status = contents(f"/proc/{pid}/status")
+            locked = int(re.search(r"^VmLck:\s+(\d+)", status, re.M)[1])
+            expect(locked > 0, "no page is locked")
+            adjusted = contents(f"/proc/{pid}/oom_score_adj").strip()
+            expect(adjusted == "-1000", f"oom_score_adj is {adjusted}")
 
     def stop(self):
         self.alive()
@@ -639,9 +661,9 @@ def lazy_outage():
     daemon.stop()
 
 
-@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
+@scenario("memory 640K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
 def memory():
-    for kilobytes in 512, 1024, 16384:
+    for kilobytes in 640, 1024, 16384:
         daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, f"memory {kilobytes}K")
         point = mount("plain.erofs")
         at_once(point)
@@ -900,6 +922,376 @@ def no_ranges():
         server.wait()
 
 
+# ---- its own death ----------------------------------------------------------------------------
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def private_memory(pid):
+    """kB that are this process's alone."""
+    rollup = contents(f"/proc/{pid}/smaps_rollup")
+    return sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+) kB", rollup, re.M))
+
+
+def read_for(point, seconds):
+    """Compares random pieces of the big file, whatever is cached of it dropped again and again."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        compare_pieces(point, "plain", 10)
+        drop_caches()
+
+
+@scenario("the worker is killed again and again: readers see a pause, and all bytes are right")
+def killed_worker():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("plain.erofs")
+    readers = [Child(compare, point, "plain", "random") for _ in range(2)] + [Child(read_for, point, 15)]
+    kills, killed = 0, 0
+    while not all(reader.ended() for reader in readers):
+        time.sleep(random.uniform(0, 0.7))
+        worker = daemon.worker()
+        if worker != killed:
+            os.kill(worker, signal.SIGKILL)
+            kills, killed = kills + 1, worker
+    for reader in readers:
+        reader.succeed()
+    note(f"{kills} workers were killed; the keeper's own memory: {private_memory(daemon.process.pid)} kB, "
+         f"descriptors {descriptors(daemon.process.pid)}")
+    expect(kills > 5, "the readers were too fast")
+    daemon.logs("the worker has died .*signal 9")
+    expect(private_memory(daemon.process.pid) < 100, "the keeper has much memory of its own")
+    expect(descriptors(daemon.process.pid) <= 12, "the keeper collects descriptors")
+    all_right(point, "plain", "random")
+    umount(point)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    expect(nginx.sent(start) <= PROBE, "what was cached has been thrown away")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("the worker is killed, and the image unmounted and mounted before it is read again")
+def killed_and_mounted():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    for _ in range(3):
+        point = mount("second.erofs")
+        Child(compare, point, "second", "random", 20).succeed()
+        os.kill(daemon.worker(), signal.SIGKILL)
+        umount(point)
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("the keeper is killed: the worker serves on; killed too: the next daemon mounts anew", True)
+def killed_keeper():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("plain.erofs")
+    worker = daemon.worker()
+    os.kill(daemon.process.pid, signal.SIGKILL)
+    daemon.process.wait()
+    daemon.logs("the keeper has died")
+    some_right(point)
+    os.kill(worker, signal.SIGKILL)
+    eventually(device_free, "the device is free again", 10)
+    umount(point)
+    again = Daemon(f"http://127.0.0.1:{HTTP}/", directory=daemon.directory)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    some_right(point)
+    note(f"{nginx.sent(start)} bytes fetched anew")
+    umount(point)
+    again.stop()
+
+
+@scenario("SIGTERM: refused while an image is mounted, unless it comes twice; obeyed with --force", True)
+def refuses_to_stop():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("second.erofs")
+    daemon.process.terminate()
+    daemon.logs("not stopping: it would break 1 mounted image;")
+    all_right(point, "second")
+    daemon.alive()
+    umount(point)
+    daemon.stop()
+
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    point = mount("second.erofs")
+    daemon.process.terminate()
+    daemon.logs("not stopping")
+    daemon.stop()
+    umount(point)
+
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", options=["--force"])
+    point = mount("second.erofs")
+    daemon.stop()
+    umount(point)
+
+
+@scenario("SIGHUP: a good configuration is taken, by its log; of a bad one the log says why, and the old one stays")
+def reload():
+    path = f"{RUN}/reload.conf"
+
+    def configure(*lines):
+        with open(path, "w") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+    configure(f"url http://127.0.0.1:{NEVER}/")
+    daemon = Daemon(options=["-f", path])
+    worker = daemon.worker()
+    configure(f"url http://127.0.0.1:{HTTP}/", "prefetch sometimes")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.logs("reload.conf:2: prefetch 'sometimes'")
+    daemon.logs("the old one goes on")
+    expect(daemon.worker() == worker, "the worker was replaced")
+    configure(f"url http://127.0.0.1:{HTTP}/")
+    daemon.process.send_signal(signal.SIGHUP)
+    eventually(lambda: daemon.workers() and daemon.worker() != worker and len(daemon.workers()) == 1, "a new worker", 10)
+    point = mount("plain.erofs")
+    reader = Child(compare, point, "plain", "random")
+    for _ in range(5):
+        worker = daemon.worker()
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda: worker not in daemon.workers(), "a new worker", 10)
+    reader.succeed()
+    os.kill(daemon.worker(), signal.SIGKILL)    # the next one has what was read last
+    all_right(point, "plain", "random")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("an upgrade, by SIGUSR2 and by --upgrade, while readers read; what is no such program is refused")
+def upgrade():
+    program_path = f"{RUN}/cachefilesd-mini"
+    pid_file = f"{RUN}/upgrade.pid"
+    shutil.copy(DAEMON, program_path)
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", program=program_path, options=["-p", pid_file])
+    point = mount("plain.erofs")
+    readers = [Child(compare, point, "plain", "random"), Child(read_for, point, 10)]
+
+    def replace(by):
+        shutil.copy(by, program_path + ".new")
+        os.chmod(program_path + ".new", 0o755)
+        os.rename(program_path + ".new", program_path)
+
+    for turn in range(6):
+        worker = daemon.worker()
+        replace(DAEMON)
+        if turn % 2:
+            status, output = program(program_path, "-p", pid_file, "--upgrade")
+            expect(status == 0, f"--upgrade: {status} {output}")
+        else:
+            daemon.process.send_signal(signal.SIGUSR2)
+        eventually(lambda: worker not in daemon.workers() and len(daemon.workers()) == 1, "a new worker", 10)
+        expect(os.readlink(f"/proc/{daemon.process.pid}/exe") == program_path, "it is the old program")
+    worker = daemon.worker()
+    for other in "/bin/true", "/bin/false", "/etc/passwd":
+        replace(other)
+        status, output = program(DAEMON, "-p", pid_file, "--upgrade")
+        expect(status == 1 and "goes on as it was" in output, f"--upgrade to {other}: {status} {output}")
+    daemon.logs("upgrade: .*: it is no cachefilesd-mini: all stays as it was")
+    expect(daemon.workers() == [worker], "the worker was replaced")
+    replace(DAEMON)
+    for reader in readers:
+        reader.succeed()
+    note(f"the keeper's own memory: {private_memory(daemon.process.pid)} kB")
+    expect(private_memory(daemon.process.pid) < 100, "the keeper has much memory of its own")
+    all_right(point, "plain", "random")
+    umount(point)
+    daemon.stop()
+
+
+@scenario("-F N: an inherited device, not yet bound, and then bound by an earlier daemon with images mounted")
+def inherited_device():
+    device = os.open("/dev/cachefiles", os.O_RDWR)
+    try:
+        options = ["-F", str(device)]
+        first = Daemon(f"http://127.0.0.1:{HTTP}/", options=options, pass_fds=[device])
+        point = mount("plain.erofs")
+        Child(compare, point, "plain", "random", 100).succeed()
+        reader = Child(read_for, point, 5)
+        os.kill(first.process.pid, signal.SIGKILL)
+        for worker in first.workers():
+            os.kill(worker, signal.SIGKILL)
+        first.process.wait()
+        kill_orphans()
+        again = Daemon(f"http://127.0.0.1:{HTTP}/", options=options, pass_fds=[device],
+                       directory=first.directory)
+        reader.succeed()
+        all_right(point, "plain", "random")
+        umount(point)
+        again.stop()
+    finally:
+        os.close(device)
+
+
+class ServiceManager:
+    """systemd's side: notifications, and descriptors that are stored over a restart of the service."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0cachefilesd-mini-test")
+        self.socket.setblocking(False)
+        self.stored, self.lines = {}, []
+
+    def listen(self):
+        """Takes what has been sent."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                text, fds, _, _ = socket.recv_fds(self.socket, 4096, 8)
+                lines = text.decode().split("\n")
+                self.lines += lines
+                name = next((line[7:] for line in lines if line.startswith("FDNAME=")), None)
+                for fd in fds:
+                    expect("FDSTORE=1" in lines, f"descriptors with {lines}")
+                    if name in self.stored:
+                        os.close(self.stored[name])
+                    self.stored[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+                    os.close(fd)
+
+    def end(self):
+        """Also in the name of a scenario that has failed."""
+        self.socket.close()
+        while self.stored:
+            os.close(self.stored.popitem()[1])
+
+    def said(self, line, limit=10):
+        eventually(lambda: self.listen() or line in self.lines, f"{line} of {self.lines}", limit)
+
+    def start(self, *arguments, **more):
+        """Runs the daemon as a service that is handed what it has stored, as descriptors 3 and up."""
+        self.lines = []
+        fds, names = list(self.stored.values()), list(self.stored)
+        shell = "".join(f"exec {3 + i}<&{fd} {fd}<&-; " for i, fd in enumerate(fds))
+        shell += "export LISTEN_PID=$$; exec \"$@\""
+        environment = dict(os.environ, NOTIFY_SOCKET="@cachefilesd-mini-test", WATCHDOG_USEC="2000000")
+        if fds:
+            environment |= {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join(names)}
+        return Daemon(*arguments, through=["/bin/bash", "-c", shell, "sh"], env=environment, pass_fds=fds,
+                      **more)
+
+
+@scenario("a service manager keeps the device: SIGKILL of all, SIGTERM, the watchdog; readers only wait")
+def service_manager():
+    manager = ServiceManager()
+    try:
+        restarts(manager)
+    finally:
+        manager.end()
+
+
+def restarts(manager):
+    daemon = manager.start(f"http://127.0.0.1:{HTTP}/")
+    directory = daemon.directory
+    manager.said("READY=1")
+    manager.said("WATCHDOG=1")
+    expect(sorted(manager.stored) == ["device", "state"], f"stored: {manager.stored}")
+    point = mount("plain.erofs")
+    readers = [Child(compare, point, "plain", "random"), Child(read_for, point, 12)]
+    for turn in range(4):
+        time.sleep(1)
+        if turn % 2:
+            daemon.process.terminate()
+            expect(daemon.process.wait(10) == 0, "SIGTERM with a stored device")
+        else:
+            kill_all(daemon)
+        daemon = manager.start(f"http://127.0.0.1:{HTTP}/", directory=directory)
+        manager.said("READY=1")
+    for reader in readers:
+        reader.succeed()
+    all_right(point, "plain", "random")
+    os.kill(daemon.worker(), signal.SIGSTOP)
+    time.sleep(1)
+    manager.listen()
+    manager.lines = []
+    time.sleep(2)
+    manager.listen()
+    expect("WATCHDOG=1" not in manager.lines, "a worker that stands still passes for alive")
+    os.kill(daemon.worker(), signal.SIGCONT)
+    manager.said("WATCHDOG=1")
+    umount(point)
+    daemon.stop()
+
+
+def kill_all(daemon):
+    """The keeper and its worker at once, as a service manager does."""
+    pids = [daemon.process.pid] + daemon.workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    daemon.process.wait()
+    kill_orphans()
+
+
+# ---- intruders --------------------------------------------------------------------------------
+
+
+def status_of(pid):
+    """The lines of /proc/PID/status by their names."""
+    return dict(line.split(":\t", 1) for line in contents(f"/proc/{pid}/status").splitlines() if ":\t" in line)
+
+
+KEEPER_CAPABILITIES = 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8
+
+
+@scenario("user NAME: the worker is that user, no process has a capability that it does not need, no core dump")
+def least_privilege():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "user nobody")
+    point = mount("second.erofs")
+    all_right(point, "second")
+    expect(os.readlink(f"/proc/{daemon.culler()}/cwd") == f"{daemon.directory}/cache", "the culler is elsewhere")
+    for pid, uid, allowed in ((daemon.process.pid, 0, KEEPER_CAPABILITIES), (daemon.worker(), 65534, 0),
+                              (daemon.culler(), 0, 0)):
+        status = status_of(pid)
+        expect(set(status["Uid"].split()) == {str(uid)}, f"uids {status['Uid']}")
+        for name in "CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb":
+            expect(int(status[name], 16) & ~allowed == 0, f"{name} of uid {uid} is {status[name]}")
+        expect(status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", f"uid {uid}: {status}")
+        expect(re.search(r"^Max core file size +0 +0 ", contents(f"/proc/{pid}/limits"), re.M), "core dumps")
+        expect(os.stat(f"/proc/{pid}/mem").st_uid == 0, f"uid {uid} is dumpable")
+    kills = daemon.worker()
+    os.kill(kills, signal.SIGKILL)
+    drop_caches()
+    all_right(point, "second", "random")
+    worker = daemon.worker()
+    daemon.process.send_signal(signal.SIGHUP)
+    eventually(lambda: worker not in daemon.workers() and daemon.workers(), "a new worker", 10)
+    expect(status_of(daemon.worker())["Uid"].split()[0] == "65534", "the next worker is another user")
+    umount(point)
+    daemon.stop()
+
+
+HOSTILE_NAMES = ["..", ".", "../second.erofs", "a/../../second.erofs", "/etc/passwd", "\x01\x1b[31m\n", "%2e%2e/x",
+                 "name with blanks", "\u00e4" * 100, "n" * 200, "-o", "second.erofs?x", "second.erofs#x", "\\\\..\\x"]
+
+
+@scenario("hostile image names: none mounts, hangs, forges a log line or leaves the cache", True)
+def hostile_names():
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "timeout 2")
+    outside = set(os.listdir("/run/disk"))
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.makedirs(f"{RUN}/mnt/hostile", exist_ok=True)
+    for name in HOSTILE_NAMES:
+        for domain in b"", b",domain_id=dom":
+            data = b"fsid=" + name.encode() + domain
+            done = Child(lambda: str(libc.mount(b"none", f"{RUN}/mnt/hostile".encode(), b"erofs", 1, data)))
+            expect(done.answer(20) == "-1", f"{name!r} was mounted")
+    expect(set(os.listdir("/run/disk")) == outside, "something is beside the cache")
+    expect(set(os.listdir(daemon.directory)) <= {"cache", "graveyard", "cachefilesd-mini"}, "something is in it")
+    with open(daemon.log_path, "rb") as file:
+        log = file.read()
+    expect(all(32 <= byte < 127 or byte == 10 for byte in log), "a control byte is in the log")
+    expect(all(line.startswith(b"cachefilesd-mini: ") for line in log.splitlines()), "a forged line is in the log")
+    expect(not re.search(r"/\.\.?[/ ]", contents(nginx.log)), "the server was asked for a path that climbs")
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    daemon.stop()
+
+
 @scenario("a second daemon: exit status 1, and its message names the holder of the device")
 def second_daemon():
     daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
@@ -909,17 +1301,418 @@ def second_daemon():
     daemon.stop()
 
 
+# ---- the cache over time ------------------------------------------------------------------------
+
+URL = f"http://127.0.0.1:{HTTP}/"
+
+
+def publish(version):
+    """Puts that version of the image in the place of the other; nginx makes its ETag of the time."""
+    shutil.copy(f"{version}.erofs", "www/new")
+    when = 1600000000 + int(version[1:])
+    os.utime("www/new", (when, when))
+    os.rename("www/new", "www/versioned.erofs")
+
+
+def visit(version, count=None, order="random"):
+    """A session: mounts the image, compares all or count files of that version, unmounts. Returns
+    what was fetched."""
+    start = nginx.mark()
+    point = mount("versioned.erofs")
+    Child(compare, point, version, order, count).succeed()
+    umount(point)
+    return nginx.sent(start, "versioned")
+
+
+def remembered(daemon):
+    return glob.glob(f"{daemon.directory}/cachefilesd-mini/*")
+
+
+@scenario("an image is replaced by one of the same size between mounts: no byte of the old one is read")
+def replaced():
+    daemon = Daemon(URL)
+    size = os.path.getsize("v1.erofs")
+    for version, count in ("v1", None), ("v2", 10), ("v1", 10):
+        publish(version)
+        visit(version, count)
+    expect(len(re.findall("was replaced on the server", daemon.log())) == 2, "not each is told")
+    publish("v2")
+    fetched = visit("v2")
+    expect(fetched >= size, f"only {fetched} bytes of the new version were fetched")
+    expect(visit("v2") <= PROBE, "what is cached was fetched again")
+    expect(len(remembered(daemon)) == 1, f"files: {remembered(daemon)}")
+    daemon.stop()
+
+
+@scenario("the same between runs of the daemon, with what is remembered, lost or damaged")
+def replaced_between_runs():
+    directory = None
+    for state in "kept", "lost", "damaged":
+        for version, count in ("v1", 10), ("v2", None):
+            publish(version)
+            daemon = Daemon(URL, directory=directory)
+            directory = daemon.directory
+            if state == "lost":
+                shutil.rmtree(f"{directory}/cachefilesd-mini")
+                os.mkdir(f"{directory}/cachefilesd-mini")
+            for path in remembered(daemon) if state == "damaged" else []:
+                with open(path, "r+b") as file:
+                    file.seek(random.randrange(os.path.getsize(path)))
+                    file.write(b"\0\1\2")
+            visit(version, count)
+            fetched = visit(version)
+            expect(count or fetched <= PROBE, f"{fetched} bytes were fetched again")
+            daemon.stop()
+    daemon = Daemon(URL, directory=directory)
+    fetched = visit("v2")
+    expect(fetched <= PROBE, f"{fetched} bytes were fetched again after a restart")
+    daemon.stop()
+
+
+@scenario("offline allow: a cached image mounts and reads without a server; missing parts wait for it")
+def offline():
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA)
+    some = mount("second.erofs")
+    Child(compare, some, "second", "random", 20).succeed()
+    whole = mount("plain.erofs")
+    all_right(whole, "plain")
+    umount(some)
+    umount(whole)
+    daemon.stop()
+    nginx.kill()
+    daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, "offline allow", directory=daemon.directory)
+    start = time.monotonic()
+    mount("plain.erofs")
+    note(f"mounted after {time.monotonic() - start:.2f} s")
+    at_once(whole, 2)
+    daemon.logs("plain.erofs: opened offline")
+    mount("second.erofs")
+    reader = Child(compare, some, "second")
+    time.sleep(2)
+    expect(not reader.ended(), "what is missing did not wait for the server")
+    nginx.start()
+    reader.succeed()
+    umount(whole)
+    umount(some)
+    daemon.stop()
+
+
+@scenario("offline allow: the server comes back with another version: what is missing fails, nothing is mixed",
+          True)
+def offline_replaced():
+    publish("v1")
+    daemon = Daemon(URL, "timeout 5")
+    visit("v1", 3, "sorted")
+    daemon.stop()
+    nginx.kill()
+    daemon = Daemon(URL, "offline allow", "timeout 5", directory=daemon.directory)
+    point = mount("versioned.erofs")
+    publish("v2")
+    nginx.start()
+    answer = Child(compare, point, "v1").answer()
+    expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    Child(compare, point, "v1", "sorted", 3).succeed()
+    umount(point)
+    visit("v2")
+    daemon.stop()
+
+
+@scenario("offline deny: without a server a cached image does not mount", True)
+def offline_deny():
+    daemon = Daemon(URL, "timeout 2")
+    point = mount("second.erofs")
+    all_right(point, "second")
+    umount(point)
+    nginx.kill()
+    mount_fails("second.erofs")
+    daemon.stop()
+
+
+@scenario("the worker is killed, the server gone, then back with another version: what is cached is read, the rest "
+          "fails, nothing is mixed", True)
+def killed_and_replaced():
+    publish("v1")
+    daemon = Daemon(URL, "timeout 3")
+    point = mount("versioned.erofs")
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    nginx.kill()
+    worker = daemon.worker()
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: daemon.workers() and daemon.worker() != worker, "a new worker", 10)
+    drop_caches()
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    reader = Child(compare, point, "v1")
+    time.sleep(1)
+    expect(not reader.ended(), "what is missing did not wait")
+    publish("v2")
+    nginx.start()
+    answer = reader.answer()
+    expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+    drop_caches()
+    Child(compare, point, "v1", "sorted", 5).succeed()
+    umount(point)
+    visit("v2")
+    daemon.stop()
+
+
+def publish_more(count):
+    """The same image under several names; returns its size."""
+    for number in range(1, count + 1):
+        shutil.copy("v1.erofs", f"www/more{number}")
+    return os.path.getsize("v1.erofs")
+
+
+def look_into(number, umounts=True):
+    point = mount(f"more{number}")
+    Child(compare, point, "v1", "random").succeed()
+    if umounts:
+        umount(point)
+    return point
+
+
+def cached(daemon, numbers=range(1, 9)):
+    """Which of them have a file in the cache."""
+    return [number for number in numbers if linked(daemon, f"more{number}")]
+
+
+@scenario("budget: the images that were not used for longest go, with what is remembered of them; none in use")
+def budget():
+    size = publish_more(6)
+    daemon = Daemon(URL, f"budget {2 * size + size // 2}", "user nobody")
+    for number in 1, 2:
+        look_into(number)
+    eventually(lambda: cached(daemon) == [1, 2], "two are in the cache")
+    look_into(1)
+    look_into(3)
+    eventually(lambda: cached(daemon) == [1, 3], "the second, which was not used for longest, is gone", 10)
+    expect(len(remembered(daemon)) == 2, f"remembered: {remembered(daemon)}")
+    expect(glob.glob(f"{daemon.directory}/cache/I*more2") == [], "its folders are left")
+    point = look_into(1, umounts=False)
+    for number in 4, 5:
+        look_into(number)
+        eventually(lambda: cached(daemon) == [1, number], f"only 1, which is in use, and {number}", 10)
+    start = nginx.mark()
+    drop_caches()
+    Child(compare, point, "v1").succeed()
+    expect(nginx.sent(start) == 0, "an image in use was not left alone")
+    two = look_into(5, umounts=False)
+    look_into(6)
+    eventually(lambda: cached(daemon) == [1, 5], "the one just used goes, if the others are in use", 10)
+    three = look_into(6, umounts=False)
+    umount(point)
+    umount(two)
+    umount(three)
+    eventually(lambda: len(cached(daemon)) == 2, "two are left", 10)
+    look_into(2)
+    daemon.stop()
+    eventually(device_free, "the device is free", 2)
+
+
+@scenario("-N: nothing is culled, and the log says what is too much")
+def nocull():
+    size = publish_more(3)
+    daemon = Daemon(URL, f"budget {size}", options=("-N",))
+    for number in 1, 2, 3:
+        look_into(number)
+    daemon.logs("budget: .* too many, and nothing may be culled", 10)
+    expect(cached(daemon) == [1, 2, 3], f"left: {cached(daemon)}")
+    daemon.stop()
+
+
+@scenario("culling never leaves the cache: links to elsewhere, odd names, folders; the graveyard is emptied")
+def cull_confined():
+    size = publish_more(2)
+    directory = f"{RUN}/../disk/confined"
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(f"{directory}/outside/@00")
+    victims = [f"{directory}/outside/@00/Dvictim", f"{directory}/outside/Dvictim", f"{directory}/Dvictim"]
+    for victim in victims:
+        with open(victim, "wb") as file:
+            file.write(bytes(1 << 20))
+        os.utime(victim, (1, 1))
+    os.makedirs(f"{directory}/graveyard/1234/@00/deep/deeper")
+    for path in "loose", "1234/@00/Dfile", "1234/@00/deep/deeper/file":
+        with open(f"{directory}/graveyard/{path}", "w") as file:
+            file.write("buried")
+    os.symlink("../outside", f"{directory}/graveyard/link")
+    daemon = Daemon(URL, f"budget {size}", directory=directory)
+    os.symlink("../outside", f"{directory}/cache/Ierofs,outside")
+    os.makedirs(f"{directory}/cache/Ierofs,odd/@00")
+    os.symlink("../../outside", f"{directory}/cache/Ierofs,odd/@01")
+    os.symlink("../../../outside/Dvictim", f"{directory}/cache/Ierofs,odd/@00/Dlink")
+    os.mkdir(f"{directory}/cache/Ierofs,odd/@00/Dfolder")
+    with open(f"{directory}/cache/Ierofs,odd/@00/D\nx", "w") as file:
+        file.write("x")
+    for number in 1, 2:
+        look_into(number)
+    eventually(lambda: cached(daemon) == [2], "the first is gone", 10)
+    eventually(lambda: os.listdir(f"{directory}/graveyard") == [], "the graveyard is empty", 10)
+    for victim in victims:
+        expect(os.path.exists(victim), f"{victim} is gone")
+    daemon.stop()
+    shutil.rmtree(directory)
+
+
+@scenario("the disk is full: unused images go; then readers get EIO, the log says how much is missing, and when "
+          "there is room all goes on", True)
+def full():
+    publish_more(2)
+    daemon = Daemon(URL, "brun 30%", "bcull 20%", "bstop 10%")
+    for number in 1, 2:
+        look_into(number)
+    point = mount("plain.erofs")
+    os.listdir(point)
+    space = os.statvfs("/run/disk")
+    keep = space.f_blocks * 9 // 100
+    filler = f"{daemon.directory}/filler"
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, (space.f_bavail - keep) * space.f_frsize)
+    try:
+        answer = Child(compare, point, "plain").answer()
+        expect(f"[Errno {errno.EIO}]" in answer, f"no EIO but: {answer}")
+        eventually(lambda: cached(daemon) == [], "what is not in use is culled", 10)
+        daemon.logs("the cache is full: .* bytes are missing, and all images are in use", 10)
+        daemon.logs("plain.erofs: cannot write to the cache: less space is free than bstop demands")
+        daemon.alive()
+    finally:
+        os.unlink(filler)
+    some_right(point)
+    umount(point)
+    daemon.stop()
+
+
+def prime(daemon, *names):
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", *names)
+    expect(status == 0 and not output, f"--prime: status {status}: {output}")
+
+
+def linked(daemon, name):
+    """The image's file in the cache, with its name."""
+    return glob.glob(f"{daemon.directory}/cache/I*/@*/D{name}")
+
+
+@scenario("--prime: the cache file is in its place before the first session, and that session goes into it",
+          True)
+def primed():
+    daemon = Daemon(URL)
+    point = mount("second.erofs")
+    expect(not linked(daemon, "second.erofs"), "this kernel links new files at once: --prime has no use")
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "second.erofs")
+    expect(status == 1 and "is mounted" in output, f"--prime of a mounted image: {status}, {output}")
+    umount(point)
+    start = nginx.mark()
+    prime(daemon, "plain.erofs", "shared1.erofs,domain_id=dom,device=shared.blob")
+    for name in "plain.erofs", "shared1.erofs", "shared.blob":
+        expect(linked(daemon, name), f"{name} is not in its place")
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    path, = linked(daemon, "plain.erofs")
+    cached, size = os.stat(path).st_blocks * 512, os.path.getsize("www/plain.erofs")
+    expect(cached >= size, f"only {cached} of {size} bytes are in the file that lasts")
+    umount(point)
+    one = mount("shared1.erofs", ",domain_id=dom,device=shared.blob")
+    all_right(one, "second")
+    umount(one)
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "no-such.erofs", "plain.erofs")
+    expect(status == 1 and re.search("no-such.erofs: .*log", output) and "plain" not in output,
+           f"--prime of a missing image: {status}, {output}")
+    daemon.stop()
+    status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "plain.erofs")
+    expect(status == 1 and "not there" in output, f"--prime without a daemon: {status}, {output}")
+
+
+# ---- the guest is cut off -----------------------------------------------------------------------
+# Scenarios of test/test_cut.py: each runs in a boot of its own, on a disk that outlives it.
+
+CUT_DIRECTORY = "/run/disk/cut"
+
+
+def cut():
+    """Ends this kernel and all in it now."""
+    print("guest: cut", flush=True)
+    time.sleep(LIMIT)
+
+
+def readers_of(point):
+    return [Child(compare, point, "plain", "random"), Child(compare_big, point)]
+
+
+def read_and_cut(*directives):
+    daemon = Daemon(URL, *directives, directory=CUT_DIRECTORY)
+    expect(linked(daemon, "plain.erofs"), "the cache file is not there any more")
+    point = mount("plain.erofs")
+    readers = readers_of(point)
+    program("mount", "-o", "remount,commit=1", "/run/disk")   # its journal is written every second
+    end = time.monotonic() + random.uniform(0.2, 8)
+    while time.monotonic() < end:
+        for reader in readers:
+            if reader.ended():
+                reader.succeed()
+                readers.remove(reader)
+                drop_caches()
+        readers += readers_of(point)[:2 - len(readers)]
+        time.sleep(0.02)
+    cut()
+
+
+@scenario("a new cache, primed, cut off while it is filled", series=())
+def cut_first():
+    shutil.rmtree(CUT_DIRECTORY, ignore_errors=True)
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    prime(daemon, "plain.erofs")
+    daemon.stop()
+    read_and_cut()
+
+
+@scenario("cut off again while the rest is fetched", series=())
+def cut_again():
+    read_and_cut("prefetch all")
+
+
+@scenario("all bytes are compared, then again from the disk; a cut some seconds later", series=())
+def cut_compare():
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    for _ in range(2):
+        all_right(point, "plain")
+        drop_caches()
+    note(f"{nginx.sent(start)} bytes of {os.path.getsize('www/plain.erofs')} had to be fetched")
+    time.sleep(7)                       # ext4 writes its journal every 5 s, if nothing else is said
+    cut()
+
+
+@scenario("all of it is still there", series=())
+def cut_kept():
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    fetched = nginx.sent(start)
+    expect(fetched <= PROBE, f"{fetched} bytes had to be fetched again")
+    umount(point)
+    daemon.stop()
+
+
 # ---- running them -----------------------------------------------------------------------------
+
+
+def kill_orphans():
+    """Ends every process of the daemon. Keepers go first: nothing starts a worker then."""
+    pids = []
+    for comm in glob.glob("/proc/[0-9]*/comm"):
+        pid = int(comm.split("/")[2])
+        with contextlib.suppress(OSError):
+            if os.path.basename(DAEMON) in os.path.basename(os.readlink(f"/proc/{pid}/exe")) or \
+                    DAEMON in contents(f"/proc/{pid}/cmdline").split("\0")[:2]:
+                pids.append(pid)
+    for pid in sorted(pids):
+        os.kill(pid, signal.SIGKILL)
 
 
 def clean_up():
     """Ends what a scenario left. The daemon goes first: with it all that waits for it fails."""
-    for comm in glob.glob("/proc/[0-9]*/comm"):
-        pid = int(comm.split("/")[2])
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(DAEMON) or DAEMON in contents(
-                    f"/proc/{pid}/cmdline").split("\0")[:2]:
-                os.kill(pid, signal.SIGKILL)
+    kill_orphans()
     eventually(device_free, "the device is free again", 10)
     for line in reversed(contents("/proc/mounts").splitlines()):
         if line.split()[2] == "erofs":

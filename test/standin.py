@@ -13,8 +13,9 @@ real system's business.
         k.wait_complete(r)                      # its ioctl; bytes of data from its start
         f.bytes(0, 4096)
 
-The program must have one thread: a descriptor's number is free for the next OPEN as soon as its
-close() is seen.
+The program is a keeper, which opens the device, and a worker, its child, whose first command is
+"restore"; another worker that gives it has taken the place of one that is gone. Each must have one thread: a descriptor's
+number is free for the next OPEN as soon as its close() is seen.
 
 What happens behind the test's back and must not is put on k.violations, which leaving the `with`
 looks at, as it does at how the program ends on SIGTERM.  Every wait has its time.
@@ -22,6 +23,7 @@ looks at, as it does at how the program ends on SIGTERM.  Every wait has its tim
 Section numbers in comments are those of the team's notes on the kernel, kept outside this tree.
 """
 import array
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -158,6 +160,7 @@ class File:
         self.object_id = None
         self.state = "close"        # close, open, reopening, dropping
         self.size = None
+        self.stored_size = None     # of an earlier run's cache file
         self.open_request = None
         self.held = []              # READs that wait for a reopen
         self.busy_writes = 0        # as many writes still fail with ENOBUFS (3.3)
@@ -210,13 +213,15 @@ class StandIn:
     release     what uname() tells the program
     watch_memory  collect brk(), mmap(), mremap(), munmap() made after bind in memory_calls
     drain       read the program's standard error (if not, it fills up)
+    keep        leaves the cache for a later run, which gets this object as `after`: its cookies find their
+                files again unless another size is told of them (3.2)
     expect_exit the status that leaving the `with` demands; None: any
     on_write    called as on_write(file, offset, length) for each write: None to go on, -errno to fail,
                 a number of bytes to store and return (if larger than length: all stored, that returned)
     """
 
     def __init__(self, argv, layout="mainline", old=False, open_error=0, bind_error=0, window=0, release=None,
-                 watch_memory=False, drain=True, expect_exit=0, env=None):
+                 watch_memory=False, drain=True, expect_exit=0, env=None, keep=False, after=None):
         self.layout, self.old, self.window = layout, old, window
         self.open_error, self.bind_error = open_error, bind_error
         self.release, self.watch_memory, self.drain = release, watch_memory, drain
@@ -248,10 +253,14 @@ class StandIn:
         self.closings = []          # descriptors in the order of close()
         self.stderr_bytes = b""
         self.status = None
-        self.mem = None
-        self.directory = tempfile.mkdtemp(prefix="standin-")
+        self.mem = {}               # pid: its memory
+        self.worker = None          # the pid that serves the device
+        self.keep = keep
+        self.directory = after.directory if after else tempfile.mkdtemp(prefix="standin-")
         self.cache = os.path.join(self.directory, "cache-dir")
-        os.mkdir(self.cache)
+        os.makedirs(self.cache, exist_ok=True)
+        # (volume, cookie): (path, size told) of the files that runs before this one have left
+        self.stored = dict(after.stored) if after else {}
         self.argv = [os.path.abspath(argv[0])] + [a.replace("{cache}", self.cache) for a in argv[1:]]
         self.start_time = time.monotonic()
         self._start()
@@ -342,15 +351,20 @@ class StandIn:
             self._release()
 
     def _release(self):
+        if self.worker and self.status != 0:    # one that has lost its keeper goes on
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.worker, signal.SIGKILL)
         for thread in self.threads[:2]:
             thread.join(2)
         for f in self.files:
             os.close(f.own)
-        for fd in (self.device, self.mem, self.listener):
+        for fd in (self.device, self.listener, *self.mem.values()):
             if fd is not None:
                 os.close(fd)
         self.process.stderr.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.stored.update({(f.volume, f.cookie): (f.path, f.size) for f in self.files if f.size is not None})
+        if not self.keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def check_clean(self):
         """Raises if anything happened that no test may see."""
@@ -427,11 +441,13 @@ class StandIn:
         return self.stderr_bytes.decode("utf-8", "replace")
 
     def cpu(self):
-        """Seconds of processor time that the program has used."""
-        return time.clock_gettime((~self.pid << 3) | 2)
+        """Seconds of processor time that the worker has used."""
+        return time.clock_gettime((~self.worker << 3) | 2)
 
     def proc(self, name):
-        with open(f"/proc/{self.pid}/{name}") as f:
+        """Of the worker, once it serves."""
+        self.wait(lambda: self.worker, 10, "a worker")
+        with open(f"/proc/{self.worker}/{name}") as f:
             return f.read()
 
     def memory(self):
@@ -452,8 +468,11 @@ class StandIn:
         it shares.  `request` False: no message."""
         self.wait_bound()
         with self.changed:
-            path = same.path if same else os.path.join(self.directory, f"file{len(self.files)}")
+            path, stored = self.stored.pop((volume, cookie), (None, None))
+            if path is None:
+                path = same.path if same else tempfile.mktemp(dir=self.directory)
             f = File(volume, cookie, path, len(self.files))
+            f.stored_size = stored
             self.files.append(f)
             if request:
                 self._queue_open(f)
@@ -625,6 +644,7 @@ class StandIn:
             cookie, pid, _, number, _, _, *arguments = struct.unpack("=QIIiIQ6Q", buffer)
             try:
                 with self.changed:
+                    self.caller = pid
                     value = self._call(cookie, NAME.get(number), arguments)
                     self.changed.notify_all()
             except OSError as error:            # the program's memory, or the disk
@@ -644,9 +664,9 @@ class StandIn:
 
     def _memory_fd(self):
         # Opened once, after exec: still good when the program gives up its privileges.
-        if self.mem is None:
-            self.mem = os.open(f"/proc/{self.pid}/mem", os.O_RDWR)
-        return self.mem
+        if self.caller not in self.mem:
+            self.mem[self.caller] = os.open(f"/proc/{self.caller}/mem", os.O_RDWR)
+        return self.mem[self.caller]
 
     def _get(self, address, length):
         out = b""
@@ -680,7 +700,7 @@ class StandIn:
                 return self._open_device(cookie, flags)
             return None
         if name in MEMORY:
-            if self.bound:
+            if self.caller == self.worker:
                 self.memory_calls.append(f"{name}({', '.join(hex(x) for x in a)})")
             return None
         if name == "uname":
@@ -723,7 +743,8 @@ class StandIn:
 
     def _device_call(self, cookie, name, a):
         if name == "close":
-            self._close(DEVICE_FD)
+            if self.caller == self.pid:         # others have copies
+                self._close(DEVICE_FD)
             return None
         if name == "read":
             self.device_reads += 1
@@ -745,6 +766,13 @@ class StandIn:
             self._violation(f"{name} of the device: the stand-in cannot follow it")
             return -errno.EMFILE
         return None if name == "fcntl" else -errno.EINVAL
+
+    def _take_worker(self):
+        """Descriptors of cache files die with the worker that had them."""
+        if self.caller != self.worker:
+            for fd in sorted(self.by_fd):
+                self._file_closed(fd)
+            self.worker = self.caller
 
     def _device_read(self, cookie, address, count):
         if not self.bound or self.dead:
@@ -841,7 +869,9 @@ class StandIn:
             return self._bind(rest)
         if word == "copen" and self.settings.get("ondemand"):
             return self._copen(rest)
-        if word == "restore" and not self.old and self.settings.get("ondemand"):
+        if word == "restore":
+            self._take_worker()                 # its first command
+        if word == "restore" and self.layout != "v8" and not self.old and self.settings.get("ondemand"):
             for request in self.pending.values():
                 if request not in self.queue:
                     self.queue.append(request)
@@ -882,6 +912,8 @@ class StandIn:
             return -errno.EINVAL
         if not os.path.isdir(self.settings["dir"]):
             return -errno.ENOENT
+        for name in ("cache", "graveyard"):
+            os.makedirs(os.path.join(self.settings["dir"], name), exist_ok=True)
         self.bound = True
         return 0
 
@@ -909,6 +941,10 @@ class StandIn:
             return -errno.EINVAL
         if size >= 0:
             f.size = size
+            if f.stored_size not in (None, size):
+                self._event(f"{f} is stale: {f.stored_size} became {size}")
+                os.ftruncate(f.own, 0)                      # as good as another file
+            f.stored_size = None
             whole = (size + PAGE - 1) // PAGE * PAGE
             if os.fstat(f.own).st_size < whole:
                 os.ftruncate(f.own, whole)
@@ -998,8 +1034,8 @@ class StandIn:
 
     @staticmethod
     def _published(f):
-        """Whether the file can be written by now (3.3)."""
-        if f.state in ("dropping",) or f.open_request.state != "done":
+        """Whether the file can be written by now (3.3): an opened one can while it is opened anew."""
+        if f.state in ("dropping",) or f.size is None:
             return False
         if f.busy_writes > 0:
             f.busy_writes -= 1

@@ -8,6 +8,7 @@ import argparse
 import concurrent.futures
 import errno
 import faulthandler
+import hashlib
 import json
 import os
 import random
@@ -71,7 +72,7 @@ def limit(what):
 def daemon(url, *directives, options=(), traced=False, **more):
     """The daemon, its directory an empty one and without a trace, which would be a request that the
     server's script does not expect, unless `traced` or the directives say otherwise."""
-    argv = [DAEMON, "-n", "-s", *options]
+    argv = [DAEMON, "-n", "-s", "--force", *options]
     if not traced and not any(d.startswith("trace ") for d in directives):
         argv += ["-o", "trace none"]
     if not any(d.startswith("status ") for d in directives):
@@ -81,6 +82,20 @@ def daemon(url, *directives, options=(), traced=False, **more):
     for directive in directives:
         argv += ["-o", directive]
     return StandIn(argv + [url.url if isinstance(url, Server) else url], **more)
+
+
+def fnv(text):
+    value = 14695981039346656037
+    for byte in text.encode("latin-1"):
+        value = (value ^ byte) * 1099511628211 % (1 << 64)
+    return value
+
+
+def told(data, etag=None, modified="Wed, 06 Apr 2022 07:55:52 GMT"):
+    """The size that the kernel is told of an image: its own and a hash of its version (state.h)."""
+    etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"' if etag is None else etag
+    version = etag if etag.startswith('"') else etag + modified
+    return len(data) + (1 + fnv(version) % ((1 << 24) - 1) if version else 0)
 
 
 def padded(data, start, end):
@@ -241,7 +256,7 @@ def read_sizes(layout):
     data = image("sizes", 3 * MIB + 1234)
     with Server({"/img": data}) as s, daemon(s, layout=layout) as k:
         f = k.opened("erofs,img", b"img")
-        assert f.size == len(data), f.size
+        assert f.size == told(data), f.size
         tail = len(data) // PAGE * PAGE
         reads = [need(k, f, data, *r) for r in (
             (0, 4096), (4096, 16384), (8192, 131072), (131072, MIB), (1000 * PAGE - PAGE, 3 * PAGE),
@@ -258,7 +273,7 @@ def image_tails(layout):
     with Server(images) as s, daemon(s, layout=layout) as k:
         for n in sizes:
             f = k.opened("erofs,i%d" % n, b"i%d" % n)
-            assert f.size == n, f.size
+            assert f.size == told(images[f"/i{n}"]), f.size
             last = (n - 1) // PAGE * PAGE
             r = need(k, f, images[f"/i{n}"], last, PAGE)
             assert r.result == PAGE, f"{r.result} bytes of the last page of {n} are there"
@@ -420,7 +435,7 @@ def more_opens_than_the_table(layout):
         s.images = {f"/i{n}": data for n in range(most + 12)}
         files = [k.open(f"erofs,i{n}", b"i%d" % n) for n in range(most + 12)]
         sizes = [k.wait_copen(f, 20) for f in files]
-        good = [f for f, size in zip(files, sizes) if size == 5000]
+        good = [f for f, size in zip(files, sizes) if size == told(data)]
         bad = [f for f, size in zip(files, sizes) if size < 0]
         assert len(good) == most and len(bad) == 12, (len(good), len(bad))
         for f in bad:
@@ -478,6 +493,87 @@ def hanging_server():
             got(k, r, slow, 15)
 
 
+def kill_worker(k):
+    """Until another one serves."""
+    before = k.worker
+    os.kill(before, signal.SIGKILL)
+    k.wait(lambda: k.worker != before, 10, "another worker")
+
+
+@scenario
+def worker_killed():
+    """the worker is killed: READs that wait are delivered to the next, files are opened anew with the same size"""
+    data = image(1, MIB)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        size = f.size
+        for n in range(5):
+            s.default["delay"] = 1000
+            r = k.read(f, n * 128 * KIB + 64 * KIB, 4096)
+            k.wait_taken(r)
+            kill_worker(k)
+            s.default["delay"] = 0
+            s.stop()
+            s.start()
+            got(k, r, data, 15)
+            assert f.size == size, f"{f.size}, at first {size}"
+        need(k, f, data, 0, MIB)
+        k.close(f)
+        k.wait_closed(f)
+
+
+@scenario
+def worker_killed_in_an_outage():
+    """... while the server is away: READs fail after the time-out, none hangs, and all is well when it is back"""
+    data = image(1, MIB)
+    with Server({"/img": data}) as s, daemon(s, "timeout 1") as k:
+        f = k.opened("erofs,img", b"img")
+        s.stop()
+        kill_worker(k)
+        for n in range(3):
+            assert k.wait_complete(k.read(f, n * 128 * KIB + 512 * KIB, 4096), 8) == 0
+        s.start()
+        recovers(k, f, data, 512 * KIB, 4096, 12)
+        need(k, f, data, 0, MIB)
+        k.close(f)
+        k.wait_closed(f)
+
+
+@each("old", "v8")
+def worker_killed_without_restore(way):
+    """... by a kernel that has no "restore": an OPEN that waited is answered, the next one is served"""
+    data = image(1, MIB)
+    layout = "v8" if way == "v8" else "mainline"
+    with Server({"/img": data, "/slow": data}) as s, daemon(s, old=True, layout=layout) as k:
+        k.wait_log("cannot hand its requests to another worker")
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        s.default["delay"] = 1000
+        waits = k.open("erofs,slow", b"slow")
+        k.wait_taken(waits.open_request)
+        kill_worker(k)
+        k.wait_log("images that were mounted before cannot be read any more")
+        s.default["delay"] = 0
+        s.stop()
+        s.start()
+        assert k.wait_copen(waits) < 0
+        again = k.opened("erofs,again", b"img")
+        need(k, again, data, 0, 4096)
+
+
+@scenario
+def worker_dies_at_once():
+    """a worker that dies again and again is followed by the next later and later, and the log says of what"""
+    with Server({"/img": image(1, 5000)}) as s, daemon(s) as k:
+        k.wait(lambda: k.worker, 10, "a worker")
+        for _ in range(4):
+            before = k.worker
+            os.kill(before, signal.SIGABRT)
+            k.wait(lambda: k.worker != before, 10, "another worker")
+        k.wait_log(r"died again \(signal 6\): a new one takes its place in 400 ms")
+        still_serves(k, s)
+
+
 INITRAMFS = "/etc/initrd-release"
 
 
@@ -502,7 +598,7 @@ def started_by_an_initramfs():
             k.wait_log("until it works", 5)
             time.sleep(3)
             s.start()
-            assert k.wait_copen(f, 15) == 5000
+            assert k.wait_copen(f, 15) == told(s.images["/img"])
 
 
 @scenario
@@ -593,7 +689,7 @@ def open_server_comes_back():
         f = k.open("erofs,img", b"img")
         time.sleep(1)
         s.start()
-        assert k.wait_copen(f) == 5000
+        assert k.wait_copen(f) == told(data)
         need(k, f, data, 0, 4096)
 
 
@@ -620,7 +716,7 @@ def keys():
             path = "/" + n.decode("utf-8", "surrogateescape")
             f = k.open("erofs,dom", n)
             size = k.wait_copen(f)
-            assert size == len(images[path]), f"{n!r}: {size}, requests {s.requests[-2:]}"
+            assert size == told(images[path]), f"{n!r}: {size}, requests {s.requests[-2:]}"
             need(k, f, images[path], 4096, 904)
 
 
@@ -650,8 +746,8 @@ def volume_in_the_url():
     """%v is the domain or image of the volume key, %c the cookie key"""
     data = image(1, 5000)
     with Server({"/v/dom/blob.img": data, "/v/a b/blob.img": data}) as s, daemon(s.url + "v/%v/%c.img") as k:
-        assert k.wait_copen(k.open("erofs,dom", b"blob")) == 5000
-        assert k.wait_copen(k.open("erofs,a b", b"blob")) == 5000
+        assert k.wait_copen(k.open("erofs,dom", b"blob")) == told(data)
+        assert k.wait_copen(k.open("erofs,a b", b"blob")) == told(data)
 
 
 @scenario
@@ -895,7 +991,7 @@ def short_parts():
     data = image("short", 300000)
     with Server({"/img": data}, short=10000) as s, daemon(s, "timeout 10") as k:
         f = k.opened("erofs,img", b"img")
-        assert f.size == len(data)
+        assert f.size == told(data)
         need(k, f, data, 0, 131072)
         need(k, f, data, 196608, len(data) - 196608)
 
@@ -998,7 +1094,7 @@ def prefilled(k, volume, cookie, data, *ranges):
         os.pwrite(f.own, padded(data, start, end), start)
     with k.changed:
         k._queue_open(f)
-    assert k.wait_copen(f) == len(data)
+    assert k.wait_copen(f) == told(data)
     return f
 
 
@@ -1303,7 +1399,7 @@ def prefetch_into_a_full_cache(name):
         full = time.monotonic() + 8
         k.on_write = lambda file, offset, length: \
             -getattr(errno, name) if offset >= MIB and time.monotonic() < full else None
-        assert k.wait_copen(f) == len(data)
+        assert k.wait_copen(f) == told(data)
         k.wait_log(r"cannot write to the cache", 20)
         count = len(s.requests)
         k.wait_log(f"all {len(data)} bytes are cached", 60)
@@ -1711,7 +1807,7 @@ def fd_number_used_again(layout):
             time.sleep(0.15)
             k.close(f)
             g = k.open("erofs,new", b"new")
-            assert k.wait_copen(g) == len(new)
+            assert k.wait_copen(g) == told(new)
             k.wait_closed(f)
             assert g.fd == number or turn < 0, f"{g.fd}, not {number}"
             more = [k.read(g, n * 256 * KIB, 65536) for n in range(8)]
@@ -1734,11 +1830,11 @@ def open_of_a_live_key():
         need(k, f, data, 0, 4096)
         s.paths["/img"] = {"image": image(2, 400000)}
         g = k.open("erofs,img", b"img", same=f)
-        assert k.wait_copen(g) == 300000, g.size
+        assert k.wait_copen(g) == told(data), g.size
         s.paths["/img"] = {}
         s.stop()
         h = k.open("erofs,img", b"img")
-        assert k.wait_copen(h, 3) == 300000
+        assert k.wait_copen(h, 3) == told(data)
         s.start()
         for x in (h, g, f):
             need(k, x, data, 131072, 8192)
@@ -2411,6 +2507,256 @@ def log_level(level):
             told = [bool(re.search(word, k.stderr)) for word in
                     ("cannot be opened", "neither ETag nor", "5000 bytes at", "opcode 0")]
             assert told == [True, level != "error", level in ("info", "debug"), level == "debug"], k.stderr
+
+
+# -- what is remembered --------------------------------------------------------------------------
+
+def remembered(k):
+    """Paths of the files beside the cache."""
+    return [entry.path for entry in os.scandir(os.path.join(k.cache, "cachefilesd-mini"))]
+
+
+def session(s, data, *directives, lost=False, changed=False, **more):
+    """One run of the daemon: /img opens, and all of it is right.  `lost`: what is remembered is taken away
+    before; `changed`: the log names both versions.  Returns the stand-in and the bytes fetched."""
+    k = daemon(s, *directives, keep=True, **more)
+    if lost:
+        shutil.rmtree(os.path.join(k.cache, "cachefilesd-mini"), ignore_errors=True)
+    with k:
+        before = len(s.requests)
+        f = k.opened("erofs,img", b"img")
+        for offset in range(0, len(data), 131072):
+            if f.filled(offset, 131072) < min(131072, len(data) - offset):
+                need(k, f, data, offset, 131072)    # as the kernel asks only for what is missing
+        check(f, data)
+        assert not changed or k.wait_log(r"img: was replaced .*became", 2)
+        assert changed or "was replaced" not in k.stderr, k.stderr
+        return k, f, s.bytes_sent(since=before)
+
+
+def forgotten(k):
+    shutil.rmtree(k.directory)
+
+
+@each("etag", "weak etag", "last-modified only", "another size")
+def replaced_between_runs(what):
+    """an image that is replaced while no daemon runs: other size told, no old byte, all new ones; back again too"""
+    old, new = image("old", 300000), image("new", 304096 if what == "another size" else 300000)
+    versions = [{"etag": '"1"'}, {"etag": '"2"'}]
+    if what == "weak etag":
+        versions = [{"etag": 'W/"1"'}, {"etag": 'W/"2"'}]
+    elif what == "last-modified only":
+        versions = [{"etag": "", "last_modified": f"Wed, 06 Apr 2022 07:55:5{n} GMT"} for n in (1, 2)]
+    elif what == "another size":
+        versions = [{"etag": '"1"'}] * 2
+    with Server({"/img": old}) as s:
+        s.paths["/img"] = versions[0]
+        k, f, fetched = session(s, old)
+        assert f.size == told(old, versions[0]["etag"], versions[0].get("last_modified", told.__defaults__[1]))
+        first, k = f.size, k
+        k, f, again = session(s, old, after=k)
+        assert f.size == first and fetched >= len(old) and again < 100000, (f.size, first, again)
+        s.images["/img"], s.paths["/img"] = new, versions[1]
+        k, f, fetched = session(s, new, after=k, changed=True)
+        assert f.size != first and fetched >= len(new), (f.size, fetched)
+        assert len(remembered(k)) == 1, remembered(k)
+        s.images["/img"], s.paths["/img"] = old, versions[0]
+        k, f, _ = session(s, old, after=k, changed=True)
+        assert f.size == first
+        forgotten(k)
+
+
+@scenario
+def state_lost():
+    """what is remembered is lost: the same version is still told as the same size, another one as another"""
+    old, new = image("old", 300000), image("new", 300000)
+    with Server({"/img": old}) as s:
+        k, f, _ = session(s, old)
+        first = f.size
+        k, f, fetched = session(s, old, lost=True, after=k)
+        assert f.size == first and fetched < 100000, fetched
+        s.images["/img"] = new
+        k, f, _ = session(s, new, lost=True, after=k)
+        assert f.size != first
+        forgotten(k)
+
+
+@scenario
+def state_collides():
+    """a version that would be told as the one before was: the next size"""
+    old, new = image("old", 300000), image("new", 300000)
+    with Server({"/img": old}) as s:
+        k, f, _ = session(s, old)
+        path, = remembered(k)
+        with open(path) as file:
+            text = file.read()
+        text = re.sub(r"told \d+", f"told {told(new)}", text[:text.index("sum ")])
+        with open(path, "w") as file:
+            file.write(f"{text}sum {fnv(text):016x}\n")
+        k.stored["erofs,img", b"img"] = (f.path, told(new))
+        s.images["/img"] = new
+        k, f, _ = session(s, new, after=k, changed=True)
+        assert f.size == told(new) + 1, f.size
+        forgotten(k)
+
+
+@each("empty", "noise", "huge", "a link", "a folder", "a fifo", "nothing but its keys")
+def state_hostile(what):
+    """in the place of what is remembered lies something else: the image opens as if there were nothing"""
+    data = image("hostile", 300000)
+    with Server({"/img": data}) as s:
+        k, f, _ = session(s, data)
+        path, = remembered(k)
+        with open(path) as file:
+            text = file.read()
+        os.unlink(path)
+        if what == "a link":
+            os.symlink("/etc/passwd", path)
+        elif what == "a folder":
+            os.mkdir(path)
+        elif what == "a fifo":
+            os.mkfifo(path)
+        else:
+            with open(path, "wb") as file:
+                file.write({"empty": b"", "noise": random.Random(3).randbytes(900), "huge": text.encode() * 1000,
+                            "nothing but its keys": "".join(text.splitlines(True)[:3]).encode()}[what])
+        k, f, _ = session(s, data, after=k)
+        assert f.size == told(data)
+        if what != "a folder":
+            with open(path) as file:
+                assert re.sub("checked.*", "", file.read(), flags=re.S) == re.sub("checked.*", "", text, flags=re.S)
+        forgotten(k)
+
+
+@scenario
+def state_cannot_be_kept():
+    """no folder can be made: one warning, and all else works"""
+    data = image("kept", 300000)
+    with Server({"/img": data, "/two": data}) as s, daemon(s, keep=True) as k:
+        k.wait_bound()
+    shutil.rmtree(os.path.join(k.cache, "cachefilesd-mini"))
+    with open(os.path.join(k.cache, "cachefilesd-mini"), "w"), Server({"/img": data, "/two": data}) as s, \
+            daemon(s, after=k) as k:
+        for name in ("img", "two"):
+            f = k.opened(f"erofs,{name}", name.encode())
+            assert f.size == told(data)
+            need(k, f, data, 0, 300000)
+        assert len(re.findall("remembered", k.stderr)) == 1, k.stderr
+
+
+@scenario
+def state_of_odd_names():
+    """keys with all bytes, 254 and 250 long: remembered, and told apart"""
+    names = [bytes(range(1, 251)), b"a\nsize 1", b"%41", b"A", "\u00fc".encode()]
+    data = image("odd", 9000)
+    with Server() as s:
+        s.default["image"] = data
+        for turn in range(2):
+            with daemon(s, keep=turn == 0, after=k if turn else None) as k:
+                for name in names:
+                    for volume in ("erofs,x", "erofs," + "v" * 248):
+                        assert k.opened(volume, name).size == told(data)
+                assert len(remembered(k)) == 2 * len(names), remembered(k)
+                assert "was replaced" not in k.stderr
+
+
+# -- offline -------------------------------------------------------------------------------------
+
+@each("stopped", "hangs", "no such host")
+def offline_allow(how):
+    """offline allow: an image opens from what is remembered; what is missing comes when the server is back"""
+    data = image("offline", 4 * MIB)
+    with Server({"/img": data}) as s:
+        with daemon(s, keep=True) as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 65536)
+            first = f.size
+        if how == "stopped":
+            s.stop()
+        elif how == "hangs":
+            s.default["delay"] = 1000
+        url = s.url.replace("127.0.0.1", "nowhere.invalid") if how == "no such host" else s.url
+        with daemon(url, "offline allow", "timeout 6", after=k) as k:
+            f = k.open("erofs,img", b"img")
+            start = time.monotonic()
+            assert k.wait_copen(f, 8) == first
+            assert how != "stopped" or time.monotonic() - start < 3
+            k.wait_log("opened offline", 2)
+            assert f.filled(0, 65536) == 65536
+            if how == "no such host":
+                return
+            assert f.filled(3 * MIB, 65536) == 0
+            r = k.read(f, 3 * MIB, 65536)
+            time.sleep(1)
+            assert r.state != "done", "a missing part did not wait"
+            s.default.pop("delay", None)
+            s.stop()
+            s.start()
+            got(k, r, data, 10)
+
+
+@each("retry hard", "timeout 2")
+def full_for_long(policy):
+    """a cache that is full for 9 s: with retry hard a READ waits, else it fails; the next one is right"""
+    data = image("full", MIB)
+    with Server({"/img": data}) as s, daemon(s, policy) as k:
+        f = k.opened("erofs,img", b"img")
+        full = time.monotonic() + 9
+        k.on_write = lambda file, offset, length: -errno.ENOBUFS if time.monotonic() < full else None
+        r = k.read(f, 524288, 65536)
+        have = k.wait_complete(r, 20)
+        assert have == (65536 if policy == "retry hard" else 0), have
+        if policy != "retry hard":
+            assert time.monotonic() < full
+            k.wait_log("cannot write to the cache", 2)
+            time.sleep(max(0, full - time.monotonic()))
+        recovers(k, f, data, 524288, 65536)
+
+
+@scenario
+def offline_changed():
+    """offline allow: the server comes back with another version: what is missing fails, nothing is mixed"""
+    data, new = image("old", 4 * MIB), image("new", 4 * MIB)
+    with Server({"/img": data}) as s:
+        with daemon(s, keep=True) as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 65536)
+            first = f.size
+        s.stop()
+        with daemon(s, "offline allow", "timeout 6", after=k, keep=True) as k:
+            f = k.opened("erofs,img", b"img")
+            assert f.size == first
+            s.images["/img"] = new
+            s.start()
+            assert f.filled(3 * MIB, 65536) == 0
+            r = k.read(f, 3 * MIB, 65536)
+            assert k.wait_complete(r, 10) == 0
+            k.wait_log("cannot be read until it is mounted anew", 2)
+            check(f, data)
+        k, f, _ = session(s, new, after=k, changed=True)
+        forgotten(k)
+
+
+@each("deny", "nothing remembered", "a mirror that has it not", "a mirror that is back")
+def offline_not(why):
+    """no offline: where it is not allowed, nothing is remembered, or a server can be reached"""
+    data = image("offline", 300000)
+    with Server({"/img": data}) as s, Server({"/img": data} if why.endswith("back") else {}) as mirror:
+        with daemon(s, keep=True) as k:
+            f = k.opened("erofs,img", b"img")
+        if why == "nothing remembered":
+            shutil.rmtree(os.path.join(k.cache, "cachefilesd-mini"))
+        s.stop()
+        directives = ["timeout 2", "offline " + ("deny" if why == "deny" else "allow")]
+        if "mirror" in why:
+            directives.append(f"url {mirror.url}")
+        with daemon(s, *directives, after=k) as k:
+            f = k.open("erofs,img", b"img")
+            if why.endswith("back"):
+                assert k.wait_copen(f) == told(data)
+            else:
+                refused(k, f)
+            assert "offline" not in k.stderr
 
 
 SLOW = {cache_dies, status_readers, prefetch_into_a_full_cache, prefetch_rate, pipelining_is_not_borne}

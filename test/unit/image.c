@@ -7,6 +7,8 @@
 
 #include "../../image.c"
 
+#include "../../state.c"
+
 static char said[4][300];
 static size_t lines;
 
@@ -29,6 +31,19 @@ const char *netrc_lookup(const char *host)
 bool netrc_reload(void)
 {
 	return false;
+}
+
+static int64_t live = -1; /* what a worker before this one has told the kernel */
+
+uint64_t live_key(const char *volume, const void *cookie, size_t cookie_size)
+{
+	CHECK(strcmp(volume, "erofs,img") == 0 && cookie_size == 3 && !memcmp(cookie, "img", 3));
+	return 7;
+}
+
+int64_t live_told(uint64_t key)
+{
+	return key == 7 ? live : -1;
 }
 
 static struct conf c;
@@ -344,8 +359,104 @@ static void test_pipelining(void)
 	CHECK(image_takes_pipelining(1, 1000 + ONE_BY_ONE));
 }
 
+/* An image that a server has just described. */
+static struct image *described(uint64_t size, const char *etag)
+{
+	struct image *i = start(2, RETRY_SOFT);
+	struct response r = {.total = (int64_t)size, .etag_is_strong = etag[0] == '"'};
+
+	strcpy(r.etag, etag);
+	image_pin(i, &r);
+	i->kind = EROFS_COMPRESSED;
+	image_settle(i, "http://a/img");
+	return i;
+}
+
+static void test_remembered(void)
+{
+	char dir[] = "/tmp/image-test-XXXXXX", name[STATE_NAME], command[64];
+	struct image *i;
+	uint64_t told;
+
+	begin_test("image: without a state the same version is told as the same size");
+	told = described(5000, "\"1\"")->told_size;
+	CHECK(told > 5000 && described(5000, "\"1\"")->told_size == told);
+	CHECK(described(5000, "\"2\"")->told_size != told && lines == 0);
+	CHECK(described(5000, "")->told_size == 5000);
+	i = start(2, RETRY_SOFT);
+	CHECK(!image_recall(i));
+
+	begin_test("image: a replaced one is told as another size, and in the log");
+	CHECK(mkdtemp(dir));
+	state_open(dir);
+	CHECK(described(5000, "\"1\"")->told_size == told && lines == 0);
+	CHECK(described(5000, "\"1\"")->told_size == told && lines == 0);
+	CHECK(described(5000, "\"2\"")->told_size != told && lines == 1);
+	CHECK(strstr(said[0], "img") && strstr(said[0], "\"1\"") && strstr(said[0], "\"2\""), "%s",
+		said[0]);
+	CHECK(described(6000, "\"2\"")->told_size > 6000 && lines == 1);
+	CHECK(strstr(said[0], "5000 bytes, became \"2\", 6000 bytes"), "%s", said[0]);
+
+	begin_test("image: recalled as it was");
+	i = start(2, RETRY_SOFT);
+	CHECK(image_recall(i) && i->size == 6000 && i->told_size > 6000 && i->etag_is_strong &&
+		i->kind == EROFS_COMPRESSED && strcmp(i->etag, "\"2\"") == 0);
+
+	begin_test("image: one that was open before this worker is told as it was");
+	told = i->told_size;
+	live = (int64_t)told;
+	i = start(2, RETRY_SOFT);
+	CHECK(image_reopen(i) && i->told_size == told && i->size == 6000 && !i->changed);
+	i = described(6000, "\"2\"");
+	CHECK(i->told_size == told && !i->changed && lines == 0);
+	i = described(6000, "\"3\"");
+	CHECK(i->told_size == told && i->changed && lines == 1, "%s", said[0]);
+	live++;
+	i = start(2, RETRY_SOFT);
+	CHECK(!image_reopen(i));
+	live = -1;
+	CHECK(!image_reopen(i));
+	CHECK(described(6000, "\"2\"")->told_size == told && lines == 0); /* not forgotten */
+
+	begin_test("image: asked long ago, or by a clock that was wrong: written anew");
+	state_name(name, key_of(i));
+	for (int64_t checked = 1; checked < 9000000000; checked += 8000000000) {
+		struct state s;
+
+		CHECK(state_load(&s, key_of(i)));
+		s.checked = checked;
+		state_store(&s, key_of(i), "");
+		described(6000, "\"2\"");
+		CHECK(state_load(&s, key_of(i)) && s.checked >= time(NULL) - 5 &&
+			s.checked <= time(NULL));
+	}
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	CHECK(system(command) == 0);
+}
+
+static void test_unreachable(void)
+{
+	struct image *i = start(2, RETRY_SOFT);
+
+	begin_test("image: unreachable when each mirror was, and none has answered since");
+	CHECK(!image_is_unreachable(i));
+	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
+	fails(i, 0, OUTCOME_TIMED_OUT, 5000);
+	CHECK(!image_is_unreachable(i));
+	fails(i, 1, OUTCOME_TIMED_OUT, 5000);
+	CHECK(image_is_unreachable(i));
+	fails(i, 1, OUTCOME_NOT_FOUND, 9000);
+	CHECK(!image_is_unreachable(i));
+	fails(i, 1, OUTCOME_UNREACHABLE, 19000);
+	CHECK(image_is_unreachable(i));
+	image_works(i, 1, 20000);
+	CHECK(!image_is_unreachable(i));
+}
+
 int main(void)
 {
+	test_remembered();
+	test_unreachable();
 	test_order();
 	test_all_down();
 	test_not_of_the_mirror();

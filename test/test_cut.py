@@ -1,0 +1,44 @@
+#!/usr/bin/python3
+"""The machine loses its power: test/test_cut.py SERIES [DAEMON [ROUNDS]]
+
+Each round boots the test kernel SERIES four times on the same disk, and kills it three times: while
+a new cache is filled, while the rest is fetched, and some seconds after all of it was compared; the
+last boot must find everything there (scenarios cut_... of guest_tests.py). One line for each boot.
+DAEMON is ./cachefilesd-mini unless named, ROUNDS is 1. Exits with 1 unless all is right.
+"""
+import os
+import sys
+import tempfile
+
+import guest
+import test_guest
+
+BOOTS = (("cut_first", guest.CUT), ("cut_again", guest.CUT), ("cut_compare", guest.CUT), ("cut_kept", 0))
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    series = sys.argv[1]
+    daemon = os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else f"{test_guest.HERE}/../cachefilesd-mini")
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
+        test_guest.make_certificates(work)
+        test_guest.make_images(work)
+        for number in range(rounds):
+            for scenario, expected in BOOTS:
+                said = []
+                status = guest.run(series, work, ["/usr/bin/python3", f"{test_guest.HERE}/guest_tests.py", series,
+                                                  daemon, scenario], line_to=said.append, keep=f"{work}/kept")
+                right = status == expected
+                failed += not right
+                print(f"{'ok' if right else 'not ok'} - {series}: {scenario}, round {number + 1}", flush=True)
+                for line in said:
+                    if line.startswith("#") or not right:
+                        print(f"# {line.removeprefix('# ')}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
