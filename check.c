@@ -26,9 +26,9 @@
 static const struct conf *conf;
 static struct image *image;
 static struct image_target target; /* what is asked now */
-static struct http http;
+static struct http *http;
 static struct tls_facts tls;
-static char *buffer;	   /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
+static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
 static union address peer; /* who answered; any.sa_family 0: nobody */
 static int64_t connecting; /* since when, 0: not; all of these in microseconds */
 static int64_t connect_took;
@@ -88,9 +88,9 @@ static void watch_connecting(void)
 {
 	socklen_t size = sizeof(peer);
 
-	if (http.state == HTTP_CONNECTING && !connecting)
+	if (http->state == HTTP_CONNECTING && !connecting)
 		connecting = measure_clock();
-	if (!connecting || http.fd < 0 || getpeername(http.fd, &peer.any, &size) < 0)
+	if (!connecting || http->fd < 0 || getpeername(http->fd, &peer.any, &size) < 0)
 		return;
 	connect_took = measure_clock() - connecting;
 	connecting = 0;
@@ -100,11 +100,11 @@ static void wait_for_more(int64_t now, int64_t by)
 {
 	struct pollfd set[DNS_POLL_MAX + 1];
 	size_t n = dns_poll(set);
-	int64_t next = http_next(&http) < dns_next() ? http_next(&http) : dns_next();
+	int64_t next = http_next(http) < dns_next() ? http_next(http) : dns_next();
 	int64_t most = (by - now) / 1000 + 1;
 
-	if (http_fd(&http) >= 0)
-		set[n++] = (struct pollfd){.fd = http_fd(&http), .events = http_events(&http)};
+	if (http_fd(http) >= 0)
+		set[n++] = (struct pollfd){.fd = http_fd(http), .events = http_events(http)};
 	next -= now / 1000;
 	poll(set, n, (int)(next < 0 ? 0 : next < most ? next : most));
 	dns_run(measure_clock() / 1000);
@@ -134,15 +134,15 @@ static enum http_event ask(uint64_t last, int64_t most)
 	enum http_event event = HTTP_WAIT;
 	size_t got;
 
-	memset(&http.response, 0, sizeof(http.response));
+	memset(&http->response, 0, sizeof(http->response));
 	connecting = 0;
 	bytes = 0;
-	http_start(&http, &request, buffer, BUFFER_DEFAULT, now / 1000);
+	http_start(http, &request, buffer, BUFFER_DEFAULT, now / 1000);
 	while (now - began < most) {
 		size_t kept = bytes < BUFFER_DEFAULT / 2 ? (size_t)bytes : BUFFER_DEFAULT / 2;
 
 		watch_connecting();
-		event = http_run(&http, buffer + kept, BUFFER_DEFAULT - kept, &got, now / 1000);
+		event = http_run(http, buffer + kept, BUFFER_DEFAULT - kept, &got, now / 1000);
 		watch_connecting();
 		bytes += got;
 		if (event == HTTP_WAIT)
@@ -243,7 +243,7 @@ static void say_url(unsigned hops)
 	if (hops == 0)
 		say("url", "%s", text);
 	else
-		say("redirect", "%d to %s", http.response.status, text);
+		say("redirect", "%d to %s", http->response.status, text);
 }
 
 /* Follows the redirects to the file's own server, and asks it for the superblock. Of HTTP_REDIRECT
@@ -266,7 +266,7 @@ static enum http_event reach(const char **why)
 		}
 		if (event != HTTP_REDIRECT || hops == REDIRECT_HOPS)
 			return event;
-		image_redirected(image, target.mirror, &http.location);
+		image_redirected(image, target.mirror, &http->location);
 	}
 }
 
@@ -340,7 +340,7 @@ static enum http_event say_round_trip(void)
 		times[i] = took;
 	}
 	say("round trip", "%s, the median of %d%s", measure_time(time, times[ROUND_TRIPS / 2]),
-		ROUND_TRIPS, http.fd < 0 ? ", each with a new connection" : "");
+		ROUND_TRIPS, http->fd < 0 ? ", each with a new connection" : "");
 	return HTTP_END;
 }
 
@@ -366,7 +366,7 @@ static int judge(enum http_event event, const char *why)
 	case HTTP_END:
 		return judge_fit();
 	case HTTP_FAILED:
-		return judge_unfit(http.outcome, http.why);
+		return judge_unfit(http->outcome, http->why);
 	case HTTP_REDIRECT:
 		return judge_unfit(OUTCOME_REFUSED, why);
 	default:
@@ -378,10 +378,10 @@ static int look(void)
 {
 	const char *why;
 	enum http_event event = reach(&why);
-	struct response r = http.response;
+	struct response r = http->response;
 
 	if (r.status)
-		say_response(&r, http.fd >= 0);
+		say_response(&r, http->fd >= 0);
 	if (event != HTTP_END)
 		return judge(event, why);
 	say_image();
@@ -395,7 +395,7 @@ static int look(void)
 
 size_t check_memory(void)
 {
-	return BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8 + image_memory_each();
+	return BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8 + sizeof(*http) + image_memory_each();
 }
 
 int check_run(const struct conf *c, void *memory)
@@ -404,12 +404,13 @@ int check_run(const struct conf *c, void *memory)
 
 	conf = c;
 	buffer = memory;
-	images_init(conf, buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8); /* one place */
+	http = (struct http *)(buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8);
+	images_init(conf, http + 1); /* one place */
 	image = image_get("", "", 0);
-	http_init(&http, buffer + BUFFER_DEFAULT);
+	http_init(http, buffer + BUFFER_DEFAULT);
 	tls_record(&tls);
 	status = look();
-	http_close(&http);
+	http_close(http);
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
 	log_err("standard output: %s", strerror(errno));

@@ -9,7 +9,7 @@
 
 /* `memory`: the least, the default, and what it takes of it to have one more of something. What
  * follows from it is budget.h's. */
-#define MEMORY_MIN	      (640 << 10)
+#define MEMORY_MIN	      (512 << 10)
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      4672
 #define MEMORY_PER_CONNECTION (176 << 10)
@@ -18,12 +18,12 @@
 
 /* A connection's body buffer: what one pwrite() carries. At least this, or a page. Larger ones than
  * the largest save nothing any more. */
-#define BUFFER_MIN     (32 << 10)
+#define BUFFER_MIN     (16 << 10)
 #define BUFFER_DEFAULT (64 << 10)
 #define BUFFER_MAX     (1 << 20)
 
 /* Cache files that the kernel holds open, one fd and a pair of keys each. */
-#define FILES_MIN 16
+#define FILES_MIN 8
 #define FILES_MAX 1024
 
 /* READs that wait for an answer. */
@@ -112,7 +112,7 @@
 
 /* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes some 32 KiB.
  */
-#define STACK_TOUCHED 57344
+#define STACK_TOUCHED 45056
 
 /* The largest message of /dev/cachefiles (CACHEFILES_MSG_MAX_SIZE). */
 #define MESSAGE_MAX 1024

@@ -661,9 +661,9 @@ def lazy_outage():
     daemon.stop()
 
 
-@scenario("memory 640K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
+@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
 def memory():
-    for kilobytes in 640, 1024, 16384:
+    for kilobytes in 512, 1024, 16384:
         daemon = Daemon(f"https://127.0.0.1:{HTTPS}/", CA, f"memory {kilobytes}K")
         point = mount("plain.erofs")
         at_once(point)
