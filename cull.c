@@ -19,6 +19,7 @@
 #include "log.h"
 #include "sandbox.h"
 #include "state.h"
+#include "stats.h"
 
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
 #define DEPTH_MAX 6
@@ -43,7 +44,7 @@ struct candidate {
 /* What the helper knows. All of it is on its own stack. */
 struct culler {
 	const struct conf *conf;
-	int device;
+	int device, worker; /* the latter our end of the socket pair */
 	int root, cache;
 
 	/* of the walk that is under way */
@@ -285,6 +286,7 @@ static void remove_one(struct culler *c, const struct candidate *o)
 	if (error)
 		return; /* in use, or gone */
 	c->bytes -= o->bytes;
+	send(c->worker, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	forget_state(o);
 	log_info("%s: culled, %llu bytes; the cache holds %llu now", o->name + 1,
 		(unsigned long long)o->bytes, (unsigned long long)c->bytes);
@@ -378,7 +380,7 @@ static bool is_asked(int socket)
 
 __attribute__((noreturn)) static void run(const struct conf *conf, int device, int socket)
 {
-	struct culler c = {.conf = conf, .device = device};
+	struct culler c = {.conf = conf, .device = device, .worker = socket};
 
 	prctl(PR_SET_NAME, "cachefilesd-cul");
 	c.root = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -413,10 +415,22 @@ void cull_start(const struct conf *conf, int device)
 		log_warning("nothing is culled: %s", strerror(errno));
 }
 
+/* A byte comes for each image that is gone. */
+static void count_culls(void)
+{
+	char bytes[64];
+	ssize_t n;
+
+	while ((n = recv(helper, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+		stats.culls += (uint64_t)n;
+}
+
 void cull_look(void)
 {
-	if (helper >= 0)
-		send(helper, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (helper < 0)
+		return;
+	count_culls();
+	send(helper, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void cull_stop(void)

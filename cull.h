@@ -21,7 +21,8 @@
  * helper, which ends with its parent. A failure is a warning. */
 void cull_start(const struct conf *conf, int device);
 
-/* Has the helper look, a second later, with all that asks until then. Never waits. */
+/* Has the helper look, a second later, with all that asks until then; and counts what it has
+ * removed before. Never waits. */
 void cull_look(void);
 
 /* At the end of the worker: waits for the helper's, which would hold the device. */

@@ -60,6 +60,9 @@
 /* Pieces of an image that are counted in a turn of the loop. */
 #define COUNT_STEPS 128
 
+/* What is fetched with a READ of metadata, in all. */
+#define METADATA_CLUSTER (20 << 10)
+
 /* For each byte that is asked for where there is no stream, so many are fetched besides; and some
  * more at first. */
 #define CREDIT_RATIO 3
@@ -108,11 +111,10 @@ struct read {
 struct zone {
 	unsigned file;
 	uint64_t number;
-	uint64_t bytes; /* asked for in it by READs */
-	uint64_t turn;	/* larger is later; 0: never */
-	uint64_t at;	/* up to here it is asked for */
-	uint64_t from;	/* where the READ began */
-	bool before;	/* it is at what lies before */
+	uint64_t turn; /* larger is later; 0: never */
+	uint64_t at;   /* up to here it is asked for */
+	uint64_t from; /* where the READ began */
+	bool before;   /* it is at what lies before */
 	bool over;
 };
 
@@ -636,35 +638,40 @@ static struct zone *zone_of(unsigned file, uint64_t pos)
 	return oldest;
 }
 
-/* How far to fetch for a READ of [from, end). What the link carries in a round trip costs hardly
- * more than the READ alone; but where nothing was read before, little more may ever be. */
-static uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
+/* Metadata is read page by page (fs/erofs/data.c), files by more. */
+static bool is_metadata(const struct read *r)
 {
-	uint64_t most = link_round_trip_bytes(), n = zone_of(number_of(f), from)->bytes;
+	return r->end - r->pos == page;
+}
 
-	if (n < most / 4)
-		n = most / 4;
-	n = page_up(least_of(n, most));
-	if (end - from >= n || f->credit <= 0)
-		return end;
+/* How far to fetch for a READ. What the link carries in a round trip costs hardly more than the
+ * READ alone. What is wanted of the metadata next the walk knows better. */
+static uint64_t cluster_end(const struct file *f, const struct read *r)
+{
+	uint64_t n = page_up(is_metadata(r) ? METADATA_CLUSTER : link_round_trip_bytes());
+
+	if (r->end - r->pos >= n || f->credit <= 0)
+		return r->end;
 	return least_of(
-		least_of(from + n, end + page_up((uint64_t)f->credit)), image_end(f->image));
+		least_of(r->pos + n, r->end + page_up((uint64_t)f->credit)), image_end(f->image));
 }
 
 /* [r->pos, end) is asked for. */
 static void note_cluster(const struct read *r, uint64_t end)
 {
-	struct zone *z = zone_of(r->file, r->pos);
+	struct zone *z;
 
-	z->bytes += end - r->pos;
-	z->turn = ++sequence;
-	z->from = r->pos;
-	z->at = end;
-	z->before = z->over = false;
 	if (end > r->end) {
 		files[r->file].credit -= (int64_t)(end - r->end);
 		ahead_asked(r->file, r->end, end);
 	}
+	if (is_metadata(r))
+		return;
+	z = zone_of(r->file, r->pos);
+	z->turn = ++sequence;
+	z->from = r->pos;
+	z->at = end;
+	z->before = z->over = false;
 }
 
 /* Asks for the first hole in the READ's range. Returns false when no lane is free. */
@@ -672,7 +679,7 @@ static bool start_read(struct read *r)
 {
 	struct file *f = &files[r->file];
 	bool ahead = front->is_cache && !is_recording(f);
-	uint64_t end = ahead ? cluster_end(f, r->pos, r->end) : r->end;
+	uint64_t end = ahead ? cluster_end(f, r) : r->end;
 	uint64_t hole_end = end;
 	int64_t hole = find_hole(f, r->pos, end, &hole_end);
 
@@ -972,7 +979,7 @@ static void start_ahead(void)
 		if (fetch_ahead_of_streams() || play_trace())
 			continue;
 		if (clock_now - streamed_at < STREAM_HOLDS || lanes_outstanding() >= less ||
-			(!walk_on() && !fetch_near() && !fill_files()))
+			(!fetch_near() && !walk_on() && !fill_files()))
 			return;
 	}
 }

@@ -106,11 +106,11 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 	if (length >= SAMPLE_MIN && length >= round_trip()) {
 		take_sample(sample.bytes * SECOND / (uint64_t)length);
 		sample.began = 0;
-	} else if (outstanding == 0) {
-		if (length >= BURST_MIN)
-			take_burst(sample.bytes * SECOND / (uint64_t)length);
+	} else if (outstanding == 0 && length >= BURST_MIN) {
+		take_burst(sample.bytes * SECOND / (uint64_t)length);
 		sample.began = 0;
-	}
+	} /* else it goes on: on a short way all that was asked for comes at once, again and again
+	   */
 }
 
 static uint64_t between(uint64_t least_bytes, uint64_t n, uint64_t most)

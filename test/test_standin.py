@@ -2509,7 +2509,6 @@ def log_level(level):
             assert told == [True, level != "error", level in ("info", "debug"), level == "debug"], k.stderr
 
 
-SLOW = {cache_dies, status_readers, prefetch_into_a_full_cache, prefetch_rate, pipelining_is_not_borne}
 # -- what is remembered --------------------------------------------------------------------------
 
 def remembered(k):
@@ -2760,7 +2759,7 @@ def offline_not(why):
             assert "offline" not in k.stderr
 
 
-SLOW = {cache_dies, prefetch_into_a_full_cache, prefetch_rate, pipelining_is_not_borne}
+SLOW = {cache_dies, status_readers, prefetch_into_a_full_cache, prefetch_rate, pipelining_is_not_borne}
 
 
 # -- running them --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include "../../folder.c"
 #include "../../state.c"
 
+struct stats stats;
 static char said[8][300];
 static size_t lines;
 
@@ -51,7 +52,7 @@ static void shell(const char *format, ...)
 static const char *looked(void)
 {
 	static char text[4096];
-	struct culler c = {.conf = &conf, .device = commands[1]};
+	struct culler c = {.conf = &conf, .device = commands[1], .worker = -1};
 	ssize_t n;
 
 	c.root = open(dir, O_RDONLY | O_DIRECTORY);

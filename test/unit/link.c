@@ -321,6 +321,23 @@ static void test_bursts(void)
 		(unsigned long long)link_window(LINK_QUEUE), window_of(1000, 2 * MS));
 }
 
+/* All that is asked for comes within a round trip, before more is: a reader that waits for each
+ * piece.
+ */
+static void test_short_way(void)
+{
+	begin_test("link: a short way is measured over many of its round trips");
+	start();
+	simulate(1000, 2 * MS);
+	for (unsigned i = 0; i < 500; i++) {
+		request(16 << 10);
+		request(16 << 10);
+		drain();
+	}
+	CHECK((double)link_window(LINK_QUEUE) > window_of(100, 2 * MS), "%llu",
+		(unsigned long long)link_window(LINK_QUEUE));
+}
+
 static void test_absurd(void)
 {
 	static const int64_t numbers[] = {
@@ -405,6 +422,7 @@ int main(void)
 	test_gaps();
 	test_small();
 	test_bursts();
+	test_short_way();
 	test_absurd();
 	return finish_tests();
 }
