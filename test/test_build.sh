@@ -86,7 +86,7 @@ check "no formats that format.c does not know" has_no_foreign_format
 check "format.c is the only formatter" has_one_formatter
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
-check "clang finds nothing" compiles_with_clang "$(test/bearssl 2>/dev/null)/inc"
+check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
 check "make install, DESTDIR, PREFIX" installs
 check "--help: status 0" exits_with 0 ./cachefilesd-mini --help
 check "--version: status 0" exits_with 0 ./cachefilesd-mini --version

@@ -187,6 +187,24 @@ static void test_limits(void)
 	CHECK(parse(&m, &found, &b, b.size) != NULL);
 }
 
+static void test_answerable(void)
+{
+	static const char *const wide[] = {
+		"x86_64", "aarch64", "riscv64", "s390x", "mips64", "ppc64le"};
+	static const char *const narrow[] = {"i686", "armv7l", "mips", "ppc", "s390"};
+
+	begin_test("message: a 64-bit kernel takes answers from 64-bit programs only");
+	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++) {
+		CHECK(message_answerable(64, wide[i], 0), "%s", wide[i]);
+		CHECK(!message_answerable(32, wide[i], 0), "%s", wide[i]);
+	}
+	for (size_t i = 0; i < sizeof(narrow) / sizeof(narrow[0]); i++) {
+		CHECK(message_answerable(32, narrow[i], 0), "%s", narrow[i]);
+		CHECK(!message_answerable(32, narrow[i], PER_LINUX32), "%s", narrow[i]);
+	}
+	CHECK(message_answerable(64, "i686", PER_LINUX32)); /* 64 bits, whatever uname says */
+}
+
 int main(void)
 {
 	test_open(ABI_MAINLINE, "message: OPEN of released kernels, cut at every byte");
@@ -196,5 +214,6 @@ int main(void)
 	test_v8_32bit();
 	test_garbage();
 	test_limits();
+	test_answerable();
 	return finish_tests();
 }
