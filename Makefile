@@ -7,13 +7,14 @@
 #   BEARSSL                       a BearSSL source tree; by default Debian's source package is
 #                                 fetched once into the user's cache directory (test/source)
 #   BEARSSL_LIB BEARSSL_INC       a compiled libbearssl.a and its headers, instead of a tree
-#   DESTDIR PREFIX SBINDIR        where `make install` puts the binary
+#   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
 CFLAGS  = -Os
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
 SBINDIR = $(PREFIX)/sbin
+MANDIR  = $(PREFIX)/share/man
 HOSTCC  = gcc
 
 ifdef CROSS
@@ -103,6 +104,13 @@ $(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) M
 	@echo "  CC      $@"
 	@$(UNIT_CC) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< $(UNIT_LIBRARIES)
 
+# For the stand-in tests of another architecture.
+$(OUT)/cachefilesd-mini.qemu: $(OBJECTS) $(OUT)/cross_ioctl.o $(ARCHIVE)
+	@echo "  LD      $@"
+	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections,--wrap=ioctl -o $@ $^
+$(OUT)/cross_ioctl.o: test/cross/ioctl.c Makefile | $(OUT)
+	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -c -o $@ $<
+
 # A fuzz harness is made the same way, for clang's libFuzzer: `make fuzz SECONDS=60`, for each.
 CLANG   = clang
 SECONDS = 10
@@ -124,7 +132,7 @@ check:
 CROSSES = x86_64-linux-gnu i686-linux-gnu aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu \
 	  mips-linux-gnu mipsel-linux-gnu s390x-linux-gnu
 check-cross:
-	test/install build guest cross
+	test/install build guest $(CROSSES)
 	test/test_cross.py $(CROSSES)
 
 # Against web servers and proxies that others have written.
@@ -155,6 +163,9 @@ size-all:
 install: $(BINARY)
 	install -d $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BINARY) $(DESTDIR)$(SBINDIR)/
+	for page in $(notdir $(wildcard man/*)); do \
+		install -D -m 644 man/$$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit; \
+	done
 
 clean:
 	rm -rf build cachefilesd-mini

@@ -156,9 +156,9 @@ static void test_garbage(void)
 	begin_test("message: what comes before the first OPEN, and lies");
 	CHECK(parse(&m, &found, &b, b.size) != NULL && found == ABI_AUTO);
 	b = open_message(ABI_MAINLINE, "erofs,x", "x", 5);
-	b.at[16] = 200; /* volume_key_size */
+	memcpy(b.at + 16, &(uint32_t){200}, 4); /* volume_key_size */
 	CHECK(parse(&m, &found, &b, b.size) != NULL && found == ABI_AUTO);
-	b.at[16] = 0;
+	memcpy(b.at + 16, &(uint32_t){0}, 4);
 	CHECK(parse(&m, &found, &b, b.size) != NULL);
 	memset(b.at + 16, 0xff, 8); /* both sizes: their sum overflows */
 	found = ABI_MAINLINE;
