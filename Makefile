@@ -55,7 +55,7 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench check check-cross check-peers demo fuzz size size-all install clean unit asan
+.PHONY: all bench check check-cross check-peers demo dist fuzz size size-all install clean unit asan
 all: $(BINARY)
 
 $(BINARY): $(OUT)/cachefilesd-mini.full
@@ -166,6 +166,12 @@ install: $(BINARY)
 	for page in $(notdir $(wildcard man/*)); do \
 		install -D -m 644 man/$$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit; \
 	done
+
+# The release: what git has of HEAD, the same bytes every time.
+dist:
+	@mkdir -p build/dist
+	git archive --prefix=cachefilesd-mini-$(VERSION)/ HEAD | gzip -n9 >build/dist/cachefilesd-mini-$(VERSION).tar.gz
+	cd build/dist && sha256sum cachefilesd-mini-$(VERSION).tar.gz >cachefilesd-mini-$(VERSION).tar.gz.sha256
 
 clean:
 	rm -rf build cachefilesd-mini

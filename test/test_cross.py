@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """test_cross.py - the daemon of other architectures, built here and run under qemu-user.
 
-Usage: test/test_cross.py TRIPLET...     (those of machines.py; `make check-cross` runs all)
+Usage: test/test_cross.py [--short] TRIPLET...     (those of machines.py; `make check-cross` runs all)
 
 For each: the build (musl for it comes from the user's cache directory, where test/musl keeps it), its
 unit tests, --get over HTTPS with each kind of cipher and key, the stand-in tests that can run under
@@ -24,8 +24,11 @@ from machines import MACHINES
 os.chdir(os.path.join(HERE, ".."))
 FOLDER = tempfile.TemporaryDirectory(prefix="test_cross.")
 IMAGE = httpserver.image("cross", 300001)
-# Both layouts; start, READs of all sizes, what breaks and comes back, garbage.
-STANDIN = ("^(bind_sequence|open_first|read_sizes|close_|read_server_comes_back|garbage_from_the_device|v8_)")
+# All but those that look at memory or are in a hurry, which the emulator spoils, that compare errnos,
+# which are others on mips, and that start the tests anew.
+STANDIN = "^(?!no_memory|idle|sequential|random_reads|no_spin|pipelin|open_server_down|started_by)"
+# Start, READs of all sizes, keys, garbage, the end: both layouts.
+STANDIN_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
 failed = False
 
 
@@ -124,8 +127,8 @@ def page_sizes(triplet, machine):
         tell(triplet, f"pages of {size} bytes", None if told and int(told[1]) % size == 0 else repr(result))
 
 
-def standin(triplet):
-    result = run([sys.executable, "test/test_standin.py", "--machine", triplet, "-j", "4", "-k", STANDIN,
+def standin(triplet, pattern):
+    result = run([sys.executable, "test/test_standin.py", "--machine", triplet, "-k", pattern,
                   f"build/{triplet}/cachefilesd-mini.qemu"], timeout=1200)
     lines = result.stdout.decode(errors="replace")
     bad = re.findall(r"(?m)^not ok - (.*(?:\n# .*)*)", lines)
@@ -147,7 +150,8 @@ def wide_kernel(triplet, machine):
 
 
 def main():
-    triplets = sys.argv[1:] or list(MACHINES)
+    short = sys.argv[1:2] == ["--short"]
+    triplets = sys.argv[2 if short else 1:] or list(MACHINES)
     all_servers = list(servers())
     for triplet in triplets:
         machine = MACHINES[triplet]
@@ -157,7 +161,7 @@ def main():
             https(triplet, machine, all_servers)
             page_sizes(triplet, machine)
             wide_kernel(triplet, machine)
-            standin(triplet)
+            standin(triplet, STANDIN_SHORT if short else STANDIN)
     for _, _, server in all_servers:
         server.stop()
     return failed
