@@ -39,7 +39,7 @@ unit_is_hardened()
 script_parses()
 {
 	local shells="dash -n,busybox sh -n" shell
-	head -1 "$1" | grep -q bash && shells="bash -n"
+	[ "$2" != bash ] || shells="bash -n"
 	IFS=,
 	for shell in $shells; do
 		IFS=' '
@@ -52,5 +52,16 @@ check "systemd-analyze verify: cachefilesd-mini.service" unit_verifies
 check "systemd-analyze security: cachefilesd-mini.service, at most 3.0" unit_is_hardened
 for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/*; do
 	check "sh -n and shellcheck: ${script#contrib/}" script_parses "$script" sh
+done
+for script in contrib/initramfs/* contrib/minimal-initramfs/* contrib/initramfs-tools/hooks/* \
+	contrib/initramfs-tools/scripts/cachefilesd-mini contrib/initramfs-tools/scripts/init-top/* \
+	contrib/dracut/*/parse-* contrib/dracut/*/cachefilesd-root.sh
+do
+	check "sh -n and shellcheck: ${script#contrib/}" script_parses "$script" sh
+done
+check "bash -n and shellcheck: dracut's module-setup.sh" script_parses \
+	contrib/dracut/70cachefilesd-mini/module-setup.sh bash
+for shell in dash "busybox sh"; do
+	$shell test/boot_cases.sh "$shell" || status=1
 done
 exit $status
