@@ -399,6 +399,14 @@ static int serve(bool configured, char *why, size_t size)
 	return keeper_run(&options, &calls, &estate, loaded);
 }
 
+/* The root may hang on a daemon that an initramfs has started: systemd lets a process live through
+ * the change of the root and to the very end when its command line begins with '@'. */
+static void outlive_initramfs(char *name)
+{
+	if (access("/etc/initrd-release", F_OK) == 0)
+		name[0] = '@';
+}
+
 static int run_with_conf(void)
 {
 	char why[1024];

@@ -581,7 +581,7 @@ INITRAMFS = "/etc/initrd-release"
 
 @scenario
 def started_by_an_initramfs():
-    """where /etc/initrd-release is, `retry hard` is the default: nothing is refused, it waits"""
+    """where /etc/initrd-release is, `retry hard` is the default: nothing is refused, it waits; systemd spares it"""
     if not os.path.exists(INITRAMFS):
         # In a mount namespace of its own, whose /etc has that file and no other.
         shell = f'mount -t tmpfs none /etc && touch {INITRAMFS} && exec "$@"'
@@ -596,6 +596,7 @@ def started_by_an_initramfs():
         s.stop()
         with daemon(s, "timeout 1") as k:
             k.wait_bound()
+            assert k.proc("cmdline").startswith("@"), k.proc("cmdline")
             f = k.open("erofs,img", b"img")
             k.wait_log("until it works", 5)
             time.sleep(3)
