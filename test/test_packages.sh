@@ -50,6 +50,7 @@ builds_for_debian()
 		"$root/cachefilesd-mini_$version.orig-bearssl.tar.gz" "${bearssl##*/}" || return
 	tar -C "$root" -xf "$root/cachefilesd-mini-$version.tar.gz"
 	tar -C "$tree" -xf "$root/cachefilesd-mini_$version.orig-bearssl.tar.gz"
+	cp -a debian "$tree/"
 	(cd "$tree" && env -u MAKEFLAGS -u MAKELEVEL XDG_CACHE_HOME="$root/empty" dpkg-buildpackage -us -uc)
 }
 
