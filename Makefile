@@ -2,24 +2,41 @@
 #
 # A packager's variables:
 #   CC CFLAGS CPPFLAGS LDFLAGS    the target's compiler (default: musl-gcc) and flags
+#   CROSS                         a triplet such as aarch64-linux-gnu: the binary is built for it, with
+#                                 musl from its source (test/musl), in build/TRIPLET
 #   BEARSSL                       a BearSSL source tree; by default Debian's source package is
-#                                 fetched once into the user's cache directory (test/bearssl)
+#                                 fetched once into the user's cache directory (test/source)
 #   BEARSSL_LIB BEARSSL_INC       a compiled libbearssl.a and its headers, instead of a tree
-#   DESTDIR PREFIX SBINDIR        where `make install` puts the binary
+#   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
-CC      = musl-gcc
 CFLAGS  = -Os
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
 SBINDIR = $(PREFIX)/sbin
+MANDIR  = $(PREFIX)/share/man
 HOSTCC  = gcc
+
+ifdef CROSS
+# Looked up when the first object needs it.
+MUSL    = $(eval MUSL := $$(shell test/musl $(CROSS)))$(or $(MUSL),$(error no musl for $(CROSS), see above))
+CC      = $(MUSL)/bin/musl-gcc
+OUT    := build/$(CROSS)
+BINARY := $(OUT)/cachefilesd-mini
+else
+CC      = musl-gcc
+OUT    := build
+BINARY := cachefilesd-mini
+endif
+# GCC's own ar knows objects of -flto.
+AR      = $(CROSS:%=%-)gcc-ar
+OBJCOPY = $(CROSS:%=%-)objcopy
 
 VERSION := 0.1
 BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile))
 
-MODULES := $(basename $(wildcard *.c))
-OBJECTS := $(MODULES:%=build/%.o)
+MODULES := $(basename $(sort $(wildcard *.c)))
+OBJECTS := $(MODULES:%=$(OUT)/%.o)
 WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
 # The program is linked to a fixed address: code that could lie anywhere would only be larger, and
@@ -33,34 +50,34 @@ BEARSSL_INC ?= /usr/include/bearssl
 ARCHIVE := $(BEARSSL_LIB)
 else
 # Looked up when the first object needs it, and only if it is not given.
-BEARSSL = $(eval BEARSSL := $$(shell test/bearssl))$(or $(BEARSSL),$(error BearSSL's source is missing, see above))
+BEARSSL = $(eval BEARSSL := $$(shell test/source bearssl))$(or $(BEARSSL),$(error BearSSL's source is missing, see above))
 BEARSSL_INC = $(BEARSSL)/inc
-ARCHIVE := build/libbearssl.a
+ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench check check-peers demo fuzz size install clean unit asan
-all: cachefilesd-mini
+.PHONY: all bench check check-cross check-peers demo dist fuzz size size-all install clean unit asan
+all: $(BINARY)
 
-cachefilesd-mini: build/cachefilesd-mini.full
+$(BINARY): $(OUT)/cachefilesd-mini.full
 	@echo "  STRIP   $@"
-	@objcopy --strip-all --remove-section=.comment $< $@
+	@$(OBJCOPY) --strip-all --remove-section=.comment $< $@
 
-build/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
+$(OUT)/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
 	@echo "  LD      $@"
 	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections -o $@ $^
 
-build/%.o: %.c Makefile | build
+$(OUT)/%.o: %.c Makefile | $(OUT)
 	@echo "  CC      $@"
 	@$(CC) $(WARN) $(SMALL) $(CFLAGS) $(CPPFLAGS) $(DEFINES) -I$(BEARSSL_INC) -MMD -c -o $@ $<
 
 # BearSSL is compiled from its source, which makes it smaller than a distribution's library.
-build/libbearssl.a: bearssl.mk
+$(OUT)/libbearssl.a: bearssl.mk
 	@echo "  BUILD   $@"
-	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(CC)" CFLAGS="$(CFLAGS) $(SMALL)"
+	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(CC)" AR="$(AR)" CFLAGS="$(CFLAGS) $(SMALL)"
 
 build/asan/libbearssl.a: bearssl.mk
 	@echo "  BUILD   $@"
-	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(HOSTCC)" CFLAGS="-g -O1"
+	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(HOSTCC)" AR=gcc-ar CFLAGS="-g -O1"
 
 # The same sources with the sanitizers, against the C library that has them.
 asan: build/asan/cachefilesd-mini
@@ -72,13 +89,27 @@ build/asan/%.o: %.c Makefile | build/asan
 	@echo "  CC      $@"
 	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -c -o $@ $<
 
-# A unit test is one file that includes the source under test.
-UNITS := $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
+# A unit test is one file that includes the source under test. For another architecture it is
+# compiled as the daemon is, without the sanitizers.
+UNITS := $(patsubst test/unit/%.c,$(OUT)/unit/%,$(wildcard test/unit/*.c))
+ifdef CROSS
+UNIT_CC = $(CC) $(WARN) $(CFLAGS) -no-pie -static
+UNIT_LIBRARIES = $(ARCHIVE)
+else
+UNIT_CC = $(HOSTCC) $(WARN) $(SANITIZE)
+UNIT_LIBRARIES = build/asan/libbearssl.a -lresolv
+endif
 unit: $(UNITS)
-build/unit/%: test/unit/%.c test/unit/check.h build/asan/libbearssl.a Makefile | build/unit
+$(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) Makefile | $(OUT)/unit
 	@echo "  CC      $@"
-	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< \
-		build/asan/libbearssl.a -lresolv
+	@$(UNIT_CC) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< $(UNIT_LIBRARIES)
+
+# For the stand-in tests of another architecture.
+$(OUT)/cachefilesd-mini.qemu: $(OBJECTS) $(OUT)/cross_ioctl.o $(ARCHIVE)
+	@echo "  LD      $@"
+	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections,--wrap=ioctl -o $@ $^
+$(OUT)/cross_ioctl.o: test/cross/ioctl.c Makefile | $(OUT)
+	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -c -o $@ $<
 
 # A fuzz harness is made the same way, for clang's libFuzzer: `make fuzz SECONDS=60`, for each.
 CLANG   = clang
@@ -91,11 +122,18 @@ build/fuzz/%: test/fuzz/%.c build/asan/libbearssl.a Makefile | build/fuzz
 	@$(CLANG) $(WARN) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I$(BEARSSL_INC) -MMD -MF $@.d -o $@ $< \
 		build/asan/libbearssl.a -lresolv
 
-build build/asan build/unit build/fuzz:
+$(sort build $(OUT) build/asan $(OUT)/unit build/fuzz):
 	@mkdir -p $@
 
 check:
 	test/check
+
+# On the other architectures, under an emulator: CROSSES="TRIPLET..." for some of them.
+CROSSES = x86_64-linux-gnu i686-linux-gnu aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu \
+	  mips-linux-gnu mipsel-linux-gnu s390x-linux-gnu
+check-cross:
+	test/install build guest $(CROSSES)
+	test/test_cross.py $(CROSSES)
 
 # Against web servers and proxies that others have written.
 check-peers:
@@ -117,11 +155,25 @@ demo:
 size: cachefilesd-mini
 	@test/size
 
-install: cachefilesd-mini
+# A line for each architecture.
+size-all:
+	@for triplet in $(CROSSES); do $(MAKE) -s CROSS=$$triplet; done
+	@test/size $(CROSSES)
+
+install: $(BINARY)
 	install -d $(DESTDIR)$(SBINDIR)
-	install -m 755 cachefilesd-mini $(DESTDIR)$(SBINDIR)/
+	install -m 755 $(BINARY) $(DESTDIR)$(SBINDIR)/
+	for page in $(notdir $(wildcard man/*)); do \
+		install -D -m 644 man/$$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit; \
+	done
+
+# The release: what git has of HEAD, the same bytes every time.
+dist:
+	@mkdir -p build/dist
+	git archive --prefix=cachefilesd-mini-$(VERSION)/ HEAD | gzip -n9 >build/dist/cachefilesd-mini-$(VERSION).tar.gz
+	cd build/dist && sha256sum cachefilesd-mini-$(VERSION).tar.gz >cachefilesd-mini-$(VERSION).tar.gz.sha256
 
 clean:
 	rm -rf build cachefilesd-mini
 
--include $(wildcard build/*.d build/asan/*.d build/unit/*.d build/fuzz/*.d)
+-include $(wildcard $(OUT)/*.d $(OUT)/unit/*.d build/asan/*.d build/fuzz/*.d)

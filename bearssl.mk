@@ -1,17 +1,33 @@
-# Compiles BearSSL from its source tree BEARSSL into the archive OUT; called by the Makefile with CC
-# and CFLAGS. What a 64-bit machine runs for each byte of an image gains from -O2, the rest does not.
-SOURCES := $(wildcard $(BEARSSL)/src/*.c $(BEARSSL)/src/*/*.c)
-OBJECTS := $(SOURCES:$(BEARSSL)/src/%.c=$(OUT:.a=)/%.o)
+# Compiles BearSSL from its source tree BEARSSL into the archive OUT; called by the Makefile with CC,
+# AR and CFLAGS.
 MACHINE := $(shell $(CC) -dumpmachine)
+
+# What neither the daemon nor a test links on any architecture is not compiled.
+UNUSED  := aead/% ec/ec_keygen ec/ecdsa_i15_% hash/ghash_ctmul32 hash/ghash_pwr8 int/i62_% kdf/% rsa/%keygen rsa/%keygen_inner rsa/%modulus rsa/%_oaep_% rsa/%pubexp \
+	   rsa/%privexp rsa/rsa_i15_% rsa/rsa_i32_% rsa/rsa_i62_% ssl/ssl_rec_ccm symcipher/aes_big_% \
+	   symcipher/aes_small_% symcipher/aes_pwr8% symcipher/des_% symcipher/poly1305_ctmul32 \
+	   symcipher/poly1305_i15 x509/asn1enc x509/encode_%
+SOURCES := $(filter-out $(UNUSED:%=$(BEARSSL)/src/%.c),$(sort $(wildcard $(BEARSSL)/src/*.c $(BEARSSL)/src/*/*.c)))
+OBJECTS := $(SOURCES:$(BEARSSL)/src/%.c=$(OUT:.a=)/%.o)
+
+# What is run for each byte of an image (tls.c) gains from -O2, the rest does not.
 ifneq ($(filter x86_64-%,$(MACHINE)),)
 HOT := symcipher/aes_x86ni_ctr hash/ghash_pclmul symcipher/chacha20_sse2 symcipher/poly1305_ctmulq
-endif
-ifneq ($(filter aarch64-%,$(MACHINE)),)
+else ifneq ($(filter aarch64-% riscv64-% s390x-%,$(MACHINE)),)
 HOT := symcipher/aes_ct64 symcipher/aes_ct64_enc symcipher/aes_ct64_ctr hash/ghash_ctmul64 \
        symcipher/chacha20_ct symcipher/poly1305_ctmulq
+else
+HOT := symcipher/aes_ct symcipher/aes_ct_enc symcipher/aes_ct_ctr hash/ghash_ctmul \
+       symcipher/chacha20_ct symcipher/chacha20_sse2 symcipher/poly1305_ctmul
 endif
-ifdef HOT
 $(HOT:%=$(OUT:.a=)/%.o): FAST = -O2
+
+# Where words may lie at any address in the machine's own byte order, but BearSSL does not know it.
+# (Not on ARM with 32 bits, where the compiler joins two such words into one that may not.)
+ifneq ($(filter aarch64-%,$(MACHINE)),)
+UNALIGNED := -DBR_LE_UNALIGNED=1
+else ifneq ($(filter s390x-%,$(MACHINE)),)
+UNALIGNED := -DBR_BE_UNALIGNED=1
 endif
 
 $(OUT): $(OBJECTS)
@@ -21,5 +37,5 @@ $(OUT): $(OBJECTS)
 # BearSSL's own ways to random bytes are left out: tls.c seeds it by getrandom(2).
 $(OUT:.a=)/%.o: $(BEARSSL)/src/%.c bearssl.mk
 	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS) $(FAST) -DBR_RDRAND=0 -DBR_USE_URANDOM=0 -I$(BEARSSL)/src -I$(BEARSSL)/inc \
+	@$(CC) $(CFLAGS) $(FAST) $(UNALIGNED) -DBR_RDRAND=0 -DBR_USE_URANDOM=0 -I$(BEARSSL)/src -I$(BEARSSL)/inc \
 		-c -o $@ $<

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -316,6 +317,19 @@ void cachefiles_init(void *memory)
 	objects = memory;
 }
 
+static bool can_answer(char *why, size_t size)
+{
+	struct utsname name;
+
+	if (uname(&name) < 0 || message_answerable(sizeof(long) * 8, name.machine,
+					(unsigned)personality(0xffffffff)))
+		return true;
+	snprintf(why, size,
+		"this is a 32-bit program, from which a 64-bit kernel takes no answer to a READ: "
+		"use a binary that was built for 64 bits");
+	return false;
+}
+
 /* Whether the kernel knows the command (2.4), which it does only once the cache is bound; and then
  * its messages have the released layout. */
 static int restore(void)
@@ -331,6 +345,8 @@ int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t si
 {
 	int error;
 
+	if (!can_answer(why, size))
+		return -1;
 	device = inherited;
 	if (inherited >= 0 && command("restore") == 0)
 		return device;

@@ -102,12 +102,16 @@ static void divide_memory(void)
 
 static void print_version(void)
 {
+	char ciphers[128];
+
+	tls_ciphers(ciphers, sizeof(ciphers));
 	conf_init(&conf);
 	divide_memory();
 	printf("cachefilesd-mini %s\n"
-	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n",
+	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
+	       "ciphers: %s\n",
 		VERSION, MEMORY_DEFAULT, budget.connections, budget.buffer, budget.files,
-		budget.reads);
+		budget.reads, ciphers);
 }
 
 /* ---- the start ---- */
@@ -208,13 +212,16 @@ static bool load_files(char *why, size_t size)
 	return sandbox_user(conf.user, why, size) && trust(why, size) && load_names(why, size);
 }
 
+/* The smallest page of any machine. */
+#define PAGE_LEAST 4096
+
 /* More stack than is ever used, so that it never has to grow: the kernel gives the main thread 132
  * KiB, most of which would be locked for nothing. */
 static void touch_stack(void)
 {
 	volatile char stack[STACK_TOUCHED];
 
-	for (size_t i = 0; i < sizeof(stack); i += 4096)
+	for (size_t i = 0; i < sizeof(stack); i += PAGE_LEAST)
 		stack[i] = 0;
 }
 
@@ -390,6 +397,14 @@ static int serve(bool configured, char *why, size_t size)
 	if (estate.state < 0 || !handover_take(estate.state))
 		estate.state = handover_make();
 	return keeper_run(&options, &calls, &estate, loaded);
+}
+
+/* The root may hang on a daemon that an initramfs has started: systemd lets a process live through
+ * the change of the root and to the very end when its command line begins with '@'. */
+static void outlive_initramfs(char *name)
+{
+	if (access("/etc/initrd-release", F_OK) == 0)
+		name[0] = '@';
 }
 
 static int run_with_conf(void)

@@ -1,7 +1,7 @@
 #include "message.h"
 
-#include <stdbool.h>
 #include <string.h>
+#include <sys/personality.h>
 
 /* Where the layouts differ, in bytes from the message's beginning. */
 struct layout {
@@ -111,4 +111,10 @@ const char *message_parse(struct message *out, enum conf_abi *abi, const void *b
 		return parse_read(out, bytes, size, layout);
 	}
 	return "an unknown opcode";
+}
+
+bool message_answerable(unsigned bits, const char *machine, unsigned persona)
+{
+	return bits == 64 || ((persona & PER_MASK) != PER_LINUX32 && !strstr(machine, "64") &&
+				     strcmp(machine, "s390x") != 0);
 }

@@ -6,6 +6,7 @@
 #ifndef MESSAGE_H
 #define MESSAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,5 +35,11 @@ struct message {
  * and stored in *abi. Returns NULL, or a static sentence that says why it is no message; then
  * out->fd is the anonymous fd that came with it if that much could be read, else -1. */
 const char *message_parse(struct message *out, enum conf_abi *abi, const void *bytes, size_t size);
+
+/* Whether a kernel takes the answer to a READ, an ioctl, from a program whose long has `bits` bits:
+ * a 64-bit kernel has no compat_ioctl for it (fs/cachefiles/ondemand.c), and thus takes it from
+ * 64-bit programs only. `machine` is uname(2)'s, `persona` personality(2)'s, which may make a
+ * 64-bit kernel's `machine` look like a 32-bit one's. */
+bool message_answerable(unsigned bits, const char *machine, unsigned persona);
 
 #endif

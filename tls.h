@@ -19,6 +19,9 @@ struct tls;
 /* Bytes of a struct tls, for the caller's memory plan; it must be aligned to 8. */
 size_t tls_size(void);
 
+/* Which of BearSSL's implementations this machine runs, by their names there. */
+void tls_ciphers(char *out, size_t size);
+
 /* Opens the PEM bundle of trusted roots, once at start, and keeps it open: later look-ups read this
  * descriptor and no path, since the path may by then lead into the file system we serve. A bundle
  * that is replaced by a new file is thus seen at the next start. NULL tries the places where

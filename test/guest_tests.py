@@ -762,6 +762,51 @@ def domain():
     daemon.stop()
 
 
+def boot(shell, line):
+    """What an initramfs does with the kernel's command line; the root's place."""
+    root = f"{RUN}/root"
+    os.makedirs(root, exist_ok=True)
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../contrib/initramfs/cachefilesd-boot.sh")
+    status, output = program(*shell, "-c", f'. "{script}"; cfd_parse "$1" && cfd_boot "$2"', "sh", line, root)
+    expect(status == 0, f"{' '.join(shell)}: status {status}: {output}")
+    return root
+
+
+def boot_ends(root):
+    """The order of a shutdown: the root, the image, the daemon, the cache."""
+    for point in root, "/run/cachefilesd-mini/image":
+        umount(point)
+    pid = int(contents("/run/cachefilesd-mini/pid"))
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "end of the daemon")
+    umount("/run/cachefilesd-mini/cache")
+
+
+@scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice", True)
+def boot_words():
+    os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
+    line = (f"quiet root=erofs-http:https://localhost:{HTTPS}/plain.erofs,http://127.0.0.1:{HTTP}/plain.erofs "
+            f'"cachefilesd.{CA.replace(" ", "=", 1)}" cachefilesd.timeout=20 '
+            "cachefilesd.cache=/dev/ubda cachefilesd.overlay=/dev/ubda -- single")
+    shutil.rmtree("/run/disk/fscache", ignore_errors=True)
+    start = nginx.mark()
+    root = boot(["dash"], line)
+    all_right(root, "plain")
+    size = os.path.getsize("www/plain.erofs")
+    expect(0 < nginx.sent(start) < 1.5 * size, f"{nginx.sent(start)} bytes fetched of {size}")
+    with open(f"{root}/written", "w") as file:
+        file.write("here")
+    boot_ends(root)
+
+    start = nginx.mark()
+    root = boot(["busybox", "sh"], line)
+    expect(contents(f"{root}/written") == "here", "what was written above the image is gone")
+    os.unlink(f"{root}/written")
+    all_right(root, "plain", "random")
+    expect(nginx.sent(start) <= PROBE, f"{nginx.sent(start)} bytes of cached data were fetched again")
+    boot_ends(root)
+
+
 @scenario("missing image: mount fails at once, the log says why, the daemon lives", True)
 def missing():
     daemon = Daemon(f"http://127.0.0.1:{HTTP}/")

@@ -69,11 +69,31 @@ PAGE = 4096
 
 OPEN, CLOSE, READ = 0, 1, 2
 READ_COMPLETE = 0x40049801
+IOCTL_WHENCE = 0x98                 # of a lseek that stands for an ioctl: test/cross/ioctl.c
 GONE = 0xFFFFFFFF                   # object id of a file whose descriptor is closed
 
 NOTIF_RECV, NOTIF_SEND, NOTIF_ADDFD = 0xC0502100, 0xC0182101, 0xC0182103
 CONTINUE = 1
 ADDFD_SETFD = 1
+
+# -- the program's machine, where it is not ours -------------------------------------------------
+
+EMULATOR = []                       # what runs the program; qemu-user makes its calls as ours
+ORDER = "="                         # of the bytes in messages
+PADDED = True                       # v8's READ: numbers of 64 bits are aligned to 8 bytes
+
+
+def emulate(machine):
+    """From now on programs are of another machine, one of machines.MACHINES."""
+    global EMULATOR, ORDER, PADDED, READ_COMPLETE
+    EMULATOR, ORDER = [shutil.which(machine.qemu)], ">" if machine.big_endian else "<"
+    PADDED, READ_COMPLETE = machine.v8_padded, machine.read_complete
+
+
+def pack(form, *values):
+    """Bytes as the program's machine has them."""
+    return struct.pack(ORDER + form, *values)
+
 
 # -- the child: sets the filter, hands its listener over, becomes the program --------------------
 
@@ -261,7 +281,7 @@ class StandIn:
         os.makedirs(self.cache, exist_ok=True)
         # (volume, cookie): (path, size told) of the files that runs before this one have left
         self.stored = dict(after.stored) if after else {}
-        self.argv = [os.path.abspath(argv[0])] + [a.replace("{cache}", self.cache) for a in argv[1:]]
+        self.argv = EMULATOR + [os.path.abspath(argv[0])] + [a.replace("{cache}", self.cache) for a in argv[1:]]
         self.start_time = time.monotonic()
         self._start()
 
@@ -548,17 +568,17 @@ class StandIn:
         mainline = self.layout == "mainline"
         if request.opcode == OPEN:
             volume = f.volume.encode("utf-8", "surrogateescape") + b"\0"
-            body = struct.pack("=IIII", len(volume), len(f.cookie), f.fd, 0) + volume + f.cookie
+            body = pack("IIII", len(volume), len(f.cookie), f.fd, 0) + volume + f.cookie
         elif request.opcode == CLOSE:
-            body = b"" if mainline else struct.pack("=I", f.fd if f.fd is not None else GONE)
+            body = b"" if mainline else pack("I", f.fd if f.fd is not None else GONE)
         else:
-            body = struct.pack("=QQ", request.offset, request.length)
+            body = pack("QQ", request.offset, request.length)
             if not mainline:
-                body += struct.pack("=II", f.fd if f.fd is not None else GONE, 0)
+                body += pack("II", f.fd if f.fd is not None else GONE, 0)[:8 if PADDED else 4]
         if mainline:
             object_id = f.object_id if f.object_id is not None else GONE
-            return struct.pack("=IIII", request.id, request.opcode, 16 + len(body), object_id) + body
-        return struct.pack("=III", request.id, request.opcode, 12 + len(body)) + body
+            return pack("IIII", request.id, request.opcode, 16 + len(body), object_id) + body
+        return pack("III", request.id, request.opcode, 12 + len(body)) + body
 
     # -- inside: requests ------------------------------------------------------------------------
 
@@ -1013,6 +1033,8 @@ class StandIn:
             return self._write(f, list(zip(vector[::2], vector[1::2])), signed(a[3]))
         if name == "ioctl":
             return self._complete(f, a[1] & 0xFFFFFFFF, a[2])
+        if name == "lseek" and a[2] & 0xFFFFFFFF == IOCTL_WHENCE:
+            return self._complete(f, a[1] >> 32, a[1] & 0xFFFFFFFF)
         if name == "lseek":
             if not self._published(f):
                 return -errno.ENOBUFS

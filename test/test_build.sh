@@ -61,10 +61,66 @@ installs()
 {
 	local root
 	root=$(mktemp -d)
-	make -s install DESTDIR="$root" PREFIX=/usr && "$root/usr/sbin/cachefilesd-mini" --version
+	make -s install DESTDIR="$root" PREFIX=/usr && "$root/usr/sbin/cachefilesd-mini" --version &&
+		(cd man && for page in *; do cmp "$page" "$root/usr/share/man/man${page##*.}/$page" || exit; done)
 	local result=$?
 	rm -r "$root"
 	return $result
+}
+
+# Copies of the tree in folders of different names and lengths, of other inodes and times.
+is_reproducible()
+{
+	local root one copy
+	root=$(mktemp -d)
+	for copy in a another-folder; do
+		mkdir "$root/$copy"
+		git ls-files -z | xargs -0 cp --parents -t "$root/$copy"
+		[ ! -d .git ] || one=$(git log -1 --format=%ct)
+		make -s -C "$root/$copy" -j"$(nproc)" SOURCE_DATE_EPOCH="${one:-1}" \
+			cachefilesd-mini >/dev/null || return
+	done
+	cmp "$root/a/cachefilesd-mini" "$root/another-folder/cachefilesd-mini"
+	local result=$?
+	rm -r "$root"
+	return $result
+}
+
+# The manual pages other than ours that they point to need not be installed.
+manuals_are_clean()
+{
+	! mandoc -T lint -W style man/* 2>/dev/null | grep -v 'referenced manual not found'
+}
+
+# Each word of conf.c's table.
+manual_has_words()
+{
+	local word words missing=0
+	words=$(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' conf.c)
+	[ "$(echo "$words" | wc -l)" -gt 30 ] || { echo "the table is not found"; return 1; }
+	for word in $words; do
+		grep -q "^\.It Ic $word\( \|$\)" man/cachefilesd-mini.conf.5 || { echo "$word"; missing=1; }
+	done
+	return $missing
+}
+
+# Each option of the list in --help, and each exit status of --get.
+manual_has_options()
+{
+	local option options found missing=0
+	options=$(./cachefilesd-mini --help | sed -n 's/^ \{2,6\}\(-[^ ]*\) .*/\1/p; s/^  -., \(-[^ ]*\) .*/\1/p')
+	[ "$(echo "$options" | wc -w)" -gt 10 ] || { echo "the list is not found"; return 1; }
+	for option in $options; do
+		option=${option%,}
+		grep -qE "^\.It Fl (. , )?${option#-}( |$)" man/cachefilesd-mini.8 || { echo "$option"; missing=1; }
+	done
+	found=$(./cachefilesd-mini --help | sed -n '$s/.*also: //p' | sed 's/, /\n/g' |
+		while read -r status words; do
+			grep -A1 "^\.It $status$" man/cachefilesd-mini.8 | grep -x "$words"
+		done | wc -l)
+	echo "$found exit statuses"
+	[ "$found" -eq $(($(grep -cE '^\.It [0-9]+$' man/cachefilesd-mini.8) - 4)) ] || missing=1 # 0 to 3
+	return $missing
 }
 
 exits_with()
@@ -86,8 +142,12 @@ check "no formats that format.c does not know" has_no_foreign_format
 check "format.c is the only formatter" has_one_formatter
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
-check "clang finds nothing" compiles_with_clang "$(test/bearssl 2>/dev/null)/inc"
+check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
 check "make install, DESTDIR, PREFIX" installs
+check "two builds in different folders give the same bytes" is_reproducible
+check "manual pages: mandoc finds nothing" manuals_are_clean
+check "manual pages: every configuration word" manual_has_words
+check "manual pages: every option and exit status" manual_has_options
 check "--help: status 0" exits_with 0 ./cachefilesd-mini --help
 check "--version: status 0" exits_with 0 ./cachefilesd-mini --version
 check "an unknown option: status 2" exits_with 2 ./cachefilesd-mini -x

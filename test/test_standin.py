@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The real daemon against the stand-in for /dev/cachefiles: test_standin.py [-k PATTERN] [-j N] [DAEMON]
+"""The real daemon against the stand-in for /dev/cachefiles: test_standin.py [-k PATTERN] [-j N] [--machine TRIPLET] [DAEMON]
 
 Prints TAP.  Each scenario starts its own daemon and its own servers, and ends by SIGTERM, on which
 the daemon must exit with 0 and without anything on StandIn.violations.
@@ -25,7 +25,9 @@ import traceback
 
 import exposition
 from httpserver import Server, image
-from standin import CLOSE, DEVICE_FD, GONE, OPEN, PAGE, READ, StandIn
+from machines import MACHINES
+import standin
+from standin import CLOSE, DEVICE_FD, GONE, OPEN, PAGE, READ, StandIn, pack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KIB, MIB = 1024, 1024 * 1024
@@ -65,7 +67,7 @@ def constant(name, source):
 
 def limit(what):
     """The size of a table, as --version tells it: "connections", "open images", "waiting READs"."""
-    told = subprocess.run([DAEMON, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    told = subprocess.run([*standin.EMULATOR, DAEMON, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
     return int(re.search(rf"(\d+) {what}", told)[1])
 
 
@@ -150,23 +152,23 @@ def refused(k, f, *numbers, timeout=10):
 def open_message(k, identity, fd, volume, cookie, **wrong):
     """An OPEN, any field of it changed: volume_size, cookie_size, length, flags, opcode."""
     volume_size, cookie_size = wrong.get("volume_size", len(volume)), wrong.get("cookie_size", len(cookie))
-    body = struct.pack("=IIII", volume_size, cookie_size, fd, wrong.get("flags", 0)) + volume + cookie
+    body = pack("IIII", volume_size, cookie_size, fd, wrong.get("flags", 0)) + volume + cookie
     return header(k, identity, wrong.get("opcode", OPEN), len(body), 77, **wrong) + body
 
 
 def header(k, identity, opcode, body, object_id, **wrong):
     size = 16 if k.layout == "mainline" else 12
     words = [identity, opcode, wrong.get("length", size + body)] + ([object_id] if size == 16 else [])
-    return struct.pack(f"={len(words)}I", *words)
+    return pack(f"{len(words)}I", *words)
 
 
 def read_message(k, identity, handle, offset, length):
-    body = struct.pack("=QQ", offset, length) + (b"" if k.layout == "mainline" else struct.pack("=II", handle, 0))
+    body = pack("QQ", offset, length) + (b"" if k.layout == "mainline" else pack("II", handle, 0))
     return header(k, identity, READ, len(body), handle) + body
 
 
 def close_message(k, identity, handle):
-    body = b"" if k.layout == "mainline" else struct.pack("=I", handle)
+    body = b"" if k.layout == "mainline" else pack("I", handle)
     return header(k, identity, CLOSE, len(body), handle) + body
 
 
@@ -579,7 +581,7 @@ INITRAMFS = "/etc/initrd-release"
 
 @scenario
 def started_by_an_initramfs():
-    """where /etc/initrd-release is, `retry hard` is the default: nothing is refused, it waits"""
+    """where /etc/initrd-release is, `retry hard` is the default: nothing is refused, it waits; systemd spares it"""
     if not os.path.exists(INITRAMFS):
         # In a mount namespace of its own, whose /etc has that file and no other.
         shell = f'mount -t tmpfs none /etc && touch {INITRAMFS} && exec "$@"'
@@ -594,6 +596,7 @@ def started_by_an_initramfs():
         s.stop()
         with daemon(s, "timeout 1") as k:
             k.wait_bound()
+            assert k.proc("cmdline").startswith("@"), k.proc("cmdline")
             f = k.open("erofs,img", b"img")
             k.wait_log("until it works", 5)
             time.sleep(3)
@@ -1963,9 +1966,9 @@ def garbage(k, rng, count):
         size = rng.choice((12, 16, 28, 32, 36, 40, rng.randrange(1, 1025)))
         message = bytearray(rng.randbytes(size))
         if size >= 16 and rng.random() < 0.7:
-            struct.pack_into("=I", message, 4, rng.choice((0, 1, 2, 3)))
-            struct.pack_into("=I", message, 8, size)
-            struct.pack_into("=I", message, 12, rng.choice((9999, GONE, rng.randrange(100000, 1 << 32))))
+            message[4:8] = pack("I", rng.choice((0, 1, 2, 3)))
+            message[8:12] = pack("I", size)
+            message[12:16] = pack("I", rng.choice((9999, GONE, rng.randrange(100000, 1 << 32))))
         yield bytes(message)
 
 
@@ -2790,7 +2793,10 @@ def main():
     parser.add_argument("-j", type=int, default=6, help="how many at once (they mostly wait)")
     parser.add_argument("-l", action="store_true", help="list the scenarios")
     parser.add_argument("-t", action="store_true", help="tell how long each took")
+    parser.add_argument("--machine", metavar="TRIPLET", choices=MACHINES, help="what DAEMON is built for")
     options = parser.parse_args()
+    if options.machine:
+        standin.emulate(MACHINES[options.machine])
     chosen = [x for x in SCENARIOS if re.search(options.k, x[0])]
     if options.l:
         for name, function, _ in chosen:

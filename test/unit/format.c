@@ -13,7 +13,8 @@
 #undef dprintf
 #include "check.h"
 
-/* The same directive and arguments to both, with room for all of it, for a part, and for nothing. */
+/* The same directive and arguments to both, with room for all of it, for a part, and for nothing.
+ */
 #define SAME(...)                                                                                  \
 	do {                                                                                       \
 		static const size_t sizes[] = {200, 7, 1, 0};                                      \
@@ -53,8 +54,8 @@ static void test_texts(void)
 
 static void test_integers(void)
 {
-	static const long long numbers[] = {0, 1, -1, 9, 10, -10, 123456789, INT_MAX, INT_MIN,
-		UINT_MAX, INT64_MAX, INT64_MIN};
+	static const long long numbers[] = {
+		0, 1, -1, 9, 10, -10, 123456789, INT_MAX, INT_MIN, UINT_MAX, INT64_MAX, INT64_MIN};
 
 	begin_test("format: integers of every size");
 	for (size_t n = 0; n < sizeof(numbers) / sizeof(*numbers); n++) {
@@ -94,13 +95,16 @@ static void test_unknown(void)
 static void test_printf(void)
 {
 	char heard[2048] = "";
-	FILE *kept = stdout, *file = tmpfile();
-	int n;
+	FILE *file = tmpfile();
+	int n, kept = dup(STDOUT_FILENO);
 
 	begin_test("format: printf, of any length; dprintf, of a limited one");
-	stdout = file;
+	fflush(stdout);
+	dup2(fileno(file), STDOUT_FILENO);
 	n = own_printf("%1200s:%d\n", "x", 42);
-	stdout = kept;
+	fflush(stdout);
+	dup2(kept, STDOUT_FILENO);
+	close(kept);
 	rewind(file);
 	CHECK(n == 1204 && fread(heard, 1, sizeof(heard), file) == 1204, "%d", n);
 	CHECK(!strcmp(heard + 1199, "x:42\n"), "%s", heard);

@@ -156,9 +156,9 @@ static void test_garbage(void)
 	begin_test("message: what comes before the first OPEN, and lies");
 	CHECK(parse(&m, &found, &b, b.size) != NULL && found == ABI_AUTO);
 	b = open_message(ABI_MAINLINE, "erofs,x", "x", 5);
-	b.at[16] = 200; /* volume_key_size */
+	memcpy(b.at + 16, &(uint32_t){200}, 4); /* volume_key_size */
 	CHECK(parse(&m, &found, &b, b.size) != NULL && found == ABI_AUTO);
-	b.at[16] = 0;
+	memcpy(b.at + 16, &(uint32_t){0}, 4);
 	CHECK(parse(&m, &found, &b, b.size) != NULL);
 	memset(b.at + 16, 0xff, 8); /* both sizes: their sum overflows */
 	found = ABI_MAINLINE;
@@ -187,6 +187,24 @@ static void test_limits(void)
 	CHECK(parse(&m, &found, &b, b.size) != NULL);
 }
 
+static void test_answerable(void)
+{
+	static const char *const wide[] = {
+		"x86_64", "aarch64", "riscv64", "s390x", "mips64", "ppc64le"};
+	static const char *const narrow[] = {"i686", "armv7l", "mips", "ppc", "s390"};
+
+	begin_test("message: a 64-bit kernel takes answers from 64-bit programs only");
+	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++) {
+		CHECK(message_answerable(64, wide[i], 0), "%s", wide[i]);
+		CHECK(!message_answerable(32, wide[i], 0), "%s", wide[i]);
+	}
+	for (size_t i = 0; i < sizeof(narrow) / sizeof(narrow[0]); i++) {
+		CHECK(message_answerable(32, narrow[i], 0), "%s", narrow[i]);
+		CHECK(!message_answerable(32, narrow[i], PER_LINUX32), "%s", narrow[i]);
+	}
+	CHECK(message_answerable(64, "i686", PER_LINUX32)); /* 64 bits, whatever uname says */
+}
+
 int main(void)
 {
 	test_open(ABI_MAINLINE, "message: OPEN of released kernels, cut at every byte");
@@ -196,5 +214,6 @@ int main(void)
 	test_v8_32bit();
 	test_garbage();
 	test_limits();
+	test_answerable();
 	return finish_tests();
 }

@@ -554,7 +554,7 @@ static void test_record_file(void)
 	CHECK(trace_record_open("a", 1) == -1);
 	CHECK(!init("/etc/passwd/", why, sizeof(why)) && strstr(why, "Not a directory"), "%s", why);
 	memset(long_path + 1, 'x', sizeof(long_path) - 2);
-	CHECK(!init(long_path, why, sizeof(why)) && strstr(why, "File name too long"), "%s", why);
+	CHECK(!init(long_path, why, sizeof(why)) && strstr(why, strerror(ENAMETOOLONG)), "%s", why);
 }
 
 int main(void)

@@ -1,0 +1,1 @@
+../../initramfs/cachefilesd-boot.sh

@@ -1,0 +1,15 @@
+#!/bin/sh
+# erofs-httproot INTERFACE NETROOT NEWROOT: called by dracut's netroot when the network is up.
+
+. /lib/dracut-lib.sh
+. /lib/cachefilesd-boot.sh
+
+[ $# -ge 3 ] && [ -n "$3" ] || exit 1
+ismounted "$3" && exit 0
+read -r cfd_line </proc/cmdline
+cfd_parse "$cfd_line" || exit 1
+cfd_boot "$3" || exit 1
+# What waits for a root device need not.
+: >/dev/root 2>/dev/null || ln -sf null /dev/root
+need_shutdown
+exit 0

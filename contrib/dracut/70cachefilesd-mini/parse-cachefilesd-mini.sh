@@ -1,0 +1,18 @@
+#!/bin/sh
+# dracut's cmdline hook: a root of ours, or none. netroot.sh calls /sbin/erofs-httproot when the
+# network is up.
+
+. /lib/cachefilesd-boot.sh
+
+cfd_say() { warn "cachefilesd-mini: $*"; }
+read -r cfd_line </proc/cmdline
+if cfd_parse "$cfd_line"; then
+	# shellcheck disable=SC2034 # dracut's
+	netroot=erofs-http:$cfd_urls root=erofs-http rootok=1
+	# Without an end, as the daemon itself: a switch may be late.
+	[ -n "$(getarg ip=)" ] || echo ip=dhcp >/etc/cmdline.d/70-cachefilesd-mini.conf
+	echo rd.neednet=1 >>/etc/cmdline.d/70-cachefilesd-mini.conf
+	wait_for_dev -n /dev/root
+elif [ -n "$cfd_urls" ]; then
+	die "cachefilesd-mini: root=erofs-http: has the mistake told above"
+fi

@@ -1,0 +1,342 @@
+# shellcheck shell=sh
+# cachefilesd-boot.sh - a root file system on a web server, for any initramfs: reads the words of
+# cachefilesd-mini.cmdline(7), makes or mounts the cache, starts the daemon, mounts the image and the
+# layer above it. POSIX shell, sourced; its functions and variables begin with cfd_.
+#
+# An initramfs calls, in this order:
+#	cfd_parse "$(cat /proc/cmdline)"	false: no root= of ours
+#	(brings the network up, its own way)
+#	cfd_boot ROOT				mounts the root there; false: a mistake, told
+
+cfd_run=${cfd_run-/run/cachefilesd-mini}
+cfd_daemon=${cfd_daemon-cachefilesd-mini}
+cfd_meminfo=${cfd_meminfo-/proc/meminfo}
+cfd_own_conf=${cfd_own_conf-/etc/cachefilesd.conf}
+
+cfd_newline='
+'
+cfd_tab='	'
+
+# Where people look: the console, by the kernel's log.
+cfd_say()
+{
+	echo "<4>cachefilesd-mini: $*" >/dev/kmsg 2>/dev/null || echo "cachefilesd-mini: $*" >&2
+}
+
+# ---- the command line ----
+
+# Calls `$2 WORD` for each word of the text $1, as the kernel parts them: at blanks, but for those in
+# double quotes, which are left out; up to a word "--", behind which all is init's.
+cfd_each_word()
+{
+	cfd_rest=$1
+	cfd_word=
+	cfd_some=
+	while [ -n "$cfd_rest" ]; do
+		case $cfd_rest in
+		\"*)
+			cfd_rest=${cfd_rest#?}
+			cfd_piece=${cfd_rest%%\"*}
+			cfd_word=$cfd_word$cfd_piece
+			cfd_some=yes
+			cfd_rest=${cfd_rest#"$cfd_piece"}
+			cfd_rest=${cfd_rest#\"}
+			;;
+		[" $cfd_tab$cfd_newline"]*)
+			cfd_rest=${cfd_rest#?}
+			[ "$cfd_word" != -- ] || return 0
+			[ -z "$cfd_some" ] || "$2" "$cfd_word"
+			cfd_word=
+			cfd_some=
+			;;
+		*)
+			cfd_piece=${cfd_rest%%[\"" $cfd_tab$cfd_newline"]*}
+			cfd_word=$cfd_word$cfd_piece
+			cfd_some=yes
+			cfd_rest=${cfd_rest#"$cfd_piece"}
+			;;
+		esac
+	done
+	[ -z "$cfd_some" ] || [ "$cfd_word" = -- ] || "$2" "$cfd_word"
+}
+
+# One word of it.
+cfd_take()
+{
+	case $1 in
+	root=erofs-http:* | netroot=erofs-http:*) cfd_urls=${1#*root=erofs-http:} ;;
+	cachefilesd.cache=*) cfd_cache=${1#*=} ;;
+	cachefilesd.overlay=*) cfd_overlay=${1#*=} ;;
+	cachefilesd.wait=*) cfd_wait=${1#*=} ;;
+	cachefilesd.*=*)
+		cfd_value=${1#*=}
+		cfd_word_of=${1%%=*}
+		cfd_lines="$cfd_lines${cfd_word_of#cachefilesd.} $cfd_value$cfd_newline"
+		;;
+	cachefilesd.*) cfd_lines="$cfd_lines${1#cachefilesd.}$cfd_newline" ;;
+	esac
+}
+
+# Reads a kernel command line. Sets
+#	cfd_urls	"URL,MIRROR..." as given
+#	cfd_name	the image's name, mount's fsid
+#	cfd_lines	lines of configuration, url lines among them
+#	cfd_cache	ram:KIB, or a device as findfs(8) takes it
+#	cfd_overlay	tmpfs, none, or such a device
+#	cfd_wait	seconds
+# Returns false where there is no root of ours, and says what is wrong with one.
+cfd_parse()
+{
+	cfd_urls=''
+	cfd_lines=''
+	cfd_cache=ram:
+	cfd_overlay=tmpfs
+	cfd_wait=60
+	cfd_each_word "$1" cfd_take
+	[ -n "$cfd_urls" ] || return 1
+	cfd_name_image && cfd_check_places
+}
+
+# The part of a URL behind its last '/', without a query.
+cfd_last_part()
+{
+	cfd_part=${1%%[?#]*}
+	cfd_part=${cfd_part##*/}
+}
+
+# A url line with the folder, to which the daemon appends what is mounted, is right for other images
+# of the place too; but where the names differ, or say more than a name does, each line is the whole
+# URL.
+cfd_name_image()
+{
+	cfd_last_part "${cfd_urls%%,*}"
+	cfd_name=$cfd_part
+	cfd_folders=yes
+	cfd_list=$cfd_urls,
+	while [ -n "$cfd_list" ]; do
+		cfd_url=${cfd_list%%,*}
+		cfd_list=${cfd_list#*,}
+		case $cfd_url in
+		http://?*/?* | https://?*/?*) ;;
+		*) cfd_say "root=erofs-http: '$cfd_url' is no http or https URL of an image"; return 1 ;;
+		esac
+		case $cfd_url in
+		*/"$cfd_name") ;;
+		*) cfd_folders= ;;
+		esac
+	done
+	case $cfd_name in
+	*[!A-Za-z0-9._~-]*) cfd_folders= ;;
+	'' | . | ..) cfd_say "root=erofs-http: '$cfd_urls' names no image"; return 1 ;;
+	esac
+	cfd_list=$cfd_urls,
+	cfd_url_lines=
+	while [ -n "$cfd_list" ]; do
+		cfd_url=${cfd_list%%,*}
+		cfd_list=${cfd_list#*,}
+		[ -z "$cfd_folders" ] || cfd_url=${cfd_url%/*}/
+		cfd_url_lines="${cfd_url_lines}url $cfd_url$cfd_newline"
+	done
+	cfd_lines=$cfd_url_lines$cfd_lines
+}
+
+# KiB of "SIZE", bytes with K, M or G by choice, in $cfd_kib. False: that is no size.
+cfd_size()
+{
+	case $1 in
+	*[KMG]) cfd_number=${1%?} ;;
+	*) cfd_number=$1 ;;
+	esac
+	case $cfd_number in
+	'' | *[!0-9]* | 0* | ??????????*) return 1 ;;
+	esac
+	case $1 in
+	*K) cfd_kib=$cfd_number ;;
+	*M) cfd_kib=$((cfd_number * 1024)) ;;
+	*G) cfd_kib=$((cfd_number * 1024 * 1024)) ;;
+	*) cfd_kib=$((cfd_number / 1024)) ;;
+	esac
+}
+
+# A quarter of the memory, in $cfd_kib.
+cfd_quarter()
+{
+	cfd_kib=65536
+	while read -r cfd_key cfd_number cfd_unit; do
+		[ "$cfd_key" != MemTotal: ] || cfd_kib=$((cfd_number / 4))
+	done <"$cfd_meminfo"
+	: "$cfd_unit"
+}
+
+cfd_is_device()
+{
+	case $1 in
+	UUID=?* | LABEL=?* | PARTUUID=?* | PARTLABEL=?* | /dev/?*) ;;
+	*) return 1 ;;
+	esac
+}
+
+cfd_check_places()
+{
+	case $cfd_cache in
+	ram:) cfd_quarter && cfd_cache=ram:$cfd_kib ;;
+	ram:*)
+		cfd_kib=0
+		cfd_size "${cfd_cache#ram:}"
+		[ "$cfd_kib" -ge 16384 ] || {
+			cfd_say "cachefilesd.cache=$cfd_cache: needs a size of 16M or more, such as ram:256M"
+			return 1
+		}
+		cfd_cache=ram:$cfd_kib
+		;;
+	*)
+		cfd_is_device "$cfd_cache" || {
+			cfd_say "cachefilesd.cache=$cfd_cache: needs UUID=, LABEL=, /dev/... or ram:SIZE"
+			return 1
+		}
+		;;
+	esac
+	[ "$cfd_overlay" = tmpfs ] || [ "$cfd_overlay" = none ] || cfd_is_device "$cfd_overlay" || {
+		cfd_say "cachefilesd.overlay=$cfd_overlay: needs tmpfs, none, UUID=, LABEL= or /dev/..."
+		return 1
+	}
+	case $cfd_wait in
+	'' | *[!0-9]* | ??????*) cfd_say "cachefilesd.wait=$cfd_wait: needs seconds"; return 1 ;;
+	esac
+}
+
+# ---- places ----
+
+# A block device in memory of $1 KiB, in $cfd_device.
+cfd_ram_device()
+{
+	modprobe -q zram 2>/dev/null
+	if [ -r /sys/class/zram-control/hot_add ]; then
+		read -r cfd_number </sys/class/zram-control/hot_add &&
+			echo "$1K" >"/sys/block/zram$cfd_number/disksize" || return
+		cfd_device=/dev/zram$cfd_number
+	else
+		modprobe -q brd rd_nr=1 rd_size="$1" 2>/dev/null
+		cfd_device=/dev/ram0
+	fi
+	[ -b "$cfd_device" ] || {
+		cfd_say "no block device in memory: the kernel needs CONFIG_ZRAM or CONFIG_BLK_DEV_RAM"
+		return 1
+	}
+	# ext2, which other mkfs make, is no cache: the kernel would take its holes for zeros.
+	mke2fs -q -t ext4 -b 4096 -m 0 -O ^has_journal "$cfd_device" >/dev/null || {
+		cfd_say "mke2fs cannot make an ext4 in $cfd_device"
+		return 1
+	}
+}
+
+# The device of UUID= and its like, in $cfd_device, waited for.
+cfd_find_device()
+{
+	cfd_waited=0
+	while :; do
+		case $1 in
+		/dev/*) cfd_device=$1 ;;
+		*) cfd_device=$(findfs "$1" 2>/dev/null) || cfd_device= ;;
+		esac
+		[ ! -b "$cfd_device" ] || return 0
+		[ "$cfd_waited" -lt "$cfd_wait" ] || break
+		[ $((cfd_waited % 10)) -ne 3 ] || cfd_say "waiting for $1"
+		sleep 1
+		cfd_waited=$((cfd_waited + 1))
+	done
+	cfd_say "$1 is not there after $cfd_wait s"
+	return 1
+}
+
+# Mounts the device $1 at $2, unless it is the cache's, which is there already: then $cfd_at is that.
+cfd_mount_device()
+{
+	cfd_at=$2
+	if [ "$1" = "$cfd_cache" ] && [ "$2" != "$cfd_run/cache" ]; then
+		cfd_at=$cfd_run/cache
+		return 0
+	fi
+	mkdir -p "$2"
+	mount -o rw,noatime "$cfd_device" "$2" || { cfd_say "$cfd_device cannot be mounted at $2"; return 1; }
+}
+
+cfd_mount_cache()
+{
+	case $cfd_cache in
+	ram:*) cfd_ram_device "${cfd_cache#ram:}" ;;
+	*) cfd_find_device "$cfd_cache" ;;
+	esac && cfd_mount_device "$cfd_cache" "$cfd_run/cache" && mkdir -p "$cfd_run/cache/fscache"
+}
+
+# ---- the daemon ----
+
+# The file that it reads, now and when it is upgraded: the initramfs's own, then the command line's.
+cfd_configure()
+{
+	cfd_conf=$cfd_run/cachefilesd.conf
+	{
+		[ ! -r "$cfd_own_conf" ] || grep -v '^[[:blank:]]*dir[[:blank:]]' "$cfd_own_conf"
+		echo "dir $cfd_run/cache/fscache"
+		printf %s "$cfd_lines"
+	} >"$cfd_conf"
+	# Tokens may be in it.
+	chmod 600 "$cfd_conf"
+}
+
+# The daemon's own words about a mistake are on the console then. What may become better is tried
+# again.
+cfd_start()
+{
+	[ -c /dev/cachefiles ] || modprobe -q cachefiles 2>/dev/null
+	cfd_waited=0
+	while :; do
+		"$cfd_daemon" -p "$cfd_run/pid" -f "$cfd_conf"
+		case $? in
+		0) return 0 ;;
+		2) cfd_say "the configuration in $cfd_conf has the mistake told above"; return 1 ;;
+		esac
+		[ "$cfd_waited" -lt "$cfd_wait" ] || return 1
+		sleep 2
+		cfd_waited=$((cfd_waited + 2))
+	done
+}
+
+# The image, at $cfd_run/image. With `retry hard`, an initramfs's default, the daemon itself waits for
+# servers; what it gives up, as a 404, is tried again ever more rarely.
+cfd_mount_image()
+{
+	mkdir -p "$cfd_run/image"
+	"$cfd_daemon" -f "$cfd_conf" --prime "$cfd_name" ||
+		cfd_say "$cfd_name is not primed: what this boot fetches is not kept if the machine is cut off"
+	cfd_pause=1
+	until mount -t erofs -o "ro,fsid=$cfd_name" none "$cfd_run/image"; do
+		cfd_say "$cfd_name cannot be mounted (the reason is told above); again in $cfd_pause s"
+		sleep "$cfd_pause"
+		[ "$cfd_pause" -ge 60 ] || cfd_pause=$((cfd_pause * 2))
+	done
+}
+
+# ---- the root ----
+
+cfd_mount_root()
+{
+	case $cfd_overlay in
+	none) mount -o bind "$cfd_run/image" "$1" && return ;;
+	tmpfs) mkdir -p "$cfd_run/overlay" && mount -t tmpfs -o mode=755 tmpfs "$cfd_run/overlay" &&
+		cfd_at=$cfd_run/overlay ;;
+	*) cfd_find_device "$cfd_overlay" && cfd_mount_device "$cfd_overlay" "$cfd_run/overlay" ;;
+	esac || return
+	mkdir -p "$cfd_at/overlay/upper" "$cfd_at/overlay/work"
+	modprobe -q overlay 2>/dev/null
+	mount -t overlay -o "lowerdir=$cfd_run/image,upperdir=$cfd_at/overlay/upper,workdir=$cfd_at/overlay/work" \
+		root "$1"
+}
+
+cfd_boot()
+{
+	mkdir -p "$cfd_run"
+	cfd_mount_cache && cfd_configure && cfd_start && cfd_mount_image && cfd_mount_root "$1" || return
+	# sysvinit's sendsigs lets live what is named here.
+	mkdir -p /run/sendsigs.omit.d && ln -sf "$cfd_run/pid" /run/sendsigs.omit.d/cachefilesd-mini
+}

@@ -1,0 +1,22 @@
+"""The machines that the daemon is built for (make CROSS=TRIPLET), and what differs between them."""
+import collections
+
+Machine = collections.namedtuple("Machine", "qemu bits big_endian v8_padded read_complete ciphers page_sizes")
+
+WRITE_1, WRITE_4 = 0x40049801, 0x80049801       # _IOW(0x98, 1, int): _IOC_WRITE is 4 on mips
+IN_64 = "aes_ct64, ghash_ctmul64, chacha20_ct, poly1305_ctmulq"
+IN_32 = "aes_ct, ghash_ctmul, chacha20_ct, poly1305_ctmul"
+SMALL, ANY = (4096,), (4096, 16384, 65536)      # what a kernel of it can have, of 4 KiB and more
+
+MACHINES = {
+    "x86_64-linux-gnu": Machine("qemu-x86_64", 64, False, True, WRITE_1,
+                                "aes_x86ni, ghash_pclmul, chacha20_sse2, poly1305_ctmulq", SMALL),
+    "i686-linux-gnu": Machine("qemu-i386", 32, False, False, WRITE_1,
+                              "aes_x86ni, ghash_pclmul, chacha20_sse2, poly1305_ctmul", SMALL),
+    "aarch64-linux-gnu": Machine("qemu-aarch64", 64, False, True, WRITE_1, IN_64, ANY),
+    "arm-linux-gnueabihf": Machine("qemu-arm", 32, False, True, WRITE_1, IN_32, SMALL),
+    "riscv64-linux-gnu": Machine("qemu-riscv64", 64, False, True, WRITE_1, IN_64, SMALL),
+    "mips-linux-gnu": Machine("qemu-mips", 32, True, True, WRITE_4, IN_32, ANY),
+    "mipsel-linux-gnu": Machine("qemu-mipsel", 32, False, True, WRITE_4, IN_32, ANY),
+    "s390x-linux-gnu": Machine("qemu-s390x", 64, True, True, WRITE_1, IN_64, SMALL),
+}
