@@ -10,7 +10,7 @@
 #   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
-CFLAGS  = -Os
+CFLAGS  = -Oz -flto=auto
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
 SBINDIR = $(PREFIX)/sbin

@@ -412,8 +412,10 @@ static int run_with_conf(void)
 	char why[1024];
 	bool configured = options_configure(&options, &conf, why, sizeof(why));
 
-	if (options.mode == DAEMON)
+	if (options.mode == DAEMON) {
+		outlive_initramfs(options.argv[0]);
 		return serve(configured, why, sizeof(why));
+	}
 	if (!configured)
 		die(EXIT_USAGE, "%s", why);
 	start_log();
