@@ -1673,6 +1673,22 @@ def hostile_trace(name):
 
 
 @scenario
+def metadata_and_files():
+    """a READ of one page, which is metadata, brings little beside it; a larger one, of a file, what is near"""
+    data = image("metadata", 16 * MIB)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        quiet(s)
+        need(k, f, data, 10 * MIB, PAGE)
+        quiet(s)
+        assert all_once(s) <= 20 * KIB, spans(s)
+        need(k, f, data, 4 * MIB, 4 * PAGE)
+        quiet(s)
+        assert joined(sorted(spans(s)))[0] == (4 * MIB, 4 * MIB + 512 * KIB), spans(s)
+        check(f, data)
+
+
+@scenario
 def trace_near_extents():
     """what comes soon in a trace and lies near is one request; what lies far or before is not"""
     data = image("near", 4 * MIB)
@@ -2277,13 +2293,6 @@ def show(path, *options):
     done = subprocess.run([DAEMON, "-f", "/dev/null", "-o", f"status {path}", "--status", *options],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     return done.returncode, done.stdout, done.stderr
-
-
-def quiet(s):
-    """Waits until the server has had nothing to do for a while."""
-    count = -1
-    while count != (count := sum(r.sent for r in s.requests)):
-        time.sleep(0.3)
 
 
 @scenario

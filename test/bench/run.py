@@ -146,6 +146,12 @@ def jobs(options, work):
                    "contenders": options.contenders or chosen, "rounds": options.rounds or rounds}
 
 
+def in_time(chosen, minutes):
+    """The jobs, with their times made to fit into so many minutes, if any are given."""
+    scale = 60 * minutes / sum(job["seconds"] for job in chosen) if minutes else 1
+    return [{**job, "seconds": job["seconds"] * scale} for job in chosen]
+
+
 def run_guest(job):
     say(f"== {job['name']}, {job['scheme']}: {len(job['contenders'])} contenders, at most "
         f"{job['seconds'] / 60:.0f} min")
@@ -188,6 +194,8 @@ def parse_options():
     parser.add_argument("--rounds", type=int, help="for all contenders, on all links")
     parser.add_argument("--workloads", type=words(workloads.WORKLOADS), help="a,b,c,d,e")
     parser.add_argument("--contenders", type=words(ALL), help=",".join(ALL))
+    parser.add_argument("--minutes", type=float, help="for all guests together, shared as always; when a "
+                        "guest's time is over, peers are not asked again")
     parser.add_argument("--quick", action="store_true", help="one round, main link, some contenders and workloads")
     parser.add_argument("--no-get", action="store_true", help="not: --get beside curl")
     parser.add_argument("--no-growth", action="store_true", help="not: how cost grows")
@@ -229,7 +237,8 @@ def measure(options):
         test_guest.make_certificate(work, "ec", test_guest.EC)
         image.make(f"{work}/{contenders.IMAGE}", f"{work}/tree")
         results["image"] = os.path.getsize(f"{work}/{contenders.IMAGE}")
-        results["tables"] = [run_guest(job) for job in jobs(options, work)]
+        results["tables"] = [run_guest(job)
+                             for job in in_time(list(jobs(options, work)), options.minutes)]
         if not options.no_growth:
             results["growth"] = run_growth(options, work)["growth"]
         if not options.no_get:
