@@ -1524,7 +1524,7 @@ def cached(daemon, numbers=range(1, 9)):
 @scenario("budget: the images that were not used for longest go, with what is remembered of them; none in use")
 def budget():
     size = publish_more(6)
-    daemon = Daemon(URL, f"budget {2 * size + size // 2}", "user nobody")
+    daemon = Daemon(URL, f"budget {2 * size + size // 2}", "user nobody", f"status {RUN}/budget.status")
     for number in 1, 2:
         look_into(number)
     eventually(lambda: cached(daemon) == [1, 2], "two are in the cache")
@@ -1550,6 +1550,8 @@ def budget():
     umount(three)
     eventually(lambda: len(cached(daemon)) == 2, "two are left", 10)
     look_into(2)
+    culls = exposition.Metrics(exposition.ask(f"{RUN}/budget.status"))["culls_total"]
+    expect(culls == len(re.findall(": culled, ", daemon.log())) >= 4, f"{culls} are counted")
     daemon.stop()
     eventually(device_free, "the device is free", 2)
 
