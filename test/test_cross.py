@@ -59,7 +59,8 @@ def build(triplet):
 def unit_tests(triplet, machine):
     for path in sorted(glob.glob(f"build/{triplet}/unit/*")):
         name = os.path.basename(path)
-        if name.endswith(".d") or name == "tls_client":
+        # qemu-user makes no seccomp filter, so what the sandbox refuses cannot be seen.
+        if name.endswith(".d") or name in ("tls_client", "sandbox"):
             continue
         result = run([machine.qemu, path])
         text = result.stdout.decode(errors="replace")
