@@ -669,9 +669,9 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 /* Writes only where something is: most of it never is, and takes no memory in the keeper then. */
 static void clear(struct conf *c)
 {
-	volatile uint64_t *words = (volatile uint64_t *)c;
+	volatile unsigned *words = (volatile unsigned *)c;
 
-	_Static_assert(sizeof(*c) % sizeof(*words) == 0, "it has 64-bit members");
+	_Static_assert(sizeof(*c) % sizeof(*words) == 0, "it has members of that kind");
 	for (size_t i = 0; i < sizeof(*c) / sizeof(*words); i++)
 		if (words[i])
 			words[i] = 0;

@@ -26,7 +26,7 @@ FOLDER = tempfile.TemporaryDirectory(prefix="test_cross.")
 IMAGE = httpserver.image("cross", 300001)
 # All but those that look at memory or are in a hurry, which the emulator spoils, that compare errnos,
 # which are others on mips, and that start the tests anew.
-STANDIN = "^(?!no_memory|idle|sequential|random_reads|no_spin|pipelin|open_server_down|started_by)"
+STANDIN = "^(?!no_memory|idle|sequential|random_reads|more_opens|no_spin|pipelin|open_server_down|started_by)"
 # Start, READs of all sizes, keys, garbage, the end: both layouts.
 STANDIN_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
 failed = False
@@ -59,7 +59,8 @@ def build(triplet):
 def unit_tests(triplet, machine):
     for path in sorted(glob.glob(f"build/{triplet}/unit/*")):
         name = os.path.basename(path)
-        if name.endswith(".d") or name == "tls_client":
+        # qemu-user makes no seccomp filter, so what the sandbox refuses cannot be seen.
+        if name.endswith(".d") or name in ("tls_client", "sandbox"):
             continue
         result = run([machine.qemu, path])
         text = result.stdout.decode(errors="replace")
