@@ -190,6 +190,12 @@ bool tls_pending(const struct tls *t)
 	return false;
 }
 
+size_t tls_needs(const struct tls *t, size_t bytes)
+{
+	(void)t;
+	return bytes;
+}
+
 bool tls_untrusted(const struct tls *t)
 {
 	(void)t;
@@ -324,8 +330,10 @@ static enum http_event fetch(const struct http_request *r, unsigned flags, char 
 			abort();
 		if (event == HTTP_WAIT && h.state == HTTP_IDLE)
 			abort();
-		if (event == HTTP_WAIT && server.fd >= 0)
+		if (event == HTTP_WAIT && server.fd >= 0) {
+			http_wait_for(&h, room);
 			serve(flags);
+		}
 		if (event == HTTP_STARTED)
 			check_started(r);
 		if (event != HTTP_WAIT && event != HTTP_STARTED && event != HTTP_DATA)
