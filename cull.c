@@ -344,6 +344,10 @@ static void look(struct culler *c)
 	empty_graveyard(c);
 	c->culling = false;
 	c->after = (struct candidate){.used = INT64_MIN};
+	if (!c->conf->budget && !has_too_much(c)) { /* a volume has 256 folders: none for nothing */
+		c->full_told = 0;
+		return;
+	}
 	for (;;) {
 		walk(c);
 		if (!has_too_much(c)) {
