@@ -645,12 +645,12 @@ static bool is_metadata(const struct read *r)
 }
 
 /* How far to fetch for a READ. What the link carries in a round trip costs hardly more than the
- * READ alone. What is wanted of the metadata next the walk knows better. */
+ * READ alone. What is wanted of the metadata next the walk knows better, and of all a trace. */
 static uint64_t cluster_end(const struct file *f, const struct read *r)
 {
 	uint64_t n = page_up(is_metadata(r) ? METADATA_CLUSTER : link_round_trip_bytes());
 
-	if (r->end - r->pos >= n || f->credit <= 0)
+	if (r->end - r->pos >= n || f->credit <= 0 || player.file == (int)r->file)
 		return r->end;
 	return least_of(
 		least_of(r->pos + n, r->end + page_up((uint64_t)f->credit)), image_end(f->image));
