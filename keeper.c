@@ -193,9 +193,13 @@ static unsigned count_volumes(void)
 	return count;
 }
 
+/* The kernel's list has a mount that still waits for its OPEN, too; and among those that were
+ * answered may be one that was unmounted while there was no worker. */
 static unsigned mounted(void)
 {
-	return volumes >= 0 ? count_volumes() : live_count();
+	unsigned answered = live_count(), listed = volumes < 0 ? answered : count_volumes();
+
+	return listed < answered ? listed : answered;
 }
 
 /* ---- the worker's side ---- */
