@@ -30,6 +30,7 @@ COUNTS = {
     "worker": (500, 5), "keeper": (20, 1), "both": (20, 1), "stop": (30, 3), "upgrade": (50, 3), "server": (100, 3),
     "link": (60, 3), "names": (10, 1), "disk": (6, 1), "limits": (5, 1), "clock": (40, 3), "cut": (50, 2),
     "mounts": (10000, 100)}
+MEMORY = 256            # MiB: little, since one row takes all of it
 TIMEOUT = 3 * 3600      # seconds for a guest: a busy machine needs a part of it
 
 
@@ -71,7 +72,7 @@ def run_guest(series, work, daemon, counts):
             said.append(line)
 
     guest.run(series, work, ["/usr/bin/python3", f"{HERE}/chaos_guest.py", series, daemon, json.dumps(counts)],
-              timeout=TIMEOUT, line_to=take)
+              memory=MEMORY, timeout=TIMEOUT, line_to=take)
     for result in results:
         missing.pop(result["row"])
     for name in missing:

@@ -224,6 +224,9 @@ def disturb(tally, readers, action):
         tally.survived += 1
     else:
         tally.lost += 1
+    if tally.tried % 50 == 0:
+        g.note(f"{tally.tried} tried, {tally.survived} survived so far; {readers.total(Reader.READS)} reads, "
+               f"{readers.total(Reader.WRONG)} wrong bytes, {readers.total(Reader.FAILED)} reads lost")
 
 
 def readers_of_new_mounts(tally, count=2):
@@ -288,7 +291,7 @@ def worker(tally, count):
             for _ in range(count):
                 disturb(tally, readers, kill)
         keeper = daemon.process.pid
-        tally.remark(f"{(nginx.sent(start) >> 20)} MiB fetched meanwhile; keeper afterwards: "
+        tally.remark(f"{nginx.sent(start) >> 20} MiB fetched meanwhile; keeper afterwards: "
                      f"{g.private_memory(keeper)} kB of its own, {g.descriptors(keeper)} descriptors")
         daemon.stop()
 
@@ -522,7 +525,8 @@ def full_disk(directory):
 @row("disk full, and freed")
 def disk(tally, count):
     for turn in range(count):
-        daemon = g.Daemon(HTTPS, g.CA, "brun 30%", "bcull 20%", "bstop 10%", "retry hard" if turn % 2 else "retry soft 60")
+        retry = "retry hard" if turn % 2 else "retry soft 60"
+        daemon = g.Daemon(HTTPS, g.CA, "brun 30%", "bcull 20%", "bstop 10%", retry)
 
         def fill():
             readers.let_fail(turn % 2 == 0)

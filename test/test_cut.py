@@ -19,8 +19,8 @@ BOOTS = (("cut_first", guest.CUT), ("cut_again", guest.CUT), ("cut_compare", gue
 def boot(series, daemon, work, scenario, expected):
     """One boot on the disk that work keeps. Returns whether it ended with the status expected, and its lines."""
     said = []
-    status = guest.run(series, work, ["/usr/bin/python3", f"{test_guest.HERE}/guest_tests.py", series, daemon, scenario],
-                       line_to=said.append, keep=f"{work}/kept")
+    command = ["/usr/bin/python3", f"{test_guest.HERE}/guest_tests.py", series, daemon, scenario]
+    status = guest.run(series, work, command, line_to=said.append, keep=f"{work}/kept")
     return status == expected, said
 
 
