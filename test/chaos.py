@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -175,6 +176,7 @@ def arguments():
 
 def main():
     a = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("chaos: ended by SIGTERM"))     # and the guest with us
     counts = {name: max(1, round(both[a.short] * a.scale)) for name, both in COUNTS.items()
               if not a.only or name in a.only}
     results = [(series, result) for series in a.series or SERIES
