@@ -55,7 +55,7 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench check check-cross check-peers demo dist fuzz size size-all install clean unit asan
+.PHONY: all bench chaos check check-cross check-peers demo dist fuzz size size-all install clean unit asan
 all: $(BINARY)
 
 $(BINARY): $(OUT)/cachefilesd-mini.full
@@ -140,6 +140,13 @@ check-peers:
 	test/install build peers
 	@$(MAKE) cachefilesd-mini build/unit/tls_client
 	test/peers.py
+
+# All that can go wrong, for hours; writes docs/chaos.md. test/chaos.py --help lists the options: one
+# row, one kernel, little of each.
+chaos:
+	test/install build guest check
+	@$(MAKE) cachefilesd-mini
+	test/chaos.py --write docs/chaos.md
 
 # Beside what users might pick instead; writes docs/bench.md. BENCH=--quick takes some minutes, and
 # test/bench/run.py --help lists the other options.

@@ -16,6 +16,14 @@ import test_guest
 BOOTS = (("cut_first", guest.CUT), ("cut_again", guest.CUT), ("cut_compare", guest.CUT), ("cut_kept", 0))
 
 
+def boot(series, daemon, work, scenario, expected):
+    """One boot on the disk that work keeps. Returns whether it ended with the status expected, and its lines."""
+    said = []
+    command = ["/usr/bin/python3", f"{test_guest.HERE}/guest_tests.py", series, daemon, scenario]
+    status = guest.run(series, work, command, line_to=said.append, keep=f"{work}/kept")
+    return status == expected, said
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
@@ -28,10 +36,7 @@ def main():
         test_guest.make_images(work)
         for number in range(rounds):
             for scenario, expected in BOOTS:
-                said = []
-                status = guest.run(series, work, ["/usr/bin/python3", f"{test_guest.HERE}/guest_tests.py", series,
-                                                  daemon, scenario], line_to=said.append, keep=f"{work}/kept")
-                right = status == expected
+                right, said = boot(series, daemon, work, scenario, expected)
                 failed += not right
                 print(f"{'ok' if right else 'not ok'} - {series}: {scenario}, round {number + 1}", flush=True)
                 for line in said:
