@@ -1755,7 +1755,8 @@ def kill_orphans():
                     DAEMON in contents(f"/proc/{pid}/cmdline").split("\0")[:2]:
                 pids.append(pid)
     for pid in sorted(pids):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):   # it went with its keeper
+            os.kill(pid, signal.SIGKILL)
 
 
 def clean_up():

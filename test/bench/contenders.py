@@ -134,9 +134,12 @@ class Contender:
             self.process = None
         shutil.rmtree(self.store, ignore_errors=True)
 
+    def processes(self):
+        return [self.process.pid] if self.process else []
+
     def cost(self):
         """CPU seconds since start() and the sum of the peaks of RSS in kB, of all its processes."""
-        pids = [self.process.pid] if self.process else []
+        pids = self.processes()
         for comm in glob.glob("/proc/[0-9]*/comm"):
             with contextlib.suppress(OSError):
                 if contents(comm).strip() in self.helpers:
@@ -163,6 +166,15 @@ class Ours(Contender):
             command += ["-o", directive]
         self.launch(*command, self.url)
         self.ready(lambda: os.path.isdir(f"{self.store}/cache"))
+
+    def processes(self):
+        """The keeper's children, the worker and the culler, and theirs. The keeper itself, whose pages are
+        the worker's too, is not counted: a test of its own looks at what is its alone."""
+        found = super().processes()
+        for pid in found:
+            with contextlib.suppress(OSError):
+                found += map(int, contents(f"/proc/{pid}/task/{pid}/children").split())
+        return found[1:]
 
     def attach(self, deadline):
         mount("-o", f"fsid={IMAGE}", "none", deadline=deadline)

@@ -171,7 +171,7 @@ def misbehave():
     sites = {name: Server(case, case.version.but(data=data), variant=12, armed=False)
              for name, case in cases.items()}
     with Router(sites) as router:
-        daemon = g.Daemon(router.url("/"), "timeout 3", "connections 16")
+        daemon = g.Daemon(router.url("/"), "timeout 3", "connections 16", options=["--force"])
         points = {name: g.mount(name) for name in sites}
         results = read_each(sites, points)
         failed = 0
