@@ -170,10 +170,13 @@ class Ours(Contender):
     def processes(self):
         """The keeper's children, the worker and the culler, and theirs. The keeper itself, whose pages are
         the worker's too, is not counted: a test of its own looks at what is its alone."""
+        parents = {}
+        for path in glob.glob("/proc/[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parents[int(path.split("/")[2])] = int(contents(path).rsplit(")", 1)[1].split()[1])
         found = super().processes()
         for pid in found:
-            with contextlib.suppress(OSError):
-                found += map(int, contents(f"/proc/{pid}/task/{pid}/children").split())
+            found += [child for child, parent in parents.items() if parent == pid]
         return found[1:]
 
     def attach(self, deadline):
