@@ -449,14 +449,15 @@ def link(tally, seconds):
 
 class NameServer:
     """Answers each question for an A record with 127.0.0.1, good for a second; others with nothing. A process of
-    its own: no reader inherits its socket."""
+    its own: no reader inherits its socket, which can be asked, and told to stop, from here on."""
 
     def __init__(self):
-        self.child = g.Child(self.serve)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+            port.bind(("127.0.0.1", 53))
+            self.child = g.Child(self.serve, port)
 
-    def serve(self):
-        port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        port.bind(("127.0.0.1", 53))
+    @staticmethod
+    def serve(port):
         asked = 0
         while True:
             message, client = port.recvfrom(512)
@@ -611,7 +612,8 @@ def clock(tally, count):
 
     def set_clock(ahead):
         """Seconds ahead of what it should be."""
-        time.clock_settime(time.CLOCK_REALTIME, max(real + time.monotonic() - start + ahead, 1))
+        # The kernel takes no time before the one since it was booted.
+        time.clock_settime(time.CLOCK_REALTIME, max(real + time.monotonic() - start + ahead, time.monotonic() + 1))
 
     def jump():
         ahead = random.choice((random.uniform(0, 40 * HOUR), random.uniform(0, 40 * HOUR), 30000 * HOUR, -real))
