@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -259,6 +260,14 @@ size_t trace_memory(bool recording)
 	return recording ? TRACE_RECORDERS * sizeof(struct recorder) : 0;
 }
 
+/* A trace takes the place of an older one, but not of a device or whatever else has its name. */
+static bool is_taken(const char *name)
+{
+	struct stat st;
+
+	return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode);
+}
+
 bool trace_record_init(const char *path, size_t page, void *memory, char *why, size_t size)
 {
 	char text[CONF_LINE_MAX];
@@ -273,6 +282,11 @@ bool trace_record_init(const char *path, size_t page, void *memory, char *why, s
 	page_size = page;
 	if (!recorders)
 		snprintf(why, size, "trace record %s: %s", path, strerror(errno));
+	if (recorders && *file && is_taken(file)) {
+		recorders = NULL;
+		snprintf(why, size, "trace record %s: is not a file, and would be replaced by one",
+			path);
+	}
 	return recorders != NULL;
 }
 

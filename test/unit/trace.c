@@ -532,6 +532,17 @@ static void test_record_file(void)
 	CHECK(trace_record_open("a/b", 3) == 0);
 	CHECK(warnings == 0);
 
+	begin_test("trace record: what is no file is not replaced by one");
+	CHECK(symlink("boot", in_dir("link")) == 0);
+	snprintf(path, sizeof(path), "%s/link", dir);
+	CHECK(!init(path, why, sizeof(why)) && strstr(why, "/link: is not a file"), "%s", why);
+	CHECK(trace_record_open("a/b", 3) == -1);
+	CHECK(unlink(in_dir("link")) == 0);
+	snprintf(path, sizeof(path), "%s/boot", dir);
+	CHECK(init(path, why, sizeof(why)), "%s", why);
+	CHECK(trace_record_open("a/b", 3) == 0);
+	trace_record_touch(0, 4096, 4096);
+
 	begin_test("trace record: the file system's root is moved away, the folder vanishes");
 	a = open("/", O_RDONLY | O_DIRECTORY);
 	CHECK(chdir("/proc") == 0);
