@@ -138,7 +138,8 @@ class Contender:
         return [self.process.pid] if self.process else []
 
     def cost(self):
-        """CPU seconds since start() and the sum of the peaks of RSS in kB, of all its processes."""
+        """CPU seconds since start() of all its processes, and the peak of RSS in kB of the largest: the sum would
+        count the pages twice that they share."""
         pids = self.processes()
         for comm in glob.glob("/proc/[0-9]*/comm"):
             with contextlib.suppress(OSError):
@@ -148,7 +149,7 @@ class Contender:
         for pid in pids:
             with contextlib.suppress(OSError):
                 costs.append(process_cost(pid))
-        return sum(c for c, _ in costs), sum(peak for _, peak in costs)
+        return sum(c for c, _ in costs), max((peak for _, peak in costs), default=0)
 
 
 class Ours(Contender):
@@ -168,8 +169,7 @@ class Ours(Contender):
         self.ready(lambda: os.path.isdir(f"{self.store}/cache"))
 
     def processes(self):
-        """The keeper's children, the worker and the culler, and theirs. The keeper itself, whose pages are
-        the worker's too, is not counted: a test of its own looks at what is its alone."""
+        """The keeper, and what comes of it: the worker and the culler."""
         parents = {}
         for path in glob.glob("/proc/[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -177,7 +177,7 @@ class Ours(Contender):
         found = super().processes()
         for pid in found:
             found += [child for child, parent in parents.items() if parent == pid]
-        return found[1:]
+        return found
 
     def attach(self, deadline):
         mount("-o", f"fsid={IMAGE}", "none", deadline=deadline)

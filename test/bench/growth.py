@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -91,15 +92,14 @@ def read_pieces(points, readers, problems):
 
 
 def figures(contender):
-    """Resident memory now and at most in kB, and milliseconds of CPU time a second while idle."""
-    pid = contender.process.pid
+    """Resident memory of the largest process now and at most in kB, and milliseconds of CPU time a second of all
+    while idle."""
     time.sleep(0.5)
-    before = contenders.process_cost(pid)[0]
+    before = contender.cost()[0]
     time.sleep(IDLE)
-    after, peak = contenders.process_cost(pid)
-    status = contents(f"/proc/{pid}/status").split()
-    return {"rss": int(status[status.index("VmRSS:") + 1]), "peak": peak,
-            "idle": 1000 * (after - before) / IDLE}
+    after, peak = contender.cost()
+    rss = max(int(re.search(r"VmRSS:\s+(\d+)", contents(f"/proc/{pid}/status"))[1]) for pid in contender.processes())
+    return {"rss": rss, "peak": peak, "idle": 1000 * (after - before) / IDLE}
 
 
 def case(job, names, title, work):

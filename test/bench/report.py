@@ -124,7 +124,7 @@ def memory_bars(results):
     peers = [(peaks[name], name) for name in PEERS if name in peaks]
     if not ours:
         return
-    yield verdict(max(ours) <= RSS_LIMIT, f"peak RSS: {max(ours)} kB, bound {RSS_LIMIT} kB")
+    yield verdict(max(ours) <= RSS_LIMIT, f"peak RSS of the largest process: {max(ours)} kB, bound {RSS_LIMIT} kB")
     if peers:
         peak, name = min(peers)
         yield verdict(max(ours) <= peak, f"peak RSS: no peer is below; the next is {TITLES[name]} with "
@@ -229,7 +229,7 @@ def link_section(table):
     yield from rows(["MB on the wire / requests", *names],
                     [*measured(table, shown_bytes), *needs(table)])
     yield ""
-    yield from rows(["CPU seconds / peak RSS in MB", *names], measured(table, shown_cost))
+    yield from rows(["CPU seconds / peak RSS of the largest process in MB", *names], measured(table, shown_cost))
     lines = list(remarks(table))
     if lines:
         yield ""
