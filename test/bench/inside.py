@@ -230,6 +230,17 @@ def learn(workload, job):
     return found
 
 
+def record_program(job):
+    """What workload b repeats, of a run on a local file."""
+    contender = contenders.Local("http", job["work"], None)
+    cold()
+    try:
+        contender.attach(time.monotonic() + job["limit"])
+        workloads.Program.record(POINT)
+    finally:
+        contender.detach()
+
+
 def trace_bytes(path):
     """What a trace covers: lines of OFFSET and LENGTH, in pages."""
     pages = set()
@@ -272,6 +283,8 @@ class Session:
 
     def prepare(self):
         self.learnt, self.traces = {}, {}
+        if "b" in self.job["workloads"]:
+            record_program(self.job)
         for workload in self.job["workloads"]:
             self.learnt[workload] = learn(workload, self.job)
             if contenders.OursTraced in self.kinds:

@@ -28,7 +28,8 @@ what is the program's and the kernel's own time.
 
 WORKLOADS = """
 - **a**: a file of 32 MiB in sequence, in blocks of 128 KiB.
-- **b**: a cold program start, in a chroot: python3 with some twenty of its modules, then a shell with thirty tools.
+- **b**: a cold program start, python3 with some twenty of its modules, then a shell with thirty tools: all that
+  they look at and read, in the order of a recorded strace, without the programs' own time.
 - **c**: 400 random reads of 16 KiB in a file of 10 MiB, at pages.
 - **d**: four readers at once, each a file of 4 MiB.
 - **e**: a walk of the whole tree with a stat of everything in it.
