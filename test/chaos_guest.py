@@ -93,6 +93,11 @@ def detach(name):
         raise OSError(ctypes.get_errno(), f"umount of {name}")
 
 
+def difference(got, wanted):
+    """How many bytes are wrong, or missing, or too many."""
+    return abs(len(got) - len(wanted)) + sum(a != b for a, b in zip(got, wanted)) if got != wanted else 0
+
+
 # ---- readers ----------------------------------------------------------------------------------------
 
 
@@ -150,15 +155,20 @@ class Reader:
         if self.readers.stopped():
             return
         wanted = self.readers.files[path][offset:offset + length]
+        got, failed = b"", False
         try:
             with open(f"{point_of(self.name)}/{path}", "rb", buffering=0) as file:
-                got = os.pread(file.fileno(), length, offset)
+                # Where a page cannot be had, what lies before it comes first, and the error with the next call.
+                while more := os.pread(file.fileno(), length - len(got), offset + len(got)):
+                    got += more
         except OSError:
+            failed = True
             self.failed()
-            return
-        if got != wanted:
-            self.numbers[self.WRONG] += abs(len(got) - len(wanted)) + sum(a != b for a, b in zip(got, wanted))
-        self.numbers[self.READS] += 1
+        wrong = difference(got, wanted[:len(got)] if failed else wanted)
+        if wrong:
+            g.note(f"{self.name}: {path}: {length} bytes at {offset}: {wrong} of {len(got)} are wrong or missing")
+        self.numbers[self.WRONG] += wrong
+        self.numbers[self.READS] += not failed
 
     def failed(self):
         self.numbers[self.REFUSED if self.readers.may_fail() else self.FAILED] += 1
@@ -341,8 +351,7 @@ def compare_all(tally, name):
         except OSError:
             tally.lost += 1
             continue
-        if got != wanted:
-            tally.wrong += abs(len(got) - len(wanted)) + sum(a != b for a, b in zip(got, wanted))
+        tally.wrong += difference(got, wanted)
 
 
 @row("keeper: `kill -9`; its worker serves on until it is killed; new start, new mount")
@@ -662,7 +671,7 @@ def mounts(tally, count):
             tally.lost += 1
             continue
         tally.reads += 1
-        tally.wrong += abs(len(got) - len(SMALL[path])) + sum(a != b for a, b in zip(got, SMALL[path]))
+        tally.wrong += difference(got, SMALL[path])
         tally.survived += 1
     memory_now, descriptors_now = sizes(daemon)
     tally.remark(f"keeper, worker, culler: {memory} kB of their own before, {memory_now} after; "
