@@ -12,8 +12,8 @@
  *	status.h      the status socket                           (stats.h: what is counted)
  *	show.h        --status: what comes from there, drawn      (sample.h: parser)
  *	prime.h       --prime: cache files that last from the first session on
- *	fetch.h       READs, and what is to be asked for, when    (erofs.h: a look at an image)
- *	              ahead of the readers:                       (ahead.h: streams; walk.h:
+ *	fetch.h       OPENs and READs, and what is asked for      (erofs.h: a look at an image; file.h)
+ *	prefetch.h    what nobody waits for yet                   (ahead.h: streams; walk.h:
  *	                                                          directories; trace.h: boot traces)
  *	lane.h        connections, their ranges, the writing      (link.h: what the link carries;
  *	                                                          holes.h: what is not cached)

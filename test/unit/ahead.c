@@ -31,7 +31,7 @@ static const struct stream *last_read(void)
 	return last;
 }
 
-/* As fetch.c: all that streams want is asked for at once. Bytes asked for. */
+/* As prefetch.c: all that streams want is asked for at once. Bytes asked for. */
 static uint64_t ask_all(void)
 {
 	unsigned file;
@@ -295,7 +295,7 @@ static void test_end(void)
 	CHECK(ahead_read(
 		0, pos + 4 * KIB, pos + 8 * KIB, pos + 8 * KIB, UINT64_MAX / 4, pos + 64 * KIB));
 	CHECK(ask_all() == 56 * KIB);
-	/* A READ longer than the image, as fetch.c hands it over. */
+	/* A READ longer than the image, as prefetch.c hands it over. */
 	start();
 	ahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB);
 	CHECK(!ahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB));

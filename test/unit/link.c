@@ -83,7 +83,7 @@ static void step(void)
 	sim.credit = 0; /* the link has nothing to carry */
 }
 
-/* As fetch.c does when a file is fetched in the background. */
+/* As prefetch.c does when a file is fetched in the background. */
 static void fill_for(int64_t milliseconds)
 {
 	for (int64_t end = sim.now + milliseconds * MS; sim.now < end;) {

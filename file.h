@@ -1,0 +1,105 @@
+/* file.h - the cache files in which images are wanted: what fetch.c, whose they are, shares with
+ * prefetch.c.
+ */
+#ifndef FILE_H
+#define FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "budget.h"
+#include "image.h"
+
+enum trace_state {
+	TRACE_NONE,
+	TRACE_WANTED, /* it is to be asked for when its turn comes */
+	TRACE_ASKED,
+	TRACE_PLAYED,
+};
+
+struct file {
+	bool used;
+	bool opening; /* front->opened() is owed */
+	struct image *image;
+	int64_t since; /* the OPEN, or the filling's last progress */
+	int recorder;  /* -1: its READs are not recorded */
+
+	/* prefetch.c's: */
+	enum trace_state trace;
+	int64_t credit; /* bytes that may be fetched near READs */
+
+	/* an image that is written whole */
+	bool fill;	  /* it is to be */
+	bool whole;	  /* before any READ is completed */
+	bool filled;	  /* it is */
+	uint64_t cursor;  /* what lies before it is written or asked for */
+	uint64_t written; /* bytes, since `told` */
+	int64_t fill_after;
+	int64_t told;
+	int64_t full_told; /* that the cache takes no bytes; 0: never */
+};
+
+/* budget.files of them, by their numbers. */
+extern struct file *files;
+
+static inline unsigned number_of(const struct file *f)
+{
+	return (unsigned)(f - files);
+}
+
+static inline struct file *end_of_files(void)
+{
+	return files + budget.files;
+}
+
+static inline bool is_recording(const struct file *f)
+{
+	return f->recorder >= 0;
+}
+
+/* ---- numbers: bytes in an image, and pages ---- */
+
+static inline size_t page_size(void)
+{
+	return (size_t)getpagesize();
+}
+
+static inline uint64_t page_down(uint64_t n)
+{
+	return n & ~(uint64_t)(page_size() - 1);
+}
+
+static inline uint64_t page_up(uint64_t n)
+{
+	return page_down(n + page_size() - 1);
+}
+
+static inline uint64_t least_of(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Whole pages. */
+static inline uint64_t image_end(const struct image *image)
+{
+	return page_up(image->size);
+}
+
+/* ---- of fetch.c ---- */
+
+/* As front->hole(), which is asked only for what is not known. */
+int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end);
+
+/* Asks for [from, end) of the file, less what is under way, behind so many ranges at most. Returns
+ * where what was asked for ends, 0 when there is no lane. */
+uint64_t file_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
+
+/* Whether the file can be asked for ahead of its readers now: nobody else waits for want of it. */
+bool file_may_ask_ahead(const struct file *f);
+
+/* Nothing of the image is missing any more. */
+void file_filled(struct file *f);
+
+#endif
