@@ -143,6 +143,12 @@ static void forget_zones(unsigned file)
 
 /* ---- the boot trace ---- */
 
+/* What it says comes before all that is only likely. */
+static bool awaits_trace(const struct file *f)
+{
+	return f->trace == TRACE_WANTED || f->trace == TRACE_ASKED;
+}
+
 static struct file *asker_of_trace(void)
 {
 	for (struct file *f = files; f < end_of_files(); f++)
@@ -338,8 +344,7 @@ static bool walk_on(void)
 	struct file *f = &files[walked < 0 ? 0 : walked];
 	uint64_t to;
 
-	if (walked < 0 || !file_may_ask_ahead(f) || f->trace == TRACE_ASKED ||
-		f->trace == TRACE_WANTED)
+	if (walked < 0 || !file_may_ask_ahead(f) || awaits_trace(f))
 		return false;
 	if (step.from >= step.end && !next_step()) {
 		if (walk_is_over(walk) || !lanes_busy((unsigned)walked))
@@ -446,7 +451,8 @@ static bool fill_files(void)
 	for (unsigned i = 0; i < budget.files; i++) {
 		struct file *f = &files[turn++ % budget.files];
 
-		if (prefetch_is_filling(f) && file_may_ask_ahead(f) && fill_on(f))
+		if (prefetch_is_filling(f) && file_may_ask_ahead(f) && !awaits_trace(f) &&
+			fill_on(f))
 			return true;
 	}
 	return false;
@@ -488,7 +494,7 @@ void prefetch_open(struct file *f, int64_t now)
 {
 	f->told = now;
 	f->credit = (int64_t)least_of(CREDIT_MAX, f->image->size / CREDIT_SHARE);
-	if (!is_recording(f) && !f->fill && !conf->trace_none && f->image->failures == 0)
+	if (!is_recording(f) && !f->whole && !conf->trace_none && f->image->failures == 0)
 		f->trace = TRACE_WANTED;
 }
 
@@ -498,7 +504,7 @@ void prefetch_begin(const struct image *image, const void *head)
 	if (walked >= 0)
 		return;
 	for (const struct file *f = files; f < end_of_files(); f++)
-		if (f->used && f->image == image && !f->fill && !is_recording(f) &&
+		if (f->used && f->image == image && !f->whole && !is_recording(f) &&
 			walk_start(walk, head, image->size, page_size(), WALK_GAP,
 				least_of(WALK_BYTES, image->size / WALK_SHARE))) {
 			walked = (int)number_of(f);

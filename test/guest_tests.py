@@ -719,17 +719,18 @@ def prefetch():
     daemon.stop()
 
 
-@scenario("a tree walk: names are known before they are looked up")
+@scenario("a tree walk: names are known before they are looked up, also while the image is filled")
 def walk():
-    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "trace none", debug=True)
-    point = mount("plain.erofs")
-    count = Child(lambda: str(sum(len(os.lstat(os.path.join(d, n))[:1]) for d, _, names in
-                                  os.walk(point) for n in names))).answer()
-    asked = daemon.log().count("opcode 2")
-    note(f"{count} files were looked at for {asked} READs")
-    umount(point)
-    daemon.stop()
-    expect(asked * 4 < int(count), "each block of names was asked for by itself")
+    for words in (), ("prefetch all", "prefetch-rate 16K"):
+        daemon = Daemon(f"http://127.0.0.1:{HTTP}/", "trace none", *words, debug=True)
+        point = mount("plain.erofs")
+        count = Child(lambda: str(sum(len(os.lstat(os.path.join(d, n))[:1]) for d, _, names in
+                                      os.walk(point) for n in names))).answer()
+        asked = daemon.log().count("opcode 2")
+        note(f"{' '.join(words)}: {count} files were looked at for {asked} READs")
+        umount(point)
+        daemon.stop()
+        expect(asked * 4 < int(count), "each block of names was asked for by itself")
 
 
 @scenario("two images at once, four readers")

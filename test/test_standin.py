@@ -1345,6 +1345,23 @@ def prefetch_all(layout):
 
 
 @scenario
+def prefetch_all_behind_the_trace():
+    """what the trace says comes before the rest"""
+    data = image("traced", 4 * MIB)
+    with Server({"/img": data, "/img.trace": trace_text()}) as s, daemon(s, "prefetch all", "connections 1",
+                                                                           traced=True) as k:
+        f = k.opened("erofs,img", b"img")
+        k.wait_log(f"img: all {len(data)} bytes are cached", 20)
+        first, size = [], 0
+        for span in spans(s):
+            if size < sum(b - a for a, b in TRACE):
+                first.append(span)
+                size += span[1] - span[0]
+        assert joined(first) == TRACE, first
+        check(f, data)
+
+
+@scenario
 def prefetch_none():
     """without it nothing is fetched that nobody reads"""
     data = image("none", MIB)
