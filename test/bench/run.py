@@ -38,16 +38,16 @@ ATTEMPTS = 3            # boots of a guest that fails on its way
 # contenders, their rounds, and the time of all in seconds.
 ALL = [kind.name for kind in contenders.ALL]
 MOST = [name for name in ALL if name not in ("httpdirfs", "rclone")]
-FEW = ["ours", "ours trace", "ours prefetch", "nbdkit", "rclone full", "download"]
+FEW = ["ours", "ours trace", "nbdkit", "download"]
 QUICK = ["ours", "ours trace", "nbdkit"]
 LINKS = {
     "20ms": {"rtt": 20, "rate": 100_000_000, "loss": 0, "limit": 45,
-             "http": (ALL, {"ours": 5, "peers": 5}, 1080),
+             "http": (ALL, {"ours": 5, "peers": 5}, 2100),
              "https": (MOST, {"ours": 5, "peers": 3}, 480)},
     "2ms": {"rtt": 2, "rate": 1_000_000_000, "loss": 0, "limit": 45,
             "http": (MOST, {"ours": 3, "peers": 1}, 150)},
-    "100ms": {"rtt": 100, "rate": 20_000_000, "loss": 1, "limit": 40,
-              "http": (FEW, {"ours": 3, "peers": 1}, 600)},
+    "100ms": {"rtt": 100, "rate": 20_000_000, "loss": 1, "limit": 60,
+              "http": (FEW, {"ours": 3, "peers": 1}, 480)},
 }
 MAIN = "20ms"
 SCHEMES = ("http", "https")
