@@ -143,10 +143,11 @@ static void forget_zones(unsigned file)
 
 /* ---- the boot trace ---- */
 
-/* What it says comes before all that is only likely. */
+/* What it says comes before all that is only likely. Another image's, which may have to wait for a
+ * dead server, is not waited for. */
 static bool awaits_trace(const struct file *f)
 {
-	return f->trace == TRACE_WANTED || f->trace == TRACE_ASKED;
+	return f->trace == TRACE_ASKED;
 }
 
 static struct file *asker_of_trace(void)
