@@ -550,6 +550,25 @@ static void forget_if_new(uint64_t key, int fd)
 		live_closed(key);
 }
 
+/* Room for a file that is opened anew, whose OPEN would come again for ever if it were refused
+ * (3.7): that of one which nobody waits for. The kernel opens it anew in its turn. */
+static struct object *make_room(void)
+{
+	static unsigned last;
+
+	for (unsigned n = 0; n < budget.files; n++) {
+		struct object *o = &objects[last = (last + 1) % budget.files];
+
+		if (!o->opened || (!o->broken && fetch_is_awaited(last)))
+			continue;
+		if (!o->broken)
+			fetch_close(last);
+		release(o);
+		return o;
+	}
+	return NULL;
+}
+
 static void take_open(const struct message *m)
 {
 	struct object *o = find_object(m->object);
@@ -565,6 +584,8 @@ static void take_open(const struct message *m)
 	}
 	forget_if_new(key, m->fd);
 	o = free_object();
+	if (!o && live_told(key) >= 0)
+		o = make_room();
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",
 			(int)m->cookie_size, (const char *)m->cookie, budget.files);

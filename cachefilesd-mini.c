@@ -340,9 +340,6 @@ static int run_tool(void)
 static void prepare(void)
 {
 	allocate_fetch(&cachefiles_front);
-	if (live_count() > budget.files)
-		die(EXIT_USAGE, "memory is for %u open images, and %u are open", budget.files,
-			live_count());
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
 	cull_start(&conf, estate.device);
 	sandbox_drop_rights(SANDBOX_WORKER);

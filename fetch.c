@@ -562,6 +562,14 @@ void fetch_close(unsigned file)
 	release_image(f->image);
 }
 
+bool fetch_is_awaited(unsigned file)
+{
+	for (const struct read *r = reads; r < end_of_reads(); r++)
+		if (r->used && r->file == file)
+			return true;
+	return false;
+}
+
 static void drop_read(uint32_t id)
 {
 	for (struct read *r = reads; r < end_of_reads(); r++)

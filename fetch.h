@@ -69,6 +69,9 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 /* Forgets the file: its READs and requests are dropped without an answer. */
 void fetch_close(unsigned file);
 
+/* Whether a READ of the file waits. */
+bool fetch_is_awaited(unsigned file);
+
 /* A READ of [offset, offset + size) waits; rounded out to pages, and may lie anywhere.
  * front->complete() answers exactly once. A READ with the id of one that still waits takes its
  * place (the kernel gives an id again only when it has dropped the old request). fetch_full() must

@@ -576,6 +576,32 @@ def worker_dies_at_once():
         still_serves(k, s)
 
 
+@scenario
+def more_images_than_memory_over_deaths():
+    """workers are killed, and images unmounted meanwhile without a CLOSE: the next worker still serves"""
+    data = image(1, 5000)
+    with Server() as s, daemon(s, "memory 512K") as k:
+        s.images = {f"/i{n}": data for n in range(24)}
+        for turn in range(3):
+            files = [k.opened(f"erofs,i{n}", b"i%d" % n) for n in range(8 * turn, 8 * turn + 8)]
+            kill_worker(k)
+        need(k, files[0], data, 0, 5000)
+
+
+@scenario
+def more_files_opened_anew_than_the_table():
+    """... and others were mounted before the old ones are read again: all are read, none is asked for in a circle"""
+    data = image(1, 64 * KIB)
+    with Server() as s, daemon(s, "memory 512K") as k:
+        s.images = {f"/i{n}": data for n in range(12)}
+        files = [k.opened(f"erofs,i{n}", b"i%d" % n) for n in range(8)]
+        kill_worker(k)
+        files += [k.opened(f"erofs,i{n}", b"i%d" % n) for n in range(8, 12)]
+        for offset in 0, 16 * KIB:
+            for f in files:
+                need(k, f, data, offset, 4096)
+
+
 INITRAMFS = "/etc/initrd-release"
 
 
