@@ -27,7 +27,8 @@
 #define BACK_OFF_LAST  10000
 #define LIVED	       30000
 
-/* How long a worker may take to leave before it is killed. */
+/* How long a worker may take to leave before it is killed, and to prepare itself when nobody
+ * serves: what it reads may lie on a file system that hangs on us. */
 #define LEAVE_TIME 10000
 
 /* What is unmounted is gone only a little later, and until then a signal to stop waits. Then it has
@@ -360,6 +361,7 @@ static void change_over(void)
 
 	serving = next;
 	serving.since = now;
+	serving.killed_at = INT64_MAX;
 	next = (struct worker){.channel = -1, .killed_at = INT64_MAX};
 	say(serving.channel, is_first ? GO_FIRST : GO);
 	if (is_first)
@@ -403,6 +405,8 @@ static void worker_died(int status)
 	char how[32];
 
 	describe_end(how, sizeof(how), status);
+	if (next.pid && !next.ready)
+		next.killed_at = now + LEAVE_TIME;
 	if (now - serving.since >= LIVED || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
 		back_off = 0;
 	if (serving.killed_at != INT64_MAX) {
@@ -669,7 +673,7 @@ static int64_t see_to_workers(void)
 static void kill_the_late(struct worker *w)
 {
 	if (w->pid && now >= w->killed_at) {
-		log_warning("a worker that does not leave is killed");
+		log_warning("a worker that takes too long is killed");
 		kill(w->pid, SIGKILL);
 		w->killed_at = INT64_MAX - 1;
 	}
@@ -703,8 +707,9 @@ static int keep(void)
 			look_whether_to_stop();
 		due = sooner(see_to_workers(), stop_look);
 		kill_the_late(&serving);
+		kill_the_late(&next);
 		if (exit_status < 0)
-			wait_for(sooner(due, serving.killed_at));
+			wait_for(sooner(due, sooner(serving.killed_at, next.killed_at)));
 	}
 	return exit_status;
 }

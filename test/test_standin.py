@@ -602,6 +602,26 @@ def more_files_opened_anew_than_the_table():
                 need(k, f, data, offset, 4096)
 
 
+@scenario
+def worker_killed_while_the_next_cannot_read():
+    """... while the next one, after SIGHUP, waits for its configuration: it is not waited for"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", options=["-f", path]) as k:
+            f = k.opened("erofs,img", b"img")
+            os.remove(path)
+            os.mkfifo(path)     # as a root file system that hangs on us
+            k.signal(signal.SIGHUP)
+            time.sleep(0.5)
+            before = k.worker
+            os.kill(before, signal.SIGKILL)
+            k.wait(lambda: k.worker != before, 20, "another worker")
+            need(k, f, data, 65536, 4096)
+
+
 INITRAMFS = "/etc/initrd-release"
 
 
