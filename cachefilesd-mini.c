@@ -82,6 +82,7 @@
 static struct options options;
 static struct conf conf;
 static struct keeper_estate estate;
+static bool dir_is_bound; /* conf.dir is what the kernel was told, and stays that */
 
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
 
@@ -310,7 +311,14 @@ static void start_log(void)
 
 static bool load(char *why, size_t size)
 {
-	if (!options_configure(&options, &conf, why, size))
+	char dir[sizeof(conf.dir)];
+	bool configured;
+
+	strcpy(dir, conf.dir);
+	configured = options_configure(&options, &conf, why, size);
+	if (dir_is_bound)
+		strcpy(conf.dir, dir);
+	if (!configured)
 		return false;
 	start_log();
 	return load_files(why, size);
@@ -388,6 +396,7 @@ static int serve(bool configured, char *why, size_t size)
 		if (estate.device < 0)
 			die(EXIT_SYSTEM, "%s", why);
 	}
+	dir_is_bound = loaded;
 	state_open(conf.dir);
 	if (!estate.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
 		log_warning("what is remembered cannot be given to the user: %s", strerror(errno));

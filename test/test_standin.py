@@ -622,6 +622,39 @@ def worker_killed_while_the_next_cannot_read():
             need(k, f, data, 65536, 4096)
 
 
+@scenario
+def reloaded_with_another_dir():
+    """SIGHUP with another `dir`: culling stays in the one that was bound"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path, dirs = os.path.join(folder, "conf"), [os.path.join(folder, name) for name in ("bound", "other")]
+        for directory in dirs:
+            os.makedirs(os.path.join(directory, "cache"))
+
+        def configure(directory):
+            with open(path, "w") as file:
+                file.write(f"url {s.url}\ndir {directory}\n")
+
+        def culls_there():
+            children = k.proc(f"task/{k.worker}/children").split()
+            return [os.readlink(f"/proc/{child}/cwd") for child in children] == [dirs[0] + "/cache"]
+
+        configure(dirs[0])
+        with StandIn([DAEMON, "-n", "-s", "--force", "-f", path, "-o", "trace none", "-o", "status none"]) as k:
+            k.opened("erofs,img", b"img")
+            k.wait(culls_there, 5, "a culler in the cache")
+            for _ in range(2):      # the second by what the keeper has read
+                configure(dirs[1])
+                before = k.worker
+                k.signal(signal.SIGHUP)
+                k.wait(lambda: k.worker != before, 10, "another worker")
+                k.wait(culls_there, 5, "a culler in the cache")
+            k.signal(signal.SIGHUP)
+            kill_worker(k)
+            k.wait(culls_there, 5, "a culler in the cache")
+            assert os.listdir(dirs[1]) == ["cache"], os.listdir(dirs[1])
+
+
 INITRAMFS = "/etc/initrd-release"
 
 
