@@ -73,10 +73,11 @@ int handover_make(void)
 /* A file that could be cut short would kill us by SIGBUS: only what is sealed is taken. */
 bool handover_take(int fd)
 {
+	int seals = fcntl(fd, F_GET_SEALS); /* -1: a file that knows none */
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || st.st_size != sizeof(*shared) ||
-		!(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK))
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
+		st.st_size != sizeof(*shared))
 		return false;
 	shared = map(fd, 0);
 	if (shared && shared->magic == MAGIC && shared->layout == LAYOUT)

@@ -131,11 +131,18 @@ static void test_full(void)
 static void test_foreign(void)
 {
 	int fd = memfd_create("other", MFD_ALLOW_SEALING), pipes[2];
+	char path[] = "handover-test-XXXXXX";
+	int file = mkstemp(path); /* here, where a file is on a disk and knows no seals */
 
 	begin_test("what is no such memory is refused, any content is borne");
 	CHECK(!handover_take(-1));
 	CHECK(!handover_take(fd));
 	CHECK(pipe(pipes) == 0 && !handover_take(pipes[0]));
+	unlink(path);
+	CHECK(ftruncate(file, sizeof(*shared)) == 0);
+	CHECK(pwrite(file, (uint32_t[]){MAGIC, LAYOUT}, 8, 0) == 8);
+	CHECK(!handover_take(file), "no seals");
+	close(file);
 	CHECK(ftruncate(fd, sizeof(*shared)) == 0);
 	CHECK(!handover_take(fd), "not sealed");
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
