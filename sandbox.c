@@ -158,7 +158,7 @@ static const struct row table[] = {
 #endif
 
 	/* Connections, name servers, syslog. */
-	ANY(connect, W | T),
+	ANY(connect, W | C | T), /* the culler: to a new syslog daemon */
 	ANY(sendto, W | C | T),
 	ANY(recvfrom, W | C | T),
 	ANY(sendmsg, 0),

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -48,11 +49,19 @@ static int as(enum sandbox_role role, int (*attempt)(void))
 	return WEXITSTATUS(status);
 }
 
-static int pipes[2], folder;
+static int pipes[2], folder, datagrams;
 
 static int try_write(void)
 {
 	return (int)write(pipes[1], "x", 1);
+}
+
+/* As log.c does when the syslog daemon was started anew. */
+static int try_reconnect(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/tmp/there is no such socket"};
+
+	return connect(datagrams, (struct sockaddr *)&a, sizeof(a));
 }
 
 static int try_inet(void)
@@ -129,6 +138,7 @@ static void test_worker(void)
 	begin_test("sandbox: what a worker needs");
 	CHECK(as(SANDBOX_WORKER, try_write) == 0);
 	CHECK(as(SANDBOX_WORKER, try_inet) == 0);
+	CHECK(as(SANDBOX_WORKER, try_reconnect) == ENOENT);
 	begin_test("sandbox: what a worker does not");
 	CHECK(as(SANDBOX_WORKER, try_packet) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_netlink) == EPERM);
@@ -158,6 +168,7 @@ static void test_tool(void)
 	CHECK(as(SANDBOX_TOOL, try_exec) == EPERM);
 	CHECK(as(SANDBOX_CULLER, try_inet) == EPERM);
 	CHECK(as(SANDBOX_CULLER, try_write) == 0);
+	CHECK(as(SANDBOX_CULLER, try_reconnect) == ENOENT);
 }
 
 static void test_paths(void)
@@ -278,6 +289,7 @@ static void test_rights(void)
 int main(void)
 {
 	CHECK(pipe(pipes) == 0);
+	datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
 	test_rights();
 	test_worker();
 	test_keeper();
