@@ -419,7 +419,7 @@ void cull_start(const struct conf *conf, int device)
 		log_warning("nothing is culled: %s", strerror(errno));
 }
 
-/* A byte comes for each image that is gone. */
+/* A byte comes for each image that is gone, and the end if the helper is. */
 static void count_culls(void)
 {
 	char bytes[64];
@@ -427,6 +427,11 @@ static void count_culls(void)
 
 	while ((n = recv(helper, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
 		stats.culls += (uint64_t)n;
+	if (n < 0)
+		return;
+	log_err("the process that culls has ended: nothing is culled; SIGHUP begins another");
+	close(helper);
+	helper = -1;
 }
 
 void cull_look(void)
@@ -434,7 +439,8 @@ void cull_look(void)
 	if (helper < 0)
 		return;
 	count_culls();
-	send(helper, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (helper >= 0)
+		send(helper, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void cull_stop(void)

@@ -655,6 +655,28 @@ def reloaded_with_another_dir():
             assert os.listdir(dirs[1]) == ["cache"], os.listdir(dirs[1])
 
 
+@scenario
+def culler_killed():
+    """the process that culls is killed: the log says it, all else goes on, and SIGHUP begins another"""
+    data = image(1, 5000)
+
+    def cullers():
+        return k.proc(f"task/{k.worker}/children").split()
+
+    with Server({"/img": data, "/two": data, "/after": data}) as s, daemon(s) as k:
+        k.opened("erofs,img", b"img")
+        os.kill(int(cullers()[0]), signal.SIGKILL)
+        time.sleep(0.2)
+        f = k.opened("erofs,two", b"two")
+        k.wait_log("the process that culls has ended")
+        need(k, f, data, 0, 5000)
+        before = k.worker
+        k.signal(signal.SIGHUP)
+        k.wait(lambda: k.worker != before, 10, "another worker")
+        assert len(cullers()) == 1, cullers()
+        still_serves(k, s)
+
+
 INITRAMFS = "/etc/initrd-release"
 
 
