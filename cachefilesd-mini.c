@@ -363,6 +363,8 @@ static int work(bool first)
 	char why[256];
 
 	stats.restores = handover_begin();
+	if (stats.restores > 0)
+		trace_record_go_on();
 	status_init(&conf, estate.status, monotonic());
 	if (!cachefiles_serve(&conf, estate.device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);

@@ -254,6 +254,7 @@ static size_t page_size;
 static int folder = -1;
 static const char *file;	     /* its name in the folder; empty: one for each image */
 static int64_t write_at = INT64_MAX; /* when what has changed is written */
+static bool goes_on;		     /* with what an earlier worker has written */
 
 size_t trace_memory(bool recording)
 {
@@ -311,6 +312,39 @@ static struct recorder *find_recorder(const char *name)
 	return best;
 }
 
+static void name_file(char out[NAME_MAX + 1], const struct recorder *r)
+{
+	snprintf(out, NAME_MAX + 1, "%s%s", *file ? file : r->name, *file ? "" : SUFFIX);
+}
+
+void trace_record_go_on(void)
+{
+	goes_on = true;
+}
+
+static void read_recorded(struct recorder *r)
+{
+	char name[NAME_MAX + 1], text[1024];
+	const char *end, *why;
+	size_t kept = 0;
+	ssize_t n;
+	int fd;
+
+	name_file(name, r);
+	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	while ((n = read(fd, text + kept, sizeof(text) - kept)) > 0) {
+		kept += (size_t)n;
+		end = memrchr(text, '\n', kept);
+		if (!end || !trace_parse(&r->trace, text, (size_t)(++end - text), true, &why))
+			break;
+		kept -= (size_t)(end - text);
+		memmove(text, end, kept);
+	}
+	close(fd);
+}
+
 int trace_record_open(const void *name, size_t name_size)
 {
 	const unsigned char *bytes = name;
@@ -338,6 +372,8 @@ int trace_record_open(const void *name, size_t name_size)
 			.max = TRACE_EXTENTS_MAX,
 			.page = page_size,
 			.image_size = UINT64_MAX};
+		if (goes_on)
+			read_recorded(r);
 	}
 	r->open = true;
 	return (int)(r - recorders);
@@ -350,7 +386,7 @@ static void write_recorder(struct recorder *r)
 	if (!r->changed)
 		return;
 	r->changed = false;
-	snprintf(name, sizeof(name), "%s%s", *file ? file : r->name, *file ? "" : SUFFIX);
+	name_file(name, r);
 	if (trace_write(&r->trace, folder, name, why, sizeof(why))) {
 		r->failed = false;
 	} else if (!r->failed) {

@@ -86,6 +86,10 @@ bool trace_record_init(const char *path, size_t page, void *memory, char *why, s
 /* The folder that is written to, open; -1: nothing is recorded. */
 int trace_record_folder(void);
 
+/* Before the first is opened: a worker before this one has recorded what lies in the files now, and
+ * each goes on with that. A file that is no trace counts as empty. */
+void trace_record_go_on(void);
+
 /* An image is opened. Returns its recorder's slot, or -1: it is not recorded, which is logged where
  * it is not meant to be so. One that was closed goes on with its trace when it is opened again,
  * unless another image got the slot. */

@@ -6,6 +6,7 @@ the daemon must exit with 0 and without anything on StandIn.violations.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import errno
 import faulthandler
 import hashlib
@@ -1862,6 +1863,41 @@ def trace_is_recorded(where):
             quiet(s)
             assert joined(spans(s)) == want, spans(s)
             check(f, data)
+
+
+@scenario
+def trace_record_over_a_death():
+    """the worker is killed while a trace is recorded: the next one goes on with it"""
+    data = image("recorded", MIB)
+    pages = [n * 37 % 251 * PAGE for n in range(0, 250, 3)]     # a text of more than a buffer
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path = folder + "/img.trace"
+
+        def recorded():
+            with contextlib.suppress(FileNotFoundError), open(path) as file:
+                return [int(line.split()[0]) for line in file if line[0] != "#"]
+
+        with daemon(s, f"trace record {folder}/") as k:
+            f = k.opened("erofs,img", b"img")
+            for page in pages[:-2]:
+                need(k, f, data, page, PAGE)
+            k.wait(lambda: recorded() == pages[:-2], 10, "the trace's file")
+            kill_worker(k)
+            for page in pages[-2:]:
+                need(k, f, data, page, PAGE)
+            k.close(f)
+            k.wait_closed(f)
+            k.wait(lambda: recorded() == pages, 10, "the whole trace")
+        with open(path, "w") as file:
+            file.write("no trace\n" * 500)
+        with daemon(s, f"trace record {folder}/") as k:
+            k.wait(lambda: k.worker, 10, "a worker")
+            kill_worker(k)
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, PAGE, PAGE)
+            k.close(f)
+            k.wait_closed(f)
+            k.wait(lambda: recorded() == [PAGE], 10, "a new trace")
 
 
 @scenario
