@@ -88,7 +88,8 @@ static struct {
 	char text[256];
 	size_t said;
 	pid_t asker;
-} trial = {.output = -1};
+	int64_t killed_at; /* if it has not ended by then */
+} trial = {.output = -1, .killed_at = INT64_MAX};
 
 static sigset_t while_waiting; /* the signals that are blocked then */
 static volatile sig_atomic_t hup, usr2, term;
@@ -498,7 +499,8 @@ static void begin_trial(pid_t asker)
 
 	trial.asker = asker;
 	trial.said = 0;
-	if (pipe2(ends, O_CLOEXEC) == 0)
+	trial.killed_at = now + LEAVE_TIME;
+	if (pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
 		trial.pid = _Fork();
 	if (ends[1] >= 0 && trial.pid == 0)
 		try_program(ends[1]);
@@ -507,21 +509,24 @@ static void begin_trial(pid_t asker)
 	if (trial.pid > 0)
 		return;
 	trial.pid = 0;
+	trial.killed_at = INT64_MAX;
 	drop_fd(&trial.output);
 	refuse_upgrade(strerror(errno));
 }
 
-static void hear_trial(void)
+/* Returns whether there may be more. What it leaves behind may have the other end still. */
+static bool hear_trial(void)
 {
 	ssize_t n;
 
-	if (trial.output < 0 || trial.said == sizeof(trial.text) - 1)
-		return;
+	if (trial.output < 0)
+		return false;
 	n = read(trial.output, trial.text + trial.said, sizeof(trial.text) - 1 - trial.said);
 	if (n > 0)
 		trial.said += (size_t)n;
-	else if (n == 0)
+	else if (n == 0) /* the end, or no room */
 		drop_fd(&trial.output);
+	return n > 0;
 }
 
 static void keep_over_exec(const int *fds, size_t n, bool keep)
@@ -554,10 +559,11 @@ static void become_program(void)
 
 static void trial_ended(int status)
 {
-	while (trial.output >= 0 && trial.said < sizeof(trial.text) - 1)
-		hear_trial();
+	while (hear_trial())
+		;
 	drop_fd(&trial.output);
 	trial.pid = 0;
+	trial.killed_at = INT64_MAX;
 	trial.text[trial.said] = '\0';
 	trial.text[strcspn(trial.text, "\n")] = '\0';
 	if (stopping)
@@ -670,12 +676,12 @@ static int64_t see_to_workers(void)
 	return due;
 }
 
-static void kill_the_late(struct worker *w)
+static void kill_the_late(pid_t pid, int64_t *killed_at)
 {
-	if (w->pid && now >= w->killed_at) {
-		log_warning("a worker that takes too long is killed");
-		kill(w->pid, SIGKILL);
-		w->killed_at = INT64_MAX - 1;
+	if (pid && now >= *killed_at) {
+		log_warning("process %d takes too long and is killed", (int)pid);
+		kill(pid, SIGKILL);
+		*killed_at = INT64_MAX - 1;
 	}
 }
 
@@ -706,8 +712,10 @@ static int keep(void)
 		if (stop_look <= now)
 			look_whether_to_stop();
 		due = sooner(see_to_workers(), stop_look);
-		kill_the_late(&serving);
-		kill_the_late(&next);
+		kill_the_late(serving.pid, &serving.killed_at);
+		kill_the_late(next.pid, &next.killed_at);
+		kill_the_late(trial.pid, &trial.killed_at);
+		due = sooner(due, trial.killed_at);
 		if (exit_status < 0)
 			wait_for(sooner(due, sooner(serving.killed_at, next.killed_at)));
 	}

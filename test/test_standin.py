@@ -623,6 +623,38 @@ def worker_killed_while_the_next_cannot_read():
             need(k, f, data, 65536, 4096)
 
 
+@each("leaves a child behind", "never ends", "says too much")
+def upgrade_to_something_else(what):
+    """... is refused in time, and uses no processor time; all goes on"""
+    # Nothing but the shell's own commands: the stand-in cannot follow another execve().
+    script = {"leaves a child behind": "(read x <PIPE) & exit 0", "never ends": "read x <PIPE",
+              "says too much": "while :; do echo much much much much; done"}[what]
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        program, pipe = os.path.join(folder, "program"), os.path.join(folder, "pipe")
+        os.mkfifo(pipe)
+        shutil.copy(DAEMON, program)
+        argv = [program, "-n", "-s", "--force", "-o", "trace none", "-o", "status none", "-o", "dir {cache}", s.url]
+        with StandIn(argv) as k:
+            f = k.opened("erofs,img", b"img")
+            with open(program + ".new", "w") as file:
+                file.write("#!/bin/sh\n" + script.replace("PIPE", pipe) + "\n")
+            os.chmod(program + ".new", 0o755)
+            os.rename(program + ".new", program)
+            k.signal(signal.SIGUSR2)
+            try:
+                time.sleep(0.5)
+                used = time.clock_gettime((~k.pid << 3) | 2)
+                kill_worker(k)
+                need(k, f, data, 65536, 4096)
+                k.wait_log("upgrade: .*: all stays as it was", 5 if what == "leaves a child behind" else 15)
+                used = time.clock_gettime((~k.pid << 3) | 2) - used
+                assert used < 0.5, f"the keeper has used {used:.1f} s"
+            finally:
+                with contextlib.suppress(OSError):      # ends who still reads it
+                    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+
+
 @scenario
 def reloaded_with_another_dir():
     """SIGHUP with another `dir`: culling stays in the one that was bound"""
