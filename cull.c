@@ -427,8 +427,8 @@ static void count_culls(void)
 
 	while ((n = recv(helper, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
 		stats.culls += (uint64_t)n;
-	if (n < 0)
-		return;
+	if (n < 0 && errno == EAGAIN)
+		return; /* else reset, with words of ours in it */
 	log_err("the process that culls has ended: nothing is culled; SIGHUP begins another");
 	close(helper);
 	helper = -1;
