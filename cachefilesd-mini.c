@@ -414,6 +414,8 @@ static void outlive_initramfs(char *name)
 {
 	if (access("/etc/initrd-release", F_OK) == 0)
 		name[0] = '@';
+	if (name[0] == '@')
+		log_avoid_syslog();
 }
 
 static int run_with_conf(void)
