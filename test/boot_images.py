@@ -57,7 +57,7 @@ touch /var/lib/boot-check
 case $wanted in
 *upgrade*)
 	/usr/sbin/cachefilesd-mini -p /run/cachefilesd-mini/pid --upgrade 2>/run/upgrade
-	say "upgrade $? $(head -n 1 /run/upgrade)"
+	say "upgrade $? $(head -n 1 /run/upgrade)$(dmesg | grep upgrade | tail -n 2)"
 	;;
 esac
 for sums in some half; do
