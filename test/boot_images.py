@@ -62,7 +62,9 @@ case $wanted in
 esac
 for sums in some half; do
 	case $wanted in *$sums*) ;; *) continue ;; esac
-	cd / && if wrong=$(sha256sum -c --quiet /usr/lib/boot-check/$sums 2>&1); then
+	cd /
+	wrong=$(sha256sum -c /usr/lib/boot-check/$sums 2>&1 | grep -v ': OK$')
+	if [ -z "$wrong" ]; then
 		say "sums right, $(wc -l </usr/lib/boot-check/$sums) files"
 	else
 		say "sums WRONG: $(echo "$wrong" | head -n 3)"
@@ -291,7 +293,8 @@ def make_small_image(work, daemon, busybox, name):
     for name_of_link in ("bin", "sbin"):
         os.symlink(f"usr/{name_of_link}", f"{tree}/{name_of_link}")
     shutil.copy(busybox, f"{tree}/usr/bin/busybox")
-    for applet in ("sh", "cat", "cut", "head", "reboot", "sha256sum", "sleep", "stat", "touch", "tr", "wc"):
+    for applet in ("sh", "cat", "cut", "dmesg", "grep", "head", "reboot", "sha256sum", "sleep", "stat", "tail", "touch",
+                   "tr", "wc"):
         os.symlink("busybox", f"{tree}/usr/bin/{applet}")
     shutil.copy(daemon, f"{tree}/usr/sbin/cachefilesd-mini")
     for number in range(200):
