@@ -22,7 +22,6 @@ import tempfile
 import time
 
 import boot_images
-import boot_peers
 import vm
 
 CACHE_DISK = 1024
@@ -39,7 +38,7 @@ class Server:
 
     def __init__(self, work):
         self.work = work
-        self.port, self.plain_port = vm.free_port(), vm.free_port()
+        self.port = vm.free_port()
         self.log = f"{work}/access.log"
         self.process = None
         boot_images.write(f"{work}/nginx.conf", f"""
@@ -51,7 +50,7 @@ class Server:
                 client_body_temp_path {work}/nginx-b; proxy_temp_path {work}/nginx-p;
                 fastcgi_temp_path {work}/nginx-f; uwsgi_temp_path {work}/nginx-u; scgi_temp_path {work}/nginx-s;
                 server {{
-                    listen 127.0.0.1:{self.port} ssl; listen 127.0.0.1:{self.plain_port}; root {work}/www; keepalive_requests 100000;
+                    listen 127.0.0.1:{self.port} ssl; root {work}/www; keepalive_requests 100000;
                     ssl_certificate {work}/server.pem; ssl_certificate_key {work}/server.key;
                     ssl_protocols TLSv1.2;
                     ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305;  # of which QEMU is quicker than of AES
@@ -86,7 +85,6 @@ class Bench:
     def __init__(self, work, daemon, sums):
         self.work, self.daemon, self.sums, self.rows = work, daemon, sums, []
         self.failed = 0
-        self.compared = None
         os.makedirs(work, exist_ok=True)
         if not os.path.exists(f"{work}/server.key"):
             boot_images.make_certificates(work)
@@ -304,13 +302,6 @@ def late(bench, name, kind):
         b.to_verdict()
         b.expect("the clock" in b.machine.said, "no word of the clock")
         b.to_reboot()
-
-
-@boot(("busybox",))
-def peers(bench, name, kind):
-    """Beside what users might pick instead."""
-    bench.compared = boot_peers.compare(bench)
-    bench.failed += sum(None in ends for ends, _ in bench.compared.values())
 
 
 @boot(("busybox",))
