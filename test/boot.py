@@ -3,8 +3,9 @@
 
 In QEMU, without KVM; as root, which debootstrap needs. A Debian with systemd is made an EROFS image and
 served by nginx over HTTPS; the initramfs is that of contrib/minimal-initramfs (busybox), and those of
-contrib/initramfs-tools and contrib/dracut, made in a chroot of the same Debian. A service in the image
-compares most of its files with their sums and tells the console.
+contrib/initramfs-tools and contrib/dracut, made in a chroot of the same Debian. A program in the image,
+started by systemd or as init, compares files with their sums and tells the console. For arm64 the root is a
+small one of busybox.
 
 Prints a line for each boot, then a table. --list names the boots, --only picks some (a name, or its
 beginning), --write FILE puts the table there too, --work DIR keeps the images and the consoles' logs.
@@ -186,7 +187,7 @@ def last(said, what):
 BOOTS = {}
 
 
-def boot(kinds, after=None):
+def boot(kinds):
     """Registers a boot for each initramfs of kinds, as KIND-FUNCTION."""
     def register(function):
         for kind in kinds:
