@@ -249,7 +249,7 @@ def warm(bench, name, kind):
         b.to_verdict()
         b.expect("boot-check: upgrade 0" in b.machine.said, "upgrade: " + last(b.machine.said, "upgrade"))
         b.to_reboot()
-        # What the upgrade reads, and what looks at it, is new.
+        # The upgrade, and what looks at it, run programs that the first boot did not.
         b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
 
 
