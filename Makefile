@@ -55,7 +55,8 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench chaos check check-cross check-peers demo dist fuzz size size-all install clean unit asan
+.PHONY: all bench chaos check check-boot check-cross check-peers demo dist fuzz size size-all install \
+	install-initramfs-tools install-dracut clean unit asan
 all: $(BINARY)
 
 $(BINARY): $(OUT)/cachefilesd-mini.full
@@ -141,6 +142,13 @@ check-peers:
 	@$(MAKE) cachefilesd-mini build/unit/tls_client
 	test/peers.py
 
+# Machines that boot from an image on a web server, in QEMU; as root, some half an hour after the first
+# time. test/boot.py --help lists its options.
+check-boot:
+	test/install build guest boot
+	@$(MAKE) cachefilesd-mini
+	test/boot.py
+
 # All that can go wrong, for hours; writes docs/chaos.md. test/chaos.py --help lists the options: one
 # row, one kernel, little of each.
 chaos:
@@ -173,6 +181,16 @@ install: $(BINARY)
 	for page in $(notdir $(wildcard man/*)); do \
 		install -D -m 644 man/$$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit; \
 	done
+
+# The parts for two initramfs systems, where packages of a distribution would put them.
+install-initramfs-tools:
+	for file in $(shell cd contrib/initramfs-tools && find . -type f); do \
+		install -D -m 755 contrib/initramfs-tools/$$file $(DESTDIR)$(PREFIX)/share/initramfs-tools/$$file || exit; \
+	done
+	install -D -m 644 contrib/initramfs/cachefilesd-boot.sh $(DESTDIR)$(PREFIX)/share/cachefilesd-mini/cachefilesd-boot.sh
+
+install-dracut:
+	install -D -t $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/70cachefilesd-mini contrib/dracut/70cachefilesd-mini/*
 
 # The release: what git has of HEAD, the same bytes every time.
 dist:

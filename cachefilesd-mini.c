@@ -209,7 +209,7 @@ static bool load_names(char *why, size_t size)
 static bool load_files(char *why, size_t size)
 {
 	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
-		conf.retry = access("/etc/initrd-release", F_OK) == 0 ? RETRY_HARD : RETRY_SOFT;
+		conf.retry = options.argv[0][0] == '@' ? RETRY_HARD : RETRY_SOFT;
 	return sandbox_user(conf.user, why, size) && trust(why, size) && load_names(why, size);
 }
 
@@ -408,11 +408,14 @@ static int serve(bool configured, char *why, size_t size)
 }
 
 /* The root may hang on a daemon that an initramfs has started: systemd lets a process live through
- * the change of the root and to the very end when its command line begins with '@'. */
+ * the change of the root and to the very end when its command line begins with '@'. That stays with
+ * the programs that follow in its place. */
 static void outlive_initramfs(char *name)
 {
 	if (access("/etc/initrd-release", F_OK) == 0)
 		name[0] = '@';
+	if (name[0] == '@')
+		log_avoid_syslog();
 }
 
 static int run_with_conf(void)

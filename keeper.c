@@ -73,6 +73,7 @@ static const struct keeper_calls *calls;
 static char program_path[PATH_MAX]; /* where we were started from */
 static struct keeper_estate estate;
 static int volumes = -1, announce = -1;
+static int run_folder = -1; /* /run, if an initramfs has started us */
 static bool loaded, is_first, cache_lost, stopping;
 static int exit_status = -1; /* once the keeper is to end */
 static struct worker serving = {.channel = -1, .killed_at = INT64_MAX};
@@ -303,10 +304,22 @@ static void retry_later(void)
 	retry_at = now + back_off;
 }
 
+/* A boot leaves the root that we were started in behind, emptied; but /run goes along with it. What
+ * our paths mean from then on lies beside that. */
+static void follow_root(void)
+{
+	int root = run_folder < 0 ? -1 : openat(run_folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (root >= 0 && (fchdir(root) < 0 || chroot(".") < 0))
+		log_warning("the booted system's root: %s", strerror(errno));
+	drop_fd(&root);
+}
+
 static void begin_worker(bool reads_anew)
 {
 	int ends[2];
 
+	follow_root();
 	retry_at = INT64_MAX;
 	next = (struct worker){
 		.channel = -1, .reads_anew = reads_anew, .since = now, .killed_at = INT64_MAX};
@@ -497,6 +510,7 @@ static void begin_trial(pid_t asker)
 {
 	int ends[2] = {-1, -1};
 
+	follow_root();
 	trial.asker = asker;
 	trial.said = 0;
 	trial.killed_at = now + LEAVE_TIME;
@@ -849,6 +863,10 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 	if (is_first)
 		write_pid_file();
 	volumes = open("/proc/fs/fscache/volumes", O_RDONLY | O_CLOEXEC);
+	if (o->argv[0][0] == '@') {
+		run_folder = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		sandbox_allow_chroot();
+	}
 	watchdog = notify_watchdog();
 	if (!write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));

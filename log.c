@@ -34,6 +34,7 @@ static enum { TO_STDERR, TO_SYSLOG, TO_KMSG } target = TO_STDERR;
 static enum log_level least_level = LOG_LEVEL_INFO;
 static int target_fd = STDERR_FILENO;
 static int syslog_fd = -1; /* unless lines go to standard error: connected, or to be */
+static bool avoids_syslog;
 static int64_t reconnect_at;
 static unsigned long dropped; /* since that was told last */
 static unsigned long dropped_in_all;
@@ -60,6 +61,11 @@ static bool connect_syslog(void)
 	return connect(syslog_fd, (struct sockaddr *)&a, sizeof(a)) == 0;
 }
 
+void log_avoid_syslog(void)
+{
+	avoids_syslog = true;
+}
+
 void log_open(bool to_stderr, enum log_level least)
 {
 	if (target == TO_KMSG)
@@ -74,7 +80,7 @@ void log_open(bool to_stderr, enum log_level least)
 		return;
 
 	syslog_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (connect_syslog()) {
+	if (!avoids_syslog && connect_syslog()) {
 		target = TO_SYSLOG;
 		target_fd = syslog_fd;
 		return;
@@ -141,7 +147,7 @@ static bool reconnect(void)
 /* From the kernel's log to syslog, once there is one. */
 static void leave_kmsg(void)
 {
-	if (target != TO_KMSG || !reconnect())
+	if (target != TO_KMSG || avoids_syslog || !reconnect())
 		return;
 	close(target_fd);
 	target = TO_SYSLOG;

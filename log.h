@@ -26,6 +26,10 @@ enum log_level {
  * there is one, which is looked for once a minute. */
 void log_open(bool to_stderr, enum log_level least);
 
+/* Before log_open(), where an initramfs starts us: no syslog. The one of an initramfs, as systemd
+ * has it, keeps from the console what is waited for, and is gone after the boot. */
+void log_avoid_syslog(void);
+
 /* How many lines have been dropped since the start. */
 unsigned long log_dropped(void);
 

@@ -58,7 +58,8 @@ struct sock_fprog {
 #define CAP_KILL	    5 /* a worker that is another user */
 #define CAP_SETGID	    6 /* a new worker becomes that user */
 #define CAP_SETUID	    7
-#define CAP_SETPCAP	    8 /* and empties its bounding set */
+#define CAP_SETPCAP	    8  /* and empties its bounding set */
+#define CAP_SYS_CHROOT	    18 /* the root that an initramfs leaves for */
 #define CAPABILITIES_MAX    64
 
 #define KEEPER_CAPABILITIES                                                                        \
@@ -212,6 +213,7 @@ static const struct row table[] = {
 	ANY(utimensat, W),
 	ANY(getdents64, C),
 	ANY(fchdir, C),
+	ANY(chroot, K),
 #ifdef __NR_fstatfs64
 	ANY(fstatfs64, C),
 #else
@@ -512,10 +514,17 @@ static void become_user(void)
 		die(EXIT_SYSTEM, "becoming user %u: %s", user, strerror(errno));
 }
 
+static uint32_t keeper_capabilities = KEEPER_CAPABILITIES;
+
+void sandbox_allow_chroot(void)
+{
+	keeper_capabilities |= 1u << CAP_SYS_CHROOT;
+}
+
 void sandbox_drop_rights(enum sandbox_role role)
 {
 	static const struct rlimit none = {0, 0};
-	uint32_t kept = role == SANDBOX_KEEPER ? KEEPER_CAPABILITIES : 0;
+	uint32_t kept = role == SANDBOX_KEEPER ? keeper_capabilities : 0;
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prlimit(0, RLIMIT_CORE, &none, NULL);

@@ -36,6 +36,10 @@ bool sandbox_share(int folder);
 /* In the keeper, before a worker is forked: raises what limits there are while it may. */
 void sandbox_raise_limits(unsigned descriptors);
 
+/* In a keeper that an initramfs has started, before it drops its rights: it may still follow the
+ * boot to another root. */
+void sandbox_allow_chroot(void);
+
 /* Becomes that user, for good, without any capability; keeper and culler stay root. Whatever is
  * opened or made from then on is so with that user's rights. */
 void sandbox_drop_rights(enum sandbox_role role);

@@ -8,6 +8,7 @@ cfd_run=$(mktemp -d)
 trap 'rm -rf "$cfd_run"' EXIT
 cfd_meminfo=$cfd_run/meminfo
 cfd_own_conf=$cfd_run/own.conf
+cfd_bundles=
 printf 'MemTotal:        2048000 kB\nMemFree: 7 kB\n' >"$cfd_meminfo"
 . contrib/initramfs/cachefilesd-boot.sh
 cfd_say() { said=$*; }
@@ -149,6 +150,15 @@ ca /etc/ca.pem
 dir $cfd_run/cache/fscache
 $n
 timeout 5"
+cfd_bundles="$cfd_run/none $cfd_run/bundle"
+echo roots >"$cfd_run/bundle"
+echo secret >"$cfd_run/secret.key"
+printf '\tkey  %s\n' "$cfd_run/secret.key" >"$cfd_own_conf"
+cfd_configure
+tell "files of the initramfs outlive it" "$(head -n 1 "$cfd_conf") $(tail -n 1 "$cfd_conf") $(cat "$cfd_run/key" "$cfd_run/ca")" \
+	"key $cfd_run/key ca $cfd_run/ca secret
+roots"
+tell "such a file is for root only" "$(stat -c %a "$cfd_run/key")" 600
 tell "the configuration is for root only" "$(stat -c %a "$cfd_conf")" 600
 cfd_find_device() { cfd_device=found; }
 mount() { mounted=$*; }

@@ -55,7 +55,7 @@ for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/*; do
 done
 for script in contrib/initramfs/* contrib/minimal-initramfs/* contrib/initramfs-tools/hooks/* \
 	contrib/initramfs-tools/scripts/cachefilesd-mini contrib/initramfs-tools/scripts/init-top/* \
-	contrib/dracut/*/parse-* contrib/dracut/*/cachefilesd-root.sh
+	contrib/dracut/*/parse-* contrib/dracut/*/cachefilesd-root.sh contrib/dracut/*/cachefilesd-settled.sh
 do
 	check "sh -n and shellcheck: ${script#contrib/}" script_parses "$script" sh
 done

@@ -13,6 +13,8 @@ cfd_daemon=${cfd_daemon-cachefilesd-mini}
 cfd_meminfo=${cfd_meminfo-/proc/meminfo}
 cfd_own_conf=${cfd_own_conf-/etc/cachefilesd.conf}
 
+cfd_bundles=${cfd_bundles-/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt}
+
 cfd_newline='
 '
 cfd_tab='	'
@@ -271,17 +273,47 @@ cfd_mount_cache()
 
 # ---- the daemon ----
 
+# The files of the initramfs that lines name are gone after the boot: they move to $cfd_run, and the lines
+# with them. Without a `ca`, the bundle of trusted certificates is one.
+cfd_keep_files()
+{
+	cfd_bundle=yes
+	while IFS= read -r cfd_line || [ -n "$cfd_line" ]; do
+		cfd_word=${cfd_line%%[" $cfd_tab"]*}
+		case $cfd_word in
+		ca | cert | key | netrc)
+			cfd_file=${cfd_line#"$cfd_word"}
+			cfd_file=${cfd_file#"${cfd_file%%[!" $cfd_tab"]*}"}
+			[ "$cfd_word" != ca ] || cfd_bundle=
+			if [ -r "$cfd_file" ] && cat "$cfd_file" >"$cfd_run/$cfd_word"; then
+				cfd_line="$cfd_word $cfd_run/$cfd_word"
+			fi
+			;;
+		esac
+		echo "$cfd_line"
+	done
+	for cfd_file in $cfd_bundles; do
+		if [ -n "$cfd_bundle" ] && [ -r "$cfd_file" ]; then
+			cat "$cfd_file" >"$cfd_run/ca"
+			echo "ca $cfd_run/ca"
+			cfd_bundle=
+		fi
+	done
+}
+
 # The file that it reads, now and when it is upgraded: the initramfs's own, then the command line's.
 cfd_configure()
 {
 	cfd_conf=$cfd_run/cachefilesd.conf
+	# Tokens and keys may be in these.
+	cfd_umask=$(umask)
+	umask 077
 	{
-		[ ! -r "$cfd_own_conf" ] || grep -v '^[[:blank:]]*dir[[:blank:]]' "$cfd_own_conf"
+		[ ! -r "$cfd_own_conf" ] || sed 's/^[[:blank:]]*//; /^dir[[:blank:]]/d' "$cfd_own_conf"
 		echo "dir $cfd_run/cache/fscache"
 		printf %s "$cfd_lines"
-	} >"$cfd_conf"
-	# Tokens may be in it.
-	chmod 600 "$cfd_conf"
+	} | cfd_keep_files >"$cfd_conf"
+	umask "$cfd_umask"
 }
 
 # The daemon's own words about a mistake are on the console then. What may become better is tried

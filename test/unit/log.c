@@ -196,8 +196,18 @@ static void test_fall_back(const char *folder)
 	snprintf(want, sizeof(want), "<28>cachefilesd-mini[%d]: w", (int)getpid());
 	CHECK(!strcmp(heard(fd), want));
 
-	begin_test("log: from /dev/kmsg to syslog once there is one, looked for once a minute");
+	begin_test("log: not to syslog where it is avoided");
 	int server = listen_at(syslog_path);
+	avoids_syslog = true;
+	log_open(false, LOG_LEVEL_INFO);
+	reconnect_at = 0;
+	log_warning("avoided");
+	lseek(fd, 0, SEEK_SET); /* opened anew, a file is written from its beginning */
+	CHECK(strstr(heard(fd), "avoided") && !*heard(server));
+	avoids_syslog = false;
+
+	begin_test("log: from /dev/kmsg to syslog once there is one, looked for once a minute");
+	reconnect_at = milliseconds() + RECONNECT_MS;
 	log_warning("early");
 	CHECK(strstr(heard(fd), "early") && !*heard(server));
 	reconnect_at = 0;

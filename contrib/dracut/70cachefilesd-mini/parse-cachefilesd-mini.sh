@@ -9,9 +9,14 @@ read -r cfd_line </proc/cmdline
 if cfd_parse "$cfd_line"; then
 	# shellcheck disable=SC2034 # dracut's
 	netroot=erofs-http:$cfd_urls root=erofs-http rootok=1
-	# Without an end, as the daemon itself: a switch may be late.
-	[ -n "$(getarg ip=)" ] || echo ip=dhcp >/etc/cmdline.d/70-cachefilesd-mini.conf
-	echo rd.neednet=1 >>/etc/cmdline.d/70-cachefilesd-mini.conf
+	[ -n "$(getarg ip=)" ] || {
+		echo ip=dhcp >/etc/cmdline.d/70-cachefilesd-mini.conf
+		# The same for systemd-networkd, which reads the kernel's own words only.
+		mkdir -p /run/systemd/network
+		printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' >/run/systemd/network/70-cachefilesd-mini.network
+	}
+	# Two days, as the daemon itself has no end: a switch may be late.
+	echo rd.neednet=1 rd.retry=172800 >>/etc/cmdline.d/70-cachefilesd-mini.conf
 	wait_for_dev -n /dev/root
 elif [ -n "$cfd_urls" ]; then
 	die "cachefilesd-mini: root=erofs-http: has the mistake told above"
