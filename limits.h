@@ -50,7 +50,7 @@
 #define HOLES_MAX 64
 
 /* Images that were redirected: the targets remembered, least recently used given up first. */
-#define REDIRECTS_MAX 6
+#define REDIRECTS_MAX 5
 #define REDIRECT_HOPS 8
 
 /* An ETag or Last-Modified that pins an image; a longer one is not used. */
