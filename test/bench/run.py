@@ -45,7 +45,7 @@ LINKS = {
              "http": (ALL, {"ours": 5, "peers": 5}, 2100),
              "https": (MOST, {"ours": 5, "peers": 3}, 480)},
     "2ms": {"rtt": 2, "rate": 1_000_000_000, "loss": 0, "limit": 45,
-            "http": (MOST, {"ours": 3, "peers": 1}, 150)},
+            "http": (MOST, {"ours": 3, "peers": 1}, 300)},
     "100ms": {"rtt": 100, "rate": 20_000_000, "loss": 1, "limit": 60,
               "http": (FEW, {"ours": 3, "peers": 1}, 480)},
 }
