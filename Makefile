@@ -142,8 +142,8 @@ check-peers:
 	@$(MAKE) cachefilesd-mini build/unit/tls_client
 	test/peers.py
 
-# Machines that boot from an image on a web server, in QEMU; as root, some half an hour after the first
-# time. test/boot.py --help lists its options.
+# Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot.py --help
+# lists its options.
 check-boot:
 	test/install build guest boot
 	@$(MAKE) cachefilesd-mini

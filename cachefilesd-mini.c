@@ -30,7 +30,7 @@
  *	cull.h        the process that removes what was not used for long (folder.h)
  *	state.h       what is remembered of an image beside it
  *	log.h         telling people                              (outcome.h: how things end)
- *	limits.h      every fixed size                            (clock.h, date.h: times)
+ *	limits.h      every fixed size                            (clock.h, date.h: times; page.h)
  *	format.c      the C library's printf, without what makes it large
  */
 /* clang-format on */

@@ -481,11 +481,6 @@ static const struct lane_user lane_user = {.opened = image_opened,
 	.unwritable = file_unwritable,
 	.failed = attempt_failed};
 
-static size_t round_to(size_t size, size_t unit)
-{
-	return (size + unit - 1) / unit * unit;
-}
-
 /* The first that is not cut from `memory` yet: `count` times `size` bytes. */
 static void *cut(char **memory, size_t count, size_t size)
 {

@@ -7,10 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <unistd.h>
 
 #include "budget.h"
 #include "image.h"
+#include "page.h"
 
 enum trace_state {
 	TRACE_NONE,
@@ -57,23 +57,6 @@ static inline struct file *end_of_files(void)
 static inline bool is_recording(const struct file *f)
 {
 	return f->recorder >= 0;
-}
-
-/* ---- numbers: bytes in an image, and pages ---- */
-
-static inline size_t page_size(void)
-{
-	return (size_t)getpagesize();
-}
-
-static inline uint64_t page_down(uint64_t n)
-{
-	return n & ~(uint64_t)(page_size() - 1);
-}
-
-static inline uint64_t page_up(uint64_t n)
-{
-	return page_down(n + page_size() - 1);
 }
 
 static inline uint64_t least_of(uint64_t a, uint64_t b)

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "measure.h"
 #include "outcome.h"
+#include "page.h"
 
 /* Milliseconds. */
 #define STALL_MAX      10000 /* an attempt without a byte for so long has failed */
@@ -87,7 +88,6 @@ struct lane {
 static const struct conf *conf;
 static const struct front *front;
 static const struct lane_user *user;
-static size_t page;
 static struct lane *lanes;
 static int64_t clock_now;    /* of this turn of the loop */
 static int64_t microseconds; /* the same, for measuring: taken when it is first needed */
@@ -100,21 +100,6 @@ static int64_t clock_us(void)
 	if (microseconds == 0)
 		microseconds = measure_clock();
 	return microseconds;
-}
-
-static uint64_t page_down(uint64_t n)
-{
-	return n & ~(uint64_t)(page - 1);
-}
-
-static uint64_t page_up(uint64_t n)
-{
-	return page_down(n + page - 1);
-}
-
-static size_t round_to(size_t size, size_t unit)
-{
-	return (size + unit - 1) / unit * unit;
 }
 
 static struct lane *end_of_lanes(void)
@@ -455,7 +440,7 @@ static void lane_cut(struct lane *lane, enum outcome outcome, const char *why)
 		(unsigned long long)lane_pos(lane));
 	lane->state = LANE_PAUSED;
 	lane->resume = clock_now;
-	lane->cuts = lane_pos(lane) - lane->attempted < page ? lane->cuts + 1 : 0;
+	lane->cuts = lane_pos(lane) - lane->attempted < page_size() ? lane->cuts + 1 : 0;
 	if (lane->cuts > CUTS_AT_ONCE)
 		lane->resume += retry_delay(PAUSE_FIRST, PAUSE_LAST, lane->cuts - CUTS_AT_ONCE);
 }
@@ -548,7 +533,7 @@ static void lane_data(struct lane *lane, size_t got)
 	image_received(lane->image, lane->mirror, got);
 	link_received(got, lanes_outstanding(), clock_us());
 	/* A page is progress; less may be a server that lets bytes trickle without end. */
-	if (lane_pos(lane) >= lane->credited + page) {
+	if (lane_pos(lane) >= lane->credited + page_size()) {
 		lane->credited = lane_pos(lane);
 		lane->data_at = clock_now;
 	}
@@ -589,7 +574,7 @@ static void lane_ended(struct lane *lane)
 		lane->state = LANE_WRITING;
 	else if (lane->http.state != HTTP_IDLE)
 		ask_one_by_one(lane); /* the rest would come out of turn */
-	else if (got < TINY_PART && asked >= page)
+	else if (got < TINY_PART && asked >= page_size())
 		lane_cut(lane, OUTCOME_REFUSED, "the server sends next to nothing of a range");
 	else
 		ask(lane);
@@ -784,7 +769,7 @@ static bool ask_beginning(struct image *image, int file, uint64_t size)
 
 bool lane_ask_size(struct image *image)
 {
-	return ask_beginning(image, SIZE_ONLY, page > EROFS_HEAD ? page : EROFS_HEAD);
+	return ask_beginning(image, SIZE_ONLY, page_size() > EROFS_HEAD ? page_size() : EROFS_HEAD);
 }
 
 bool lane_ask_text(struct image *image)
@@ -892,7 +877,6 @@ void lanes_init(
 	conf = c;
 	front = f;
 	user = u;
-	page = (size_t)getpagesize();
 	lanes = (struct lane *)(buffer + budget.connections * budget.buffer);
 	tls = (char *)lanes + round_to(budget.connections * sizeof(struct lane), 16);
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {

@@ -479,7 +479,7 @@ void prefetch_tell(int64_t now)
 
 size_t prefetch_memory(void)
 {
-	return (walk_size() + 15) / 16 * 16 + TRACE_EXTENTS_MAX * sizeof(struct trace_extent);
+	return round_to(walk_size(), 16) + TRACE_EXTENTS_MAX * sizeof(struct trace_extent);
 }
 
 void prefetch_init(const struct conf *c, void *memory)
@@ -487,7 +487,7 @@ void prefetch_init(const struct conf *c, void *memory)
 	conf = c;
 	walk = memory;
 	player.trace = (struct trace){.max = TRACE_EXTENTS_MAX, .page = page_size()};
-	player.trace.extents = (void *)((char *)memory + (walk_size() + 15) / 16 * 16);
+	player.trace.extents = (void *)((char *)memory + round_to(walk_size(), 16));
 	player.file = walked = -1;
 }
 

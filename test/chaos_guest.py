@@ -251,6 +251,14 @@ def remounting_readers(tally, count=2):
     return Readers(tally, [publish(f"chaos{number}") for number in range(count)], remounts=True)
 
 
+def disturb_often(tally, count, action):
+    """At any moment of readers that mount anew again and again."""
+    with remounting_readers(tally) as readers:
+        for _ in range(count):
+            disturb(tally, readers, action)
+            time.sleep(random.uniform(0, 0.3))
+
+
 # ---- the link ---------------------------------------------------------------------------------------
 
 
@@ -414,10 +422,7 @@ def upgrade(tally, count):
     shutil.copy(g.DAEMON, program)
     with shaped():
         daemon = g.Daemon(HTTPS, g.CA, program=program, options=["-p", pid_file])
-        with remounting_readers(tally) as readers:
-            for _ in range(count):
-                disturb(tally, readers, replace)
-                time.sleep(random.uniform(0, 0.3))
+        disturb_often(tally, count, replace)
         daemon.stop()
 
 
@@ -433,10 +438,7 @@ def server(tally, count):
 
     with shaped():
         daemon = g.Daemon(HTTPS, g.CA)
-        with remounting_readers(tally) as readers:
-            for _ in range(count):
-                disturb(tally, readers, restart)
-                time.sleep(random.uniform(0, 0.3))
+        disturb_often(tally, count, restart)
         daemon.stop()
 
 
