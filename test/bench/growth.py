@@ -93,8 +93,13 @@ def read_pieces(points, readers, problems):
 
 def figures(contender):
     """Resident memory of the largest process now and at most in kB, and milliseconds of CPU time a second of all
-    while idle."""
-    time.sleep(0.5)
+    while idle, which begins when what is fetched ahead of the readers is there."""
+    def quiet():
+        before = contender.cost()[0]
+        time.sleep(1)
+        return contender.cost()[0] == before
+
+    contenders.eventually(quiet, "the daemon is idle", 30)
     before = contender.cost()[0]
     time.sleep(IDLE)
     after, peak = contender.cost()
