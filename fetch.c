@@ -379,7 +379,7 @@ uint64_t file_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 
 bool file_may_ask_ahead(const struct file *f)
 {
-	return f->used && !f->opening && may_ask(f->image) && clock_now >= f->fill_after &&
+	return f->used && !f->opening && may_ask(f->image) && clock_now >= f->ahead_after &&
 	       !is_another_starved(f->image);
 }
 
@@ -705,7 +705,9 @@ int64_t fetch_next(void)
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = prefetch_is_filling(f);
 
-		if (f->used && f->fill_after > clock_now)
+		if (f->used && f->ahead_after > clock_now)
+			next = sooner(next, f->ahead_after);
+		if (filling && f->fill_after > clock_now)
 			next = sooner(next, f->fill_after);
 		if (!f->used || !(f->opening || filling || reads_used > 0))
 			continue;

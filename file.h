@@ -28,15 +28,16 @@ struct file {
 
 	/* prefetch.c's: */
 	enum trace_state trace;
-	int64_t credit; /* bytes that may be fetched near READs */
+	int64_t credit;	     /* bytes that may be fetched near READs */
+	int64_t ahead_after; /* until then nothing that nobody waits for is asked for */
 
 	/* an image that is written whole */
-	bool fill;	  /* it is to be */
-	bool whole;	  /* before any READ is completed */
-	bool filled;	  /* it is */
-	uint64_t cursor;  /* what lies before it is written or asked for */
-	uint64_t written; /* bytes, since `told` */
-	int64_t fill_after;
+	bool fill;	    /* it is to be */
+	bool whole;	    /* before any READ is completed */
+	bool filled;	    /* it is */
+	uint64_t cursor;    /* what lies before it is written or asked for */
+	uint64_t written;   /* bytes, since `told` */
+	int64_t fill_after; /* the rate allows for no more before */
 	int64_t told;
 	int64_t full_told; /* that the cache takes no bytes; 0: never */
 };

@@ -248,7 +248,7 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 		return to;
 	hole = file_hole(f, from, end, &hole_end);
 	if (hole < 0) {
-		f->fill_after = clock_now + WRITE_AGAIN;
+		f->ahead_after = clock_now + WRITE_AGAIN;
 		return from;
 	}
 	if ((uint64_t)hole >= end)
@@ -415,7 +415,7 @@ static void check_filled(struct file *f)
 		return;
 	hole = file_hole(f, 0, end, &hole_end);
 	if (hole < 0)
-		f->fill_after = clock_now + WRITE_AGAIN;
+		f->ahead_after = clock_now + WRITE_AGAIN;
 	else if ((uint64_t)hole < end)
 		f->cursor = page_down((uint64_t)hole);
 	else
@@ -453,7 +453,7 @@ static bool fill_files(void)
 		struct file *f = &files[turn++ % budget.files];
 
 		if (prefetch_is_filling(f) && file_may_ask_ahead(f) && !awaits_trace(f) &&
-			fill_on(f))
+			clock_now >= f->fill_after && fill_on(f))
 			return true;
 	}
 	return false;
@@ -522,7 +522,7 @@ void prefetch_see(unsigned file, const void *bytes, uint64_t offset, size_t size
 
 void prefetch_pause(struct file *f, int64_t now)
 {
-	f->fill_after = now + FULL_AGAIN;
+	f->ahead_after = now + FULL_AGAIN;
 	if (walked == (int)number_of(f))
 		walked = -1;
 	if (player.file == (int)number_of(f))
