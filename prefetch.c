@@ -544,8 +544,10 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end, int64_t now)
 	f->credit += CREDIT_RATIO * (int64_t)(end - from);
 	if (f->credit > CREDIT_MAX)
 		f->credit = CREDIT_MAX;
-	if (ahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
-		    image_end(f->image)))
+	/* A reader of inodes goes on as well, but what lies between them is not what it reads. */
+	if (!is_metadata(from, end) &&
+		ahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
+			image_end(f->image)))
 		streamed_at = now;
 }
 

@@ -1294,6 +1294,19 @@ def random_reads(link):
         check(f, data)
 
 
+@scenario
+def inode_reads():
+    """READs of single pages, each further on, as a walk through inodes makes them: what lies between is left"""
+    data = large("inodes", 64 * MIB)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        reads = sum(touch(k, f, data, n, PAGE) for n in (10 * PAGE, 15 * PAGE, *range(25 * PAGE, 16 * MIB, 25 * PAGE)))
+        quiet(s)
+        fetched, most = all_once(s), reads * 5 * PAGE + MIB
+        assert fetched <= most, f"{fetched} bytes for {reads} pages, more than {most}"
+        check(f, data)
+
+
 @each("READs", "prefetch all", "trace")
 def cached_already(how):
     """what was cached in an earlier session is not fetched"""
