@@ -129,14 +129,6 @@ static void fill_standard_streams(void)
 		close(fd);
 }
 
-static int64_t monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void *allocate(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -271,10 +263,10 @@ static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until)
 static enum keeper_word loop(void)
 {
 	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
-	int64_t now = monotonic(), next_alive = now + ALIVE_EVERY;
+	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY;
 	enum keeper_word word;
 
-	while (!(word = keeper_says())) {
+	for (;;) {
 		size_t dns = 3, fetch = dns + dns_poll(set + dns);
 		size_t n = fetch + fetch_poll(set + fetch);
 		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
@@ -288,17 +280,19 @@ static enum keeper_word loop(void)
 		if (cachefiles_open_files() > 0)
 			next = sooner(next, next_alive);
 		wait_for(set, n, now, next);
-		now = monotonic();
+		if ((keeper_fd() < 0 || set[1].revents) && (word = keeper_says()))
+			return word;
+		us = clock_us();
+		now = us / 1000;
 		dns_run(now);
-		fetch_run(set + fetch, now);
+		fetch_run(set + fetch, us);
 		if (set[0].revents || cachefiles_behind()) {
 			cachefiles_run();
-			fetch_run(NULL, now);
+			fetch_run(NULL, us);
 		}
 		status_run(&set[2], now);
 		check_alive(now, &next_alive);
 	}
-	return word;
 }
 
 static void start_log(void)
@@ -365,7 +359,7 @@ static int work(bool first)
 	stats.restores = handover_begin();
 	if (stats.restores > 0)
 		trace_record_go_on();
-	status_init(&conf, estate.status, monotonic());
+	status_init(&conf, estate.status, clock_ms());
 	if (!cachefiles_serve(&conf, estate.device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);

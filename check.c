@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "dns.h"
 #include "erofs.h"
 #include "http.h"
@@ -89,10 +90,10 @@ static void watch_connecting(void)
 	socklen_t size = sizeof(peer);
 
 	if (http->state == HTTP_CONNECTING && !connecting)
-		connecting = measure_clock();
+		connecting = clock_us();
 	if (!connecting || http->fd < 0 || getpeername(http->fd, &peer.any, &size) < 0)
 		return;
-	connect_took = measure_clock() - connecting;
+	connect_took = clock_us() - connecting;
 	connecting = 0;
 }
 
@@ -107,7 +108,7 @@ static void wait_for_more(int64_t now, int64_t by)
 		set[n++] = (struct pollfd){.fd = http_fd(http), .events = http_events(http)};
 	next -= now / 1000;
 	poll(set, n, (int)(next < 0 ? 0 : next < most ? next : most));
-	dns_run(measure_clock() / 1000);
+	dns_run(clock_us() / 1000);
 }
 
 /* For a whole answer, in microseconds; that nothing comes at all is noticed earlier, by http.c. */
@@ -130,7 +131,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 		.fields = target.trusted ? conf->fields : NULL,
 		.user_agent = conf->user_agent,
 		.stall = stall < STALL_MAX ? stall : STALL_MAX};
-	int64_t began = measure_clock(), now = began;
+	int64_t began = clock_us(), now = began;
 	enum http_event event = HTTP_WAIT;
 	size_t got;
 
@@ -147,7 +148,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 		bytes += got;
 		if (event == HTTP_WAIT)
 			wait_for_more(now, began + most);
-		now = measure_clock();
+		now = clock_us();
 		if (event == HTTP_END || event == HTTP_REDIRECT || event == HTTP_FAILED)
 			break;
 	}
@@ -175,7 +176,7 @@ static void say_addresses(void)
 
 	say(target.proxy ? "proxy" : "host", "%s", to->host);
 	/* http.c has just asked the same, so the answer is at hand. */
-	if (dns_lookup(to->host, to->port, measure_clock() / 1000, a, &n) == DNS_FOUND) {
+	if (dns_lookup(to->host, to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
 		for (size_t i = 0; i < n; i++) {
 			used += (size_t)snprintf(text + used, 3, "%s", i > 0 ? ", " : "");
 			put_address(text + used, sizeof(text) - used, &a[i]);
@@ -254,7 +255,7 @@ static enum http_event reach(const char **why)
 		enum http_event event;
 
 		*why = "too many redirects, a loop?";
-		if (!image_target(&target, image, measure_clock() / 1000, why))
+		if (!image_target(&target, image, clock_us() / 1000, why))
 			return HTTP_REDIRECT;
 		say_url(hops);
 		memset(&peer, 0, sizeof(peer));

@@ -719,18 +719,18 @@ int64_t fetch_next(void)
 	return next;
 }
 
-void fetch_run(const struct pollfd *polled, int64_t now)
+void fetch_run(const struct pollfd *polled, int64_t us)
 {
-	clock_now = now;
-	lanes_run(polled, now);
+	clock_now = us / 1000;
+	lanes_run(polled, us);
 	expire();
 	unfinished = true;
 	for (int i = 0; i < ROUNDS && unfinished; i++) {
 		start_opens();
 		start_reads();
-		prefetch_run(now);
+		prefetch_run(clock_now);
 		unfinished = lanes_start();
 	}
-	prefetch_tell(now);
-	record_next = trace_record_flush(now);
+	prefetch_tell(clock_now);
+	record_next = trace_record_flush(clock_now);
 }

@@ -111,11 +111,12 @@ void fetch_stop(void);
 bool fetch_full(void);
 
 /* The loop's three. fetch_poll() writes at most CONNECTIONS_MAX entries and returns their number;
- * fetch_run() takes them back with their revents, or NULL when nothing was polled. `now` is in
- * monotonic milliseconds, and holds for the other functions until the next fetch_run(): call it
- * before them in a turn of the loop. */
+ * fetch_run() takes them back with their revents, or NULL when nothing was polled. `us` is in
+ * monotonic microseconds, and holds for the other functions until the next fetch_run(): call it
+ * before them in a turn of the loop. One look at the clock has to do for a turn: it may cost as
+ * much as any system call. */
 size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX]);
 int64_t fetch_next(void);
-void fetch_run(const struct pollfd *polled, int64_t now);
+void fetch_run(const struct pollfd *polled, int64_t us);
 
 #endif

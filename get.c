@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "dns.h"
 #include "log.h"
 #include "measure.h"
@@ -41,7 +42,7 @@ static void show_line(const char *text)
 
 static void show_progress(void)
 {
-	int64_t now = measure_clock();
+	int64_t now = clock_us();
 	char text[160], rate[32];
 
 	if (now < next_progress)
@@ -75,7 +76,7 @@ __attribute__((noreturn)) static void output_failed(void)
 
 static void put(const char *bytes, size_t size)
 {
-	int64_t since = measure_clock();
+	int64_t since = clock_us();
 
 	while (size > 0) {
 		ssize_t n = write(STDOUT_FILENO, bytes, size);
@@ -89,7 +90,7 @@ static void put(const char *bytes, size_t size)
 			size -= (size_t)n;
 		}
 	}
-	held += measure_clock() - since;
+	held += clock_us() - since;
 }
 
 /* ---- what fetch.c asks of us ---- */
@@ -138,34 +139,31 @@ const struct front get_front = {
 
 /* ---- the run ---- */
 
-/* The client's clock stands still while standard output keeps us: that is no fault of the server.
- */
+/* The client's clock, in microseconds, stands still while standard output keeps us: that is no
+ * fault of the server. */
 static int64_t client_clock(void)
 {
-	return (measure_clock() - held) / 1000;
-}
-
-static int64_t sooner(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
+	return clock_us() - held;
 }
 
 static void run_until(const bool *done)
 {
 	struct pollfd set[DNS_POLL_MAX + CONNECTIONS_MAX];
+	int64_t now = client_clock();
 
-	fetch_run(NULL, client_clock());
+	fetch_run(NULL, now);
 	while (!*done) {
 		size_t fetch = dns_poll(set);
 		size_t n = fetch + fetch_poll(set + fetch);
-		int64_t wait = sooner(fetch_next(), dns_next()) - client_clock();
+		int64_t wait = sooner(fetch_next(), dns_next()) - now / 1000;
 
 		/* At most until the next progress, which also fits it into poll()'s int. */
 		wait = wait < 0 ? 0 : sooner(wait, PROGRESS_EVERY / 1000);
 		if (poll(set, n, (int)wait) < 0)
 			memset(set, 0, sizeof(set)); /* a signal */
-		dns_run(client_clock());
-		fetch_run(set + fetch, client_clock());
+		now = client_clock();
+		dns_run(now / 1000);
+		fetch_run(set + fetch, now);
 		show_progress();
 	}
 }
@@ -224,7 +222,7 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 	}
 	begin = next = offset;
 	end = length < file_size - offset ? offset + length : file_size;
-	began = measure_clock();
+	began = clock_us();
 	if (isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
 		next_progress = began;
 	if (next < end) {

@@ -96,14 +96,6 @@ static sigset_t while_waiting; /* the signals that are blocked then */
 static volatile sig_atomic_t hup, usr2, term;
 static volatile pid_t usr2_sender;
 
-static int64_t monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void say(int channel, enum word word)
 {
 	char byte = (char)word;
@@ -718,7 +710,7 @@ static int keep(void)
 	while (exit_status < 0) {
 		int64_t due;
 
-		now = monotonic();
+		now = clock_ms();
 		hear(&serving);
 		hear(&next);
 		reap();
@@ -871,7 +863,7 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 	if (!write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));
 	stay_alive();
-	now = monotonic();
+	now = clock_ms();
 	if (!is_first) {
 		serving = (struct worker){.pid = estate.worker,
 			.channel = estate.channel,

@@ -12,7 +12,6 @@
 #include "http.h"
 #include "link.h"
 #include "log.h"
-#include "measure.h"
 #include "outcome.h"
 #include "page.h"
 
@@ -90,17 +89,9 @@ static const struct front *front;
 static const struct lane_user *user;
 static struct lane *lanes;
 static int64_t clock_now;    /* of this turn of the loop */
-static int64_t microseconds; /* the same, for measuring: taken when it is first needed */
+static int64_t microseconds; /* the same, for measuring */
 
 /* ---- numbers ---- */
-
-/* One look at the clock in a turn is enough: it may cost as much as any system call. */
-static int64_t clock_us(void)
-{
-	if (microseconds == 0)
-		microseconds = measure_clock();
-	return microseconds;
-}
 
 static struct lane *end_of_lanes(void)
 {
@@ -309,7 +300,7 @@ static void ask(struct lane *lane)
 	lane->measured = 0;
 	if (http_is_connected(&lane->http, &target.url, target.proxy) &&
 		lanes_outstanding() == outstanding(lane))
-		lane->measured = clock_us();
+		lane->measured = microseconds;
 	image_asked(image, lane->mirror);
 	http_start(
 		&lane->http, &request, lane->buffer + scratch, budget.buffer - scratch, clock_now);
@@ -495,7 +486,7 @@ static void lane_started(struct lane *lane)
 	char why[128];
 
 	if (lane->measured)
-		link_round_trip(clock_us() - lane->measured, clock_us());
+		link_round_trip(microseconds - lane->measured, microseconds);
 	if (lane->file < 0) {
 		image_pin(image, response);
 	} else if ((uint64_t)response->total != image->size) {
@@ -531,7 +522,7 @@ static void lane_data(struct lane *lane, size_t got)
 {
 	lane->fill += got;
 	image_received(lane->image, lane->mirror, got);
-	link_received(got, lanes_outstanding(), clock_us());
+	link_received(got, lanes_outstanding(), microseconds);
 	/* A page is progress; less may be a server that lets bytes trickle without end. */
 	if (lane_pos(lane) >= lane->credited + page_size()) {
 		lane->credited = lane_pos(lane);
@@ -565,7 +556,7 @@ static void lane_ended(struct lane *lane)
 	uint64_t asked = lane_end(lane) - lane->attempted, got = lane_pos(lane) - lane->attempted;
 
 	if (lane->measured && lanes_outstanding() == 0)
-		link_answered(got, clock_us() - lane->measured);
+		link_answered(got, microseconds - lane->measured);
 	if (lane->file < 0)
 		nothing_to_write(lane);
 	else if (got == asked && goes_straight_on(lane))
@@ -945,10 +936,10 @@ int64_t lanes_next(void)
 	return next;
 }
 
-void lanes_run(const struct pollfd *polled, int64_t now)
+void lanes_run(const struct pollfd *polled, int64_t us)
 {
-	clock_now = now;
-	microseconds = 0;
+	clock_now = us / 1000;
+	microseconds = us;
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
 		if (is_due(lane, polled))
 			run_lane(lane);

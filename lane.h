@@ -101,7 +101,7 @@ void lanes_hang_up(void);
  * can without waiting, and returns whether there were any: some may be free again. */
 size_t lanes_poll(struct pollfd out[CONNECTIONS_MAX]);
 int64_t lanes_next(void);
-void lanes_run(const struct pollfd *polled, int64_t now);
+void lanes_run(const struct pollfd *polled, int64_t us);
 bool lanes_start(void);
 
 #endif

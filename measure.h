@@ -1,19 +1,9 @@
-/* measure.h - what the two tools for people (get.c, check.c) measure with. */
+/* measure.h - what was measured, for people. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
 #include <stdint.h>
 #include <stdio.h>
-#include <time.h>
-
-/* Monotonic time in microseconds. */
-static inline int64_t measure_clock(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 /* Writes "31.2 MB/s": a megabyte has 1,000,000 bytes. Returns `out`. */
 static inline const char *measure_rate(char out[32], uint64_t bytes, int64_t microseconds)

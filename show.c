@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "measure.h"
 #include "sample.h"
@@ -77,7 +78,7 @@ static bool ask(const char *path, struct answer *out)
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	if (!out->samples.sample || !out->text || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return complain(path, strerror(errno));
-	out->at = measure_clock();
+	out->at = clock_us();
 	return hear(fd, path, out);
 }
 
