@@ -62,17 +62,22 @@ def start_nginx(work):
     measure_link(1)                 # an answer: the worker is there
 
 
-def netem(*options):
-    subprocess.run(["tc", "qdisc", "replace", "dev", "lo", "root", "netem", "limit", "100000",
-                    *options], check=True)
+def tc(*words):
+    subprocess.run(["tc", *words], check=True)
 
 
 def shape(link):
-    """Half of the round trip each way. Packets are no larger than Ethernet's, so that loss hits as
-    many bytes as it does there. The kernel remembers nothing of a connection for the next one."""
+    """Half of the round trip each way, and each direction its own rate and queue, which loopback has
+    but one of: what comes from a port of the server is told apart. Packets are no larger than
+    Ethernet's, so that loss hits as many bytes as it does there. The kernel remembers nothing of a
+    connection for the next one."""
     subprocess.run(["ip", "link", "set", "lo", "mtu", "1500"], check=True)
     write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
     options = ["delay", f"{link['rtt'] / 2}ms", "rate", f"{link['rate']}bit"]
+    tc("qdisc", "add", "dev", "lo", "root", "handle", "1:", "prio", "bands", "2", "priomap", *["1"] * 16)
+    for port in PORTS.values():
+        tc("filter", "add", "dev", "lo", "parent", "1:", "protocol", "ip", "u32",
+           "match", "ip", "sport", str(port), "0xffff", "flowid", "1:1")
     netem(*options)
     # Long enough for TCP to have found the rate by the second half.
     size = int(link["rate"] / 8 * (1 + link["rtt"] / 30))
@@ -80,6 +85,11 @@ def shape(link):
     if link["loss"]:
         netem(*options, "loss", f"{link['loss']}%")
     tell("link", round_trip=round_trip, rate=rate)
+
+
+def netem(*options):
+    for band in "1:1", "1:2":
+        tc("qdisc", "replace", "dev", "lo", "parent", band, "netem", "limit", "100000", *options)
 
 
 def measure_link(size):

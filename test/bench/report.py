@@ -12,7 +12,7 @@ METHOD = """
 Everything but `--get` runs in user-mode Linux {kernel}, with one processor: one guest for each link and
 scheme. In it nginx serves one EROFS image of {image:.1f} MB, not compressed, from memory; `tc netem` gives the
 loopback interface its delay (half of the round trip each way), rate and loss, with packets of 1500 bytes at
-most. Both directions share the rate and one queue. A system call costs more there than on
+most. Each direction has its own rate and queue. A system call costs more there than on
 hardware, for all alike: compare contenders, not these figures with others.
 
 Each run is cold: a fresh cache, new processes, the page cache dropped. The clock starts before the image is
