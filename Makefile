@@ -11,7 +11,8 @@
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
 CFLAGS  = -Oz -flto=auto
-LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code -Wl,--build-id=none -Wl,-z,norelro
+# In the file the data follows the code at once, not at the next page.
+LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
 SBINDIR = $(PREFIX)/sbin
 MANDIR  = $(PREFIX)/share/man

@@ -1,7 +1,7 @@
 #include "link.h"
 
 /* Until the first measurement: a slow link's, so that it is not flooded. */
-#define RATE_FIRST	 500000 /* bytes a second */
+#define RATE_FIRST	 650000 /* bytes a second */
 #define ROUND_TRIP_FIRST 50000	/* microseconds */
 
 /* A sample of the rate is taken over so long at least, in microseconds: less is a burst out of some
@@ -13,6 +13,9 @@
 /* The least of so many microseconds, or of as many before, is the round trip. */
 #define EPOCH 10000000
 
+/* After so many samples in a row that do not raise the rate by a quarter it is known. */
+#define STEADY 3
+
 #define SECOND 1000000
 
 /* More in one answer is not reckoned with. */
@@ -20,6 +23,7 @@
 
 static uint64_t rate = RATE_FIRST;
 static bool measured;
+static unsigned steady;	 /* samples in a row that were full and found nothing better */
 static int64_t least[2]; /* of the epoch before and of this one; 0: none */
 static int64_t epoch_began;
 static struct {
@@ -50,11 +54,15 @@ static int64_t round_trip(void)
  * then step by step. */
 static void take_sample(uint64_t seen)
 {
-	if (seen > rate || !measured)
+	if (seen >= rate + rate / 4 && steady < STEADY)
+		steady = 0;
+	else if (sample.full && steady < STEADY)
+		steady++;
+	if (seen > rate)
 		rate = seen;
 	else if (sample.full)
-		rate -= (rate - seen) / 4;
-	measured = true;
+		rate -= measured ? (rate - seen) / 4 : rate - seen;
+	measured = measured || sample.full || seen == rate;
 }
 
 /* Where all that was asked for comes in less than a sample's time, more can be asked for. */
@@ -75,16 +83,17 @@ static uint64_t in_time(uint64_t microseconds)
 void link_answered(uint64_t bytes, int64_t taken)
 {
 	int64_t transfer = taken - round_trip();
+	bool is_rough = transfer < taken / 8 + 1;
 	uint64_t seen;
 
 	if (taken < 0 || bytes > BYTES_MAX)
 		return;
-	if (transfer < taken / 8 + 1)
+	if (is_rough)
 		transfer = taken / 8 + 1;
 	seen = bytes * SECOND / (uint64_t)transfer;
 	if (seen > rate)
 		rate = seen;
-	else if (bytes >= in_time((uint64_t)round_trip()) / 2)
+	else if (bytes >= in_time((uint64_t)round_trip()) / 2 || (!measured && !is_rough))
 		rate -= (rate - seen) / 8;
 }
 
@@ -123,9 +132,18 @@ uint64_t link_round_trip_bytes(void)
 	return between(16 << 10, in_time((uint64_t)round_trip()), 1 << 20);
 }
 
+bool link_is_starting(void)
+{
+	return steady < STEADY;
+}
+
 uint64_t link_window(int64_t queue)
 {
-	return between(32 << 10, in_time((uint64_t)(round_trip() + queue * 1000)), 16 << 20);
+	int64_t time = round_trip() + queue * 1000;
+
+	if (link_is_starting() && time < 2 * round_trip())
+		time = 2 * round_trip();
+	return between(32 << 10, in_time((uint64_t)time), 16 << 20);
 }
 
 uint64_t link_piece(void)

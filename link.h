@@ -23,13 +23,17 @@ uint64_t link_round_trip_bytes(void);
 
 /* How many bytes may be asked for and not yet here when something is asked for that nobody waits
  * for: the link then is not idle, and who comes to wait now waits for `queue` milliseconds longer
- * than the round trip at most. From 32 KiB to 16 MiB.
+ * than the round trip at most, or for one more round trip while the link is starting. From 32 KiB
+ * to 16 MiB.
  *
  * LINK_QUEUE fills the link whatever happens, for what is surely wanted; LINK_QUEUE_SHORT is for
  * what may be. */
-#define LINK_QUEUE	 45
+#define LINK_QUEUE	 30
 #define LINK_QUEUE_SHORT 10
 uint64_t link_window(int64_t queue);
+
+/* The rate is still found to be larger each time that enough was asked for. */
+bool link_is_starting(void);
 
 /* The size of one request of those: a share of the window. */
 uint64_t link_piece(void);

@@ -18,6 +18,9 @@
 #define WALK_BYTES (16 << 20)
 #define WALK_SHARE 8
 
+/* It rests after so many READs of data in a row: nobody looks at names then. */
+#define WALK_RESTS 2
+
 /* Two of its ranges with a gap of so much are asked for as one: a request costs as much. */
 #define WALK_GAP (32 << 10)
 
@@ -28,8 +31,8 @@
 #define TRACE_LOOK 128
 #define TRACE_GAP  (16 << 10)
 
-/* While a stream holds the link is its own: so long after its last READ, in milliseconds, what only
- * may be wanted is not asked for. */
+/* While a stream holds the link is its own: so long after its last READ, and after what was asked
+ * for ahead of it, in milliseconds, what only may be wanted is not asked for. */
 #define STREAM_HOLDS 100
 
 /* So many ranges that need not be asked for are stepped over in a turn of the loop. */
@@ -48,15 +51,17 @@
 #define CREDIT_RATIO 3
 #define CREDIT_SHARE 16 /* of the image, at first */
 #define CREDIT_MAX   (8 << 20)
+#define EARN_MAX     8 /* so many READs are reckoned with for one at most */
 
 /* The neighbourhood of a READ. What lies behind the READ comes first, then what lies before it. */
 struct zone {
 	unsigned file;
 	uint64_t number;
-	uint64_t turn; /* larger is later; 0: never */
-	uint64_t at;   /* up to here it is asked for */
-	uint64_t from; /* where the READ began */
-	bool before;   /* it is at what lies before */
+	uint64_t turn;	/* larger is later; 0: never */
+	uint64_t at;	/* up to here it is asked for */
+	uint64_t from;	/* where the READ began */
+	uint64_t asked; /* bytes of it, in all */
+	bool before;	/* it is at what lies before */
 	bool over;
 };
 
@@ -65,6 +70,8 @@ static int64_t clock_now; /* of this turn of the loop */
 static struct zone zones[ZONES];
 static uint64_t last_turn;  /* of a zone */
 static int64_t streamed_at; /* when a stream was last seen to hold */
+static unsigned data_reads; /* in a row, none of metadata between them */
+static int64_t read_at;	    /* when the last one came */
 
 /* The walk through the directories of one image at a time. */
 static struct walk *walk;
@@ -84,19 +91,41 @@ static struct {
 
 /* ---- near to what was read ---- */
 
-/* The zone of the byte at `pos`; a new one takes the place of the one read longest ago. */
-static struct zone *zone_of(unsigned file, uint64_t pos)
+/* The zone of the byte at `pos`; NULL: nothing was read there lately. */
+static struct zone *find_zone(unsigned file, uint64_t pos)
 {
-	struct zone *oldest = zones;
-
-	for (struct zone *z = zones; z < zones + ZONES; z++) {
+	for (struct zone *z = zones; z < zones + ZONES; z++)
 		if (z->turn > 0 && z->file == file && z->number == pos / ZONE)
 			return z;
+	return NULL;
+}
+
+/* The same; a new one takes the place of the one read longest ago. */
+static struct zone *zone_of(unsigned file, uint64_t pos)
+{
+	struct zone *oldest = find_zone(file, pos);
+
+	if (oldest)
+		return oldest;
+	oldest = zones;
+	for (struct zone *z = zones; z < zones + ZONES; z++)
 		if (z->turn < oldest->turn)
 			oldest = z;
-	}
 	*oldest = (struct zone){.file = file, .number = pos / ZONE};
 	return oldest;
+}
+
+/* A READ comes only for what is not cached: where half of a zone is, another will have been
+ * answered without one. */
+static void earn_credit(struct file *f, uint64_t from, uint64_t end)
+{
+	const struct zone *z = find_zone(number_of(f), from);
+	uint64_t asked = z ? z->asked : 0;
+	uint64_t left = asked < ZONE - ZONE / EARN_MAX ? ZONE - asked : ZONE / EARN_MAX;
+
+	f->credit += CREDIT_RATIO * (int64_t)(least_of(end - from, CREDIT_MAX) * ZONE / left);
+	if (f->credit > CREDIT_MAX)
+		f->credit = CREDIT_MAX;
 }
 
 /* Metadata is read page by page (fs/erofs/data.c), files by more. */
@@ -105,13 +134,17 @@ static bool is_metadata(uint64_t from, uint64_t end)
 	return end - from == page_size();
 }
 
+bool prefetch_is_tracing(const struct file *f)
+{
+	return f->trace == TRACE_ASKED || player.file == (int)number_of(f);
+}
+
 /* What is wanted of the metadata next the walk knows better, and of all a trace. */
 uint64_t prefetch_cluster(const struct file *f, uint64_t from, uint64_t end)
 {
 	uint64_t n = page_up(is_metadata(from, end) ? METADATA_CLUSTER : link_round_trip_bytes());
 
-	if (is_recording(f) || end - from >= n || f->credit <= 0 ||
-		player.file == (int)number_of(f))
+	if (is_recording(f) || prefetch_is_tracing(f) || end - from >= n || f->credit <= 0)
 		return end;
 	return least_of(
 		least_of(from + n, end + page_up((uint64_t)f->credit)), image_end(f->image));
@@ -125,12 +158,13 @@ void prefetch_clustered(struct file *f, uint64_t from, uint64_t end, uint64_t as
 		f->credit -= (int64_t)(asked - end);
 		ahead_asked(number_of(f), end, asked);
 	}
-	if (is_recording(f) || is_metadata(from, end))
+	if (is_recording(f) || prefetch_is_tracing(f) || is_metadata(from, end))
 		return;
 	z = zone_of(number_of(f), from);
 	z->turn = ++last_turn;
 	z->from = from;
 	z->at = asked;
+	z->asked += asked - from;
 	z->before = z->over = false;
 }
 
@@ -275,6 +309,8 @@ static bool fetch_ahead_of_streams(void)
 	}
 	to = ask_piece(&files[file], from, end);
 	ahead_asked(file, from, to);
+	if (to > from)
+		streamed_at = clock_now;
 	return to > from;
 }
 
@@ -345,7 +381,8 @@ static bool walk_on(void)
 	struct file *f = &files[walked < 0 ? 0 : walked];
 	uint64_t to;
 
-	if (walked < 0 || !file_may_ask_ahead(f) || awaits_trace(f))
+	if (walked < 0 || !file_may_ask_ahead(f) || awaits_trace(f) ||
+		(data_reads >= WALK_RESTS && clock_now - read_at < STREAM_HOLDS))
 		return false;
 	if (step.from >= step.end && !next_step()) {
 		if (walk_is_over(walk) || !lanes_busy((unsigned)walked))
@@ -394,6 +431,7 @@ static bool fetch_near(void)
 	if (to == z->at)
 		return false;
 	z->at = to;
+	z->asked += lanes_outstanding() - before;
 	f->credit -= (int64_t)(lanes_outstanding() - before);
 	return true;
 }
@@ -541,11 +579,12 @@ void prefetch_close(struct file *f)
 
 void prefetch_read(struct file *f, uint64_t from, uint64_t end, int64_t now)
 {
-	f->credit += CREDIT_RATIO * (int64_t)(end - from);
-	if (f->credit > CREDIT_MAX)
-		f->credit = CREDIT_MAX;
-	/* A reader of inodes goes on as well, but what lies between them is not what it reads. */
-	if (!is_metadata(from, end) &&
+	earn_credit(f, from, end);
+	read_at = now;
+	data_reads = is_metadata(from, end) ? 0 : data_reads + 1;
+	/* A reader of inodes goes on as well, but what lies between them is not what it reads; what
+	 * comes next a trace knows better. */
+	if (!is_metadata(from, end) && !prefetch_is_tracing(f) &&
 		ahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
 			image_end(f->image)))
 		streamed_at = now;
@@ -555,7 +594,8 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end, int64_t now)
  * is that of how likely it is that somebody will. */
 void prefetch_run(int64_t now)
 {
-	uint64_t most = link_window(LINK_QUEUE), less = link_window(LINK_QUEUE_SHORT);
+	uint64_t most = link_window(LINK_QUEUE);
+	uint64_t less = link_is_starting() ? most : link_window(LINK_QUEUE_SHORT);
 
 	clock_now = now;
 	start_traces();
@@ -571,9 +611,4 @@ void prefetch_run(int64_t now)
 bool prefetch_is_walking(const struct file *f)
 {
 	return walked == (int)number_of(f);
-}
-
-bool prefetch_is_tracing(const struct file *f)
-{
-	return f->trace == TRACE_ASKED || player.file == (int)number_of(f);
 }

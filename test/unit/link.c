@@ -10,6 +10,7 @@ static void start(void)
 {
 	rate = RATE_FIRST;
 	measured = false;
+	steady = 0;
 	least[0] = least[1] = epoch_began = 0;
 	memset(&sample, 0, sizeof(sample));
 }
@@ -182,6 +183,22 @@ static void test_converges(void)
 		CHECK((double)sim.outstanding / sim.bytes_a_second <
 				(double)links[i].round_trip / 1e6 + 2 * LINK_QUEUE / 1e3 + 0.3,
 			"%llu outstanding", (unsigned long long)sim.outstanding);
+	}
+}
+
+static void test_starting(void)
+{
+	begin_test("link: it is starting until the rate is found, whatever comes before that");
+	for (size_t i = 0; i < LINKS; i++) {
+		start();
+		simulate(links[i].megabits, links[i].round_trip);
+		read_alone(20, 4096, 5);
+		CHECK(link_is_starting(), "%s", links[i].name);
+		CHECK(rate >= RATE_FIRST / 2 || (double)rate >= sim.bytes_a_second / 2,
+			"%s: small READs made it %llu bytes/s", links[i].name,
+			(unsigned long long)rate);
+		fill_for(10000);
+		CHECK(!link_is_starting(), "%s", links[i].name);
 	}
 }
 
@@ -418,6 +435,7 @@ int main(void)
 {
 	test_first();
 	test_converges();
+	test_starting();
 	test_changes();
 	test_gaps();
 	test_small();
