@@ -728,8 +728,8 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 	for (int i = 0; i < ROUNDS && unfinished; i++) {
 		start_opens();
 		start_reads();
-		prefetch_run(clock_now);
-		unfinished = lanes_start();
+		unfinished = prefetch_run(clock_now);
+		unfinished |= lanes_start();
 	}
 	prefetch_tell(clock_now);
 	record_next = trace_record_flush(clock_now);

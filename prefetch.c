@@ -347,6 +347,7 @@ static bool play_trace(void)
 		return false;
 	if (player.next == player.trace.count) {
 		player.file = -1;
+		start_traces(); /* no event may be left that would bring us here again */
 		return true;
 	}
 	if (e->pages == 0) {
@@ -592,20 +593,23 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end, int64_t now)
 
 /* So little is under way at any time that who comes to wait does not wait long for it. The order
  * is that of how likely it is that somebody will. */
-void prefetch_run(int64_t now)
+bool prefetch_run(int64_t now)
 {
 	uint64_t most = link_window(LINK_QUEUE);
 	uint64_t less = link_is_starting() ? most : link_window(LINK_QUEUE_SHORT);
 
 	clock_now = now;
 	start_traces();
-	for (int i = 0; i < STEPS && lanes_outstanding() < most; i++) {
+	for (int i = 0; i < STEPS; i++) {
+		if (lanes_outstanding() >= most)
+			return false;
 		if (fetch_ahead_of_streams() || play_trace())
 			continue;
 		if (clock_now - streamed_at < STREAM_HOLDS || lanes_outstanding() >= less ||
 			(!fetch_near() && !walk_on() && !fill_files()))
-			return;
+			return false;
 	}
+	return true;
 }
 
 bool prefetch_is_walking(const struct file *f)

@@ -46,8 +46,9 @@ void prefetch_clustered(struct file *f, uint64_t from, uint64_t end, uint64_t as
 void prefetch_text(struct image *trace, const char *text, size_t size, bool whole, const char *why);
 
 /* Asks for traces that are wanted, and then for what else there is, as far as there are lanes for
- * it and nobody who waits is held up. */
-void prefetch_run(int64_t now);
+ * it and nobody who waits is held up. A call does a bounded number of steps: true when more are to
+ * be done at once. */
+bool prefetch_run(int64_t now);
 
 /* Once in a turn of the loop: tells how far the filling of whole images is. */
 void prefetch_tell(int64_t now);
