@@ -184,14 +184,16 @@ install: $(BINARY)
 	done
 
 # The parts for two initramfs systems, where packages of a distribution would put them.
+# Each file with its own mode: some are run, others only read by the shell.
+install_tree = for file in $$(cd $1 && find -L . -type f); do \
+	install -D -m $$(stat -L -c %a $1/$$file) $1/$$file $(DESTDIR)$(PREFIX)/$2/$$file || exit; done
+
 install-initramfs-tools:
-	for file in $(shell cd contrib/initramfs-tools && find . -type f); do \
-		install -D -m 755 contrib/initramfs-tools/$$file $(DESTDIR)$(PREFIX)/share/initramfs-tools/$$file || exit; \
-	done
+	$(call install_tree,contrib/initramfs-tools,share/initramfs-tools)
 	install -D -m 644 contrib/initramfs/cachefilesd-boot.sh $(DESTDIR)$(PREFIX)/share/cachefilesd-mini/cachefilesd-boot.sh
 
 install-dracut:
-	install -D -t $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/70cachefilesd-mini contrib/dracut/70cachefilesd-mini/*
+	$(call install_tree,contrib/dracut,lib/dracut/modules.d)
 
 # The release: what git has of HEAD, the same bytes every time.
 dist:

@@ -61,12 +61,18 @@ lintian_is_silent()
 
 has_its_files()
 {
-	dpkg-deb --extract "$root"/cachefilesd-mini_"$version"-*.deb "$root/installed" || return
+	local package
+	for package in "$root"/cachefilesd-mini*_"$version"-*.deb; do
+		dpkg-deb --extract "$package" "$root/installed" || return
+	done
 	(
 		cd "$root/installed" &&
 			usr/sbin/cachefilesd-mini --version | grep -x "cachefilesd-mini $version" &&
 			ls usr/share/man/man8/cachefilesd-mini.8.gz usr/share/man/man5/cachefilesd-mini.conf.5.gz \
 				usr/share/man/man7/cachefilesd-mini.cmdline.7.gz etc/init.d/cachefilesd-mini &&
+			ls usr/share/initramfs-tools/hooks/cachefilesd-mini usr/share/initramfs-tools/scripts/cachefilesd-mini \
+				usr/share/cachefilesd-mini/cachefilesd-boot.sh \
+				usr/lib/dracut/modules.d/70cachefilesd-mini/cachefilesd-boot.sh &&
 			find . -name cachefilesd-mini.service | grep .
 	)
 }
@@ -107,7 +113,7 @@ check "one version everywhere" has_one_version
 check "make dist: a tarball, its checksum, the same bytes again" releases
 check "Debian: dpkg-buildpackage" builds_for_debian
 check "Debian: lintian finds nothing" lintian_is_silent
-check "Debian: the program, manual pages and service files are in it" has_its_files
+check "Debian: the program, manual pages, service files and what an initramfs takes are in them" has_its_files
 check "Alpine: APKBUILD is a script without a mistake" alpine_parses
 check "Buildroot: its files fit the tree" buildroot_fits
 check "Buildroot: make reads it" makefile_parses contrib/packaging/buildroot/cachefilesd-mini.mk

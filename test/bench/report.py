@@ -83,7 +83,9 @@ def beside_lazy(table, workload, part, text):
     ours = Cell(table, workload, "ours").median("seconds")
     if peer is None:
         return verdict(None, text)
-    return at_most(f"{text} ({TITLES[name]})", ours, peer / part)
+    line = at_most(f"{text} ({TITLES[name]})", ours, peer / part)
+    least = limit(table["link"], table["workloads"][workload]["needed"])
+    return f"{line}; nobody can take less than {least:.2f} s" if least > peer / part else line
 
 
 def traced_bar(table):
