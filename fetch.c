@@ -701,7 +701,7 @@ int64_t fetch_next(void)
 {
 	int64_t next = unfinished ? clock_now : reads_used > 0 ? clock_now + TICK : INT64_MAX;
 
-	next = sooner(next, sooner(lanes_next(), record_next));
+	next = sooner(next, sooner(sooner(lanes_next(), record_next), prefetch_next()));
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = prefetch_is_filling(f);
 

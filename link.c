@@ -58,11 +58,13 @@ static void take_sample(uint64_t seen)
 		steady = 0;
 	else if (sample.full && steady < STEADY)
 		steady++;
-	if (seen > rate)
+	if (seen <= rate && !sample.full)
+		return;
+	if (seen > rate || !measured)
 		rate = seen;
-	else if (sample.full)
-		rate -= measured ? (rate - seen) / 4 : rate - seen;
-	measured = measured || sample.full || seen == rate;
+	else
+		rate -= (rate - seen) / 4;
+	measured = true;
 }
 
 /* Where all that was asked for comes in less than a sample's time, more can be asked for. */

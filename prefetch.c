@@ -68,10 +68,11 @@ struct zone {
 static const struct conf *conf;
 static int64_t clock_now; /* of this turn of the loop */
 static struct zone zones[ZONES];
-static uint64_t last_turn;  /* of a zone */
-static int64_t streamed_at; /* when a stream was last seen to hold */
-static unsigned data_reads; /* in a row, none of metadata between them */
-static int64_t read_at;	    /* when the last one came */
+static uint64_t last_turn;	       /* of a zone */
+static int64_t streamed_at;	       /* when a stream was last seen to hold */
+static unsigned data_reads;	       /* in a row, none of metadata between them */
+static int64_t read_at;		       /* when the last one came */
+static int64_t held_until = INT64_MAX; /* what is held back now has to be looked at again then */
 
 /* The walk through the directories of one image at a time. */
 static struct walk *walk;
@@ -382,9 +383,12 @@ static bool walk_on(void)
 	struct file *f = &files[walked < 0 ? 0 : walked];
 	uint64_t to;
 
-	if (walked < 0 || !file_may_ask_ahead(f) || awaits_trace(f) ||
-		(data_reads >= WALK_RESTS && clock_now - read_at < STREAM_HOLDS))
+	if (walked < 0 || !file_may_ask_ahead(f) || awaits_trace(f))
 		return false;
+	if (data_reads >= WALK_RESTS && clock_now - read_at < STREAM_HOLDS) {
+		held_until = read_at + STREAM_HOLDS;
+		return false;
+	}
 	if (step.from >= step.end && !next_step()) {
 		if (walk_is_over(walk) || !lanes_busy((unsigned)walked))
 			walked = -1;
@@ -599,17 +603,26 @@ bool prefetch_run(int64_t now)
 	uint64_t less = link_is_starting() ? most : link_window(LINK_QUEUE_SHORT);
 
 	clock_now = now;
+	held_until = INT64_MAX;
 	start_traces();
 	for (int i = 0; i < STEPS; i++) {
 		if (lanes_outstanding() >= most)
 			return false;
 		if (fetch_ahead_of_streams() || play_trace())
 			continue;
-		if (clock_now - streamed_at < STREAM_HOLDS || lanes_outstanding() >= less ||
-			(!fetch_near() && !walk_on() && !fill_files()))
+		if (clock_now - streamed_at < STREAM_HOLDS) {
+			held_until = streamed_at + STREAM_HOLDS;
+			return false;
+		}
+		if (lanes_outstanding() >= less || (!fetch_near() && !walk_on() && !fill_files()))
 			return false;
 	}
 	return true;
+}
+
+int64_t prefetch_next(void)
+{
+	return held_until;
 }
 
 bool prefetch_is_walking(const struct file *f)

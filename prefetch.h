@@ -50,6 +50,9 @@ void prefetch_text(struct image *trace, const char *text, size_t size, bool whol
  * be done at once. */
 bool prefetch_run(int64_t now);
 
+/* When prefetch_run() has to be called again at the latest, since it holds something back. */
+int64_t prefetch_next(void);
+
 /* Once in a turn of the loop: tells how far the filling of whole images is. */
 void prefetch_tell(int64_t now);
 

@@ -1295,6 +1295,21 @@ def random_reads(link):
 
 
 @scenario
+def a_read_beside_a_stream():
+    """what lies near a READ waits while a stream holds the link, and is fetched then, without another event"""
+    data, length = large("aside", 64 * MIB), 16 * KIB
+    with Server({"/img": data}) as s, daemon(s) as k:
+        f = k.opened("erofs,img", b"img")
+        for n in range(0, MIB, length):
+            touch(k, f, data, n, length)
+        touch(k, f, data, 32 * MIB, length)
+        quiet(s)
+        near = f.filled(32 * MIB, 256 * KIB)
+        assert near >= 256 * KIB, f"only {near} bytes near the READ"
+        check(f, data)
+
+
+@scenario
 def inode_reads():
     """READs of single pages, each further on, as a walk through inodes makes them: what lies between is left"""
     data = large("inodes", 64 * MIB)

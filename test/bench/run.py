@@ -43,7 +43,7 @@ FEW = ["ours", "ours trace", "nbdkit", "download"]
 QUICK = ["ours", "ours trace", "nbdkit"]
 LINKS = {
     "20ms": {"rtt": 20, "rate": 100_000_000, "loss": 0, "limit": 45,
-             "http": (ALL, {"ours": 5, "peers": 5}, 2100),
+             "http": (ALL, {"ours": 5, "peers": 5}, 2700),
              "https": (MOST, {"ours": 5, "peers": 3}, 480)},
     "2ms": {"rtt": 2, "rate": 1_000_000_000, "loss": 0, "limit": 45,
             "http": (MOST, {"ours": 3, "peers": 1}, 300)},
