@@ -335,8 +335,8 @@ static bool now(struct tls *t, int64_t *seconds)
 		return false;
 	*seconds = BUILD_TIME;
 	if (!told && !pins.only) {
-		log_warning("the clock is not set: certificates are checked against the date of "
-			    "this program's build");
+		log_warning("the clock is not set: certificates that had expired by the date of "
+			    "this program's build are refused, no others for their dates");
 		told = true;
 	}
 	return true;
@@ -573,6 +573,8 @@ static bool set_checker(
 		return false;
 	}
 	x509_pin(t->x509, pins.list, pins.count, pins.only);
+	if (t->clock_unset)
+		x509_or_later(t->x509);
 	t->x509->facts = facts;
 	return true;
 }

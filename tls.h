@@ -39,8 +39,9 @@ void tls_pin(const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
 bool tls_identity(const char *cert_file, const char *key_file, char *why, size_t size);
 
 /* What a clock before the date of this program's build means: it has not been set. At first, and
- * unless `strict`, that date is taken in its place, and a warning says so once. If `strict`, each
- * session fails until the clock is set. Where only pins count, no clock does. */
+ * unless `strict`, it is that date or later, since a server's certificate is mostly younger than this
+ * program, and a warning says so once. If `strict`, each session fails until the clock is set. Where
+ * only pins count, no clock does. */
 void tls_clock(bool strict);
 
 /* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)

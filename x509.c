@@ -238,12 +238,17 @@ static bool verifies(const struct x509 *x, const br_x509_pkey *key)
 
 /* ---- roots ---- */
 
+static bool has_begun(const struct x509 *x, const struct cert *c)
+{
+	return x->now >= c->not_before || x->or_later;
+}
+
 /* Why a certificate of the bundle cannot vouch for the one under examination. */
 static const char *root_fault(const struct x509 *x, const struct cert *root)
 {
 	if (x->now > root->not_after)
 		return "has expired";
-	if (x->now < root->not_before)
+	if (!has_begun(x, root))
 		return "is not valid yet";
 	if (root->path >= 0 && (unsigned)root->path < x->depth)
 		return too_long;
@@ -295,7 +300,7 @@ static bool find_root(struct x509 *x, const struct cert *c, bool *direct)
 
 static bool dates_hold(struct x509 *x, const struct cert *c)
 {
-	if (x->now >= c->not_before && x->now <= c->not_after)
+	if (has_begun(x, c) && x->now <= c->not_after)
 		return true;
 	begin_refusal(x, c);
 	if (x->now > c->not_after)
@@ -628,4 +633,9 @@ void x509_pin(struct x509 *x, const uint8_t (*pins)[PIN_SIZE], size_t count, boo
 	x->pin_list = pins;
 	x->pins = count;
 	x->pin_only = only;
+}
+
+void x509_or_later(struct x509 *x)
+{
+	x->or_later = true;
 }

@@ -58,6 +58,7 @@ struct x509 {
 	uint8_t address[16];
 	size_t address_size; /* 4 or 16; 0: host is a name */
 	int64_t now;
+	bool or_later; /* the clock is not set: it is `now` at the earliest */
 	int bundle;
 	char *why;
 	size_t why_size;
@@ -99,5 +100,9 @@ bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int 
  * server, whatever its certificate says and whoever signed it. The key's kind and size still count,
  * and the certificate's form. No pin fits if there are none. */
 void x509_pin(struct x509 *x, const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
+
+/* Loosens a rule, after x509_init(), where no clock has been set: `now` is only the earliest that it can be.
+ * What begins later may have begun long ago; what had expired by then has expired. */
+void x509_or_later(struct x509 *x);
 
 #endif

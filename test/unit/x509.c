@@ -72,6 +72,7 @@ struct chain {
 	int bundle;
 	const uint8_t *cert;
 	size_t size, announced, piece;
+	bool or_later;
 };
 
 /* Judges a chain of one certificate, in a memory of its own so that the sanitizer sees every step
@@ -86,6 +87,8 @@ static bool trusted(const struct chain *c)
 	unsigned error;
 	bool good;
 
+	if (c->or_later)
+		x509_or_later(x);
 	class.start_chain(ctx, c->host);
 	class.start_cert(ctx, (uint32_t)c->announced);
 	for (size_t at = 0; at < c->size; at += c->piece)
@@ -105,7 +108,7 @@ static void test_chain(void)
 	uint8_t leaf[1000];
 	size_t size = decode(leaf_pem, leaf, sizeof(leaf));
 	int roots = file_of(root_pem, strlen(root_pem));
-	const struct chain base = {"example.test", false, NOW, roots, leaf, size, size, 256};
+	const struct chain base = {"example.test", false, NOW, roots, leaf, size, size, 256, false};
 	struct chain c = base;
 
 	begin_test("a chain is judged by host, date and roots");
@@ -129,11 +132,16 @@ static void test_chain(void)
 	c = base;
 	c.now = 1577836799; /* the second before 2020 */
 	CHECK(!trusted(&c) && strstr(why, "not valid yet"), "%s", why);
+	c.or_later = true;
+	CHECK(trusted(&c), "%s", why);
+	c.or_later = false;
 	c.now++;
 	CHECK(trusted(&c), "%s", why);
 	c.now = 2208988800; /* 2040, the certificate's last second */
 	CHECK(trusted(&c), "%s", why);
 	c.now++;
+	CHECK(!trusted(&c) && strstr(why, "until 2040-01-01"), "%s", why);
+	c.or_later = true;
 	CHECK(!trusted(&c) && strstr(why, "until 2040-01-01"), "%s", why);
 	c = base;
 	c.bundle = file_of("", 0);
@@ -167,7 +175,7 @@ static void test_changed(void)
 {
 	uint8_t leaf[1000];
 	size_t size = decode(leaf_pem, leaf, sizeof(leaf));
-	struct chain c = {"example.test", false, NOW, -1, leaf, size, size, 256};
+	struct chain c = {"example.test", false, NOW, -1, leaf, size, size, 256, false};
 
 	begin_test("a certificate with any byte changed is refused");
 	for (int pinned = 0; pinned < 2; pinned++) {
