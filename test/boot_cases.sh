@@ -6,6 +6,7 @@ shell=${1-sh}
 failed=0
 cfd_run=$(mktemp -d)
 trap 'rm -rf "$cfd_run"' EXIT
+cfd_cache_at=$cfd_run/cache
 cfd_meminfo=$cfd_run/meminfo
 cfd_own_conf=$cfd_run/own.conf
 cfd_bundles=
@@ -147,7 +148,7 @@ cfd_configure
 tell "the configuration: the initramfs's own first, its dir left out" "$(cat "$cfd_conf")" "# own
 timeout 7
 ca /etc/ca.pem
-dir $cfd_run/cache/fscache
+dir $cfd_cache_at/fscache
 $n
 timeout 5"
 cfd_bundles="$cfd_run/none $cfd_run/bundle"
@@ -164,7 +165,7 @@ cfd_find_device() { cfd_device=found; }
 mount() { mounted=$*; }
 cfd_cache=LABEL=x
 cfd_mount_device LABEL=x "$cfd_run/overlay"
-tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "$cfd_run/cache"
+tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "$cfd_cache_at"
 cfd_mount_device LABEL=y "$cfd_run/overlay"
 tell "an overlay on another is" "$cfd_at" "$cfd_run/overlay"
 exit $failed

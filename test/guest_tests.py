@@ -780,7 +780,7 @@ def boot_ends(root):
     pid = int(contents("/run/cachefilesd-mini/pid"))
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), "end of the daemon")
-    umount("/run/cachefilesd-mini/cache")
+    umount("/run/initramfs/cachefilesd-mini")
 
 
 @scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice", True)

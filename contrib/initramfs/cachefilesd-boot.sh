@@ -9,6 +9,8 @@
 #	cfd_boot ROOT				mounts the root there; false: a mistake, told
 
 cfd_run=${cfd_run-/run/cachefilesd-mini}
+# In this folder systemd leaves alone at shutdown what an initramfs has mounted and the root still needs.
+cfd_cache_at=${cfd_cache_at-/run/initramfs/cachefilesd-mini}
 cfd_daemon=${cfd_daemon-cachefilesd-mini}
 cfd_meminfo=${cfd_meminfo-/proc/meminfo}
 cfd_own_conf=${cfd_own_conf-/etc/cachefilesd.conf}
@@ -255,8 +257,8 @@ cfd_find_device()
 cfd_mount_device()
 {
 	cfd_at=$2
-	if [ "$1" = "$cfd_cache" ] && [ "$2" != "$cfd_run/cache" ]; then
-		cfd_at=$cfd_run/cache
+	if [ "$1" = "$cfd_cache" ] && [ "$2" != "$cfd_cache_at" ]; then
+		cfd_at=$cfd_cache_at
 		return 0
 	fi
 	mkdir -p "$2"
@@ -268,7 +270,7 @@ cfd_mount_cache()
 	case $cfd_cache in
 	ram:*) cfd_ram_device "${cfd_cache#ram:}" ;;
 	*) cfd_find_device "$cfd_cache" ;;
-	esac && cfd_mount_device "$cfd_cache" "$cfd_run/cache" && mkdir -p "$cfd_run/cache/fscache"
+	esac && cfd_mount_device "$cfd_cache" "$cfd_cache_at" && mkdir -p "$cfd_cache_at/fscache"
 }
 
 # ---- the daemon ----
@@ -310,7 +312,7 @@ cfd_configure()
 	umask 077
 	{
 		[ ! -r "$cfd_own_conf" ] || sed 's/^[[:blank:]]*//; /^dir[[:blank:]]/d' "$cfd_own_conf"
-		echo "dir $cfd_run/cache/fscache"
+		echo "dir $cfd_cache_at/fscache"
 		printf %s "$cfd_lines"
 	} | cfd_keep_files >"$cfd_conf"
 	umask "$cfd_umask"
