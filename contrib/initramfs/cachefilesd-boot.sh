@@ -262,6 +262,9 @@ cfd_mount_device()
 		return 0
 	fi
 	mkdir -p "$2"
+	mount -o rw,noatime "$cfd_device" "$2" 2>/dev/null && return
+	# Busybox's mount tries only what the kernel knows already.
+	modprobe -qa ext4 xfs f2fs btrfs 2>/dev/null
 	mount -o rw,noatime "$cfd_device" "$2" || { cfd_say "$cfd_device cannot be mounted at $2"; return 1; }
 }
 
