@@ -2524,7 +2524,7 @@ def until(k, condition, timeout=15):
 
 
 def show(path, *options):
-    done = subprocess.run([DAEMON, "-f", "/dev/null", "-o", f"status {path}", "--status", *options],
+    done = subprocess.run([*standin.EMULATOR, DAEMON, "-f", "/dev/null", "-o", f"status {path}", "--status", *options],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -2719,7 +2719,7 @@ def status_tool():
         for other, word in ((path + "x", "No such file"), ("none", "No such|Connection refused")):
             status, out, err = show(other)
             assert (status, out) == (1, "") and re.search(f"no daemon answers at .*({word})", err), (status, err)
-        done = subprocess.run([DAEMON, "-n", "-s", "-o", f"status {path}", s.url], stderr=subprocess.PIPE, text=True,
+        done = subprocess.run([*standin.EMULATOR, DAEMON, "-n", "-s", "-o", f"status {path}", s.url], stderr=subprocess.PIPE, text=True,
                               timeout=10, check=False)
         assert done.returncode == 1 and "another daemon answers there" in done.stderr, done
         with socket.socket(socket.AF_UNIX) as server:
@@ -2728,7 +2728,7 @@ def status_tool():
             text = exposition.ask(path).encode()
             for wrong in (b"", b"x\n", text[:-6], text[:200], text.replace(b"} 1\n", b"} \x1b[2J\n"), b"\0" + text,
                           text * 3, b"#" * 300000 + b"\n" + text + b"#"):
-                with subprocess.Popen([DAEMON, "-f", "/dev/null", "-o", f"status {path}y", "--status", "--json"],
+                with subprocess.Popen([*standin.EMULATOR, DAEMON, "-f", "/dev/null", "-o", f"status {path}y", "--status", "--json"],
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
                     client = server.accept()[0]
                     client.sendall(wrong)

@@ -93,7 +93,11 @@ static int try_fork(void)
 
 static int try_mmap(void)
 {
+#ifdef SYS_mmap2
+	return syscall(SYS_mmap2, 0, 4096, 7, 34, -1, 0) < 0 ? -1 : 0;
+#else
 	return syscall(SYS_mmap, 0, 4096, 7, 34, -1, 0) < 0 ? -1 : 0;
+#endif
 }
 
 static int try_ioctl(void)
