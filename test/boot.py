@@ -4,11 +4,12 @@
 In QEMU, without KVM; as root, which debootstrap needs. A Debian with systemd is made an EROFS image and
 served by nginx over HTTPS; the initramfs is that of contrib/minimal-initramfs (busybox), and those of
 contrib/initramfs-tools and contrib/dracut, made in a chroot of the same Debian. A program in the image,
-started by systemd or as init, compares files with their sums and tells the console. For arm64 the root is a
-small one of busybox.
+started by systemd or as init, compares files with their sums and tells the console. For arm64, with
+pages of 4 and of 16 KiB, the root is a small one of busybox.
 
 Prints a line for each boot, then a table. --list names the boots, --only picks some (a name, or its
-beginning), --write FILE puts the table there too, --work DIR keeps the images and the consoles' logs.
+beginning), --write FILE puts the tables there too and the picture beside it, --work DIR keeps the images and
+the consoles' logs.
 """
 import argparse
 import collections
@@ -23,10 +24,12 @@ import tempfile
 import time
 
 import boot_images
+import boot_peers
 import vm
 
 CACHE_DISK = 1024
-ARM, TRIPLET, ARM_IMAGE = "arm64", "aarch64-linux-gnu", "arm64.erofs"
+SMALL = {"arm64": 4096, "arm64-16k": 16384}     # machines with a small root of busybox, and their bytes of a page
+TRIPLET = "aarch64-linux-gnu"
 LOGIN = r"^from-the-web login: "
 PATIENCE = 900      # seconds to the login prompt, on a machine that does other things as well
 CHECKED = r"^.*boot-check: done"
@@ -39,7 +42,7 @@ class Server:
 
     def __init__(self, work):
         self.work = work
-        self.port = vm.free_port()
+        self.port, self.plain_port = vm.free_port(), vm.free_port()
         self.log = f"{work}/access.log"
         self.process = None
         boot_images.write(f"{work}/nginx.conf", f"""
@@ -51,7 +54,8 @@ class Server:
                 client_body_temp_path {work}/nginx-b; proxy_temp_path {work}/nginx-p;
                 fastcgi_temp_path {work}/nginx-f; uwsgi_temp_path {work}/nginx-u; scgi_temp_path {work}/nginx-s;
                 server {{
-                    listen 127.0.0.1:{self.port} ssl; root {work}/www; keepalive_requests 100000;
+                    listen 127.0.0.1:{self.port} ssl; listen 127.0.0.1:{self.plain_port};
+                    root {work}/www; keepalive_requests 100000;
                     ssl_certificate {work}/server.pem; ssl_certificate_key {work}/server.key;
                     ssl_protocols TLSv1.2;
                     ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305;  # of which QEMU is quicker than of AES
@@ -86,6 +90,7 @@ class Bench:
     def __init__(self, work, daemon, sums):
         self.work, self.daemon, self.sums, self.rows = work, daemon, sums, []
         self.failed = 0
+        self.compared = None
         os.makedirs(work, exist_ok=True)
         if not os.path.exists(f"{work}/server.key"):
             boot_images.make_certificates(work)
@@ -96,33 +101,29 @@ class Bench:
         path = f"{self.work}/www/{boot_images.NAME}"
         return path if os.path.exists(path) else boot_images.make_image(self.work, self.daemon)
 
-    @functools.cached_property
-    def kernel(self):
-        return vm.Kernel("amd64")
+    @functools.cache
+    def kernel(self, kind):
+        return vm.Kernel(kind if kind in SMALL else "amd64")
 
     @functools.cached_property
     def debian_initrds(self):
-        return boot_images.debian_initrds(self.work, self.daemon, self.kernel)
+        return boot_images.debian_initrds(self.work, self.daemon, self.kernel("dracut"))
 
-    @functools.cached_property
-    def arm_kernel(self):
-        return vm.Kernel("arm64")
-
-    @functools.cached_property
-    def arm_initrd(self):
+    @functools.cache
+    def small_initrd(self, kind):
         """Of programs for that machine: our cross build, and busybox; and its image."""
         subprocess.run(["make", "-s", "-C", boot_images.ROOT, f"CROSS={TRIPLET}"], check=True)
         daemon = f"{boot_images.ROOT}/build/{TRIPLET}/cachefilesd-mini"
         busybox = boot_images.foreign_program("arm64", "busybox-static", "bin/busybox")
-        if not os.path.exists(f"{self.work}/www/{ARM_IMAGE}"):
-            boot_images.make_small_image(self.work, daemon, busybox, ARM_IMAGE)
-        return boot_images.busybox_initrd(self.work, daemon, self.arm_kernel, busybox, MKE2FS="")
+        if not os.path.exists(f"{self.work}/www/{kind}.erofs"):
+            boot_images.make_small_image(self.work, daemon, busybox, f"{kind}.erofs", SMALL[kind])
+        return boot_images.busybox_initrd(self.work, daemon, self.kernel(kind), busybox, MKE2FS="")
 
     def initrd(self, kind):
-        if kind == ARM:
-            return self.arm_initrd
+        if kind in SMALL:
+            return self.small_initrd(kind)
         if kind == "busybox":
-            return boot_images.busybox_initrd(self.work, self.daemon, self.kernel)
+            return boot_images.busybox_initrd(self.work, self.daemon, self.kernel(kind))
         return self.debian_initrds[("initramfs-tools", "dracut").index(kind)]
 
     def disk(self, name, new=False):
@@ -132,7 +133,7 @@ class Bench:
         return path
 
     def words(self, kind, checks, *more):
-        url = f"https://{vm.HOST}:{self.server.port}/{ARM_IMAGE if kind == ARM else boot_images.NAME}"
+        url = f"https://{vm.HOST}:{self.server.port}/{f'{kind}.erofs' if kind in SMALL else boot_images.NAME}"
         return " ".join([f"root=erofs-http:{url}", f"boot-check={checks}", *more])
 
 
@@ -204,9 +205,8 @@ DISK = "cachefilesd.cache=LABEL=cache"
 def booted(bench, name, kind, words, **machine):
     """A machine of that initramfs, and its row of the table."""
     bench.server.reset()
-    kernel = bench.arm_kernel if kind == ARM else bench.kernel
     log = f"{bench.work}/{name.replace(': ', '-').replace(' ', '-')}.log"
-    with vm.Machine(kernel, bench.initrd(kind), words, log=log, **machine) as m:
+    with vm.Machine(bench.kernel(kind), bench.initrd(kind), words, log=log, **machine) as m:
         b = Boot(bench, m)
         yield b
     fetched, requests = bench.server.served()
@@ -228,9 +228,11 @@ def login(bench, name, kind):
         b.to_login()
         b.to_verdict(systemd=True)
         b.to_reboot()
+        # systemd's word for a unit, at the shutdown too.
+        b.expect("FAILED" not in b.machine.said, "a unit failed at the shutdown")
 
 
-@boot((*KINDS, ARM))
+@boot((*KINDS, *SMALL))
 def cold(bench, name, kind):
     """An empty cache on a disk."""
     bench.server.start()
@@ -240,7 +242,7 @@ def cold(bench, name, kind):
         b.to_reboot()
 
 
-@boot((*KINDS, ARM))
+@boot((*KINDS, *SMALL))
 def warm(bench, name, kind):
     """Again: what the boot before has cached is not fetched again; the daemon becomes the program that the
     image has, with the configuration of the initramfs that it was started in."""
@@ -319,6 +321,15 @@ def overlay(bench, name, kind):
             b.to_reboot()
 
 
+@boot(("busybox",))
+def peers(bench, name, kind):
+    """Beside what users might pick instead."""
+    bench.compared = boot_peers.compare(bench)
+    for wrong in bench.compared.wrong():
+        bench.failed += 1
+        print(f"not ok - boot: {name}: {wrong}", flush=True)
+
+
 def table(rows):
     def number(value, form):
         return "" if value is None else form.format(value)
@@ -357,7 +368,11 @@ def main():
                 BOOTS[name](bench, name)
             finally:
                 bench.server.stop()
-        report = table(bench.rows)
+        report = table(bench.rows) if bench.rows else ""
+        if bench.compared:
+            report += ("\n" if report else "") + bench.compared.table()
+            if a.write:
+                bench.compared.draw(os.path.splitext(a.write)[0])
     print(report)
     if a.write:
         with open(a.write, "w") as file:

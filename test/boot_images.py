@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import tempfile
 
+import erofs
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cachefilesd-mini")
@@ -229,11 +231,11 @@ def make_certificates(work):
     os.rename(f"{work}/leaf.key", f"{work}/server.key")
 
 
-DRIVERS = "virtio_blk virtio_net"
+DRIVERS = "virtio_pci virtio_blk virtio_net"
 
 
-def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", **environment):
-    output = f"{work}/{kernel.machine}-busybox.initrd"
+def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", name="busybox", **environment):
+    output = f"{work}/{kernel.machine}-{name}.initrd"
     run(f"{ROOT}/contrib/minimal-initramfs/build", output, daemon, busybox,
         env={**os.environ, "CERTIFICATES": f"{work}/ca.pem", "KERNEL": kernel.release, "KERNEL_ROOT": kernel.folder,
              "MODULES": DRIVERS, **environment})
@@ -284,9 +286,9 @@ def foreign_program(machine, package, path):
     return kept
 
 
-def make_small_image(work, daemon, busybox, name):
+def make_small_image(work, daemon, busybox, name, block):
     """A root of busybox and files of chance, for a machine of which no Debian can be made here: its packages'
-    scripts would have to run."""
+    scripts would have to run. In blocks of that many bytes."""
     tree = f"{work}/{name}.root"
     for folder in ("dev", "proc", "sys", "run", "tmp", "etc", "var/lib", "usr/bin", "usr/sbin", "usr/share/chance"):
         os.makedirs(f"{tree}/{folder}")
@@ -302,5 +304,5 @@ def make_small_image(work, daemon, busybox, name):
             file.write(os.urandom(number * 997))
     write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
     write_sums(tree)
-    run("mkfs.erofs", "--quiet", f"{work}/www/{name}", tree, stdout=subprocess.DEVNULL)
+    erofs.make(f"{work}/www/{name}", tree, block)
     shutil.rmtree(tree)

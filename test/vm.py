@@ -1,4 +1,4 @@
-"""A whole machine for the boot tests: QEMU without KVM, and its console."""
+"""A whole machine for the boot tests: QEMU without KVM, its console, and the link to its server."""
 import os
 import re
 import signal
@@ -17,10 +17,11 @@ QEMU = {
     "amd64": ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,la57=off", "-machine", "q35"],
     "arm64": ["qemu-system-aarch64", "-accel", "tcg", "-cpu", "max,pauth-impdef=on", "-machine", "virt"],
 }
+QEMU["arm64-16k"] = QEMU["arm64"]
 # What costs an emulator much and shows nothing here is left out, as systemd's lines a second time, by way
 # of the kernel; and its clock is not doubted when it has stood still for some seconds.
 WORDS = "mitigations=off tsc=reliable lsm=landlock audit=0 systemd.log_target=journal"
-CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
+CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0", "arm64-16k": "ttyAMA0"}
 
 
 class Kernel:
@@ -44,6 +45,18 @@ def make_disk(path, mebibytes, label):
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
+
+
+def wait_listening(port, timeout=20):
+    """Until a server listens there."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 class Machine:
@@ -126,3 +139,84 @@ class Machine:
     def failure(self):
         """The first line of the console that no healthy kernel says, or None."""
         return next((line for line in self.said.split("\n") if KERNEL_FAILURE.search(line)), None)
+
+
+class Link:
+    """TCP from a port of the loopback to another, at most rate bytes a second each way, all connections
+    together, each byte delay seconds later, as on a link; a new connection takes a round trip before its
+    first byte, as its handshake would. Counts what the servers sent, in self.bytes. QEMU's user network
+    knows no slow links, and this machine's kernel may have no netem."""
+
+    CHUNK = 16384
+
+    def __init__(self, to_port, rate=12_500_000, delay=0.01):
+        self.to_port, self.rate, self.delay = to_port, rate, delay
+        self.bytes = self.connections = 0
+        self.free = [0.0, 0.0]
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.to_port))
+            except OSError:
+                client.close()
+                continue
+            self.connections += 1
+            opened = time.monotonic() + 2 * self.delay
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for way, source, sink in ((0, client, server), (1, server, client)):
+                threading.Thread(target=self.carry, args=(way, source, sink, opened), daemon=True).start()
+
+    def carry(self, way, source, sink, opened):
+        """One direction of a connection: what was read waits in a queue for its time."""
+        queue, changed = [], threading.Condition()
+
+        def deliver():
+            while True:
+                with changed:
+                    while not queue:
+                        changed.wait()
+                    at, data = queue.pop(0)
+                    changed.notify_all()
+                time.sleep(max(0, at - time.monotonic()))
+                try:
+                    if data:
+                        sink.sendall(data)
+                    else:
+                        sink.shutdown(socket.SHUT_WR)
+                except OSError:
+                    source.close()
+                if not data:
+                    return
+
+        threading.Thread(target=deliver, daemon=True).start()
+        while True:
+            try:
+                data = source.recv(self.CHUNK)
+            except OSError:
+                data = b""
+            with self.lock:
+                sent = max(time.monotonic(), self.free[way], opened) + len(data) / self.rate
+                self.free[way] = sent
+                self.bytes += len(data) if way else 0
+            with changed:
+                # As much as a window of TCP is under way.
+                while len(queue) >= 64:
+                    changed.wait()
+                queue.append((sent + self.delay, data))
+                changed.notify_all()
+            if not data:
+                return

@@ -1,8 +1,7 @@
 """The bench's pictures, drawn by gnuplot: bars of all contenders for each link, memory and CPU time."""
-import subprocess
-
 import workloads
 from figures import Cell, TITLES, in_order, limit
+from picture import STYLE, block, gnuplot, quoted
 from report import link_title
 
 # Ours in one colour, peers in others; a pair of the same program in two shades.
@@ -10,31 +9,7 @@ COLOURS = {"ours": "#08519c", "ours trace": "#3182bd", "ours prefetch": "#9ecae1
            "nbdkit": "#d94801", "nbdkit filters": "#fd8d3c", "httpdirfs": "#54278f",
            "httpdirfs cache": "#9e9ac8", "rclone": "#006d2c", "rclone full": "#74c476",
            "download": "#969696"}
-TERMINALS = (("png", "pngcairo size {},{} font 'DejaVu Sans,11'"),
-             ("svg", "svg size {},{} dynamic font 'DejaVu Sans,11' background '#ffffff'"))
 GAP = 1.5               # between groups, in bars
-
-STYLE = """
-set style fill solid 1.0 border rgb '#ffffff'
-set border 3 linecolor rgb '#808080'
-set grid ytics linetype 1 linecolor rgb '#e4e4e4'
-set tics nomirror textcolor rgb '#202020' scale 0.5
-set xtics scale 0
-"""
-
-
-def quoted(text):
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def block(name, lines):
-    return "\n".join([f"${name} << END", *lines, "END", ""])
-
-
-def gnuplot(script, output, size):
-    for suffix, terminal in TERMINALS:
-        text = f"set terminal {terminal.format(*size)}\nset output {quoted(f'{output}.{suffix}')}\n"
-        subprocess.run(["gnuplot"], input=text + script, text=True, check=True)
 
 
 # ---- one link -----------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""Pictures by gnuplot: what those of the bench and of the boots have in common."""
+import subprocess
+
+TERMINALS = (("png", "pngcairo size {},{} font 'DejaVu Sans,11'"),
+             ("svg", "svg size {},{} dynamic font 'DejaVu Sans,11' background '#ffffff'"))
+
+STYLE = """
+set style fill solid 1.0 border rgb '#ffffff'
+set border 3 linecolor rgb '#808080'
+set grid ytics linetype 1 linecolor rgb '#e4e4e4'
+set tics nomirror textcolor rgb '#202020' scale 0.5
+set xtics scale 0
+"""
+
+
+def quoted(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def block(name, lines):
+    return "\n".join([f"${name} << END", *lines, "END", ""])
+
+
+def gnuplot(script, output, size):
+    """Writes output.png and output.svg, of size (width, height) in points."""
+    for suffix, terminal in TERMINALS:
+        text = f"set terminal {terminal.format(*size)}\nset output {quoted(f'{output}.{suffix}')}\n"
+        subprocess.run(["gnuplot"], input=text + script, text=True, check=True)
