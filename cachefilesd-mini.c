@@ -26,6 +26,7 @@
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
  *	handover.h    what outlives a worker
  *	sandbox.h     what each process may still do          (passwd.h: users)
+ *	shutdown.h    the last program of a machine whose root is an image
  *	backing.h     whether a file system can hold the cache
  *	cull.h        the process that removes what was not used for long (folder.h)
  *	state.h       what is remembered of an image beside it
@@ -62,6 +63,7 @@
 #include "options.h"
 #include "prime.h"
 #include "sandbox.h"
+#include "shutdown.h"
 #include "show.h"
 #include "stats.h"
 #include "status.h"
@@ -439,6 +441,8 @@ static int run_with_conf(void)
 int main(int argc, char **argv)
 {
 	fill_standard_streams();
+	if (shutdown_is_meant(argv[0]))
+		shutdown_run(argc > 1 ? argv[1] : "");
 	options_parse(&options, argc, argv);
 	switch (options.mode) {
 	case PRINT_VERSION:

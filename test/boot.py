@@ -230,6 +230,9 @@ def login(bench, name, kind):
         b.to_reboot()
         # systemd's word for a unit, at the shutdown too.
         b.expect("FAILED" not in b.machine.said, "a unit failed at the shutdown")
+        state = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               text=True, check=True).stdout
+        b.expect("needs_recovery" not in state, "the cache was not unmounted")
 
 
 @boot((*KINDS, *SMALL))

@@ -354,6 +354,25 @@ cfd_mount_image()
 	done
 }
 
+# ---- the end ----
+
+cfd_copy_end()
+{
+	cat "$(command -v "$cfd_daemon")" >"$cfd_end" && chmod 755 "$cfd_end"
+}
+
+# What systemd runs in memory when it has unmounted what it can: the daemon's program unmounts the root, ends
+# the daemon and unmounts the cache.
+cfd_keep_end()
+{
+	cfd_end=${cfd_cache_at%/*}/shutdown
+	[ ! -e "$cfd_end" ] || return 0
+	mkdir -p "${cfd_end%/*}"
+	# Debian's /run is a place for no programs.
+	cfd_copy_end && "$cfd_end" --version >/dev/null 2>&1 && return
+	mount -t tmpfs -o mode=755,size=1M tmpfs "${cfd_end%/*}" && cfd_copy_end
+}
+
 # ---- the root ----
 
 cfd_mount_root()
@@ -373,6 +392,7 @@ cfd_mount_root()
 cfd_boot()
 {
 	mkdir -p "$cfd_run"
+	cfd_keep_end
 	cfd_mount_cache && cfd_configure && cfd_start && cfd_mount_image && cfd_mount_root "$1" || return
 	# sysvinit's sendsigs lets live what is named here.
 	mkdir -p /run/sendsigs.omit.d && ln -sf "$cfd_run/pid" /run/sendsigs.omit.d/cachefilesd-mini
