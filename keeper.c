@@ -70,7 +70,7 @@ struct worker {
 
 static const struct options *options;
 static const struct keeper_calls *calls;
-static char program_path[PATH_MAX]; /* where we were started from */
+static char program_path[PROGRAM_PATH_MAX]; /* where we were started from */
 static struct keeper_estate estate;
 static int volumes = -1, announce = -1;
 static int run_folder = -1; /* /run, if an initramfs has started us */

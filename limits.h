@@ -117,4 +117,7 @@
 /* The largest message of /dev/cachefiles (CACHEFILES_MSG_MAX_SIZE). */
 #define MESSAGE_MAX 1024
 
+/* Where our own program lies. From a longer path all works but an upgrade, which is refused then. */
+#define PROGRAM_PATH_MAX 1024
+
 #endif
