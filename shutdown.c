@@ -68,23 +68,26 @@ static bool unmount(bool tell)
 	return some;
 }
 
-/* It has systemd's process 1 for a parent, that is us. While images are mounted it takes two. */
+/* The keeper has systemd's process 1 for a parent, that is us. While images are mounted one SIGTERM is not enough
+ * for it. If it does not go, its worker would not either: then all that is left has to. */
 static void end_daemon(void)
 {
 	const struct timespec tenth = {.tv_nsec = 100000000};
 	char text[32];
 	pid_t pid;
+	int i = 0;
 
 	read_file(PID_FILE, text, sizeof(text));
 	pid = (pid_t)strtol(text, NULL, 10);
 	if (pid <= 1)
 		return;
-	for (int i = 0; i < PATIENCE && waitpid(pid, NULL, WNOHANG) == 0; i++) {
-		if (i < 2)
-			kill(pid, SIGTERM);
+	do {
+		kill(pid, SIGTERM);
 		nanosleep(&tenth, NULL);
-	}
-	kill(pid, SIGKILL);
+	} while (waitpid(pid, NULL, WNOHANG) == 0 && ++i < PATIENCE);
+	if (i == PATIENCE)
+		for (kill(-1, SIGKILL); i > 0 && waitpid(-1, NULL, WNOHANG) >= 0; i--)
+			nanosleep(&tenth, NULL);
 }
 
 void shutdown_run(const char *verb)

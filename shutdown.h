@@ -1,6 +1,7 @@
 /* shutdown.h - the last program of a machine whose root is an image: as /run/initramfs/shutdown, which systemd
  * runs in place of itself, in memory, once it has unmounted what it can (bootup(7), systemd's
- * ROOT_STORAGE_DAEMONS). It unmounts the root, ends the daemon and unmounts the cache, which only then is in order.
+ * ROOT_STORAGE_DAEMONS). It ends the daemon, which has the root open, and unmounts root and cache, whose file system
+ * only then is in order.
  *
  * It is this same program, as it is the one thing of an initramfs that needs no libraries.
  */

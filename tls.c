@@ -40,7 +40,7 @@ struct tls {
 	bool failed, untrusted;
 	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
 	bool asked, identified;	   /* the server asked for our certificate, and got it */
-	bool clock_unset;	   /* so the build's date was taken */
+	bool clock_unset;	   /* so it is the build's date or later */
 	char host[HOST_MAX];
 	char why[256];
 

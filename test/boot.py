@@ -374,12 +374,12 @@ def main():
         report = table(bench.rows) if bench.rows else ""
         if bench.compared:
             report += ("\n" if report else "") + bench.compared.table()
-            if a.write:
-                bench.compared.draw(os.path.splitext(a.write)[0])
     print(report)
     if a.write:
         with open(a.write, "w") as file:
             file.write(report)
+        if bench.compared:
+            bench.compared.draw(os.path.splitext(a.write)[0] + "-peers")
     sys.exit(1 if bench.failed else 0)
 
 

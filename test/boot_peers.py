@@ -126,12 +126,17 @@ class Comparison:
 
     def record(self):
         """A trace, as one boot with an empty cache leaves it on its disk."""
+        for left in self.trace, f"{self.trace}.recorded":
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(left)
         disk = self.bench.disk("record", new=True)
         self.ours("record", disk, '"cachefilesd.trace=record /run/initramfs/cachefilesd-mini/"', then=RECORDED)
         # The machine has lost its power, so that the journal has to be replayed.
         subprocess.run(["/usr/sbin/e2fsck", "-p", disk], stdout=subprocess.DEVNULL)
         subprocess.run(["/usr/sbin/debugfs", "-R", f"dump /{boot_images.NAME}.trace {self.trace}.recorded", disk],
                        check=True, stderr=subprocess.DEVNULL)
+        if os.path.getsize(f"{self.trace}.recorded") == 0:
+            raise ValueError("nothing was recorded")
 
     def round(self):
         bench, results = self.bench, self.results
@@ -182,30 +187,34 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
     def draw(self, output):
-        """A bar for each contender, parted at the ends of its phases: output.png and output.svg."""
+        """A bar for each contender, parted at the ends of its phases: output.png and output.svg. Who takes several
+        times as long as the others is cut off."""
         shown = [(name, self.median(name)) for name in reversed(TITLES) if self.median(name)]
+        if not shown:
+            return
+        whole = 4 * min(result.ends[-1] for _, result in shown)
+        width = 1.4 * max(result.ends[-1] for _, result in shown if result.ends[-1] <= whole)
         script = picture.STYLE + "unset grid\nset grid xtics linetype 1 linecolor rgb '#e4e4e4'\nset ytics scale 0\n"
         plots = []
         for number, (phase, _, colour) in enumerate(PHASES):
             lines = []
             for place, (_, result) in enumerate(shown):
-                ends = [0, *result.ends]
+                ends = [0, *(min(end, width) for end in result.ends)]
                 lines.append(f"{ends[number]} {place} {ends[number]} {ends[number + 1]} {place - 0.35} {place + 0.35}")
             script += picture.block(f"phase{number}", lines)
             plots.append(f"$phase{number} using 1:2:3:4:5:6 with boxxyerror linecolor rgb '{colour}' "
                          f"title {picture.quoted(phase)}")
         script += picture.block("labels", [
-            f'{result.ends[-1]} {place} "{result.ends[-1]:.1f} s, {result.fetched / 1e6:.0f} MB"'
+            f'{min(result.ends[-1], width * 0.75)} {place} "{result.ends[-1]:.1f} s, {result.fetched / 1e6:.0f} MB"'
             for place, (_, result) in enumerate(shown)])
         plots.append("$labels using 1:2:3 with labels left offset 0.6,0 font ',10' notitle")
         ticks = ", ".join(f"{picture.quoted(TITLES[name])} {place}" for place, (name, _) in enumerate(shown))
-        longest = max(result.ends[-1] for _, result in shown)
         script += f"""
 set title 'Seconds from power on to the login prompt, and bytes fetched until then'
 set ytics ({ticks})
-set xrange [0:{longest * 1.25}]
+set xrange [0:{width}]
 set yrange [-0.6:{len(shown) - 0.4}]
-set key outside below center horizontal samplen 1.5 reverse Left
+set key outside below center horizontal samplen 1.5 width -8 reverse Left
 plot {", ".join(plots)}
 """
         picture.gnuplot(script, output, (1000, 110 + 45 * len(shown)))

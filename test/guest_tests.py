@@ -781,6 +781,7 @@ def boot_ends(root):
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), "end of the daemon")
     umount("/run/initramfs/cachefilesd-mini")
+    expect(os.access("/run/initramfs/shutdown", os.X_OK), "no program for the end of the machine")
 
 
 @scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice", True)

@@ -210,14 +210,14 @@ class Link:
             except OSError:
                 data = b""
             with self.lock:
-                sent = max(time.monotonic(), self.free[way], opened) + len(data) / self.rate
+                sent = max(time.monotonic(), self.free[way]) + len(data) / self.rate
                 self.free[way] = sent
                 self.bytes += len(data) if way else 0
             with changed:
                 # As much as a window of TCP is under way.
                 while len(queue) >= 64:
                     changed.wait()
-                queue.append((sent + self.delay, data))
+                queue.append((max(sent, opened) + self.delay, data))
                 changed.notify_all()
             if not data:
                 return

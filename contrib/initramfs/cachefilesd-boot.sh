@@ -263,7 +263,8 @@ cfd_mount_device()
 	fi
 	mkdir -p "$2"
 	mount -o rw,noatime "$cfd_device" "$2" 2>/dev/null && return
-	# Busybox's mount tries only what the kernel knows already.
+	# Busybox's mount tries only what the kernel knows already. Of these, initramfs images have ext4 by
+	# themselves.
 	modprobe -qa ext4 xfs f2fs btrfs 2>/dev/null
 	mount -o rw,noatime "$cfd_device" "$2" || { cfd_say "$cfd_device cannot be mounted at $2"; return 1; }
 }
@@ -361,8 +362,8 @@ cfd_copy_end()
 	cat "$(command -v "$cfd_daemon")" >"$cfd_end" && chmod 755 "$cfd_end"
 }
 
-# What systemd runs in memory when it has unmounted what it can: the daemon's program unmounts the root, ends
-# the daemon and unmounts the cache.
+# What systemd runs in memory when it has unmounted what it can: the daemon's program ends the daemon, and
+# unmounts the root and the cache.
 cfd_keep_end()
 {
 	cfd_end=${cfd_cache_at%/*}/shutdown
@@ -370,7 +371,7 @@ cfd_keep_end()
 	mkdir -p "${cfd_end%/*}"
 	# Debian's /run is a place for no programs.
 	cfd_copy_end && "$cfd_end" --version >/dev/null 2>&1 && return
-	mount -t tmpfs -o mode=755,size=1M tmpfs "${cfd_end%/*}" && cfd_copy_end
+	mount -t tmpfs -o mode=755,nosuid,nodev,size=1M tmpfs "${cfd_end%/*}" && cfd_copy_end
 }
 
 # ---- the root ----
