@@ -144,11 +144,12 @@ check-peers:
 	test/peers.py
 
 # Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot.py --help
-# lists its options.
+# lists the options that BOOT= takes.
+BOOT =
 check-boot:
 	test/install build guest boot
 	@$(MAKE) cachefilesd-mini
-	test/boot.py
+	test/boot.py $(BOOT)
 
 # All that can go wrong, for hours; writes docs/chaos.md. test/chaos.py --help lists the options: one
 # row, one kernel, little of each.

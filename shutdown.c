@@ -30,7 +30,8 @@ static size_t read_file(const char *path, char *text, size_t room)
 
 	while (fd >= 0 && (n = read(fd, text + used, room - 1 - used)) > 0)
 		used += (size_t)n;
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	text[used] = '\0';
 	return used;
 }

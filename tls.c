@@ -40,7 +40,6 @@ struct tls {
 	bool failed, untrusted;
 	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
 	bool asked, identified;	   /* the server asked for our certificate, and got it */
-	bool clock_unset;	   /* so it is the build's date or later */
 	char host[HOST_MAX];
 	char why[256];
 
@@ -269,11 +268,6 @@ static enum tls_want engine_closed(struct tls *t)
 		return fail_alert(t, error - BR_ERR_RECV_FATAL_ALERT);
 	if (is_about_certificates(error) && t->why[0]) {
 		/* x509.c has said it. */
-		size_t used = strlen(t->why);
-
-		if (t->clock_unset && !pins.only)
-			snprintf(t->why + used, sizeof(t->why) - used,
-				" (the date of the build: the clock is not set)");
 		t->failed = t->untrusted = true;
 		return TLS_FAILED;
 	}
@@ -320,16 +314,16 @@ static void note_session(br_ssl_engine_context *e)
 
 /* ---- starting ---- */
 
-/* Seconds since 1970, by tls_clock()'s rule. False: there is no time to go by. */
-static bool now(struct tls *t, int64_t *seconds)
+/* Seconds since 1970, by tls_clock()'s rule: then, or later. False: there is no time to go by. */
+static bool now(int64_t *seconds, bool *or_later)
 {
 	static bool told;
 	struct timespec clock = {0};
 
 	clock_gettime(CLOCK_REALTIME, &clock);
 	*seconds = clock.tv_sec;
-	t->clock_unset = clock.tv_sec < (int64_t)BUILD_TIME;
-	if (!t->clock_unset)
+	*or_later = clock.tv_sec < (int64_t)BUILD_TIME;
+	if (!*or_later)
 		return true;
 	if (clock_strict && !pins.only)
 		return false;
@@ -559,9 +553,10 @@ static bool set_checker(
 {
 	size_t skip = -(uintptr_t)scratch % 16 + sizeof(struct x509);
 	int64_t seconds;
+	bool or_later;
 
 	t->x509 = (struct x509 *)(void *)(scratch + skip - sizeof(struct x509));
-	if (!now(t, &seconds)) {
+	if (!now(&seconds, &or_later)) {
 		fail(t, true,
 			"the clock is not set, and by \"tls-clock strict\" no certificate is "
 			"trusted until it is");
@@ -573,7 +568,7 @@ static bool set_checker(
 		return false;
 	}
 	x509_pin(t->x509, pins.list, pins.count, pins.only);
-	if (t->clock_unset)
+	if (or_later)
 		x509_or_later(t->x509);
 	t->x509->facts = facts;
 	return true;

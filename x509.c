@@ -307,7 +307,9 @@ static bool dates_hold(struct x509 *x, const struct cert *c)
 		say_date(x, " has expired: it was valid until", c->not_after);
 	else
 		say_date(x, " is not valid yet: it begins on", c->not_before);
-	say_date(x, ", and the clock says", x->now);
+	say_date(x,
+		x->or_later ? ", and the clock is not set: it is later than" : ", and the clock says",
+		x->now);
 	return false;
 }
 

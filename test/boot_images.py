@@ -234,9 +234,9 @@ def make_certificates(work):
 DRIVERS = "virtio_pci virtio_blk virtio_net"
 
 
-def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", name="busybox", **environment):
+def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", name="busybox", files=(), **environment):
     output = f"{work}/{kernel.machine}-{name}.initrd"
-    run(f"{ROOT}/contrib/minimal-initramfs/build", output, daemon, busybox,
+    run(f"{ROOT}/contrib/minimal-initramfs/build", output, daemon, busybox, *files,
         env={**os.environ, "CERTIFICATES": f"{work}/ca.pem", "KERNEL": kernel.release, "KERNEL_ROOT": kernel.folder,
              "MODULES": DRIVERS, **environment})
     return output

@@ -1,5 +1,6 @@
 """The time from power on to the login prompt beside what users might pick instead: in the same machine, with
-the same initramfs but for what mounts the root (boot-peers.sh), over the same link (vm.Link) of 20 ms and 100 Mbit/s.
+the same initramfs but for what mounts the root (boot_peers.sh), over the same link (vm.Link) of
+20 ms and 100 Mbit/s.
 
 None with TLS: QEMU computes ciphers ten to twenty times slower than a processor does, and NBD and NFS are
 used without."""
@@ -40,20 +41,14 @@ Result = collections.namedtuple("Result", "ends fetched")   # seconds at each ph
 
 
 def peer_initrd(bench):
-    """The busybox initramfs with the peers' modules, and behind it, as a second archive, what mounts the root."""
+    """The busybox initramfs with what the peers need, and behind it, as a second archive, what mounts the root."""
     base = boot_images.busybox_initrd(bench.work, bench.daemon, bench.kernel("busybox"), name="peers",
+                                      files=["/usr/sbin/nbd-client"],
                                       MODULES=f"{boot_images.DRIVERS} loop nbd nfsv4")
     tree = f"{bench.work}/peer"
-    shutil.rmtree(tree, ignore_errors=True)
-    os.makedirs(tree)
-    shutil.copy(f"{vm.HERE}/boot-peers.sh", f"{tree}/cachefilesd-boot.sh")
+    os.makedirs(tree, exist_ok=True)
+    shutil.copy(f"{vm.HERE}/boot_peers.sh", f"{tree}/cachefilesd-boot.sh")
     shutil.copy(f"{boot_images.ROOT}/contrib/initramfs/cachefilesd-boot.sh", f"{tree}/ours.sh")
-    client = shutil.which("nbd-client", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    libraries = subprocess.run(["ldd", client], stdout=subprocess.PIPE, text=True, check=True).stdout
-    for path in [client, *(word for word in libraries.split() if word.startswith("/"))]:
-        target = f"{tree}/{'sbin/nbd-client' if path == client else path.lstrip('/')}"
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy(path, target)
     more = subprocess.run("find . | cpio -o -H newc -R 0:0 --quiet | gzip -1", shell=True, cwd=tree,
                           stdout=subprocess.PIPE, check=True).stdout
     with open(base, "ab") as file:
@@ -76,7 +71,8 @@ def running(port, *command):
 @contextlib.contextmanager
 def nbd(bench):
     port = vm.free_port()
-    with running(port, "nbdkit", "-f", "--ipaddr", "127.0.0.1", "--port", str(port), "--readonly", "file", bench.image):
+    with running(port, "nbdkit", "-f", "--ipaddr", "127.0.0.1", "--port", str(port), "--readonly",
+                 "file", bench.image):
         yield port
 
 
@@ -85,7 +81,9 @@ def nfs(bench):
     """The tree that the image was made of."""
     port = vm.free_port()
     boot_images.write(f"{bench.work}/ganesha.conf", f"""
-        NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; }}
+        NFS_CORE_PARAM {{
+            Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false;
+        }}
         NFSv4 {{ Grace_Period = 0; Graceless = true; RecoveryRoot = {bench.work}/ganesha; }}
         EXPORT {{
             Export_Id = 1; Path = {bench.work}/root; Pseudo = /image; Protocols = 4; Transports = TCP;
@@ -98,26 +96,29 @@ def nfs(bench):
 
 
 class Comparison:
+    """All boots of all contenders: self.results has a Result for each, in lists by their names in TITLES."""
+
     def __init__(self, bench):
         self.bench, self.results = bench, {name: [] for name in TITLES}
         self.trace = f"{bench.work}/www/{boot_images.NAME}.trace"
         self.peers = peer_initrd(bench)
 
-    def timed(self, name, port, initrd, words, disks=(), then=None):
+    def timed(self, name, port, initrd, words, disks=(), then=0):
         """One boot over a link to that port; then `then` seconds more before the power goes."""
         link = vm.Link(port)
         words = words.replace("PORT", str(link.port))
-        with vm.Machine(self.bench.kernel("busybox"), initrd, words, disks=disks, log=f"{self.bench.work}/peers-{name}.log") as m:
+        log = f"{self.bench.work}/peers-{name}.log"
+        with vm.Machine(self.bench.kernel("busybox"), initrd, words, disks=disks, log=log) as m:
             ends = [m.wait_for(pattern, LIMIT)[1] for _, pattern, _ in PHASES]
             result = Result(ends, link.bytes)
-            time.sleep(then or 0)
+            time.sleep(then)
         link.close()
         right = None not in ends
         print(f"{'ok' if right else 'not ok'} - boot: {name} over a link of 20 ms and 100 Mbit/s"
               + (f": {ends[-1]:.1f} s, {result.fetched / 1e6:.1f} MB" if right else ""), flush=True)
         return result
 
-    def ours(self, name, disk, *more, then=None):
+    def ours(self, name, disk, *more, then=0):
         words = " ".join([ROOT, "cachefilesd.cache=LABEL=cache", *more])
         return self.timed(name, self.bench.server.plain_port, self.bench.initrd("busybox"), words, [disk], then)
 

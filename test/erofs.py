@@ -21,7 +21,7 @@ class Node:
         self.data = b""
         self.number = self.block = None
         if self.kind == stat.S_IFDIR:
-            self.children = {name: Node(os.path.join(path, name), self) for name in sorted(os.listdir(path), key=os.fsencode)}
+            self.children = {name: Node(os.path.join(path, name), self) for name in sorted(os.listdir(path))}
         elif self.kind == stat.S_IFLNK:
             self.data = os.fsencode(os.readlink(path))
         elif self.kind == stat.S_IFREG:
@@ -88,5 +88,5 @@ def make(output, tree, block):
             folders = sum(child.kind == stat.S_IFDIR for child in node.children.values())
             file.write(node.inode(2 + folders if node.kind == stat.S_IFDIR else 1))
         file.seek(SUPER_OFFSET)
-        file.write(struct.pack("<IIIBBHQQIIII16s16s", MAGIC, 0, 0, block.bit_length() - 1, 0, root.number, len(nodes), 0, 0,
-                               next_block, 1, 0, os.urandom(16), b""))
+        file.write(struct.pack("<IIIBBHQQIIII16s16s", MAGIC, 0, 0, block.bit_length() - 1, 0, root.number,
+                               len(nodes), 0, 0, next_block, 1, 0, os.urandom(16), b""))

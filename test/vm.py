@@ -152,7 +152,7 @@ class Link:
 
     def __init__(self, to_port, rate=12_500_000, delay=0.01):
         self.to_port, self.rate, self.delay = to_port, rate, delay
-        self.bytes = self.connections = 0
+        self.bytes = 0
         self.free = [0.0, 0.0]
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -174,7 +174,6 @@ class Link:
             except OSError:
                 client.close()
                 continue
-            self.connections += 1
             opened = time.monotonic() + 2 * self.delay
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

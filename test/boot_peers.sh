@@ -21,8 +21,18 @@ cfd_boot()
 	image=$cfd_run/image
 	mkdir -p "$image"
 	case $peer in
-	download) modprobe -q loop; wget -q -O /run/download "$cfd_urls" && mount -t erofs -o ro,loop /run/download "$image" ;;
-	nbd) modprobe -q nbd; nbd-client -N "" "$host" "$port" /dev/nbd0 && mount -t erofs -o ro /dev/nbd0 "$image" ;;
-	nfs) modprobe -q nfsv4; mount -t nfs4 -o "ro,vers=4.1,nocto,actimeo=3600,proto=tcp,port=$port,addr=$host,clientaddr=10.0.2.15" "$host:/image" "$image" ;;
+	download)
+		modprobe -q loop
+		wget -q -O /run/download "$cfd_urls" && mount -t erofs -o ro,loop /run/download "$image"
+		;;
+	nbd)
+		modprobe -q nbd
+		nbd-client -N "" "$host" "$port" /dev/nbd0 && mount -t erofs -o ro /dev/nbd0 "$image"
+		;;
+	nfs)
+		modprobe -q nfsv4
+		nfs=vers=4.1,nocto,actimeo=3600,proto=tcp,port=$port,addr=$host,clientaddr=10.0.2.15
+		mount -t nfs4 -o "ro,$nfs" "$host:/image" "$image"
+		;;
 	esac && cfd_mount_root "$1"
 }
