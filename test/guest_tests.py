@@ -183,6 +183,15 @@ class Nginx:
     def mark(self):
         return len(contents(self.log).splitlines())
 
+    def quiet(self):
+        """Waits until no answer has ended for twenty looks; the guest may stand still for a second itself."""
+        looks = []
+
+        def same():
+            looks.append(self.mark())
+            return len(looks) >= 20 and looks[-20] == looks[-1]
+        eventually(same, "nothing is under way")
+
 
 def answers():
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", HTTP), 5) as probe:
@@ -244,7 +253,11 @@ class Daemon:
     def culler(self):
         """The pid of the worker's only child."""
         mine = f"\nPPid:\t{self.worker()}\n"
-        return next(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/status") if mine in contents(path))
+        for path in glob.glob("/proc/[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                if mine in contents(path):
+                    return int(path.split("/")[2])
+        raise Failed("the worker has no culler")
 
     def alive(self):
         expect(not self.ended(), f"the daemon ended with {self.process.returncode}: {self.log()}")
@@ -469,7 +482,7 @@ def https():
     note(f"serving HTTPS: RSS {rss} kB, peak {peak} kB")
     other = mount("second.erofs")
 
-    time.sleep(0.5)
+    nginx.quiet()
     ticks, wakeups = daemon.ticks(), daemon.wakeups()
     time.sleep(5)
     used, wakeups = (daemon.ticks() - ticks) * TICK, daemon.wakeups() - wakeups
@@ -529,7 +542,7 @@ def status():
     Child(compare_pieces, point, "plain").succeed()
     other = mount("second.erofs")
 
-    eventually(lambda: nginx.mark() == (time.sleep(0.5), nginx.mark())[1], "nothing is under way")
+    nginx.quiet()
     m = exposition.Metrics(exposition.ask(socket_path))
     sent, requests = nginx.sent(start), nginx.mark() - start
     note(f"{requests} requests and {sent} bytes by nginx's log, {m['read_seconds_count']} READs in "
@@ -992,7 +1005,8 @@ def read_for(point, seconds):
 
 @scenario("the worker is killed again and again: readers see a pause, and all bytes are right")
 def killed_worker():
-    daemon = Daemon(f"http://127.0.0.1:{HTTP}/")
+    # Each new worker would fork a culler, and this kernel panics when SIGKILL meets fork().
+    daemon = Daemon(f"http://127.0.0.1:{HTTP}/", options=["-N"])
     point = mount("plain.erofs")
     readers = [Child(compare, point, "plain", "random") for _ in range(2)] + [Child(read_for, point, 15)]
     kills, killed = 0, 0
@@ -1242,6 +1256,7 @@ def restarts(manager):
     readers = [Child(compare, point, "plain", "random"), Child(read_for, point, 12)]
     for turn in range(4):
         time.sleep(1)
+        manager.listen()        # its queue is short
         if turn % 2:
             daemon.process.terminate()
             expect(daemon.process.wait(10) == 0, "SIGTERM with a stored device")
@@ -1533,8 +1548,8 @@ def budget():
     look_into(1)
     look_into(3)
     eventually(lambda: cached(daemon) == [1, 3], "the second, which was not used for longest, is gone", 10)
-    expect(len(remembered(daemon)) == 2, f"remembered: {remembered(daemon)}")
-    expect(glob.glob(f"{daemon.directory}/cache/I*more2") == [], "its folders are left")
+    eventually(lambda: len(remembered(daemon)) == 2, "nothing is remembered of it", 10)
+    eventually(lambda: not glob.glob(f"{daemon.directory}/cache/I*more2"), "its folders are gone", 10)
     point = look_into(1, umounts=False)
     for number in 4, 5:
         look_into(number)
@@ -1683,24 +1698,27 @@ def cut():
     time.sleep(LIMIT)
 
 
-def readers_of(point):
-    return [Child(compare, point, "plain", "random"), Child(compare_big, point)]
+def read_pieces(point):
+    return Child(compare, point, "plain", "random")
+
+
+def read_big(point):
+    return Child(compare_big, point)
 
 
 def read_and_cut(*directives):
     daemon = Daemon(URL, *directives, directory=CUT_DIRECTORY)
     expect(linked(daemon, "plain.erofs"), "the cache file is not there any more")
     point = mount("plain.erofs")
-    readers = readers_of(point)
+    readers = [[start, start(point)] for start in (read_pieces, read_big)]
     program("mount", "-o", "remount,commit=1", "/run/disk")   # its journal is written every second
     end = time.monotonic() + random.uniform(0.2, 8)
     while time.monotonic() < end:
         for reader in readers:
-            if reader.ended():
-                reader.succeed()
-                readers.remove(reader)
+            if reader[1].ended():
+                reader[1].succeed()
                 drop_caches()
-        readers += readers_of(point)[:2 - len(readers)]
+                reader[1] = reader[0](point)
         time.sleep(0.02)
     cut()
 

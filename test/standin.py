@@ -296,14 +296,15 @@ class StandIn:
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.pid = self.process.pid
         theirs.close()
-        ours.settimeout(10)
+        ours.settimeout(60)     # python3 itself has to start
         try:
             _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         except OSError:
             fds = []
         ours.close()
         if not fds:
-            text = self.process.stderr.read() if self.process.wait(5) else b""
+            self.process.kill()
+            text = self.process.communicate()[1]
             raise RuntimeError(f"cannot start under seccomp: {text.decode()}")
         self.listener = fds[0]
         os.set_inheritable(self.listener, False)

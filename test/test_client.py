@@ -47,11 +47,7 @@ def right(result):
     return result
 
 
-def refused_url():
-    """A URL that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{s.getsockname()[1]}/img"
+REFUSED = "http://127.0.0.1:1/img"  # tcpmux: nobody listens, and no server of another test is given this port
 
 
 # -- mirrors -----------------------------------------------------------------------------------
@@ -59,7 +55,7 @@ def refused_url():
 @test
 def the_second_mirror_serves_when_the_first_is_down():
     with Server({"/img": DATA}) as s:
-        assert right(get(refused_url(), s.url + "img")).seconds < 2
+        assert right(get(REFUSED, s.url + "img")).seconds < 2
 
 
 @test
@@ -99,7 +95,7 @@ def a_mirror_of_another_version_is_dropped_and_gives_no_byte():
 
 @test
 def retry_soft_gives_up_after_its_seconds():
-    result = get(refused_url(), options=["retry soft 2"])
+    result = get(REFUSED, options=["retry soft 2"])
     assert result.returncode == 9 and 1.5 < result.seconds < 5, (result.returncode, result.seconds)
 
 
@@ -262,7 +258,7 @@ def a_netrc_file_that_is_wrong_is_named():
     with tempfile.NamedTemporaryFile("w") as netrc:
         netrc.write("machine h login a passwort s3cret\n")
         netrc.flush()
-        result = get(refused_url(), options=["netrc " + netrc.name])
+        result = get(REFUSED, options=["netrc " + netrc.name])
         assert result.returncode == 2 and netrc.name in result.log and "s3cret" not in result.log
 
 

@@ -20,7 +20,7 @@ def boot(series, daemon, work, scenario, expected):
     """One boot on the disk that work keeps. Returns whether it ended with the status expected, and its lines."""
     said = []
     command = ["/usr/bin/python3", f"{test_guest.HERE}/guest_tests.py", series, daemon, scenario]
-    status = guest.run(series, work, command, line_to=said.append, keep=f"{work}/kept")
+    status = guest.run(series, work, command, line_to=said.append, timeout=300, keep=f"{work}/kept")
     return status == expected, said
 
 

@@ -978,11 +978,13 @@ def stale_connection():
     data = image(1, 50 * PAGE)
     with Server({"/img": data}, idle_close=0.1) as s, daemon(s, "timeout 5") as k:
         f = k.opened("erofs,img", b"img")
+        took = []
         for n in range(5):
             time.sleep(0.2)
             start = time.monotonic()
             need(k, f, data, n * 9 * PAGE, PAGE)
-            assert time.monotonic() - start < 0.7, "waited"
+            took.append(time.monotonic() - start)
+        assert sorted(took)[2] < 0.7, took
 
 
 @each(301, 302, 303, 307, 308)
@@ -1582,11 +1584,10 @@ def prefetch_into_a_full_cache(name):
     """a cache that is full interrupts it; it goes on later, without a READ"""
     data = image("full", 3 * MIB)
     with Server({"/img": data}) as s, daemon(s, "prefetch all") as k:
-        f = k.open("erofs,img", b"img")
         full = time.monotonic() + 8
         k.on_write = lambda file, offset, length: \
             -getattr(errno, name) if offset >= MIB and time.monotonic() < full else None
-        assert k.wait_copen(f) == told(data)
+        f = k.opened("erofs,img", b"img")
         k.wait_log(r"cannot write to the cache", 20)
         count = len(s.requests)
         k.wait_log(f"all {len(data)} bytes are cached", 60)
@@ -1601,8 +1602,8 @@ def read_while_it_is_prefetched():
     """on a slow link, a READ waits for little more than its own bytes while the image is prefetched"""
     data = large("slow link", 24 * MIB)
     with Server({"/img": data}) as s, daemon(s, "prefetch all") as k:
-        f = k.opened("erofs,img", b"img")
         s.pace = MIB
+        f = k.opened("erofs,img", b"img")
         time.sleep(3)
         rng, took = random.Random(4), []
         for _ in range(9):
@@ -2349,7 +2350,7 @@ def no_spin_on_old_kernels(layout):
     """POLLIN for as long as a READ is unanswered (2.3): no processor time, few read()s"""
     data = image(1, 300000)
     with Server({"/img": data}) as s, daemon(s, "timeout 20", layout=layout, old=True) as k:
-        s.rule = after_the_probe(delay=3)
+        s.rule = after_the_probe(delay=6)
         f = k.opened("erofs,img", b"img")
         r = k.read(f, 65536, 4096)
         k.wait_taken(r)
@@ -3052,7 +3053,6 @@ def main():
         return 1
     with open(DAEMON, "rb") as f:
         ASAN = b"__asan_init" in f.read()
-    faulthandler.dump_traceback_later(600, exit=True)
     # A disk's file system may tell of a hole for a moment where data are being written back.
     if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 1024 * MIB:
         tempfile.tempdir = "/dev/shm"
@@ -3064,6 +3064,7 @@ def main():
         results = {name: pool.submit(run, function, arguments)
                    for name, function, arguments in sorted(chosen, key=lambda x: x[1] not in SLOW)}
         for name, function, _ in chosen:
+            faulthandler.dump_traceback_later(600, exit=True)
             wrong, seconds = results[name].result()
             text = f"standin: {name}: {function.__doc__}".replace("#", "no.")
             if options.t:
