@@ -29,6 +29,9 @@ import threading
 import time
 import urllib.parse
 
+# Nobody listens there (tcpmux), and no server that asks for any port is given it.
+REFUSED = "http://127.0.0.1:1/"
+
 REASONS = {200: "OK", 206: "Partial Content", 301: "Moved Permanently", 302: "Found",
            303: "See Other", 304: "Not Modified", 307: "Temporary Redirect",
            308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",

@@ -15,7 +15,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from httpserver import Server, image  # noqa: E402
+from httpserver import REFUSED, Server, image  # noqa: E402
 
 BINARY = sys.argv[1] if len(sys.argv) > 1 else "./cachefilesd-mini"
 SIZE = 1 << 20
@@ -47,15 +47,12 @@ def right(result):
     return result
 
 
-REFUSED = "http://127.0.0.1:1/img"  # tcpmux: nobody listens, and no server of another test is given this port
-
-
 # -- mirrors -----------------------------------------------------------------------------------
 
 @test
 def the_second_mirror_serves_when_the_first_is_down():
     with Server({"/img": DATA}) as s:
-        assert right(get(REFUSED, s.url + "img")).seconds < 2
+        assert right(get(REFUSED + "img", s.url + "img")).seconds < 2
 
 
 @test
@@ -95,7 +92,7 @@ def a_mirror_of_another_version_is_dropped_and_gives_no_byte():
 
 @test
 def retry_soft_gives_up_after_its_seconds():
-    result = get(REFUSED, options=["retry soft 2"])
+    result = get(REFUSED + "img", options=["retry soft 2"])
     assert result.returncode == 9 and 1.5 < result.seconds < 5, (result.returncode, result.seconds)
 
 
@@ -258,7 +255,7 @@ def a_netrc_file_that_is_wrong_is_named():
     with tempfile.NamedTemporaryFile("w") as netrc:
         netrc.write("machine h login a passwort s3cret\n")
         netrc.flush()
-        result = get(REFUSED, options=["netrc " + netrc.name])
+        result = get(REFUSED + "img", options=["netrc " + netrc.name])
         assert result.returncode == 2 and netrc.name in result.log and "s3cret" not in result.log
 
 

@@ -74,9 +74,6 @@ def expect_prefix(result, status, error, whole=IMAGE):
     check(len(result.stdout) < len(whole), "all bytes and an error")
 
 
-CLOSED = "http://127.0.0.1:1/"      # tcpmux: nobody listens, and nobody is given this port
-
-
 def unused_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -342,7 +339,7 @@ def _():
 
 @test("get: status 9 unreachable, at the beginning and on the way")
 def _():
-    expect(get(f"{CLOSED}img", timeout=1), 9, b"", "img: .*refused")
+    expect(get(f"{httpserver.REFUSED}img", timeout=1), 9, b"", "img: .*refused")
     expect(get("http://no-such-name.invalid/img", "-o", "resolve x:1:127.0.0.1", timeout=1), 9, b"", "img: ")
     with httpserver.Server({"/img": IMAGE}) as s:
         replies = iter([{}, {"cut": 100000}])
@@ -445,7 +442,7 @@ def _():
 @test("get: other url lines are mirrors, exact or a base")
 def _():
     with httpserver.Server({"/img": IMAGE, "/a/img": IMAGE, "/b": IMAGE}) as s:
-        gone = f"{CLOSED}x/img"
+        gone = f"{httpserver.REFUSED}x/img"
         for mirror in ("img", "a/", "b"):
             expect(get(gone, "-o", f"url {s.url}{mirror}", timeout=20), 0, IMAGE, "img: .*refused")
         with open(path("mirrors"), "w") as f:
@@ -647,7 +644,7 @@ def _():
             status, facts, last = report(s.url + "img")
             check(status == 1 and last.startswith("verdict: NOT fit: ") and words in last, knobs, status, last)
             has(facts, connected="^to 127.0.0.1")
-    status, facts, last = report(f"{CLOSED}img")
+    status, facts, last = report(f"{httpserver.REFUSED}img")
     check(status == 1 and "refused" in last and "connected" not in facts, status, last)
     status, facts, last = report("-o", "resolve x:1:127.0.0.1", "http://no-such-name.invalid/img")
     check(status == 1 and "NOT fit" in last, status, last)

@@ -978,13 +978,11 @@ def stale_connection():
     data = image(1, 50 * PAGE)
     with Server({"/img": data}, idle_close=0.1) as s, daemon(s, "timeout 5") as k:
         f = k.opened("erofs,img", b"img")
-        took = []
         for n in range(5):
             time.sleep(0.2)
             start = time.monotonic()
             need(k, f, data, n * 9 * PAGE, PAGE)
-            took.append(time.monotonic() - start)
-        assert sorted(took)[2] < 0.7, took
+            assert time.monotonic() - start < 0.7, "waited"
 
 
 @each(301, 302, 303, 307, 308)
