@@ -20,6 +20,7 @@
 #include "handover.h"
 #include "log.h"
 #include "message.h"
+#include "reads.h"
 #include "stats.h"
 
 #define DEVICE "/dev/cachefiles"
@@ -400,8 +401,9 @@ static void release(struct object *o)
 }
 
 /* EINVAL is normal: the reader was killed, or the request flushed. */
-static void complete(unsigned file, uint32_t id)
+static void complete(unsigned file, uint32_t id, enum outcome outcome)
 {
+	(void)outcome; /* the kernel looks at the cache file */
 	if (ioctl(objects[file].fd, IOC_READ_COMPLETE, id) < 0)
 		log_debug("completing READ %" PRIu32 ": %s", id, strerror(errno));
 }
@@ -500,7 +502,8 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t 
 	return hole;
 }
 
-const struct front cachefiles_front = {.is_cache = true,
+const struct frontend cachefiles_frontend = {.any_order = true,
+	.size_is_version = true,
 	.opened = opened,
 	.write = write_pages,
 	.hole = find_hole,
@@ -559,7 +562,7 @@ static struct object *make_room(void)
 	for (unsigned n = 0; n < budget.files; n++) {
 		struct object *o = &objects[last = (last + 1) % budget.files];
 
-		if (!o->opened || (!o->broken && fetch_is_awaited(last)))
+		if (!o->opened || (!o->broken && reads_wait(last)))
 			continue;
 		if (!o->broken)
 			fetch_close(last);
@@ -607,7 +610,7 @@ static void take_read(struct object *o, const struct message *m)
 		fetch_read(file, m->id, m->offset, m->size);
 		return;
 	}
-	complete(file, m->id);
+	complete(file, m->id, OUTCOME_LIMIT);
 	if (o->broken && seconds() >= o->broken)
 		release(o); /* the next READ has the kernel open it anew */
 }

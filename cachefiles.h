@@ -14,7 +14,7 @@
 #include "fetch.h"
 
 /* What fetch.c is given. */
-extern const struct front cachefiles_front;
+extern const struct frontend cachefiles_frontend;
 
 /* Once, at start: memory for budget.files cache files, all zero, aligned to 8. */
 size_t cachefiles_memory_each(void);

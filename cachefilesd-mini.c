@@ -141,10 +141,10 @@ static void *allocate(size_t size)
 	return memory;
 }
 
-static void allocate_fetch(const struct front *front)
+static void allocate_fetch(const struct frontend *frontend)
 {
 	divide_memory();
-	fetch_init(&conf, front, allocate(fetch_memory()));
+	fetch_init(&conf, frontend, allocate(fetch_memory()));
 }
 
 static void prepare_recording(void)
@@ -331,7 +331,7 @@ static int run_tool(void)
 	if (options.mode == CHECK)
 		memory = allocate(check_memory());
 	else
-		allocate_fetch(&get_front);
+		allocate_fetch(&get_frontend);
 	sandbox_drop_rights(SANDBOX_TOOL);
 	sandbox_enter(SANDBOX_TOOL);
 	if (options.mode == CHECK)
@@ -343,7 +343,7 @@ static int run_tool(void)
 
 static void prepare(void)
 {
-	allocate_fetch(&cachefiles_front);
+	allocate_fetch(&cachefiles_frontend);
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
 	cull_start(&conf, estate.device);
 	sandbox_drop_rights(SANDBOX_WORKER);

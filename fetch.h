@@ -15,31 +15,8 @@
 
 #include "budget.h"
 #include "conf.h"
+#include "frontend.h"
 #include "limits.h"
-#include "outcome.h"
-
-/* What fetch.c asks of whoever presents the images: /dev/cachefiles, or --get. */
-struct front {
-	/* More than READs ask for may be written, in any order; else nothing else, and in order. */
-	bool is_cache;
-
-	/* The answer to fetch_open(): OUTCOME_OK and the image's size in bytes, at most INT64_MAX,
-	 * for a cache as state_told() has it; or why not. Then the reason has been logged and the
-	 * file's number is free again. */
-	void (*opened)(unsigned file, enum outcome outcome, uint64_t size);
-
-	/* Writes whole pages at a page's boundary. Returns the bytes that are there now, at most
-	 * `size` and whole pages, or a negative errno; -EAGAIN: try again a little later. */
-	ssize_t (*write)(unsigned file, const void *pages, size_t size, uint64_t offset);
-
-	/* The first hole of the file at or after `offset` and before `end`: its beginning and, in
-	 * *hole_end, its end (at most `end`). Returns `end` when there is none, -1 when it cannot
-	 * be told now. */
-	int64_t (*hole)(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end);
-
-	/* The READ is over: what was written is there, what was not reads as an error. */
-	void (*complete)(unsigned file, uint32_t id);
-};
 
 /* Which images are written whole before a READ of theirs is completed. */
 enum fetch_whole {
@@ -58,22 +35,19 @@ size_t fetch_memory(void);
 
 /* Once, at start. `memory` has fetch_memory() bytes, all zero and aligned to a page; the other
  * pointers stay borrowed. */
-void fetch_init(const struct conf *conf, const struct front *front, void *memory);
+void fetch_init(const struct conf *conf, const struct frontend *frontend, void *memory);
 
 /* May be said again when it is learnt. */
 void fetch_set_whole(enum fetch_whole whole);
 
-/* A cache file wants its image. The keys are copied. front->opened() answers, now or later. */
+/* A cache file wants its image. The keys are copied. frontend->opened() answers, now or later. */
 void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size);
 
 /* Forgets the file: its READs and requests are dropped without an answer. */
 void fetch_close(unsigned file);
 
-/* Whether a READ of the file waits. */
-bool fetch_is_awaited(unsigned file);
-
 /* A READ of [offset, offset + size) waits; rounded out to pages, and may lie anywhere.
- * front->complete() answers exactly once. A READ with the id of one that still waits takes its
+ * frontend->complete() answers exactly once. A READ with the id of one that still waits takes its
  * place (the kernel gives an id again only when it has dropped the old request). fetch_full() must
  * be false. */
 void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size);

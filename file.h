@@ -1,6 +1,5 @@
-/* file.h - the cache files in which images are wanted: what fetch.c, whose they are, shares with
- * prefetch.c.
- */
+/* file.h - the cache files that are open, what is known to be in them, and file_write(), through
+ * which every byte goes to the front end. */
 #ifndef FILE_H
 #define FILE_H
 
@@ -9,8 +8,10 @@
 #include <stdint.h>
 
 #include "budget.h"
+#include "frontend.h"
 #include "image.h"
 #include "page.h"
+#include "walk.h"
 
 enum trace_state {
 	TRACE_NONE,
@@ -21,12 +22,13 @@ enum trace_state {
 
 struct file {
 	bool used;
-	bool opening; /* front->opened() is owed */
+	bool opening; /* frontend->opened() is owed */
 	struct image *image;
 	int64_t since; /* the OPEN, or the filling's last progress */
 	int recorder;  /* -1: its READs are not recorded */
 
 	/* prefetch.c's: */
+	struct walk *walk; /* reads the directories that are written; NULL: none does */
 	enum trace_state trace;
 	int64_t credit;	     /* bytes that may be fetched near READs */
 	int64_t ahead_after; /* until then nothing that nobody waits for is asked for */
@@ -71,19 +73,23 @@ static inline uint64_t image_end(const struct image *image)
 	return page_up(image->size);
 }
 
-/* ---- of fetch.c ---- */
+/* Whether no READ of the file is completed yet. */
+static inline bool is_held(const struct file *f)
+{
+	return f->whole && !f->filled;
+}
 
-/* As front->hole(), which is asked only for what is not known. */
+/* As frontend->hole(), which is asked only for what is not known. */
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end);
 
-/* Asks for [from, end) of the file, less what is under way, behind so many ranges at most. Returns
- * where what was asked for ends, 0 when there is no lane. */
-uint64_t file_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
+/* Writes whole pages of the image, as frontend->write(): the one way of a byte to the front end. */
+ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset);
 
-/* Whether the file can be asked for ahead of its readers now: nobody else waits for want of it. */
-bool file_may_ask_ahead(const struct file *f);
+/* What was asked for from `from` on does not come: it has to be asked for again. */
+void file_dropped(struct file *f, uint64_t from);
 
-/* Nothing of the image is missing any more. */
-void file_filled(struct file *f);
+/* The cache file takes no bytes (a negative errno, -ENOBUFS for the kernel's own limit): nothing
+ * that nobody waits for is asked for during a while. */
+void file_unwritable(struct file *f, int error);
 
 #endif

@@ -127,14 +127,15 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t until, uint64_
 	return (int64_t)(offset > filled ? offset : filled);
 }
 
-static void take_complete(unsigned file, uint32_t id)
+static void take_complete(unsigned file, uint32_t id, enum outcome outcome)
 {
 	(void)file;
 	(void)id;
+	(void)outcome; /* fetch_outcome() has the words, too */
 	complete = true;
 }
 
-const struct front get_front = {
+const struct frontend get_frontend = {
 	.opened = take_opened, .write = take_pages, .hole = find_hole, .complete = take_complete};
 
 /* ---- the run ---- */

@@ -13,7 +13,7 @@
 #include "fetch.h"
 
 /* What fetch_init() is given. */
-extern const struct front get_front;
+extern const struct frontend get_frontend;
 
 /* LENGTH: to the file's end. */
 #define GET_TO_END UINT64_MAX

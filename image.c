@@ -375,11 +375,11 @@ static void pin_state(struct image *image, const struct state *s)
 bool image_recall(struct image *image)
 {
 	struct state s;
-	bool known = state_load(&s, key_of(image));
 
-	if (known)
+	image->unknown = image->unknown || !state_load(&s, key_of(image));
+	if (!image->unknown)
 		pin_state(image, &s);
-	return known;
+	return !image->unknown;
 }
 
 bool image_reopen(struct image *image)
@@ -391,6 +391,11 @@ bool image_reopen(struct image *image)
 		return false;
 	pin_state(image, &s);
 	return true;
+}
+
+bool image_may_be_asked(const struct image *image, int64_t now)
+{
+	return !image->changed && now >= image->not_before;
 }
 
 bool image_is_unreachable(const struct image *image)
@@ -430,22 +435,21 @@ void image_cut(struct image *image, const struct failure *f, int64_t now)
 	quarantine(f->mirror, now);
 }
 
-static enum image_verdict version_changed(struct image *image, unsigned mirror, const char *why)
+static void version_changed(struct image *image, unsigned mirror, const char *why)
 {
 	unsigned all = (1u << conf->urls) - 1;
 
 	if (image->mirrors_out & 1u << mirror)
-		return image->changed ? IMAGE_CHANGED : IMAGE_RETRY;
+		return;
 	image->mirrors_out |= 1u << mirror;
 	if (image->mirrors_out != all) {
 		log_warning("%.*s: %s; mirror %u is not asked for it again", IMAGE_NAME(image), why,
 			mirror + 1);
-		return IMAGE_RETRY;
+		return;
 	}
 	image->changed = true;
 	log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted anew",
 		IMAGE_NAME(image), why);
-	return IMAGE_CHANGED;
 }
 
 static void tell_failure(const struct image *image)
@@ -484,24 +488,25 @@ static void penalize(struct image *image, const struct failure *f, int64_t now)
 		image_forget_redirect(image);
 }
 
-enum image_verdict image_failed(struct image *image, const struct failure *f, int64_t now)
+void image_failed(struct image *image, const struct failure *f, int64_t now)
 {
 	note_failure(image, f, now);
-	if (f->outcome == OUTCOME_CHANGED && image->ready)
-		return version_changed(image, f->mirror, f->why);
+	if (f->outcome == OUTCOME_CHANGED && image->ready) {
+		version_changed(image, f->mirror, f->why);
+		return;
+	}
 	if (now < image->penalty[f->mirror])
-		return IMAGE_RETRY; /* several requests fail together: that is one failure */
+		return; /* several requests fail together: that is one failure */
 	if (image->failures++ == 0) {
 		image->failing_since = image->told = now;
 		image->reads_failed = 0;
 	}
 	penalize(image, f, now);
 	if (f->outcome == OUTCOME_DENIED && netrc_reload())
-		return IMAGE_RETRY; /* a token that was renewed */
-	if (!image->ready && is_final(f->outcome) && image->failures >= conf->urls)
-		return IMAGE_REFUSED;
-	tell_failure(image);
-	return IMAGE_RETRY;
+		return; /* a token that was renewed */
+	image->refused = !image->ready && is_final(f->outcome) && image->failures >= conf->urls;
+	if (!image->refused)
+		tell_failure(image);
 }
 
 void image_tell(struct image *image, int64_t now)

@@ -27,7 +27,8 @@ struct image {
 	unsigned reads_failed; /* in this spell of failures */
 
 	/* what is pinned */
-	bool ready; /* all of this is known */
+	bool ready;   /* all of this is known */
+	bool unknown; /* nothing is remembered of it */
 	uint64_t size;
 	uint64_t told_size;	  /* what the kernel is told as its size: see state.h */
 	char etag[VALIDATOR_MAX]; /* weak or not; empty: none */
@@ -41,6 +42,7 @@ struct image {
 	int64_t penalty[URLS_MAX]; /* by url line: until when another one is preferred */
 	unsigned unreached; /* bit by url line: when asked last, its server was not reached */
 	unsigned failures;  /* in a row; 0: it answers */
+	bool refused;	    /* asking again will not help: an OPEN that waits fails */
 	int64_t failing_since;
 	int64_t last_failure;
 	int64_t last_began; /* when the attempt that failed last had begun */
@@ -116,6 +118,9 @@ bool image_recall(struct image *image);
  * lies on the servers now, the first request that its version does not answer will show it. */
 bool image_reopen(struct image *image);
 
+/* Whether it may be asked for now. */
+bool image_may_be_asked(const struct image *image, int64_t now);
+
 /* Whether no server of the image could be reached when it was asked last. */
 bool image_is_unreachable(const struct image *image);
 
@@ -128,12 +133,6 @@ struct failure {
 	unsigned mirror;
 	int64_t began;	     /* when the attempt began */
 	int64_t retry_after; /* milliseconds that the server asked for; 0: none */
-};
-
-enum image_verdict {
-	IMAGE_RETRY,   /* another attempt is due at not_before */
-	IMAGE_REFUSED, /* asking again will not help: an OPEN that waits fails now */
-	IMAGE_CHANGED, /* changed is set: READs that wait fail now */
 };
 
 /* Whether requests may be sent to a mirror before the answers to those before them have come
@@ -160,8 +159,9 @@ const struct mirror_stats *mirror_at(unsigned mirror, int64_t now);
 /* A body broke off after some bytes: another mirror is preferred for a while. */
 void image_cut(struct image *image, const struct failure *failure, int64_t now);
 
-/* An attempt has come to nothing: penalties are set, and the log told the first time. */
-enum image_verdict image_failed(struct image *image, const struct failure *failure, int64_t now);
+/* An attempt has come to nothing: penalties are set, and the log told the first time. `refused` or
+ * `changed` may be true then. */
+void image_failed(struct image *image, const struct failure *failure, int64_t now);
 
 /* Says once a minute what is waited for, while it fails. */
 void image_tell(struct image *image, int64_t now);

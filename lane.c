@@ -8,12 +8,12 @@
 #include "budget.h"
 #include "clock.h"
 #include "erofs.h"
-#include "fetch.h"
 #include "http.h"
 #include "link.h"
 #include "log.h"
 #include "outcome.h"
 #include "page.h"
+#include "reads.h"
 
 /* Milliseconds. */
 #define STALL_MAX      10000 /* an attempt without a byte for so long has failed */
@@ -49,6 +49,7 @@ enum lane_state {
 	LANE_ASKING,  /* requests are under way */
 	LANE_PAUSED,  /* between two requests for the same range */
 	LANE_WRITING, /* all bytes of the range are here, the last are not written yet */
+	LANE_ENDED,   /* lanes_run() has to return what came of SIZE_ONLY or TEXT_ONLY */
 };
 
 struct range {
@@ -85,11 +86,7 @@ struct lane {
 };
 
 static const struct conf *conf;
-static const struct front *front;
-static const struct lane_user *user;
 static struct lane *lanes;
-static int64_t clock_now;    /* of this turn of the loop */
-static int64_t microseconds; /* the same, for measuring */
 
 /* ---- numbers ---- */
 
@@ -116,7 +113,7 @@ static bool is_for_file(const struct lane *lane, unsigned file)
 static bool is_stalled(const struct lane *lane)
 {
 	return lane->state == LANE_PAUSED ||
-	       (lane->state == LANE_ASKING && clock_now - lane->http.progress >= STEAL_AFTER);
+	       (lane->state == LANE_ASKING && turn.ms - lane->http.progress >= STEAL_AFTER);
 }
 
 /* Bytes that the lane has asked for and not got. */
@@ -124,7 +121,7 @@ static uint64_t outstanding(const struct lane *lane)
 {
 	uint64_t n = 0;
 
-	if (lane->state == LANE_FREE)
+	if (lane->state == LANE_FREE || lane->state == LANE_ENDED)
 		return 0;
 	for (unsigned i = 0; i < lane->count; i++)
 		n += lane->ranges[i].end - lane->ranges[i].from;
@@ -138,7 +135,7 @@ static void free_lane(struct lane *lane)
 	if (lane->http.state != HTTP_IDLE)
 		http_close(&lane->http);
 	lane->state = LANE_FREE;
-	lane->freed = clock_now;
+	lane->freed = turn.ms;
 }
 
 /* Frees a lane whose ranges are not complete. */
@@ -149,9 +146,9 @@ static void drop_lane(struct lane *lane)
 	free_lane(lane);
 	if (lane->file < 0)
 		return;
-	user->dropped((unsigned)lane->file, from);
+	file_dropped(&files[lane->file], from);
 	for (unsigned i = 1; i < lane->count; i++)
-		user->dropped((unsigned)lane->file, lane->ranges[i].from);
+		file_dropped(&files[lane->file], lane->ranges[i].from);
 }
 
 static struct failure failure_of(const struct lane *lane, enum outcome outcome, const char *why)
@@ -166,14 +163,17 @@ static struct failure failure_of(const struct lane *lane, enum outcome outcome, 
 }
 
 /* An attempt of the lane at its image has come to nothing; the lane is free already. */
-static void attempt_failed(const struct lane *lane, enum outcome outcome, const char *why)
+static void attempt_failed(struct lane *lane, enum outcome outcome, const char *why)
 {
 	struct failure failure = failure_of(lane, outcome, why);
 
-	if (lane->file == TEXT_ONLY)
-		user->text(lane->image, NULL, 0, false, why);
-	else
-		user->failed(lane->image, image_failed(lane->image, &failure, clock_now));
+	if (lane->file != TEXT_ONLY) {
+		image_failed(lane->image, &failure, turn.ms);
+		return;
+	}
+	log_debug("%.*s: there is none: %s", IMAGE_NAME(lane->image), why);
+	lane->fill = 0;
+	lane->state = LANE_ENDED;
 }
 
 /* ---- writing ---- */
@@ -194,12 +194,12 @@ static size_t writable(struct lane *lane)
 static int write_refused(struct lane *lane, int error)
 {
 	if (lane->write_since == 0)
-		lane->write_since = clock_now;
+		lane->write_since = turn.ms;
 	lane->write_after =
-		clock_now + (clock_now - lane->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
+		turn.ms + (turn.ms - lane->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
 	if (error != -EAGAIN && error != -ENOSPC)
 		return error;
-	if (clock_now - lane->write_since < WRITE_PATIENCE || image_patience() == INT64_MAX)
+	if (turn.ms - lane->write_since < WRITE_PATIENCE || image_patience() == INT64_MAX)
 		return -EAGAIN;
 	return error == -EAGAIN ? -ENOBUFS : error;
 }
@@ -210,20 +210,18 @@ static int flush(struct lane *lane)
 	size_t size;
 
 	while ((size = writable(lane)) > 0) {
-		unsigned file = (unsigned)lane->file;
-		ssize_t n;
+		struct file *f = &files[lane->file];
+		ssize_t n = file_write(f, lane->buffer, size, lane->base);
 		size_t taken;
 
-		n = front->write(file, lane->buffer, size, lane->base);
 		if (n < 0)
 			return write_refused(lane, (int)n);
 		lane->write_since = 0;
 		taken = (size_t)n < lane->fill ? (size_t)n : lane->fill;
-		user->passing(file, lane->buffer, lane->base, taken);
 		memmove(lane->buffer, lane->buffer + taken, lane->fill - taken);
 		lane->fill -= taken;
 		lane->base += (uint64_t)n;
-		user->written(file, lane->base - (uint64_t)n, lane->base);
+		reads_advance(number_of(f), lane->base - (uint64_t)n, lane->base);
 	}
 	return 0;
 }
@@ -231,7 +229,8 @@ static int flush(struct lane *lane)
 static void write_failed(struct lane *lane, int error)
 {
 	drop_lane(lane);
-	user->unwritable((unsigned)lane->file, error);
+	file_unwritable(&files[lane->file], error);
+	reads_fail((unsigned)lane->file, OUTCOME_NO_SPACE);
 }
 
 /* ---- asking ---- */
@@ -251,27 +250,27 @@ static void ask_ahead(struct lane *lane)
 {
 	unsigned next;
 
-	if (lane->http.state == HTTP_IDLE || !image_takes_pipelining(lane->mirror, clock_now))
+	if (lane->http.state == HTTP_IDLE || !image_takes_pipelining(lane->mirror, turn.ms))
 		return;
 	while ((next = 1 + http_ahead(&lane->http)) < lane->count &&
 		http_ask_ahead(&lane->http, lane->ranges[next].from, lane->ranges[next].end - 1))
 		image_asked(lane->image, lane->mirror);
 }
 
-/* Sends the request for what is missing of the lane's first range. */
-static void ask(struct lane *lane)
+/* Sends the request for what is missing of the lane's first range to the target. */
+static void ask_target(struct lane *lane, const struct image_target *target)
 {
 	struct image *image = lane->image;
-	struct image_target target;
 	struct http_request request = {
-		.url = &target.url,
+		.url = &target->url,
+		.proxy = target->proxy,
+		.fields = target->trusted ? conf->fields : NULL,
 		.last = lane_end(lane) - 1,
 		.if_range = image->ready ? image_validator(image) : NULL,
 		.etag = image->ready && image->etag[0] ? image->etag : NULL,
 		.user_agent = conf->user_agent,
 		.stall = stall_time(),
 	};
-	const char *why;
 	size_t scratch;
 	int error = lane->fill > 0 && lane->file >= 0 ? flush(lane) : 0;
 
@@ -285,26 +284,30 @@ static void ask(struct lane *lane)
 		lane->fill = scratch = 0;
 	request.first = lane_pos(lane);
 	lane->attempted = lane_pos(lane);
-	if (!image_target(&target, image, clock_now, &why)) {
-		lane_failed(lane, OUTCOME_LIMIT, why);
-		return;
-	}
 	lane->state = LANE_ASKING;
-	lane->mirror = target.mirror;
-	lane->redirected = target.redirected;
-	request.proxy = target.proxy;
-	if (target.trusted)
-		request.fields = conf->fields;
+	lane->mirror = target->mirror;
+	lane->redirected = target->redirected;
 	lane->started = true;
-	lane->asked_at = clock_now;
+	lane->asked_at = turn.ms;
 	lane->measured = 0;
-	if (http_is_connected(&lane->http, &target.url, target.proxy) &&
+	if (http_is_connected(&lane->http, &target->url, target->proxy) &&
 		lanes_outstanding() == outstanding(lane))
-		lane->measured = microseconds;
+		lane->measured = turn.us;
 	image_asked(image, lane->mirror);
-	http_start(
-		&lane->http, &request, lane->buffer + scratch, budget.buffer - scratch, clock_now);
+	http_start(&lane->http, &request, lane->buffer + scratch, budget.buffer - scratch, turn.ms);
 	ask_ahead(lane);
+}
+
+/* The same to where the image is to be asked for now. */
+static void ask(struct lane *lane)
+{
+	struct image_target target;
+	const char *why;
+
+	if (image_target(&target, lane->image, turn.ms, &why))
+		ask_target(lane, &target);
+	else
+		lane_failed(lane, OUTCOME_LIMIT, why);
 }
 
 /* Begins with the lane's first range. */
@@ -315,7 +318,9 @@ static void begin_range(struct lane *lane)
 	lane->cuts = 0;
 }
 
-static void start_lane(struct lane *lane, struct image *image, int file, struct range range)
+/* `target`: where to ask; NULL: there is none, and the attempt fails. */
+static void start_lane(struct lane *lane, const struct image_target *target, struct image *image,
+	int file, struct range range)
 {
 	lane->image = image;
 	lane->file = file;
@@ -326,7 +331,10 @@ static void start_lane(struct lane *lane, struct image *image, int file, struct 
 	lane->data_at = 0;
 	lane->write_after = lane->write_since = 0;
 	begin_range(lane);
-	ask(lane);
+	if (target)
+		ask_target(lane, target);
+	else
+		ask(lane);
 }
 
 /* The first range is here. If the next one begins where it ends, both are written together. */
@@ -355,7 +363,7 @@ static void next_range(struct lane *lane)
 		ask(lane);
 		return;
 	}
-	lane->asked_at = clock_now;
+	lane->asked_at = turn.ms;
 	lane->measured = 0;
 	ask_ahead(lane);
 }
@@ -365,14 +373,14 @@ static void next_range(struct lane *lane)
 static bool is_wanted(struct lane *lane)
 {
 	uint64_t hole_end;
-	int64_t hole = front->hole((unsigned)lane->file, 0, page_up(lane->fill), &hole_end);
+	int64_t hole = frontend->hole((unsigned)lane->file, 0, page_up(lane->fill), &hole_end);
 
 	if (hole == 0)
 		lane->beginning = false;
 	else if (hole > 0)
 		free_lane(lane);
 	else
-		lane->write_after = clock_now + WRITE_SOON;
+		lane->write_after = turn.ms + WRITE_SOON;
 	return hole == 0;
 }
 
@@ -392,11 +400,8 @@ static void write_lane(struct lane *lane)
 		next_range(lane);
 }
 
-/* The image is known, and with it whose its beginning is. The kernel asks for that first, so it is
- * written if it is not cached. */
-static void take_beginning(struct lane *lane)
+void lane_write_head(struct lane *lane, int file)
 {
-	int file = user->opened(lane->image, lane->buffer, lane->fill, &lane->http.url);
 	uint64_t end = lane_pos(lane) < lane->image->size ? page_down(lane->fill) : lane->fill;
 
 	if (file < 0 || end == 0) {
@@ -426,11 +431,11 @@ static void lane_cut(struct lane *lane, enum outcome outcome, const char *why)
 {
 	struct failure failure = failure_of(lane, outcome, why);
 
-	image_cut(lane->image, &failure, clock_now);
+	image_cut(lane->image, &failure, turn.ms);
 	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(lane->image), why,
 		(unsigned long long)lane_pos(lane));
 	lane->state = LANE_PAUSED;
-	lane->resume = clock_now;
+	lane->resume = turn.ms;
 	lane->cuts = lane_pos(lane) - lane->attempted < page_size() ? lane->cuts + 1 : 0;
 	if (lane->cuts > CUTS_AT_ONCE)
 		lane->resume += retry_delay(PAUSE_FIRST, PAUSE_LAST, lane->cuts - CUTS_AT_ONCE);
@@ -441,12 +446,12 @@ static bool blames_pipelining(const struct lane *lane, enum outcome outcome)
 {
 	return (lane->http.pipelined || lane->http.followed) &&
 	       (outcome == OUTCOME_REFUSED || outcome == OUTCOME_TIMED_OUT) &&
-	       image_takes_pipelining(lane->mirror, clock_now);
+	       image_takes_pipelining(lane->mirror, turn.ms);
 }
 
 static void ask_one_by_one(struct lane *lane)
 {
-	image_refuses_pipelining(lane->mirror, clock_now);
+	image_refuses_pipelining(lane->mirror, turn.ms);
 	http_close(&lane->http);
 	ask(lane);
 }
@@ -468,7 +473,7 @@ static void lane_failed(struct lane *lane, enum outcome outcome, const char *why
 	} else if (lane->file >= 0 && lane_pos(lane) == lane_end(lane)) {
 		lane->state = LANE_WRITING; /* only the end of the body was wrong */
 	} else if (lane->file == SIZE_ONLY && broke_off && lane->fill >= EROFS_HEAD) {
-		take_beginning(lane); /* enough to know it by */
+		lane->state = LANE_ENDED; /* enough to know it by */
 	} else if (lane->file >= 0 && broke_off && moved) {
 		lane_cut(lane, outcome, why);
 	} else {
@@ -486,7 +491,7 @@ static void lane_started(struct lane *lane)
 	char why[128];
 
 	if (lane->measured)
-		link_round_trip(microseconds - lane->measured, microseconds);
+		link_round_trip(turn.us - lane->measured, turn.us);
 	if (lane->file < 0) {
 		image_pin(image, response);
 	} else if ((uint64_t)response->total != image->size) {
@@ -498,7 +503,7 @@ static void lane_started(struct lane *lane)
 		return;
 	}
 	lane->hops = 0;
-	image_works(image, lane->mirror, clock_now);
+	image_works(image, lane->mirror, turn.ms);
 	ask_ahead(lane);
 }
 
@@ -522,31 +527,19 @@ static void lane_data(struct lane *lane, size_t got)
 {
 	lane->fill += got;
 	image_received(lane->image, lane->mirror, got);
-	link_received(got, lanes_outstanding(), microseconds);
+	link_received(got, lanes_outstanding(), turn.us);
 	/* A page is progress; less may be a server that lets bytes trickle without end. */
 	if (lane_pos(lane) >= lane->credited + page_size()) {
 		lane->credited = lane_pos(lane);
-		lane->data_at = clock_now;
+		lane->data_at = turn.ms;
 	}
 	/* The image's last page is padded when it is written: nothing of it may be missing then. */
-	if (lane->file >= 0 && clock_now >= lane->write_after &&
+	if (lane->file >= 0 && turn.ms >= lane->write_after &&
 		(lane->fill == budget.buffer ||
 			(lane_pos(lane) < lane->image->size &&
-				user->waited_for((unsigned)lane->file, lane->base,
-					lane_pos(lane)) <= lane_pos(lane))))
+				reads_first_end((unsigned)lane->file, lane->base, lane_pos(lane)) <=
+					lane_pos(lane))))
 		write_lane(lane);
-}
-
-/* All that was asked for of something that is no file. */
-static void nothing_to_write(struct lane *lane)
-{
-	if (lane->file == SIZE_ONLY) {
-		take_beginning(lane);
-		return;
-	}
-	free_lane(lane);
-	user->text(lane->image, lane->buffer, lane->fill,
-		(uint64_t)lane->http.response.total == lane->fill, NULL);
 }
 
 /* The response is over: all of it, or the server gave less than was asked for. Next to nothing of a
@@ -556,9 +549,9 @@ static void lane_ended(struct lane *lane)
 	uint64_t asked = lane_end(lane) - lane->attempted, got = lane_pos(lane) - lane->attempted;
 
 	if (lane->measured && lanes_outstanding() == 0)
-		link_answered(got, microseconds - lane->measured);
+		link_answered(got, turn.us - lane->measured);
 	if (lane->file < 0)
-		nothing_to_write(lane);
+		lane->state = LANE_ENDED;
 	else if (got == asked && goes_straight_on(lane))
 		next_range(lane);
 	else if (got == asked)
@@ -577,7 +570,7 @@ static bool ask_on(struct lane *lane)
 	size_t got;
 
 	switch (http_run(&lane->http, lane->buffer + lane->fill, budget.buffer - lane->fill, &got,
-		clock_now)) {
+		turn.ms)) {
 	case HTTP_WAIT:
 		return false;
 	case HTTP_STARTED:
@@ -606,14 +599,15 @@ static bool is_due(const struct lane *lane, const struct pollfd *polled)
 		return true;
 	switch (lane->state) {
 	case LANE_FREE:
+	case LANE_ENDED:
 		return false;
 	case LANE_PAUSED:
-		return clock_now >= lane->resume;
+		return turn.ms >= lane->resume;
 	case LANE_WRITING:
-		return clock_now >= lane->write_after;
+		return turn.ms >= lane->write_after;
 	case LANE_ASKING:
-		return lane->http.state == HTTP_RESOLVING || clock_now >= http_next(&lane->http) ||
-		       (lane->write_since && clock_now >= lane->write_after);
+		return lane->http.state == HTTP_RESOLVING || turn.ms >= http_next(&lane->http) ||
+		       (lane->write_since && turn.ms >= lane->write_after);
 	}
 	return false;
 }
@@ -623,16 +617,17 @@ static void run_lane(struct lane *lane)
 	size_t got;
 
 	lane->started = false;
+	lane->slot = -1;
 	if (lane->state == LANE_FREE)
-		http_run(&lane->http, NULL, 0, &got, clock_now);
-	if (lane->state == LANE_PAUSED && clock_now >= lane->resume)
+		http_run(&lane->http, NULL, 0, &got, turn.ms);
+	if (lane->state == LANE_PAUSED && turn.ms >= lane->resume)
 		ask(lane);
-	if (lane->state == LANE_ASKING && lane->write_since && clock_now >= lane->write_after)
+	if (lane->state == LANE_ASKING && lane->write_since && turn.ms >= lane->write_after)
 		write_lane(lane);
 	do {
 		while (lane->state == LANE_ASKING && ask_on(lane))
 			;
-		if (lane->state == LANE_WRITING && clock_now >= lane->write_after)
+		if (lane->state == LANE_WRITING && turn.ms >= lane->write_after)
 			write_lane(lane);
 	} while (lane->state == LANE_ASKING && lane->started && !(lane->started = false));
 }
@@ -661,21 +656,17 @@ void lanes_steal(const struct image *image)
 		}
 }
 
-/* The best idle lane for a request to the image's server: one connected to it, else one not
- * connected, else the one idle longest. */
-static struct lane *find_idle(struct image *image, bool *connected)
+/* The best idle lane for a request to the target: one connected to it, else one not connected, else
+ * the one idle longest. */
+static struct lane *find_idle(const struct image_target *target, bool *connected)
 {
 	struct lane *best = NULL;
-	struct image_target target;
-	const char *why;
 	int best_rank = 3;
 
-	if (!image_target(&target, image, clock_now, &why))
-		target.url.host[0] = '\0'; /* ask() will say so */
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
-		int rank = http_is_connected(&lane->http, &target.url, target.proxy) ? 0
-			   : lane->http.fd < 0					     ? 1
-										     : 2;
+		int rank = target && http_is_connected(&lane->http, &target->url, target->proxy) ? 0
+			   : lane->http.fd < 0							 ? 1
+					       : 2;
 		if (lane->state == LANE_FREE &&
 			(rank < best_rank ||
 				(rank == best_rank && best && lane->freed < best->freed))) {
@@ -693,7 +684,7 @@ static bool can_follow(
 {
 	return is_for_file(lane, file) && lane->image == image && lane->count <= behind &&
 	       lane->count < RANGES && lane->state == LANE_ASKING &&
-	       image_takes_pipelining(lane->mirror, clock_now);
+	       image_takes_pipelining(lane->mirror, turn.ms);
 }
 
 /* What comes before a range that is put behind those of the lane, in bytes: all busy lanes share
@@ -728,33 +719,73 @@ static struct lane *find_busy(
 	return best;
 }
 
-bool lane_ask(struct image *image, unsigned file, uint64_t from, uint64_t end, unsigned behind)
+/* Whether a READ or OPEN of another image waits that no lane works for: then none takes more work.
+ */
+static bool is_another_starved(const struct image *image)
 {
+	for_each_read(r)
+	{
+		const struct file *f = &files[r->file];
+
+		if (f->image != image && image_may_be_asked(f->image, turn.ms) && !is_held(f) &&
+			lanes_of(f->image) == 0)
+			return true;
+	}
+	for (const struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->opening && f->image != image &&
+			image_may_be_asked(f->image, turn.ms) && lanes_of(f->image) == 0)
+			return true;
+	return false;
+}
+
+bool lanes_may_ask_ahead(const struct file *f)
+{
+	return f->used && !f->opening && image_may_be_asked(f->image, turn.ms) &&
+	       turn.ms >= f->ahead_after && !is_another_starved(f->image);
+}
+
+/* Where to ask for the image; NULL when its name makes no URL, which the attempt will tell. */
+static const struct image_target *find_target(struct image_target *target, struct image *image)
+{
+	const char *why;
+
+	return image_target(target, image, turn.ms, &why) ? target : NULL;
+}
+
+uint64_t lane_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
+{
+	struct image_target space;
+	const struct image_target *target = find_target(&space, f->image);
 	bool connected;
 	uint64_t before;
-	struct lane *idle = find_idle(image, &connected);
-	struct lane *busy = find_busy(image, file, behind, &before);
+	unsigned file = number_of(f);
+	struct lane *idle = find_idle(target, &connected), *busy;
+	struct range range = {from, least_of(end = lanes_until(file, from, end), f->image->size)};
 
+	busy = find_busy(f->image, file, is_another_starved(f->image) ? 0 : behind, &before);
 	if (busy && idle && (connected || before > CONNECT_ROUND_TRIPS * link_round_trip_bytes()))
 		busy = NULL;
+	if (!busy && !idle)
+		return 0;
 	if (busy) {
-		busy->ranges[busy->count++] = (struct range){from, end};
+		busy->ranges[busy->count++] = range;
 		busy->started = true;
 		ask_ahead(busy);
-		return true;
+	} else {
+		start_lane(idle, target, f->image, (int)file, range);
 	}
-	if (idle)
-		start_lane(idle, image, (int)file, (struct range){from, end});
-	return idle;
+	return end;
 }
 
 static bool ask_beginning(struct image *image, int file, uint64_t size)
 {
+	struct image_target space;
+	const struct image_target *target = find_target(&space, image);
 	bool connected;
-	struct lane *lane = find_idle(image, &connected);
+	struct lane *lane = find_idle(target, &connected);
 
 	if (lane)
-		start_lane(lane, image, file, (struct range){0, size});
+		start_lane(lane, target, image, file, (struct range){0, size});
 	return lane;
 }
 
@@ -859,15 +890,12 @@ size_t lanes_memory_each(void)
 	return round_to(sizeof(struct lane), 16) + round_to(tls_size(), 16);
 }
 
-void lanes_init(
-	const struct conf *c, const struct front *f, const struct lane_user *u, void *memory)
+void lanes_init(const struct conf *c, void *memory)
 {
 	char *buffer = memory;
 	char *tls;
 
 	conf = c;
-	front = f;
-	user = u;
 	lanes = (struct lane *)(buffer + budget.connections * budget.buffer);
 	tls = (char *)lanes + round_to(budget.connections * sizeof(struct lane), 16);
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
@@ -889,7 +917,7 @@ static size_t enough(const struct lane *lane)
 		return 1;
 	if (end > lane->base + budget.buffer)
 		end = lane->base + budget.buffer;
-	wanted = user->waited_for((unsigned)lane->file, lane->base, end);
+	wanted = reads_first_end((unsigned)lane->file, lane->base, end);
 	return (size_t)((wanted > pos && wanted < end ? wanted : end) - pos);
 }
 
@@ -920,6 +948,8 @@ static int64_t lane_next(const struct lane *lane)
 		return lane->resume;
 	case LANE_WRITING:
 		return lane->write_after;
+	case LANE_ENDED:
+		return 0;
 	case LANE_ASKING:
 		return lane->write_since ? sooner(lane->write_after, http_next(&lane->http))
 					 : http_next(&lane->http);
@@ -936,23 +966,38 @@ int64_t lanes_next(void)
 	return next;
 }
 
-void lanes_run(const struct pollfd *polled, int64_t us)
+static enum lane_event take_result(struct lane *lane, struct lane_result *out)
 {
-	clock_now = us / 1000;
-	microseconds = us;
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (is_due(lane, polled))
-			run_lane(lane);
+	bool is_text = lane->file == TEXT_ONLY;
+
+	*out = (struct lane_result){
+		.image = lane->image,
+		.bytes = lane->buffer,
+		.size = lane->fill,
+		.whole = (uint64_t)lane->http.response.total == lane->fill,
+		.url = &lane->http.url,
+		.lane = lane,
+	};
+	if (is_text)
+		free_lane(lane);
+	return is_text ? LANE_TEXT : LANE_OPENED;
 }
 
-bool lanes_start(void)
+enum lane_event lanes_run(const struct pollfd *polled, struct lane_result *out)
 {
-	bool any = false;
-
-	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++)
-		if (lane->started) {
+	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
+		if (is_due(lane, polled))
 			run_lane(lane);
-			any = true;
-		}
-	return any;
+		if (lane->state == LANE_ENDED)
+			return take_result(lane, out);
+	}
+	return LANES_WAIT;
+}
+
+bool lanes_unfinished(void)
+{
+	for (const struct lane *lane = lanes; lane < end_of_lanes(); lane++)
+		if (lane->started || lane->state == LANE_ENDED)
+			return true;
+	return false;
 }

@@ -13,57 +13,29 @@
 #include <stdint.h>
 
 #include "conf.h"
+#include "file.h"
 #include "image.h"
 #include "limits.h"
-
-/* What lane.c asks of fetch.c. A file is a number of front->write(). */
-struct lane_user {
-	/* The image's size and version are pinned; these are its first bytes, EROFS_HEAD of them
-	 * if it has so many, from `url`. Returns the file to write them to, or -1. */
-	int (*opened)(struct image *image, const void *head, size_t size, const struct url *url);
-
-	/* What lane_ask_text() was asked for, at most a buffer of it; `whole` if there are no
-	 * more. Or NULL and why there is none. */
-	void (*text)(
-		struct image *image, const char *text, size_t size, bool whole, const char *why);
-
-	/* Whole pages, and at the image's end its last bytes, that are to be written. */
-	void (*passing)(unsigned file, const void *bytes, uint64_t offset, size_t size);
-
-	/* [from, to) is written: whole pages. */
-	void (*written)(unsigned file, uint64_t from, uint64_t to);
-
-	/* Of those who wait for a byte of [from, to): up to where the first to be content needs
-	 * them, which may lie behind `to`. UINT64_MAX: nobody waits. */
-	uint64_t (*waited_for)(unsigned file, uint64_t from, uint64_t to);
-
-	/* What was asked for from `from` on does not come: it has to be asked for again. */
-	void (*dropped)(unsigned file, uint64_t from);
-
-	/* The cache file takes no bytes: a negative errno, -ENOBUFS for the kernel's own limit. */
-	void (*unwritable)(unsigned file, int error);
-
-	/* An attempt at an image has come to nothing; image_failed() has been told. */
-	void (*failed)(struct image *image, enum image_verdict verdict);
-};
 
 /* Bytes that a lane takes beside its buffer. */
 size_t lanes_memory_each(void);
 
 /* Once, at start. `memory` is aligned to a page, all zero, and has room for budget.connections
  * lanes with their buffers. */
-struct front;
-void lanes_init(const struct conf *conf, const struct front *front, const struct lane_user *user,
-	void *memory);
+void lanes_init(const struct conf *conf, void *memory);
 
-/* Asks for an image's size and first bytes, or for a small text. False when no lane is free. */
+/* Asks for an image's size and first bytes, or for a small text: lanes_run() returns LANE_OPENED or
+ * LANE_TEXT. False when no lane is free. */
 bool lane_ask_size(struct image *image);
 bool lane_ask_text(struct image *image);
 
-/* Asks for [from, end) of an opened image, `from` at a page's boundary, to be written to the file,
- * in the lane where it comes soonest: on an idle connection, or behind other ranges of the file,
- * but not more than `behind`. False when there is none. */
-bool lane_ask(struct image *image, unsigned file, uint64_t from, uint64_t end, unsigned behind);
+/* Asks for [from, end) of the file, less what is under way, `from` at a page's boundary, in the
+ * lane where it comes soonest: on an idle connection, or behind other ranges of the file, but not
+ * more than `behind`. Returns where what was asked for ends, 0 when there is no lane. */
+uint64_t lane_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
+
+/* Whether the file can be asked for ahead of its readers now: nobody else waits for want of it. */
+bool lanes_may_ask_ahead(const struct file *f);
 
 /* Takes a lane from a server that sends nothing, for an image that has none: lane_ask() finds it
  * free then. */
@@ -97,11 +69,35 @@ unsigned lanes_connected(void);
 /* Closes the connections that have nothing to do. */
 void lanes_hang_up(void);
 
-/* The loop's three: see fetch.h. lanes_start() lets those that have just begun get as far as they
- * can without waiting, and returns whether there were any: some may be free again. */
+/* The loop's three: see fetch.h. lanes_run() lets each lane get as far as it can without waiting,
+ * and returns at the first of these events; it is called again until there is none. With NULL, only
+ * those that have just begun and those whose time has come are run. */
+enum lane_event {
+	LANES_WAIT,  /* for a descriptor or lanes_next() */
+	LANE_OPENED, /* lane_ask_size(): the size and version of the image are pinned */
+	LANE_TEXT,   /* lane_ask_text(): it is over */
+};
+
+/* `bytes` and `url` are good until something else is asked for. */
+struct lane_result {
+	struct image *image;
+	const char
+		*bytes; /* OPENED: the image's first ones, EROFS_HEAD of them if it has so many */
+	size_t size;	/* TEXT: 0 when there is none, at most a buffer */
+	bool whole;	/* TEXT: there is no more of it */
+	const struct url *url; /* OPENED: where they come from */
+	struct lane *lane;     /* OPENED: for lane_write_head() */
+};
+
 size_t lanes_poll(struct pollfd out[CONNECTIONS_MAX]);
 int64_t lanes_next(void);
-void lanes_run(const struct pollfd *polled, int64_t us);
-bool lanes_start(void);
+enum lane_event lanes_run(const struct pollfd *polled, struct lane_result *out);
+
+/* Must follow LANE_OPENED: the first bytes belong to the file too, and are written if they are not
+ * cached; -1: they do not. */
+void lane_write_head(struct lane *lane, int file);
+
+/* Whether lanes_run(NULL) has something to do. */
+bool lanes_unfinished(void);
 
 #endif

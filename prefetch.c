@@ -6,12 +6,12 @@
 #include "link.h"
 #include "log.h"
 #include "measure.h"
+#include "reads.h"
 #include "trace.h"
 #include "walk.h"
 
 /* Milliseconds. */
 #define WRITE_AGAIN 20	  /* the cache file is not ready */
-#define FULL_AGAIN  10000 /* after the cache was full */
 #define PROGRESS    10000 /* how often the filling of a whole image is told */
 
 /* A walk through the directories asks for so much of an image at most, and for a share of it. */
@@ -66,7 +66,6 @@ struct zone {
 };
 
 static const struct conf *conf;
-static int64_t clock_now; /* of this turn of the loop */
 static struct zone zones[ZONES];
 static uint64_t last_turn;	       /* of a zone */
 static int64_t streamed_at;	       /* when a stream was last seen to hold */
@@ -76,11 +75,11 @@ static int64_t held_until = INT64_MAX; /* what is held back now has to be looked
 
 /* The walk through the directories of one image at a time. */
 static struct walk *walk;
-static int walked; /* the file; -1: none */
+static struct file *walked; /* NULL: none */
 static struct {
 	uint64_t from, end;
 	bool again; /* although it is cached */
-} step;		    /* the range that it has named and that is not asked for yet */
+} wanted;	    /* the range that it has named and that is not asked for yet */
 
 /* The trace that is played, one at a time. */
 static struct {
@@ -176,6 +175,13 @@ static void forget_zones(unsigned file)
 			z->turn = 0;
 }
 
+static void end_walk(struct file *f)
+{
+	if (walked == f)
+		walked = NULL;
+	f->walk = NULL;
+}
+
 /* ---- the boot trace ---- */
 
 /* What it says comes before all that is only likely. Another image's, which may have to wait for a
@@ -211,12 +217,10 @@ static void take_trace(struct file *f, const char *text, size_t size, bool whole
 	if (player.trace.left_out > 0 || !whole)
 		log_warning(
 			"%.*s: the trace is too long: its end is left out", IMAGE_NAME(f->image));
-	if (walked == player.file)
-		walked = -1; /* the trace knows better */
+	end_walk(f); /* the trace knows better */
 }
 
-/* The trace has come, or there is none; that is no failure. */
-void prefetch_text(struct image *trace, const char *text, size_t size, bool whole, const char *why)
+void prefetch_text(struct image *trace, const char *text, size_t size, bool whole)
 {
 	struct file *f = asker_of_trace();
 
@@ -225,10 +229,8 @@ void prefetch_text(struct image *trace, const char *text, size_t size, bool whol
 	if (!f)
 		return;
 	f->trace = TRACE_PLAYED;
-	if (text)
+	if (size > 0)
 		take_trace(f, text, size, whole);
-	else
-		log_debug("%.*s: no trace: %s", IMAGE_NAME(f->image), why);
 }
 
 static void start_traces(void)
@@ -283,14 +285,14 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 		return to;
 	hole = file_hole(f, from, end, &hole_end);
 	if (hole < 0) {
-		f->ahead_after = clock_now + WRITE_AGAIN;
+		f->ahead_after = turn.ms + WRITE_AGAIN;
 		return from;
 	}
 	if ((uint64_t)hole >= end)
 		return page_up(end);
 	if (page_down((uint64_t)hole) > from)
 		return page_down((uint64_t)hole);
-	to = file_ask(f, from, least_of(page_up(hole_end), piece_end(from)), BEHIND);
+	to = lane_ask(f, from, least_of(page_up(hole_end), piece_end(from)), BEHIND);
 	return to ? to : from;
 }
 
@@ -304,14 +306,14 @@ static bool fetch_ahead_of_streams(void)
 
 	if (!ahead_next(&file, &from, &end))
 		return false;
-	if (!file_may_ask_ahead(&files[file]) || is_recording(&files[file])) {
+	if (!lanes_may_ask_ahead(&files[file]) || is_recording(&files[file])) {
 		ahead_forget(file);
 		return true;
 	}
 	to = ask_piece(&files[file], from, end);
 	ahead_asked(file, from, to);
 	if (to > from)
-		streamed_at = clock_now;
+		streamed_at = turn.ms;
 	return to > from;
 }
 
@@ -344,7 +346,7 @@ static bool play_trace(void)
 	struct file *f = &files[player.file < 0 ? 0 : player.file];
 	uint64_t from, end, to;
 
-	if (player.file < 0 || !file_may_ask_ahead(f))
+	if (player.file < 0 || !lanes_may_ask_ahead(f))
 		return false;
 	if (player.next == player.trace.count) {
 		player.file = -1;
@@ -371,36 +373,36 @@ static bool play_trace(void)
 
 static bool next_step(void)
 {
-	step.again = false;
-	if (walk_next(walk, &step.from, &step.end))
+	wanted.again = false;
+	if (walk_next(walk, &wanted.from, &wanted.end))
 		return true;
-	step.again = walk_missed(walk, &step.from, &step.end);
-	return step.again;
+	wanted.again = walk_missed(walk, &wanted.from, &wanted.end);
+	return wanted.again;
 }
 
 static bool walk_on(void)
 {
-	struct file *f = &files[walked < 0 ? 0 : walked];
+	struct file *f = walked;
 	uint64_t to;
 
-	if (walked < 0 || !file_may_ask_ahead(f) || awaits_trace(f))
+	if (!f || !lanes_may_ask_ahead(f) || awaits_trace(f))
 		return false;
-	if (data_reads >= WALK_RESTS && clock_now - read_at < STREAM_HOLDS) {
+	if (data_reads >= WALK_RESTS && turn.ms - read_at < STREAM_HOLDS) {
 		held_until = read_at + STREAM_HOLDS;
 		return false;
 	}
-	if (step.from >= step.end && !next_step()) {
-		if (walk_is_over(walk) || !lanes_busy((unsigned)walked))
-			walked = -1;
+	if (wanted.from >= wanted.end && !next_step()) {
+		if (walk_is_over(walk) || !lanes_busy(number_of(f)))
+			end_walk(f);
 		return false;
 	}
-	if (step.again)
-		to = file_ask(f, step.from, page_up(step.end), BEHIND);
+	if (wanted.again)
+		to = lane_ask(f, wanted.from, page_up(wanted.end), BEHIND);
 	else
-		to = ask_piece(f, step.from, page_up(step.end));
-	if (to <= step.from)
+		to = ask_piece(f, wanted.from, page_up(wanted.end));
+	if (to <= wanted.from)
 		return false;
-	step.from = to;
+	wanted.from = to;
 	return true;
 }
 
@@ -411,7 +413,7 @@ static struct zone *next_zone(void)
 
 	for (struct zone *z = zones; z < zones + ZONES; z++)
 		if (z->turn > 0 && !z->over && (!best || z->turn > best->turn) &&
-			files[z->file].credit > 0 && file_may_ask_ahead(&files[z->file]))
+			files[z->file].credit > 0 && lanes_may_ask_ahead(&files[z->file]))
 			best = z;
 	return best;
 }
@@ -448,6 +450,15 @@ bool prefetch_is_filling(const struct file *f)
 	return f->used && !f->opening && f->fill && !f->filled && !f->image->changed;
 }
 
+static void all_cached(struct file *f)
+{
+	f->filled = true;
+	log_info("%.*s: all %llu bytes are cached", IMAGE_NAME(f->image),
+		(unsigned long long)f->image->size);
+	reads_advance(number_of(f), 0, image_end(f->image));
+	lanes_hang_up();
+}
+
 /* Nothing is left to ask for from the cursor on: looks once more from the beginning. */
 static void check_filled(struct file *f)
 {
@@ -458,18 +469,18 @@ static void check_filled(struct file *f)
 		return;
 	hole = file_hole(f, 0, end, &hole_end);
 	if (hole < 0)
-		f->ahead_after = clock_now + WRITE_AGAIN;
+		f->ahead_after = turn.ms + WRITE_AGAIN;
 	else if ((uint64_t)hole < end)
 		f->cursor = page_down((uint64_t)hole);
 	else
-		file_filled(f);
+		all_cached(f);
 }
 
 /* Spreads what is fetched in the background over time; what somebody waits for is not. */
 static void keep_rate(struct file *f, uint64_t bytes)
 {
 	if (!f->whole && conf->prefetch_rate > 0)
-		f->fill_after = clock_now + (int64_t)(bytes * 1000 / conf->prefetch_rate);
+		f->fill_after = turn.ms + (int64_t)(bytes * 1000 / conf->prefetch_rate);
 }
 
 static bool fill_on(struct file *f)
@@ -490,30 +501,30 @@ static bool fill_on(struct file *f)
 
 static bool fill_files(void)
 {
-	static unsigned turn; /* each file has its turn */
+	static unsigned place; /* each file has its turn */
 
 	for (unsigned i = 0; i < budget.files; i++) {
-		struct file *f = &files[turn++ % budget.files];
+		struct file *f = &files[place++ % budget.files];
 
-		if (prefetch_is_filling(f) && file_may_ask_ahead(f) && !awaits_trace(f) &&
-			clock_now >= f->fill_after && fill_on(f))
+		if (prefetch_is_filling(f) && lanes_may_ask_ahead(f) && !awaits_trace(f) &&
+			turn.ms >= f->fill_after && fill_on(f))
 			return true;
 	}
 	return false;
 }
 
-void prefetch_tell(int64_t now)
+void prefetch_tell(void)
 {
 	for (struct file *f = files; f < end_of_files(); f++) {
 		char rate[32];
 
-		if (!prefetch_is_filling(f) || now - f->told < PROGRESS)
+		if (!prefetch_is_filling(f) || turn.ms - f->told < PROGRESS)
 			continue;
 		log_info("%.*s: %llu of %llu bytes are asked for or cached, %s",
 			IMAGE_NAME(f->image), (unsigned long long)f->cursor,
 			(unsigned long long)f->image->size,
-			measure_rate(rate, f->written, (now - f->told) * 1000));
-		f->told = now;
+			measure_rate(rate, f->written, (turn.ms - f->told) * 1000));
+		f->told = turn.ms;
 		f->written = 0;
 	}
 }
@@ -531,12 +542,12 @@ void prefetch_init(const struct conf *c, void *memory)
 	walk = memory;
 	player.trace = (struct trace){.max = TRACE_EXTENTS_MAX, .page = page_size()};
 	player.trace.extents = (void *)((char *)memory + round_to(walk_size(), 16));
-	player.file = walked = -1;
+	player.file = -1;
 }
 
-void prefetch_open(struct file *f, int64_t now)
+void prefetch_open(struct file *f)
 {
-	f->told = now;
+	f->told = turn.ms;
 	f->credit = (int64_t)least_of(CREDIT_MAX, f->image->size / CREDIT_SHARE);
 	if (!is_recording(f) && !f->whole && !conf->trace_none && f->image->failures == 0)
 		f->trace = TRACE_WANTED;
@@ -545,32 +556,17 @@ void prefetch_open(struct file *f, int64_t now)
 /* Only what is recorded has to be asked for by the kernel. */
 void prefetch_begin(const struct image *image, const void *head)
 {
-	if (walked >= 0)
+	if (walked)
 		return;
-	for (const struct file *f = files; f < end_of_files(); f++)
+	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->image == image && !f->whole && !is_recording(f) &&
 			walk_start(walk, head, image->size, page_size(), WALK_GAP,
 				least_of(WALK_BYTES, image->size / WALK_SHARE))) {
-			walked = (int)number_of(f);
-			step.from = step.end = 0;
+			walked = f;
+			f->walk = walk;
+			wanted.from = wanted.end = 0;
 			return;
 		}
-}
-
-void prefetch_see(unsigned file, const void *bytes, uint64_t offset, size_t size)
-{
-	if (walked == (int)file)
-		walk_see(walk, bytes, offset, size);
-}
-
-void prefetch_pause(struct file *f, int64_t now)
-{
-	f->ahead_after = now + FULL_AGAIN;
-	if (walked == (int)number_of(f))
-		walked = -1;
-	if (player.file == (int)number_of(f))
-		player.file = -1;
-	ahead_forget(number_of(f));
 }
 
 void prefetch_close(struct file *f)
@@ -578,31 +574,29 @@ void prefetch_close(struct file *f)
 	ahead_forget(number_of(f));
 	forget_zones(number_of(f));
 	forget_trace(number_of(f));
-	if (walked == (int)number_of(f))
-		walked = -1;
+	end_walk(f);
 }
 
-void prefetch_read(struct file *f, uint64_t from, uint64_t end, int64_t now)
+void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 {
 	earn_credit(f, from, end);
-	read_at = now;
+	read_at = turn.ms;
 	data_reads = is_metadata(from, end) ? 0 : data_reads + 1;
 	/* A reader of inodes goes on as well, but what lies between them is not what it reads; what
 	 * comes next a trace knows better. */
 	if (!is_metadata(from, end) && !prefetch_is_tracing(f) &&
 		ahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
 			image_end(f->image)))
-		streamed_at = now;
+		streamed_at = turn.ms;
 }
 
 /* So little is under way at any time that who comes to wait does not wait long for it. The order
  * is that of how likely it is that somebody will. */
-bool prefetch_run(int64_t now)
+bool prefetch_run(void)
 {
 	uint64_t most = link_window(LINK_QUEUE);
 	uint64_t less = link_is_starting() ? most : link_window(LINK_QUEUE_SHORT);
 
-	clock_now = now;
 	held_until = INT64_MAX;
 	start_traces();
 	for (int i = 0; i < STEPS; i++) {
@@ -610,7 +604,7 @@ bool prefetch_run(int64_t now)
 			return false;
 		if (fetch_ahead_of_streams() || play_trace())
 			continue;
-		if (clock_now - streamed_at < STREAM_HOLDS) {
+		if (turn.ms - streamed_at < STREAM_HOLDS) {
 			held_until = streamed_at + STREAM_HOLDS;
 			return false;
 		}
@@ -627,5 +621,5 @@ int64_t prefetch_next(void)
 
 bool prefetch_is_walking(const struct file *f)
 {
-	return walked == (int)number_of(f);
+	return f->walk != NULL;
 }

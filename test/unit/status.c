@@ -227,7 +227,7 @@ static int call(void)
 	return fd;
 }
 
-static void turn(void)
+static void one_turn(void)
 {
 	struct pollfd p;
 
@@ -248,10 +248,10 @@ static void test_reading(void)
 	set_image(4, "erofs,img", "img", 3);
 	whole_text();
 	fd = call();
-	turn();
+	one_turn();
 	setsockopt(client.fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
 	for (int i = 0; i < 1000 && client.here; i++) {
-		turn();
+		one_turn();
 		fcntl(fd, F_SETFL, O_NONBLOCK);
 		while ((n = read(fd, part, sizeof(part))) > 0) {
 			memcpy(got + size, part, (size_t)n);
@@ -282,18 +282,18 @@ static void test_stuck(void)
 	fill_up();
 	stuck = call();
 	next = call();
-	turn();
+	one_turn();
 	setsockopt(client.fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
 	for (int i = 0; i < 100; i++)
-		turn();
+		one_turn();
 	CHECK(client.here);
 	CHECK(status_next() == clock_now + CLIENT_TIME);
 	CHECK(recv(next, part, sizeof(part), MSG_DONTWAIT) < 0);
 	clock_now += CLIENT_TIME;
-	turn();
+	one_turn();
 	CHECK(!client.here && status_next() == INT64_MAX);
 	for (int i = 0; i < 100; i++)
-		turn();
+		one_turn();
 	CHECK(recv(next, part, sizeof(part), MSG_DONTWAIT) == sizeof(part));
 	CHECK(!client.here);
 	close(stuck);
@@ -301,17 +301,17 @@ static void test_stuck(void)
 
 	begin_test("status: one that hangs up or writes is no trouble");
 	gone = call();
-	turn();
-	turn();
+	one_turn();
+	one_turn();
 	close(gone);
 	for (int i = 0; i < 5; i++)
-		turn();
+		one_turn();
 	CHECK(!client.here);
 	gone = call();
 	CHECK(write(gone, "GET / HTTP/1.1\r\n\r\n", 18) == 18);
 	close(gone);
 	for (int i = 0; i < 50; i++)
-		turn();
+		one_turn();
 	CHECK(!client.here);
 
 	begin_test("status: nothing is waited for when nobody calls");
