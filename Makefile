@@ -36,7 +36,9 @@ OBJCOPY = $(CROSS:%=%-)objcopy
 VERSION := 0.1
 BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile))
 
-MODULES := $(basename $(sort $(wildcard *.c)))
+# Each room uses only those before it; http.c and tls.c stand between net and daemon.
+ROOMS   := base trust net daemon image fetch kernel tools
+MODULES := $(basename $(sort $(wildcard *.c $(ROOMS:%=%/*.c))))
 OBJECTS := $(MODULES:%=$(OUT)/%.o)
 WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
@@ -68,9 +70,10 @@ $(OUT)/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
 	@echo "  LD      $@"
 	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections -o $@ $^
 
-$(OUT)/%.o: %.c Makefile | $(OUT)
+$(OUT)/%.o: %.c Makefile
 	@echo "  CC      $@"
-	@$(CC) $(WARN) $(SMALL) $(CFLAGS) $(CPPFLAGS) $(DEFINES) -I$(BEARSSL_INC) -MMD -c -o $@ $<
+	@mkdir -p $(@D)
+	@$(CC) $(WARN) $(SMALL) $(CFLAGS) $(CPPFLAGS) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -c -o $@ $<
 
 # BearSSL is compiled from its source, which makes it smaller than a distribution's library.
 $(OUT)/libbearssl.a: bearssl.mk
@@ -87,13 +90,14 @@ build/asan/cachefilesd-mini: $(MODULES:%=build/asan/%.o) build/asan/libbearssl.a
 	@echo "  LD      $@"
 	@$(HOSTCC) $(SANITIZE) -o $@ $^ -lresolv
 
-build/asan/%.o: %.c Makefile | build/asan
+build/asan/%.o: %.c Makefile
 	@echo "  CC      $@"
-	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I$(BEARSSL_INC) -MMD -c -o $@ $<
+	@mkdir -p $(@D)
+	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -c -o $@ $<
 
 # A unit test is one file that includes the source under test. For another architecture it is
 # compiled as the daemon is, without the sanitizers.
-UNITS := $(patsubst test/unit/%.c,$(OUT)/unit/%,$(wildcard test/unit/*.c))
+UNITS := $(patsubst test/unit/%.c,$(OUT)/unit/%,$(wildcard test/unit/*/*.c))
 ifdef CROSS
 UNIT_CC = $(CC) $(WARN) $(CFLAGS) -no-pie -static
 UNIT_LIBRARIES = $(ARCHIVE)
@@ -102,30 +106,30 @@ UNIT_CC = $(HOSTCC) $(WARN) $(SANITIZE)
 UNIT_LIBRARIES = build/asan/libbearssl.a -lresolv
 endif
 unit: $(UNITS)
-$(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) Makefile | $(OUT)/unit
+$(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) Makefile
 	@echo "  CC      $@"
-	@$(UNIT_CC) $(DEFINES) -I$(BEARSSL_INC) -MMD -o $@ $< $(UNIT_LIBRARIES)
+	@mkdir -p $(@D)
+	@$(UNIT_CC) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -o $@ $< $(UNIT_LIBRARIES)
 
 # For the stand-in tests of another architecture.
 $(OUT)/cachefilesd-mini.qemu: $(OBJECTS) $(OUT)/cross_ioctl.o $(ARCHIVE)
 	@echo "  LD      $@"
 	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections,--wrap=ioctl -o $@ $^
-$(OUT)/cross_ioctl.o: test/cross/ioctl.c Makefile | $(OUT)
+$(OUT)/cross_ioctl.o: test/cross/ioctl.c Makefile
+	@mkdir -p $(@D)
 	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -c -o $@ $<
 
 # A fuzz harness is made the same way, for clang's libFuzzer: `make fuzz SECONDS=60`, for each.
 CLANG   = clang
 SECONDS = 10
-FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*.c))
+FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*/*.c))
 fuzz: $(FUZZERS)
 	@test/fuzz/run $(SECONDS)
-build/fuzz/%: test/fuzz/%.c build/asan/libbearssl.a Makefile | build/fuzz
+build/fuzz/%: test/fuzz/%.c build/asan/libbearssl.a Makefile
 	@echo "  CC      $@"
-	@$(CLANG) $(WARN) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I$(BEARSSL_INC) -MMD -MF $@.d -o $@ $< \
+	@mkdir -p $(@D)
+	@$(CLANG) $(WARN) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -MF $@.d -o $@ $< \
 		build/asan/libbearssl.a -lresolv
-
-$(sort build $(OUT) build/asan $(OUT)/unit build/fuzz):
-	@mkdir -p $@
 
 check:
 	test/check
@@ -140,7 +144,7 @@ check-cross:
 # Against web servers and proxies that others have written.
 check-peers:
 	test/install build peers
-	@$(MAKE) cachefilesd-mini build/unit/tls_client
+	@$(MAKE) cachefilesd-mini build/unit/root/tls_client
 	test/peers.py
 
 # Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot.py --help
@@ -205,4 +209,4 @@ dist:
 clean:
 	rm -rf build cachefilesd-mini
 
--include $(wildcard $(OUT)/*.d $(OUT)/unit/*.d build/asan/*.d build/fuzz/*.d)
+-include $(foreach d,$(OUT) $(OUT)/unit build/asan build/fuzz,$(wildcard $d/*.d $d/*/*.d))

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base64.h"
-#include "clock.h"
+#include "base/base64.h"
+#include "base/clock.h"
 
 /* RFC 8305 section 5: the next address is tried beside one that has not answered for so long. */
 #define ATTEMPT_DELAY 250

@@ -13,12 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "dns.h"
-#include "head.h"
-#include "limits.h"
-#include "outcome.h"
+#include "net/dns.h"
+#include "net/response.h"
+#include "base/limits.h"
+#include "base/outcome.h"
 #include "tls.h"
-#include "url.h"
+#include "net/url.h"
 
 struct http_request {
 	const struct url *url;

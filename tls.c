@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "identity.h"
-#include "limits.h"
-#include "log.h"
-#include "pem.h"
-#include "x509.h"
+#include "trust/client_cert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "trust/pem.h"
+#include "trust/x509.h"
 
 /* When this program was built, seconds since 1970: no clock that runs is earlier. */
 #ifndef BUILD_TIME

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "facts.h"
+#include "trust/peer_info.h"
 
 struct tls;
 

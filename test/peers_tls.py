@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """peers_tls.py - which certificates and protocols are trusted: ours, side by side with curl's.
 
-Usage: test/peers_tls.py [TLS_CLIENT]     (default: build/unit/tls_client)
+Usage: test/peers_tls.py [TLS_CLIENT]     (default: build/unit/root/tls_client)
 
 The chains and servers are test_tls.py's (openssl s_server). Prints a table; exits 1 if our verdict
 is not the careful one. Where curl trusts more, the row says so. Standard library only.

@@ -33,7 +33,7 @@ has_no_cbc()
 has_no_foreign_format()
 {
 	! grep -nE '"[^"]*%[-0-9.*]*((hh?|[jtLq])[diouxX]|l{0,2}[aAeEfFgGinoXpmCS]|\.[0-9*]+[lz]*[dux]|[+#])' \
-		./*.c | grep -v '%%[aAeEfFgGinoXpmCS]'
+		./*.c ./[a-z]*/*.c | grep -v '%%[aAeEfFgGinoXpmCS]'
 }
 
 # Something of stdio.h that format.c has not replaced, such as fprintf().
@@ -51,8 +51,8 @@ is_small()
 compiles_with_clang()
 {
 	local inc=$1 source
-	for source in *.c; do
-		clang -std=c11 -D_GNU_SOURCE -DVERSION='"0"' -DBUILD_TIME=0 -Wall -Wextra -Werror -I"$inc" \
+	for source in *.c [a-z]*/*.c; do
+		clang -std=c11 -D_GNU_SOURCE -DVERSION='"0"' -DBUILD_TIME=0 -Wall -Wextra -Werror -I. -I"$inc" \
 			-fsyntax-only "$source" || return 1
 	done
 }
@@ -96,7 +96,7 @@ manuals_are_clean()
 manual_has_words()
 {
 	local word words missing=0
-	words=$(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' conf.c)
+	words=$(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' daemon/conf.c)
 	[ "$(echo "$words" | wc -l)" -gt 30 ] || { echo "the table is not found"; return 1; }
 	for word in $words; do
 		grep -q "^\.It Ic $word\( \|$\)" man/cachefilesd-mini.conf.5 || { echo "$word"; missing=1; }

@@ -2589,7 +2589,7 @@ def status_of_holes():
         f = k.opened("erofs,img", b"img")
         for n in range(1, 300):         # a recorder fetches nothing but what is asked for
             need(k, f, data, n * 2 * PAGE, PAGE)
-        assert len(f.extents()) > 2 * constant("COUNT_STEPS", "fetch.c"), len(f.extents())
+        assert len(f.extents()) > 2 * constant("COUNT_STEPS", "fetch/fetch.c"), len(f.extents())
         m = metrics(k)
         assert m.get("image_cached_bytes", image="img") == f.present(), (m.samples, f.present())
         assert m.states("img") == {"recording"}, m.states("img")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """test_tls.py - tls.c and x509.c against openssl s_server and against servers that misbehave.
 
-Usage: test/test_tls.py [TLS_CLIENT]     (default: build/unit/tls_client)
+Usage: test/test_tls.py [TLS_CLIENT]     (default: build/unit/root/tls_client)
 
 Makes certificate chains with the openssl command, starts one server for each case and checks
 the client's verdict. Prints TAP lines; exits 1 if a case failed. Standard library only.
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 
-CLIENT = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/unit/tls_client")
+CLIENT = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/unit/root/tls_client")
 ALWAYS = ("20200101000000Z", "20400101000000Z")
 PAST = ("20200101000000Z", "20210203000000Z")
 FUTURE = ("20390405000000Z", "20400101000000Z")

@@ -1,0 +1,262 @@
+/* base/format.c - snprintf, vsnprintf, printf and dprintf for this program, under the C library's names.
+ *
+ * The linker takes them instead of the library's, whose one formatter for everything (floating
+ * point, wide characters) would be a twentieth of the binary. The names are the standard ones so
+ * that the compiler goes on checking formats and arguments.
+ *
+ * Known are: the flags - and 0, a width, a precision of strings, the sizes l, ll and z, and the
+ * conversions d u x c s %. test/test_build.sh looks for others in the sources. Were there one, the
+ * format would be written as it stands from there on, and no argument looked at any more.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The longest text of one dprintf(), with its NUL. */
+#define DPRINTF_MAX 1024
+
+struct job {
+	const char *format; /* what is left of it */
+	va_list args;
+	FILE *file;   /* where to write, or NULL: */
+	char *buffer; /* has room for `room` bytes and a NUL */
+	size_t room;
+	size_t total; /* bytes so far, also those that did not fit */
+};
+
+/* What stands between a % and its conversion. */
+struct directive {
+	bool left, zeros;
+	int width, precision; /* precision -1: none */
+	char size;	      /* 'l', 'L' for ll, 'z', or '\0' */
+};
+
+static void put(struct job *j, const char *text, size_t size)
+{
+	size_t left = j->room > j->total ? j->room - j->total : 0;
+
+	if (j->file)
+		fwrite(text, 1, size, j->file);
+	else if (left > 0)
+		memcpy(j->buffer + j->total, text, size < left ? size : left);
+	j->total += size;
+}
+
+static void pad(struct job *j, char with, int count)
+{
+	while (count-- > 0)
+		put(j, &with, 1);
+}
+
+/* A number in the format, or for '*' from the arguments. */
+static int take_number(struct job *j)
+{
+	int n = 0;
+
+	if (*j->format == '*') {
+		j->format++;
+		return va_arg(j->args, int);
+	}
+	while (*j->format >= '0' && *j->format <= '9')
+		n = n * 10 + (*j->format++ - '0');
+	return n;
+}
+
+static struct directive take_directive(struct job *j)
+{
+	struct directive d = {.precision = -1};
+
+	for (; *j->format == '-' || *j->format == '0'; j->format++)
+		*(*j->format == '-' ? &d.left : &d.zeros) = true;
+	d.width = take_number(j);
+	if (d.width < 0) {
+		d.left = true;
+		d.width = -d.width;
+	}
+	if (*j->format == '.') {
+		j->format++;
+		d.precision = take_number(j);
+	}
+	if (*j->format == 'l' || *j->format == 'z')
+		d.size = *j->format++;
+	if (d.size == 'l' && *j->format == 'l') {
+		d.size = 'L';
+		j->format++;
+	}
+	return d;
+}
+
+static void put_text(struct job *j, const struct directive *d, const char *text, size_t size)
+{
+	int missing = size < (size_t)d->width ? d->width - (int)size : 0;
+
+	pad(j, ' ', d->left ? 0 : missing);
+	put(j, text, size);
+	pad(j, ' ', d->left ? missing : 0);
+}
+
+static void put_string(struct job *j, const struct directive *d)
+{
+	const char *text = va_arg(j->args, const char *);
+
+	if (!text)
+		text = "(null)";
+	put_text(j, d, text, d->precision < 0 ? strlen(text) : strnlen(text, (size_t)d->precision));
+}
+
+static int64_t take_signed(struct job *j, char size)
+{
+	switch (size) {
+	case 'L':
+		return va_arg(j->args, long long);
+	case 'l':
+		return va_arg(j->args, long);
+	case 'z':
+		return va_arg(j->args, ssize_t);
+	default:
+		return va_arg(j->args, int);
+	}
+}
+
+static uint64_t take_unsigned(struct job *j, char size)
+{
+	switch (size) {
+	case 'L':
+		return va_arg(j->args, unsigned long long);
+	case 'l':
+		return va_arg(j->args, unsigned long);
+	case 'z':
+		return va_arg(j->args, size_t);
+	default:
+		return va_arg(j->args, unsigned);
+	}
+}
+
+static void put_integer(struct job *j, const struct directive *d, bool negative, uint64_t n, int base)
+{
+	char text[24];
+	char *end = text + sizeof(text), *p = end;
+
+	do
+		*--p = "0123456789abcdef"[n % (unsigned)base];
+	while ((n /= (unsigned)base) > 0);
+	if (d->zeros && !d->left) {
+		put(j, "-", negative);
+		pad(j, '0', d->width - negative - (int)(end - p));
+		put(j, p, (size_t)(end - p));
+		return;
+	}
+	if (negative)
+		*--p = '-';
+	put_text(j, d, p, (size_t)(end - p));
+}
+
+/* False: the conversion is none of ours. */
+static bool put_conversion(struct job *j, const struct directive *d)
+{
+	int64_t n;
+	char c;
+
+	switch (*j->format++) {
+	case 'd':
+		n = take_signed(j, d->size);
+		put_integer(j, d, n < 0, n < 0 ? -(uint64_t)n : (uint64_t)n, 10);
+		return true;
+	case 'u':
+		put_integer(j, d, false, take_unsigned(j, d->size), 10);
+		return true;
+	case 'x':
+		put_integer(j, d, false, take_unsigned(j, d->size), 16);
+		return true;
+	case 'c':
+		c = (char)va_arg(j->args, int);
+		put_text(j, d, &c, 1);
+		return true;
+	case 's':
+		put_string(j, d);
+		return true;
+	case '%':
+		put(j, "%", 1);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int run(struct job *j)
+{
+	while (*j->format) {
+		const char *start = j->format;
+		size_t plain = strcspn(start, "%");
+		struct directive d;
+
+		put(j, start, plain);
+		if (!start[plain])
+			break;
+		start += plain;
+		j->format = start + 1;
+		d = take_directive(j);
+		if (!put_conversion(j, &d)) {
+			put(j, start, strlen(start));
+			break;
+		}
+	}
+	return j->total > INT_MAX ? -1 : (int)j->total;
+}
+
+int vsnprintf(char *buffer, size_t size, const char *format, va_list args)
+{
+	struct job j = {.format = format, .buffer = buffer, .room = size > 0 ? size - 1 : 0};
+	int total;
+
+	va_copy(j.args, args);
+	total = run(&j);
+	va_end(j.args);
+	if (size > 0)
+		buffer[j.total < j.room ? j.total : j.room] = '\0';
+	return total;
+}
+
+int snprintf(char *buffer, size_t size, const char *format, ...)
+{
+	va_list args;
+	int total;
+
+	va_start(args, format);
+	total = vsnprintf(buffer, size, format, args);
+	va_end(args);
+	return total;
+}
+
+int printf(const char *format, ...)
+{
+	struct job j = {.format = format, .file = stdout};
+	int total;
+
+	va_start(j.args, format);
+	total = run(&j);
+	va_end(j.args);
+	return total;
+}
+
+/* In one write(); a text that is too long is an error, and nothing of it is written. */
+int dprintf(int fd, const char *format, ...)
+{
+	char text[DPRINTF_MAX];
+	va_list args;
+	int total;
+
+	va_start(args, format);
+	total = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (total < 0 || total >= DPRINTF_MAX) {
+		errno = EOVERFLOW;
+		return -1;
+	}
+	return (int)write(fd, text, (size_t)total);
+}

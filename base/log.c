@@ -1,0 +1,266 @@
+/* base/log.c - one line an event, to standard error, /dev/log or /dev/kmsg, never blocking. */
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROGRAM	     "cachefilesd-mini"
+#define TEXT_MAX     900
+#define LINE_SIZE    (TEXT_MAX + 64)
+#define FACILITY     (3 << 3) /* daemon */
+#define RECONNECT_MS 60000
+
+/* Lines of one format: so many at once, then one in so many milliseconds. */
+#define KIND_BURST 50
+#define KIND_EACH  250
+#define KINDS	   16
+
+/* Variables only so that the unit test can point them elsewhere. */
+static const char *syslog_path = "/dev/log";
+static const char *kmsg_path = "/dev/kmsg";
+
+static enum { TO_STDERR, TO_SYSLOG, TO_KMSG } target = TO_STDERR;
+static enum log_level least_level = LOG_LEVEL_INFO;
+static int target_fd = STDERR_FILENO;
+static int syslog_fd = -1; /* unless lines go to standard error: connected, or to be */
+static bool avoids_syslog;
+static int64_t reconnect_at;
+static unsigned long dropped; /* since that was told last */
+static unsigned long dropped_in_all;
+
+/* Formats that were used lately, and when the next line of each would be in time. */
+static struct {
+	const char *format;
+	int64_t next;
+} kinds[KINDS];
+
+static int64_t milliseconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool connect_syslog(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	strncpy(a.sun_path, syslog_path, sizeof(a.sun_path) - 1);
+	return connect(syslog_fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+}
+
+void log_avoid_syslog(void)
+{
+	avoids_syslog = true;
+}
+
+void log_open(bool to_stderr, enum log_level least)
+{
+	if (target == TO_KMSG)
+		close(target_fd);
+	if (syslog_fd >= 0)
+		close(syslog_fd);
+	syslog_fd = -1;
+	target = TO_STDERR;
+	target_fd = STDERR_FILENO;
+	least_level = least;
+	if (to_stderr)
+		return;
+
+	syslog_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (!avoids_syslog && connect_syslog()) {
+		target = TO_SYSLOG;
+		target_fd = syslog_fd;
+		return;
+	}
+	int fd = open(kmsg_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd >= 0) {
+		target = TO_KMSG;
+		target_fd = fd;
+	}
+}
+
+/* Writes `text` so that it is one line of printable ASCII. */
+static void escape(char out[TEXT_MAX + 1], const char *text)
+{
+	static const char digits[] = "0123456789abcdef";
+	static const char cut[] = "...";
+	size_t n = 0;
+	size_t fits = 0; /* where `cut` can be put without tearing an escape */
+
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		size_t need = c >= ' ' && c < 0x7f ? 1 : 4;
+
+		if (n + need > TEXT_MAX) {
+			memcpy(out + fits, cut, sizeof(cut));
+			return;
+		}
+		if (need == 1) {
+			out[n++] = (char)c;
+		} else {
+			out[n++] = '\\';
+			out[n++] = 'x';
+			out[n++] = digits[c >> 4];
+			out[n++] = digits[c & 15];
+		}
+		if (n + sizeof(cut) - 1 <= TEXT_MAX)
+			fits = n;
+	}
+	out[n] = '\0';
+}
+
+/* A full pipe, a stopped terminal or a vanished reader is seen before the write, which would
+ * block or raise SIGPIPE. A pipe that polls writable takes PIPE_BUF (4,096) bytes at once. */
+static bool write_stderr(const char *line, size_t len)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	if (poll(&p, 1, 0) != 1 || p.revents != POLLOUT)
+		return false;
+	return write(STDERR_FILENO, line, len) == (ssize_t)len;
+}
+
+/* A syslog daemon that was started anew has another socket at the same path. */
+static bool reconnect(void)
+{
+	int64_t now = milliseconds();
+
+	if (now < reconnect_at)
+		return false;
+	reconnect_at = now + RECONNECT_MS;
+	return connect_syslog();
+}
+
+/* From the kernel's log to syslog, once there is one. */
+static void leave_kmsg(void)
+{
+	if (target != TO_KMSG || avoids_syslog || !reconnect())
+		return;
+	close(target_fd);
+	target = TO_SYSLOG;
+	target_fd = syslog_fd;
+}
+
+static bool send_syslog(const char *line, size_t len)
+{
+	const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+
+	if (send(target_fd, line, len, flags) == (ssize_t)len)
+		return true;
+	if (errno != ECONNREFUSED && errno != ENOTCONN && errno != ECONNRESET)
+		return false;
+	return reconnect() && send(target_fd, line, len, flags) == (ssize_t)len;
+}
+
+static bool emit(enum log_level level, const char *text)
+{
+	char line[LINE_SIZE];
+	int n;
+
+	leave_kmsg();
+	if (target == TO_STDERR) {
+		n = snprintf(line, sizeof(line), PROGRAM ": %s\n", text);
+		return write_stderr(line, (size_t)n);
+	}
+	n = snprintf(line, sizeof(line), "<%d>" PROGRAM "[%d]: %s", FACILITY | (int)level,
+		(int)getpid(), text);
+	if (target == TO_SYSLOG)
+		return send_syslog(line, (size_t)n);
+	return write(target_fd, line, (size_t)n) == n;
+}
+
+/* Whether nothing stands dropped any more. */
+static bool tell_dropped(void)
+{
+	char text[100];
+
+	if (dropped == 0)
+		return true;
+	snprintf(text, sizeof(text),
+		"%lu log line%s dropped here: nobody took them, or too many of a kind came",
+		dropped, dropped == 1 ? "" : "s");
+	if (!emit(LOG_LEVEL_WARNING, text))
+		return false;
+	dropped = 0;
+	return true;
+}
+
+static bool is_too_often(const char *format)
+{
+	int64_t now = milliseconds();
+	unsigned kind = 0, oldest = 0;
+
+	for (; kind < KINDS && kinds[kind].format != format; kind++)
+		if (kinds[kind].next < kinds[oldest].next)
+			oldest = kind;
+	if (kind == KINDS) {
+		kind = oldest;
+		kinds[kind].format = format;
+		kinds[kind].next = 0;
+	}
+	if (kinds[kind].next < now)
+		kinds[kind].next = now;
+	if (kinds[kind].next - now > (KIND_BURST - 1) * KIND_EACH)
+		return true;
+	kinds[kind].next += KIND_EACH;
+	return false;
+}
+
+static void drop_line(void)
+{
+	dropped++;
+	dropped_in_all++;
+}
+
+unsigned long log_dropped(void)
+{
+	return dropped_in_all;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	char raw[TEXT_MAX + 2]; /* one more than fits, so that escape() sees a cut */
+	char text[TEXT_MAX + 1];
+	int kept_errno = errno;
+	va_list arguments;
+
+	if (level > least_level)
+		return;
+	if (least_level < LOG_LEVEL_DEBUG && is_too_often(format)) {
+		drop_line();
+		return;
+	}
+	va_start(arguments, format);
+	if (vsnprintf(raw, sizeof(raw), format, arguments) < 0)
+		strcpy(raw, "(a line that could not be formatted)");
+	va_end(arguments);
+	escape(text, raw);
+	if (!tell_dropped() || !emit(level, text))
+		drop_line();
+	errno = kept_errno;
+}
+
+void die(int status, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	log_err("%s", text);
+	exit(status);
+}

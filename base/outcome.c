@@ -1,0 +1,40 @@
+/* base/outcome.c - how an attempt can end: the one table of errnos, exit statuses and words. */
+#include "base/outcome.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+static const struct {
+	int error;
+	int exit_status;
+	const char *words;
+} table[] = {
+	[OUTCOME_OK] = {0, 0, "done"},
+	[OUTCOME_NOT_FOUND] = {ENOENT, 4, "not found on the server"},
+	[OUTCOME_DENIED] = {EACCES, 5, "denied by the server"},
+	[OUTCOME_CHANGED] = {ESTALE, 6, "changed on the server"},
+	[OUTCOME_REFUSED] = {EREMOTEIO, 7, "reply refused"},
+	[OUTCOME_TIMED_OUT] = {ETIMEDOUT, 8, "timed out"},
+	[OUTCOME_UNREACHABLE] = {EHOSTUNREACH, 9, "server unreachable"},
+	[OUTCOME_UNTRUSTED] = {EKEYREJECTED, 10, "server not trusted"},
+	[OUTCOME_BUSY] = {EAGAIN, 11, "server busy"},
+	[OUTCOME_NO_SPACE] = {ENOSPC, 12, "cache full"},
+	[OUTCOME_LIMIT] = {ENFILE, 13, "over one of our limits"},
+};
+
+static const size_t outcomes = sizeof(table) / sizeof(table[0]);
+
+int outcome_errno(enum outcome o)
+{
+	return (size_t)o < outcomes ? table[o].error : EIO;
+}
+
+int outcome_exit_status(enum outcome o)
+{
+	return (size_t)o < outcomes ? table[o].exit_status : 3;
+}
+
+const char *outcome_words(enum outcome o)
+{
+	return (size_t)o < outcomes ? table[o].words : "unknown outcome";
+}

@@ -1,0 +1,720 @@
+/* daemon/conf.c - the words of the configuration: one table of them, a parser for each kind of value. */
+#include "daemon/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/base64.h"
+#include "net/dns.h"
+#include "net/url.h"
+
+#define TEXT_(x) #x
+#define TEXT(x)	 TEXT_(x)
+
+#ifndef VERSION
+#define VERSION "0" /* a unit test or fuzzer that is compiled without the Makefile */
+#endif
+
+/* RFC 9110 section 5.6.2 */
+#define TOKEN_CHARACTERS                                                                           \
+	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+#define TIMEOUT_DEFAULT 60
+#define TIMEOUT_MAX	86400
+
+struct value {
+	const struct keyword *keyword;
+	const char *text; /* never empty where the keyword takes a value */
+	const char *why;  /* of a mistake, static; NULL where the keyword's `takes` says all */
+};
+
+struct keyword {
+	const char *name;
+	bool (*parse)(struct conf *c, struct value *v); /* false on a mistake */
+	const char *takes;				/* for the message; NULL: no value */
+	size_t offset, size;				/* of the member in struct conf */
+	unsigned least, most;				/* of a number */
+	bool once;
+};
+
+/* ---- values: parse_X() sets what the keyword names ---- */
+
+static bool mistake(struct value *v, const char *why)
+{
+	v->why = why;
+	return false;
+}
+
+static void *member(struct conf *c, const struct value *v)
+{
+	return (char *)c + v->keyword->offset;
+}
+
+static bool parse_text(struct conf *c, struct value *v)
+{
+	size_t len = strlen(v->text);
+
+	if (len >= v->keyword->size)
+		return mistake(v, "it is too long");
+	memcpy(member(c, v), v->text, len + 1);
+	return true;
+}
+
+static bool parse_absolute_path(struct conf *c, struct value *v)
+{
+	/* The kernel would look from the daemon's working directory, which nobody sees. */
+	return v->text[0] == '/' && parse_text(c, v);
+}
+
+static bool ends_in_blank(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\t');
+}
+
+/* Takes decimal digits only: no sign, no blank. Returns what follows them, or NULL. */
+static const char *scan_number(unsigned *out, const char *value, unsigned most)
+{
+	const char *p = value;
+	unsigned long n = 0;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		n = n * 10 + (unsigned long)(*p - '0');
+		if (n > most)
+			return NULL;
+	}
+	*out = (unsigned)n;
+	return p == value ? NULL : p;
+}
+
+static bool parse_number(struct conf *c, struct value *v)
+{
+	unsigned n;
+	const char *rest = scan_number(&n, v->text, v->keyword->most);
+
+	if (!rest || *rest || n < v->keyword->least)
+		return false;
+	*(unsigned *)member(c, v) = n;
+	return true;
+}
+
+static bool parse_percent(struct conf *c, struct value *v)
+{
+	unsigned n;
+	const char *rest = scan_number(&n, v->text, 99);
+
+	if (!rest || strcmp(rest, "%") != 0)
+		return false;
+	*(int *)member(c, v) = (int)n;
+	return true;
+}
+
+/* As the kernel reads it: 10, 0xa or 012, in 32 bits. */
+static bool parse_mask(struct conf *c, struct value *v)
+{
+	char *end;
+
+	if (v->text[0] < '0' || v->text[0] > '9')
+		return false;
+	errno = 0;
+	if (strtoull(v->text, &end, 0) > UINT32_MAX || errno || *end)
+		return false;
+	return parse_text(c, v);
+}
+
+/* The classic's cull table and its thresholds are checked and then forgotten: cull.c needs no table
+ * that grows with the cache, and is not asked by the kernel. */
+static bool parse_ignored_number(struct conf *c, struct value *v)
+{
+	unsigned n;
+	const char *rest = scan_number(&n, v->text, v->keyword->most);
+
+	(void)c;
+	return rest && !*rest && n >= v->keyword->least;
+}
+
+static bool parse_nocull(struct conf *c, struct value *v)
+{
+	(void)v;
+	c->nocull = true;
+	return true;
+}
+
+/* A number or "-". Returns what follows, or NULL. */
+static const char *scan_threshold(const char *value)
+{
+	char *end;
+
+	if (*value == '-')
+		return value + 1;
+	if (*value < '0' || *value > '9')
+		return NULL;
+	errno = 0;
+	strtoull(value, &end, 10);
+	return errno ? NULL : end;
+}
+
+static bool parse_thresholds(struct conf *c, struct value *v)
+{
+	const char *rest = scan_threshold(v->text);
+	size_t blanks = rest ? strspn(rest, " \t") : 0;
+
+	(void)c;
+	if (blanks == 0)
+		return false;
+	rest = scan_threshold(rest + blanks);
+	return rest && !*rest;
+}
+
+static bool parse_bind(struct conf *c, struct value *v)
+{
+	(void)c;
+	return mistake(v, "it is implied, leave this line out");
+}
+
+static bool parse_retry(struct conf *c, struct value *v)
+{
+	unsigned seconds;
+	const char *rest;
+
+	if (strcmp(v->text, "hard") == 0) {
+		c->retry = RETRY_HARD;
+		return true;
+	}
+	if (strncmp(v->text, "soft ", 5) != 0)
+		return false;
+	rest = scan_number(&seconds, v->text + 5, TIMEOUT_MAX);
+	if (!rest || *rest || seconds < 1)
+		return false;
+	c->retry = RETRY_SOFT;
+	c->timeout = seconds;
+	return true;
+}
+
+static bool parse_proxy(struct conf *c, struct value *v)
+{
+	struct url proxy;
+
+	if (!url_parse(&proxy, v->text, &v->why))
+		return false;
+	if (proxy.https)
+		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
+	return parse_text(c, v);
+}
+
+/* RFC 9110 section 5.1 and 5.5; what http.c writes itself is not to be given twice. */
+static bool parse_header(struct conf *c, struct value *v)
+{
+	static const char *const ours[] = {"Host", "Range", "If-Range", "Accept-Encoding",
+		"Connection", "Content-Length", "Transfer-Encoding"};
+	size_t used = strlen(c->fields), name = strspn(v->text, TOKEN_CHARACTERS);
+
+	if (name == 0 || v->text[name] != ':')
+		return false;
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (strlen(ours[i]) == name && strncasecmp(v->text, ours[i], name) == 0)
+			return mistake(v, "this field is written by the daemon itself");
+	if (used + strlen(v->text) + 3 > sizeof(c->fields))
+		return mistake(v, "all header lines together are too long");
+	sprintf(c->fields + used, "%s\r\n", v->text);
+	return true;
+}
+
+/* Checks what the URL of an image will be. With any key it must lead to the same server: a
+ * "http://" would otherwise take the key for a host. */
+static bool parse_url(struct conf *c, struct value *v)
+{
+	static const char *const keys[2] = {"x", "y"};
+	char expanded[URL_MAX];
+	struct url parsed[2];
+
+	if (c->urls == URLS_MAX)
+		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
+	if (strlen(v->text) >= URL_MAX)
+		return mistake(v, "it is too long");
+	for (int i = 0; i < 2; i++)
+		if (!url_expand(
+			    expanded, sizeof(expanded), v->text, keys[i], 1, keys[i], &v->why) ||
+			!url_parse(&parsed[i], expanded, &v->why))
+			return false;
+	if (!url_same_origin(&parsed[0], &parsed[1]))
+		return mistake(v, "the host is missing, or is to come from an image's name");
+	strcpy(c->url[c->urls++], v->text);
+	return true;
+}
+
+static bool parse_user_agent(struct conf *c, struct value *v)
+{
+	size_t len = strlen(v->text);
+
+	for (size_t i = 0; i < len; i++)
+		if (v->text[i] < ' ' || v->text[i] > '~')
+			return mistake(v, "a header field can hold printable ASCII only");
+	if (ends_in_blank(v->text))
+		return mistake(v, "it ends in a blank, which a header field cannot");
+	return parse_text(c, v);
+}
+
+static bool parse_abi(struct conf *c, struct value *v)
+{
+	static const char *const names[] = {
+		[ABI_AUTO] = "auto", [ABI_MAINLINE] = "mainline", [ABI_V8] = "v8"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(v->text, names[i])) {
+			c->abi = (enum conf_abi)i;
+			return true;
+		}
+	return false;
+}
+
+/* Which of the words it is; -1: none. */
+static int which(const char *text, const char *const *words, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(text, words[i]) == 0)
+			return i;
+	return -1;
+}
+
+static bool parse_pin_only(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"no", "yes"};
+	int i = which(v->text, words, 2);
+
+	c->pin_only = i == 1;
+	return i >= 0;
+}
+
+static bool parse_offline(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"deny", "allow"};
+	int i = which(v->text, words, 2);
+
+	c->offline = i == 1;
+	return i >= 0;
+}
+
+static bool parse_tls_clock(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"build", "strict"};
+	int i = which(v->text, words, 2);
+
+	c->clock_strict = i == 1;
+	return i >= 0;
+}
+
+/* Takes the base64 of PIN_SIZE bytes in its one form. Returns what follows, or NULL. */
+static const char *scan_key_pin(uint8_t out[PIN_SIZE], const char *text)
+{
+	unsigned bits = 0, held = 0;
+	size_t size = 0;
+
+	while (size < PIN_SIZE) {
+		int digit = base64_value((unsigned char)*text++);
+
+		if (digit < 0)
+			return NULL;
+		bits = bits << 6 | (unsigned)digit;
+		held += 6;
+		if (held >= 8) {
+			held -= 8;
+			out[size++] = (uint8_t)(bits >> held);
+		}
+	}
+	return bits & ((1u << held) - 1) || *text != '=' ? NULL : text + 1;
+}
+
+/* One pin or, as curl has it, several with ';' between them. */
+static bool parse_key_pin(struct conf *c, struct value *v)
+{
+	const char *p = v->text;
+
+	for (;; p++) {
+		if (c->pins == KEY_PINS_MAX)
+			return mistake(
+				v, "there are " TEXT(KEY_PINS_MAX) " already, which is the most");
+		if (strncmp(p, "sha256//", 8) != 0)
+			return false;
+		p = scan_key_pin(c->pin[c->pins], p + 8);
+		if (!p || (*p && *p != ';'))
+			return mistake(v, "44 digits of base64 are to follow sha256//");
+		c->pins++;
+		if (!*p)
+			return true;
+	}
+}
+
+/* Digits and, by choice, K, M or G for powers of 1024. */
+static bool parse_bytes(struct conf *c, struct value *v)
+{
+	static const char units[] = "KMG";
+	unsigned n;
+	const char *unit, *rest = scan_number(&n, v->text, UINT32_MAX / 10 - 1);
+	uint64_t bytes = rest ? n : 0;
+
+	if (rest && *rest && (unit = strchr(units, *rest))) {
+		bytes <<= 10 * (unit - units + 1);
+		rest++;
+	}
+	if (!rest || *rest || bytes < v->keyword->least)
+		return false;
+	*(uint64_t *)member(c, v) = bytes;
+	return true;
+}
+
+static bool parse_prefetch(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {"none", "all"};
+	int i = which(v->text, words, 2);
+
+	c->prefetch_all = i == 1;
+	return i >= 0;
+}
+
+/* The path fits a socket's address. */
+static bool parse_status(struct conf *c, struct value *v)
+{
+	c->status_given = strcmp(v->text, "none") != 0;
+	if (c->status_given)
+		return parse_absolute_path(c, v);
+	c->status[0] = '\0';
+	return true;
+}
+
+static bool parse_log(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {[LOG_LEVEL_ERR] = "error",
+		[LOG_LEVEL_WARNING] = "warning",
+		[LOG_LEVEL_WARNING + 1] = "",
+		[LOG_LEVEL_INFO] = "info",
+		[LOG_LEVEL_DEBUG] = "debug"};
+	int i = which(v->text, words + LOG_LEVEL_ERR, LOG_LEVEL_DEBUG + 1 - LOG_LEVEL_ERR);
+
+	if (i >= 0)
+		c->log = (enum log_level)(LOG_LEVEL_ERR + i);
+	return i >= 0;
+}
+
+static bool parse_compressed(struct conf *c, struct value *v)
+{
+	static const char *const words[] = {[COMPRESSED_AUTO] = "auto",
+		[COMPRESSED_WHOLE] = "whole",
+		[COMPRESSED_LAZY] = "lazy"};
+	int i = which(v->text, words, 3);
+
+	if (i >= 0)
+		c->compressed = (enum conf_compressed)i;
+	return i >= 0;
+}
+
+/* A path, `record` before it; `none`; or a URL as on a url line. */
+static bool parse_trace(struct conf *c, struct value *v)
+{
+	char expanded[URL_MAX];
+	struct url parsed;
+
+	c->trace_none = strcmp(v->text, "none") == 0;
+	if (c->trace_none)
+		return true;
+	if (strncmp(v->text, "record ", 7) == 0) {
+		const char *path = v->text + 7 + strspn(v->text + 7, " \t");
+
+		if (*path != '/')
+			return mistake(v, "the file to record needs an absolute path");
+		if (strlen(path) >= sizeof(c->trace_record))
+			return mistake(v, "it is too long");
+		strcpy(c->trace_record, path);
+		return true;
+	}
+	if (strlen(v->text) >= sizeof(c->trace))
+		return mistake(v, "it is too long");
+	if (!url_expand(expanded, sizeof(expanded), v->text, "x", 1, "x", &v->why) ||
+		!url_parse(&parsed, expanded, &v->why))
+		return false;
+	strcpy(c->trace, v->text);
+	return true;
+}
+
+static bool parse_resolve(struct conf *c, struct value *v)
+{
+	if (c->resolves == URLS_MAX)
+		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
+	if (strlen(v->text) >= sizeof(c->resolve[0]))
+		return mistake(v, "it is too long");
+	if (!dns_pin_check(v->text, &v->why))
+		return false;
+	strcpy(c->resolve[c->resolves++], v->text);
+	return true;
+}
+
+/* ---- words ---- */
+
+#define MEMBER(m) .offset = offsetof(struct conf, m), .size = sizeof(((struct conf *)0)->m)
+
+static const char share[] = "a share from 0% to 99%, such as 7%";
+static const char most_connections[] = "a number from 1 to " TEXT(CONNECTIONS_MAX);
+static const char most_seconds[] = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
+
+static const struct keyword keywords[] = {
+	{"dir", parse_absolute_path, "an absolute path", MEMBER(dir), .once = true},
+	{"tag", parse_text, "a name", MEMBER(tag), .once = true},
+	{"secctx", parse_text, "a security context", MEMBER(secctx), .once = true},
+	{"debug", parse_mask, "a bit mask such as 7 or 0x7", MEMBER(debug)},
+	{"brun", parse_percent, share, MEMBER(brun)},
+	{"bcull", parse_percent, share, MEMBER(bcull)},
+	{"bstop", parse_percent, share, MEMBER(bstop)},
+	{"frun", parse_percent, share, MEMBER(frun)},
+	{"fcull", parse_percent, share, MEMBER(fcull)},
+	{"fstop", parse_percent, share, MEMBER(fstop)},
+	{"culltable", parse_ignored_number, "a number from 12 to 20", .least = 12, .most = 20},
+	{"nocull", parse_nocull, .takes = NULL},
+	{"resume_thresholds", parse_thresholds, .takes = "two numbers, either of which may be '-'"},
+	{"bind", parse_bind, .takes = "nothing"},
+
+	{"url", parse_url, .takes = "an http or https URL"},
+	{"ca", parse_text, "the path of a PEM file", MEMBER(ca)},
+	{"pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it"},
+	{"pin-only", parse_pin_only, .takes = "yes or no"},
+	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
+	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
+	{"tls-clock", parse_tls_clock, .takes = "build or strict"},
+	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
+	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
+	{"memory", parse_bytes, "bytes, 640K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"prefetch", parse_prefetch, .takes = "none or all"},
+	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
+	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
+	{"compressed", parse_compressed, .takes = "auto, whole or lazy"},
+	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
+	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
+	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
+	{"abi", parse_abi, .takes = "auto, mainline or v8"},
+	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
+	{"retry", parse_retry, .takes = "hard, or soft and a number of seconds"},
+	{"offline", parse_offline, .takes = "allow or deny"},
+	{"proxy", parse_proxy, "an http URL", MEMBER(proxy)},
+	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
+	{"header", parse_header, .takes = "a header field: Name: value"},
+	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
+	{"status", parse_status, "none, or an absolute path of at most 107 bytes", MEMBER(status)},
+	{"log", parse_log, .takes = "error, warning, info or debug"},
+};
+
+#define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
+_Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
+
+static const struct keyword *find_keyword(const char *word, size_t len)
+{
+	for (size_t i = 0; i < KEYWORDS; i++)
+		if (strlen(keywords[i].name) == len && !memcmp(keywords[i].name, word, len))
+			return &keywords[i];
+	return NULL;
+}
+
+/* Whatever is between "://" and '@' may be a password, even in a line that is wrong. */
+static const char *without_password(char out[128], const char *text)
+{
+	const char *at = strrchr(text, '@');
+	const char *scheme = strstr(text, "://");
+	int kept = 0;
+
+	if (at && scheme && scheme < at)
+		kept = (int)(scheme - text) + 3;
+	if (kept > 32)
+		kept = 0;
+	snprintf(out, 128, "%.*s%s%.80s", kept, text, at ? "..." : "", at ? at : text);
+	return out;
+}
+
+static bool has_control_byte(const char *text)
+{
+	for (; *text; text++)
+		if (((unsigned char)*text < ' ' && *text != '\t') || *text == 0x7f)
+			return true;
+	return false;
+}
+
+static bool complain(const struct value *v, const char *where, char *why, size_t size)
+{
+	const struct keyword *k = v->keyword;
+	char shown[128];
+
+	if (k->parse == parse_header) /* what stands behind its name may be a token */
+		snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(v->text, ": \t"), v->text);
+	else
+		without_password(shown, v->text);
+	if (v->why)
+		snprintf(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
+	else if (!k->takes)
+		snprintf(why, size, "%s: %s '%s': takes no value", where, k->name, shown);
+	else if (!*v->text)
+		snprintf(why, size, "%s: %s: needs %s", where, k->name, k->takes);
+	else
+		snprintf(why, size, "%s: %s '%s': needs %s%s", where, k->name, shown, k->takes,
+			ends_in_blank(v->text) ? ", without a blank at its end" : "");
+	return false;
+}
+
+static bool take_value(struct conf *c, struct value *v)
+{
+	const struct keyword *k = v->keyword;
+	uint64_t bit = (uint64_t)1 << (k - keywords);
+
+	if (has_control_byte(v->text))
+		return mistake(v, "it holds a control byte");
+	if (k->parse != parse_bind && !k->takes != !*v->text)
+		return false;
+	if (k->once && (c->given & bit))
+		return mistake(v, "it is given a second time");
+	if (!k->parse(c, v))
+		return false;
+	c->given |= bit;
+	return true;
+}
+
+bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size)
+{
+	const char *word = line + strspn(line, " \t");
+	size_t len = strcspn(word, " \t");
+	struct value v = {.keyword = find_keyword(word, len)};
+	char first[CONF_LINE_MAX], shown[128];
+
+	if (!*word || *word == '#')
+		return true;
+	if (!v.keyword) { /* what stands behind it may be a secret */
+		snprintf(first, sizeof(first), "%.*s", (int)len, word);
+		snprintf(
+			why, size, "%s: '%s': unknown word", where, without_password(shown, first));
+		return false;
+	}
+	v.text = word + len + strspn(word + len, " \t");
+	return take_value(c, &v) || complain(&v, where, why, size);
+}
+
+/* ---- file ---- */
+
+/* Takes the line of `len` bytes at `text`, whose newline has been replaced by a NUL. */
+static bool file_line(struct conf *c, const char *path, unsigned number, const char *text,
+	size_t len, char *why, size_t size)
+{
+	char where[512];
+
+	snprintf(where, sizeof(where), "%.480s:%u", path, number);
+	if (memchr(text, '\0', len)) {
+		snprintf(why, size, "%s: the line contains a NUL byte", where);
+		return false;
+	}
+	return conf_line(c, where, text, why, size);
+}
+
+static bool read_lines(struct conf *c, int fd, const char *path, char *why, size_t size)
+{
+	char buffer[CONF_LINE_MAX];
+	size_t have = 0;
+	unsigned number = 1;
+	ssize_t got;
+
+	while ((got = read(fd, buffer + have, sizeof(buffer) - have)) > 0) {
+		char *line = buffer;
+		char *newline;
+
+		have += (size_t)got;
+		while ((newline = memchr(line, '\n', have))) {
+			size_t len = (size_t)(newline - line);
+
+			*newline = '\0';
+			if (!file_line(c, path, number++, line, len, why, size))
+				return false;
+			line += len + 1;
+			have -= len + 1;
+		}
+		if (have == sizeof(buffer)) {
+			snprintf(why, size, "%s:%u: the line is too long", path, number);
+			return false;
+		}
+		memmove(buffer, line, have);
+	}
+	if (got < 0)
+		snprintf(why, size, "%s: %s", path, strerror(errno));
+	else if (have)
+		snprintf(why, size, "%s:%u: the line has no newline at its end", path, number);
+	return got == 0 && have == 0;
+}
+
+bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	bool good;
+
+	*missing = fd < 0 && errno == ENOENT;
+	if (fd < 0) {
+		snprintf(why, size, "%s: %s", path, strerror(errno));
+		return false;
+	}
+	good = read_lines(c, fd, path, why, size);
+	close(fd);
+	return good;
+}
+
+/* ---- the whole ---- */
+
+/* Writes only where something is: most of it never is, and takes no memory in the keeper then. */
+static void clear(struct conf *c)
+{
+	volatile unsigned *words = (volatile unsigned *)c;
+
+	_Static_assert(sizeof(*c) % sizeof(*words) == 0, "it has members of that kind");
+	for (size_t i = 0; i < sizeof(*c) / sizeof(*words); i++)
+		if (words[i])
+			words[i] = 0;
+}
+
+void conf_init(struct conf *c)
+{
+	clear(c);
+	strcpy(c->dir, "/var/cache/fscache");
+	c->brun = c->frun = 7;
+	c->bcull = c->fcull = 5;
+	c->bstop = c->fstop = 1;
+	c->timeout = TIMEOUT_DEFAULT;
+	c->log = LOG_LEVEL_INFO;
+	strcpy(c->status, "/run/cachefilesd-mini.status");
+	strcpy(c->user_agent, "cachefilesd-mini/" VERSION);
+}
+
+static bool check_limits(char kind, int run, int cull, int stop, char *why, size_t size)
+{
+	if (stop < cull && cull < run)
+		return true;
+	snprintf(why, size,
+		"%cstop %d%%, %ccull %d%%, %crun %d%%: each must be less than the next, "
+		"as 1%%, 5%%, 7%% are",
+		kind, stop, kind, cull, kind, run);
+	return false;
+}
+
+bool conf_check(const struct conf *c, char *why, size_t size)
+{
+	if (c->urls == 0) {
+		snprintf(why, size, "no url is given: nothing to fetch from");
+		return false;
+	}
+	if (c->pin_only && c->pins == 0) {
+		snprintf(why, size, "pin-only yes, but no pin is given: nothing to trust");
+		return false;
+	}
+	if (c->key[0] && !c->cert[0]) {
+		snprintf(why, size, "key %.200s: it is of no use without its cert", c->key);
+		return false;
+	}
+	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&
+	       check_limits('f', c->frun, c->fcull, c->fstop, why, size);
+}

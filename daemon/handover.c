@@ -1,0 +1,179 @@
+#include "daemon/handover.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+
+#define MAGIC  0x6d666863 /* "chfm" */
+#define LAYOUT 1
+
+/* A place is taken while `worker` is not 0, which is written last and cleared first. */
+struct live {
+	uint64_t key; /* of both keys */
+	int64_t told;
+	uint32_t worker; /* the number of the one that told it; 0: free */
+	uint32_t unused;
+};
+
+struct shared {
+	uint32_t magic, layout;
+	uint32_t abi;	 /* enum conf_abi */
+	uint32_t worker; /* counted from 1 */
+	uint32_t high;	 /* places that were ever taken: what lies behind is never touched */
+	uint32_t unused;
+	struct live live[FILES_MAX];
+};
+
+static volatile struct shared *shared; /* volatile: written in the order of the source */
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
+{
+	const unsigned char *at = bytes;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ at[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+	return hash;
+}
+
+uint64_t live_key(const char *volume, const void *cookie, size_t cookie_size)
+{
+	return mix(
+		mix(UINT64_C(0xcbf29ce484222325), volume, strlen(volume) + 1), cookie, cookie_size);
+}
+
+static volatile struct shared *map(int fd, int flags)
+{
+	void *memory =
+		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+int handover_make(void)
+{
+	int fd = memfd_create("cachefilesd-mini", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd >= 0 && (ftruncate(fd, sizeof(*shared)) < 0 ||
+			       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
+		close(fd);
+		fd = -1;
+	}
+	shared = map(fd, fd < 0 ? MAP_ANONYMOUS : 0);
+	if (!shared)
+		return fd;
+	shared->magic = MAGIC;
+	shared->layout = LAYOUT;
+	return fd;
+}
+
+/* A file that could be cut short would kill us by SIGBUS: only what is sealed is taken. */
+bool handover_take(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS); /* -1: a file that knows none */
+	struct stat st;
+
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
+		st.st_size != sizeof(*shared))
+		return false;
+	shared = map(fd, 0);
+	if (shared && shared->magic == MAGIC && shared->layout == LAYOUT)
+		return true;
+	if (shared)
+		munmap((void *)shared, sizeof(*shared));
+	shared = NULL;
+	return false;
+}
+
+unsigned handover_begin(void)
+{
+	if (!shared)
+		return 0;
+	if (++shared->worker == 0)
+		shared->worker = 1;
+	return shared->worker - 1;
+}
+
+enum conf_abi handover_abi(void)
+{
+	uint32_t abi = shared ? shared->abi : ABI_AUTO;
+
+	return abi == ABI_MAINLINE || abi == ABI_V8 ? (enum conf_abi)abi : ABI_AUTO;
+}
+
+void handover_learnt(enum conf_abi abi)
+{
+	if (shared)
+		shared->abi = abi;
+}
+
+static size_t places(void)
+{
+	uint32_t high = shared ? shared->high : 0;
+
+	return high < FILES_MAX ? high : FILES_MAX;
+}
+
+static volatile struct live *find(uint64_t key)
+{
+	for (size_t i = 0; i < places(); i++)
+		if (shared->live[i].worker && shared->live[i].key == key)
+			return &shared->live[i];
+	return NULL;
+}
+
+/* Free, or never taken, or else one that was left behind by a worker that is gone: its CLOSE never
+ * comes if it is unmounted before it is read again. */
+static volatile struct live *find_room(void)
+{
+	for (size_t i = 0; i < places(); i++)
+		if (!shared->live[i].worker)
+			return &shared->live[i];
+	if (shared && shared->high < FILES_MAX)
+		return &shared->live[shared->high++];
+	for (size_t i = 0; i < places(); i++)
+		if (shared->live[i].worker != shared->worker)
+			return &shared->live[i];
+	return NULL;
+}
+
+void live_opened(uint64_t key, uint64_t told)
+{
+	volatile struct live *place = find(key);
+
+	if (!place)
+		place = find_room();
+	if (!place)
+		return;
+	place->worker = 0;
+	place->key = key;
+	place->told = (int64_t)told;
+	place->worker = shared->worker;
+}
+
+void live_closed(uint64_t key)
+{
+	volatile struct live *place = find(key);
+
+	if (place)
+		place->worker = 0;
+}
+
+int64_t live_told(uint64_t key)
+{
+	volatile struct live *place = find(key);
+
+	return place && place->told >= 0 ? place->told : -1;
+}
+
+unsigned live_count(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < places(); i++)
+		n += shared->live[i].worker != 0;
+	return n;
+}

@@ -1,0 +1,261 @@
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/get.h"
+#include "base/log.h"
+#include "base/outcome.h"
+
+#define CONF_FILE "/etc/cachefilesd.conf"
+#define PID_FILE  "/var/run/cachefilesd.pid"
+
+static const char usage[] =
+	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
+	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
+	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
+	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
+	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
+	"\n"
+	"  URL            where images lie: \"url URL\" of the configuration. The name that is\n"
+	"                 mounted (fsid) is appended to one that ends in '/'; in any other,\n"
+	"                 %c stands for it and %v for its volume or domain\n"
+	"  -o DIRECTIVE   one line of configuration; may be repeated\n"
+	"  -f FILE        the configuration (default " CONF_FILE ", which need not\n"
+	"                 exist when a URL is given)\n"
+	"  -n             stay in the foreground\n"
+	"  -s             log to standard error instead of syslog\n"
+	"  -d             log every message and request too\n"
+	"  -p PIDFILE     (default " PID_FILE ", written only in the background)\n"
+	"  -F N           descriptor N is an open /dev/cachefiles, bound already or not\n"
+	"  -N             cull nothing\n"
+	"  -v, --version  print the version and the fixed memory\n"
+	"      --help     print this\n"
+	"      --test     check the configuration, and do nothing\n"
+	"      --force    let the first SIGTERM end it, even while images are mounted\n"
+	"      --upgrade  have the running daemon go on as the program that lies now where it\n"
+	"                 was started from\n"
+	"      --get      write the file at URL to standard output, from byte OFFSET on and\n"
+	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
+	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
+	"      --check    look at the server of URL and the file there, and judge them\n"
+	"      --status   show what the daemon that runs is doing; --json: to programs\n"
+	"      --prime    have the running daemon make the cache files of images permanent, "
+	"before\n"
+	"                 they are mounted: what their first session fetches outlives the "
+	"machine.\n"
+	"                 NAME is an fsid, or FSID,domain_id=DOMAIN\n"
+	"\n"
+	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
+	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
+	"fault;\n"
+	"of --check: 1 not fit; of --status: 1 no daemon answers; of --get also:";
+
+void options_help(void)
+{
+	fputs(usage, stdout);
+	for (int o = OUTCOME_OK + 1; o <= OUTCOME_LIMIT; o++)
+		printf(" %d %s%s", outcome_exit_status((enum outcome)o),
+			outcome_words((enum outcome)o), o == OUTCOME_LIMIT ? "\n" : ",");
+}
+
+/* ---- the command line ---- */
+
+static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
+	{"check", no_argument, NULL, 'C'}, {"status", no_argument, NULL, 'S'},
+	{"json", no_argument, NULL, 'J'}, {"test", no_argument, NULL, 'T'},
+	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'},
+	{"prime", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
+static const char shorts[] = "dnsNvf:p:o:F:";
+
+static uint64_t take_number(const char *what, const char *text)
+{
+	char *rest;
+	uint64_t n;
+
+	errno = 0;
+	n = strtoull(text, &rest, 10);
+	if (text[0] < '0' || text[0] > '9' || *rest || errno)
+		die(EXIT_USAGE, "argument: %s '%.40s': needs a number", what, text);
+	return n;
+}
+
+static void take_option(struct options *o, int c)
+{
+	switch (c) {
+	case 'd':
+		o->debug = true;
+		break;
+	case 'n':
+		o->foreground = true;
+		break;
+	case 's':
+		o->to_stderr = true;
+		break;
+	case 'f':
+		o->conf_file = optarg;
+		break;
+	case 'p':
+		o->pid_file = optarg;
+		o->pid_file_given = true;
+		break;
+	case 'F':
+		o->device = (int)take_number("-F", optarg);
+		break;
+	case 'N':
+	case 'o': /* options_configure()'s */
+		break;
+	case 'R':
+		o->force = true;
+		break;
+	case 'G':
+		o->mode = GET;
+		break;
+	case 'C':
+		o->mode = CHECK;
+		break;
+	case 'S':
+		o->mode = STATUS;
+		break;
+	case 'J':
+		o->json = true;
+		break;
+	case 'T':
+		o->mode = TEST;
+		break;
+	case 'P':
+		o->mode = PRIME;
+		break;
+	case 'U':
+		o->mode = UPGRADE;
+		break;
+	case 'v':
+		o->mode = PRINT_VERSION;
+		break;
+	case 'h':
+		o->mode = PRINT_HELP;
+		break;
+	default:
+		fputs("try cachefilesd-mini --help\n", stderr);
+		exit(EXIT_USAGE);
+	}
+}
+
+static void take_tool(struct options *o, char **arguments, int n)
+{
+	if (n < 1 || n > (o->mode == GET ? 3 : 1))
+		die(EXIT_USAGE, o->mode == GET ? "--get: needs a URL, and takes an OFFSET and a "
+						 "LENGTH"
+					       : "--check: needs one URL");
+	o->offset = n > 1 ? take_number("OFFSET", arguments[1]) : 0;
+	o->length = n > 2 ? take_number("LENGTH", arguments[2]) : GET_TO_END;
+}
+
+void options_parse(struct options *o, int argc, char **argv)
+{
+	int c;
+
+	*o = (struct options){.pid_file = PID_FILE, .device = -1, .argc = argc, .argv = argv};
+	while (o->mode != PRINT_VERSION && o->mode != PRINT_HELP &&
+		(c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
+		take_option(o, c);
+	if (o->json && o->mode != STATUS)
+		die(EXIT_USAGE, "--json: goes with --status");
+	if (o->mode == STATUS && optind < argc)
+		die(EXIT_USAGE, "--status: takes no URL");
+	if (o->mode == GET || o->mode == CHECK)
+		take_tool(o, argv + optind, argc - optind);
+	o->names = argv + optind;
+	if (o->mode == PRIME && !*o->names)
+		die(EXIT_USAGE, "--prime: needs names of images");
+}
+
+/* ---- the configuration ---- */
+
+struct mistake {
+	char *why;
+	size_t size;
+};
+
+static bool take_url(struct conf *c, const char *url, const char *suffix, struct mistake m)
+{
+	char line[URL_MAX + 8];
+
+	if (snprintf(line, sizeof(line), "url %s%s", url, suffix) < (int)sizeof(line))
+		return conf_line(c, "argument", line, m.why, m.size);
+	snprintf(m.why, m.size, "argument: the URL is longer than %d bytes", URL_MAX - 1);
+	return false;
+}
+
+static bool take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)
+{
+	bool missing;
+
+	if (conf_file(c, o->conf_file ? o->conf_file : CONF_FILE, m.why, m.size, &missing))
+		return true;
+	if (!missing)
+		return false;
+	if (!o->conf_file && url_given)
+		return true;
+	snprintf(m.why + strlen(m.why), m.size - strlen(m.why), "; give one with -f, or a URL");
+	return false;
+}
+
+/* The one URL of --get and --check means exactly what it says: with a fragment, which is never
+ * sent, it does not end in '/', and so is no BASE. Its mirrors are those of a file that is given
+ * and of -o, but not the daemon's own. */
+static bool take_exact_url(
+	const struct options *o, struct conf *c, const char *url, struct mistake m)
+{
+	if (o->conf_file && !take_url(c, url, "#", m))
+		return false;
+	if (!take_file(o, c, true, m))
+		return false;
+	if (o->conf_file)
+		return true;
+	c->urls = 0;
+	return take_url(c, url, "#", m);
+}
+
+static bool take_urls(const struct options *o, struct conf *c, char **urls, int n, struct mistake m)
+{
+	if (!take_file(o, c, n > 0 || o->mode == STATUS, m))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (!take_url(c, urls[i], "", m))
+			return false;
+	return true;
+}
+
+bool options_configure(const struct options *o, struct conf *c, char *why, size_t size)
+{
+	struct mistake m = {why, size};
+	int option, first;
+	bool good = true;
+
+	conf_init(c);
+	optind = 1;
+	while (getopt_long(o->argc, o->argv, shorts, longs, NULL) != -1)
+		;
+	first = optind;
+	if (o->mode == GET || o->mode == CHECK)
+		good = take_exact_url(o, c, o->argv[first], m);
+	else if (o->mode == PRIME)
+		good = take_file(o, c, true, m);
+	else
+		good = take_urls(o, c, o->argv + first, o->argc - first, m);
+	optind = 1;
+	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
+		if (option == 'o')
+			good = conf_line(c, "-o", optarg, why, size);
+		else if (option == 'N')
+			c->nocull = true;
+	return good && (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
+}

@@ -1,0 +1,43 @@
+/* daemon/options.h - the command line: what is to be done, and with which configuration.
+ */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/conf.h"
+
+enum mode { DAEMON, GET, CHECK, STATUS, TEST, UPGRADE, PRIME, PRINT_VERSION, PRINT_HELP };
+
+struct options {
+	enum mode mode;
+	uint64_t offset, length; /* of GET */
+	bool json;		 /* of STATUS */
+	char **names;		 /* of PRIME, borrowed: NULL behind the last */
+	const char *conf_file;	 /* NULL: not said */
+	const char *pid_file;	 /* always a path */
+	bool pid_file_given;
+	bool foreground;
+	bool to_stderr;
+	bool debug;
+	bool force;
+	int device; /* -F; -1: none is inherited */
+
+	int argc; /* borrowed, for options_configure() */
+	char **argv;
+};
+
+/* Reads the command line. Ends the program with EXIT_USAGE when it is wrong. */
+void options_parse(struct options *o, int argc, char **argv);
+
+/* Reads the configuration that the command line names, its file first, whatever the order: -o and
+ * URLs are added to it. May be called again, to read it anew. On a mistake returns false and fills
+ * why. */
+bool options_configure(const struct options *o, struct conf *c, char *why, size_t size);
+
+/* To standard output. */
+void options_help(void);
+
+#endif

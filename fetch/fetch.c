@@ -1,0 +1,532 @@
+#include "fetch/fetch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "image/erofs.h"
+#include "fetch/file.h"
+#include "fetch/holes.h"
+#include "fetch/transfer.h"
+#include "fetch/bandwidth.h"
+#include "base/log.h"
+#include "base/outcome.h"
+#include "fetch/prefetch.h"
+#include "fetch/reads.h"
+#include "base/stats.h"
+#include "image/trace.h"
+
+/* Milliseconds. */
+#define WRITE_PATIENCE 5000 /* full for so long: the READ fails */
+#define TICK	       250  /* how often waiting READs are looked at */
+
+/* So often in a turn of the loop what is free is given work. */
+#define ROUNDS 16
+
+/* Pieces of an image that are counted in a turn of the loop. */
+#define COUNT_STEPS 128
+
+static const struct conf *conf;
+const struct frontend *frontend;
+struct turn turn;
+static enum fetch_whole whole_rule;
+static char *zeros;	    /* one page */
+static bool unfinished;	    /* lanes may be free for more, without anything to wait for */
+static int64_t record_next; /* when trace.c wants its turn */
+
+/* ---- images ---- */
+
+/* Frees an image that no file wants any more, with what is under way for it. */
+static void release_image(struct image *image)
+{
+	for (const struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->image == image)
+			return;
+	lanes_drop_image(image);
+	image_free(image);
+}
+
+/* ---- READs ---- */
+
+/* Behind the image's end there is nothing to fetch: one page of zeros, and the kernel asks again
+ * for what more it wants. */
+static void serve_tail(struct read_request *r)
+{
+	ssize_t n = file_write(&files[r->file], zeros, page_size(), r->pos);
+
+	if (n != -EAGAIN || turn.ms - r->since >= WRITE_PATIENCE)
+		read_end(r, n > 0 ? OUTCOME_OK : OUTCOME_NO_SPACE);
+}
+
+/* ---- OPENs ---- */
+
+static void refuse_open(struct file *f)
+{
+	struct image *image = f->image;
+
+	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), image->why,
+		outcome_words(image->outcome));
+	f->used = f->opening = false;
+	stats.opens_refused++;
+	frontend->opened((unsigned)(f - files), image->outcome, 0);
+	release_image(image);
+}
+
+static void file_opened(struct file *f)
+{
+	struct image *image = f->image;
+
+	f->opening = false;
+	f->whole = whole_rule == WHOLE_ALWAYS ||
+		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
+	f->fill = f->whole || (frontend->any_order && conf->prefetch_all);
+	f->since = turn.ms;
+	if (f->whole)
+		log_info("%.*s: all %llu bytes are fetched before the first READ is answered: %s",
+			IMAGE_NAME(image), (unsigned long long)image->size,
+			whole_rule == WHOLE_ALWAYS
+				? "this kernel returns zeros from partly cached ranges (v8)"
+			: conf->compressed == COMPRESSED_WHOLE
+				? "compressed whole"
+				: "this kernel mishandles partly cached compressed images (6.9 and "
+				  "later)");
+	if (conf->trace_record[0])
+		f->recorder = trace_record_open(image->cookie, image->cookie_size);
+	if (frontend->any_order)
+		prefetch_open(f);
+	frontend->opened(number_of(f), OUTCOME_OK,
+		frontend->size_is_version ? image->told_size : image->size);
+}
+
+/* ---- what came of attempts ---- */
+
+/* Answers the OPENs that wait for the image. Returns one of their files, -1 if none did. */
+static int answer_opens(struct image *image)
+{
+	int file = -1;
+
+	image->ready = true;
+	for (struct file *f = files; f < end_of_files(); f++)
+		if (f->used && f->opening && f->image == image) {
+			file_opened(f);
+			file = (int)number_of(f);
+		}
+	return file;
+}
+
+static void image_opened(const struct lane_result *r)
+{
+	struct image *image = r->image;
+	char text[URL_MAX + 300];
+	int file;
+
+	image->kind = erofs_kind(r->bytes, r->size);
+	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image), (unsigned long long)image->size,
+		url_text(text, sizeof(text), r->url),
+		image->kind == EROFS_NONE    ? "not EROFS (a data blob?)"
+		: image->kind == EROFS_PLAIN ? "plain EROFS"
+					     : "compressed EROFS");
+	if (!image->etag[0] && !image->last_modified[0])
+		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
+			    "is replaced by one of the same size would not be noticed",
+			IMAGE_NAME(image));
+	if (frontend->size_is_version)
+		image_settle(image, text);
+	file = answer_opens(image);
+	if (frontend->any_order && image->kind != EROFS_NONE)
+		prefetch_begin(image, r->bytes);
+	lane_write_head(r->lane, frontend->any_order ? file : -1);
+}
+
+/* With `offline allow` an image whose servers cannot be reached is opened from what is cached. */
+static void open_offline(struct image *image)
+{
+	if (image->ready || !conf->offline || !frontend->size_is_version ||
+		!image_is_unreachable(image) || !image_recall(image))
+		return;
+	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
+		IMAGE_NAME(image), (unsigned long long)image->size, image->why);
+	answer_opens(image);
+}
+
+/* What failed attempts have come to: OPENs of an image that no server has are refused, or answered
+ * from what is cached; READs of a version that no server has fail. */
+static void settle_failures(void)
+{
+	for (struct file *f = files; f < end_of_files(); f++) {
+		if (!f->used || !f->opening)
+			continue;
+		if (f->image->refused)
+			refuse_open(f);
+		else
+			open_offline(f->image);
+	}
+	for_each_read(r) if (files[r->file].image->changed) read_end(r, OUTCOME_CHANGED);
+}
+
+static void run_lanes(const struct pollfd *polled)
+{
+	struct lane_result result;
+	enum lane_event event;
+
+	while ((event = lanes_run(polled, &result)) != LANES_WAIT)
+		if (event == LANE_OPENED)
+			image_opened(&result);
+		else
+			prefetch_text(result.image, result.bytes, result.size, result.whole);
+	settle_failures();
+}
+
+/* ---- what somebody waits for ---- */
+
+/* Starts asking for the size of images that are being opened. */
+static void start_opens(void)
+{
+	for (struct file *f = files; f < end_of_files(); f++) {
+		struct image *image = f->image;
+
+		if (!f->used || !f->opening || !image_may_be_asked(image, turn.ms) ||
+			lanes_of(image) > 0)
+			continue;
+		if (lane_ask_size(image))
+			continue;
+		lanes_steal(image);
+		lane_ask_size(image);
+	}
+}
+
+/* The READ to serve next: of the image with the fewest lanes, the oldest. */
+static struct read_request *next_read(void)
+{
+	struct read_request *best = NULL;
+	unsigned best_lanes = 0;
+
+	for_each_read(r)
+	{
+		const struct file *f = &files[r->file];
+		unsigned n;
+
+		if (is_held(f) || !image_may_be_asked(f->image, turn.ms) ||
+			lanes_cover(r->file, r->pos))
+			continue;
+		n = lanes_of(f->image);
+		if (!best || n < best_lanes || (n == best_lanes && r->sequence < best->sequence)) {
+			best = r;
+			best_lanes = n;
+		}
+	}
+	return best;
+}
+
+/* Asks for the first hole in the READ's range. Returns false when no lane is free. */
+static bool start_read(struct read_request *r)
+{
+	struct file *f = &files[r->file];
+	uint64_t end = frontend->any_order ? prefetch_cluster(f, r->pos, r->end) : r->end;
+	uint64_t hole_end = end;
+	int64_t hole = file_hole(f, r->pos, end, &hole_end);
+
+	if (hole < 0)
+		hole = (int64_t)r->pos; /* it cannot tell: fetch all of it */
+	if (page_down((uint64_t)hole) > r->pos) {
+		reads_advance(r->file, r->pos, page_down((uint64_t)hole));
+		return true; /* what it waits for now may be under way */
+	}
+	end = lane_ask(f, r->pos, page_up(hole_end), HTTP_AHEAD_MAX);
+	if (end == 0) {
+		lanes_steal(f->image);
+		end = lane_ask(f, r->pos, page_up(hole_end), HTTP_AHEAD_MAX);
+	}
+	if (end == 0)
+		return false;
+	if (frontend->any_order)
+		prefetch_clustered(f, r->pos, r->end, end);
+	return true;
+}
+
+static void start_reads(void)
+{
+	struct read_request *r;
+
+	for_each_read(tail)
+	{
+		const struct file *f = &files[tail->file];
+
+		if (!is_held(f) && tail->pos >= image_end(f->image))
+			serve_tail(tail);
+	}
+	while (reads_used > 0 && (r = next_read()) && start_read(r))
+		;
+}
+
+/* ---- patience ---- */
+
+/* Since when the READ has waited without any byte of it coming. */
+static int64_t waiting_since(const struct read_request *r)
+{
+	const struct file *f = &files[r->file];
+	int64_t since = later(r->since, lanes_progress(r->file, r->pos));
+
+	return is_held(f) ? later(since, f->since) : since;
+}
+
+/* A READ fails when its image's servers have failed for all of the time-out: its own, or that of a
+ * spell which had begun before it came, once an attempt that began after it has failed as well. */
+static bool has_expired(const struct read_request *r)
+{
+	const struct image *image = files[r->file].image;
+
+	if (image->last_failure >= r->since && turn.ms - waiting_since(r) >= image_patience())
+		return true;
+	return image->failures > 0 && image->last_began >= r->since &&
+	       turn.ms - image->failing_since >= image_patience();
+}
+
+static void expire(void)
+{
+	for_each_read(r)
+	{
+		struct image *image = files[r->file].image;
+
+		image_tell(image, turn.ms);
+		if (!has_expired(r))
+			continue;
+		if (image->reads_failed++ == 0)
+			log_err("%.*s: the READ of %llu bytes at %llu failed after %u s: %s",
+				IMAGE_NAME(image), (unsigned long long)(r->end - r->pos),
+				(unsigned long long)r->pos, conf->timeout, image->why);
+		read_end(r, image->outcome);
+	}
+	for (struct file *f = files; f < end_of_files(); f++) {
+		if (!f->used || !f->opening)
+			continue;
+		image_tell(f->image, turn.ms);
+		if (f->image->last_failure >= f->since && turn.ms - f->since >= image_patience())
+			refuse_open(f);
+	}
+}
+
+/* ---- the public functions ---- */
+
+/* The first that is not cut from `memory` yet: `count` times `size` bytes. */
+static void *cut(char **memory, size_t count, size_t size)
+{
+	void *first = *memory;
+
+	*memory += round_to(count * size, 16);
+	return first;
+}
+
+void fetch_costs(struct budget_costs *costs)
+{
+	costs->connection = lanes_memory_each();
+	costs->file = sizeof(struct file) + image_memory_each();
+	costs->read = sizeof(struct read_request);
+	costs->fixed = page_size() + prefetch_memory() + image_memory_each() + 64;
+}
+
+size_t fetch_memory(void)
+{
+	struct budget_costs costs;
+
+	fetch_costs(&costs);
+	return costs.fixed + budget.connections * (budget.buffer + costs.connection) +
+	       budget.files * costs.file + budget.reads * costs.read;
+}
+
+void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
+{
+	char *next = memory;
+
+	conf = c;
+	frontend = f;
+	zeros = cut(&next, 1, page_size());
+	lanes_init(c, next);
+	next += budget.connections * (budget.buffer + lanes_memory_each());
+	images_init(c, cut(&next, budget.files + 1, image_memory_each()));
+	files = cut(&next, budget.files, sizeof(struct file));
+	reads = cut(&next, budget.reads, sizeof(struct read_request));
+	prefetch_init(c, cut(&next, 1, prefetch_memory()));
+}
+
+void fetch_set_whole(enum fetch_whole whole)
+{
+	whole_rule = whole;
+}
+
+void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size)
+{
+	struct image *image = image_get(volume, cookie, cookie_size);
+
+	files[file] = (struct file){
+		.used = true, .opening = true, .image = image, .since = turn.ms, .recorder = -1};
+	if (image->ready)
+		file_opened(&files[file]);
+	else if (frontend->size_is_version && image_reopen(image))
+		answer_opens(image);
+}
+
+void fetch_close(unsigned file)
+{
+	struct file *f = &files[file];
+
+	for_each_read(r) if (r->file == file) read_drop(r);
+	lanes_drop_file(file);
+	holes_forget(file);
+	prefetch_close(f);
+	if (is_recording(f))
+		trace_record_close(f->recorder);
+	f->used = false;
+	release_image(f->image);
+}
+
+void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
+{
+	struct file *f = &files[file];
+	struct image *image = f->image;
+	uint64_t from = page_down(offset), end = page_up(offset + size);
+
+	for_each_read(r) if (r->id == id) read_drop(r);
+	image->stats.reads++;
+	image->stats.read_bytes += size;
+	if (image->changed || size == 0 || offset > INT64_MAX - (uint64_t)page_size() ||
+		size > INT64_MAX - (uint64_t)page_size() - offset) {
+		read_refuse(file, id, image->changed ? OUTCOME_CHANGED : OUTCOME_LIMIT);
+		return;
+	}
+	if (from < image_end(image) && end > image_end(image))
+		end = image_end(image); /* the kernel asks again for what lies behind the image */
+	reads_add(file, id, from, end);
+	if (is_recording(f))
+		trace_record_touch(f->recorder, from, end - from);
+	else if (frontend->any_order && from < image_end(image))
+		prefetch_read(f, from, end);
+}
+
+enum outcome fetch_outcome(unsigned file, const char **why)
+{
+	const struct image *image = files[file].image;
+
+	*why = image->why;
+	return image->changed ? OUTCOME_CHANGED : image->outcome;
+}
+
+/* ---- for status.c ---- */
+
+void fetch_look(void)
+{
+	stats.open_files = 0;
+	for (const struct file *f = files; f < end_of_files(); f++)
+		stats.open_files += f->used;
+	stats.reads_waiting = reads_used;
+	stats.connections = lanes_connected();
+	stats.link_rate = link_rate();
+	stats.link_round_trip = link_round_trip_time();
+}
+
+const char *const fetch_state_words[FETCH_STATES] = {
+	[STATE_OPENING] = "opening",
+	[STATE_TRACE] = "trace",
+	[STATE_WALK] = "walk",
+	[STATE_FILLING] = "filling",
+	[STATE_RECORDING] = "recording",
+	[STATE_CACHED] = "cached",
+	[STATE_CHANGED] = "changed",
+};
+
+static struct file *file_of(const struct image *image)
+{
+	struct file *f = files;
+
+	while (f < end_of_files() && (!f->used || f->image != image))
+		f++;
+	return f < end_of_files() ? f : NULL;
+}
+
+unsigned fetch_states(const struct image *image)
+{
+	const struct file *f = file_of(image);
+
+	if (!f)
+		return 0;
+	return (unsigned)f->opening << STATE_OPENING |
+	       (unsigned)prefetch_is_tracing(f) << STATE_TRACE |
+	       (unsigned)prefetch_is_walking(f) << STATE_WALK |
+	       (unsigned)prefetch_is_filling(f) << STATE_FILLING |
+	       (unsigned)is_recording(f) << STATE_RECORDING | (unsigned)f->filled << STATE_CACHED |
+	       (unsigned)image->changed << STATE_CHANGED;
+}
+
+bool fetch_count_cached(struct image *image)
+{
+	const struct file *f = file_of(image);
+	struct image_stats *s = &image->stats;
+
+	for (int i = 0; i < COUNT_STEPS && f && s->cached_to < image->size; i++) {
+		uint64_t hole_end = image->size;
+		int64_t hole = frontend->hole(number_of(f), s->cached_to, image->size, &hole_end);
+
+		if (hole < 0)
+			return true; /* it cannot tell now */
+		s->cached += (uint64_t)hole - s->cached_to;
+		s->cached_to = (uint64_t)hole < image->size ? hole_end : image->size;
+	}
+	return !f || s->cached_to >= image->size;
+}
+
+void fetch_stop(void)
+{
+	for_each_read(r) read_end(r, OUTCOME_UNREACHABLE);
+}
+
+bool fetch_full(void)
+{
+	return reads_used == budget.reads;
+}
+
+size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX])
+{
+	return lanes_poll(out);
+}
+
+int64_t fetch_next(void)
+{
+	int64_t next = unfinished ? turn.ms : reads_used > 0 ? turn.ms + TICK : INT64_MAX;
+
+	next = sooner(next, sooner(sooner(lanes_next(), record_next), prefetch_next()));
+	for (const struct file *f = files; f < end_of_files(); f++) {
+		bool filling = prefetch_is_filling(f);
+
+		if (f->used && f->ahead_after > turn.ms)
+			next = sooner(next, f->ahead_after);
+		if (filling && f->fill_after > turn.ms)
+			next = sooner(next, f->fill_after);
+		if (!f->used || !(f->opening || filling || reads_used > 0))
+			continue;
+		if (f->opening || filling)
+			next = sooner(next, turn.ms + TICK);
+		if (f->image->not_before > turn.ms)
+			next = sooner(next, f->image->not_before);
+	}
+	return next;
+}
+
+void fetch_run(const struct pollfd *polled, int64_t us)
+{
+	turn = (struct turn){us, us / 1000};
+	run_lanes(polled);
+	expire();
+	unfinished = true;
+	for (int i = 0; i < ROUNDS && unfinished; i++) {
+		start_opens();
+		start_reads();
+		unfinished = prefetch_run();
+		unfinished |= lanes_unfinished();
+		run_lanes(NULL);
+	}
+	prefetch_tell();
+	record_next = trace_record_flush(turn.ms);
+}

@@ -1,0 +1,49 @@
+/* fetch/frontend.h - the front end, which presents images to their readers: /dev/cachefiles, or --get.
+ * What fetch.c asks of it, and the clock of this turn of the loop.
+ */
+#ifndef FETCH_FRONTEND_H
+#define FETCH_FRONTEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/outcome.h"
+
+struct frontend {
+	/* Bytes beyond the READs may be written, in any order. Otherwise only what READs ask for is
+	 * written, from the first byte to the last. */
+	bool any_order;
+
+	/* The size that `opened` gets also says which version it is: see state.h. Otherwise it is
+	 * the image's. */
+	bool size_is_version;
+
+	/* The answer to fetch_open(): OUTCOME_OK and a size in bytes, at most INT64_MAX; or another
+	 * outcome. In that case the reason has been logged, and the file's number is free again. */
+	void (*opened)(unsigned file, enum outcome outcome, uint64_t size);
+
+	/* Writes whole pages at a page's boundary. Returns the bytes that are there now, at most
+	 * `size` and whole pages, or a negative errno; -EAGAIN: try again a little later. Only
+	 * file_write() calls it. */
+	ssize_t (*write)(unsigned file, const void *pages, size_t size, uint64_t offset);
+
+	/* The first hole of the file at or after `offset` and before `end`: its beginning and, in
+	 * *hole_end, its end (at most `end`). Returns `end` when there is none, -1 when it cannot
+	 * be told now. */
+	int64_t (*hole)(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end);
+
+	/* The READ is over. OUTCOME_OK: all its bytes are written. Otherwise the bytes that were
+	 * written are there, and the rest reads as an error. */
+	void (*complete)(unsigned file, uint32_t id, enum outcome outcome);
+};
+
+/* The one in use, from fetch_init() on. */
+extern const struct frontend *frontend;
+
+/* The time of this turn of the loop, monotonic, as fetch_run() was told it. */
+extern struct turn {
+	int64_t us, ms;
+} turn;
+
+#endif

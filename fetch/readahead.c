@@ -1,0 +1,104 @@
+#include "fetch/readahead.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+/* A reader may step over so much, once its stream has proved itself. */
+#define STRIDE (128 << 10)
+
+/* The least that a stream which holds is fetched ahead by. */
+#define LEAST (128 << 10)
+
+struct stream {
+	bool used;
+	unsigned file;
+	uint64_t next;	   /* where the last READ ended */
+	uint64_t frontier; /* up to here it is cached or asked for */
+	uint64_t target;   /* and up to here it is to be */
+	uint64_t run;	   /* bytes read in sequence; 0: one READ proves nothing */
+	uint64_t turn;	   /* of the last READ */
+};
+
+static struct stream streams[STREAMS_MAX];
+static uint64_t turn;
+
+static uint64_t most_of(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t least_of(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static bool goes_on(const struct stream *s, unsigned file, uint64_t from)
+{
+	return s->used && s->file == file && from >= s->next &&
+	       from <= most_of(s->frontier, s->next) + (s->run > 0 ? STRIDE : 0);
+}
+
+/* The stream that the READ goes on with, or the one to be given up for it. */
+static struct stream *find(unsigned file, uint64_t from, bool *found)
+{
+	struct stream *oldest = streams;
+
+	for (struct stream *s = streams; s < streams + STREAMS_MAX; s++) {
+		*found = goes_on(s, file, from);
+		if (*found)
+			return s;
+		if (!s->used || (oldest->used && s->turn < oldest->turn))
+			oldest = s;
+	}
+	return oldest;
+}
+
+bool ahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
+	uint64_t image_end)
+{
+	bool found;
+	struct stream *s = find(file, from, &found);
+
+	if (!found)
+		*s = (struct stream){.used = true, .file = file, .target = asked};
+	else
+		s->run += end - s->next;
+	s->next = end;
+	s->frontier = most_of(s->frontier, asked);
+	if (found)
+		s->target = least_of(
+			end + most_of(LEAST, least_of(s->run, most)), most_of(image_end, end));
+	s->turn = ++turn;
+	return found;
+}
+
+bool ahead_next(unsigned *file, uint64_t *from, uint64_t *end)
+{
+	const struct stream *best = NULL;
+
+	for (const struct stream *s = streams; s < streams + STREAMS_MAX; s++)
+		if (s->used && s->frontier < s->target && (!best || s->turn > best->turn))
+			best = s;
+	if (!best)
+		return false;
+	*file = best->file;
+	*from = best->frontier;
+	*end = best->target;
+	return true;
+}
+
+void ahead_asked(unsigned file, uint64_t from, uint64_t to)
+{
+	for (struct stream *s = streams; s < streams + STREAMS_MAX; s++)
+		if (s->used && s->file == file && s->frontier == from)
+			s->frontier = to;
+}
+
+void ahead_forget(unsigned file)
+{
+	for (struct stream *s = streams; s < streams + STREAMS_MAX; s++)
+		if (s->used && s->file == file)
+			s->used = false;
+}

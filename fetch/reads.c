@@ -1,0 +1,93 @@
+#include "fetch/reads.h"
+
+#include "base/stats.h"
+
+struct read_request *reads;
+unsigned reads_used;
+
+struct read_request *reads_at(struct read_request *r)
+{
+	for (; reads_used > 0 && r < reads + budget.reads; r++)
+		if (r->used)
+			return r;
+	return NULL;
+}
+
+void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end)
+{
+	static uint64_t sequence;
+	struct read_request *r = reads;
+
+	while (r->used)
+		r++;
+	*r = (struct read_request){.used = true,
+		.file = file,
+		.id = id,
+		.pos = from,
+		.end = end,
+		.came = turn.ms,
+		.since = turn.ms,
+		.sequence = ++sequence};
+	reads_used++;
+}
+
+void read_drop(struct read_request *r)
+{
+	r->used = false;
+	reads_used--;
+}
+
+void read_refuse(unsigned file, uint32_t id, enum outcome outcome)
+{
+	stats.reads_failed++;
+	files[file].image->stats.reads_failed++;
+	frontend->complete(file, id, outcome);
+}
+
+void read_end(struct read_request *r, enum outcome outcome)
+{
+	read_drop(r);
+	if (outcome == OUTCOME_OK) {
+		stats_answered(turn.ms - r->came);
+		frontend->complete(r->file, r->id, outcome);
+	} else {
+		read_refuse(r->file, r->id, outcome);
+	}
+}
+
+void reads_advance(unsigned file, uint64_t from, uint64_t to)
+{
+	if (is_held(&files[file]))
+		return;
+	for_each_read(r)
+	{
+		if (r->file != file || r->pos < from || r->pos >= to)
+			continue;
+		r->pos = to;
+		r->since = turn.ms;
+		if (r->pos >= r->end)
+			read_end(r, OUTCOME_OK);
+	}
+}
+
+uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
+{
+	uint64_t end = UINT64_MAX;
+
+	if (is_held(&files[file]))
+		return end;
+	for_each_read(r) if (r->file == file && r->end > from && r->pos < to) end =
+		least_of(end, least_of(r->end, files[file].image->size));
+	return end;
+}
+
+void reads_fail(unsigned file, enum outcome outcome)
+{
+	for_each_read(r) if (r->file == file) read_end(r, outcome);
+}
+
+bool reads_wait(unsigned file)
+{
+	for_each_read(r) if (r->file == file) return true;
+	return false;
+}

@@ -1,0 +1,341 @@
+#include "image/dirwalk.h"
+
+#include "image/erofs.h"
+#include "base/limits.h"
+
+/* Of the superblock, from the image's beginning. */
+#define ROOT_NID	 (1024 + 14)
+#define META_BLOCK	 (1024 + 40)
+#define FEATURE_INCOMPAT (1024 + 80)
+
+/* Up to 6.12's features. What is newer may mean other fields: the walk would only name nonsense. */
+#define INCOMPAT_KNOWN 0x7fu
+
+/* An inode's number counts the places of this size since the metadata's beginning, and all that is
+ * read of an inode lies in its first place, hence in one block. */
+#define INODE_PLACE    32
+#define INODE_EXTENDED 64
+#define FORMAT_LAYOUT  (7 << 1)
+#define LAYOUT_PLAIN   (0 << 1)
+#define LAYOUT_INLINE  (2 << 1)
+#define MODE_KIND      0170000
+#define MODE_DIRECTORY 0040000
+
+#define ENTRY	       12
+#define ENTRY_NAME     8
+#define ENTRY_KIND     10
+#define KIND_DIRECTORY 2
+
+/* What has to pass by: the inode of a directory (size 0), or entries: whole blocks and the rest of
+ * the last one, or the tail behind an inode, within one block. */
+struct awaited {
+	uint64_t from;
+	uint32_t size;
+};
+
+/* In pages. */
+struct range {
+	uint32_t from, end;
+};
+
+/* Pages that are told apart: 32 MiB of 4 KiB each. For two that are not, one may be fetched twice.
+ */
+#define PASSED (16 * WALK_MAX)
+
+/* `ranges` is a ring: the `unnamed` before `next` are the queue, and those before them are kept, so
+ * that they are not named again, until they are overwritten. */
+struct walk {
+	uint64_t image_size, meta, budget;
+	uint64_t readable; /* bytes of entries that are read at most: bounds the work */
+	uint32_t block, page, gap;
+	unsigned awaiting, next, unnamed;
+	struct awaited awaited[WALK_MAX];
+	struct range ranges[WALK_MAX];
+	uint8_t passed[PASSED / 8]; /* which pages did, by their number modulo PASSED */
+};
+
+/* Bytes that pass by. */
+struct piece {
+	const uint8_t *bytes;
+	uint64_t from, end;
+};
+
+size_t walk_size(void)
+{
+	return sizeof(struct walk);
+}
+
+static uint64_t le_at(const uint8_t *bytes, unsigned count)
+{
+	uint64_t value = 0;
+
+	while (count-- > 0)
+		value = value << 8 | bytes[count];
+	return value;
+}
+
+/* ---- what is to be named ---- */
+
+static struct range *unnamed_at(struct walk *w, unsigned i)
+{
+	return &w->ranges[(w->next + WALK_MAX - w->unnamed + i) % WALK_MAX];
+}
+
+static bool is_near(const struct walk *w, const struct range *a, const struct range *b)
+{
+	return a->from < a->end && a->from <= (uint64_t)b->end + w->gap &&
+	       b->from <= (uint64_t)a->end + w->gap;
+}
+
+static void join(struct range *a, const struct range *b)
+{
+	a->from = b->from < a->from ? b->from : a->from;
+	a->end = b->end > a->end ? b->end : a->end;
+}
+
+/* What other ranges have of it at either end is taken away. */
+static struct range without_known(const struct walk *w, struct range wanted)
+{
+	for (const struct range *r = w->ranges; r < w->ranges + WALK_MAX; r++) {
+		if (r->from <= wanted.from && wanted.from < r->end)
+			wanted.from = r->end;
+		if (r->from < wanted.end && wanted.end <= r->end)
+			wanted.end = r->from;
+	}
+	return wanted;
+}
+
+/* False when there is no room for it: then nobody waits for it either. */
+static bool want(struct walk *w, uint64_t from, uint64_t size)
+{
+	struct range wanted = {
+		(uint32_t)(from / w->page), (uint32_t)((from + size + w->page - 1) / w->page)};
+
+	wanted = without_known(w, wanted);
+	if (wanted.from >= wanted.end)
+		return true;
+	for (unsigned i = w->unnamed; i-- > 0;) {
+		if (is_near(w, unnamed_at(w, i), &wanted)) {
+			join(unnamed_at(w, i), &wanted);
+			return true;
+		}
+	}
+	if (w->unnamed == WALK_MAX)
+		return false;
+	w->ranges[w->next] = wanted;
+	w->next = (w->next + 1) % WALK_MAX;
+	w->unnamed++;
+	return true;
+}
+
+/* ---- what is waited for ---- */
+
+static void await(struct walk *w, uint64_t from, uint64_t size)
+{
+	if (w->awaiting < WALK_MAX)
+		w->awaited[w->awaiting++] = (struct awaited){from, (uint32_t)size};
+}
+
+static void expect_inode(struct walk *w, uint64_t number, bool is_directory)
+{
+	uint64_t from = w->meta + number * INODE_PLACE;
+
+	if (number < (w->image_size - w->meta) / INODE_PLACE && want(w, from, INODE_PLACE) &&
+		is_directory)
+		await(w, from, 0);
+}
+
+static void expect_entries(struct walk *w, uint64_t from, uint64_t size)
+{
+	if (size > 0 && from < w->image_size && size <= w->image_size - from && want(w, from, size))
+		await(w, from, size);
+}
+
+/* ---- what passes by ---- */
+
+static void read_inode(struct walk *w, const uint8_t *inode, uint64_t at)
+{
+	unsigned format = (unsigned)le_at(inode, 2), attributes = (unsigned)le_at(inode + 2, 2);
+	bool is_extended = format & 1;
+	uint64_t size = le_at(inode + 8, is_extended ? 8 : 4), tail = 0;
+	uint64_t behind = at + (is_extended ? INODE_EXTENDED : INODE_PLACE);
+
+	if ((le_at(inode + 4, 2) & MODE_KIND) != MODE_DIRECTORY || size > UINT32_MAX)
+		return;
+	if (attributes > 0)
+		behind += 12 + (attributes - 1) * 4;
+	if ((format & FORMAT_LAYOUT) == LAYOUT_INLINE && size > 0)
+		tail = (size - 1) % w->block + 1;
+	else if ((format & FORMAT_LAYOUT) != LAYOUT_PLAIN)
+		return;
+	if (behind <= w->image_size)
+		want(w, at, behind - at);
+	expect_entries(w, le_at(inode + 16, 4) * w->block, size - tail);
+	expect_entries(w, behind, tail);
+}
+
+/* "." or "..", which lead back. Only the last name may end with a NUL. */
+static bool is_dots(const uint8_t *name, size_t size)
+{
+	if (size == 0 || name[0] != '.')
+		return false;
+	if (size == 1 || name[1] == 0)
+		return true;
+	return name[1] == '.' && (size == 2 || name[2] == 0);
+}
+
+/* A block of a directory, or its tail. */
+static void read_entries(struct walk *w, const uint8_t *bytes, size_t size)
+{
+	size_t names = size < ENTRY ? 0 : (size_t)le_at(bytes + ENTRY_NAME, 2);
+
+	if (names > size || size > w->readable)
+		return;
+	w->readable -= size;
+	for (size_t entry = 0; entry + ENTRY <= names; entry += ENTRY) {
+		const uint8_t *e = bytes + entry;
+		bool is_last = entry + 2 * ENTRY > names;
+		size_t name = (size_t)le_at(e + ENTRY_NAME, 2);
+		size_t end = is_last ? size : (size_t)le_at(e + ENTRY + ENTRY_NAME, 2);
+
+		if (name < end && end <= size && !is_dots(bytes + name, end - name))
+			expect_inode(w, le_at(e, 8), e[ENTRY_KIND] == KIND_DIRECTORY);
+	}
+}
+
+static void read_blocks(struct walk *w, const struct piece *piece, uint64_t from, uint64_t to)
+{
+	for (uint64_t next; from < to; from = next) {
+		next = (from / w->block + 1) * w->block;
+		next = next < to ? next : to;
+		read_entries(w, piece->bytes + (from - piece->from), (size_t)(next - from));
+	}
+}
+
+/* Of what is waited for at `i` reads what lies in the piece, but no parts of blocks, and goes on to
+ * wait for the rest; false: nothing. */
+static bool read_awaited(struct walk *w, unsigned i, const struct piece *piece)
+{
+	struct awaited a = w->awaited[i];
+	uint64_t end = a.from + (a.size > 0 ? a.size : INODE_PLACE);
+	uint64_t from = a.from, to = end;
+
+	if (from < piece->from)
+		from = (piece->from + w->block - 1) / w->block * w->block;
+	if (to > piece->end)
+		to = piece->end / w->block * w->block;
+	if (from >= to)
+		return false;
+	w->awaited[i] = w->awaited[--w->awaiting];
+	if (a.size == 0) {
+		read_inode(w, piece->bytes + (from - piece->from), from);
+		return true;
+	}
+	if (a.from < from)
+		await(w, a.from, from - a.from);
+	if (to < end)
+		await(w, to, end - to);
+	read_blocks(w, piece, from, to);
+	return true;
+}
+
+void walk_see(struct walk *w, const void *bytes, uint64_t offset, size_t size)
+{
+	const struct piece piece = {bytes, offset, offset + size};
+
+	for (uint64_t at = offset; at < piece.end; at += w->page)
+		w->passed[at / w->page % PASSED / 8] |= 1u << at / w->page % 8;
+
+	/* What is found in the piece may be waited for in the piece: it is put behind, or in the
+	 * place of what was just read. */
+	for (unsigned i = 0; i < w->awaiting;)
+		if (!read_awaited(w, i, &piece))
+			i++;
+}
+
+/* ---- the walk ---- */
+
+bool walk_start(struct walk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
+	uint64_t budget)
+{
+	const uint8_t *super = head;
+	uint32_t block;
+
+	*w = (struct walk){0};
+	if (erofs_kind(head, EROFS_HEAD) == EROFS_NONE ||
+		le_at(super + FEATURE_INCOMPAT, 4) > INCOMPAT_KNOWN)
+		return false;
+	block = erofs_block_size(head);
+	w->meta = le_at(super + META_BLOCK, 4) * block;
+	if (block == 0 || block > page || image_size / page >= UINT32_MAX || w->meta > image_size)
+		return false;
+	w->image_size = image_size;
+	w->block = block;
+	w->page = (uint32_t)page;
+	w->gap = gap / page < UINT32_MAX ? (uint32_t)(gap / page) : UINT32_MAX;
+	w->budget = budget;
+	w->readable = budget / 2;
+	expect_inode(w, le_at(super + ROOT_NID, 2), true);
+	return w->awaiting > 0;
+}
+
+/* Takes in what has come near since, and what that has made near. */
+static void join_near(struct walk *w, struct range *range)
+{
+	for (unsigned i = 1; i < w->unnamed; i++) {
+		struct range *other = unnamed_at(w, i);
+
+		if (is_near(w, other, range)) {
+			join(range, other);
+			*other = (struct range){0, 0};
+			i = 0;
+		}
+	}
+}
+
+bool walk_next(struct walk *w, uint64_t *from, uint64_t *end)
+{
+	for (; w->unnamed > 0; w->unnamed--) {
+		struct range *r = unnamed_at(w, 0);
+
+		if (r->from == r->end)
+			continue; /* joined to another */
+		join_near(w, r);
+		*from = (uint64_t)r->from * w->page;
+		*end = (uint64_t)r->end * w->page;
+		if (*end > w->image_size)
+			*end = w->image_size;
+		if (*end - *from > w->budget)
+			*end = *from + w->budget / w->page * w->page;
+		if (*from >= *end) {
+			w->unnamed = w->awaiting = 0;
+			return false;
+		}
+		w->budget -= *end - *from;
+		w->unnamed--;
+		return true;
+	}
+	return false;
+}
+
+bool walk_missed(struct walk *w, uint64_t *from, uint64_t *end)
+{
+	for (unsigned i = 0; i < w->awaiting && w->budget >= w->page; i++) {
+		uint64_t page = w->awaited[i].from / w->page;
+		uint8_t *passed = &w->passed[page % PASSED / 8];
+
+		if (!(*passed >> page % 8 & 1))
+			continue;
+		*passed &= (uint8_t) ~(1u << page % 8); /* until it passes again */
+		*from = page * w->page;
+		*end = w->image_size - *from < w->page ? w->image_size : *from + w->page;
+		w->budget -= w->page;
+		return true;
+	}
+	return false;
+}
+
+bool walk_is_over(const struct walk *w)
+{
+	return w->unnamed == 0 && w->awaiting == 0;
+}

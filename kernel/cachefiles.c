@@ -1,0 +1,720 @@
+#include "kernel/cachefiles.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/personality.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/memory.h"
+#include "kernel/cull.h"
+#include "base/dir.h"
+#include "daemon/handover.h"
+#include "base/log.h"
+#include "kernel/message.h"
+#include "fetch/reads.h"
+#include "base/stats.h"
+
+#define DEVICE "/dev/cachefiles"
+
+/* So many bytes are written from one look at the cache's size to the next. */
+#define LOOK_EVERY (8 << 20)
+
+/* include/uapi/linux/cachefiles.h: CACHEFILES_IOC_READ_COMPLETE, in the v8 series IOC_CREAD. Its
+ * argument is the message's id itself. */
+#define IOC_READ_COMPLETE _IOW(0x98, 1, int)
+
+/* How long the READs of a file fail that could not be opened anew, in seconds. */
+#define BROKEN_TIME 5
+
+/* An object that the kernel has open; its place in the table is the file's number for fetch.c. */
+struct object {
+	bool used;
+	bool opened;	 /* its OPEN was answered */
+	int fd;		 /* the anonymous fd */
+	uint64_t key;	 /* live_key() */
+	uint32_t id;	 /* object_id; in v8 the number of fd */
+	uint32_t opener; /* the id of its OPEN */
+	time_t broken;	 /* fetch.c has given it up, and its READs fail until then; 0: it has not */
+};
+
+static int device = -1, waiter = -1;
+static enum conf_abi abi;
+static enum conf_compressed compressed;
+static bool behind;
+static bool dead;	       /* no command gets another answer than EIO any more */
+static unsigned garbage;       /* messages that could not be used */
+static struct object *objects; /* budget.files */
+
+/* ---- who holds the device ---- */
+
+/* A search in a folder for a name that is a number. */
+struct search {
+	const char *folder;
+	bool (*matches)(const char *folder, int number);
+	int found;
+};
+
+static bool look_at(void *context, int folder, const char *name)
+{
+	struct search *s = context;
+
+	(void)folder;
+	if (name[0] >= '0' && name[0] <= '9' && s->matches(s->folder, atoi(name)))
+		s->found = atoi(name);
+	return s->found < 0;
+}
+
+/* The first entry of a folder whose name is a number and for which matches() is true; -1: none. */
+static int find_number(const char *folder, bool (*matches)(const char *folder, int number))
+{
+	struct search s = {folder, matches, -1};
+	int fd = folder_open(AT_FDCWD, folder);
+
+	if (fd >= 0) {
+		folder_each(fd, look_at, &s);
+		close(fd);
+	}
+	return s.found;
+}
+
+static bool is_device(const char *folder, int fd)
+{
+	char path[80], target[sizeof(DEVICE)];
+
+	snprintf(path, sizeof(path), "%s/%d", folder, fd);
+	return readlink(path, target, sizeof(target)) == sizeof(DEVICE) - 1 &&
+	       memcmp(target, DEVICE, sizeof(DEVICE) - 1) == 0;
+}
+
+static bool has_device(const char *folder, int pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/%d/fd", folder, pid);
+	return find_number(path, is_device) >= 0;
+}
+
+bool cachefiles_is_held_by(int pid)
+{
+	return has_device("/proc", pid);
+}
+
+static void explain_busy(char *why, size_t size)
+{
+	int pid = find_number("/proc", has_device);
+	char path[64], name[32] = "";
+	ssize_t n = 0;
+	int fd;
+
+	if (pid < 0) {
+		snprintf(why, size,
+			DEVICE ": busy: a process that we cannot see holds it, or one still has a "
+			       "descriptor of a cache file that came from it");
+		return;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, name, sizeof(name) - 1);
+		close(fd);
+	}
+	name[n > 0 ? n - 1 : 0] = '\0';
+	snprintf(why, size,
+		DEVICE ": busy: process %d (%s) holds it; the device serves one daemon, so stop "
+		       "that one first",
+		pid, name);
+}
+
+/* ---- commands ---- */
+
+/* Writes one command. Returns 0 or a positive errno. */
+__attribute__((format(printf, 1, 2))) static int command(const char *format, ...)
+{
+	char text[CONF_LINE_MAX + 16];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_debug("to the kernel: %s", text);
+	if (write(device, text, (size_t)n) >= 0)
+		return 0;
+	if (errno == EIO)
+		dead = true;
+	return errno;
+}
+
+void cachefiles_check(void)
+{
+	command("alive?"); /* death is looked for before the word (cachefiles_daemon_write) */
+}
+
+bool cachefiles_is_dead(void)
+{
+	return dead;
+}
+
+static bool open_device(char *why, size_t size)
+{
+	device = open(DEVICE, O_RDWR | O_CLOEXEC);
+	if (device >= 0)
+		return true;
+	switch (errno) {
+	case EBUSY:
+		explain_busy(why, size);
+		break;
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		snprintf(why, size,
+			DEVICE ": %s: load the module (modprobe cachefiles) or use a kernel with "
+			       "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND",
+			strerror(errno));
+		break;
+	case EPERM:
+	case EACCES:
+		snprintf(why, size, DEVICE ": %s: start as root (CAP_SYS_ADMIN)", strerror(errno));
+		break;
+	default:
+		snprintf(why, size, DEVICE ": %s", strerror(errno));
+	}
+	return false;
+}
+
+/* Each limit is checked against the other two as they are at that moment, so those that grow are
+ * set from the top and those that shrink from the bottom: from defaults of 7, 5 and 1 per cent. */
+static int set_limits(char kind, int run, int cull, int stop)
+{
+	const char *order = cull > 5 ? "rcs" : "scr";
+	int error = 0;
+
+	if (run == 7 && cull == 5 && stop == 1)
+		return 0;
+	for (const char *limit = order; *limit && !error; limit++)
+		error = *limit == 'r'	? command("%crun %d%%", kind, run)
+			: *limit == 'c' ? command("%ccull %d%%", kind, cull)
+					: command("%cstop %d%%", kind, stop);
+	return error;
+}
+
+static const char *bind_remedy(int error)
+{
+	switch (error) {
+	case EINVAL:
+		return "this kernel has no on-demand mode: it needs CONFIG_CACHEFILES_ONDEMAND "
+		       "(and, to mount, CONFIG_EROFS_FS_ONDEMAND)";
+	case ENOENT:
+		return "the directory does not exist: make it, on ext4, xfs, btrfs or f2fs";
+	case EOPNOTSUPP:
+		return "the file system of the directory cannot hold a cache: use ext4, xfs, btrfs "
+		       "or f2fs (not tmpfs) with user extended attributes";
+	case EROFS:
+		return "the file system of the directory is read-only";
+	case ENOBUFS:
+		return "less space or inodes are free than bstop and fstop demand: free some, or "
+		       "lower them";
+	case EBUSY:
+		return "a cache of this tag is active already: give another tag, or unmount what "
+		       "uses it";
+	default:
+		return strerror(error);
+	}
+}
+
+static bool complain(char *why, size_t size, const char *what, const char *value, int error)
+{
+	if (error)
+		snprintf(why, size, "%s %s: the kernel refuses it: %s", what, value,
+			strerror(error));
+	return error == 0;
+}
+
+static bool send_settings(const struct conf *c, char *why, size_t size)
+{
+	char limits[32];
+
+	snprintf(limits, sizeof(limits), "%d%% %d%% %d%%", c->brun, c->bcull, c->bstop);
+	if (!complain(why, size, "brun, bcull, bstop", limits,
+		    set_limits('b', c->brun, c->bcull, c->bstop)))
+		return false;
+	snprintf(limits, sizeof(limits), "%d%% %d%% %d%%", c->frun, c->fcull, c->fstop);
+	return complain(why, size, "frun, fcull, fstop", limits,
+		       set_limits('f', c->frun, c->fcull, c->fstop)) &&
+	       (!c->tag[0] || complain(why, size, "tag", c->tag, command("tag %s", c->tag))) &&
+	       (!c->secctx[0] ||
+		       complain(why, size, "secctx", c->secctx, command("secctx %s", c->secctx))) &&
+	       (!c->debug[0] ||
+		       complain(why, size, "debug", c->debug, command("debug %s", c->debug))) &&
+	       complain(why, size, "dir", c->dir, command("dir %s", c->dir));
+}
+
+static bool watch_device(char *why, size_t size)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+
+	waiter = epoll_create1(EPOLL_CLOEXEC);
+	if (waiter >= 0 && epoll_ctl(waiter, EPOLL_CTL_ADD, device, &event) == 0)
+		return true;
+	snprintf(why, size, "epoll: %s", strerror(errno));
+	return false;
+}
+
+/* From 6.9 on EROFS reads compressed files through fscache, and ends a bio that is partly cached
+ * too early (fs/erofs/fscache.c, erofs_fscache_bio_endio). */
+static bool mishandles_bios(void)
+{
+	struct utsname name;
+	char *minor;
+	long major;
+
+	if (uname(&name) < 0)
+		return true;
+	major = strtol(name.release, &minor, 10);
+	return major > 6 || (major == 6 && *minor == '.' && strtol(minor + 1, NULL, 10) >= 9);
+}
+
+static void set_whole(void)
+{
+	enum fetch_whole whole = WHOLE_NEVER; /* compressed lazy: the kernel has our patch */
+
+	if (abi == ABI_V8) {
+		whole = WHOLE_ALWAYS; /* whatever was said: its kernel knows no other way */
+		if (compressed == COMPRESSED_LAZY)
+			log_warning("compressed lazy has no effect: a kernel of the v8 layout "
+				    "needs every image whole");
+	} else if (compressed == COMPRESSED_WHOLE ||
+		   (compressed == COMPRESSED_AUTO && mishandles_bios()))
+		whole = WHOLE_COMPRESSED; /* compressed whole: on any kernel; auto: as it needs */
+	fetch_set_whole(whole);
+}
+
+/* The layout, from the first message or by other signs. */
+static void learn(enum conf_abi learnt)
+{
+	abi = learnt;
+	handover_learnt(abi);
+	log_info("the kernel speaks the %s layout", abi == ABI_V8 ? "v8 (April 2022)" : "released");
+	if (abi == ABI_V8)
+		set_whole();
+}
+
+size_t cachefiles_memory_each(void)
+{
+	return sizeof(struct object);
+}
+
+void cachefiles_init(void *memory)
+{
+	objects = memory;
+}
+
+static bool can_answer(char *why, size_t size)
+{
+	struct utsname name;
+
+	if (uname(&name) < 0 || message_answerable(sizeof(long) * 8, name.machine,
+					(unsigned)personality(0xffffffff)))
+		return true;
+	snprintf(why, size,
+		"this is a 32-bit program, from which a 64-bit kernel takes no answer to a READ: "
+		"use a binary that was built for 64 bits");
+	return false;
+}
+
+/* Whether the kernel knows the command (2.4), which it does only once the cache is bound; and then
+ * its messages have the released layout. */
+static int restore(void)
+{
+	int error = command("restore");
+
+	if (!error && abi == ABI_AUTO)
+		learn(ABI_MAINLINE);
+	return error;
+}
+
+int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size)
+{
+	int error;
+
+	if (!can_answer(why, size))
+		return -1;
+	device = inherited;
+	if (inherited >= 0 && command("restore") == 0)
+		return device;
+	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, why, size))
+		return -1;
+	error = command("bind ondemand");
+	if (error) {
+		snprintf(why, size, "bind %s: %s", conf->dir, bind_remedy(error));
+		return -1;
+	}
+	return device;
+}
+
+/* What an earlier worker has read and not answered would wait for ever. The kernels in question
+ * give the lowest free number to a request, and refuse an answer to what is no OPEN that was read.
+ */
+static void fail_left_opens(void)
+{
+	for (uint32_t id = 0; id < budget.files + budget.reads; id++)
+		command("copen %" PRIu32 ",%d", id, -EIO);
+}
+
+bool cachefiles_serve(const struct conf *conf, int bound, bool first, char *why, size_t size)
+{
+	int error;
+
+	device = bound;
+	compressed = conf->compressed;
+	abi = conf->abi == ABI_AUTO ? handover_abi() : conf->abi;
+	set_whole();
+	error = restore();
+	if (error == EOPNOTSUPP && first) {
+		log_warning("this kernel cannot hand its requests to another worker (Linux 6.8, "
+			    "6.6.35 and 6.1.95 can): if this one dies, its images have to be "
+			    "mounted anew");
+	} else if (error == EOPNOTSUPP) {
+		log_err("images that were mounted before cannot be read any more: unmount them and "
+			"mount them anew");
+		fail_left_opens();
+	}
+	return watch_device(why, size);
+}
+
+/* ---- answers ---- */
+
+static void release(struct object *o)
+{
+	if (o->fd >= 0)
+		close(o->fd);
+	o->used = false;
+}
+
+/* EINVAL is normal: the reader was killed, or the request flushed. */
+static void complete(unsigned file, uint32_t id, enum outcome outcome)
+{
+	(void)outcome; /* the kernel looks at the cache file */
+	if (ioctl(objects[file].fd, IOC_READ_COMPLETE, id) < 0)
+		log_debug("completing READ %" PRIu32 ": %s", id, strerror(errno));
+}
+
+static void answer_open(uint32_t id, int64_t size)
+{
+	int error = command("copen %" PRIu32 ",%" PRId64, id, size);
+
+	if (error)
+		log_debug("answering OPEN %" PRIu32 ": %s", id, strerror(error));
+}
+
+static time_t seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+static void opened(unsigned file, enum outcome outcome, uint64_t size)
+{
+	struct object *o = &objects[file];
+	int64_t before = live_told(o->key);
+
+	o->opened = true;
+	if (!outcome)
+		live_opened(o->key, size);
+	if (outcome && before >= 0) {
+		/* The kernel would repeat an OPEN anew for ever, and its READ would hang (3.7). */
+		o->broken = seconds() + BROKEN_TIME;
+		answer_open(o->opener, before);
+		return;
+	}
+	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
+	cull_look();
+	if (outcome)
+		release(o); /* no CLOSE follows an OPEN that failed */
+}
+
+/* ---- the cache file ---- */
+
+/* Whether there is room for more is looked at now and then. */
+static void note_growth(size_t bytes)
+{
+	static size_t growth;
+
+	growth += bytes;
+	if (growth < LOOK_EVERY)
+		return;
+	growth = 0;
+	cull_look();
+}
+
+static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
+{
+	size_t page = (size_t)getpagesize();
+	size_t written = 0;
+
+	while (written < size) {
+		ssize_t n = pwrite(objects[file].fd, (const char *)pages + written, size - written,
+			(off_t)(offset + written));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EIO)
+			cachefiles_check();
+		if (n < 0 && (errno == ENOBUFS || errno == ENOSPC))
+			cull_look();
+		if (n < 0 && written == 0)
+			return errno == ENOBUFS ? -EAGAIN : -errno;
+		/* Before 6.13 the kernel reports what it rounded the size up to. What does not
+		 * reach the end of a page is written again. */
+		if (n < (ssize_t)page)
+			break;
+		written += (size_t)n < size - written ? (size_t)n & ~(page - 1) : size - written;
+	}
+	note_growth(written);
+	return written > 0 ? (ssize_t)written : -EAGAIN;
+}
+
+static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end)
+{
+	int fd = objects[file].fd;
+	off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+	off_t data;
+
+	if (hole < 0 && errno == ENXIO)
+		hole = (off_t)offset; /* at or behind the end of the cache file */
+	if (hole < 0)
+		return -1;
+	if ((uint64_t)hole >= end)
+		return (int64_t)end;
+	data = lseek(fd, hole, SEEK_DATA);
+	*hole_end = data < 0 || (uint64_t)data > end ? end : (uint64_t)data;
+	return hole;
+}
+
+const struct frontend cachefiles_frontend = {.any_order = true,
+	.size_is_version = true,
+	.opened = opened,
+	.write = write_pages,
+	.hole = find_hole,
+	.complete = complete};
+
+/* ---- messages ---- */
+
+static struct object *find_object(uint32_t id)
+{
+	for (struct object *o = objects; o < objects + budget.files; o++)
+		if (o->used && o->id == id)
+			return o;
+	return NULL;
+}
+
+static struct object *free_object(void)
+{
+	for (struct object *o = objects; o < objects + budget.files; o++)
+		if (!o->used)
+			return o;
+	return NULL;
+}
+
+static void drop(struct object *o)
+{
+	if (!o->broken)
+		fetch_close((unsigned)(o - objects));
+	live_closed(o->key);
+	cull_look();
+	if (!o->opened)
+		answer_open(o->opener, -ECANCELED);
+	release(o);
+}
+
+/* The kernel's new anonymous fds are not close-on-exec, while every descriptor of our own is: a
+ * message can never make us take one of those for a cache file. */
+static bool is_anonymous_fd(int fd)
+{
+	return fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0;
+}
+
+/* A file that the kernel opens for the first time is not there before its OPEN is answered; one
+ * that it opens anew is. Where its last CLOSE was not seen, what it was told is void. */
+static void forget_if_new(uint64_t key, int fd)
+{
+	if (lseek(fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
+		live_closed(key);
+}
+
+/* Room for a file that is opened anew, whose OPEN would come again for ever if it were refused
+ * (3.7): that of one which nobody waits for. The kernel opens it anew in its turn. */
+static struct object *make_room(void)
+{
+	static unsigned last;
+
+	for (unsigned n = 0; n < budget.files; n++) {
+		struct object *o = &objects[last = (last + 1) % budget.files];
+
+		if (!o->opened || (!o->broken && reads_wait(last)))
+			continue;
+		if (!o->broken)
+			fetch_close(last);
+		release(o);
+		return o;
+	}
+	return NULL;
+}
+
+static void take_open(const struct message *m)
+{
+	struct object *o = find_object(m->object);
+	uint64_t key = live_key(m->volume, m->cookie, m->cookie_size);
+
+	stats.opens++;
+	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
+	if (o) {
+		/* The kernel gives an id, or in v8 an fd, again only when the old one is gone. */
+		if (o->fd == m->fd)
+			o->fd = -1;
+		drop(o);
+	}
+	forget_if_new(key, m->fd);
+	o = free_object();
+	if (!o && live_told(key) >= 0)
+		o = make_room();
+	if (!o) {
+		log_err("%.*s: refused, since %u cache files are open already (see memory)",
+			(int)m->cookie_size, (const char *)m->cookie, budget.files);
+		stats.opens_refused++;
+		answer_open(m->id, -ENFILE);
+		close(m->fd);
+		return;
+	}
+	*o = (struct object){
+		.used = true, .fd = m->fd, .key = key, .id = m->object, .opener = m->id};
+	fetch_open((unsigned)(o - objects), m->volume, m->cookie, m->cookie_size);
+}
+
+static void take_read(struct object *o, const struct message *m)
+{
+	unsigned file = (unsigned)(o - objects);
+
+	if (o->opened && !o->broken) {
+		fetch_read(file, m->id, m->offset, m->size);
+		return;
+	}
+	complete(file, m->id, OUTCOME_LIMIT);
+	if (o->broken && seconds() >= o->broken)
+		release(o); /* the next READ has the kernel open it anew */
+}
+
+static void take_message(const struct message *m)
+{
+	struct object *o;
+
+	switch (m->opcode) {
+	case MESSAGE_OPEN:
+		take_open(m);
+		return;
+	case MESSAGE_CLOSE:
+		o = find_object(m->object);
+		if (o)
+			drop(o); /* else one whose fd we had closed: nothing is left to do */
+		return;
+	case MESSAGE_READ:
+		o = find_object(m->object);
+		if (!o)
+			log_warning("READ of an object that is not open (%" PRIu32
+				    "): it cannot be answered",
+				m->object);
+		else
+			take_read(o, m);
+		return;
+	}
+}
+
+/* A message that makes no sense is told and dropped, more and more rarely if they keep coming. */
+static void take_garbage(const char *reason, size_t size)
+{
+	garbage++;
+	if ((garbage & (garbage - 1)) == 0)
+		log_err(DEVICE ": %s (%zu bytes; %u such messages so far)", reason, size, garbage);
+}
+
+static void take_bytes(const void *bytes, size_t size)
+{
+	enum conf_abi before = abi;
+	struct message m;
+	const char *reason = message_parse(&m, &abi, bytes, size);
+
+	if (before == ABI_AUTO && abi != ABI_AUTO)
+		learn(abi);
+	if (!reason && m.opcode == MESSAGE_OPEN && !is_anonymous_fd(m.fd))
+		reason = "an OPEN without a descriptor";
+	if (reason) {
+		take_garbage(reason, size);
+		return;
+	}
+	log_debug("from the kernel: message %" PRIu32 ", opcode %u, object %" PRIu32, m.id,
+		(unsigned)m.opcode, m.object);
+	take_message(&m);
+}
+
+int cachefiles_fd(void)
+{
+	return waiter;
+}
+
+bool cachefiles_behind(void)
+{
+	return behind;
+}
+
+void cachefiles_run(void)
+{
+	_Alignas(8) char bytes[MESSAGE_MAX];
+	struct epoll_event event;
+	unsigned errors = 0;
+
+	epoll_wait(waiter, &event, 1, 0); /* takes the edge, before the device is emptied */
+	while (!(behind = fetch_full())) {
+		ssize_t n = read(device, bytes, sizeof(bytes));
+
+		if (n > 0)
+			take_bytes(bytes, (size_t)n);
+		else if (n == 0)
+			return;
+		/* EMFILE, ENFILE, ENOMEM, EEXIST: that OPEN has failed, the next message has not.
+		 */
+		else if (errno != EINTR) {
+			log_err(DEVICE ": an OPEN was lost: %s", strerror(errno));
+			behind = true;
+			if (++errors >= 16)
+				return; /* not for ever: the next turn goes on */
+		}
+	}
+}
+
+void cachefiles_close(void)
+{
+	fetch_stop();
+	for (struct object *o = objects; o < objects + budget.files; o++)
+		if (o->used)
+			drop(o);
+}
+
+unsigned cachefiles_open_files(void)
+{
+	unsigned n = 0;
+
+	for (const struct object *o = objects; o < objects + budget.files; o++)
+		n += o->used;
+	return n;
+}

@@ -1,0 +1,114 @@
+#include "kernel/prime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* include/uapi/linux/mount.h */
+#define FSOPEN_CLOEXEC	    1
+#define FSCONFIG_SET_STRING 1
+#define FSCONFIG_CMD_CREATE 6
+
+/* The longest NAME with its options. */
+#define NAME_LENGTH 1024
+
+static const char *remedy(int error)
+{
+	switch (error) {
+	case EPERM:
+		return "start as root (CAP_SYS_ADMIN)";
+	case ENODEV:
+	case EINVAL:
+	case ENOTBLK:
+		return "this kernel's EROFS has no on-demand mode: it needs "
+		       "CONFIG_EROFS_FS_ONDEMAND";
+	case EBUSY:
+	case EEXIST:
+		return "it is mounted: unmount it first";
+	case ENOBUFS:
+	case EIO:
+		return "the daemon could not open it (its log says why), or is not there";
+	default:
+		return strerror(error);
+	}
+}
+
+static bool set(int fs, const char *option, const char *value)
+{
+	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, option, value, 0) == 0;
+}
+
+/* Hands the options over: "fsid" stands before the first. */
+static bool set_all(int fs, char *options)
+{
+	const char *option = "fsid";
+	char *value = options;
+
+	for (;;) {
+		char *end = strchr(value, ',');
+
+		if (end)
+			*end = '\0';
+		if (!set(fs, option, value))
+			return false;
+		if (!end)
+			return true;
+		option = end + 1;
+		value = strchr(option, '=');
+		if (!value) {
+			errno = EINVAL;
+			return false;
+		}
+		*value++ = '\0';
+	}
+}
+
+/* Mounts the image and unmounts it. Returns 0 or a positive errno. */
+static int visit(const char *name)
+{
+	char options[NAME_LENGTH];
+	int fs, error;
+
+	if (strlen(name) >= sizeof(options))
+		return ENAMETOOLONG;
+	strcpy(options, name);
+	fs = (int)syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return errno;
+	error = set_all(fs, options) &&
+				syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0
+			? 0
+			: errno;
+	close(fs);
+	return error;
+}
+
+int prime_run(const char *dir, char *const *names)
+{
+	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int status = folder < 0;
+
+	if (folder < 0)
+		log_err("%s: %s", dir, strerror(errno));
+	for (; folder >= 0 && *names; names++) {
+		int error = visit(*names);
+
+		/* The second mount waits until the kernel is through with the first. */
+		if (!error)
+			error = visit(*names);
+		if (error) {
+			log_err("%s: %s", *names, remedy(error));
+			status = 1;
+		}
+	}
+	if (folder >= 0 && syncfs(folder) < 0) {
+		log_err("%s: %s", dir, strerror(errno));
+		status = 1;
+	}
+	return status;
+}

@@ -1,0 +1,43 @@
+/* Fuzz harness of conf.c, and with it of url.c and of the pins of dns.c: the lines of a file. What
+ * was taken must keep to the ranges that conf.h promises. */
+#include "net/url.c"
+#include "net/dns_packet.c"
+
+#include "net/dns.c"
+#include "base/base64.c"
+#include "daemon/conf.c"
+
+static void check_promises(const struct conf *c)
+{
+	static const size_t max = CONF_LINE_MAX;
+
+	if (c->urls > URLS_MAX || c->pins > KEY_PINS_MAX || c->resolves > URLS_MAX ||
+		c->connections > CONNECTIONS_MAX || c->timeout < 1 || c->timeout > 86400 ||
+		c->abi > ABI_V8 || strnlen(c->dir, max) == max || strnlen(c->ca, max) == max ||
+		c->dir[0] != '/')
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
+{
+	static struct conf c;
+	char line[CONF_LINE_MAX + 100];
+	char why[256];
+
+	conf_init(&c);
+	while (size > 0) {
+		const unsigned char *end = memchr(data, '\n', size);
+		size_t len = end ? (size_t)(end - data) : size;
+		size_t kept = len < sizeof(line) ? len : sizeof(line) - 1;
+
+		memcpy(line, data, kept);
+		line[kept] = '\0';
+		if (!conf_line(&c, "F:1", line, why, sizeof(why)) && strncmp(why, "F:1: ", 5) != 0)
+			abort();
+		check_promises(&c);
+		data += len + (end != NULL);
+		size -= len + (end != NULL);
+	}
+	conf_check(&c, why, sizeof(why));
+	return 0;
+}

@@ -1,0 +1,66 @@
+/* Fuzz harness of state.c: a file beside the cache. What is taken keeps its promises and is written
+ * again as what it was read from; with the first byte odd the input stands between the keys and the
+ * sum, so that the sum is right. */
+#include "image/state.c"
+
+#include <stdlib.h>
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	(void)level;
+	(void)format;
+}
+
+static const struct state_key key = {"erofs,plain", "plain", 5};
+
+static bool has_control(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return true;
+	return false;
+}
+
+static void check_promises(const struct state *s)
+{
+	char text[STATE_MAX];
+	struct state again;
+	size_t size;
+
+	if (s->told < s->size || s->told - s->size >= STATE_SPREAD || s->told > INT64_MAX ||
+		s->kind > EROFS_COMPRESSED || strlen(s->etag) >= VALIDATOR_MAX ||
+		strlen(s->last_modified) >= DATE_MAX || has_control(s->etag) ||
+		has_control(s->last_modified) || s->checked < 0 || state_told(s, s) != s->told)
+		abort();
+	size = state_format(text, sizeof(text), s, key, "http://h/");
+	if (size == 0 || !state_parse(&again, key, text, size) || !state_is_same(s, &again) ||
+		again.told != s->told || again.checked != s->checked)
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
+{
+	struct state s;
+	char *copy;
+
+	if (size < 1 || size > STATE_MAX)
+		return 0;
+	if (data[0] & 1) {
+		char framed[2 * STATE_MAX];
+		struct writer t = {.at = framed, .room = sizeof(framed)};
+
+		add_keys(&t, key);
+		for (size_t i = 1; i < size; i++)
+			add(&t, (char)data[i]);
+		add_sum(&t);
+		copy = malloc(t.size);
+		memcpy(copy, framed, size = t.size);
+	} else {
+		copy = malloc(size);
+		memcpy(copy, data + 1, --size);
+	}
+	if (state_parse(&s, key, copy, size))
+		check_promises(&s);
+	free(copy);
+	return 0;
+}

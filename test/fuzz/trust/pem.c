@@ -1,0 +1,44 @@
+/* Fuzz harness of pem.c, and of identity.c's private keys: a file as a person or a tool leaves it.
+ */
+#include "base/base64.c"
+#include "trust/der.c"
+#include "trust/pem.c"
+#include "trust/cert.c"
+#include "trust/client_cert.c"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	(void)level;
+	(void)format;
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
+{
+	static int fd = -1;
+	struct pem p;
+	size_t count = 0, total = 0, got;
+	uint8_t *out = malloc(100);
+	char why[256];
+
+	if (fd < 0)
+		fd = memfd_create("pem", 0);
+	if (ftruncate(fd, 0) || pwrite(fd, data, size, 0) != (ssize_t)size)
+		abort();
+	p = (struct pem){.fd = fd};
+	for (; pem_next(&p, "CERTIFICATE", out, 100, &got); count++, total += got)
+		if (got == 0)
+			abort();
+	if (count != pem_count(fd, "CERTIFICATE") || total > size)
+		abort();
+	free(out);
+	read_chain(fd, "F", why, sizeof(why));
+	if (own.certs > IDENTITY_CERTS_MAX)
+		abort();
+	own.key_type = 0;
+	if (read_key(fd, "F", why, sizeof(why)) != (own.key_type != 0))
+		abort();
+	return 0;
+}

@@ -1,0 +1,94 @@
+/* Fuzz harness of der.c, cert.c and x509.c: certificates as a server sends them. The input is cut
+ * into a chain: two bytes of length before each certificate; what is not so cut is one certificate.
+ * It is judged by a bundle of its own root, so that all of the checker is reached, but nothing that
+ * the fuzzer makes up may be trusted. */
+#include "base/base64.c"
+#include "trust/der.c"
+#include "trust/pem.c"
+#include "trust/cert.c"
+#include "trust/x509.c"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* Valid from 2020 to 2040; nobody has its key. */
+static const char root_pem[] = "-----BEGIN CERTIFICATE-----\n"
+			       "MIIBgDCCASagAwIBAgIUEyezIRkAk9q43x2kNFSBSmIUhs4wCgYIKoZIzj0EAwIw\n"
+			       "HjENMAsGA1UECgwEVGVzdDENMAsGA1UEAwwEcm9vdDAeFw0yMDAxMDEwMDAwMDBa\n"
+			       "Fw00MDAxMDEwMDAwMDBaMB4xDTALBgNVBAoMBFRlc3QxDTALBgNVBAMMBHJvb3Qw\n"
+			       "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASZdbZc5Iwut/znHoSZsvWLMonKqwHu\n"
+			       "L33P8bfbLTVueM2SYO5cRuI1kbbzaAZch7Urr6O/5Tpi9T50gUoY0MgDo0IwQDAP\n"
+			       "BgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwIBBjAdBgNVHQ4EFgQUag9btVKs\n"
+			       "1xepjRHWchMH0P2CGIEwCgYIKoZIzj0EAwIDSAAwRQIgODp0M24gaJqHHh3gwuFW\n"
+			       "NpVV4TBZta7GEoeMwdiNJ1UCIQCod+L9ssuhC+WhZ47uID1rxn34qNhUuZjuPRAg\n"
+			       "RiE6uA==\n"
+			       "-----END CERTIFICATE-----\n";
+
+static int bundle(void)
+{
+	static int fd = -1;
+
+	if (fd < 0) {
+		fd = memfd_create("pem", 0);
+		if (write(fd, root_pem, sizeof(root_pem) - 1) != (ssize_t)sizeof(root_pem) - 1)
+			abort();
+	}
+	return fd;
+}
+
+static bool judge(struct x509 *x, const unsigned char *data, size_t size)
+{
+	const br_x509_class **ctx = &x->vtable;
+
+	class.start_chain(ctx, "");
+	while (size > 0) {
+		size_t skip = size > 2 ? 2 : 0;
+		size_t length = skip ? (size_t)(data[0] << 8 | data[1]) : size;
+
+		if (length > size - skip)
+			length = size - skip;
+		class.start_cert(ctx, (uint32_t)length);
+		class.append(ctx, data + skip, length / 2);
+		class.append(ctx, data + skip + length / 2, length - length / 2);
+		class.end_cert(ctx);
+		data += skip + length;
+		size -= skip + length;
+	}
+	return class.end_chain(ctx) == 0;
+}
+
+static void check(struct tls_facts *facts, const char *text, size_t size)
+{
+	for (size_t i = 0; i < strlen(text); i++)
+		if (text[i] < ' ' || text[i] > '~' || strlen(text) >= size || !facts)
+			abort();
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
+{
+	static const uint8_t pin[1][PIN_SIZE];
+	static struct tls_facts facts;
+	static struct x509 x;
+	uint8_t *memory = malloc(6000);
+	char why[256] = "";
+
+	for (int round = 0; round < 3; round++) {
+		x509_init(&x, round == 2 ? "127.0.0.1" : "example.test", round == 2, 1800000000,
+			bundle(), memory, 6000, why, sizeof(why));
+		x509_pin(&x, pin, round > 0, round == 1);
+		memset(&facts, 0, sizeof(facts));
+		x.facts = &facts;
+		bool trusted = judge(&x, data, size);
+
+		if (round > 0 && trusted)
+			abort(); /* no key has that pin */
+		check(&facts, why, sizeof(why));
+		check(&facts, facts.names, sizeof(facts.names));
+		for (size_t i = 0; i < facts.certs && i < TLS_CERTS_MAX; i++) {
+			check(&facts, facts.cert[i].subject, sizeof(facts.cert[i].subject));
+			check(&facts, facts.cert[i].issuer, sizeof(facts.cert[i].issuer));
+		}
+	}
+	free(memory);
+	return 0;
+}

@@ -1,0 +1,490 @@
+/* Unit test of conf.c: every word, its good and its bad values, the file's form. */
+#include "net/url.c"
+#include "net/dns_packet.c"
+
+#include "net/dns.c"
+#include "base/base64.c"
+#include "daemon/conf.c"
+#include "test/unit/check.h"
+
+static struct conf c;
+static char why[600];
+
+static bool take(const char *line)
+{
+	why[0] = '\0';
+	return conf_line(&c, "F:1", line, why, sizeof(why));
+}
+
+/* Takes the line in a fresh configuration. */
+static bool take_fresh(const char *line)
+{
+	conf_init(&c);
+	return take(line);
+}
+
+#define CHECK_GOOD(line) CHECK(take(line), "%s: %s", line, why)
+
+/* A mistake is told with where, the word, and what is wrong. */
+#define CHECK_BAD(line, says)                                                                      \
+	do {                                                                                       \
+		CHECK(!take_fresh(line), "%s", line);                                              \
+		CHECK(!strncmp(why, "F:1: ", 5) && strstr(why, says), "%s: '%s'", line, why);      \
+	} while (0)
+
+static void test_defaults(void)
+{
+	begin_test("conf: defaults");
+	conf_init(&c);
+	CHECK(!strcmp(c.dir, "/var/cache/fscache"));
+	CHECK(!c.tag[0] && !c.secctx[0] && !c.debug[0] && !c.ca[0]);
+	CHECK(c.brun == 7 && c.bcull == 5 && c.bstop == 1);
+	CHECK(c.frun == 7 && c.fcull == 5 && c.fstop == 1);
+	CHECK(c.urls == 0 && c.resolves == 0 && c.abi == ABI_AUTO);
+	CHECK(c.connections == 0 && c.timeout == 60);
+	CHECK(!strncmp(c.user_agent, "cachefilesd-mini/", 17));
+}
+
+static void test_policy(void)
+{
+	begin_test("conf: retry");
+	conf_init(&c);
+	CHECK(c.retry == RETRY_AUTO);
+	CHECK_GOOD("retry hard");
+	CHECK(c.retry == RETRY_HARD && c.timeout == 60);
+	CHECK_GOOD("retry soft 7");
+	CHECK(c.retry == RETRY_SOFT && c.timeout == 7);
+	CHECK_BAD("retry soft", "hard, or soft and a number");
+	CHECK_BAD("retry soft 0", "hard, or soft and a number");
+	CHECK_BAD("retry harder", "hard, or soft and a number");
+
+	begin_test("conf: header, whose value no message repeats");
+	CHECK_GOOD("header X-Token: secret");
+	CHECK_GOOD("header A:");
+	CHECK(!strcmp(c.fields, "X-Token: secret\r\nA:\r\n"));
+	CHECK_BAD("header Authorization secret", "header 'Authorization': needs a header field");
+	CHECK_BAD("header range: secret", "header 'range': this field is written");
+	CHECK_BAD("header X\t: secret", "header 'X': ");
+	CHECK_BAD("header X: secret\r\nY: secret", "control byte");
+	CHECK(!strstr(why, "secret"));
+
+	begin_test("conf: proxy, no-proxy, netrc");
+	CHECK_GOOD("proxy http://me:pw@proxy:3128");
+	CHECK_BAD("proxy https://me:secret@proxy/", "TLS to a proxy is not supported");
+	CHECK(!strstr(why, "secret"));
+	CHECK_GOOD("no-proxy a.test,b.test");
+	CHECK_GOOD("netrc /etc/netrc");
+	CHECK_BAD("netrc", "needs the path");
+}
+
+static void test_form(void)
+{
+	begin_test("conf: blank lines, comments, leading blanks, blanks between");
+	conf_init(&c);
+	CHECK_GOOD("");
+	CHECK_GOOD(" \t ");
+	CHECK_GOOD("# dir x");
+	CHECK_GOOD("  #");
+	CHECK_GOOD(" \tbrun \t 9%");
+	CHECK(c.brun == 9);
+
+	begin_test("conf: unknown words, with a password in them or not");
+	CHECK_BAD("Dir /x", "'Dir': unknown word");
+	CHECK_BAD("dirs /x", "unknown word");
+	CHECK_BAD("di", "unknown word");
+	CHECK_BAD("brun=7%", "unknown word");
+	CHECK_BAD("urls http://me:secret@h/", "'urls': unknown word");
+	CHECK_BAD("http://me:secret@h/", "'http://...@h/': unknown word");
+	CHECK_BAD("headers X-Token: secret", "'headers': unknown word");
+
+	begin_test("conf: control bytes");
+	CHECK_BAD("dir /x\r", "control byte");
+	CHECK_BAD("tag a\x1b[m", "control byte");
+	CHECK_BAD("nocull\r", "unknown word");
+	CHECK_BAD("ca /x\x7f", "control byte");
+
+	begin_test("conf: bind is implied");
+	CHECK_BAD("bind", "implied");
+	CHECK_BAD("bind ondemand", "implied");
+}
+
+static void test_classic(void)
+{
+	begin_test("conf: dir, tag, secctx: blanks kept, once, not empty, not too long");
+	conf_init(&c);
+	CHECK_GOOD("dir /a b ");
+	CHECK(!strcmp(c.dir, "/a b "));
+	CHECK(!take("dir /x") && strstr(why, "second time"), "%s", why);
+	CHECK(!strcmp(c.dir, "/a b "));
+	CHECK_GOOD("tag my cache");
+	CHECK(!strcmp(c.tag, "my cache"));
+	CHECK(!take("tag other") && strstr(why, "second time"));
+	CHECK_GOOD("secctx system_u:object_r:cachefiles_kernel_t:s0");
+	CHECK(!strcmp(c.secctx, "system_u:object_r:cachefiles_kernel_t:s0"));
+	CHECK(!take("secctx x") && strstr(why, "second time"));
+	CHECK_BAD("dir", "needs an absolute path");
+	CHECK_BAD("dir cache", "absolute");
+	CHECK_BAD("tag ", "needs a name");
+	char longest[100] = "tag ";
+	memset(longest + 4, 't', 63);
+	CHECK(take_fresh(longest));
+	longest[4 + 63] = 't';
+	CHECK_BAD(longest, "too long");
+
+	begin_test("conf: limits");
+	conf_init(&c);
+	CHECK_GOOD("brun 20%");
+	CHECK_GOOD("bcull 10%");
+	CHECK_GOOD("bstop 0%");
+	CHECK_GOOD("frun 99%");
+	CHECK_GOOD("fcull 08%");
+	CHECK_GOOD("fstop 3%");
+	CHECK_GOOD("fstop 2%");
+	CHECK(c.brun == 20 && c.bcull == 10 && c.bstop == 0);
+	CHECK(c.frun == 99 && c.fcull == 8 && c.fstop == 2);
+	CHECK_BAD("brun", "needs a share");
+	CHECK_BAD("brun 7", "brun '7': needs a share from 0% to 99%");
+	CHECK_BAD("brun 100%", "from 0% to 99%");
+	CHECK_BAD("brun 4294967303%", "from 0% to 99%");
+	CHECK_BAD("brun -1%", "from 0%");
+	CHECK_BAD("brun %", "from 0%");
+	CHECK_BAD("brun 7 %", "from 0%");
+	CHECK_BAD("brun 7%%", "from 0%");
+	CHECK_BAD("brun 7% ", "without a blank at its end");
+
+	begin_test("conf: debug");
+	conf_init(&c);
+	CHECK_GOOD("debug 7");
+	CHECK_GOOD("debug 0xFfffffff");
+	CHECK(!strcmp(c.debug, "0xFfffffff"));
+	CHECK_GOOD("debug 017");
+	CHECK_BAD("debug -1", "bit mask");
+	CHECK_BAD("debug 0x100000000", "bit mask");
+	CHECK_BAD("debug 99999999999999999999999", "bit mask");
+	CHECK_BAD("debug 7x", "bit mask");
+	CHECK_BAD("debug 08", "bit mask");
+	CHECK_BAD("debug 0x", "bit mask");
+	CHECK_BAD("debug 00000000000000000007", "too long");
+
+	begin_test("conf: culltable, nocull, resume_thresholds are checked");
+	conf_init(&c);
+	CHECK_GOOD("culltable 12");
+	CHECK_GOOD("culltable 20");
+	CHECK_GOOD("nocull");
+	CHECK_GOOD("nocull ");
+	CHECK_GOOD("resume_thresholds 5 6");
+	CHECK_GOOD("resume_thresholds - \t 18446744073709551615");
+	CHECK_GOOD("resume_thresholds 5 -");
+	CHECK_BAD("culltable 11", "12 to 20");
+	CHECK_BAD("culltable 21", "12 to 20");
+	CHECK_BAD("culltable", "12 to 20");
+	CHECK_BAD("nocull yes", "takes no value");
+	CHECK_BAD("resume_thresholds 5", "two numbers");
+	CHECK_BAD("resume_thresholds 5 6 7", "two numbers");
+	CHECK_BAD("resume_thresholds 5 x", "two numbers");
+	CHECK_BAD("resume_thresholds -5 6", "two numbers");
+	CHECK_BAD("resume_thresholds 5 18446744073709551616", "two numbers");
+}
+
+static void test_ours(void)
+{
+	char path[8 + 108 + 1] = "status /";
+	begin_test("conf: connections, timeout; the last counts");
+	conf_init(&c);
+	CHECK_GOOD("connections 1");
+	CHECK_GOOD("connections 16");
+	CHECK_GOOD("timeout 86400");
+	CHECK_GOOD("timeout 1");
+	CHECK(c.connections == 16 && c.timeout == 1);
+	CHECK_BAD("connections 0", "from 1 to 16");
+	CHECK_BAD("connections 17", "connections '17': needs a number from 1 to 16");
+	CHECK_BAD("connections +4", "from 1 to 16");
+	CHECK_BAD("connections 4 ", "without a blank");
+	CHECK_BAD("connections 0x4", "from 1 to 16");
+	CHECK_BAD("timeout 0", "1 to 86400");
+	CHECK_BAD("timeout 86401", "1 to 86400");
+	CHECK_BAD("timeout 10s", "1 to 86400");
+
+	begin_test("conf: user-agent");
+	conf_init(&c);
+	CHECK_GOOD("user-agent my agent/1.0 (x)");
+	CHECK(!strcmp(c.user_agent, "my agent/1.0 (x)"));
+	CHECK_BAD("user-agent", "needs a text");
+	CHECK_BAD("user-agent caf\xc3\xa9", "ASCII");
+	CHECK_BAD("user-agent a\tb", "ASCII");
+	CHECK_BAD("user-agent a ", "blank");
+
+	begin_test("conf: status");
+	conf_init(&c);
+	CHECK(!strcmp(c.status, "/run/cachefilesd-mini.status") && !c.status_given);
+	CHECK_GOOD("status /run/x/s");
+	CHECK(!strcmp(c.status, "/run/x/s") && c.status_given);
+	CHECK_GOOD("status none");
+	CHECK(!c.status[0] && !c.status_given);
+	CHECK_BAD("status", "needs none, or an absolute path");
+	CHECK_BAD("status socket", "needs none, or an absolute path");
+	memset(path + 8, 'x', 107);
+	CHECK(!take_fresh(path) && strstr(why, "too long"), "%s", why);
+	path[7 + 107] = '\0';
+	CHECK(take_fresh(path) && strlen(c.status) == 107, "%s", why);
+
+	begin_test("conf: log");
+	conf_init(&c);
+	CHECK(c.log == LOG_LEVEL_INFO);
+	CHECK_GOOD("log error");
+	CHECK(c.log == LOG_LEVEL_ERR);
+	CHECK_GOOD("log warning");
+	CHECK(c.log == LOG_LEVEL_WARNING);
+	CHECK_GOOD("log info");
+	CHECK(c.log == LOG_LEVEL_INFO);
+	CHECK_GOOD("log debug");
+	CHECK(c.log == LOG_LEVEL_DEBUG);
+	CHECK_BAD("log", "needs error, warning, info or debug");
+	CHECK_BAD("log notice", "needs error, warning, info or debug");
+
+	begin_test("conf: compressed");
+	conf_init(&c);
+	CHECK(c.compressed == COMPRESSED_AUTO);
+	CHECK_GOOD("compressed lazy");
+	CHECK(c.compressed == COMPRESSED_LAZY);
+	CHECK_GOOD("compressed whole");
+	CHECK(c.compressed == COMPRESSED_WHOLE);
+	CHECK_GOOD("compressed auto");
+	CHECK(c.compressed == COMPRESSED_AUTO);
+	CHECK_BAD("compressed", "needs auto, whole or lazy");
+	CHECK_BAD("compressed parts", "needs auto, whole or lazy");
+	CHECK_BAD("compressed lazy whole", "needs auto, whole or lazy");
+
+	begin_test("conf: abi, ca");
+	conf_init(&c);
+	CHECK_GOOD("abi v8");
+	CHECK(c.abi == ABI_V8);
+	CHECK_GOOD("abi mainline");
+	CHECK(c.abi == ABI_MAINLINE);
+	CHECK_GOOD("abi auto");
+	CHECK(c.abi == ABI_AUTO);
+	CHECK_GOOD("ca /etc/my roots.pem");
+	CHECK(!strcmp(c.ca, "/etc/my roots.pem"));
+	CHECK_BAD("abi v9", "needs auto, mainline or v8");
+	CHECK_BAD("ca", "PEM");
+}
+
+static void test_lists(void)
+{
+	char line[URL_MAX + 100];
+
+	begin_test("conf: urls add up to the most there are");
+	conf_init(&c);
+	CHECK_GOOD("url https://a.example/images/");
+	CHECK_GOOD("url http://user:pw@[::1]:8080/%v/%c.erofs?x=%20");
+	CHECK(c.urls == 2 && !strcmp(c.url[1], "http://user:pw@[::1]:8080/%v/%c.erofs?x=%20"));
+	while (c.urls < URLS_MAX)
+		CHECK_GOOD("url http://b/");
+	CHECK(!take("url http://b/") && strstr(why, "8 already"), "%s", why);
+
+	begin_test("conf: bad urls are refused, their passwords not shown");
+	CHECK_BAD("url", "needs an http or https URL");
+	CHECK_BAD("url ftp://a/", "url 'ftp://a/': ");
+	CHECK_BAD("url a.example", "url 'a.example': ");
+	CHECK_BAD("url http://", "host");
+	CHECK_BAD("url http://%c/", "host");
+	CHECK_BAD("url https://%v.example/", "host");
+	CHECK_BAD("url http://a/ b", "");
+	CHECK_BAD("url http://a/ ", "");
+	CHECK_BAD("url http://me:sec/ret@h:99999/", "url 'http://...@h:99999/'");
+	CHECK(!strstr(why, "sec") && !strstr(why, "me:"), "%s", why);
+	CHECK(c.urls == 0);
+	strcpy(line, "url http://a/");
+	memset(line + 13, 'x', URL_MAX);
+	line[13 + URL_MAX] = '\0';
+	CHECK_BAD(line, "too long");
+	line[4 + URL_MAX - 1] = '\0';
+	CHECK(take_fresh(line), "%s", why);
+
+	begin_test("conf: resolve");
+	conf_init(&c);
+	CHECK_GOOD("resolve a.example:443:192.0.2.1");
+	CHECK_GOOD("resolve a.example:443:2001:db8::1");
+	CHECK(c.resolves == 2 && !strcmp(c.resolve[1], "a.example:443:2001:db8::1"));
+	while (c.resolves < URLS_MAX)
+		CHECK_GOOD("resolve a.example:443:192.0.2.1");
+	CHECK(!take("resolve a.example:443:192.0.2.1") && strstr(why, "already"));
+	CHECK_BAD("resolve a.example", "HOST:PORT:ADDRESS");
+	CHECK_BAD("resolve a.example:443:b.example", "address");
+	CHECK_BAD("resolve a.example:443:192.0.2.1 ", "address");
+}
+
+static void test_messages(void)
+{
+	begin_test("conf: a message fits any buffer; a long value is cut in it");
+	char line[CONF_LINE_MAX * 2];
+	char small[20];
+	memset(line, 'z', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	memcpy(line, "connections ", 12);
+	conf_init(&c);
+	CHECK(!conf_line(&c, "-o", line, small, sizeof(small)) && strlen(small) == 19);
+	CHECK(!conf_line(&c, "-o", line, why, sizeof(why)) && strlen(why) < 200);
+	memcpy(line, "dir /", 5);
+	CHECK_BAD(line, "too long");
+}
+
+/* ---- file ---- */
+
+static char path[] = "/tmp/conf-test-XXXXXX";
+
+static bool read_text(const char *text, size_t len)
+{
+	bool missing;
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	if (write(fd, text, len) != (ssize_t)len)
+		exit(99);
+	close(fd);
+	conf_init(&c);
+	why[0] = '\0';
+	bool good = conf_file(&c, path, why, sizeof(why), &missing);
+	CHECK(!missing);
+	return good;
+}
+
+static void check_message(const char *want)
+{
+	CHECK(!strncmp(why, path, strlen(path)) && !strcmp(why + strlen(path), want), "%s", why);
+}
+
+static void test_file(void)
+{
+	static const char classic[] =
+		"# comment\n\ndir /var/cache/x\ntag mycache\nbrun 10%\nbcull 7%\n"
+		"bstop 3%\nfrun 10%\nfcull 7%\nfstop 3%\nculltable 12\n"
+		"  url http://h/\n";
+	bool missing;
+
+	begin_test("conf: Debian's file and a url");
+	CHECK(read_text(classic, sizeof(classic) - 1), "%s", why);
+	CHECK(!strcmp(c.tag, "mycache") && c.fstop == 3 && c.urls == 1);
+	CHECK(read_text("", 0));
+
+	begin_test("conf: a file's mistakes name file and line");
+	CHECK(!read_text("\n# x\nconnections 99\n", 20));
+	check_message(":3: connections '99': needs a number from 1 to 16");
+	CHECK(!read_text("tag a\ntag b", 11));
+	check_message(":2: the line has no newline at its end");
+	CHECK(!read_text("tag a\0b\n", 8));
+	check_message(":1: the line contains a NUL byte");
+	CHECK(!read_text("#\0\n", 3));
+	check_message(":1: the line contains a NUL byte");
+
+	begin_test("conf: a file cut at each byte is good only at its lines' ends");
+	for (size_t len = 0; len < sizeof(classic) - 1; len++)
+		CHECK(read_text(classic, len) == (len == 0 || classic[len - 1] == '\n'), "%zu",
+			len);
+
+	begin_test("conf: the longest line, and one byte more, wherever the reads fall");
+	static char text[5 * CONF_LINE_MAX];
+	memset(text, '#', sizeof(text));
+	text[CONF_LINE_MAX - 1] = '\n';
+	text[2 * CONF_LINE_MAX - 2] = '\n';
+	text[3 * CONF_LINE_MAX - 2] = '\n';
+	CHECK(read_text(text, 3 * CONF_LINE_MAX - 1), "%s", why);
+	text[3 * CONF_LINE_MAX - 2] = '#';
+	text[3 * CONF_LINE_MAX - 1] = '\n';
+	CHECK(!read_text(text, 3 * CONF_LINE_MAX));
+	check_message(":3: the line is too long");
+
+	begin_test("conf: a file that is not there, or is none");
+	CHECK(!conf_file(&c, "/nonexistent/x", why, sizeof(why), &missing) && missing);
+	CHECK(!strcmp(why, "/nonexistent/x: No such file or directory"), "%s", why);
+	CHECK(!conf_file(&c, "/tmp", why, sizeof(why), &missing) && !missing);
+	CHECK(!strcmp(why, "/tmp: Is a directory"), "%s", why);
+}
+
+static void test_whole(void)
+{
+	begin_test("conf: the whole: a url, and stop < cull < run");
+	conf_init(&c);
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "url"));
+	take("url http://h/");
+	CHECK(conf_check(&c, why, sizeof(why)));
+	take("bcull 7%");
+	CHECK(!conf_check(&c, why, sizeof(why)));
+	CHECK(!strncmp(why, "bstop 1%, bcull 7%, brun 7%: ", 29), "%s", why);
+	take("brun 8%");
+	CHECK(conf_check(&c, why, sizeof(why)));
+	take("fstop 5%");
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "fstop 5%"));
+}
+
+#define PIN_A "sha256//iurjEMgTtRvvCcrFxs8VEXtpKG2ui1iK3TrMhrWcsn8="
+#define PIN_0 "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+static void test_trust(void)
+{
+	begin_test("conf: pin: one, several, too many, malformed");
+	conf_init(&c);
+	CHECK_GOOD("pin " PIN_A);
+	CHECK(c.pins == 1 && c.pin[0][0] == 0x8a && c.pin[0][1] == 0xea && c.pin[0][31] == 0x7f);
+	CHECK_GOOD("pin " PIN_0 ";" PIN_A);
+	CHECK(c.pins == 3 && c.pin[1][0] == 0 && !memcmp(c.pin[2], c.pin[0], PIN_SIZE));
+	for (int i = 3; i < KEY_PINS_MAX; i++)
+		CHECK_GOOD("pin " PIN_0);
+	CHECK(!take("pin " PIN_0) && strstr(why, "8 already"), "%s", why);
+	CHECK(c.pins == KEY_PINS_MAX);
+	CHECK_BAD("pin", "needs sha256//BASE64");
+	CHECK_BAD("pin md5//AAAA", "needs sha256//BASE64");
+	CHECK_BAD("pin sha256//", "44 digits");
+	CHECK_BAD("pin sha256//AAAA", "44 digits");
+	CHECK_BAD("pin sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "44 digits");
+	CHECK_BAD("pin sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=", "44 digits");
+	CHECK_BAD("pin sha256//-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "44 digits");
+	CHECK_BAD("pin " PIN_0 "=", "44 digits");
+	CHECK_BAD("pin " PIN_0 ";", "needs sha256//BASE64");
+	CHECK_BAD("pin " PIN_0 " ", "44 digits");
+
+	begin_test("conf: pin-only, tls-clock, cert, key");
+	conf_init(&c);
+	CHECK(!c.pin_only && !c.clock_strict && !c.cert[0] && !c.key[0]);
+	CHECK_GOOD("pin-only yes");
+	CHECK(c.pin_only);
+	CHECK_GOOD("url https://h/");
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "no pin"), "%s", why);
+	CHECK_GOOD("pin " PIN_0);
+	CHECK(conf_check(&c, why, sizeof(why)), "%s", why);
+	CHECK_GOOD("pin-only no");
+	CHECK(!c.pin_only);
+	CHECK_GOOD("tls-clock strict");
+	CHECK(c.clock_strict);
+	CHECK_GOOD("tls-clock build");
+	CHECK(!c.clock_strict);
+	CHECK_GOOD("key /k e y");
+	CHECK(!strcmp(c.key, "/k e y"));
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "key /k e y"), "%s", why);
+	CHECK_GOOD("cert /c");
+	CHECK(conf_check(&c, why, sizeof(why)), "%s", why);
+	CHECK_BAD("pin-only", "needs yes or no");
+	CHECK_BAD("pin-only maybe", "needs yes or no");
+	CHECK_BAD("tls-clock server", "needs build or strict");
+	CHECK_BAD("cert", "needs the path");
+}
+
+int main(void)
+{
+	int fd = mkstemp(path);
+
+	if (fd < 0)
+		return 99;
+	close(fd);
+	test_defaults();
+	test_form();
+	test_policy();
+	test_classic();
+	test_ours();
+	test_lists();
+	test_messages();
+	test_file();
+	test_whole();
+	unlink(path);
+	test_trust();
+	return finish_tests();
+}

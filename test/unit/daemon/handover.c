@@ -1,0 +1,179 @@
+/* Unit tests of handover.c: what one process tells is there for the next, and no content of the
+ * memory makes it read or write elsewhere. */
+#include "test/unit/check.h"
+
+#include "daemon/handover.c"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static int fresh(void)
+{
+	int fd = handover_make();
+
+	handover_begin();
+	return fd;
+}
+
+static void forget(int fd)
+{
+	munmap((void *)shared, sizeof(*shared));
+	shared = NULL;
+	close(fd);
+}
+
+static void test_none(void)
+{
+	begin_test("without memory nothing is known");
+	handover_begin();
+	handover_learnt(ABI_V8);
+	live_opened(live_key("erofs,a", "a", 1), 5);
+	CHECK(handover_abi() == ABI_AUTO);
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
+	live_closed(live_key("erofs,a", "a", 1));
+}
+
+static void test_told(void)
+{
+	int fd = fresh();
+
+	begin_test("what was told is remembered, by both keys");
+	live_opened(live_key("erofs,a", "a", 1), 5);
+	live_opened(live_key("erofs,a", "b", 1), INT64_MAX);
+	live_opened(live_key("erofs,ab", "", 0), 0);
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == 5);
+	CHECK(live_told(live_key("erofs,a", "b", 1)) == INT64_MAX);
+	CHECK(live_told(live_key("erofs,ab", "", 0)) == 0);
+	CHECK(live_told(live_key("erofs,a", "ab", 2)) == -1);
+	CHECK(live_told(live_key("erofs,b", "a", 1)) == -1);
+	live_closed(live_key("erofs,a", "a", 1));
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
+	CHECK(live_told(live_key("erofs,a", "b", 1)) == INT64_MAX);
+	live_opened(live_key("erofs,a", "b", 1), 7);
+	CHECK(live_told(live_key("erofs,a", "b", 1)) == 7);
+	CHECK(shared->high == 3);
+	forget(fd);
+}
+
+static void test_next(void)
+{
+	int fd = fresh();
+
+	begin_test("the next process finds it, and the layout");
+	CHECK(handover_abi() == ABI_AUTO);
+	live_opened(live_key("erofs,a", "a", 1), 5);
+	handover_learnt(ABI_MAINLINE);
+	munmap((void *)shared, sizeof(*shared));
+	shared = NULL;
+	CHECK(handover_take(fd));
+	handover_begin();
+	CHECK(handover_abi() == ABI_MAINLINE);
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == 5);
+	forget(fd);
+}
+
+/* A worker that is killed in the middle leaves places that are free or whole. */
+static void test_killed(void)
+{
+	int fd = fresh();
+
+	begin_test("killed at any time: a place is free or whole");
+	for (int i = 0; i < 200; i++) {
+		pid_t pid = fork();
+		int64_t told;
+
+		if (pid == 0)
+			for (uint64_t n = 0;; n++) {
+				live_opened(live_key("erofs,a", "a", 1),
+					n * UINT64_C(0x100000001) % INT32_MAX);
+				live_opened(live_key("erofs,b", "b", 1), 42);
+				live_closed(live_key("erofs,b", "b", 1));
+			}
+		usleep((useconds_t)(i * 13 % 500));
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		told = live_told(live_key("erofs,b", "b", 1));
+		CHECK(told == -1 || told == 42, "told %lld", (long long)told);
+		CHECK(shared->high <= 2);
+	}
+	forget(fd);
+}
+
+static void name(char out[16], int i)
+{
+	snprintf(out, 16, "%d", i);
+}
+
+static void test_full(void)
+{
+	int fd = fresh();
+	char text[16];
+
+	begin_test("full: those that nobody has seen again make room, others do not");
+	for (int i = 0; i < FILES_MAX; i++) {
+		name(text, i);
+		live_opened(live_key("erofs,v", text, strlen(text)), (uint64_t)i);
+	}
+	live_opened(live_key("erofs,w", "", 0), 1);
+	CHECK(live_told(live_key("erofs,w", "", 0)) == -1);
+	for (int i = 0; i < FILES_MAX; i++) {
+		name(text, i);
+		CHECK(live_told(live_key("erofs,v", text, strlen(text))) == i);
+	}
+	handover_begin();
+	live_opened(live_key("erofs,v", "0", 1), 0);
+	live_opened(live_key("erofs,w", "", 0), 1);
+	CHECK(live_told(live_key("erofs,w", "", 0)) == 1);
+	CHECK(live_told(live_key("erofs,v", "0", 1)) == 0);
+	forget(fd);
+}
+
+static void test_foreign(void)
+{
+	int fd = memfd_create("other", MFD_ALLOW_SEALING), pipes[2];
+	char path[] = "handover-test-XXXXXX";
+	int file = mkstemp(path); /* here, where a file is on a disk and knows no seals */
+
+	begin_test("what is no such memory is refused, any content is borne");
+	CHECK(!handover_take(-1));
+	CHECK(!handover_take(fd));
+	CHECK(pipe(pipes) == 0 && !handover_take(pipes[0]));
+	unlink(path);
+	CHECK(ftruncate(file, sizeof(*shared)) == 0);
+	CHECK(pwrite(file, (uint32_t[]){MAGIC, LAYOUT}, 8, 0) == 8);
+	CHECK(!handover_take(file), "no seals");
+	close(file);
+	CHECK(ftruncate(fd, sizeof(*shared)) == 0);
+	CHECK(!handover_take(fd), "not sealed");
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	CHECK(!handover_take(fd), "no magic");
+	CHECK(!shared);
+	close(fd);
+
+	fd = fresh();
+	for (size_t i = 2; i < sizeof(*shared) / 4; i++)
+		((volatile uint32_t *)shared)[i] = UINT32_MAX;
+	CHECK(handover_abi() == ABI_AUTO);
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
+	handover_begin();
+	CHECK(shared->worker == 1);
+	live_opened(live_key("erofs,a", "a", 1), 5);
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == 5);
+	live_closed(live_key("erofs,a", "a", 1));
+	shared->live[0].key = live_key("erofs,a", "a", 1);
+	shared->live[0].told = -77;
+	shared->live[0].worker = 1;
+	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
+	forget(fd);
+}
+
+int main(void)
+{
+	test_none();
+	test_told();
+	test_next();
+	test_killed();
+	test_full();
+	test_foreign();
+	return finish_tests();
+}

@@ -1,0 +1,303 @@
+/* Unit tests of sandbox.c: in children, what a process may do when it has entered. The host's
+ * kernel has to have seccomp filters, and to show Landlock, that too. */
+#include "test/unit/check.h"
+
+#define SANDBOX_DENIES (0x00050000 | EPERM) /* as the daemon has it, and not for the sanitizers */
+#include "daemon/sandbox.c"
+#include "daemon/passwd.c"
+
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static char logged[512];
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	(void)level;
+	va_start(arguments, format);
+	vsnprintf(logged, sizeof(logged), format, arguments);
+	va_end(arguments);
+}
+
+void die(int status, const char *format, ...)
+{
+	(void)format;
+	_exit(100 + status);
+}
+
+/* Runs `attempt` in a child that has entered as `role`. Returns its errno, 0 for success. */
+static int as(enum sandbox_role role, int (*attempt)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		sandbox_drop_rights(role);
+		sandbox_enter(role);
+		errno = 0;
+		syscall(SYS_exit_group, attempt() < 0 ? errno : 0);
+	}
+	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+static int pipes[2], folder, datagrams;
+
+static int try_write(void)
+{
+	return (int)write(pipes[1], "x", 1);
+}
+
+/* As log.c does when the syslog daemon was started anew. */
+static int try_reconnect(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/tmp/there is no such socket"};
+
+	return connect(datagrams, (struct sockaddr *)&a, sizeof(a));
+}
+
+static int try_inet(void)
+{
+	return socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+static int try_packet(void)
+{
+	return socket(AF_PACKET, SOCK_RAW, 0);
+}
+
+static int try_netlink(void)
+{
+	return socket(AF_NETLINK, SOCK_RAW, 0);
+}
+
+static int try_exec(void)
+{
+	char *argv[] = {"true", NULL};
+
+	return execve("/bin/true", argv, argv + 1);
+}
+
+static int try_fork(void)
+{
+	return (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static int try_mmap(void)
+{
+#ifdef SYS_mmap2
+	return syscall(SYS_mmap2, 0, 4096, 7, 34, -1, 0) < 0 ? -1 : 0;
+#else
+	return syscall(SYS_mmap, 0, 4096, 7, 34, -1, 0) < 0 ? -1 : 0;
+#endif
+}
+
+static int try_ioctl(void)
+{
+	return ioctl(pipes[0], 0x541b /* FIONREAD */, NULL);
+}
+
+static int try_kill(void)
+{
+	return kill(getppid(), 0);
+}
+
+static int try_path(void)
+{
+	return (int)syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY);
+}
+
+static int try_make(void)
+{
+	int fd = (int)syscall(SYS_openat, folder, "made", O_WRONLY | O_CREAT | O_EXCL, 0600);
+
+	return fd < 0 || renameat(folder, "made", folder, "renamed") < 0 ||
+			       unlinkat(folder, "renamed", 0) < 0
+		       ? -1
+		       : 0;
+}
+
+static int try_climb(void)
+{
+	return (int)syscall(SYS_openat, folder, "../other", O_WRONLY | O_CREAT, 0600);
+}
+
+static int try_bind(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+
+	return bind(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&a, sizeof(a));
+}
+
+static void test_worker(void)
+{
+	begin_test("sandbox: what a worker needs");
+	CHECK(as(SANDBOX_WORKER, try_write) == 0);
+	CHECK(as(SANDBOX_WORKER, try_inet) == 0);
+	CHECK(as(SANDBOX_WORKER, try_reconnect) == ENOENT);
+	begin_test("sandbox: what a worker does not");
+	CHECK(as(SANDBOX_WORKER, try_packet) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_netlink) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_exec) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_fork) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_mmap) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_ioctl) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_kill) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_bind) == EPERM);
+}
+
+static void test_keeper(void)
+{
+	begin_test("sandbox: the keeper begins and ends others, and opens no packet sockets");
+	CHECK(as(SANDBOX_KEEPER, try_exec) == 0);
+	CHECK(as(SANDBOX_KEEPER, try_kill) == 0);
+	CHECK(as(SANDBOX_KEEPER, try_path) == 0);
+	CHECK(as(SANDBOX_KEEPER, try_packet) == EPERM);
+	CHECK(as(SANDBOX_KEEPER, try_netlink) == EPERM);
+}
+
+static void test_tool(void)
+{
+	begin_test("sandbox: a tool opens no files and no device");
+	CHECK(as(SANDBOX_TOOL, try_inet) == 0);
+	CHECK(as(SANDBOX_TOOL, try_path) == EPERM);
+	CHECK(as(SANDBOX_TOOL, try_exec) == EPERM);
+	CHECK(as(SANDBOX_CULLER, try_inet) == EPERM);
+	CHECK(as(SANDBOX_CULLER, try_write) == 0);
+	CHECK(as(SANDBOX_CULLER, try_reconnect) == ENOENT);
+}
+
+static void test_paths(void)
+{
+	char path[] = "/tmp/sandbox.XXXXXX/folder";
+
+	begin_test("sandbox: a worker's paths are below the folders that are allowed");
+	*strrchr(path, '/') = '\0';
+	CHECK(mkdtemp(path) != NULL);
+	path[strlen(path)] = '/';
+	CHECK(mkdir(path, 0700) == 0);
+	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (syscall(SYS_CREATE_RULESET, NULL, 0, RULESET_VERSION) < 1) {
+		printf("# this kernel has no Landlock\n");
+	} else {
+		CHECK(as(SANDBOX_WORKER, try_path) == EACCES);
+		CHECK(as(SANDBOX_WORKER, try_make) == EACCES);
+		sandbox_allow_folder(folder);
+		CHECK(as(SANDBOX_WORKER, try_make) == 0);
+		CHECK(as(SANDBOX_WORKER, try_climb) == EACCES);
+		CHECK(as(SANDBOX_WORKER, try_path) == EACCES);
+	}
+	rmdir(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+}
+
+static int no_core(void)
+{
+	struct rlimit limit;
+
+	prlimit(0, RLIMIT_CORE, NULL, &limit);
+	return limit.rlim_max == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : -1;
+}
+
+static int has_capability(int c)
+{
+	struct {
+		uint32_t version;
+		int pid;
+	} header = {.version = CAPABILITY_VERSION};
+	struct {
+		uint32_t effective, permitted, inheritable;
+	} sets[2];
+
+	if (syscall(SYS_capget, &header, sets) < 0)
+		return -1;
+	return (sets[0].permitted >> c & 1) || prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1;
+}
+
+static int drops(enum sandbox_role role, int (*look)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		sandbox_drop_rights(role);
+		_exit(look() ? 1 : 0);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int has_sys_admin(void)
+{
+	return has_capability(21);
+}
+
+static int lacks_kill(void)
+{
+	return !has_capability(CAP_KILL);
+}
+
+static int has_any(void)
+{
+	for (int c = 0; c < 32; c++)
+		if (has_capability(c))
+			return 1;
+	return 0;
+}
+
+static int is_root(void)
+{
+	uid_t r, e, s;
+
+	getresuid(&r, &e, &s);
+	return r == 0 || e == 0 || s == 0 || getegid() == 0 || getgroups(0, NULL) != 0 ||
+	       setuid(0) == 0;
+}
+
+static void test_rights(void)
+{
+	char why[100];
+
+	begin_test("sandbox: users");
+	CHECK(sandbox_user("", why, sizeof(why)) && user == 0);
+	CHECK(sandbox_user("12:34", why, sizeof(why)) && user == 12 && group == 34);
+	CHECK(sandbox_user("nobody", why, sizeof(why)) && user == 65534);
+	CHECK(!sandbox_user("no-such-user", why, sizeof(why)) && strstr(why, "no-such-user"));
+	sandbox_user("", why, sizeof(why));
+
+	begin_test("sandbox: no core dumps, no new privileges");
+	CHECK(as(SANDBOX_KEEPER, no_core) == 0);
+	if (geteuid() != 0) {
+		printf("# capabilities are only looked at by root\n");
+		return;
+	}
+	begin_test("sandbox: capabilities, also out of reach");
+	CHECK(drops(SANDBOX_WORKER, has_any) == 0);
+	CHECK(drops(SANDBOX_KEEPER, has_sys_admin) == 0);
+	CHECK(drops(SANDBOX_KEEPER, lacks_kill) == 0);
+	CHECK(sandbox_user("nobody", why, sizeof(why)));
+	CHECK(drops(SANDBOX_WORKER, has_any) == 0);
+	CHECK(drops(SANDBOX_WORKER, is_root) == 0);
+	CHECK(drops(SANDBOX_KEEPER, lacks_kill) == 0);
+	sandbox_user("", why, sizeof(why));
+}
+
+int main(void)
+{
+	CHECK(pipe(pipes) == 0);
+	datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
+	test_rights();
+	test_worker();
+	test_keeper();
+	test_tool();
+	test_paths();
+	return finish_tests();
+}

@@ -1,0 +1,98 @@
+/* Unit tests of holes.c: it never takes for a hole what is written. */
+#include "test/unit/check.h"
+
+#include "fetch/holes.c"
+
+#define FILES 3
+#define SIZE  512
+
+static bool written[FILES][SIZE];
+
+static void start(void)
+{
+	memset(holes, 0, sizeof(holes));
+	memset(written, 0, sizeof(written));
+}
+
+static uint32_t seed = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+	seed = seed * 1664525 + 1013904223;
+	return (uint32_t)(((uint64_t)seed * n) >> 32);
+}
+
+/* What lseek() would say of the place. */
+static void learn(unsigned file, uint64_t from)
+{
+	uint64_t to = from;
+
+	while (to < SIZE && !written[file][to])
+		to++;
+	if (to > from)
+		holes_learn(file, from, to);
+}
+
+static void fill(unsigned file, uint64_t from, uint64_t to)
+{
+	memset(written[file] + from, 1, to - from);
+	holes_fill(file, from, to);
+}
+
+static bool is_true(unsigned file)
+{
+	for (uint64_t at = 0; at < SIZE; at++)
+		for (uint64_t i = at; i < holes_end(file, at); i++)
+			if (i >= SIZE || written[file][i])
+				return false;
+	return true;
+}
+
+static void test_random(void)
+{
+	begin_test("what is written is no hole, whatever comes in which order");
+	for (unsigned run = 0; run < 200; run++) {
+		start();
+		for (unsigned step = 0; step < 200; step++) {
+			unsigned file = random_below(FILES);
+			uint64_t from = random_below(SIZE), size = 1 + random_below(8);
+
+			if (random_below(3) == 0)
+				learn(file, from);
+			else
+				fill(file, from, from + size < SIZE ? from + size : SIZE);
+			CHECK(is_true(file), "run %u, step %u", run, step);
+		}
+	}
+}
+
+int main(void)
+{
+	begin_test("a hole is known from where it was learnt to its end");
+	start();
+	CHECK(holes_end(0, 0) == 0);
+	holes_learn(0, 10, 100);
+	CHECK(holes_end(0, 9) == 0 && holes_end(0, 10) == 100 && holes_end(0, 99) == 100);
+	CHECK(holes_end(0, 100) == 0 && holes_end(1, 50) == 0);
+
+	begin_test("writing cuts it: at its beginning, its end, and in two");
+	holes_fill(0, 0, 20);
+	holes_fill(0, 90, 200);
+	CHECK(holes_end(0, 19) == 0 && holes_end(0, 20) == 90 && holes_end(0, 90) == 0);
+	holes_fill(0, 40, 50);
+	CHECK(holes_end(0, 20) == 40 && holes_end(0, 40) == 0 && holes_end(0, 50) == 90);
+	holes_forget(0);
+	CHECK(holes_end(0, 20) == 0 && holes_end(0, 50) == 0);
+
+	begin_test("when the table is full the largest are known");
+	start();
+	for (unsigned n = 0; n < HOLES_MAX; n++)
+		holes_learn(0, 100 * n, 100 * n + 50);
+	holes_learn(0, 100 * HOLES_MAX, 100 * HOLES_MAX + 10);
+	CHECK(holes_end(0, 100 * HOLES_MAX) == 0 && holes_end(0, 0) == 50);
+	holes_learn(0, 100 * HOLES_MAX, 100 * HOLES_MAX + 60);
+	CHECK(holes_end(0, 100 * HOLES_MAX) == 100 * HOLES_MAX + 60);
+
+	test_random();
+	return finish_tests();
+}

@@ -1,0 +1,238 @@
+/* Unit tests of state.c: told sizes, and texts written, read back, cut at every byte and changed at
+ * each. */
+#include "test/unit/check.h"
+
+#include "image/state.c"
+
+#include <stdarg.h>
+
+static unsigned warnings;
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	(void)format;
+	warnings += level == LOG_LEVEL_WARNING;
+}
+
+static const struct state_key key = {"erofs,plain", "a b\n%\xff", 6};
+
+static struct state strong(uint64_t size, const char *etag)
+{
+	struct state s = {.size = size, .kind = EROFS_COMPRESSED, .checked = 1700000000};
+
+	snprintf(s.etag, sizeof(s.etag), "%s", etag);
+	s.etag_is_strong = etag[0] == '"';
+	strcpy(s.last_modified, "Mon, 02 Jan 2023 03:04:05 GMT");
+	s.told = state_told(&s, NULL);
+	return s;
+}
+
+static size_t formatted(char *out, const struct state *s)
+{
+	return state_format(out, STATE_MAX, s, key, "http://server.example/a%20b");
+}
+
+static bool equal(const struct state *a, const struct state *b)
+{
+	return a->size == b->size && a->told == b->told && a->kind == b->kind &&
+	       strcmp(a->etag, b->etag) == 0 && a->etag_is_strong == b->etag_is_strong &&
+	       strcmp(a->last_modified, b->last_modified) == 0 && a->checked == b->checked;
+}
+
+static void test_told(void)
+{
+	struct state a = strong(4096, "\"1\""), b = strong(4096, "\"2\""), none = {.size = 4096};
+	struct state weak = strong(4096, "W/\"1\""), later = weak;
+	uint64_t edges[] = {1, 4096, STRETCH - 4096, STRETCH, STRETCH + 1, INT64_MAX - 4096};
+
+	begin_test("state: a version has its size, another one another");
+	CHECK(a.told == 7539722, "%llu", (unsigned long long)a.told); /* as it is on disks by now */
+	CHECK(a.told > a.size && a.told - a.size < STATE_SPREAD);
+	CHECK(a.told != b.told);
+	CHECK(state_told(&none, NULL) == 4096);
+	CHECK(state_told(&a, &a) == a.told && state_told(&b, &a) == b.told);
+	strcpy(later.last_modified, "Mon, 02 Jan 2023 03:04:06 GMT");
+	CHECK(!state_is_same(&weak, &later) && state_told(&later, NULL) != weak.told);
+	strcpy(b.etag, a.etag);
+	strcpy(b.last_modified, "Mon, 02 Jan 2023 03:04:06 GMT");
+	CHECK(state_is_same(&a, &b) && state_told(&b, NULL) == a.told);
+	b.size++;
+	CHECK(!state_is_same(&a, &b));
+
+	begin_test("state: what another version was told as is avoided");
+	b = strong(4096, "\"2\"");
+	b.told = a.told;
+	CHECK(state_told(&a, &b) == a.told + 1);
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
+		uint64_t most = edges[i] + spread(edges[i]) - 1;
+
+		CHECK(most >= edges[i] && most < (uint64_t)INT64_MAX + 1, "%zu", i);
+		CHECK(edges[i] / STRETCH == most / STRETCH, "%zu", i);
+		a = strong(edges[i], "\"x\"");
+		CHECK(a.told >= edges[i] && a.told <= most, "%zu", i);
+		b = strong(edges[i], "\"y\"");
+		b.told = a.told;
+		CHECK(spread(edges[i]) == 1 || state_told(&a, &b) != a.told, "%zu", i);
+	}
+	none.told = a.told = 4096 + STATE_SPREAD - 1;
+	a = none;
+	strcpy(a.etag, "\"z\"");
+	a.etag_is_strong = true;
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(a.etag, sizeof(a.etag), "\"%u\"", i);
+		b = none;
+		b.told = state_told(&a, NULL);
+		CHECK(state_told(&a, &b) != b.told && state_told(&a, &b) - 4096 < STATE_SPREAD);
+	}
+}
+
+static void test_text(void)
+{
+	char text[STATE_MAX], again[STATE_MAX], huge[URL_MAX + 400];
+	struct state s = strong(123456789, "\"obs\xe9 %41\""), out;
+	struct state_key longest = {again, huge, KEY_MAX};
+	size_t size = formatted(text, &s);
+	const char *beginning = "cachefilesd-mini 1\nvolume erofs,plain\ncookie a b%0A%25%FF\n"
+				"url http://server.example/a%20b\nsize 123456789\n";
+
+	begin_test("state: read back as it was written");
+	CHECK(size > 0 && state_parse(&out, key, text, size) && equal(&s, &out));
+	CHECK(strncmp(text, beginning, strlen(beginning)) == 0, "%.*s", (int)size, text);
+	s = strong(0, "");
+	s.last_modified[0] = '\0';
+	size = formatted(text, &s);
+	CHECK(state_parse(&out, key, text, size) && equal(&s, &out));
+
+	begin_test("state: the longest keys, URL and validators fit");
+	memset(huge, 0xff, sizeof(huge));
+	huge[sizeof(huge) - 1] = '\0';
+	memset(again, 0xff, KEY_MAX);
+	again[KEY_MAX] = '\0';
+	memset(s.etag, 0xff, sizeof(s.etag) - 1);
+	s.etag[0] = '"';
+	s.etag_is_strong = true;
+	memset(s.last_modified, 0xff, sizeof(s.last_modified) - 1);
+	memset(huge + KEY_MAX, 'u', sizeof(huge) - KEY_MAX - 1);
+	size = state_format(text, sizeof(text), &s, longest, huge + KEY_MAX);
+	CHECK(size > 0 && state_parse(&out, longest, text, size) && equal(&s, &out));
+	CHECK(state_format(text, size - 1, &s, longest, huge + KEY_MAX) == 0);
+
+	begin_test("state: cut off, with a byte more, with any byte changed: not there");
+	s = strong(123456789, "\"x\"");
+	size = formatted(text, &s);
+	for (size_t cut = 0; cut < size; cut++) {
+		char *copy = malloc(cut + !cut); /* the sanitizer sees a byte beyond */
+
+		memcpy(copy, text, cut);
+		CHECK(!state_parse(&out, key, copy, cut), "cut at %zu", cut);
+		free(copy);
+	}
+	text[size] = '\n';
+	CHECK(!state_parse(&out, key, text, size + 1));
+	for (size_t at = 0; at < size; at++) {
+		memcpy(again, text, size);
+		again[at] ^= 1;
+		CHECK(!state_parse(&out, key, again, size), "byte %zu", at);
+	}
+	CHECK(!state_parse(&out, (struct state_key){"erofs,plain", "other", 5}, text, size));
+}
+
+/* A text with these lines between the keys and a right sum. */
+static bool takes(const char *lines)
+{
+	char text[STATE_MAX];
+	struct writer t = {.at = text, .room = sizeof(text)};
+	struct state out;
+
+	add_keys(&t, key);
+	for (; *lines; lines++)
+		add(&t, *lines);
+	add_sum(&t);
+	return state_parse(&out, key, text, t.size);
+}
+
+static void test_hostile(void)
+{
+#define REST "etag \"x\"\nlast-modified \nchecked 1\n"
+	begin_test("state: a right sum over what makes no sense");
+	CHECK(takes("url u\nsize 5\ntold 6\nkind 1\n" REST));
+	CHECK(!takes("url u\nsize 5\ntold 4\nkind 1\n" REST));
+	CHECK(!takes("url u\nsize 5\ntold 16777221\nkind 1\n" REST));
+	CHECK(takes("url u\nsize 5\ntold 16777220\nkind 1\n" REST));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 3\n" REST));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind -1\n" REST));
+	CHECK(!takes("url u\nsize 9999999999999999999\ntold 9999999999999999999\nkind 1\n" REST));
+	CHECK(!takes("url u\nsize \ntold 6\nkind 1\n" REST));
+	CHECK(!takes("size 5\nurl u\ntold 6\nkind 1\n" REST));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\nextra 1\n" REST));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\n" REST "more 1\n"));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\netag x\nlast-modified \nchecked 1\n"));
+	CHECK(!takes(
+		"url u\nsize 5\ntold 6\nkind 1\netag \"%0D%0A\"\nlast-modified \nchecked 1\n"));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\netag \"%0\nlast-modified \nchecked 1\n"));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\netag \"%0"));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\netag \"%zz\"\nlast-modified \nchecked 1\n"));
+	CHECK(!takes("url u\nsize 5\ntold 6\nkind 1\netag \"x\"\nlast-modified "
+		     "123456789012345678901234567890123456789012345\nchecked 1\n"));
+}
+
+static void test_files(void)
+{
+	char dir[] = "/tmp/state-test-XXXXXX", path[64], name[STATE_NAME];
+	struct state s = strong(5000, "\"1\""), out;
+	struct stat before, after;
+
+	begin_test("state: files");
+	CHECK(!state_load(&out, key));
+	state_store(&s, key, "http://h/"); /* without a folder: nothing happens */
+	state_touch(key);
+	CHECK(mkdtemp(dir));
+	state_open(dir);
+	CHECK(state_folder() >= 0 && warnings == 0);
+	CHECK(!state_load(&out, key));
+	state_store(&s, key, "http://h/");
+	CHECK(state_load(&out, key) && equal(&s, &out) && warnings == 0);
+	s.told++;
+	state_store(&s, key, "http://h/");
+	CHECK(state_load(&out, key) && equal(&s, &out));
+	state_name(name, key);
+	CHECK(strlen(name) == STATE_NAME - 1);
+	snprintf(path, sizeof(path), "%s/cachefilesd-mini/%s", dir, name);
+	CHECK(stat(path, &before) == 0 && (before.st_mode & 07777) == 0600);
+	utimensat(AT_FDCWD, path, (struct timespec[2]){{1, 0}, {1, 0}}, 0);
+	state_touch(key);
+	CHECK(stat(path, &after) == 0 && after.st_mtime >= before.st_mtime);
+
+	begin_test("state: what lies in a file's place");
+	unlink(path);
+	CHECK(symlink("/etc/passwd", path) == 0 && !state_load(&out, key));
+	state_store(&s, key, "http://h/");
+	CHECK(state_load(&out, key) && lstat(path, &after) == 0 && S_ISREG(after.st_mode));
+	unlink(path);
+	CHECK(mkdir(path, 0700) == 0 && !state_load(&out, key) && warnings == 0);
+	state_store(&s, key, "http://h/");
+	CHECK(warnings == 1);
+	state_store(&s, key, "http://h/");
+	CHECK(warnings == 1); /* once */
+	rmdir(path);
+	CHECK(mkfifo(path, 0600) == 0 && !state_load(&out, key));
+	unlink(path);
+
+	begin_test("state: no folder can be made: one warning");
+	warnings = 0;
+	state_open("/proc/self");
+	CHECK(state_folder() < 0 && warnings == 1);
+	state_store(&s, key, "http://h/");
+	CHECK(!state_load(&out, key) && warnings == 1);
+	snprintf(path, sizeof(path), "rm -r %s", dir);
+	CHECK(system(path) == 0);
+}
+
+int main(void)
+{
+	test_told();
+	test_text();
+	test_hostile();
+	test_files();
+	return finish_tests();
+}

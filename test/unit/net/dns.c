@@ -1,0 +1,1011 @@
+/* Unit test of dns.c: messages, files, pins, and the whole against a server on loopback. */
+#include "net/dns_packet.c"
+
+#include "net/dns.c"
+#include "test/unit/check.h"
+
+/* ---- messages made here ---- */
+
+struct made {
+	unsigned char bytes[3000];
+	size_t len;
+};
+
+static void add16(struct made *m, unsigned n)
+{
+	put16(m->bytes + m->len, n);
+	m->len += 2;
+}
+
+static void add_name(struct made *m, const char *name)
+{
+	struct wire w;
+
+	if (!dns_write_name(&w, name))
+		exit(99);
+	memcpy(m->bytes + m->len, w.bytes, w.len);
+	m->len += w.len;
+}
+
+static void add_header(struct made *m, unsigned id, unsigned flags, unsigned answers)
+{
+	m->len = 0;
+	add16(m, id);
+	add16(m, flags);
+	add16(m, 1);
+	add16(m, answers);
+	add16(m, 0);
+	add16(m, 0);
+}
+
+static void add_question(struct made *m, const char *name, unsigned type)
+{
+	add_name(m, name);
+	add16(m, type);
+	add16(m, CLASS_IN);
+}
+
+/* NULL for the owner: a pointer to the question. */
+static void add_record_head(
+	struct made *m, const char *owner, unsigned type, unsigned class, unsigned ttl)
+{
+	if (owner)
+		add_name(m, owner);
+	else
+		add16(m, 0xc000 | DNS_HEADER_SIZE);
+	add16(m, type);
+	add16(m, class);
+	add16(m, ttl >> 16);
+	add16(m, ttl & 0xffff);
+}
+
+static void add_data(struct made *m, const void *data, size_t len)
+{
+	add16(m, (unsigned)len);
+	memcpy(m->bytes + m->len, data, len);
+	m->len += len;
+}
+
+static void add_address(struct made *m, const char *owner, const char *text, unsigned ttl)
+{
+	unsigned char bytes[16];
+	bool v6 = strchr(text, ':') != NULL;
+
+	inet_pton(v6 ? AF_INET6 : AF_INET, text, bytes);
+	add_record_head(m, owner, v6 ? TYPE_AAAA : TYPE_A, CLASS_IN, ttl);
+	add_data(m, bytes, v6 ? 16 : 4);
+}
+
+static void add_alias(struct made *m, const char *owner, const char *target, unsigned ttl)
+{
+	struct wire w;
+
+	dns_write_name(&w, target);
+	add_record_head(m, owner, TYPE_CNAME, CLASS_IN, ttl);
+	add_data(m, w.bytes, w.len);
+}
+
+enum { ANSWERED = 0x8180 };
+
+static struct query query_for(const char *name, unsigned type)
+{
+	struct query q = {.id = 0x1234, .type = (uint16_t)type};
+
+	dns_write_name(&q.name, name);
+	return q;
+}
+
+/* From an allocation of the exact size, so that a read behind it is caught. */
+static enum answer judge(
+	struct found *out, const struct query *q, const unsigned char *bytes, size_t len)
+{
+	unsigned char *copy = malloc(len ? len : 1);
+
+	memcpy(copy, bytes, len);
+	enum answer a = dns_read_answer(out, q, &(struct dns_message){copy, len});
+	free(copy);
+	return a;
+}
+
+static enum answer judge_made(struct found *out, const struct query *q, const struct made *m)
+{
+	return judge(out, q, m->bytes, m->len);
+}
+
+static void check_truncations(const struct query *q, const struct made *m)
+{
+	struct found out;
+
+	for (size_t len = 0; len < m->len; len++) {
+		enum answer a = judge(&out, q, m->bytes, len);
+
+		CHECK(a == ANSWER_FAILED || a == ANSWER_FOREIGN, "%zu of %zu: %d", len, m->len, a);
+	}
+}
+
+static void test_query(void)
+{
+	static const unsigned char want[] = "\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\7example\0\0\1\0\1";
+	struct query q = query_for("A.Example", TYPE_A);
+	unsigned char out[DNS_QUERY_MAX];
+	struct wire w;
+	char label[65];
+
+	begin_test("dns: the query's bytes");
+	CHECK(dns_write_query(out, &q) == sizeof(want) - 1);
+	CHECK(!memcmp(out, want, sizeof(want) - 1));
+
+	begin_test("dns: names that do not fit RFC 1035 are refused");
+	memset(label, 'a', sizeof(label));
+	label[64] = '\0';
+	CHECK(!dns_write_name(&w, label));
+	CHECK(dns_write_name(&w, label + 1));
+	CHECK(!dns_write_name(&w, ""));
+	CHECK(!dns_write_name(&w, "."));
+	CHECK(!dns_write_name(&w, "a..b"));
+	CHECK(!dns_write_name(&w, ".a"));
+	char name[300] = "";
+	for (int i = 0; i < 126; i++)
+		strcat(name, "a.");
+	strcat(name, "a"); /* 253 bytes */
+	CHECK(dns_write_name(&w, name) && w.len == 255);
+	strcat(name, "a");
+	CHECK(!dns_write_name(&w, name));
+}
+
+static void test_found(void)
+{
+	struct query q = query_for("img.example", TYPE_A);
+	struct found out;
+	struct made m;
+
+	begin_test("dns: addresses are found, whatever the letters' case; the least TTL counts");
+	add_header(&m, 0x1234, ANSWERED, 2);
+	add_question(&m, "img.example", TYPE_A);
+	m.bytes[DNS_HEADER_SIZE + 1] = 'I';
+	add_address(&m, NULL, "192.0.2.1", 300);
+	add_address(&m, "IMG.example", "192.0.2.2", 20);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOUND);
+	CHECK(out.count == 2 && out.ttl == 20);
+	CHECK(!memcmp(out.bytes[1], "\xc0\0\2\2", 4));
+	check_truncations(&q, &m);
+
+	begin_test("dns: AAAA");
+	struct query q6 = query_for("img.example", TYPE_AAAA);
+	add_header(&m, 0x1234, ANSWERED, 1);
+	add_question(&m, "img.example", TYPE_AAAA);
+	add_address(&m, NULL, "2001:db8::1", 60);
+	CHECK(judge_made(&out, &q6, &m) == ANSWER_FOUND && out.count == 1);
+	check_truncations(&q6, &m);
+
+	begin_test("dns: more addresses than kept; a TTL with its top bit set is none");
+	add_header(&m, 0x1234, ANSWERED, 30);
+	add_question(&m, "img.example", TYPE_A);
+	for (int i = 0; i < 30; i++)
+		add_address(&m, NULL, "192.0.2.1", 0x80000001);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOUND);
+	CHECK(out.count == DNS_ADDRESSES_MAX && out.ttl == 0);
+}
+
+static void test_chain(void)
+{
+	struct query q = query_for("img.example", TYPE_A);
+	struct found out;
+	struct made m;
+
+	begin_test("dns: a CNAME chain is followed in any order, addresses of others are left");
+	add_header(&m, 0x1234, ANSWERED, 4);
+	add_question(&m, "img.example", TYPE_A);
+	add_address(&m, "c.cdn.example", "192.0.2.7", 300);
+	add_alias(&m, "b.cdn.example", "c.cdn.example", 7);
+	add_address(&m, "evil.example", "192.0.2.66", 300);
+	add_alias(&m, NULL, "b.cdn.example", 300);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOUND);
+	CHECK(out.count == 1 && out.bytes[0][3] == 7 && out.ttl == 7);
+	check_truncations(&q, &m);
+
+	begin_test("dns: a CNAME loop ends");
+	add_header(&m, 0x1234, ANSWERED, 2);
+	add_question(&m, "img.example", TYPE_A);
+	add_alias(&m, NULL, "b.example", 7);
+	add_alias(&m, "b.example", "img.example", 7);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+
+	begin_test("dns: a chain without an address is no address");
+	add_header(&m, 0x1234, ANSWERED, 1);
+	add_question(&m, "img.example", TYPE_A);
+	add_alias(&m, NULL, "b.example", 7);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
+
+	begin_test("dns: a label with a NUL or a dot in it is another name");
+	add_header(&m, 0x1234, ANSWERED, 2);
+	add_question(&m, "img.example", TYPE_A);
+	m.bytes[m.len++] = 11;
+	memcpy(m.bytes + m.len, "img.example", 12);
+	m.len += 12;
+	add16(&m, TYPE_A);
+	add16(&m, CLASS_IN);
+	add16(&m, 0);
+	add16(&m, 9);
+	add_data(&m, "\xc0\0\2\x42", 4);
+	memcpy(m.bytes + m.len,
+		"\3img\x0c"
+		"example\0evil",
+		18);
+	m.len += 18 - 1;
+	m.bytes[m.len++] = 0;
+	add16(&m, TYPE_A);
+	add16(&m, CLASS_IN);
+	add16(&m, 0);
+	add16(&m, 9);
+	add_data(&m, "\xc0\0\2\x42", 4);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
+}
+
+static void test_forged(void)
+{
+	struct query q = query_for("img.example", TYPE_A);
+	struct found out;
+	struct made good, m;
+
+	add_header(&good, 0x1234, ANSWERED, 1);
+	add_question(&good, "img.example", TYPE_A);
+	add_address(&good, NULL, "192.0.2.1", 300);
+
+	begin_test("dns: another id, a query, another opcode: as if it had not come");
+	for (int i = 0; i < 4; i++) {
+		m = good;
+		m.bytes[i == 0 ? 0 : i == 1 ? 1 : 2] ^= i == 2 ? 0x80 : i == 3 ? 0x08 : 1;
+		CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN, "%d", i);
+	}
+
+	begin_test("dns: another question: name, type, class, count");
+	m = good;
+	m.bytes[DNS_HEADER_SIZE + 1] = 'x';
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
+	m = good;
+	m.bytes[DNS_HEADER_SIZE + 13 + 1] = TYPE_AAAA;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
+	m = good;
+	m.bytes[DNS_HEADER_SIZE + 13 + 3] = 3;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
+	m = good;
+	m.bytes[5] = 2;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
+	m.bytes[5] = 0;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FOREIGN);
+
+	begin_test("dns: a record of another class is left out");
+	m = good;
+	m.bytes[DNS_HEADER_SIZE + 13 + 4 + 5] = 3;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
+
+	begin_test("dns: an address of the wrong size is malformed");
+	add_header(&m, 0x1234, ANSWERED, 1);
+	add_question(&m, "img.example", TYPE_A);
+	add_record_head(&m, NULL, TYPE_A, CLASS_IN, 9);
+	add_data(&m, "12345", 5);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+
+	begin_test("dns: return codes");
+	m = good;
+	m.bytes[3] = 0x83;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
+	m.bytes[3] = 0x82;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+	m.bytes[3] = 0x85;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+	m.bytes[5] = 0;
+	CHECK(judge(&out, &q, m.bytes, DNS_HEADER_SIZE) == ANSWER_FAILED);
+	m = good;
+	m.bytes[2] |= 2;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_TRUNCATED);
+
+	begin_test("dns: an empty answer counts from one who knows or asks others");
+	add_header(&m, 0x1234, 0x8180, 0);
+	add_question(&m, "img.example", TYPE_A);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
+	m.bytes[3] = 0;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+	m.bytes[2] |= 4;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_NONE);
+}
+
+static void test_pointers(void)
+{
+	struct query q = query_for("img.example", TYPE_A);
+	struct found out;
+	struct made head, m;
+
+	begin_test("dns: pointers to themselves, forwards, in circles, to the end are malformed");
+	add_header(&head, 0x1234, ANSWERED, 1);
+	add_question(&head, "img.example", TYPE_A);
+	for (size_t to = head.len; to < head.len + 40; to++) {
+		m = head;
+		add16(&m, 0xc000 | (unsigned)to);
+		memset(m.bytes + m.len, 0, 30);
+		m.len += 14;
+		CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED, "%zu", to);
+	}
+	m = head;
+	m.bytes[m.len++] = 1;
+	m.bytes[m.len++] = 'a';
+	add16(&m, 0xc000 | (unsigned)head.len); /* back to the name's own begin */
+	memset(m.bytes + m.len, 0, 14);
+	m.len += 14;
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+
+	begin_test("dns: reserved label types are malformed");
+	for (unsigned type = 0x40; type <= 0x80; type += 0x40) {
+		m = head;
+		add16(&m, type << 8);
+		memset(m.bytes + m.len, 0, 80);
+		m.len += 80;
+		CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+	}
+
+	begin_test("dns: a message of pointers only costs little");
+	add_header(&m, 0x1234, ANSWERED, 0xffff);
+	add_question(&m, "img.example", TYPE_A);
+	while (m.len < sizeof(m.bytes) - 40)
+		add_alias(&m, NULL, "img.example", 1);
+	CHECK(judge_made(&out, &q, &m) == ANSWER_FAILED);
+}
+
+/* ---- files ---- */
+
+static char folder[] = "/tmp/dns-test-XXXXXX";
+
+static const char *put_file(const char *name, const char *text)
+{
+	static char paths[3][100];
+	static int n;
+	char *path = paths[n++ % 3];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		exit(99);
+	close(fd);
+	return path;
+}
+
+static void reset(const char *hosts_text, const char *resolv_text, const char *pnp_text)
+{
+	memset(names, 0, sizeof(names));
+	memset(&from_pnp, 0, sizeof(from_pnp));
+	if (pnp_fd >= 0)
+		close(pnp_fd);
+	pnp_fd = -1;
+	hosts_path = put_file("hosts", hosts_text);
+	resolv_path = put_file("resolv.conf", resolv_text);
+	pnp_path = put_file("pnp", pnp_text);
+	dns_init();
+}
+
+static const char *text_of(const union address *a)
+{
+	static char out[8][80];
+	static int n;
+	char *t = out[n++ % 8];
+	char address[64];
+
+	if (a->any.sa_family == AF_INET)
+		snprintf(t, 80, "%s:%u",
+			inet_ntop(AF_INET, &a->in4.sin_addr, address, sizeof(address)),
+			ntohs(a->in4.sin_port));
+	else
+		snprintf(t, 80, "[%s]:%u",
+			inet_ntop(AF_INET6, &a->in6.sin6_addr, address, sizeof(address)),
+			ntohs(a->in6.sin6_port));
+	return t;
+}
+
+/* The result as text: addresses parted by blanks, or the failure's name. */
+static const char *lookup(const char *host, uint16_t port, int64_t now)
+{
+	static const char *const words[] = {"?", "wait", "no such name", "no server answered"};
+	static char out[1000];
+	union address addresses[DNS_ADDRESSES_MAX];
+	size_t count = 99;
+	enum dns_result r = dns_lookup(host, port, now, addresses, &count);
+
+	if (r != DNS_FOUND)
+		return words[r];
+	CHECK(count >= 1 && count <= DNS_ADDRESSES_MAX);
+	out[0] = '\0';
+	for (size_t i = 0; i < count; i++)
+		sprintf(out + strlen(out), "%s%s", i ? " " : "", text_of(&addresses[i]));
+	return out;
+}
+
+#define CHECK_LOOKUP(host, port, now, want)                                                        \
+	do {                                                                                       \
+		const char *is = lookup(host, port, now);                                          \
+		CHECK(!strcmp(is, want), "%s: %s, not %s", host, is, want);                        \
+	} while (0)
+
+static void test_files(void)
+{
+	begin_test("dns: resolv.conf");
+	reset("",
+		"# c\nnameserver 192.0.2.1 # x\n\tnameserver\t2001:db8::1\r\nnameserver nonsense\n"
+		"search a.example b.example\noptions ndots:5\nnameserver\nnameserver 192.0.2.3\n"
+		"nameserver 192.0.2.4\nnameserver 192.0.2.5",
+		"");
+	CHECK(from_resolv.count == 4, "%zu", from_resolv.count);
+	CHECK(!strcmp(text_of(&from_resolv.server[0]), "192.0.2.1:53"));
+	CHECK(!strcmp(text_of(&from_resolv.server[1]), "[2001:db8::1]:53"));
+	CHECK(!strcmp(text_of(&from_resolv.server[3]), "192.0.2.4:53"));
+	CHECK(!strcmp(from_resolv.search, "a.example"));
+
+	begin_test("dns: a link-local server's interface; a last line without newline; bad search");
+	reset("", "search a..b\nnameserver fe80::1%lo", "");
+	CHECK(from_resolv.count == 1 &&
+		from_resolv.server[0].in6.sin6_scope_id == if_nametoindex("lo"));
+	CHECK(!from_resolv.search[0]);
+
+	begin_test("dns: the kernel's pnp");
+	reset("", "", "#PROTO: DHCP\ndomain x.example\nnameserver 10.0.2.3\nbootserver 10.0.2.2\n");
+	CHECK(from_resolv.count == 0 && from_pnp.count == 1 &&
+		!strcmp(from_pnp.search, "x.example"));
+
+	begin_test("dns: hosts");
+	reset("127.0.0.1 localhost\n# 1.2.3.4 commented\n192.0.2.1\timg.example  IMG # other\n"
+	      "2001:db8::5 img.example\n192.0.2.2 img.example\nnonsense bad.example\n192.0.2.9\n"
+	      "fe80::1%lo zoned\n192.0.2.3 last",
+		"", "");
+	CHECK_LOOKUP("img.example", 80, 0, "[2001:db8::5]:80 192.0.2.1:80 192.0.2.2:80");
+	CHECK_LOOKUP("img", 443, 0, "192.0.2.1:443");
+	CHECK_LOOKUP("last", 1, 0, "192.0.2.3:1");
+	CHECK(!strcmp(hosts + hosts_size - 15, "192.0.2.3 last\n"));
+	struct found found[FAMILIES] = {0};
+	CHECK(!find_in_hosts(found, "commented") && !find_in_hosts(found, "other") &&
+		!find_in_hosts(found, "im") && !find_in_hosts(found, "img.exampl") &&
+		!find_in_hosts(found, "bad.example") && !find_in_hosts(found, "zoned"));
+
+	begin_test("dns: a hosts file larger than what is kept, and a very long line");
+	static char big[20000];
+	memset(big, 'x', 3000);
+	strcpy(big + 3000, "\n");
+	for (int i = 0; i < 500; i++)
+		sprintf(big + strlen(big), "192.0.2.1 host%d\n", i);
+	reset(big, "", "");
+	CHECK_LOOKUP("host0", 1, 0, "192.0.2.1:1");
+	CHECK_LOOKUP("host200", 1, 0, "192.0.2.1:1");
+	CHECK(hosts_size <= sizeof(hosts) && hosts[hosts_size - 1] == '\n');
+	CHECK(!find_in_hosts(found, "host499"));
+}
+
+static void test_without_question(void)
+{
+	begin_test("dns: literals and localhost, whatever hosts says");
+	reset("192.0.2.66 localhost www.localhost 192.0.2.7\n", "nameserver 127.0.0.9\n", "");
+	CHECK_LOOKUP("192.0.2.7", 80, 0, "192.0.2.7:80");
+	CHECK_LOOKUP("2001:db8::7", 80, 0, "[2001:db8::7]:80");
+	CHECK_LOOKUP("localhost", 80, 0, "[::1]:80 127.0.0.1:80");
+	CHECK_LOOKUP("www.LocalHost", 80, 0, "[::1]:80 127.0.0.1:80");
+	CHECK_LOOKUP("", 80, 0, "no such name");
+	CHECK_LOOKUP("a..b", 80, 0, "no such name");
+	CHECK(dns_next() == INT64_MAX);
+}
+
+static void test_pins(void)
+{
+	static const char *const bad[] = {"", "a", "a:80", ":80:1.2.3.4", "a:0:1.2.3.4",
+		"a:65536:1.2.3.4", "a:+80:1.2.3.4", "a: 80:1.2.3.4", "a:80:", "a:80:b",
+		"a:80:1.2.3", "a:80:1.2.3.4 ", "a:80:[1.2.3.4]", "a:80:[::1", "a b:80:1.2.3.4",
+		"a..b:80:1.2.3.4", "a:8080808080808080808080:1.2.3.4", "a:80x:1.2.3.4",
+		"a:80:[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:]"};
+	const char *why;
+
+	begin_test("dns: malformed pins are refused with a reason");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		why = NULL;
+		CHECK(!dns_pin(bad[i], &why) && why, "%s", bad[i]);
+		why = NULL;
+		CHECK(!dns_pin_check(bad[i], &why) && why, "%s", bad[i]);
+	}
+	CHECK(pin_count == 0);
+
+	begin_test("dns: pins answer for their host and port only, and add up");
+	reset("192.0.2.1 img.example\n", "", "");
+	CHECK(dns_pin("IMG.example:443:192.0.2.9", &why));
+	CHECK(dns_pin("img.example:443:[2001:db8::9]", &why));
+	CHECK(dns_pin("img.example:8443:2001:db8::8", &why));
+	CHECK_LOOKUP("img.example", 443, 0, "[2001:db8::9]:443 192.0.2.9:443");
+	CHECK_LOOKUP("img.example", 8443, 0, "[2001:db8::8]:8443");
+	CHECK_LOOKUP("img.example", 80, 0, "192.0.2.1:80");
+
+	begin_test("dns: a full table of pins says so");
+	while (pin_count < PINS_MAX)
+		CHECK(dns_pin("x:1:1.2.3.4", &why));
+	CHECK(!dns_pin("x:1:1.2.3.4", &why));
+	CHECK(dns_pin_check("x:1:1.2.3.4", &why));
+	pin_count = 0;
+}
+
+/* ---- live, against servers on loopback ---- */
+
+enum mode { SILENT, GOOD, TRUNCATES, NO_NAME, SERVER_FAILS, FORGES, ONLY_V4, BARE_ONLY };
+
+static struct fake {
+	int udp, listener, tcp;
+	enum mode mode;
+	unsigned ttl;
+	int asked, asked_tcp;
+} fakes[2];
+
+static void start_fakes(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	socklen_t size = sizeof(a);
+	const int type = SOCK_NONBLOCK | SOCK_CLOEXEC;
+	const int on = 1;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct fake *f = &fakes[i];
+
+		a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i);
+		f->tcp = -1;
+		f->udp = socket(AF_INET, SOCK_DGRAM | type, 0);
+		f->listener = socket(AF_INET, SOCK_STREAM | type, 0);
+		setsockopt(f->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		if (bind(f->udp, (struct sockaddr *)&a, sizeof(a)) < 0)
+			exit(99);
+		getsockname(f->udp, (struct sockaddr *)&a, &size);
+		if (bind(f->listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+			listen(f->listener, 5) < 0)
+			exit(99);
+	}
+	server_port = ntohs(a.sin_port);
+}
+
+/* Writes the answer that the fake gives to a query; returns false for none. */
+static bool answer_query(
+	const struct fake *f, const unsigned char *query, size_t len, bool tcp, struct made *m)
+{
+	const bool v6 = query[len - 3] == TYPE_AAAA;
+	const bool bare = query[DNS_HEADER_SIZE + 1 + query[DNS_HEADER_SIZE]] == 0;
+	enum mode mode = f->mode;
+
+	if (mode == SILENT)
+		return false;
+	memcpy(m->bytes, query, len);
+	m->len = len;
+	put16(m->bytes + 2, ANSWERED);
+	if (mode == NO_NAME || (mode == BARE_ONLY && !bare)) {
+		m->bytes[3] |= RCODE_NO_NAME;
+	} else if (mode == SERVER_FAILS) {
+		m->bytes[3] |= 2;
+	} else if (mode == TRUNCATES && !tcp) {
+		m->bytes[2] |= 2;
+	} else if (mode == ONLY_V4 && v6) {
+		return false;
+	} else {
+		put16(m->bytes + 6, 1);
+		add_address(m, NULL,
+			v6    ? "2001:db8::1"
+			: tcp ? "192.0.2.200"
+			      : "192.0.2.1",
+			f->ttl);
+		if (mode == FORGES)
+			m->bytes[1] ^= 1;
+	}
+	return true;
+}
+
+static void serve_udp(struct fake *f)
+{
+	struct sockaddr_in from;
+	socklen_t size = sizeof(from);
+	unsigned char query[600];
+	struct made m;
+	ssize_t got;
+
+	while ((got = recvfrom(f->udp, query, sizeof(query), 0, (struct sockaddr *)&from, &size)) >
+		0) {
+		f->asked++;
+		if (answer_query(f, query, (size_t)got, false, &m))
+			sendto(f->udp, m.bytes, m.len, 0, (struct sockaddr *)&from, size);
+		if (f->mode == FORGES) { /* the right answer, from a wrong place */
+			m.bytes[1] ^= 1;
+			int other = socket(AF_INET, SOCK_DGRAM, 0);
+			sendto(other, m.bytes, m.len, 0, (struct sockaddr *)&from, size);
+			close(other);
+		}
+	}
+}
+
+static void serve_tcp(struct fake *f)
+{
+	unsigned char in[1200];
+	struct made m;
+	ssize_t got;
+
+	if (f->tcp < 0)
+		f->tcp = accept4(f->listener, NULL, NULL, SOCK_NONBLOCK);
+	if (f->tcp < 0)
+		return;
+	got = read(f->tcp, in, sizeof(in));
+	if (got == 0) {
+		close(f->tcp);
+		f->tcp = -1;
+	}
+	for (ssize_t at = 0; at + 2 < got; at += 2 + (ssize_t)get16(in + at)) {
+		unsigned char length[2];
+
+		f->asked_tcp++;
+		if (!answer_query(f, in + at + 2, get16(in + at), true, &m))
+			continue;
+		put16(length, (unsigned)m.len);
+		/* In pieces, as a network may bring them. */
+		if (write(f->tcp, length, 1) != 1)
+			exit(99);
+		usleep(2000);
+		dns_run(0);
+		if (write(f->tcp, length + 1, 1) != 1 || write(f->tcp, m.bytes, 5) != 5)
+			exit(99);
+		usleep(2000);
+		dns_run(0);
+		if (write(f->tcp, m.bytes + 5, m.len - 5) != (ssize_t)m.len - 5)
+			exit(99);
+	}
+}
+
+/* Lets the servers and dns.c work at one artificial time until nothing more happens. */
+static void settle(int64_t now)
+{
+	struct pollfd p[DNS_POLL_MAX + 6];
+
+	for (int turns = 0; turns < 200; turns++) {
+		size_t n = dns_poll(p);
+
+		CHECK(n <= DNS_POLL_MAX);
+		for (int i = 0; i < 2; i++) {
+			p[n++] = (struct pollfd){.fd = fakes[i].udp, .events = POLLIN};
+			p[n++] = (struct pollfd){.fd = fakes[i].listener, .events = POLLIN};
+			p[n++] = (struct pollfd){.fd = fakes[i].tcp, .events = POLLIN};
+		}
+		if (poll(p, n, 30) == 0)
+			return;
+		for (int i = 0; i < 2; i++) {
+			serve_udp(&fakes[i]);
+			serve_tcp(&fakes[i]);
+		}
+		dns_run(now);
+	}
+	CHECK(false, "the loop spins");
+}
+
+/* Runs the times that dns_next() names up to `until`. */
+static void pass_time(int64_t until)
+{
+	int guard = 0;
+
+	while (dns_next() <= until && guard++ < 100) {
+		int64_t now = dns_next();
+
+		dns_run(now);
+		settle(now);
+	}
+	CHECK(guard < 100);
+}
+
+static void modes(enum mode first, enum mode second, unsigned ttl)
+{
+	for (int i = 0; i < 2; i++) {
+		fakes[i].mode = i ? second : first;
+		fakes[i].asked = fakes[i].asked_tcp = 0;
+		fakes[i].ttl = ttl;
+	}
+}
+
+static const char two_servers[] = "nameserver 127.0.0.1\nnameserver 127.0.0.2\n";
+static const char found_both[] = "[2001:db8::1]:80 192.0.2.1:80";
+
+static void test_live(void)
+{
+	begin_test("dns: asked and found, both families, then from memory for the time to live");
+	reset("", two_servers, "");
+	modes(GOOD, SILENT, 60);
+	CHECK_LOOKUP("a.example", 80, 1000, "wait");
+	CHECK(dns_next() == 2000);
+	settle(1000);
+	CHECK_LOOKUP("a.example", 80, 1001, found_both);
+	CHECK_LOOKUP("A.EXAMPLE", 80, 60999, found_both);
+	CHECK(fakes[0].asked == 2 && fakes[1].asked == 0);
+	CHECK(dns_next() == INT64_MAX);
+	CHECK_LOOKUP("a.example", 80, 61000, "wait");
+	settle(61000);
+	CHECK_LOOKUP("a.example", 80, 61000, found_both);
+	CHECK(fakes[0].asked == 4);
+
+	begin_test("dns: a TTL of 0 holds 5 seconds, a huge one an hour");
+	reset("", two_servers, "");
+	modes(GOOD, SILENT, 0);
+	lookup("a.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("a.example", 80, 4999, found_both);
+	CHECK_LOOKUP("a.example", 80, 5000, "wait");
+	modes(GOOD, SILENT, 0x7fffffff);
+	settle(5000);
+	CHECK_LOOKUP("a.example", 80, 3604999, found_both);
+	CHECK_LOOKUP("a.example", 80, 3605000, "wait");
+	settle(3605000);
+
+	begin_test("dns: the first server is silent, the second answers");
+	reset("", two_servers, "");
+	modes(SILENT, GOOD, 60);
+	lookup("b.example", 80, 0);
+	settle(0);
+	settle(999);
+	CHECK(fakes[1].asked == 0);
+	pass_time(1000);
+	CHECK_LOOKUP("b.example", 80, 1000, found_both);
+	CHECK(fakes[0].asked == 2 && fakes[1].asked == 2);
+
+	begin_test("dns: the first server fails, the second is asked at once");
+	reset("", two_servers, "");
+	modes(SERVER_FAILS, GOOD, 60);
+	lookup("b.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("b.example", 80, 0, found_both);
+
+	begin_test("dns: nobody listens at the first server, the second is asked at once");
+	reset("", "nameserver 127.0.0.3\nnameserver 127.0.0.2\n", "");
+	modes(SILENT, GOOD, 60);
+	lookup("b.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("b.example", 80, 0, found_both);
+
+	begin_test("dns: only failing servers are asked three times each, then left alone a while");
+	reset("", two_servers, "");
+	modes(SERVER_FAILS, SERVER_FAILS, 60);
+	lookup("b.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("b.example", 80, 0, "wait");
+	pass_time(2999);
+	CHECK_LOOKUP("b.example", 80, 2999, "wait");
+	pass_time(3000);
+	CHECK_LOOKUP("b.example", 80, 3000, "no server answered");
+	CHECK(fakes[0].asked == 6 && fakes[1].asked == 6, "%d %d", fakes[0].asked, fakes[1].asked);
+	CHECK_LOOKUP("b.example", 80, 5999, "no server answered");
+	CHECK_LOOKUP("b.example", 80, 6000, "wait");
+	settle(6000);
+
+	begin_test("dns: nothing answers at all");
+	reset("", two_servers, "");
+	modes(SILENT, SILENT, 60);
+	lookup("b.example", 80, 0);
+	pass_time(5999);
+	CHECK_LOOKUP("b.example", 80, 5999, "wait");
+	pass_time(6000);
+	CHECK_LOOKUP("b.example", 80, 6000, "no server answered");
+}
+
+static void test_live_tcp(void)
+{
+	begin_test("dns: a truncated answer is had over TCP");
+	reset("", two_servers, "");
+	modes(TRUNCATES, SILENT, 60);
+	lookup("t.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("t.example", 80, 0, "[2001:db8::1]:80 192.0.2.200:80");
+	CHECK(fakes[0].asked == 2 && fakes[0].asked_tcp == 2 && fakes[1].asked == 0);
+
+	begin_test("dns: TCP refused: the next server is asked");
+	reset("", two_servers, "");
+	modes(TRUNCATES, GOOD, 60);
+	int kept = fakes[0].listener;
+	struct sockaddr_in a;
+	socklen_t size = sizeof(a);
+	const int on = 1;
+	getsockname(kept, (struct sockaddr *)&a, &size);
+	close(kept);
+	fakes[0].listener = -1;
+	lookup("t.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("t.example", 80, 0, found_both);
+	fakes[0].listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	setsockopt(fakes[0].listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fakes[0].listener, (struct sockaddr *)&a, size) < 0 ||
+		listen(fakes[0].listener, 5) < 0)
+		exit(99);
+
+	begin_test("dns: TCP silent: the next server after three seconds");
+	reset("", two_servers, "");
+	modes(TRUNCATES, GOOD, 60);
+	lookup("t.example", 80, 0);
+	usleep(1000);
+	serve_udp(&fakes[0]);
+	usleep(1000);
+	dns_run(0);
+	fakes[0].mode = SILENT;
+	settle(0);
+	CHECK(dns_next() == TCP_WAIT);
+	pass_time(TCP_WAIT);
+	CHECK_LOOKUP("t.example", 80, TCP_WAIT, found_both);
+
+	begin_test("dns: TCP silent: the next server may be asked over TCP, too");
+	reset("", two_servers, "");
+	modes(TRUNCATES, TRUNCATES, 60);
+	lookup("t.example", 80, 0);
+	usleep(1000);
+	serve_udp(&fakes[0]);
+	usleep(1000);
+	dns_run(0);
+	fakes[0].mode = SILENT;
+	pass_time(TCP_WAIT);
+	CHECK_LOOKUP("t.example", 80, TCP_WAIT, "[2001:db8::1]:80 192.0.2.200:80");
+	CHECK(fakes[1].asked_tcp == 2);
+}
+
+static void test_live_negative(void)
+{
+	begin_test("dns: no such name, remembered for ten seconds");
+	reset("", two_servers, "");
+	modes(NO_NAME, SILENT, 60);
+	lookup("n.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("n.example", 80, 9999, "no such name");
+	CHECK(fakes[0].asked == 2);
+	CHECK_LOOKUP("n.example", 80, 10000, "wait");
+	fakes[0].mode = GOOD;
+	settle(10000);
+	CHECK_LOOKUP("n.example", 80, 10000, found_both);
+
+	begin_test("dns: forged answers (wrong id, or from elsewhere) are as if not come");
+	reset("", two_servers, "");
+	modes(FORGES, GOOD, 60);
+	lookup("f.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("f.example", 80, 0, "wait");
+	pass_time(1000);
+	CHECK_LOOKUP("f.example", 80, 1000, found_both);
+
+	begin_test("dns: one family is waited for a moment only, and then asked for again soon");
+	reset("", two_servers, "");
+	modes(ONLY_V4, SILENT, 600);
+	lookup("o.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("o.example", 80, 0, "wait");
+	CHECK(dns_next() == FAMILY_WAIT);
+	pass_time(FAMILY_WAIT);
+	CHECK_LOOKUP("o.example", 80, FAMILY_WAIT, "192.0.2.1:80");
+	CHECK_LOOKUP("o.example", 80, FAMILY_WAIT + TTL_LEAST, "wait");
+	settle(FAMILY_WAIT + TTL_LEAST);
+
+	begin_test("dns: a name without a dot: first with the search domain, then bare");
+	reset("", "search s.example\nnameserver 127.0.0.1\n", "");
+	modes(GOOD, SILENT, 60);
+	lookup("short", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("short", 80, 0, found_both);
+	CHECK(fakes[0].asked == 2);
+	modes(BARE_ONLY, SILENT, 60);
+	lookup("other", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("other", 80, 0, found_both);
+	CHECK(fakes[0].asked == 4);
+}
+
+static void test_live_stale(void)
+{
+	begin_test(
+		"dns: last good addresses, two seconds after the time to live with dead servers");
+	reset("", two_servers, "");
+	modes(GOOD, GOOD, 10);
+	lookup("s.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("s.example", 80, 9999, found_both);
+	modes(SILENT, SILENT, 10);
+	CHECK_LOOKUP("s.example", 80, 10000, "wait");
+	pass_time(11000);
+	CHECK_LOOKUP("s.example", 80, 11000, "wait");
+	pass_time(12000);
+	CHECK_LOOKUP("s.example", 80, 12000, found_both);
+	pass_time(16000);
+	CHECK(dns_next() == INT64_MAX);
+	CHECK_LOOKUP("s.example", 80, 16000, found_both);
+	CHECK_LOOKUP("s.example", 80, 45999, found_both);
+	CHECK(dns_next() == INT64_MAX);
+
+	begin_test("dns: then asked again behind the last good ones, and believed");
+	CHECK_LOOKUP("s.example", 80, 46000, found_both);
+	CHECK(dns_next() == 47000);
+	modes(NO_NAME, NO_NAME, 10);
+	pass_time(47000);
+	CHECK_LOOKUP("s.example", 80, 47000, "no such name");
+
+	begin_test("dns: no route to a server is like no answer from it");
+	reset("", "nameserver 255.255.255.255\nnameserver 127.0.0.2\n", "");
+	modes(GOOD, GOOD, 10);
+	lookup("r.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("r.example", 80, 0, found_both);
+}
+
+static void test_live_pnp(void)
+{
+	begin_test("dns: pnp where resolv.conf names no server, read again at each question");
+	reset("", "# nothing\n", "");
+	put_file("pnp", "nameserver 127.0.0.2\n");
+	modes(SILENT, GOOD, 60);
+	lookup("p.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("p.example", 80, 0, found_both);
+
+	begin_test("dns: pnp when resolv.conf's servers are dead");
+	reset("", "nameserver 127.0.0.1\n", "nameserver 127.0.0.2\n");
+	modes(SILENT, GOOD, 60);
+	lookup("p.example", 80, 0);
+	pass_time(2999);
+	CHECK_LOOKUP("p.example", 80, 2999, "wait");
+	pass_time(3000);
+	CHECK_LOOKUP("p.example", 80, 3000, found_both);
+
+	begin_test("dns: without any server, 127.0.0.1");
+	reset("", "", "");
+	modes(GOOD, SILENT, 60);
+	lookup("p.example", 80, 0);
+	settle(0);
+	CHECK_LOOKUP("p.example", 80, 0, found_both);
+}
+
+static void test_live_tables(void)
+{
+	char name[32];
+
+	begin_test("dns: more names than questions wait for their turn, more than slots push out");
+	reset("", two_servers, "");
+	modes(GOOD, SILENT, 60);
+	for (int i = 0; i < DNS_NAMES_MAX + 3; i++) {
+		snprintf(name, sizeof(name), "n%d.example", i);
+		CHECK_LOOKUP(name, 80, i, "wait");
+	}
+	struct pollfd p[DNS_POLL_MAX];
+	CHECK(dns_poll(p) == DNS_QUESTIONS_MAX);
+	for (int i = 0; i < DNS_NAMES_MAX + 3; i++) {
+		snprintf(name, sizeof(name), "n%d.example", i);
+		lookup(name, 80, 100 + i);
+		settle(100 + i);
+		CHECK_LOOKUP(name, 80, 100 + i, found_both);
+	}
+
+	begin_test("dns: reading the files anew drops what is under way and starts again");
+	CHECK_LOOKUP("again.example", 80, 200, "wait");
+	resolv_path = "/nonexistent";
+	dns_init();
+	CHECK(dns_poll(p) == 0 && dns_next() == INT64_MAX);
+	CHECK_LOOKUP("again.example", 80, 200, "wait");
+	settle(200);
+	CHECK_LOOKUP("again.example", 80, 200, found_both);
+}
+
+int main(void)
+{
+	char command[100];
+
+	if (!mkdtemp(folder))
+		return 99;
+	test_query();
+	test_found();
+	test_chain();
+	test_forged();
+	test_pointers();
+	test_files();
+	test_without_question();
+	test_pins();
+	start_fakes();
+	test_live();
+	test_live_tcp();
+	test_live_negative();
+	test_live_stale();
+	test_live_pnp();
+	test_live_tables();
+	snprintf(command, sizeof(command), "rm -r %s", folder);
+	if (system(command) != 0)
+		return 99;
+	return finish_tests();
+}

@@ -1,0 +1,265 @@
+/* Unit tests of head.c: the response's head and the chunked coding. */
+#include "test/unit/check.h"
+
+#include "net/response.c"
+
+static const char good[] = "HTTP/1.1 206 Partial Content\r\n"
+			   "Server: x\r\n"
+			   "Content-Type: application/octet-stream\r\n"
+			   "Content-Length: 4096\r\n"
+			   "Content-Range: bytes 8192-12287/52457472\r\n"
+			   "ETag: \"66f-1\"\r\n"
+			   "Last-Modified: Sun, 22 Nov 2026 20:45:31 GMT\r\n"
+			   "Connection: keep-alive\r\n"
+			   "\r\n";
+
+/* Every prefix says "more", from a buffer of just that size so that the sanitizer sees beyond. */
+static void test_every_cut(void)
+{
+	struct response r;
+	const char *why;
+
+	begin_test("head: cut at every byte");
+	for (size_t size = 0; size < sizeof(good) - 1; size++) {
+		char *text = malloc(size + 1);
+		memcpy(text, good, size);
+		CHECK(response_parse(&r, text, size, &why) == 0, "at %zu", size);
+		free(text);
+	}
+}
+
+static void test_good(void)
+{
+	struct response r;
+	const char *why;
+
+	begin_test("head: a 206 and its fields");
+	CHECK(response_parse(&r, good, sizeof(good) - 1, &why) == sizeof(good) - 1);
+	CHECK(r.status == 206 && r.persistent && !r.chunked && !r.encoded && !r.html);
+	CHECK(r.length == 4096 && r.has_range && r.first == 8192 && r.last == 12287);
+	CHECK(r.total == 52457472 && r.etag_is_strong && strcmp(r.etag, "\"66f-1\"") == 0);
+	CHECK(strcmp(r.last_modified, "Sun, 22 Nov 2026 20:45:31 GMT") == 0);
+}
+
+/* Parses a head made of a status line and these fields. */
+static bool parse(struct response *r, const char *status_line, const char *fields)
+{
+	char text[2048];
+	const char *why;
+	int size = snprintf(text, sizeof(text), "%s\r\n%s\r\n", status_line, fields);
+
+	return response_parse(r, text, (size_t)size, &why) == size;
+}
+
+static bool accepts(const char *fields)
+{
+	struct response r;
+
+	return parse(&r, "HTTP/1.1 206 x", fields);
+}
+
+static void test_refused(void)
+{
+	static const char *const bad[] = {
+		"Content-Length: 1\r\nContent-Length: 1\r\n",
+		"Content-Length: 1, 1\r\n",
+		"Content-Length: -1\r\n",
+		"Content-Length: +1\r\n",
+		"Content-Length: 0x1\r\n",
+		"Content-Length: 1 2\r\n",
+		"Content-Length:\r\n",
+		"Content-Length: 9223372036854775808\r\n",
+		"Content-Length: 99999999999999999999999\r\n",
+		"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+		"Transfer-Encoding: gzip, chunked\r\n",
+		"Transfer-Encoding: identity\r\n",
+		"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+		"A: b\r\n folded\r\n",
+		"A : b\r\n",
+		": b\r\n",
+		"no colon\r\n",
+		"A\x01: b\r\n",
+		"A: b\rc\r\n",
+		"A: b\x7f\r\n",
+		"Content-Range: bytes 1-0/5\r\n",
+		"Content-Range: bytes 0-5/5\r\n",
+		"Content-Range: bytes 0-/5\r\n",
+		"Content-Range: bytes -5/5\r\n",
+		"Content-Range: bytes 0-4\r\n",
+		"Content-Range: bytes 0-4/\r\n",
+		"Content-Range: bytes 0-4/5x\r\n",
+		"Content-Range: bytes=0-4/5\r\n",
+		"Content-Range: lines 0-4/5\r\n",
+		"Content-Range: bytes 0-18446744073709551615/5\r\n",
+		"Content-Range: bytes 0-4/5\r\nContent-Range: bytes 0-4/5\r\n",
+		"Content-Range: bytes */5\r\nContent-Range: bytes 0-4/5\r\n",
+	};
+	struct response r;
+	const char *why;
+	static const char nul[] = "HTTP/1.1 206 x\r\nA: b\0c\r\n\r\n";
+
+	begin_test("head: ambiguous and malformed fields are refused");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK(!accepts(bad[i]), "%s", bad[i]);
+	CHECK(response_parse(&r, nul, sizeof(nul) - 1, &why) == -1);
+	CHECK(accepts("a: b\r\nX-Long_Name: \r\n"));
+
+	begin_test("head: status lines");
+	CHECK(!parse(&r, "HTTP/2 200 OK", ""));
+	CHECK(!parse(&r, "HTTP/1.2 200 OK", ""));
+	CHECK(!parse(&r, "HTTP/1.1 20 OK", ""));
+	CHECK(!parse(&r, "HTTP/1.1 2000", ""));
+	CHECK(!parse(&r, "HTTP/1.1 600 x", ""));
+	CHECK(!parse(&r, "ICY 200 OK", ""));
+	CHECK(!parse(&r, "", ""));
+	CHECK(parse(&r, "HTTP/1.1 200", "") && r.status == 200);
+	CHECK(parse(&r, "HTTP/1.0 404 Not here", "") && r.status == 404);
+}
+
+static void test_meaning(void)
+{
+	struct response r;
+	char big[VALIDATOR_MAX + 40], first[VALIDATOR_MAX];
+
+	begin_test("head: persistence (RFC 9112 section 9.3)");
+	CHECK(parse(&r, "HTTP/1.1 206 x", "") && r.persistent);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Connection: foo, Close\r\n") && !r.persistent);
+	CHECK(parse(&r, "HTTP/1.0 206 x", "") && !r.persistent);
+	CHECK(parse(&r, "HTTP/1.0 206 x", "Connection: keep-alive\r\n") && r.persistent);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Connection: close, keep-alive\r\n") && !r.persistent);
+
+	begin_test("head: validators, codings, ranges without numbers");
+	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: W/\"a\"\r\n") && !r.etag_is_strong);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: a\r\n") && r.etag[0] == '\0');
+	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: \"a\"\r\nETag: a\r\n") && !r.etag_is_strong);
+	snprintf(big, sizeof(big), "ETag: \"%0*d\"\r\n", VALIDATOR_MAX, 0);
+	CHECK(parse(&r, "HTTP/1.1 206 x", big) && !r.etag_is_strong);
+	strcpy(first, r.etag);
+	CHECK(strncmp(first, "W/\"000", 6) == 0 && first[strlen(first) - 1] == '"', "%s", first);
+	big[strlen(big) - 4] = '1';
+	CHECK(parse(&r, "HTTP/1.1 206 x", big) && strcmp(r.etag, first) != 0, "%s", r.etag);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Type: Multipart/byteranges; boundary=x\r\n") &&
+		r.multipart);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "content-encoding: GZIP\r\n") && r.encoded);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding: identity\r\n") && !r.encoded);
+	CHECK(parse(&r, "HTTP/1.1 416 x", "Content-Range: bytes */7\r\n") && !r.has_range &&
+		r.total == 7);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Range: bytes 0-1/*\r\n") && r.has_range &&
+		r.total == -1);
+	CHECK(parse(&r, "HTTP/1.1 302 x", "Location:  http://h/ \r\n") && r.location_size == 9);
+}
+
+static void test_retry_after(void)
+{
+	struct response r;
+
+	begin_test("head: Retry-After in seconds and as a date");
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: 120\r\n") && r.retry_after == 120);
+	CHECK(parse(&r, "HTTP/1.1 503 x",
+		      "Retry-After: Sun, 22 Nov 2026 20:46:01 GMT\r\n"
+		      "Date: Sun, 22 Nov 2026 20:45:31 GMT\r\n") &&
+		r.retry_after == 30 && r.date == 1795380331);
+	CHECK(parse(&r, "HTTP/1.1 503 x",
+		      "Retry-After: Thu, 29 Feb 2024 00:00:00 GMT\r\n"
+		      "Date: Wed, 28 Feb 2024 00:00:00 GMT\r\n") &&
+		r.retry_after == 86400);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: Sun, 22 Nov 2026 20:46:01 GMT\r\n") &&
+		r.retry_after == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: soon\r\n") && r.retry_after == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Retry-After: -1\r\n") && r.retry_after == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n") &&
+		r.date == 0);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Date: Thu, 01 Xan 1970 00:00:00 GMT\r\n") &&
+		r.date == -1);
+	CHECK(parse(&r, "HTTP/1.1 503 x", "Date: Thu, 1 Jan 1970 00:00:00 GMT \r\n") &&
+		r.date == -1);
+}
+
+static void test_bare_lf(void)
+{
+	static const char text[] = "HTTP/1.1 206 x\nContent-Length: 5\n\n";
+	struct response r;
+	const char *why;
+
+	begin_test("head: lines that end in LF alone (RFC 9112 section 2.2)");
+	CHECK(response_parse(&r, text, sizeof(text) - 1, &why) == sizeof(text) - 1);
+	CHECK(r.length == 5);
+}
+
+/* Decodes `text` given in pieces of `piece` bytes into room of `room` bytes at a time. */
+static enum chunked_result decode(const char *text, size_t size, size_t piece, size_t room,
+	char *out, size_t *made, size_t *used)
+{
+	struct chunked c = {0};
+	enum chunked_result result = CHUNKED_MORE;
+
+	*made = *used = 0;
+	while (result == CHUNKED_MORE && *used < size) {
+		size_t n = size - *used < piece ? size - *used : piece, took, put;
+		char *in = malloc(n);
+
+		memcpy(in, text + *used, n);
+		result = chunked_decode(&c, in, n, &took, out + *made, room, &put);
+		free(in);
+		*used += took;
+		*made += put;
+	}
+	return result;
+}
+
+static void test_chunked(void)
+{
+	static const char text[] =
+		"4;name=\"v\"\r\nWiki\r\n5 \r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n"
+		"0\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT";
+	static const char expected[] = "Wikipedia in\r\n\r\nchunks.";
+	char out[256];
+	size_t made, used;
+
+	begin_test("chunked: in pieces of every size");
+	for (size_t piece = 1; piece < sizeof(text); piece++)
+		for (size_t room = 1; room < 30; room += 7) {
+			CHECK(decode(text, sizeof(text) - 1, piece, room, out, &made, &used) ==
+					CHUNKED_END,
+				"piece %zu room %zu", piece, room);
+			CHECK(made == sizeof(expected) - 1 && memcmp(out, expected, made) == 0);
+			CHECK(memcmp(text + used, "NEXT", 4) == 0);
+		}
+}
+
+static void test_chunked_refused(void)
+{
+	static const char *const bad[] = {"\r\n", "g\r\n", "-1\r\n", "4\nWiki", "4\r\nWikiX",
+		"4\r\nWiki\n", "4\r\nWiki\r4", "FFFFFFFFFFFFFFFFF\r\n", "0\r\n\n", "0\r\n\rX",
+		"0x4\r\n", ";x\r\n", "4;a\nb\r\n"};
+	char out[64], endless[TRAILER_MAX + 64];
+	size_t made, used;
+
+	begin_test("chunked: what is malformed is refused");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK(decode(bad[i], strlen(bad[i]), 64, 64, out, &made, &used) ==
+				CHUNKED_MALFORMED,
+			"%s", bad[i]);
+
+	begin_test("chunked: endless lines and trailers are refused");
+	memset(endless, 'a', sizeof(endless));
+	memcpy(endless, "4;", 2);
+	CHECK(decode(endless, sizeof(endless), 100, 64, out, &made, &used) == CHUNKED_MALFORMED);
+	memcpy(endless, "0\r\n", 3);
+	CHECK(decode(endless, sizeof(endless), 100, 64, out, &made, &used) == CHUNKED_MALFORMED);
+	memset(endless, '0', sizeof(endless));
+	CHECK(decode(endless, sizeof(endless), 100, 64, out, &made, &used) == CHUNKED_MALFORMED);
+}
+
+int main(void)
+{
+	test_every_cut();
+	test_good();
+	test_refused();
+	test_meaning();
+	test_retry_after();
+	test_bare_lf();
+	test_chunked();
+	test_chunked_refused();
+	return finish_tests();
+}

@@ -1,0 +1,177 @@
+/* Unit tests of url.c. */
+#include "test/unit/check.h"
+
+#include "net/url.c"
+
+static void check_parse(const char *text, const char *expected)
+{
+	struct url u;
+	const char *why = NULL;
+	char out[URL_MAX + 300];
+
+	if (!url_parse(&u, text, &why))
+		CHECK(expected == NULL, "%s: refused: %s", text, why);
+	else
+		CHECK(expected && strcmp(url_text(out, sizeof(out), &u), expected) == 0,
+			"%s became %s", text, out);
+}
+
+static void test_parse(void)
+{
+	begin_test("url: absolute URLs");
+	check_parse("http://example.org", "http://example.org/");
+	check_parse("HTTPS://Example.ORG:443/A/b?q=1#frag", "https://example.org/A/b?q=1");
+	check_parse("http://h:8080?x", "http://h:8080/?x");
+	check_parse("http://[2001:DB8::1]:81/x", "http://[2001:db8::1]:81/x");
+	check_parse("http://192.0.2.1/", "http://192.0.2.1/");
+	check_parse("http://h./x", "http://h/x");
+	check_parse("http://h/a/../b/./c/..", "http://h/b/");
+	check_parse("http://h/../../etc", "http://h/etc");
+	check_parse("http://h/a%2fb", "http://h/a%2fb");
+	check_parse("http://h:/x", "http://h/x");
+
+	begin_test("url: what is refused");
+	check_parse("ftp://h/", NULL);
+	check_parse("http:///x", NULL);
+	check_parse("http://h:0/", NULL);
+	check_parse("http://h:65536/", NULL);
+	check_parse("http://h:8x/", NULL);
+	check_parse("http://[::1/", NULL);
+	check_parse("http://[h]/", NULL);
+	check_parse("http://[::1]x/", NULL);
+	check_parse("http://a b/", NULL);
+	check_parse("http://h/\x7f", NULL);
+	check_parse("http://h/\r\nX: y", NULL);
+	check_parse("http://h/%g0", NULL);
+	check_parse("http://h/%2", NULL);
+	check_parse("http://a..b/", NULL);
+	check_parse("http://a../", NULL);
+	check_parse("http://127.1/", NULL);
+	check_parse("http://0x7f000001/", NULL);
+	check_parse("http://2130706433/", NULL);
+}
+
+static void test_limits(void)
+{
+	char text[URL_MAX + 400];
+	struct url u;
+	const char *why;
+
+	begin_test("url: lengths at their bounds");
+	for (size_t size = URL_MAX - 2; size <= URL_MAX + 1; size++) {
+		snprintf(text, sizeof(text), "http://h/%0*d", (int)size - 1, 0);
+		CHECK(url_parse(&u, text, &why) == (size < URL_MAX), "target of %zu bytes", size);
+	}
+	for (size_t size = HOST_MAX - 2; size <= HOST_MAX + 1; size++) {
+		snprintf(text, sizeof(text), "http://x%0*d/", (int)size - 1, 0);
+		CHECK(url_parse(&u, text, &why) == (size < HOST_MAX), "host of %zu bytes", size);
+	}
+}
+
+static void test_userinfo(void)
+{
+	struct url u, to;
+	const char *why;
+	char out[300];
+
+	begin_test("url: userinfo is decoded, never printed, and stays with its origin");
+	CHECK(url_parse(&u, "http://us%40er:p%3aw@h:81/x/y", &why));
+	CHECK(strcmp(u.userinfo, "us@er:p:w") == 0, "%s", u.userinfo);
+	CHECK(strcmp(url_text(out, sizeof(out), &u), "http://h:81/x/y") == 0, "%s", out);
+	CHECK(url_resolve(&to, &u, "/z", &why) && strcmp(to.userinfo, "us@er:p:w") == 0);
+	CHECK(url_resolve(&to, &u, "http://h/z", &why) && to.userinfo[0] == '\0');
+	CHECK(url_resolve(&to, &u, "//other:81/z", &why) && to.userinfo[0] == '\0');
+	CHECK(!url_parse(&u, "http://a%00b@h/", &why));
+}
+
+static void check_resolve(const char *base, const char *reference, const char *expected)
+{
+	struct url b, u;
+	const char *why = "";
+	char out[URL_MAX + 300] = "";
+	bool good = url_parse(&b, base, &why) && url_resolve(&u, &b, reference, &why);
+
+	if (good)
+		url_text(out, sizeof(out), &u);
+	CHECK(good == (expected != NULL), "%s + %s: %s", base, reference, why);
+	CHECK(!good || strcmp(out, expected) == 0, "%s + %s: %s", base, reference, out);
+}
+
+static void test_resolve(void)
+{
+	const char *base = "http://a/b/c/d?q";
+
+	begin_test("url: references (RFC 3986 section 5.4)");
+	check_resolve(base, "g", "http://a/b/c/g");
+	check_resolve(base, "./g", "http://a/b/c/g");
+	check_resolve(base, "g/", "http://a/b/c/g/");
+	check_resolve(base, "/g", "http://a/g");
+	check_resolve(base, "//g", "http://g/");
+	check_resolve(base, "?y", "http://a/b/c/d?y");
+	check_resolve(base, "g?y", "http://a/b/c/g?y");
+	check_resolve(base, "", "http://a/b/c/d?q");
+	check_resolve(base, "#s", "http://a/b/c/d?q");
+	check_resolve(base, "..", "http://a/b/");
+	check_resolve(base, "../g", "http://a/b/g");
+	check_resolve(base, "../../../g", "http://a/g");
+	check_resolve(base, "https://x/y", "https://x/y");
+
+	begin_test("url: references that are refused");
+	check_resolve("https://a/b", "http://a/b", NULL);
+	check_resolve("https://a/b", "/c", "https://a/c");
+	check_resolve(base, "ftp://x/", NULL);
+	check_resolve(base, "javascript:x", NULL);
+	check_resolve(base, "/a b", NULL);
+	check_resolve(base, "http://", NULL);
+}
+
+static void check_expand(const char *base, const char *cookie, size_t cookie_size,
+	const char *volume, const char *expected)
+{
+	char out[URL_MAX];
+	const char *why = "";
+	bool good = url_expand(out, sizeof(out), base, cookie, cookie_size, volume, &why);
+
+	CHECK(good == (expected != NULL), "%s: %s", base, why);
+	CHECK(!good || strcmp(out, expected) == 0, "%s: %s", base, out);
+}
+
+static void test_expand(void)
+{
+	char long_key[KEY_MAX];
+	char small[40];
+	const char *why;
+
+	begin_test("url: names put into a BASE");
+	check_expand("http://h/i/", "img", 3, "v", "http://h/i/img");
+	check_expand("http://h/i", "img", 3, "v", "http://h/i");
+	check_expand("http://h/%v/%c.erofs", "img", 3, "dom", "http://h/dom/img.erofs");
+	check_expand("http://h/%c/", "img", 3, "v", "http://h/img/");
+	check_expand("http://h/%c3%A9/%v%c", "img", 3, "v", "http://h/%c3%A9/vimg");
+	check_expand("http://h/", "a b/\xff%", 6, "v", "http://h/a%20b/%FF%25");
+	check_expand("http://h/", "\0\n", 2, "v", "http://h/%00%0A");
+	check_expand("http://h/%v/", "c", 1, "a/b", "http://h/a%2Fb/c");
+	check_expand("http://h/", "..a/.b/c..", 10, "v", "http://h/..a/.b/c..");
+
+	begin_test("url: names that climb are refused");
+	check_expand("http://h/i/", "..", 2, "v", NULL);
+	check_expand("http://h/i/", "a/../../b", 9, "v", NULL);
+	check_expand("http://h/i/", "./a", 3, "v", NULL);
+	check_expand("http://h/i/%v/", "a", 1, "..", NULL);
+
+	begin_test("url: a name that does not fit is refused");
+	memset(long_key, '\xff', sizeof(long_key));
+	CHECK(!url_expand(
+		small, sizeof(small), "http://h/", long_key, sizeof(long_key), "v", &why));
+	CHECK(strlen(small) < sizeof(small));
+}
+
+int main(void)
+{
+	test_parse();
+	test_limits();
+	test_userinfo();
+	test_resolve();
+	test_expand();
+	return finish_tests();
+}

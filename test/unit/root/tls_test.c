@@ -1,0 +1,423 @@
+/* tls.c - unit tests of what tls.c does without a real server; test/test_tls.py has the servers. */
+#include "base/base64.c"
+#include "trust/der.c"
+#include "trust/pem.c"
+#include "trust/cert.c"
+#include "trust/x509.c"
+
+#undef BUILD_TIME
+#define BUILD_TIME 32503680000 /* 3000-01-01: no clock is that late */
+#include "trust/client_cert.c"
+#include "tls.c"
+
+#include <sys/mman.h>
+
+#include "test/unit/check.h"
+#include "test/unit/unit_identity.h"
+
+static int warnings;
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	(void)format;
+	warnings += level == LOG_LEVEL_WARNING;
+}
+
+static char why[256];
+
+/* A bundle of one certificate, in form. */
+static const char pem[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+static bool trust(const char *text)
+{
+	int fd = memfd_create("pem", 0);
+	char path[64];
+	bool good;
+
+	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		abort();
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	good = tls_trust(path, why, sizeof(why));
+	close(fd);
+	return good;
+}
+
+static void test_bundle(void)
+{
+	begin_test("a bundle is taken only if it holds a certificate");
+	CHECK(!tls_trust("/nonexistent", why, sizeof(why)) && strstr(why, "/nonexistent: No such"));
+	CHECK(!tls_trust("/", why, sizeof(why)) && strstr(why, "no certificate"), "%s", why);
+	CHECK(!tls_trust("/dev/null", why, sizeof(why)) && strstr(why, "no certificate"));
+	CHECK(!trust("") && !trust("junk\n"));
+	CHECK(bundle == -1);
+	CHECK(trust(pem) && bundle >= 0);
+	CHECK(!trust("junk\n") && bundle >= 0, "the former one is kept");
+}
+
+static struct tls session;
+static uint64_t scratch[TLS_SCRATCH_MIN / 8];
+static int ends[2];
+
+static void start(void)
+{
+	socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends);
+	tls_start(&session, "example.test", false, scratch, sizeof(scratch));
+}
+
+static void stop(void)
+{
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void test_clock(void)
+{
+	begin_test("a clock before the build's date is told once, or is a failure, or no matter");
+	start();
+	stop();
+	start();
+	stop();
+	CHECK(warnings == 1, "%d", warnings);
+	CHECK(session.x509->now == BUILD_TIME && session.x509->or_later);
+	tls_clock(true);
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "the clock is not set"), "%s", tls_why(&session));
+	stop();
+	tls_pin((const uint8_t[1][PIN_SIZE]){{0}}, 1, true);
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ, "%s", tls_why(&session));
+	stop();
+	tls_pin(NULL, 0, false);
+	tls_clock(false);
+	CHECK(warnings == 1, "%d", warnings);
+}
+
+static void test_start(void)
+{
+	char name[300];
+
+	begin_test("a session that cannot start says so in the handshake");
+	memset(name, 'a', sizeof(name));
+	name[254] = '\0';
+	tls_start(&session, name, false, scratch, sizeof(scratch));
+	CHECK(tls_handshake(&session, -1) == TLS_FAILED && strstr(tls_why(&session), "neither"));
+	tls_start(&session, "", false, scratch, sizeof(scratch));
+	CHECK(tls_handshake(&session, -1) == TLS_FAILED);
+	tls_start(&session, "a.test", true, scratch, sizeof(scratch));
+	CHECK(tls_handshake(&session, -1) == TLS_FAILED && strstr(tls_why(&session), "neither"));
+	tls_start(&session, "a.test", false, scratch, sizeof(scratch) - 1);
+	CHECK(tls_handshake(&session, -1) == TLS_FAILED && tls_untrusted(&session));
+	tls_start(&session, "a.test", false, scratch, sizeof(scratch));
+	CHECK(tls_handshake(&session, -1) == TLS_FAILED && !tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "connection broke"), "%s", tls_why(&session));
+}
+
+static bool holds(const uint8_t *data, size_t size, const char *text)
+{
+	return memmem(data, size, text, strlen(text)) != NULL;
+}
+
+static void test_hello(void)
+{
+	uint8_t hello[1000];
+	ssize_t size;
+
+	begin_test("the ClientHello");
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
+	size = recv(ends[1], hello, sizeof(hello), 0);
+	CHECK(size > 60 && hello[0] == 22 && hello[9] == 3 && hello[10] == 3, "TLS 1.2");
+	CHECK(hello[43] == 0 && hello[45] == 12, "six suites");
+	CHECK(holds(hello, (size_t)size, "example.test"));
+	for (ssize_t i = 46; i < 46 + 12; i += 2)
+		CHECK((hello[i] == 0xc0 && (hello[i + 1] >= 0x2b && hello[i + 1] <= 0x30)) ||
+				(hello[i] == 0xcc &&
+					(hello[i + 1] == 0xa8 || hello[i + 1] == 0xa9)),
+			"%02x%02x", hello[i], hello[i + 1]);
+	stop();
+
+	begin_test("no SNI for an address");
+	socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends);
+	tls_start(&session, "192.0.2.1", true, scratch, sizeof(scratch));
+	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
+	size = recv(ends[1], hello, sizeof(hello), 0);
+	CHECK(size > 60 && !holds(hello, (size_t)size, "192.0.2.1"));
+	stop();
+}
+
+/* How many bytes of `size` one call of tls_handshake() takes from the socket. */
+static size_t taken(const uint8_t *data, size_t size, enum tls_want *want)
+{
+	static uint8_t left[1 << 17];
+	ssize_t n;
+
+	start();
+	if (send(ends[1], data, size, MSG_DONTWAIT) != (ssize_t)size)
+		abort();
+	*want = tls_handshake(&session, ends[0]);
+	n = recv(ends[0], left, sizeof(left), 0);
+	stop();
+	return size - (n > 0 ? (size_t)n : 0);
+}
+
+static void test_bounds(void)
+{
+	static uint8_t flood[7 * 2000];
+	enum tls_want want;
+	size_t n;
+
+	begin_test("one call takes a bounded number of records");
+	for (size_t i = 0; i < sizeof(flood); i += 5)
+		memcpy(flood + i, "\x16\x03\x03\x00\x00", 5);
+	n = taken(flood, sizeof(flood), &want);
+	CHECK(want == TLS_WANT_READ && n == 5 * READS_PER_CALL, "%zu", n);
+	for (size_t i = 0; i < sizeof(flood); i += 7)
+		memcpy(flood + i, "\x15\x03\x03\x00\x02\x01\x70", 7);
+	n = taken(flood, sizeof(flood), &want);
+	CHECK(want == TLS_WANT_READ && n == 7 * READS_PER_CALL / 2, "%zu", n);
+}
+
+static void test_alerts(void)
+{
+	enum tls_want want;
+
+	begin_test("every fatal alert ends the handshake with a sentence");
+	for (int alert = 0; alert < 256; alert++) {
+		uint8_t record[] = {0x15, 3, 3, 0, 2, 2, (uint8_t)alert};
+		char number[24];
+
+		taken(record, sizeof(record), &want);
+		snprintf(number, sizeof(number), "alert %d,", alert);
+		CHECK(want == TLS_FAILED && strstr(tls_why(&session), number), "%s",
+			tls_why(&session));
+		CHECK(tls_untrusted(&session) == (alert != 80 && alert != 90), "%d", alert);
+	}
+}
+
+static void test_junk(void)
+{
+	uint8_t junk[64];
+	enum tls_want want;
+	unsigned seed = 1;
+
+	begin_test("junk ends in a sentence, or waits");
+	for (int round = 0; round < 3000; round++) {
+		for (size_t i = 0; i < sizeof(junk); i++)
+			junk[i] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
+		if (round % 2)
+			memcpy(junk, "\x16\x03\x03\x00\x3b\x02\x00\x00\x37\x03\x03", 11);
+		if (round % 3 == 0)
+			memcpy(junk, "\x16\x03\x03\x00\x3b", 5);
+		taken(junk, sizeof(junk), &want);
+		CHECK(want == TLS_WANT_READ || (want == TLS_FAILED && tls_why(&session)[0]));
+	}
+}
+
+/* ---- a whole session, with BearSSL as the server ---- */
+
+static br_ssl_server_context server;
+static uint8_t server_buffer[BR_SSL_BUFSIZE_BIDI];
+
+static void start_server(void)
+{
+	static const uint8_t seed[32];
+	br_ssl_engine_context *e = &server.eng;
+
+	br_ssl_server_init_minf2c(&server, own.cert, own.certs, &own.ec);
+	br_ssl_engine_set_buffer(e, server_buffer, sizeof(server_buffer), 1);
+	br_ssl_engine_inject_entropy(e, seed, sizeof(seed));
+	br_ssl_server_reset(&server);
+}
+
+/* Moves what there is to move between the server and its end of the socket. */
+static void serve(void)
+{
+	br_ssl_engine_context *e = &server.eng;
+	ssize_t n = 1;
+	uint8_t *data;
+	size_t size;
+
+	while (n > 0) {
+		unsigned state = br_ssl_engine_current_state(e);
+
+		n = 0;
+		if (state & BR_SSL_SENDREC) {
+			data = br_ssl_engine_sendrec_buf(e, &size);
+			n = send(ends[1], data, size, 0);
+			if (n > 0)
+				br_ssl_engine_sendrec_ack(e, (size_t)n);
+		} else if (state & BR_SSL_RECVREC) {
+			data = br_ssl_engine_recvrec_buf(e, &size);
+			n = recv(ends[1], data, size, 0);
+			if (n > 0)
+				br_ssl_engine_recvrec_ack(e, (size_t)n);
+		}
+	}
+}
+
+/* Sends `count` equal records with the session's key: type 23 is data, 21 an alert. All in one
+ * call, since the kernel counts every call's overhead against the socket's buffer. */
+static void send_records(int count, int type, const char *text)
+{
+	static uint8_t all[1 << 16];
+	size_t used = 0;
+
+	while (count-- > 0) {
+		uint8_t buffer[200], *record = buffer + 50;
+		size_t size = strlen(text);
+
+		memcpy(record, text, size);
+		record = server.eng.out.vtable->encrypt(
+			&server.eng.out.vtable, type, BR_TLS12, record, &size);
+		if (size > sizeof(all) - used)
+			abort();
+		memcpy(all + used, record, size);
+		used += size;
+	}
+	if (send(ends[1], all, used, 0) != (ssize_t)used)
+		abort();
+}
+
+static enum tls_want open_session(void)
+{
+	enum tls_want want = TLS_WANT_READ;
+
+	start();
+	start_server();
+	for (int i = 0; i < 20 && (want == TLS_WANT_READ || want == TLS_WANT_WRITE); i++) {
+		want = tls_handshake(&session, ends[0]);
+		serve();
+	}
+	return want;
+}
+
+/* The same certificate serves as the server's and, in a file, as ours. */
+static void load_identity(void)
+{
+	int fd = memfd_create("pem", 0);
+	char path[64];
+
+	if (write(fd, cert_pem, strlen(cert_pem)) < 0 || write(fd, key_pem, strlen(key_pem)) < 0)
+		abort();
+	fchmod(fd, 0600);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(tls_identity(path, path, why, sizeof(why)), "%s", why);
+	close(fd);
+}
+
+static const char pin_text[] = "sha256//iurjEMgTtRvvCcrFxs8VEXtpKG2ui1iK3TrMhrWcsn8=";
+
+static void test_pins(void)
+{
+	static struct tls_facts seen;
+	uint8_t pin[2][PIN_SIZE] = {{0}};
+	struct cert c;
+
+	begin_test("a pinned key is enough where only pins count, and a must where they are added");
+	load_identity();
+	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
+	cert_pin(pin[1], &c);
+	tls_record(&seen);
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	CHECK(!strcmp(seen.pin, pin_text), "%s", seen.pin);
+	CHECK(!strcmp(seen.names, "example.test") && seen.certs == 1);
+	CHECK(!strcmp(seen.version, "TLS 1.2") && seen.curve);
+	CHECK(!strcmp(seen.cipher, "ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"));
+	CHECK(!strcmp(seen.cert[0].key, "ECDSA P-256") && seen.cert[0].bits == 256);
+	CHECK(seen.cert[0].not_before == 1577836800 && seen.cert[0].not_after == 2208988800);
+	stop();
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), pin_text), "%s", tls_why(&session));
+	CHECK(!strcmp(seen.pin, pin_text) && seen.certs == 1, "described all the same");
+	stop();
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 0, true);
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	stop();
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, false);
+	CHECK(open_session() == TLS_FAILED && strstr(tls_why(&session), "expired"),
+		"the CA's rules hold: %s", tls_why(&session));
+	CHECK(strstr(tls_why(&session), "the clock is not set"), "%s", tls_why(&session));
+	stop();
+	tls_record(NULL);
+
+	begin_test("a pin does not help who lacks the key");
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
+	own.ec.x[5] ^= 1;
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "does not hold"), "%s", tls_why(&session));
+	own.ec.x[5] ^= 1;
+	stop();
+	tls_pin(NULL, 0, false);
+}
+
+static void test_alert_and_gone(void)
+{
+	static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake_failure */
+
+	begin_test("a server that says why and closes before we have sent is heard");
+	start();
+	CHECK(write(ends[1], alert, sizeof(alert)) == sizeof(alert));
+	close(ends[1]);
+	CHECK(tls_handshake(&session, ends[0]) == TLS_FAILED);
+	CHECK(strstr(tls_why(&session), "handshake_failure"), "%s", tls_why(&session));
+	ends[1] = -1;
+	stop();
+}
+
+static void test_after_handshake(void)
+{
+	static uint8_t left[1 << 17];
+	uint8_t pin[1][PIN_SIZE];
+	char buffer[16];
+	struct cert c;
+	size_t got;
+
+	begin_test("floods of empty records after the handshake are taken in portions");
+	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
+	cert_pin(pin[0], &c);
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	send_records(1000, 23, "");
+	send_records(1, 23, "data");
+	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_WANT_READ);
+	CHECK(got == 0);
+	CHECK(recv(ends[0], left, sizeof(left), MSG_PEEK) > 800 * 21, "some were left");
+	for (int i = 0; i < 20 && got == 0; i++)
+		tls_read(&session, ends[0], buffer, sizeof(buffer), &got);
+	CHECK(got == 4 && !memcmp(buffer, "data", 4), "%zu", got);
+
+	begin_test("so are warnings, and what follows them arrives");
+	send_records(1000, 21, "\x01\x5a");
+	send_records(1, 23, "more");
+	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_WANT_READ);
+	for (int i = 0; i < 20 && got == 0; i++)
+		tls_read(&session, ends[0], buffer, sizeof(buffer), &got);
+	CHECK(got == 4 && !memcmp(buffer, "more", 4), "%zu: %s", got, tls_why(&session));
+
+	begin_test("a forged record ends the session, not as a matter of trust");
+	send(ends[1], "\x17\x03\x03\x00\x14--------------------", 25, 0);
+	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_FAILED);
+	CHECK(got == 0 && !tls_untrusted(&session) && strstr(tls_why(&session), "BAD_MAC"), "%s",
+		tls_why(&session));
+	stop();
+	tls_pin(NULL, 0, false);
+}
+
+int main(void)
+{
+	test_bundle();
+	test_start();
+	test_clock();
+	test_hello();
+	test_bounds();
+	test_alerts();
+	test_junk();
+	test_pins();
+	test_alert_and_gone();
+	test_after_handshake();
+	CHECK(tls_size() <= 25000, "%zu", tls_size());
+	return finish_tests();
+}

@@ -1,0 +1,105 @@
+/* Unit test of sample.c: what is a text of the status socket, and what is none. */
+#include "test/unit/check.h"
+
+#include "tools/exposition.c"
+
+static struct sample table[8];
+static struct samples all = {.sample = table, .max = 8};
+
+static const char good[] =
+	"# TYPE cachefilesd_build_info gauge\n"
+	"cachefilesd_build_info{version=\"0.1\"} 1\n"
+	"cachefilesd_uptime_seconds 12.034\n"
+	"cachefilesd_image_size_bytes{image=\"a\\\\x22\\\"\\n\",volume=\"erofs,d\"} "
+	"18446744073709551\n"
+	"cachefilesd_image_size_bytes{image=\"b\"} 0\n"
+	"cachefilesd_image_state{image=\"b\",state=\"walk\"} 1\n"
+	"# EOF\n";
+
+static void test_good(void)
+{
+	const struct sample *b = &table[3];
+
+	begin_test("sample: names, labels and values of a text");
+	CHECK(samples_parse(&all, good) == 0);
+	CHECK(all.count == 5);
+	CHECK(slice_is(table[0].name, "build_info"));
+	CHECK(slice_is(sample_label(&table[0], "version"), "0.1"));
+	CHECK(!sample_label(&table[0], "image").at);
+	CHECK(slice_is(sample_label(&table[2], "image"), "a\\\\x22\\\"\\n"));
+	CHECK(slice_is(sample_label(&table[2], "volume"), "erofs,d"));
+	CHECK(slice_is(table[2].value, "18446744073709551"));
+
+	begin_test("sample: what belongs to what");
+	CHECK(sample_find(&all, "image_state", b) == &table[4]);
+	CHECK(sample_find(&all, "image_state", &table[2]) == NULL);
+	CHECK(sample_find(&all, "image_size_bytes", &table[4]) == b);
+	CHECK(sample_find(&all, "uptime_seconds", &table[0]) == &table[1]);
+	CHECK(sample_find(&all, "uptime_seconds", b) == NULL);
+
+	begin_test("sample: numbers in units, thousandths and millionths");
+	CHECK(sample_number(&table[1], 0) == 12);
+	CHECK(sample_number(&table[1], 3) == 12034);
+	CHECK(sample_number(&table[1], 6) == 12034000);
+	CHECK(sample_number(&table[2], 0) == 18446744073709551);
+	CHECK(sample_number(NULL, 3) == 0);
+}
+
+static void test_cut(void)
+{
+	size_t size = sizeof(good) - 1;
+
+	begin_test(
+		"sample: cut at any byte it is refused, and no byte behind the cut is looked at");
+	for (size_t cut = 0; cut < size; cut++) {
+		char *part = malloc(cut + 1);
+
+		memcpy(part, good, cut);
+		part[cut] = '\0';
+		CHECK(samples_parse(&all, part) > 0, "at %zu", cut);
+		free(part);
+	}
+}
+
+static void test_bad(void)
+{
+	static const char *const bad[] = {"", "x", "cachefilesd_ 1", "other_name 1",
+		"cachefilesd_a", "cachefilesd_a ", "cachefilesd_a  1", "cachefilesd_a 1 ",
+		"cachefilesd_a -1", "cachefilesd_a NaN", "cachefilesd_a +Inf", "cachefilesd_a 1e9",
+		"cachefilesd_a 1.", "cachefilesd_a .1", "cachefilesd_a 01", "cachefilesd_a 00.1",
+		"cachefilesd_a 123456789012345678901", "cachefilesd_a 1 1700000000",
+		"cachefilesd_a{} 1", "cachefilesd_a{b} 1", "cachefilesd_a{b=} 1",
+		"cachefilesd_a{b=c} 1", "cachefilesd_a{b=\"c\" 1", "cachefilesd_a{b=\"c\",} 1",
+		"cachefilesd_a{b=\"c\"}1", "cachefilesd_a{=\"c\"} 1", "cachefilesd_a{b=\"c} 1",
+		"cachefilesd_a{b=\"\\x\"} 1", "cachefilesd_a{b=\"\\",
+		"cachefilesd_a{b=\"\x1b[2J\"} 1", "cachefilesd_a{b=\"\xc3\xbc\"} 1",
+		"cachefilesd_a{b=\"\x7f\"} 1", "cachefilesd_a{a=\"\",b=\"\",c=\"\",d=\"\"} 1",
+		"cachefilesd_A 1", "cachefilesd_a 1\n# EOF\nx", "cachefilesd_a 1\n\n"};
+	char text[200];
+
+	begin_test("sample: what is wrong is refused, by the number of its line");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		unsigned line;
+
+		snprintf(text, sizeof(text), "cachefilesd_good 1\n%s\n# EOF\n", bad[i]);
+		line = samples_parse(&all, text);
+		CHECK(line >= 2 && line <= 4, "%u: %s", line, bad[i]);
+	}
+
+	begin_test("sample: as many as there is room for, and not one more");
+	text[0] = '\0';
+	for (size_t i = 0; i < all.max; i++)
+		strcat(text, "cachefilesd_a 1\n");
+	strcat(text, "# EOF\n");
+	CHECK(samples_parse(&all, text) == 0 && all.count == all.max);
+	strcpy(text + strlen(text) - 6, "cachefilesd_a 1\n# EOF\n");
+	CHECK(samples_parse(&all, text) == all.max + 1 && all.count == all.max);
+}
+
+int main(void)
+{
+	test_good();
+	test_cut();
+	test_bad();
+	return finish_tests();
+}

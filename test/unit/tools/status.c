@@ -1,0 +1,370 @@
+/* Unit test of status.c: the rows of hostile names, secrets left out, a text that is taken in
+ * pieces of any size, and slow, stuck and vanished readers. */
+#include <fcntl.h>
+
+#include "test/unit/check.h"
+
+#include "base/outcome.c"
+#include "tools/exposition.c"
+#undef PREFIX
+#include "base/stats.c"
+#include "tools/status.c"
+
+struct budget budget = {.files = 4};
+const char *const fetch_state_words[FETCH_STATES] = {
+	"opening", "trace", "walk", "filling", "recording", "cached", "changed"};
+static struct conf c;
+static struct image images[5];
+static struct mirror_stats mirror;
+static int count_calls;
+
+struct image *image_at(unsigned place, int64_t now)
+{
+	(void)now;
+	if (place > budget.files)
+		abort();
+	return images[place].used ? &images[place] : NULL;
+}
+
+const struct mirror_stats *mirror_at(unsigned number, int64_t now)
+{
+	(void)now;
+	if (number >= c.urls)
+		abort();
+	return &mirror;
+}
+
+unsigned fetch_states(const struct image *image)
+{
+	return image == &images[4] ? 1u << STATE_WALK | 1u << STATE_CHANGED : 0;
+}
+
+/* Takes three turns for the image in place 4, and shows when it was begun anew. */
+bool fetch_count_cached(struct image *image)
+{
+	count_calls++;
+	image->stats.cached += 100;
+	image->stats.cached_to++;
+	return image != &images[4] || image->stats.cached_to == 3;
+}
+
+void fetch_look(void)
+{
+	stats.open_files = 2;
+}
+
+unsigned long log_dropped(void)
+{
+	return 7;
+}
+
+static void set_image(unsigned place, const char *volume, const void *cookie, size_t size)
+{
+	images[place] = (struct image){.used = true, .cookie_size = size, .size = 1000 + place};
+	memcpy(images[place].cookie, cookie, size);
+	strcpy(images[place].volume, volume);
+}
+
+static void start(void)
+{
+	memset(&client, 0, sizeof(client));
+	memset(images, 0, sizeof(images));
+	memset(&mirror, 0, sizeof(mirror));
+	memset(&stats, 0, sizeof(stats));
+	c = (struct conf){.urls = 1};
+	strcpy(c.url[0], "http://a/");
+	status_init(&c, -1, 1000);
+	clock_now = 3500;
+}
+
+static char text[1 << 20];
+static struct sample samples[1000];
+static struct samples all = {.sample = samples, .max = 1000};
+
+/* The text, buffer by buffer, without a socket. */
+static const char *whole_text(void)
+{
+	size_t n = 0;
+
+	client.family = client.row = 0;
+	while (client.family <= FAMILIES) {
+		fill();
+		CHECK(client.size < sizeof(client.text) && n + client.size < sizeof(text));
+		memcpy(text + n, client.text, client.size);
+		n += client.size;
+	}
+	text[n] = '\0';
+	return text;
+}
+
+static const char *value_of(const char *name, const char *label, const char *of)
+{
+	static char value[32];
+
+	CHECK(samples_parse(&all, text) == 0);
+	for (size_t i = 0; i < all.count; i++)
+		if (slice_is(samples[i].name, name) &&
+			(!label || (sample_label(&samples[i], label).at &&
+					   slice_is(sample_label(&samples[i], label), of)))) {
+			snprintf(value, sizeof(value), "%.*s", (int)samples[i].value.size,
+				samples[i].value.at);
+			return value;
+		}
+	return "none";
+}
+
+static void test_rows(void)
+{
+	begin_test("status: counters, times with their point, a histogram that adds up");
+	start();
+	stats.opens = 18446744073709ull;
+	stats.link_round_trip = 20012;
+	stats_answered(0);
+	stats_answered(1);
+	stats_answered(2);
+	stats_answered(60000);
+	stats_answered(60001);
+	mirror.failures[OUTCOME_TIMED_OUT] = 3;
+	mirror.set_aside = 1002;
+	whole_text();
+	CHECK(!strcmp(value_of("opens_total", NULL, NULL), "18446744073709"));
+	CHECK(!strcmp(value_of("round_trip_seconds", NULL, NULL), "0.020012"));
+	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "0.001"), "2"));
+	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "0.002"), "3"));
+	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "20.000"), "3"));
+	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "60.000"), "4"));
+	CHECK(!strcmp(value_of("read_seconds_bucket", "le", "+Inf"), "5"));
+	CHECK(!strcmp(value_of("read_seconds_count", NULL, NULL), "5"));
+	CHECK(!strcmp(value_of("read_seconds_sum", NULL, NULL), "120.004"));
+	CHECK(!strcmp(value_of("mirror_failures_total", "reason", "timed out"), "3"));
+	CHECK(!strcmp(value_of("mirror_failures_total", "reason", "server busy"), "none"));
+	CHECK(!strcmp(value_of("mirror_set_aside_seconds", "mirror", "1"), "1.002"));
+
+	begin_test("status: images in any place, by name and, where it says more, volume; states");
+	start();
+	set_image(4, "erofs,img", "img", 3);
+	set_image(1, "erofs,domain", "img", 3);
+	whole_text();
+	CHECK(strstr(text, "_image_size_bytes{image=\"img\",volume=\"erofs,domain\"} 1001\n"));
+	CHECK(strstr(text, "_image_size_bytes{image=\"img\"} 1004\n"));
+	CHECK(strstr(text, "_image_state{image=\"img\",state=\"walk\"} 1\n"));
+	CHECK(strstr(text, "_image_state{image=\"img\",state=\"changed\"} 1\n"));
+	CHECK(!strstr(text, "state=\"filling\""));
+
+	begin_test("status: what is cached is counted anew each time, over several turns");
+	CHECK(strstr(text, "_image_cached_bytes{image=\"img\"} 300\n"));
+	whole_text();
+	CHECK(strstr(text, "_image_cached_bytes{image=\"img\"} 300\n"));
+}
+
+static void test_names(void)
+{
+	unsigned char bytes[KEY_MAX];
+	char volume[KEY_MAX + 1], *row;
+
+	begin_test("status: every byte of a name, escaped so that it is the only one to give it");
+	start();
+	for (unsigned i = 0; i < KEY_MAX; i++)
+		bytes[i] = (unsigned char)i;
+	set_image(0, "erofs,x", bytes, KEY_MAX);
+	whole_text();
+	CHECK(samples_parse(&all, text) == 0);
+	row = strstr(text, "image=\"\\\\x00\\\\x01");
+	CHECK(row && strstr(row, "\\\\x1f !\\\\x22#") && strstr(row, "[\\\\x5c]"));
+	CHECK(row && strstr(row, "~\\\\x7f\\\\x80"));
+
+	begin_test("status: the longest row there can be fits the buffer");
+	memset(bytes, 0xff, sizeof(bytes));
+	memset(volume, 0xfe, KEY_MAX);
+	volume[KEY_MAX] = '\0';
+	for (unsigned i = 0; i <= budget.files; i++) {
+		set_image(i, volume, bytes, KEY_MAX);
+		images[i].cookie[0] = (unsigned char)i;
+		images[i].size = images[i].stats.failing = images[i].stats.reads = UINT64_MAX;
+	}
+	for (const char *line = whole_text(), *end; (end = strchr(line, '\n')); line = end + 1)
+		CHECK(end + 1 - line <= ROW_MAX, "%zu", (size_t)(end + 1 - line));
+	CHECK(samples_parse(&all, text) == 0 && all.count > 50);
+}
+
+static void test_urls(void)
+{
+	static const char *const urls[][2] = {
+		{"http://a/", "http://a/"},
+		{"https://u:p@a:1/x/?t=1", "https://a:1/x/"},
+		{"https://u:p@ss@a/%c#f", "https://a/%c"},
+		{"http://a/b@c/", "http://a/b@c/"},
+		{"http://a?x@y", "http://a"},
+		{"http://u:p@[::1]:80/\"\\", "http://[::1]:80/\\\\x22\\\\x5c"},
+	};
+
+	begin_test("status: a url without user, password, query and fragment");
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		start();
+		strcpy(c.url[0], urls[i][0]);
+		whole_text();
+		CHECK(!strcmp(value_of("mirror_info", "url", urls[i][1]), "1"), "%s", urls[i][0]);
+	}
+	start();
+	memset(c.url[0], 'x', URL_MAX - 1);
+	memcpy(c.url[0], "http://u:p@", 11);
+	whole_text();
+	CHECK(samples_parse(&all, text) == 0 && !strstr(text, "u:p"));
+}
+
+/* ---- the socket ---- */
+
+static char path[] = "/tmp/status-test-XXXXXX/socket";
+
+static int call(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(a.sun_path, path);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		exit(99);
+	return fd;
+}
+
+static void one_turn(void)
+{
+	struct pollfd p;
+
+	status_poll(&p);
+	if (p.fd < 0 || poll(&p, 1, 0) < 1)
+		p.revents = 0;
+	status_run(&p, clock_now);
+}
+
+static void test_reading(void)
+{
+	char got[1 << 16], part[700];
+	size_t size = 0;
+	ssize_t n;
+	int fd;
+
+	begin_test("status: a reader in small steps gets the text that another gets at once");
+	set_image(4, "erofs,img", "img", 3);
+	whole_text();
+	fd = call();
+	one_turn();
+	setsockopt(client.fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
+	for (int i = 0; i < 1000 && client.here; i++) {
+		one_turn();
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		while ((n = read(fd, part, sizeof(part))) > 0) {
+			memcpy(got + size, part, (size_t)n);
+			size += (size_t)n;
+		}
+	}
+	CHECK(read(fd, part, 1) == 0);
+	got[size] = '\0';
+	CHECK(samples_parse(&all, got) == 0);
+	CHECK(strstr(got, "_log_dropped_total 7\n") && strstr(got, "_open_files 2\n"));
+	CHECK(strstr(got, "_uptime_seconds 2.500\n") != NULL);
+	CHECK(size > strlen(text) - 20 && size < strlen(text) + 20);
+	close(fd);
+}
+
+static void fill_up(void)
+{
+	for (unsigned i = 0; i <= budget.files; i++)
+		set_image(i, "erofs,x", "0123456789", 10 - i);
+}
+
+static void test_stuck(void)
+{
+	int stuck, next, gone;
+	char part[100];
+
+	begin_test("status: one that reads nothing holds up nobody but the next, and him for 5 s");
+	fill_up();
+	stuck = call();
+	next = call();
+	one_turn();
+	setsockopt(client.fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
+	for (int i = 0; i < 100; i++)
+		one_turn();
+	CHECK(client.here);
+	CHECK(status_next() == clock_now + CLIENT_TIME);
+	CHECK(recv(next, part, sizeof(part), MSG_DONTWAIT) < 0);
+	clock_now += CLIENT_TIME;
+	one_turn();
+	CHECK(!client.here && status_next() == INT64_MAX);
+	for (int i = 0; i < 100; i++)
+		one_turn();
+	CHECK(recv(next, part, sizeof(part), MSG_DONTWAIT) == sizeof(part));
+	CHECK(!client.here);
+	close(stuck);
+	close(next);
+
+	begin_test("status: one that hangs up or writes is no trouble");
+	gone = call();
+	one_turn();
+	one_turn();
+	close(gone);
+	for (int i = 0; i < 5; i++)
+		one_turn();
+	CHECK(!client.here);
+	gone = call();
+	CHECK(write(gone, "GET / HTTP/1.1\r\n\r\n", 18) == 18);
+	close(gone);
+	for (int i = 0; i < 50; i++)
+		one_turn();
+	CHECK(!client.here);
+
+	begin_test("status: nothing is waited for when nobody calls");
+	CHECK(status_next() == INT64_MAX);
+}
+
+static void test_open(void)
+{
+	char why[200];
+	struct stat s;
+	int first, second;
+
+	begin_test("status: the socket is its owner's alone");
+	path[23] = '\0';
+	if (!mkdtemp(path))
+		exit(99);
+	path[23] = '/';
+	umask(0);
+	first = status_open(path, why, sizeof(why));
+	CHECK(first >= 0 && stat(path, &s) == 0 && (s.st_mode & 0777) == 0600);
+	CHECK(umask(022) == 0);
+	CHECK(fcntl(first, F_GETFD) == FD_CLOEXEC);
+
+	begin_test("status: one that is answered at is left alone, an old one is replaced");
+	second = status_open(path, why, sizeof(why));
+	CHECK(second < 0 && strstr(why, "another daemon answers there"), "%s", why);
+	close(first);
+	first = status_open(path, why, sizeof(why));
+	CHECK(first >= 0, "%s", why);
+	status_init(&c, first, 1000);
+
+	begin_test("status: another file is not");
+	path[24] = 'f';
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	CHECK(status_open(path, why, sizeof(why)) < 0 && strstr(why, "in use"), "%s", why);
+	CHECK(unlink(path) == 0);
+	path[24] = 's';
+	CHECK(status_open("/nonexistent/s", why, sizeof(why)) < 0 &&
+			strstr(why, "/nonexistent/s: No such"),
+		"%s", why);
+}
+
+int main(void)
+{
+	test_rows();
+	test_names();
+	test_urls();
+	start();
+	test_open();
+	test_reading();
+	test_stuck();
+	unlink(path);
+	path[23] = '\0';
+	rmdir(path);
+	return finish_tests();
+}

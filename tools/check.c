@@ -1,0 +1,419 @@
+/* tools/check.c - the report on a server. Whatever a server or a certificate says is escaped. */
+#include "tools/check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/dns.h"
+#include "image/erofs.h"
+#include "http.h"
+#include "image/image.h"
+#include "base/log.h"
+#include "base/units.h"
+
+#define ROUND_TRIPS	5
+#define THROUGHPUT_SIZE (4 << 20)
+#define THROUGHPUT_TIME 2000000 /* microseconds */
+#define STALL_MAX	10000	/* milliseconds, as fetch.c has it */
+
+static const struct conf *conf;
+static struct image *image;
+static struct image_target target; /* what is asked now */
+static struct http *http;
+static struct tls_facts tls;
+static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
+static union address peer; /* who answered; any.sa_family 0: nobody */
+static int64_t connecting; /* since when, 0: not; all of these in microseconds */
+static int64_t connect_took;
+static int64_t took;   /* by the last request */
+static uint64_t bytes; /* of its body */
+static char warnings[512];
+
+/* ---- telling ---- */
+
+__attribute__((format(printf, 2, 3))) static void say(const char *name, const char *format, ...)
+{
+	char text[URL_MAX + 512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	for (char *p = text; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	printf("%s:%*s%s\n", name, 14 - (int)strlen(name), "", text);
+	fflush(stdout);
+}
+
+__attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
+{
+	size_t used = strlen(warnings);
+	va_list args;
+
+	if (used > 0)
+		used += (size_t)snprintf(warnings + used, sizeof(warnings) - used, "; ");
+	va_start(args, format);
+	vsnprintf(warnings + used, sizeof(warnings) - used, format, args);
+	va_end(args);
+}
+
+static int judge_fit(void)
+{
+	printf("verdict: fit for cachefilesd-mini%s%s\n", warnings[0] ? ", but: " : "", warnings);
+	return 0;
+}
+
+static int judge_unfit(enum outcome outcome, const char *why)
+{
+	printf("verdict: NOT fit: ");
+	for (; *why; why++)
+		putchar(*why < ' ' || *why > '~' ? '?' : *why);
+	printf(" (%s)\n", outcome_words(outcome));
+	return 1;
+}
+
+/* ---- asking ---- */
+
+/* Measures the connecting, which http.c does in between: called before and after each step of it.
+ */
+static void watch_connecting(void)
+{
+	socklen_t size = sizeof(peer);
+
+	if (http->state == HTTP_CONNECTING && !connecting)
+		connecting = clock_us();
+	if (!connecting || http->fd < 0 || getpeername(http->fd, &peer.any, &size) < 0)
+		return;
+	connect_took = clock_us() - connecting;
+	connecting = 0;
+}
+
+static void wait_for_more(int64_t now, int64_t by)
+{
+	struct pollfd set[DNS_POLL_MAX + 1];
+	size_t n = dns_poll(set);
+	int64_t next = http_next(http) < dns_next() ? http_next(http) : dns_next();
+	int64_t most = (by - now) / 1000 + 1;
+
+	if (http_fd(http) >= 0)
+		set[n++] = (struct pollfd){.fd = http_fd(http), .events = http_events(http)};
+	next -= now / 1000;
+	poll(set, n, (int)(next < 0 ? 0 : next < most ? next : most));
+	dns_run(clock_us() / 1000);
+}
+
+/* For a whole answer, in microseconds; that nothing comes at all is noticed earlier, by http.c. */
+static int64_t patience(void)
+{
+	return (int64_t)conf->timeout * 2000000;
+}
+
+/* Asks for the bytes up to `last` and takes them, for `most` microseconds; the first of them are in
+ * the buffer then. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED, or another value if the time is
+ * up. */
+static enum http_event ask(uint64_t last, int64_t most)
+{
+	int64_t stall = (int64_t)conf->timeout * 1000;
+	struct http_request request = {.url = &target.url,
+		.proxy = target.proxy,
+		.last = last,
+		.if_range = image_validator(image),
+		.etag = image->etag[0] ? image->etag : NULL,
+		.fields = target.trusted ? conf->fields : NULL,
+		.user_agent = conf->user_agent,
+		.stall = stall < STALL_MAX ? stall : STALL_MAX};
+	int64_t began = clock_us(), now = began;
+	enum http_event event = HTTP_WAIT;
+	size_t got;
+
+	memset(&http->response, 0, sizeof(http->response));
+	connecting = 0;
+	bytes = 0;
+	http_start(http, &request, buffer, BUFFER_DEFAULT, now / 1000);
+	while (now - began < most) {
+		size_t kept = bytes < BUFFER_DEFAULT / 2 ? (size_t)bytes : BUFFER_DEFAULT / 2;
+
+		watch_connecting();
+		event = http_run(http, buffer + kept, BUFFER_DEFAULT - kept, &got, now / 1000);
+		watch_connecting();
+		bytes += got;
+		if (event == HTTP_WAIT)
+			wait_for_more(now, began + most);
+		now = clock_us();
+		if (event == HTTP_END || event == HTTP_REDIRECT || event == HTTP_FAILED)
+			break;
+	}
+	took = now - began;
+	return event;
+}
+
+/* ---- the server ---- */
+
+static void put_address(char *out, size_t size, const union address *a)
+{
+	const void *bytes = a->any.sa_family == AF_INET6 ? (const void *)&a->in6.sin6_addr
+							 : (const void *)&a->in4.sin_addr;
+
+	if (!inet_ntop(a->any.sa_family, bytes, out, (socklen_t)size))
+		snprintf(out, size, "?");
+}
+
+static void say_addresses(void)
+{
+	const struct url *to = target.proxy ? target.proxy : &target.url;
+	union address a[DNS_ADDRESSES_MAX];
+	char text[DNS_ADDRESSES_MAX * (INET6_ADDRSTRLEN + 2)], time[32];
+	size_t n, used = 0;
+
+	say(target.proxy ? "proxy" : "host", "%s", to->host);
+	/* http.c has just asked the same, so the answer is at hand. */
+	if (dns_lookup(to->host, to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
+		for (size_t i = 0; i < n; i++) {
+			used += (size_t)snprintf(text + used, 3, "%s", i > 0 ? ", " : "");
+			put_address(text + used, sizeof(text) - used, &a[i]);
+			used += strlen(text + used);
+		}
+		say("addresses", "%s", text);
+	}
+	if (peer.any.sa_family == 0)
+		return;
+	put_address(text, sizeof(text), &peer);
+	say("connected", "to %s port %u in %s", text, (unsigned)to->port,
+		measure_time(time, connect_took));
+}
+
+static void put_date(char out[48], int64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm day;
+
+	if (gmtime_r(&t, &day))
+		snprintf(out, 48, "%d-%02d-%02d", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+	else
+		snprintf(out, 48, "?");
+}
+
+static void say_certificate(const struct tls_cert *c)
+{
+	char from[48], to[48];
+	int64_t days = (c->not_after - (int64_t)time(NULL)) / 86400;
+
+	if (c->fault) {
+		say("certificate", "%s", c->fault);
+		return;
+	}
+	put_date(from, c->not_before);
+	put_date(to, c->not_after);
+	say("certificate", "%s, issued by %s, %s (%u bits), valid %s to %s (%lld days left)",
+		c->subject, c->issuer, c->key, c->bits, from, to, (long long)days);
+}
+
+static void say_tls(void)
+{
+	int64_t left;
+
+	if (tls.version)
+		say("tls", "%s, %s%s%s", tls.version, tls.cipher ? tls.cipher : "?",
+			tls.curve ? ", " : "", tls.curve ? tls.curve : "");
+	for (size_t i = 0; i < tls.certs && i < TLS_CERTS_MAX; i++)
+		say_certificate(&tls.cert[i]);
+	if (tls.certs == 0)
+		return;
+	say("names", "%s", tls.names);
+	if (tls.pin[0])
+		say("pin", "%s", tls.pin);
+	left = tls.cert[0].not_after - (int64_t)time(NULL);
+	if (!tls.cert[0].fault && left > 0 && left < 14 * 86400)
+		warn("the certificate expires in %lld days", (long long)left / 86400);
+}
+
+static void say_url(unsigned hops)
+{
+	char text[URL_MAX + 300];
+
+	url_text(text, sizeof(text), &target.url);
+	if (hops == 0)
+		say("url", "%s", text);
+	else
+		say("redirect", "%d to %s", http->response.status, text);
+}
+
+/* Follows the redirects to the file's own server, and asks it for the superblock. Of HTTP_REDIRECT
+ * *why tells the reason. */
+static enum http_event reach(const char **why)
+{
+	for (unsigned hops = 0;; hops++) {
+		enum http_event event;
+
+		*why = "too many redirects, a loop?";
+		if (!image_target(&target, image, clock_us() / 1000, why))
+			return HTTP_REDIRECT;
+		say_url(hops);
+		memset(&peer, 0, sizeof(peer));
+		memset(&tls, 0, sizeof(tls));
+		event = ask(EROFS_HEAD - 1, patience());
+		if (hops == 0 || peer.any.sa_family) {
+			say_addresses();
+			say_tls();
+		}
+		if (event != HTTP_REDIRECT || hops == REDIRECT_HOPS)
+			return event;
+		image_redirected(image, target.mirror, &http->location);
+	}
+}
+
+/* ---- the file ---- */
+
+static void say_validator(const struct response *r)
+{
+	if (r->etag[0])
+		say("validator", "ETag %s", r->etag);
+	else if (r->last_modified[0])
+		say("validator", "Last-Modified %s", r->last_modified);
+	else
+		say("validator", "none");
+	if (r->etag[0] && !r->etag_is_strong)
+		warn("its ETag is weak, so versions that differ a little may share it");
+	else if (!r->etag[0] && !r->last_modified[0])
+		warn("it names no version, so a replaced image is noticed by its size only");
+}
+
+/* Of whatever head came, also one that was refused. */
+static void say_response(const struct response *r, bool kept)
+{
+	say("status", "%d, HTTP/1.%d", r->status, r->minor);
+	if (r->status != 200 && r->status != 206)
+		return;
+	say("ranges", r->status == 206 ? "honoured" : "ignored");
+	say_validator(r);
+	say("encoding", r->encoded ? "compressed, though that was not accepted" : "none");
+	if (r->total >= 0 || r->length >= 0)
+		say("size", "%lld bytes", (long long)(r->total >= 0 ? r->total : r->length));
+	say("connection", kept ? "kept alive" : "closed after the answer");
+	if (!kept)
+		warn("the server closes the connection after each answer");
+}
+
+static void say_image(void)
+{
+	enum erofs_kind kind = erofs_kind(buffer, (size_t)bytes);
+	long page = sysconf(_SC_PAGESIZE);
+	uint32_t block;
+
+	if (kind == EROFS_NONE) {
+		say("image", "not EROFS");
+		warn("the file is no EROFS image, at best a blob of one");
+		return;
+	}
+	block = erofs_block_size(buffer);
+	say("image", "EROFS, blocks of %u bytes, %s, %u extra devices", (unsigned)block,
+		kind == EROFS_PLAIN ? "not compressed" : "compressed", erofs_extra_devices(buffer));
+	if (kind == EROFS_COMPRESSED)
+		warn("the image is compressed: it takes Linux 6.9 or later, and is fetched whole");
+	if (block != (unsigned long)page)
+		warn("blocks of %u bytes cannot be mounted on this machine, whose pages have %ld",
+			(unsigned)block, page);
+}
+
+/* Small requests with the validator, as the daemon sends them. */
+static enum http_event say_round_trip(void)
+{
+	int64_t times[ROUND_TRIPS];
+	char time[32];
+
+	for (int n = 0; n < ROUND_TRIPS; n++) {
+		enum http_event event = ask(0, patience());
+		int i = n;
+
+		if (event != HTTP_END)
+			return event;
+		for (; i > 0 && times[i - 1] > took; i--)
+			times[i] = times[i - 1];
+		times[i] = took;
+	}
+	say("round trip", "%s, the median of %d%s", measure_time(time, times[ROUND_TRIPS / 2]),
+		ROUND_TRIPS, http->fd < 0 ? ", each with a new connection" : "");
+	return HTTP_END;
+}
+
+/* On a slow link the time is meant to run out. */
+static enum http_event say_throughput(void)
+{
+	uint64_t size = image->size < THROUGHPUT_SIZE ? image->size : THROUGHPUT_SIZE;
+	enum http_event event = ask(size - 1, THROUGHPUT_TIME);
+	char rate[32], time[32];
+
+	if (event == HTTP_FAILED || event == HTTP_REDIRECT || bytes == 0)
+		return event;
+	say("throughput", "%s, %llu bytes in %s", measure_rate(rate, bytes, took),
+		(unsigned long long)bytes, measure_time(time, took));
+	return HTTP_END;
+}
+
+/* ---- the verdict ---- */
+
+static int judge(enum http_event event, const char *why)
+{
+	switch (event) {
+	case HTTP_END:
+		return judge_fit();
+	case HTTP_FAILED:
+		return judge_unfit(http->outcome, http->why);
+	case HTTP_REDIRECT:
+		return judge_unfit(OUTCOME_REFUSED, why);
+	default:
+		return judge_unfit(OUTCOME_TIMED_OUT, "the answer takes too long");
+	}
+}
+
+static int look(void)
+{
+	const char *why;
+	enum http_event event = reach(&why);
+	struct response r = http->response;
+
+	if (r.status)
+		say_response(&r, http->fd >= 0);
+	if (event != HTTP_END)
+		return judge(event, why);
+	say_image();
+	image_pin(image, &r);
+	why = "a redirect out of turn";
+	event = say_round_trip();
+	if (event == HTTP_END)
+		event = say_throughput();
+	return judge(event, why);
+}
+
+size_t check_memory(void)
+{
+	return BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8 + sizeof(*http) + image_memory_each();
+}
+
+int check_run(const struct conf *c, void *memory)
+{
+	int status;
+
+	conf = c;
+	buffer = memory;
+	http = (struct http *)(buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8);
+	images_init(conf, http + 1); /* one place */
+	image = image_get("", "", 0);
+	http_init(http, buffer + BUFFER_DEFAULT);
+	tls_record(&tls);
+	status = look();
+	http_close(http);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	log_err("standard output: %s", strerror(errno));
+	return 1;
+}

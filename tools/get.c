@@ -1,0 +1,235 @@
+/* tools/get.c - a front end of fetch.c with one file and one READ. A READ is fetched by one lane at a
+ * time, so its pages come in order. */
+#include "tools/get.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/dns.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "net/url.h"
+
+#define PROGRESS_EVERY 250000 /* microseconds */
+#define PROGRESS_WIDTH 78
+
+static bool opened, complete;
+static enum outcome open_outcome;
+static uint64_t file_size;
+static uint64_t next, end;    /* of the bytes that are wanted: the next one to write, their end */
+static uint64_t filled;	      /* whole pages have been taken up to here */
+static uint64_t begin;	      /* for the progress: the first wanted byte */
+static int64_t began;	      /* and when asking for it began */
+static int64_t next_progress; /* INT64_MAX: none is shown */
+static int64_t held;	      /* microseconds that standard output has let us wait */
+static char name[KEY_MAX + 1];
+
+/* ---- progress ---- */
+
+/* Leaves the cursor at the line's beginning, for log lines and the shell to write over it. */
+static void show_line(const char *text)
+{
+	char line[PROGRESS_WIDTH + 3];
+	int n = snprintf(line, sizeof(line), "\r%-*.*s\r", PROGRESS_WIDTH, PROGRESS_WIDTH, text);
+
+	(void)!write(STDERR_FILENO, line, (size_t)n);
+}
+
+static void show_progress(void)
+{
+	int64_t now = clock_us();
+	char text[160], rate[32];
+
+	if (now < next_progress)
+		return;
+	next_progress = now + PROGRESS_EVERY;
+	snprintf(text, sizeof(text), "%.24s: %llu of %llu bytes, %u %%, %s", name,
+		(unsigned long long)(next - begin), (unsigned long long)(end - begin),
+		(unsigned)((next - begin) * 100 / (end - begin)),
+		measure_rate(rate, next - begin, now - began));
+	show_line(text);
+}
+
+static void end_progress(void)
+{
+	if (next_progress != INT64_MAX)
+		show_line("");
+	next_progress = INT64_MAX;
+}
+
+/* ---- standard output ---- */
+
+__attribute__((noreturn)) static void output_failed(void)
+{
+	int error = errno;
+
+	end_progress();
+	if (error != EPIPE)
+		log_err("standard output: %s", strerror(error));
+	exit(1);
+}
+
+static void put(const char *bytes, size_t size)
+{
+	int64_t since = clock_us();
+
+	while (size > 0) {
+		ssize_t n = write(STDOUT_FILENO, bytes, size);
+
+		if (n < 0 && errno == EAGAIN)
+			poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+		else if (n < 0 && errno != EINTR)
+			output_failed();
+		if (n > 0) {
+			bytes += n;
+			size -= (size_t)n;
+		}
+	}
+	held += clock_us() - since;
+}
+
+/* ---- what fetch.c asks of us ---- */
+
+static void take_opened(unsigned file, enum outcome outcome, uint64_t size)
+{
+	(void)file;
+	opened = true;
+	open_outcome = outcome;
+	file_size = size;
+}
+
+static ssize_t take_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
+{
+	uint64_t to = offset + size < end ? offset + size : end;
+
+	(void)file;
+	if (offset > next)
+		return -EIO; /* a gap: it cannot be, and must not come out as one */
+	if (to > next) {
+		put((const char *)pages + (next - offset), (size_t)(to - next));
+		next = to;
+	}
+	filled = offset + size;
+	return (ssize_t)size;
+}
+
+static int64_t find_hole(unsigned file, uint64_t offset, uint64_t until, uint64_t *hole_end)
+{
+	(void)file;
+	if (filled >= until)
+		return (int64_t)until;
+	*hole_end = until;
+	return (int64_t)(offset > filled ? offset : filled);
+}
+
+static void take_complete(unsigned file, uint32_t id, enum outcome outcome)
+{
+	(void)file;
+	(void)id;
+	(void)outcome; /* fetch_outcome() has the words, too */
+	complete = true;
+}
+
+const struct frontend get_frontend = {
+	.opened = take_opened, .write = take_pages, .hole = find_hole, .complete = take_complete};
+
+/* ---- the run ---- */
+
+/* The client's clock, in microseconds, stands still while standard output keeps us: that is no
+ * fault of the server. */
+static int64_t client_clock(void)
+{
+	return clock_us() - held;
+}
+
+static void run_until(const bool *done)
+{
+	struct pollfd set[DNS_POLL_MAX + CONNECTIONS_MAX];
+	int64_t now = client_clock();
+
+	fetch_run(NULL, now);
+	while (!*done) {
+		size_t fetch = dns_poll(set);
+		size_t n = fetch + fetch_poll(set + fetch);
+		int64_t wait = sooner(fetch_next(), dns_next()) - now / 1000;
+
+		/* At most until the next progress, which also fits it into poll()'s int. */
+		wait = wait < 0 ? 0 : sooner(wait, PROGRESS_EVERY / 1000);
+		if (poll(set, n, (int)wait) < 0)
+			memset(set, 0, sizeof(set)); /* a signal */
+		now = client_clock();
+		dns_run(now / 1000);
+		fetch_run(set + fetch, now);
+		show_progress();
+	}
+}
+
+/* The last segment of the URL's path names the file in the log and at mirrors. */
+static size_t find_name(const char *text)
+{
+	struct url url;
+	const char *why;
+	size_t to, from;
+
+	if (!url_parse(&url, text, &why))
+		return 0; /* conf.c has parsed it before */
+	to = from = strcspn(url.target, "?");
+	while (from > 1 && url.target[from - 1] != '/')
+		from--;
+	if (from == to)
+		from--; /* a folder: its "/" */
+	if (to - from > KEY_MAX)
+		to = from + KEY_MAX;
+	memcpy(name, url.target + from, to - from);
+	return to - from;
+}
+
+static int verdict(void)
+{
+	const char *why;
+	enum outcome outcome = fetch_outcome(0, &why);
+
+	if (next == end) {
+		/* Some file systems tell only now that they could not take it. */
+		if (close(STDOUT_FILENO) < 0)
+			output_failed();
+		return 0;
+	}
+	if (outcome == OUTCOME_OK) {
+		log_err("%s: only %llu of %llu bytes came", name,
+			(unsigned long long)(next - begin), (unsigned long long)(end - begin));
+		outcome = OUTCOME_REFUSED; /* such as a size beyond what can be asked for */
+	}
+	return outcome_exit_status(outcome);
+}
+
+int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
+{
+	next_progress = INT64_MAX;
+	fetch_run(NULL, client_clock()); /* tells it the time */
+	fetch_open(0, "", name, find_name(conf->url[0]));
+	run_until(&opened);
+	if (open_outcome != OUTCOME_OK)
+		return outcome_exit_status(open_outcome);
+	if (offset > file_size) {
+		log_err("%s: OFFSET %llu is beyond the end: it has %llu bytes", name,
+			(unsigned long long)offset, (unsigned long long)file_size);
+		return 2;
+	}
+	begin = next = offset;
+	end = length < file_size - offset ? offset + length : file_size;
+	began = clock_us();
+	if (isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
+		next_progress = began;
+	if (next < end) {
+		fetch_read(0, 0, offset, end - offset);
+		run_until(&complete);
+	}
+	end_progress();
+	return verdict();
+}

@@ -1,0 +1,448 @@
+/* tools/status.c - one table of the families, the rows of each, and the socket that they go to. */
+#include "tools/status.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/memory.h"
+#include "fetch/fetch.h"
+#include "image/image.h"
+#include "base/log.h"
+#include "base/stats.h"
+
+/* Milliseconds. */
+#define CLIENT_TIME  5000 /* to take all of the text */
+#define ACCEPT_AGAIN 1000 /* after a client could not be taken for want of something */
+
+/* Clients that wait for their turn. */
+#define QUEUE 8
+
+/* Buffers that are sent in a turn of the loop. */
+#define BUFFERS 4
+
+#define PREFIX "cachefilesd_"
+
+/* A URL is cut after so many bytes. A byte takes up to five when it is escaped. */
+#define URL_SHOWN 200
+#define ROW_MAX	  (2 * 5 * KEY_MAX + 160)
+
+/* What a family has a row for. */
+enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES };
+
+struct family {
+	const char *name;
+	uint16_t offset; /* of its number: in struct stats, mirror_stats or image */
+	uint8_t rows;
+	uint8_t decimals; /* it counts thousandths (3) or millionths (6) */
+};
+
+#define NO_NUMBER UINT16_MAX
+#define STATS(m)  offsetof(struct stats, m), ONCE
+#define MIRROR(m) offsetof(struct mirror_stats, m), MIRRORS
+#define IMAGE(m)  offsetof(struct image, m), IMAGES
+
+static const struct family families[] = {
+	{"build_info", NO_NUMBER, VERSIONS, 0},
+	{"uptime_seconds", STATS(uptime), 3},
+	{"open_files", STATS(open_files), 0},
+	{"opens_total", STATS(opens), 0},
+	{"opens_refused_total", STATS(opens_refused), 0},
+	{"reads_waiting", STATS(reads_waiting), 0},
+	{"reads_failed_total", STATS(reads_failed), 0},
+	{"read_seconds", NO_NUMBER, TIMES, 0},
+	{"connections", STATS(connections), 0},
+	{"link_bytes_per_second", STATS(link_rate), 0},
+	{"round_trip_seconds", STATS(link_round_trip), 6},
+	{"restores_total", STATS(restores), 0},
+	{"culls_total", STATS(culls), 0},
+	{"log_dropped_total", STATS(log_dropped), 0},
+	{"mirror_info", NO_NUMBER, URLS, 0},
+	{"mirror_requests_total", MIRROR(requests), 0},
+	{"mirror_received_bytes_total", MIRROR(received), 0},
+	{"mirror_failures_total", offsetof(struct mirror_stats, failures), REASONS, 0},
+	{"mirror_set_aside_seconds", MIRROR(set_aside), 3},
+	{"image_size_bytes", IMAGE(size), 0},
+	{"image_cached_bytes", IMAGE(stats.cached), 0},
+	{"image_requests_total", IMAGE(stats.requests), 0},
+	{"image_received_bytes_total", IMAGE(stats.received), 0},
+	{"image_written_bytes_total", IMAGE(stats.written), 0},
+	{"image_failures_total", IMAGE(stats.failures), 0},
+	{"image_failing_seconds", IMAGE(stats.failing), 3},
+	{"image_reads_total", IMAGE(stats.reads), 0},
+	{"image_read_bytes_total", IMAGE(stats.read_bytes), 0},
+	{"image_reads_failed_total", IMAGE(stats.reads_failed), 0},
+	{"image_state", NO_NUMBER, STATES, 0},
+};
+
+#define FAMILIES (sizeof(families) / sizeof(families[0]))
+
+static const struct conf *conf;
+static int64_t started, clock_now;
+static int listener = -1;
+static int64_t accept_after;
+
+static struct {
+	bool here;
+	int fd;
+	int64_t until; /* when it is dropped */
+	/* the row to be made next; 0 is the family's head, its first row number 1 */
+	unsigned family, row;
+	bool counting;	 /* what is cached of the image of that row */
+	unsigned labels; /* of the row that is made */
+	char text[ROW_MAX + 512];
+	size_t size, sent; /* of the text */
+} client;
+
+/* ---- a row ---- */
+
+__attribute__((format(printf, 1, 2))) static void put(const char *format, ...)
+{
+	size_t room = sizeof(client.text) - client.size;
+	va_list args;
+
+	va_start(args, format);
+	client.size += (size_t)vsnprintf(client.text + client.size, room, format, args);
+	va_end(args);
+}
+
+static void put_escaped(const void *bytes, size_t size)
+{
+	const unsigned char *p = bytes;
+
+	for (size_t i = 0; i < size; i++)
+		put(p[i] < ' ' || p[i] > '~' || p[i] == '"' || p[i] == '\\' ? "\\\\x%02x" : "%c",
+			p[i]);
+}
+
+static void put_label(const char *name, const void *bytes, size_t size)
+{
+	put("%c%s=\"", client.labels++ ? ',' : '{', name);
+	put_escaped(bytes, size);
+	put("\"");
+}
+
+static void put_text_label(const char *name, const char *text)
+{
+	put_label(name, text, strlen(text));
+}
+
+static void put_decimal(uint64_t n, unsigned decimals)
+{
+	uint64_t unit = decimals == 6 ? 1000000 : 1000;
+
+	if (decimals == 0)
+		put("%llu", (unsigned long long)n);
+	else
+		put("%llu.%0*llu", (unsigned long long)(n / unit), (int)decimals,
+			(unsigned long long)(n % unit));
+}
+
+/* Of the histogram: row 0 to READ_TIMES are a class and those before it, then come sum and number.
+ */
+static const char *suffix_of(const struct family *f, unsigned row)
+{
+	if (f->rows != TIMES)
+		return "";
+	return row <= READ_TIMES ? "_bucket" : row == READ_TIMES + 1 ? "_sum" : "_count";
+}
+
+static void put_time(unsigned row)
+{
+	char text[16] = "+Inf";
+	unsigned ms = row < READ_TIMES ? stats_read_times[row] : 0;
+
+	if (ms > 0)
+		snprintf(text, sizeof(text), "%u.%03u", ms / 1000, ms % 1000);
+	if (row <= READ_TIMES)
+		put_text_label("le", text);
+}
+
+static uint64_t times_value(unsigned row)
+{
+	uint64_t n = 0;
+
+	if (row == READ_TIMES + 1)
+		return stats.read_milliseconds;
+	for (unsigned i = 0; i <= row && i <= READ_TIMES; i++)
+		n += stats.read_times[i];
+	return n;
+}
+
+/* Without what may be a secret: the user's name and password, the query. */
+static void put_url(const char *url)
+{
+	const char *host = strstr(url, "://") + 3; /* conf.c has parsed it */
+	const char *at = memrchr(host, '@', strcspn(host, "/?#"));
+	char shown[URL_SHOWN + 1];
+
+	snprintf(shown, sizeof(shown), "%.*s%.*s", (int)(host - url), url,
+		(int)strcspn(at ? at + 1 : host, "?#"), at ? at + 1 : host);
+	put_text_label("url", shown);
+}
+
+static void put_mirror(unsigned mirror)
+{
+	char number[12];
+
+	snprintf(number, sizeof(number), "%u", mirror + 1);
+	put_text_label("mirror", number);
+}
+
+/* The volume is told where it is not the one that EROFS makes of the image's name. */
+static void put_image(const struct image *image)
+{
+	const char *own = image->volume + 6; /* behind "erofs," */
+
+	put_label("image", image->cookie, image->cookie_size);
+	if (strncmp(image->volume, "erofs,", 6) != 0 || strlen(own) != image->cookie_size ||
+		memcmp(own, image->cookie, image->cookie_size) != 0)
+		put_text_label("volume", image->volume);
+}
+
+/* How many rows a family has for each thing, and in all; one whose number is 0 may be left out. */
+static unsigned details_of(const struct family *f)
+{
+	return f->rows == REASONS ? OUTCOME_LIMIT + 1 : f->rows == STATES ? FETCH_STATES : 1;
+}
+
+static unsigned rows_of(const struct family *f)
+{
+	unsigned things = f->rows >= IMAGES    ? budget.files + 1
+			  : f->rows >= MIRRORS ? (unsigned)conf->urls
+			  : f->rows == TIMES   ? READ_TIMES + 3
+					       : 1;
+
+	return things * details_of(f);
+}
+
+/* What it counts for each image is looked at as it is told. False: that is not done yet. */
+static bool count_cached(const struct family *f, struct image *image)
+{
+	if (f->offset != offsetof(struct image, stats.cached))
+		return true;
+	if (!client.counting)
+		image->stats.cached = image->stats.cached_to = 0;
+	client.counting = !fetch_count_cached(image);
+	return !client.counting;
+}
+
+static void put_labels(const struct family *f, unsigned thing, unsigned detail)
+{
+	switch ((enum rows)f->rows) {
+	case ONCE:
+	case MIRRORS:
+	case IMAGES:
+		break;
+	case VERSIONS:
+		put_text_label("version", VERSION);
+		break;
+	case TIMES:
+		put_time(thing);
+		break;
+	case URLS:
+		put_url(conf->url[thing]);
+		break;
+	case REASONS:
+		put_text_label("reason", outcome_words((enum outcome)detail));
+		break;
+	case STATES:
+		put_text_label("state", fetch_state_words[detail]);
+	}
+}
+
+/* False: it cannot be made yet. */
+static bool put_row(const struct family *f, unsigned row)
+{
+	unsigned thing = row / details_of(f), detail = row % details_of(f);
+	struct image *image = f->rows >= IMAGES ? image_at(thing, clock_now) : NULL;
+	const void *base = image;
+	uint64_t n = 1;
+
+	if (f->rows >= IMAGES && !image)
+		return true;
+	if (f->rows < IMAGES)
+		base = f->rows >= MIRRORS ? (const void *)mirror_at(thing, clock_now) : &stats;
+	if (image && !count_cached(f, image))
+		return false;
+	if (f->offset != NO_NUMBER)
+		memcpy(&n, (const char *)base + f->offset + detail * sizeof(n), sizeof(n));
+	if (f->rows == STATES)
+		n = fetch_states(image) >> detail & 1;
+	else if (f->rows == TIMES)
+		n = times_value(row);
+	if (n == 0 && details_of(f) > 1)
+		return true;
+	client.labels = 0;
+	put(PREFIX "%s%s", f->name, suffix_of(f, row));
+	if (image)
+		put_image(image);
+	else if (f->rows >= MIRRORS)
+		put_mirror(thing);
+	put_labels(f, thing, detail);
+	put(client.labels ? "} " : " ");
+	put_decimal(n, f->rows == TIMES && row == READ_TIMES + 1 ? 3 : f->decimals);
+	put("\n");
+	return true;
+}
+
+static void put_type(const struct family *f)
+{
+	size_t size = strlen(f->name);
+
+	put("# TYPE " PREFIX "%s %s\n", f->name,
+		f->rows == TIMES			       ? "histogram"
+		: memcmp(f->name + size - 6, "_total", 6) == 0 ? "counter"
+							       : "gauge");
+}
+
+/* Makes rows while there is room for the longest. */
+static void fill(void)
+{
+	client.size = client.sent = 0;
+	while (client.family < FAMILIES && client.size + ROW_MAX <= sizeof(client.text)) {
+		const struct family *f = &families[client.family];
+
+		if (client.row == 0)
+			put_type(f);
+		else if (!put_row(f, client.row - 1))
+			return;
+		if (++client.row > rows_of(f)) {
+			client.row = 0;
+			client.family++;
+		}
+	}
+	if (client.family == FAMILIES && client.size + ROW_MAX <= sizeof(client.text)) {
+		put("# EOF\n");
+		client.family++;
+	}
+}
+
+/* ---- the client ---- */
+
+static void hang_up(void)
+{
+	close(client.fd);
+	client.here = false;
+}
+
+static void serve(void)
+{
+	for (int i = 0; i < BUFFERS; i++) {
+		ssize_t n;
+
+		if (client.sent == client.size && client.family <= FAMILIES)
+			fill();
+		if (client.sent == client.size) {
+			if (client.family > FAMILIES)
+				hang_up();
+			return;
+		}
+		n = send(client.fd, client.text + client.sent, client.size - client.sent,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			hang_up();
+		if (n < 0)
+			return;
+		client.sent += (size_t)n;
+	}
+}
+
+static void take_client(void)
+{
+	/* The C library's function would bring what kernels without it need. */
+	int fd = (int)syscall(SYS_accept4, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != ECONNABORTED)
+			accept_after = clock_now + ACCEPT_AGAIN;
+		return;
+	}
+	client.here = true;
+	client.fd = fd;
+	client.until = clock_now + CLIENT_TIME;
+	client.family = client.row = 0;
+	client.size = client.sent = 0;
+	client.counting = false;
+	stats.uptime = (uint64_t)(clock_now - started);
+	stats.log_dropped = log_dropped();
+	fetch_look();
+}
+
+/* ---- the public functions ---- */
+
+/* A socket that nobody answers at any more, and nothing else, makes room. */
+static void remove_old(const char *path)
+{
+	struct stat s;
+
+	if (lstat(path, &s) == 0 && S_ISSOCK(s.st_mode))
+		unlink(path);
+}
+
+int status_open(const char *path, char *why, size_t size)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	mode_t mask;
+	bool good;
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN) {
+		snprintf(why, size, "%s: another daemon answers there", path);
+	} else {
+		if (errno == ECONNREFUSED)
+			remove_old(path);
+		mask = umask(0177);
+		good = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, QUEUE) == 0;
+		umask(mask);
+		if (good)
+			return fd;
+		snprintf(why, size, "%s: %s", path, strerror(errno));
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+void status_init(const struct conf *c, int fd, int64_t now)
+{
+	conf = c;
+	listener = fd;
+	started = now;
+}
+
+void status_poll(struct pollfd *out)
+{
+	*out = (struct pollfd){.fd = client.fd, .events = POLLOUT};
+	if (!client.here) {
+		out->fd = clock_now >= accept_after ? listener : -1;
+		out->events = POLLIN;
+	}
+}
+
+int64_t status_next(void)
+{
+	if (client.here)
+		return client.until;
+	return clock_now < accept_after ? accept_after : INT64_MAX;
+}
+
+void status_run(const struct pollfd *polled, int64_t now)
+{
+	clock_now = now;
+	if (client.here && now >= client.until)
+		hang_up();
+	else if (!client.here && polled->revents)
+		take_client();
+	if (client.here && polled->revents)
+		serve();
+}

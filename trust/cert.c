@@ -1,0 +1,416 @@
+/* trust/cert.c - see cert.h. */
+#include "trust/cert.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The parsers of a certificate's parts return NULL, or what is wrong as the end of a sentence. */
+static const char malformed[] = "is malformed";
+
+/* The extensions that are looked at: the last byte of 2.5.29.x. */
+enum {
+	KEY_USAGE = 15,
+	SUBJECT_ALT_NAME = 17,
+	BASIC_CONSTRAINTS = 19,
+	NAME_CONSTRAINTS = 30,
+	CRL_DISTRIBUTION_POINTS = 31,
+	CERTIFICATE_POLICIES = 32,
+	EXTENDED_KEY_USAGE = 37,
+};
+
+static const char *parse_key_usage(struct cert *c, struct der value)
+{
+	struct der bits;
+
+	if (!der_get(&value, DER_BIT_STRING, &bits) || value.left || bits.left < 2 ||
+		bits.at[0] > 7)
+		return malformed;
+	c->usage_present = true;
+	c->may_sign = bits.at[1] & 0x80;
+	c->may_certify = bits.at[1] & 0x04;
+	return NULL;
+}
+
+static const char *parse_names(struct cert *c, struct der value)
+{
+	struct der rest, name;
+	unsigned tag;
+
+	if (!der_get(&value, DER_SEQUENCE, &c->names) || value.left || c->names.left == 0)
+		return malformed;
+	for (rest = c->names; rest.left > 0;)
+		if (!der_any(&rest, &tag, &name) || (tag & 0xc0) != DER_CONTEXT)
+			return malformed;
+	return NULL;
+}
+
+static const char *parse_basic_constraints(struct cert *c, struct der value)
+{
+	struct der body, path;
+
+	if (!der_get(&value, DER_SEQUENCE, &body) || value.left)
+		return malformed;
+	if (der_next_is(&body, DER_BOOLEAN) && !der_boolean(&body, &c->ca))
+		return malformed;
+	if (body.left == 0)
+		return NULL;
+	if (!c->ca || !der_unsigned(&body, &path) || path.left > 1 || body.left)
+		return malformed;
+	c->path = path.at[0];
+	return NULL;
+}
+
+static const char *parse_extended_key_usage(struct cert *c, struct der value)
+{
+	struct der body, purpose;
+
+	if (!der_get(&value, DER_SEQUENCE, &body) || value.left || body.left == 0)
+		return malformed;
+	c->for_servers = false;
+	while (body.left > 0) {
+		if (!der_get(&body, DER_OID, &purpose))
+			return malformed;
+		if (IS_OID(purpose, "\x2b\x06\x01\x05\x05\x07\x03\x01"))
+			c->for_servers = true;
+	}
+	return NULL;
+}
+
+/* No policy is asked for here, so that any will do; but a qualifier, where they are critical, must
+ * be one of RFC 5280's, which only inform. */
+static const char *parse_policies(struct der value)
+{
+	struct der list, policy, qualifiers, qualifier, oid;
+
+	if (!der_get(&value, DER_SEQUENCE, &list) || value.left || list.left == 0)
+		return malformed;
+	while (list.left > 0) {
+		if (!der_get(&list, DER_SEQUENCE, &policy) || !der_get(&policy, DER_OID, &oid))
+			return malformed;
+		if (policy.left == 0)
+			continue;
+		if (!der_get(&policy, DER_SEQUENCE, &qualifiers) || policy.left)
+			return malformed;
+		while (qualifiers.left > 0) {
+			if (!der_get(&qualifiers, DER_SEQUENCE, &qualifier) ||
+				!der_get(&qualifier, DER_OID, &oid))
+				return malformed;
+			if (!IS_OID(oid, "\x2b\x06\x01\x05\x05\x07\x02\x01") &&
+				!IS_OID(oid, "\x2b\x06\x01\x05\x05\x07\x02\x02"))
+				return "has a critical policy that is unknown here";
+		}
+	}
+	return NULL;
+}
+
+static const char *parse_extension(struct cert *c, struct der oid, bool critical, struct der value)
+{
+	switch (oid.left == 3 && oid.at[0] == 0x55 && oid.at[1] == 0x1d ? oid.at[2] : 0) {
+	case KEY_USAGE:
+		return parse_key_usage(c, value);
+	case SUBJECT_ALT_NAME:
+		return parse_names(c, value);
+	case BASIC_CONSTRAINTS:
+		return parse_basic_constraints(c, value);
+	case EXTENDED_KEY_USAGE:
+		return parse_extended_key_usage(c, value);
+	case NAME_CONSTRAINTS:
+		c->constrained = true;
+		return NULL;
+	case CERTIFICATE_POLICIES:
+		return critical ? parse_policies(value) : NULL;
+	case CRL_DISTRIBUTION_POINTS: /* we ask for no revocation lists, wherever they may be */
+		return NULL;
+	}
+	return critical ? "has a critical extension that is unknown here" : NULL;
+}
+
+/* Whether an extension with this OID stands in the list before `end`. */
+static bool has_extension(struct der list, const uint8_t *end, struct der oid)
+{
+	struct der extension, other;
+
+	while (list.at < end)
+		if (!der_get(&list, DER_SEQUENCE, &extension) ||
+			!der_get(&extension, DER_OID, &other) || der_same(oid, other))
+			return true;
+	return false;
+}
+
+static const char *parse_extensions(struct cert *c, struct der list)
+{
+	struct der rest = list, extension, oid, value;
+	unsigned count = 0;
+
+	while (rest.left > 0) {
+		const uint8_t *start = rest.at;
+		bool critical = false;
+		const char *fault;
+
+		if (!der_get(&rest, DER_SEQUENCE, &extension) ||
+			!der_get(&extension, DER_OID, &oid))
+			return malformed;
+		if (der_next_is(&extension, DER_BOOLEAN) && !der_boolean(&extension, &critical))
+			return malformed;
+		if (!der_get(&extension, DER_OCTET_STRING, &value) || extension.left)
+			return malformed;
+		if (++count > 64)
+			return "has more than 64 extensions";
+		if (has_extension(list, start, oid))
+			return "has the same extension twice";
+		fault = parse_extension(c, oid, critical, value);
+		if (fault)
+			return fault;
+	}
+	return count ? NULL : malformed;
+}
+
+/* [0] EXPLICIT version, absent in v1. */
+static bool parse_version(struct cert *c, struct der *tbs)
+{
+	struct der body, number;
+
+	if (!der_next_is(tbs, DER_CONSTRUCTED | 0))
+		return true;
+	if (!der_get(tbs, DER_CONSTRUCTED | 0, &body) || !der_unsigned(&body, &number) || body.left)
+		return false;
+	c->v3 = number.left == 1 && number.at[0] == 2;
+	return number.left == 1 && number.at[0] <= 2;
+}
+
+static bool parse_validity(struct cert *c, struct der *tbs)
+{
+	struct der dates;
+
+	return der_get(tbs, DER_SEQUENCE, &dates) && der_time(&dates, &c->not_before) &&
+	       der_time(&dates, &c->not_after) && dates.left == 0;
+}
+
+/* The end of a TBSCertificate: the unique identifiers of v2, which nobody uses, and the extensions.
+ */
+static const char *parse_tail(struct cert *c, struct der *tbs)
+{
+	struct der body, list;
+
+	if (der_next_is(tbs, DER_CONTEXT | 1) && !der_get(tbs, DER_CONTEXT | 1, &body))
+		return malformed;
+	if (der_next_is(tbs, DER_CONTEXT | 2) && !der_get(tbs, DER_CONTEXT | 2, &body))
+		return malformed;
+	if (tbs->left == 0)
+		return NULL;
+	if (!c->v3 || !der_get(tbs, DER_CONSTRUCTED | 3, &body) || tbs->left ||
+		!der_get(&body, DER_SEQUENCE, &list) || body.left)
+		return malformed;
+	return parse_extensions(c, list);
+}
+
+const char *cert_parse(struct cert *c, const uint8_t *raw, size_t size)
+{
+	struct der in = {raw, size}, outer, tbs, serial, algorithm, same_algorithm, body;
+
+	*c = (struct cert){.raw = in, .path = -1, .for_servers = true};
+	if (!der_get(&in, DER_SEQUENCE, &outer) || in.left ||
+		!der_whole(&outer, DER_SEQUENCE, &c->covered) ||
+		!der_whole(&outer, DER_SEQUENCE, &algorithm) || !der_bytes(&outer, &c->signature) ||
+		outer.left)
+		return malformed;
+	in = c->covered;
+	if (!der_get(&in, DER_SEQUENCE, &tbs) || !parse_version(c, &tbs) ||
+		!der_get(&tbs, DER_INTEGER, &serial) ||
+		!der_whole(&tbs, DER_SEQUENCE, &same_algorithm) ||
+		!der_whole(&tbs, DER_SEQUENCE, &c->issuer) || !parse_validity(c, &tbs) ||
+		!der_whole(&tbs, DER_SEQUENCE, &c->subject) ||
+		!der_whole(&tbs, DER_SEQUENCE, &c->key))
+		return malformed;
+	if (!der_same(algorithm, same_algorithm) || !der_get(&algorithm, DER_SEQUENCE, &body) ||
+		!der_get(&body, DER_OID, &c->algorithm))
+		return malformed;
+	return parse_tail(c, &tbs);
+}
+
+/* ---- keys ---- */
+
+static const char *parse_rsa_key(br_x509_pkey *out, struct der bytes)
+{
+	struct der body, n, e;
+
+	if (!der_get(&bytes, DER_SEQUENCE, &body) || bytes.left || !der_unsigned(&body, &n) ||
+		!der_unsigned(&body, &e) || body.left)
+		return malformed;
+	if (n.left > 512 || e.left > 8)
+		return "has an RSA key of more than 4096 bits";
+	if (der_bit_length(n) < 2048)
+		return "has a weak key: RSA with less than 2048 bits";
+	if (!(n.at[n.left - 1] & 1) || !(e.at[e.left - 1] & 1) || der_bit_length(e) < 2)
+		return "has a weak key: an impossible RSA key";
+	out->key_type = BR_KEYTYPE_RSA;
+	out->key.rsa = (br_rsa_public_key){
+		.n = (uint8_t *)n.at,
+		.nlen = n.left,
+		.e = (uint8_t *)e.at,
+		.elen = e.left,
+	};
+	return NULL;
+}
+
+struct curve {
+	const char *name;
+	uint8_t oid[8];
+	uint8_t oid_size, id;
+	uint16_t bits;
+};
+
+static const struct curve curves[] = {
+	{"ECDSA P-256", "\x2a\x86\x48\xce\x3d\x03\x01\x07", 8, BR_EC_secp256r1, 256},
+	{"ECDSA P-384", "\x2b\x81\x04\x00\x22", 5, BR_EC_secp384r1, 384},
+	{"ECDSA P-521", "\x2b\x81\x04\x00\x23", 5, BR_EC_secp521r1, 521},
+};
+
+static const struct curve *find_curve(struct der oid)
+{
+	for (size_t i = 0; i < sizeof(curves) / sizeof(*curves); i++)
+		if (der_is(oid, (const char *)curves[i].oid, curves[i].oid_size))
+			return &curves[i];
+	return NULL;
+}
+
+int cert_curve(struct der oid)
+{
+	const struct curve *curve = find_curve(oid);
+
+	return curve ? curve->id : 0;
+}
+
+static const char *parse_ec_key(br_x509_pkey *out, struct der oid, struct der point)
+{
+	const struct curve *curve = find_curve(oid);
+
+	if (!curve)
+		return "has a key on an elliptic curve that BearSSL does not have";
+	if (point.left != 1 + (curve->bits + 7) / 8 * 2u || point.at[0] != 4)
+		return "has an elliptic curve key in a form that BearSSL does not have";
+	out->key_type = BR_KEYTYPE_EC;
+	out->key.ec.curve = curve->id;
+	out->key.ec.q = (uint8_t *)point.at;
+	out->key.ec.qlen = point.left;
+	return NULL;
+}
+
+/* Takes a SubjectPublicKeyInfo apart. */
+static bool open_key(struct der info, struct der *oid, struct der *parameters, struct der *bytes)
+{
+	struct der body;
+
+	return der_get(&info, DER_SEQUENCE, &body) && der_get(&body, DER_SEQUENCE, parameters) &&
+	       der_get(parameters, DER_OID, oid) && der_bytes(&body, bytes) && body.left == 0;
+}
+
+const char *cert_key(br_x509_pkey *out, struct der info)
+{
+	struct der oid, parameters, curve, bytes;
+
+	if (!open_key(info, &oid, &parameters, &bytes))
+		return malformed;
+	if (IS_OID(oid, OID_RSA))
+		return parse_rsa_key(out, bytes);
+	if (!IS_OID(oid, OID_EC))
+		return "has a kind of key that BearSSL does not have (only RSA and ECDSA)";
+	if (!der_get(&parameters, DER_OID, &curve) || parameters.left)
+		return malformed;
+	return parse_ec_key(out, curve, bytes);
+}
+
+const char *cert_describe_key(struct der info, unsigned *bits)
+{
+	struct der oid, parameters, bytes, body, n;
+	const struct curve *curve;
+
+	*bits = 0;
+	if (!open_key(info, &oid, &parameters, &bytes))
+		return "unknown";
+	if (IS_OID(oid, OID_RSA)) {
+		if (der_get(&bytes, DER_SEQUENCE, &body) && der_unsigned(&body, &n))
+			*bits = der_bit_length(n);
+		return "RSA";
+	}
+	if (IS_OID(oid, OID_EC)) {
+		curve = der_get(&parameters, DER_OID, &body) ? find_curve(body) : NULL;
+		*bits = curve ? curve->bits : 0;
+		return curve ? curve->name : "ECDSA on an unknown curve";
+	}
+	return IS_OID(oid, "\x2b\x65\x70") ? "Ed25519" : "unknown";
+}
+
+void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c)
+{
+	br_sha256_context sha;
+
+	br_sha256_init(&sha);
+	br_sha256_update(&sha, c->key.at, c->key.left);
+	br_sha256_out(&sha, out);
+}
+
+/* ---- words for people ---- */
+
+/* Text out of a certificate, in bytes that can do no harm in a log. */
+static const char *plain(char *out, size_t size, struct der text)
+{
+	size_t i;
+
+	for (i = 0; i + 1 < size && i < text.left; i++) {
+		uint8_t c = text.at[i];
+
+		out[i] = c < 0x20 || c > 0x7e || c == '"' || c == '\\' ? '?' : (char)c;
+	}
+	out[i] = '\0';
+	return out;
+}
+
+const char *cert_short_name(char *out, size_t size, struct der name)
+{
+	struct der list, set, pair, oid, value, best = {(const uint8_t *)"(no name)", 9};
+	bool common = false;
+	unsigned tag;
+
+	if (!der_get(&name, DER_SEQUENCE, &list))
+		list.left = 0;
+	while (der_get(&list, DER_SET, &set) && der_get(&set, DER_SEQUENCE, &pair)) {
+		if (!der_get(&pair, DER_OID, &oid) || !der_any(&pair, &tag, &value))
+			break;
+		if (IS_OID(oid, "\x55\x04\x03") || (!common && IS_OID(oid, "\x55\x04\x0a"))) {
+			common = oid.at[2] == 3;
+			best = value;
+		}
+	}
+	return plain(out, size, best);
+}
+
+void cert_list_names(char *out, size_t size, struct der names)
+{
+	char text[INET6_ADDRSTRLEN > 80 ? INET6_ADDRSTRLEN : 80];
+	unsigned tag, count = 0;
+	struct der name;
+	size_t used = 0;
+
+	out[0] = '\0';
+	while (der_any(&names, &tag, &name)) {
+		bool address = tag == (DER_CONTEXT | 7) && (name.left == 4 || name.left == 16);
+
+		if (tag != (DER_CONTEXT | 2) && !address)
+			continue;
+		if (++count > 3)
+			continue;
+		if (address)
+			inet_ntop(name.left == 4 ? AF_INET : AF_INET6, name.at, text, sizeof(text));
+		else
+			plain(text, sizeof(text), name);
+		snprintf(out + used, size - used, "%s%s%s", count > 1 ? ", " : "",
+			address ? "address " : "", text);
+		used = strlen(out);
+	}
+	if (count > 3)
+		snprintf(out + used, size - used, " and %u more", count - 3);
+	else if (count == 0)
+		snprintf(out, size, "no host at all");
+}

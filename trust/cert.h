@@ -1,0 +1,60 @@
+/* trust/cert.h - an X.509 certificate taken apart (RFC 5280 section 4.1), and its parts in words. Nothing
+ * is verified here. What these functions give points into the certificate's bytes. */
+#ifndef TRUST_CERT_H
+#define TRUST_CERT_H
+
+#include <bearssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trust/der.h"
+#include "trust/peer_info.h"
+
+struct cert {
+	struct der raw;
+	struct der issuer, subject; /* whole elements */
+	struct der key;		    /* SubjectPublicKeyInfo, whole */
+	struct der covered;	    /* what the signature is about, whole */
+	struct der algorithm;	    /* the signature's, its OID */
+	struct der signature;
+	int64_t not_before, not_after;
+	bool v3;
+
+	/* extensions */
+	struct der names; /* subjectAltName, its inside; left == 0: none */
+	bool ca;
+	int path; /* -1: no limit */
+	bool usage_present, may_sign, may_certify;
+	bool for_servers; /* serverAuth, or no extended key usage */
+	bool constrained;
+};
+
+/* The two kinds of keys that can be used. */
+#define OID_RSA "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
+#define OID_EC	"\x2a\x86\x48\xce\x3d\x02\x01"
+
+/* Takes a certificate apart. Returns NULL, or what is wrong with its form as the end of a sentence
+ * ("is malformed"): no v3 profile without it, no extension twice, none that is critical and
+ * unknown. Then some parts may be there all the same; those that are not have no bytes left. */
+const char *cert_parse(struct cert *c, const uint8_t *raw, size_t size);
+
+/* A SubjectPublicKeyInfo as BearSSL takes it. Returns NULL, or why it cannot be used, as the end of
+ * a sentence: RSA keys of 2048 to 4096 bits, EC keys on P-256, P-384 or P-521. */
+const char *cert_key(br_x509_pkey *out, struct der info);
+
+/* BearSSL's number of the curve that an OID (its inside) names; 0: not one of those. */
+int cert_curve(struct der oid);
+
+/* The same key, or any other, for people: its kind, and its size (0: unknown). */
+const char *cert_describe_key(struct der info, unsigned *bits);
+
+/* What its key is pinned by. */
+void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c);
+
+/* For people, in bytes that can do no harm in a log: a distinguished name in short (its last common
+ * name, else its organization), and the first few names that a certificate is for. */
+const char *cert_short_name(char *out, size_t size, struct der name);
+void cert_list_names(char *out, size_t size, struct der names);
+
+#endif

@@ -1,0 +1,289 @@
+/* trust/client_cert.c - see identity.h. The key is taken apart by der.c: BearSSL 0.6's own decoder of
+ * private keys can be made to write beyond its buffer. */
+#include "trust/client_cert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "trust/cert.h"
+#include "trust/der.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "trust/pem.h"
+
+static struct {
+	br_x509_certificate cert[IDENTITY_CERTS_MAX];
+	size_t certs; /* 0: we are nobody */
+	uint8_t chain[IDENTITY_CHAIN_MAX];
+
+	int key_type; /* BR_KEYTYPE_RSA or BR_KEYTYPE_EC */
+	br_rsa_private_key rsa;
+	br_ec_private_key ec;
+	uint8_t key[IDENTITY_KEY_MAX]; /* as DER; rsa or ec point into it */
+} own;
+
+/* ---- the key ---- */
+
+static void set_part(unsigned char **out, size_t *size, struct der number)
+{
+	*out = (uint8_t *)number.at;
+	*size = number.left;
+}
+
+/* RFC 8017 appendix A.1.2. That the numbers belong together is found out by a signature. */
+static bool parse_rsa(struct der in)
+{
+	struct der body, version, n, e, d, p, q, dp, dq, iq;
+	br_rsa_private_key *key = &own.rsa;
+
+	if (!der_get(&in, DER_SEQUENCE, &body) || in.left || !der_unsigned(&body, &version) ||
+		version.left != 1 || version.at[0] != 0 || !der_unsigned(&body, &n) ||
+		!der_unsigned(&body, &e) || !der_unsigned(&body, &d) || !der_unsigned(&body, &p) ||
+		!der_unsigned(&body, &q) || !der_unsigned(&body, &dp) ||
+		!der_unsigned(&body, &dq) || !der_unsigned(&body, &iq) || body.left)
+		return false;
+	key->n_bitlen = der_bit_length(n);
+	if (key->n_bitlen < 2048 || key->n_bitlen > 4096 || p.left > 256 || q.left > 256 ||
+		!(p.at[p.left - 1] & 1) || !(q.at[q.left - 1] & 1) || p.left + q.left < n.left)
+		return false;
+	set_part(&key->p, &key->plen, p);
+	set_part(&key->q, &key->qlen, q);
+	set_part(&key->dp, &key->dplen, dp);
+	set_part(&key->dq, &key->dqlen, dq);
+	set_part(&key->iq, &key->iqlen, iq);
+	own.key_type = BR_KEYTYPE_RSA;
+	return true;
+}
+
+/* RFC 5915. `curve` is 0 if the key itself has to name it. */
+static bool parse_ec(struct der in, int curve)
+{
+	struct der body, version, x, parameters, oid;
+
+	if (!der_get(&in, DER_SEQUENCE, &body) || in.left || !der_unsigned(&body, &version) ||
+		version.left != 1 || version.at[0] != 1 || !der_get(&body, DER_OCTET_STRING, &x))
+		return false;
+	if (der_next_is(&body, DER_CONSTRUCTED | 0)) {
+		if (!der_get(&body, DER_CONSTRUCTED | 0, &parameters) ||
+			!der_get(&parameters, DER_OID, &oid))
+			return false;
+		if (curve && curve != cert_curve(oid))
+			return false;
+		curve = cert_curve(oid);
+	}
+	if (!curve || x.left == 0 || x.left > 66)
+		return false;
+	own.ec.curve = curve;
+	set_part(&own.ec.x, &own.ec.xlen, x);
+	own.key_type = BR_KEYTYPE_EC;
+	return true;
+}
+
+/* RFC 5208: either of the two, in a wrapping that says which. */
+static bool parse_pkcs8(struct der in)
+{
+	struct der body, version, algorithm, oid, key;
+
+	if (!der_get(&in, DER_SEQUENCE, &body) || in.left || !der_unsigned(&body, &version) ||
+		!der_get(&body, DER_SEQUENCE, &algorithm) || !der_get(&algorithm, DER_OID, &oid) ||
+		!der_get(&body, DER_OCTET_STRING, &key))
+		return false;
+	if (IS_OID(oid, OID_RSA))
+		return parse_rsa(key);
+	return IS_OID(oid, OID_EC) && der_get(&algorithm, DER_OID, &oid) &&
+	       parse_ec(key, cert_curve(oid));
+}
+
+/* Finds the key in a file, in any of its forms. */
+static bool read_key(int fd, const char *path, char *why, size_t why_size)
+{
+	static const char *const labels[] = {"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"};
+	struct pem p;
+	size_t size = 0;
+	bool good = false;
+	int form = 0;
+
+	for (; form < 3; form++) {
+		p = (struct pem){.fd = fd};
+		if (pem_next(&p, labels[form], own.key, sizeof(own.key), &size))
+			break;
+	}
+	explicit_bzero(&p, sizeof(p));
+	if (form == 3) {
+		snprintf(why, why_size,
+			"%s holds no private key in PEM form (one that is encrypted cannot be "
+			"used)",
+			path);
+		return false;
+	}
+	if (size <= sizeof(own.key)) {
+		struct der der = {own.key, size};
+
+		good = form == 0 ? parse_pkcs8(der) : form == 1 ? parse_rsa(der) : parse_ec(der, 0);
+	}
+	if (!good)
+		snprintf(why, why_size,
+			"the private key in %s is of no use: RSA of 2048 to 4096 bits and EC on "
+			"P-256, P-384 or P-521 are",
+			path);
+	return good;
+}
+
+/* ---- the chain ---- */
+
+static bool read_chain(int fd, const char *path, char *why, size_t why_size)
+{
+	struct pem p = {.fd = fd};
+	size_t used = 0, size = 0;
+
+	for (own.certs = 0;
+		pem_next(&p, "CERTIFICATE", own.chain + used, sizeof(own.chain) - used, &size);
+		own.certs++) {
+		if (own.certs == IDENTITY_CERTS_MAX || size > sizeof(own.chain) - used) {
+			snprintf(why, why_size, "%s holds more than %d certificates or %d bytes",
+				path, IDENTITY_CERTS_MAX, IDENTITY_CHAIN_MAX);
+			return false;
+		}
+		own.cert[own.certs].data = own.chain + used;
+		own.cert[own.certs].data_len = size;
+		used += size;
+	}
+	if (own.certs == 0)
+		snprintf(why, why_size, "%s holds no certificate in PEM form", path);
+	return own.certs > 0;
+}
+
+/* ---- signatures ---- */
+
+static const br_hash_class *hash_class(int id)
+{
+	return id == br_sha256_ID   ? &br_sha256_vtable
+	       : id == br_sha384_ID ? &br_sha384_vtable
+	       : id == br_sha512_ID ? &br_sha512_vtable
+				    : NULL;
+}
+
+static const uint8_t *hash_oid(int id)
+{
+	return id == br_sha256_ID   ? BR_HASH_OID_SHA256
+	       : id == br_sha384_ID ? BR_HASH_OID_SHA384
+				    : BR_HASH_OID_SHA512;
+}
+
+size_t identity_sign(int hash_id, size_t hash_size, uint8_t *data, size_t room)
+{
+	size_t rsa_size = (own.rsa.n_bitlen + 7) / 8;
+	uint8_t hash[64];
+
+	if (!hash_class(hash_id) || hash_size > sizeof(hash))
+		return 0;
+	memcpy(hash, data, hash_size);
+	if (own.key_type == BR_KEYTYPE_RSA)
+		return room >= rsa_size && br_rsa_i31_pkcs1_sign(hash_oid(hash_id), hash, hash_size,
+						   &own.rsa, data)
+			       ? rsa_size
+			       : 0;
+	/* Two numbers of at most 66 bytes, and their heads. */
+	return room < 144 ? 0
+			  : br_ecdsa_i31_sign_asn1(
+				    &br_ec_all_m31, hash_class(hash_id), hash, &own.ec, data);
+}
+
+/* Whether the key is the certificate's: what the one signs, the other verifies. */
+static bool belong_together(const br_x509_pkey *pkey)
+{
+	static const uint8_t hash[32] = "any 32 bytes will do, as these d";
+	uint8_t signature[512], found[32];
+	size_t size;
+
+	if (own.key_type != pkey->key_type)
+		return false;
+	memcpy(signature, hash, sizeof(hash));
+	size = identity_sign(br_sha256_ID, sizeof(hash), signature, sizeof(signature));
+	if (size == 0)
+		return false;
+	if (own.key_type == BR_KEYTYPE_EC)
+		return br_ecdsa_i31_vrfy_asn1(&br_ec_all_m31, hash, sizeof(hash), &pkey->key.ec,
+			       signature, size) == 1;
+	return br_rsa_i31_pkcs1_vrfy(signature, size, BR_HASH_OID_SHA256, sizeof(found),
+		       &pkey->key.rsa, found) == 1 &&
+	       memcmp(found, hash, sizeof(hash)) == 0;
+}
+
+bool identity_choose(uint32_t auth_types, br_ssl_client_certificate *choices)
+{
+	uint32_t accepted = own.key_type == BR_KEYTYPE_EC ? auth_types >> 8 : auth_types;
+
+	memset(choices, 0, sizeof(*choices));
+	for (int id = br_sha256_ID; own.certs > 0 && id <= br_sha512_ID; id++) {
+		if (!(accepted >> id & 1))
+			continue;
+		choices->auth_type = own.key_type == BR_KEYTYPE_EC ? BR_AUTH_ECDSA : BR_AUTH_RSA;
+		choices->hash_id = id;
+		choices->chain = own.cert;
+		choices->chain_len = own.certs;
+		return true;
+	}
+	return false;
+}
+
+/* ---- loading ---- */
+
+static int open_file(const char *path, bool secret, char *why, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0)
+		snprintf(why, size, "%s: %s", path, strerror(errno));
+	else if (secret && fstat(fd, &st) == 0 && st.st_mode & 0007)
+		log_warning(
+			"%s: the private key in it is open to every user of this machine", path);
+	return fd;
+}
+
+static bool check_pair(const char *cert_file, const char *key_file, char *why, size_t size)
+{
+	const char *fault;
+	br_x509_pkey pkey;
+	struct cert c;
+
+	fault = cert_parse(&c, own.cert[0].data, own.cert[0].data_len);
+	if (!fault)
+		fault = cert_key(&pkey, c.key);
+	if (fault)
+		snprintf(why, size, "the certificate in %s %s", cert_file, fault);
+	else if (!belong_together(&pkey))
+		snprintf(why, size, "the private key in %s is not that of the certificate in %s",
+			key_file, cert_file);
+	else
+		return true;
+	return false;
+}
+
+bool identity_load(const char *cert_file, const char *key_file, char *why, size_t size)
+{
+	int cert, key;
+	bool good;
+
+	if (own.certs)
+		explicit_bzero(&own, sizeof(own));
+	if (!*cert_file)
+		return true;
+	cert = open_file(cert_file, false, why, size);
+	key = cert < 0 ? -1 : open_file(key_file, true, why, size);
+	good = cert >= 0 && key >= 0 && read_chain(cert, cert_file, why, size) &&
+	       read_key(key, key_file, why, size) && check_pair(cert_file, key_file, why, size);
+
+	if (cert >= 0)
+		close(cert);
+	if (key >= 0)
+		close(key);
+	if (!good)
+		explicit_bzero(&own, sizeof(own));
+	return good;
+}

@@ -1,0 +1,108 @@
+/* trust/x509.h - whether a certificate chain proves that the server is who we asked for (RFC 5280,
+ * RFC 6125). BearSSL calls us with the certificates, and we it for each signature. Whatever is not
+ * understood is refused.
+ *
+ * The rules:
+ * - The server sends its own certificate first, and each is signed by the next one; the last that
+ *   is looked at is signed by a trusted root, which the server need not send. No other order, no
+ *   search for a way around.
+ * - The server's certificate is X.509 v3, has a subject alternative name for the host (a dNSName,
+ *   where "*" may stand for the whole left-most label if two or more labels follow; an iPAddress
+ *   for an IP address; never the common name), is no CA, and may sign if it says what its key may
+ *   do.
+ * - The others are v3, marked as CA, allow a chain of this length, and may certify if they say what
+ *   their keys may do. So are trusted roots. One of these need not be self-signed: an intermediate
+ *   in the file is trusted as it stands.
+ * - Every certificate, trusted roots included, is within its dates. Extended key usage, where
+ *   present, has serverAuth; anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla: who
+ *   says "anything" has not said "a TLS server". No name constraints (nobody here checks them), no
+ *   extension twice, no unknown critical one, RSA keys of 2048 to 4096 bits, EC keys on P-256,
+ * P-384 or P-521.
+ * - Signatures are RSA PKCS#1 or ECDSA with SHA-256, SHA-384 or SHA-512.
+ * - A server's certificate that lies itself in the file, byte for byte, is trusted directly, and
+ *   then may be marked as CA (`openssl req -x509` marks so). All other rules hold for it too.
+ * - x509_pin() adds to these rules, or stands in their place.
+ *
+ * Roots are not kept in memory: each look-up reads the bundle, for the issuer at hand. One of more
+ * than a third of the caller's memory is passed over; a server's may have two thirds.
+ */
+#ifndef TRUST_X509_H
+#define TRUST_X509_H
+
+#include <bearssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/base64.h"
+#include "trust/peer_info.h"
+
+/* Certificates in a chain. */
+#define X509_CHAIN_MAX 10
+
+/* A key: an RSA modulus and exponent. A signature is never longer. */
+#define X509_KEY_MAX (512 + 8)
+
+/* The state of one look at a chain. Internal; for the caller is only `facts`, which after
+ * x509_init() may be set to where the certificates are to be described, whatever becomes of the
+ * chain. */
+struct x509 {
+	const br_x509_class *vtable; /* must be first: BearSSL knows us by it */
+	struct tls_facts *facts;
+
+	const uint8_t (*pin_list)[PIN_SIZE];
+	size_t pins;
+	bool pin_only;
+
+	const char *host;
+	uint8_t address[16];
+	size_t address_size; /* 4 or 16; 0: host is a name */
+	int64_t now;
+	bool or_later; /* the clock is not set: it is `now` at the earliest */
+	int bundle;
+	char *why;
+	size_t why_size;
+
+	uint8_t *raw; /* the certificate under examination */
+	size_t raw_room, raw_size, announced;
+	uint8_t *decoded; /* one from the bundle */
+	size_t decoded_room;
+
+	unsigned depth; /* certificates looked at: 0 is the server's */
+	bool trusted, refused;
+	bool self_issued, namesake; /* of the last one; a root has its issuer's name, not its key */
+	bool pin_fits;
+	char pin[BASE64_SIZE(PIN_SIZE)]; /* of the server's key */
+
+	/* the server's key */
+	br_x509_pkey pkey;
+	uint8_t key[X509_KEY_MAX];
+
+	/* of the last certificate: who has signed it, and what has to be verified by that key */
+	char issuer[64];	 /* for people */
+	uint8_t issuer_hash[32]; /* of the name */
+	int key_type, hash_id;	 /* BearSSL's */
+	uint8_t hash[64];	 /* of what is signed */
+	uint8_t signature[X509_KEY_MAX];
+	size_t signature_size;
+};
+
+/* Prepares to check one chain for `host`, an IP address if `literal`, at `now` (seconds since
+ * 1970). `bundle` is the descriptor of a PEM file; `memory` is working space, the larger the longer
+ * a certificate can be (two thirds of it); on failure a sentence is written on `why`. All are
+ * borrowed until the chain has been judged. Returns false if a literal is no address. */
+bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int bundle,
+	void *memory, size_t size, char *why, size_t why_size);
+
+/* Adds a rule, after x509_init(): the server's key must be one of these, which are borrowed as the
+ * rest is. If `only`, that alone is looked at, in place of the bundle, the names and the dates: the
+ * server proves in the handshake that it holds the key's other half, and whoever holds that is the
+ * server, whatever its certificate says and whoever signed it. The key's kind and size still count,
+ * and the certificate's form. No pin fits if there are none. */
+void x509_pin(struct x509 *x, const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
+
+/* Loosens a rule, after x509_init(), where no clock has been set: `now` is only the earliest that it can be.
+ * What begins later may have begun long ago; what had expired by then has expired. */
+void x509_or_later(struct x509 *x);
+
+#endif
