@@ -13,7 +13,7 @@
  *	show.h        --status: what comes from there, drawn      (sample.h: parser)
  *	prime.h       --prime: cache files that last from the first session on
  *	fetch.h       OPENs and READs, and what is asked for      (erofs.h: a look at an image; file.h)
- *	prefetch.h    what nobody waits for yet                   (ahead.h: streams; walk.h:
+ *	prefetch.h    what nobody waits for yet                   (ahead.h: streams; dirwalk.h:
  *	                                                          directories; trace.h: boot traces)
  *	lane.h        connections, their ranges, the writing      (link.h: what the link carries;
  *	                                                          holes.h: what is not cached)

@@ -108,7 +108,7 @@
 
 /* A walk through an image's directories: directories that are waited for, and ranges that are to be
  * named or were of late; 12 KiB in all. What does not fit is not fetched ahead. */
-#define WALK_MAX 448
+#define DIRWALK_MAX 448
 
 /* Stack that is there from the start, in bytes. The deepest path, a handshake's, takes some 32 KiB.
  */

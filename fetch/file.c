@@ -42,7 +42,7 @@ ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offs
 	f->image->stats.written += (uint64_t)n;
 	holes_fill(number_of(f), offset, offset + (uint64_t)n);
 	if (f->walk)
-		walk_see(f->walk, pages, offset, (size_t)least_of((uint64_t)n, left));
+		dirwalk_feed(f->walk, pages, offset, (size_t)least_of((uint64_t)n, left));
 	return n;
 }
 

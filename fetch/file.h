@@ -28,7 +28,7 @@ struct file {
 	int recorder;  /* -1: its READs are not recorded */
 
 	/* prefetch.c's: */
-	struct walk *walk; /* reads the directories that are written; NULL: none does */
+	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */
 	enum trace_state trace;
 	int64_t credit;	     /* bytes that may be fetched near READs */
 	int64_t ahead_after; /* until then nothing that nobody waits for is asked for */

@@ -74,7 +74,7 @@ static int64_t read_at;		       /* when the last one came */
 static int64_t held_until = INT64_MAX; /* what is held back now has to be looked at again then */
 
 /* The walk through the directories of one image at a time. */
-static struct walk *walk;
+static struct dirwalk *walk;
 static struct file *walked; /* NULL: none */
 static struct {
 	uint64_t from, end;
@@ -374,9 +374,9 @@ static bool play_trace(void)
 static bool next_step(void)
 {
 	wanted.again = false;
-	if (walk_next(walk, &wanted.from, &wanted.end))
+	if (dirwalk_next(walk, &wanted.from, &wanted.end))
 		return true;
-	wanted.again = walk_missed(walk, &wanted.from, &wanted.end);
+	wanted.again = dirwalk_reread(walk, &wanted.from, &wanted.end);
 	return wanted.again;
 }
 
@@ -392,7 +392,7 @@ static bool walk_on(void)
 		return false;
 	}
 	if (wanted.from >= wanted.end && !next_step()) {
-		if (walk_is_over(walk) || !lanes_busy(number_of(f)))
+		if (dirwalk_is_over(walk) || !lanes_busy(number_of(f)))
 			end_walk(f);
 		return false;
 	}
@@ -533,7 +533,7 @@ void prefetch_tell(void)
 
 size_t prefetch_memory(void)
 {
-	return round_to(walk_size(), 16) + TRACE_EXTENTS_MAX * sizeof(struct trace_extent);
+	return round_to(dirwalk_size(), 16) + TRACE_EXTENTS_MAX * sizeof(struct trace_extent);
 }
 
 void prefetch_init(const struct conf *c, void *memory)
@@ -541,7 +541,7 @@ void prefetch_init(const struct conf *c, void *memory)
 	conf = c;
 	walk = memory;
 	player.trace = (struct trace){.max = TRACE_EXTENTS_MAX, .page = page_size()};
-	player.trace.extents = (void *)((char *)memory + round_to(walk_size(), 16));
+	player.trace.extents = (void *)((char *)memory + round_to(dirwalk_size(), 16));
 	player.file = -1;
 }
 
@@ -560,7 +560,7 @@ void prefetch_begin(const struct image *image, const void *head)
 		return;
 	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->image == image && !f->whole && !is_recording(f) &&
-			walk_start(walk, head, image->size, page_size(), WALK_GAP,
+			dirwalk_start(walk, head, image->size, page_size(), WALK_GAP,
 				least_of(WALK_BYTES, image->size / WALK_SHARE))) {
 			walked = f;
 			f->walk = walk;

@@ -1,6 +1,6 @@
 /* fetch/prefetch.h - what nobody waits for yet: which parts of an image are fetched ahead of its readers,
  * and when. Streams (ahead.h), the image's boot trace (trace.h), what is near to what was read, its
- * directories (walk.h), and in the background all of it.
+ * directories (dirwalk.h), and in the background all of it.
  */
 #ifndef FETCH_PREFETCH_H
 #define FETCH_PREFETCH_H

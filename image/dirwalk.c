@@ -40,17 +40,17 @@ struct range {
 
 /* Pages that are told apart: 32 MiB of 4 KiB each. For two that are not, one may be fetched twice.
  */
-#define PASSED (16 * WALK_MAX)
+#define PASSED (16 * DIRWALK_MAX)
 
 /* `ranges` is a ring: the `unnamed` before `next` are the queue, and those before them are kept, so
  * that they are not named again, until they are overwritten. */
-struct walk {
+struct dirwalk {
 	uint64_t image_size, meta, budget;
 	uint64_t readable; /* bytes of entries that are read at most: bounds the work */
 	uint32_t block, page, gap;
 	unsigned awaiting, next, unnamed;
-	struct awaited awaited[WALK_MAX];
-	struct range ranges[WALK_MAX];
+	struct awaited awaited[DIRWALK_MAX];
+	struct range ranges[DIRWALK_MAX];
 	uint8_t passed[PASSED / 8]; /* which pages did, by their number modulo PASSED */
 };
 
@@ -60,9 +60,9 @@ struct piece {
 	uint64_t from, end;
 };
 
-size_t walk_size(void)
+size_t dirwalk_size(void)
 {
-	return sizeof(struct walk);
+	return sizeof(struct dirwalk);
 }
 
 static uint64_t le_at(const uint8_t *bytes, unsigned count)
@@ -76,12 +76,12 @@ static uint64_t le_at(const uint8_t *bytes, unsigned count)
 
 /* ---- what is to be named ---- */
 
-static struct range *unnamed_at(struct walk *w, unsigned i)
+static struct range *unnamed_at(struct dirwalk *w, unsigned i)
 {
-	return &w->ranges[(w->next + WALK_MAX - w->unnamed + i) % WALK_MAX];
+	return &w->ranges[(w->next + DIRWALK_MAX - w->unnamed + i) % DIRWALK_MAX];
 }
 
-static bool is_near(const struct walk *w, const struct range *a, const struct range *b)
+static bool is_near(const struct dirwalk *w, const struct range *a, const struct range *b)
 {
 	return a->from < a->end && a->from <= (uint64_t)b->end + w->gap &&
 	       b->from <= (uint64_t)a->end + w->gap;
@@ -94,9 +94,9 @@ static void join(struct range *a, const struct range *b)
 }
 
 /* What other ranges have of it at either end is taken away. */
-static struct range without_known(const struct walk *w, struct range wanted)
+static struct range without_known(const struct dirwalk *w, struct range wanted)
 {
-	for (const struct range *r = w->ranges; r < w->ranges + WALK_MAX; r++) {
+	for (const struct range *r = w->ranges; r < w->ranges + DIRWALK_MAX; r++) {
 		if (r->from <= wanted.from && wanted.from < r->end)
 			wanted.from = r->end;
 		if (r->from < wanted.end && wanted.end <= r->end)
@@ -106,7 +106,7 @@ static struct range without_known(const struct walk *w, struct range wanted)
 }
 
 /* False when there is no room for it: then nobody waits for it either. */
-static bool want(struct walk *w, uint64_t from, uint64_t size)
+static bool want(struct dirwalk *w, uint64_t from, uint64_t size)
 {
 	struct range wanted = {
 		(uint32_t)(from / w->page), (uint32_t)((from + size + w->page - 1) / w->page)};
@@ -120,23 +120,23 @@ static bool want(struct walk *w, uint64_t from, uint64_t size)
 			return true;
 		}
 	}
-	if (w->unnamed == WALK_MAX)
+	if (w->unnamed == DIRWALK_MAX)
 		return false;
 	w->ranges[w->next] = wanted;
-	w->next = (w->next + 1) % WALK_MAX;
+	w->next = (w->next + 1) % DIRWALK_MAX;
 	w->unnamed++;
 	return true;
 }
 
 /* ---- what is waited for ---- */
 
-static void await(struct walk *w, uint64_t from, uint64_t size)
+static void await(struct dirwalk *w, uint64_t from, uint64_t size)
 {
-	if (w->awaiting < WALK_MAX)
+	if (w->awaiting < DIRWALK_MAX)
 		w->awaited[w->awaiting++] = (struct awaited){from, (uint32_t)size};
 }
 
-static void expect_inode(struct walk *w, uint64_t number, bool is_directory)
+static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory)
 {
 	uint64_t from = w->meta + number * INODE_PLACE;
 
@@ -145,7 +145,7 @@ static void expect_inode(struct walk *w, uint64_t number, bool is_directory)
 		await(w, from, 0);
 }
 
-static void expect_entries(struct walk *w, uint64_t from, uint64_t size)
+static void expect_entries(struct dirwalk *w, uint64_t from, uint64_t size)
 {
 	if (size > 0 && from < w->image_size && size <= w->image_size - from && want(w, from, size))
 		await(w, from, size);
@@ -153,7 +153,7 @@ static void expect_entries(struct walk *w, uint64_t from, uint64_t size)
 
 /* ---- what passes by ---- */
 
-static void read_inode(struct walk *w, const uint8_t *inode, uint64_t at)
+static void read_inode(struct dirwalk *w, const uint8_t *inode, uint64_t at)
 {
 	unsigned format = (unsigned)le_at(inode, 2), attributes = (unsigned)le_at(inode + 2, 2);
 	bool is_extended = format & 1;
@@ -185,7 +185,7 @@ static bool is_dots(const uint8_t *name, size_t size)
 }
 
 /* A block of a directory, or its tail. */
-static void read_entries(struct walk *w, const uint8_t *bytes, size_t size)
+static void read_entries(struct dirwalk *w, const uint8_t *bytes, size_t size)
 {
 	size_t names = size < ENTRY ? 0 : (size_t)le_at(bytes + ENTRY_NAME, 2);
 
@@ -203,7 +203,7 @@ static void read_entries(struct walk *w, const uint8_t *bytes, size_t size)
 	}
 }
 
-static void read_blocks(struct walk *w, const struct piece *piece, uint64_t from, uint64_t to)
+static void read_blocks(struct dirwalk *w, const struct piece *piece, uint64_t from, uint64_t to)
 {
 	for (uint64_t next; from < to; from = next) {
 		next = (from / w->block + 1) * w->block;
@@ -214,7 +214,7 @@ static void read_blocks(struct walk *w, const struct piece *piece, uint64_t from
 
 /* Of what is waited for at `i` reads what lies in the piece, but no parts of blocks, and goes on to
  * wait for the rest; false: nothing. */
-static bool read_awaited(struct walk *w, unsigned i, const struct piece *piece)
+static bool read_awaited(struct dirwalk *w, unsigned i, const struct piece *piece)
 {
 	struct awaited a = w->awaited[i];
 	uint64_t end = a.from + (a.size > 0 ? a.size : INODE_PLACE);
@@ -239,7 +239,7 @@ static bool read_awaited(struct walk *w, unsigned i, const struct piece *piece)
 	return true;
 }
 
-void walk_see(struct walk *w, const void *bytes, uint64_t offset, size_t size)
+void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t size)
 {
 	const struct piece piece = {bytes, offset, offset + size};
 
@@ -255,13 +255,13 @@ void walk_see(struct walk *w, const void *bytes, uint64_t offset, size_t size)
 
 /* ---- the walk ---- */
 
-bool walk_start(struct walk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
+bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
 	uint64_t budget)
 {
 	const uint8_t *super = head;
 	uint32_t block;
 
-	*w = (struct walk){0};
+	*w = (struct dirwalk){0};
 	if (erofs_kind(head, EROFS_HEAD) == EROFS_NONE ||
 		le_at(super + FEATURE_INCOMPAT, 4) > INCOMPAT_KNOWN)
 		return false;
@@ -280,7 +280,7 @@ bool walk_start(struct walk *w, const void *head, uint64_t image_size, size_t pa
 }
 
 /* Takes in what has come near since, and what that has made near. */
-static void join_near(struct walk *w, struct range *range)
+static void join_near(struct dirwalk *w, struct range *range)
 {
 	for (unsigned i = 1; i < w->unnamed; i++) {
 		struct range *other = unnamed_at(w, i);
@@ -293,7 +293,7 @@ static void join_near(struct walk *w, struct range *range)
 	}
 }
 
-bool walk_next(struct walk *w, uint64_t *from, uint64_t *end)
+bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end)
 {
 	for (; w->unnamed > 0; w->unnamed--) {
 		struct range *r = unnamed_at(w, 0);
@@ -318,7 +318,7 @@ bool walk_next(struct walk *w, uint64_t *from, uint64_t *end)
 	return false;
 }
 
-bool walk_missed(struct walk *w, uint64_t *from, uint64_t *end)
+bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end)
 {
 	for (unsigned i = 0; i < w->awaiting && w->budget >= w->page; i++) {
 		uint64_t page = w->awaited[i].from / w->page;
@@ -335,7 +335,7 @@ bool walk_missed(struct walk *w, uint64_t *from, uint64_t *end)
 	return false;
 }
 
-bool walk_is_over(const struct walk *w)
+bool dirwalk_is_over(const struct dirwalk *w)
 {
 	return w->unnamed == 0 && w->awaiting == 0;
 }

@@ -15,33 +15,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct walk;
+struct dirwalk;
 
-/* Bytes of a struct walk, aligned to 8; the caller owns the memory. */
-size_t walk_size(void);
+/* Bytes of a struct dirwalk, aligned to 8; the caller owns the memory. */
+size_t dirwalk_size(void);
 
 /* Begins at the root of the image whose first EROFS_HEAD bytes are `head` and that has `image_size`
- * bytes. Ranges that walk_next() gives are whole pages of `page` bytes (a power of two); two whose
+ * bytes. Ranges that dirwalk_next() gives are whole pages of `page` bytes (a power of two); two whose
  * gap is at most `gap` bytes may be joined to one; at most `budget` bytes are named in all. False
  * when there is nothing to walk: not EROFS, nonsense in the superblock. */
-bool walk_start(struct walk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
+bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
 	uint64_t budget);
 
 /* Bytes of the image, in whole blocks unless the image ends, that are about to be written to the
  * cache: whatever directory inodes and entries the walk waits for in them are read. */
-void walk_see(struct walk *w, const void *bytes, uint64_t offset, size_t size);
+void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t size);
 
 /* The next range to be fetched, [*from, *end) within the image and whole pages but for the image's
- * end. False when there is none now: what was named has to pass by first, or walk_is_over(). */
-bool walk_next(struct walk *w, uint64_t *from, uint64_t *end);
+ * end. False when there is none now: what was named has to pass by first, or dirwalk_is_over(). */
+bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end);
 
-/* Asked when walk_next() has none: a page that has passed by before the walk knew that there is a
- * directory in it. It is to be fetched again although it is cached, for walk_see(). It counts
+/* Asked when dirwalk_next() has none: a page that has passed by before the walk knew that there is a
+ * directory in it. It is to be fetched again although it is cached, for dirwalk_feed(). It counts
  * against the budget. False when there is none. Without it the directory's children are left out. */
-bool walk_missed(struct walk *w, uint64_t *from, uint64_t *end);
+bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end);
 
 /* Nothing is left to be named or waited for. Where directories were cached before, and so never
  * pass by, it does not come true: the caller ends the walk when it has nothing else under way. */
-bool walk_is_over(const struct walk *w);
+bool dirwalk_is_over(const struct dirwalk *w);
 
 #endif

@@ -18,13 +18,13 @@ static struct {
 } image;
 
 /* In memory of its own, so that a read beyond it is seen. */
-static void see(struct walk *w, uint64_t from, uint64_t end)
+static void see(struct dirwalk *w, uint64_t from, uint64_t end)
 {
 	size_t size = (size_t)(end - from);
 	uint8_t *piece = malloc(size);
 
 	memcpy(piece, image.bytes + from, size);
-	walk_see(w, piece, from, size);
+	dirwalk_feed(w, piece, from, size);
 	free(piece);
 }
 
@@ -37,14 +37,14 @@ static void check_range(uint64_t from, uint64_t end, uint64_t most)
 	CHECK(image.steps-- > 0);
 }
 
-static void follow(struct walk *w, bool again)
+static void follow(struct dirwalk *w, bool again)
 {
 	uint64_t from, end, to;
 
 	for (;;) {
-		if (walk_next(w, &from, &end))
+		if (dirwalk_next(w, &from, &end))
 			check_range(from, end, image.left);
-		else if (again && walk_missed(w, &from, &end))
+		else if (again && dirwalk_reread(w, &from, &end))
 			check_range(from, end, image.page);
 		else
 			return;
@@ -57,7 +57,7 @@ static void follow(struct walk *w, bool again)
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
-	static struct walk w;
+	static struct dirwalk w;
 	uint64_t gap;
 
 	if (size < OPTIONS + EROFS_HEAD)
@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	image.steps = STEPS + (unsigned)(image.left / 512);
 	image.bytes = malloc(image.size);
 	memcpy(image.bytes, data + OPTIONS, image.size);
-	if (walk_start(&w, image.bytes, image.size, image.page, gap, image.left)) {
+	if (dirwalk_start(&w, image.bytes, image.size, image.page, gap, image.left)) {
 		if (data[3] & 1)
 			see(&w, 0, image.size);
 		for (uint64_t end = image.size / image.page * image.page;
@@ -77,9 +77,9 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 			see(&w, end - image.page, end);
 		follow(&w, data[3] & 4);
 	} else {
-		CHECK(walk_is_over(&w) && !walk_next(&w, &gap, &gap));
+		CHECK(dirwalk_is_over(&w) && !dirwalk_next(&w, &gap, &gap));
 	}
-	CHECK(w.awaiting <= WALK_MAX && w.unnamed == 0 && w.next < WALK_MAX);
+	CHECK(w.awaiting <= DIRWALK_MAX && w.unnamed == 0 && w.next < DIRWALK_MAX);
 	free(image.bytes);
 	return 0;
 }

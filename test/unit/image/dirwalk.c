@@ -112,7 +112,7 @@ struct cost {
 
 /* What is not cached of a range passes by. */
 static void fetch(
-	struct walk *w, struct image *image, uint64_t from, uint64_t end, struct cost *cost)
+	struct dirwalk *w, struct image *image, uint64_t from, uint64_t end, struct cost *cost)
 {
 	for (uint64_t at = from, to; at < end; at = to) {
 		to = at + image->page < end ? at + image->page : end;
@@ -122,7 +122,7 @@ static void fetch(
 			to = to + image->page < end ? to + image->page : end;
 		for (uint64_t page = at; page < to; page += image->page)
 			image->seen[page / image->page] = true;
-		walk_see(w, image->bytes + at, at, (size_t)(to - at));
+		dirwalk_feed(w, image->bytes + at, at, (size_t)(to - at));
 		cost->fetched += to - at;
 	}
 }
@@ -133,14 +133,14 @@ static struct cost follow(struct image *image, uint64_t gap, uint64_t budget)
 	static struct {
 		uint64_t from, end;
 	} ranges[100000];
-	struct walk *w = malloc(walk_size());
+	struct dirwalk *w = malloc(dirwalk_size());
 	struct cost cost = {0};
 	unsigned count = 1;
 
-	if (!walk_start(w, image->bytes, image->size, image->page, gap, budget))
+	if (!dirwalk_start(w, image->bytes, image->size, image->page, gap, budget))
 		count = 0;
 	while (count > 0) {
-		for (count = 0; walk_next(w, &ranges[count].from, &ranges[count].end); count++) {
+		for (count = 0; dirwalk_next(w, &ranges[count].from, &ranges[count].end); count++) {
 			CHECK(ranges[count].from % image->page == 0);
 			CHECK(ranges[count].end % image->page == 0 ||
 				ranges[count].end == image->size);
@@ -151,7 +151,7 @@ static struct cost follow(struct image *image, uint64_t gap, uint64_t budget)
 		for (unsigned i = 0; i < count; i++)
 			fetch(w, image, ranges[i].from, ranges[i].end, &cost);
 		cost.ranges += count;
-		for (uint64_t from, end; walk_missed(w, &from, &end); count++, cost.again++) {
+		for (uint64_t from, end; dirwalk_reread(w, &from, &end); count++, cost.again++) {
 			image->seen[from / image->page] = false;
 			fetch(w, image, from, end, &cost);
 			cost.named += end - from;
@@ -159,7 +159,7 @@ static struct cost follow(struct image *image, uint64_t gap, uint64_t budget)
 		cost.rounds += count > 0;
 	}
 	CHECK(cost.named <= budget);
-	cost.over = walk_is_over(w);
+	cost.over = dirwalk_is_over(w);
 	free(w);
 	return cost;
 }
@@ -264,35 +264,35 @@ static void check_made(uint64_t gap)
 	forget(&image);
 }
 
-static bool starts(struct walk *w, size_t page, uint64_t budget)
+static bool starts(struct dirwalk *w, size_t page, uint64_t budget)
 {
-	return walk_start(w, made, sizeof(made), page, 0, budget);
+	return dirwalk_start(w, made, sizeof(made), page, 0, budget);
 }
 
-static void test_start(struct walk *w)
+static void test_start(struct dirwalk *w)
 {
 	uint64_t from, end;
 
 	begin_test("walk: what cannot be walked");
-	CHECK(walk_size() <= 14336 && walk_size() % 8 == 0);
+	CHECK(dirwalk_size() <= 14336 && dirwalk_size() % 8 == 0);
 	make_super(12, 0, 36);
-	CHECK(starts(w, 4096, 1 << 20) && !walk_is_over(w));
-	CHECK(walk_next(w, &from, &end) && from == 0 && end == 4096);
-	CHECK(!walk_next(w, &from, &end) && !walk_missed(w, &from, &end) && !walk_is_over(w));
-	walk_see(w, made, 0, 4096); /* the root is no directory */
-	CHECK(walk_is_over(w));
+	CHECK(starts(w, 4096, 1 << 20) && !dirwalk_is_over(w));
+	CHECK(dirwalk_next(w, &from, &end) && from == 0 && end == 4096);
+	CHECK(!dirwalk_next(w, &from, &end) && !dirwalk_reread(w, &from, &end) && !dirwalk_is_over(w));
+	dirwalk_feed(w, made, 0, 4096); /* the root is no directory */
+	CHECK(dirwalk_is_over(w));
 	CHECK(starts(w, 65536, 1 << 20) && !starts(w, 2048, 1 << 20));
 	put(1024 + 80, 0x80, 4);
-	CHECK(!starts(w, 4096, 1 << 20) && walk_is_over(w));
+	CHECK(!starts(w, 4096, 1 << 20) && dirwalk_is_over(w));
 	make_super(8, 0, 36);
 	CHECK(!starts(w, 4096, 1 << 20));
 	make_super(12, PAGES, 0);
 	CHECK(!starts(w, 4096, 1 << 20));
 	put(1024 + 40, UINT32_MAX, 4);
 	CHECK(!starts(w, 4096, 1 << 20));
-	CHECK(!walk_start(w, made, UINT64_MAX, 4096, 0, 1 << 20));
+	CHECK(!dirwalk_start(w, made, UINT64_MAX, 4096, 0, 1 << 20));
 	memset(made, 0, BLOCK);
-	CHECK(!starts(w, 4096, 1 << 20) && walk_is_over(w) && !walk_next(w, &from, &end));
+	CHECK(!starts(w, 4096, 1 << 20) && dirwalk_is_over(w) && !dirwalk_next(w, &from, &end));
 }
 
 /* /: inline, in block 2, children (directories) far off, each with files elsewhere. */
@@ -332,14 +332,14 @@ static void test_layouts(void)
 	check_made(0);
 }
 
-static bool names(struct walk *w, unsigned first, unsigned end)
+static bool names(struct dirwalk *w, unsigned first, unsigned end)
 {
 	uint64_t from, to;
 
-	return walk_next(w, &from, &to) && from == first * BLOCK && to == end * BLOCK;
+	return dirwalk_next(w, &from, &to) && from == first * BLOCK && to == end * BLOCK;
 }
 
-static void test_order(struct walk *w)
+static void test_order(struct dirwalk *w)
 {
 	uint64_t from, end;
 	static const unsigned order[] = {1, 3, 0, 2};
@@ -350,26 +350,26 @@ static void test_order(struct walk *w)
 	for (unsigned i = 0; i < 4; i++)
 		make_entries((10 + i) * BLOCK, 2, (100 + i * 10) * 128, 1, false);
 	CHECK(starts(w, 4096, 1 << 20) && names(w, 0, 1));
-	walk_see(w, made, 0, 4096);
-	CHECK(names(w, 10, 14) && !walk_next(w, &from, &end));
+	dirwalk_feed(w, made, 0, 4096);
+	CHECK(names(w, 10, 14) && !dirwalk_next(w, &from, &end));
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned block = order[i];
 
-		walk_see(w, made + (10 + block) * BLOCK, (10 + block) * BLOCK, BLOCK);
+		dirwalk_feed(w, made + (10 + block) * BLOCK, (10 + block) * BLOCK, BLOCK);
 		CHECK(names(w, 100 + block * 10, 101 + block * 10));
-		walk_see(w, made + (10 + block) * BLOCK, (10 + block) * BLOCK, BLOCK);
-		CHECK(!walk_next(w, &from, &end));
-		CHECK(walk_is_over(w) == (i == 3));
+		dirwalk_feed(w, made + (10 + block) * BLOCK, (10 + block) * BLOCK, BLOCK);
+		CHECK(!dirwalk_next(w, &from, &end));
+		CHECK(dirwalk_is_over(w) == (i == 3));
 	}
 	CHECK(starts(w, 4096, 1 << 20) && names(w, 0, 1));
-	walk_see(w, made, 0, 65536); /* all at once: named all the same */
+	dirwalk_feed(w, made, 0, 65536); /* all at once: named all the same */
 	CHECK(names(w, 10, 14));
 	for (unsigned i = 0; i < 4; i++)
 		CHECK(names(w, 100 + i * 10, 101 + i * 10));
-	CHECK(walk_is_over(w));
+	CHECK(dirwalk_is_over(w));
 }
 
-static void test_ranges(struct walk *w)
+static void test_ranges(struct dirwalk *w)
 {
 	uint64_t from, end;
 
@@ -377,22 +377,22 @@ static void test_ranges(struct walk *w)
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 9, 10 * 128, 3 * 128 - 1, false), 4);
-	CHECK(walk_start(w, made, sizeof(made), 4096, 8191, 1 << 20) && names(w, 0, 1));
-	walk_see(w, made, 0, 4096); /* pages 10, 12, 15, 18, ... */
+	CHECK(dirwalk_start(w, made, sizeof(made), 4096, 8191, 1 << 20) && names(w, 0, 1));
+	dirwalk_feed(w, made, 0, 4096); /* pages 10, 12, 15, 18, ... */
 	CHECK(names(w, 10, 13) && names(w, 15, 16));
-	CHECK(walk_start(w, made, sizeof(made), 4096, 8192, 1 << 20) && names(w, 0, 1));
-	walk_see(w, made, 0, 4096);
-	CHECK(names(w, 10, 34) && walk_is_over(w) && !walk_next(w, &from, &end));
-	CHECK(walk_start(w, made, sizeof(made), 4096, 8192, 5 * BLOCK + 7) && names(w, 0, 1));
-	walk_see(w, made, 0, 4096);
-	CHECK(names(w, 10, 14) && !walk_next(w, &from, &end) && walk_is_over(w));
+	CHECK(dirwalk_start(w, made, sizeof(made), 4096, 8192, 1 << 20) && names(w, 0, 1));
+	dirwalk_feed(w, made, 0, 4096);
+	CHECK(names(w, 10, 34) && dirwalk_is_over(w) && !dirwalk_next(w, &from, &end));
+	CHECK(dirwalk_start(w, made, sizeof(made), 4096, 8192, 5 * BLOCK + 7) && names(w, 0, 1));
+	dirwalk_feed(w, made, 0, 4096);
+	CHECK(names(w, 10, 14) && !dirwalk_next(w, &from, &end) && dirwalk_is_over(w));
 	put(36 * 32 + 8, make_entries(37 * 32, 99, 10 * 128, 1, false), 4);
 	CHECK(starts(w, 4096, 1 << 20) && names(w, 0, 1));
-	walk_see(w, made, 0, 4096);
-	CHECK(names(w, 10, 11) && !walk_next(w, &from, &end));
+	dirwalk_feed(w, made, 0, 4096);
+	CHECK(names(w, 10, 11) && !dirwalk_next(w, &from, &end));
 }
 
-static void test_missed(struct walk *w)
+static void test_missed(struct dirwalk *w)
 {
 	uint64_t from, end;
 
@@ -403,13 +403,13 @@ static void test_missed(struct walk *w)
 	make_inode(10 * BLOCK, COMPACT | INLINE, FOLDER, 0, 0);
 	put(10 * BLOCK + 8, make_entries(10 * BLOCK + 32, 1, 20 * 128, 1, false), 4);
 	CHECK(starts(w, 4096, 1 << 20));
-	walk_see(w, made + 10 * BLOCK, 10 * BLOCK, BLOCK);
-	walk_see(w, made, 0, BLOCK);
-	CHECK(names(w, 0, 1) && names(w, 10, 11) && !walk_next(w, &from, &end));
-	CHECK(walk_missed(w, &from, &end) && from == 10 * BLOCK && end == 11 * BLOCK);
-	CHECK(!walk_missed(w, &from, &end));
-	walk_see(w, made + 10 * BLOCK, 10 * BLOCK, BLOCK);
-	CHECK(!walk_missed(w, &from, &end) && names(w, 20, 21) && walk_is_over(w));
+	dirwalk_feed(w, made + 10 * BLOCK, 10 * BLOCK, BLOCK);
+	dirwalk_feed(w, made, 0, BLOCK);
+	CHECK(names(w, 0, 1) && names(w, 10, 11) && !dirwalk_next(w, &from, &end));
+	CHECK(dirwalk_reread(w, &from, &end) && from == 10 * BLOCK && end == 11 * BLOCK);
+	CHECK(!dirwalk_reread(w, &from, &end));
+	dirwalk_feed(w, made + 10 * BLOCK, 10 * BLOCK, BLOCK);
+	CHECK(!dirwalk_reread(w, &from, &end) && names(w, 20, 21) && dirwalk_is_over(w));
 }
 
 /* It ends, whatever is in there; follow() checks what is named. */
@@ -421,15 +421,15 @@ static void check_end(void)
 	forget(&image);
 }
 
-static void test_hostile(struct walk *w)
+static void test_hostile(struct dirwalk *w)
 {
 	begin_test("walk: a directory in itself, more of them than fit, numbers beyond");
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 100, 36, 0, true), 4);
-	CHECK(walk_start(w, made, UINT64_C(1) << 43, 4096, 0, 16 << 20));
-	walk_see(w, made, 0, 4096);
-	CHECK(w->readable < BLOCK && w->awaiting <= WALK_MAX);
+	CHECK(dirwalk_start(w, made, UINT64_C(1) << 43, 4096, 0, 16 << 20));
+	dirwalk_feed(w, made, 0, 4096);
+	CHECK(w->readable < BLOCK && w->awaiting <= DIRWALK_MAX);
 	check_end();
 	for (unsigned step = 128; step < 1300; step *= 3) {
 		make_super(12, 0, 36);
@@ -495,7 +495,7 @@ static void test_mkfs(const char *name)
 
 int main(int argc, char **argv)
 {
-	struct walk *w = malloc(walk_size());
+	struct dirwalk *w = malloc(dirwalk_size());
 
 	for (int i = 1; i < argc; i++)
 		tell(argv[i]);
