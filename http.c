@@ -66,14 +66,14 @@ static void close_connection(struct http *h)
 static void begin_anew(struct http *h)
 {
 	h->head_size = h->head_done = 0;
-	h->sent = h->ahead_sent = 0;
+	h->sent = h->pipelined_sent = 0;
 	h->pipelined = false;
 }
 
 /* Whether requests behind the one under way are out, were it in part. */
 static bool is_followed(const struct http *h)
 {
-	return h->ahead_sent > 0 || (h->state != HTTP_SENDING && h->sent > 0);
+	return h->pipelined_sent > 0 || (h->state != HTTP_SENDING && h->sent > 0);
 }
 
 __attribute__((format(printf, 3, 4))) static enum http_event fail(
@@ -461,14 +461,14 @@ static enum http_event send_request(struct http *h, int64_t now)
 /* Sends the requests behind the one under way. Returns the events that the rest waits for. */
 static short send_ahead(struct http *h)
 {
-	while (h->persists && h->ahead_sent < h->aheads) {
+	while (h->persists && h->pipelined_sent < h->aheads) {
 		char text[HEAD_MAX];
-		size_t sizes[HTTP_AHEAD_MAX], size = 0, done;
+		size_t sizes[PIPELINE_MAX], size = 0, done;
 		unsigned count = 0;
 		enum io io;
 
 		/* As many at once as fit: a packet for each would cost both sides more. */
-		for (unsigned i = h->ahead_sent; i < h->aheads; i++, count++) {
+		for (unsigned i = h->pipelined_sent; i < h->aheads; i++, count++) {
 			sizes[count] = (size_t)write_get(h, text + size, sizeof(text) - size,
 				h->ahead[i].first, h->ahead[i].last);
 			if (sizes[count] >= sizeof(text) - size)
@@ -479,7 +479,7 @@ static short send_ahead(struct http *h)
 		h->sent += done;
 		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
 			h->sent -= sizes[i];
-			h->ahead_sent++;
+			h->pipelined_sent++;
 		}
 		if (io == IO_WAIT)
 			return h->events;
@@ -503,9 +503,9 @@ static void advance(struct http *h, int64_t now)
 	h->was_ahead = true;
 	h->progress = now;
 	h->state = HTTP_SENDING;
-	if (h->ahead_sent == 0)
+	if (h->pipelined_sent == 0)
 		return;
-	h->ahead_sent--;
+	h->pipelined_sent--;
 	await(h, now);
 }
 
@@ -837,7 +837,7 @@ static enum http_event end_body(struct http *h, int64_t now)
 {
 	bool lasts = h->response.persistent && is_delimited(&h->response);
 
-	if (h->aheads > 0 && lasts && (h->ahead_sent > 0 || is_quiet(h)))
+	if (h->aheads > 0 && lasts && (h->pipelined_sent > 0 || is_quiet(h)))
 		advance(h, now);
 	else
 		finish(h, lasts);
@@ -912,15 +912,15 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
 	h->state = h->fd < 0 ? HTTP_RESOLVING : HTTP_SENDING;
 }
 
-bool http_ask_ahead(struct http *h, uint64_t first, uint64_t last)
+bool http_pipeline(struct http *h, uint64_t first, uint64_t last)
 {
-	if (h->state == HTTP_IDLE || h->aheads == HTTP_AHEAD_MAX)
+	if (h->state == HTTP_IDLE || h->aheads == PIPELINE_MAX)
 		return false;
 	h->ahead[h->aheads++] = (struct http_range){first, last};
 	return true;
 }
 
-unsigned http_ahead(const struct http *h)
+unsigned http_queued(const struct http *h)
 {
 	return h->aheads;
 }

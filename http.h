@@ -48,7 +48,7 @@ enum http_event {
 	HTTP_STARTED,  /* a 206 with exactly the range asked for or a prefix of it: see response */
 	HTTP_DATA,     /* *got bytes of the range were put into the buffer, in order */
 	HTTP_END,      /* the promised bytes are all there; the state is HTTP_IDLE again, or that of
-			* the next request, see http_ask_ahead() */
+			* the next request, see http_pipeline() */
 	HTTP_REDIRECT, /* location holds where to ask instead; the state is HTTP_IDLE again */
 	HTTP_FAILED,   /* outcome and why tell; the state is HTTP_IDLE again. The connection is
 			* closed, unless it was answered with a status that refuses */
@@ -102,9 +102,9 @@ struct http {
 	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
 	struct http_range {
 		uint64_t first, last;
-	} ahead[HTTP_AHEAD_MAX];     /* the requests behind it, in order */
-	unsigned aheads, ahead_sent; /* how many there are, and how many of them are all out */
-	bool was_ahead;		     /* asked for by http_ask_ahead() */
+	} ahead[PIPELINE_MAX];     /* the requests behind it, in order */
+	unsigned aheads, pipelined_sent; /* how many there are, and how many of them are all out */
+	bool was_ahead;		     /* asked for by http_pipeline() */
 	void *scratch;
 	size_t scratch_size;
 };
@@ -122,7 +122,7 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
 /* Asks for one more range of the same file, all else being as in the request under way, behind that
  * and those asked for before. http_run() sends it while an earlier response is awaited or read, if
  * one on this connection has shown that it lasts (HTTP/1.1, delimited, no Connection: close); else
- * when the one before has ended. Returns false, and nothing is asked, when HTTP_AHEAD_MAX wait
+ * when the one before has ended. Returns false, and nothing is asked, when PIPELINE_MAX wait
  * already or the state is HTTP_IDLE.
  *
  * With HTTP_END the next one is under way: the state is HTTP_SENDING or HTTP_AWAITING, and
@@ -135,10 +135,10 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
  * failure: the request goes out again on a new one, and those behind it once that has answered. For
  * its TLS handshake, the scratch memory is the buffer of the http_run() that noticed it, borrowed
  * until the response begins; with less than TLS_SCRATCH_MIN in it, it is a failure after all. */
-bool http_ask_ahead(struct http *h, uint64_t first, uint64_t last);
+bool http_pipeline(struct http *h, uint64_t first, uint64_t last);
 
 /* How many wait behind the request under way. */
-unsigned http_ahead(const struct http *h);
+unsigned http_queued(const struct http *h);
 
 /* Goes on with the request; in HTTP_IDLE, watches a kept-alive connection for its end. Body bytes
  * are put into buffer[0..room); with room 0 the body waits. Call until it says HTTP_WAIT. */

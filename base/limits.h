@@ -41,7 +41,7 @@
 
 /* Ranges that are asked for behind the one that is coming, on each connection: with pieces of a
  * share of link_window() (link.h) they fill it. */
-#define HTTP_AHEAD_MAX 8
+#define PIPELINE_MAX 8
 
 /* Places where images are read in sequence. A further one takes the place of the oldest. */
 #define STREAMS_MAX 16

@@ -235,10 +235,10 @@ static bool start_read(struct read_request *r)
 		reads_advance(r->file, r->pos, page_down((uint64_t)hole));
 		return true; /* what it waits for now may be under way */
 	}
-	end = lane_ask(f, r->pos, page_up(hole_end), HTTP_AHEAD_MAX);
+	end = lane_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
 	if (end == 0) {
 		lanes_steal(f->image);
-		end = lane_ask(f, r->pos, page_up(hole_end), HTTP_AHEAD_MAX);
+		end = lane_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
 	}
 	if (end == 0)
 		return false;

@@ -25,7 +25,7 @@
 #define WALK_GAP (32 << 10)
 
 /* What nobody waits for yet is put behind so few ranges that somebody else can still be. */
-#define BEHIND (HTTP_AHEAD_MAX / 2)
+#define BEHIND (PIPELINE_MAX / 2)
 
 /* Of a trace, so many extents are looked at for some with a gap of so few bytes to the next one. */
 #define TRACE_LOOK 128
@@ -156,7 +156,7 @@ void prefetch_clustered(struct file *f, uint64_t from, uint64_t end, uint64_t as
 
 	if (asked > end) {
 		f->credit -= (int64_t)(asked - end);
-		ahead_asked(number_of(f), end, asked);
+		readahead_asked(number_of(f), end, asked);
 	}
 	if (is_recording(f) || prefetch_is_tracing(f) || is_metadata(from, end))
 		return;
@@ -304,14 +304,14 @@ static bool fetch_ahead_of_streams(void)
 	unsigned file;
 	uint64_t from, end, to;
 
-	if (!ahead_next(&file, &from, &end))
+	if (!readahead_next(&file, &from, &end))
 		return false;
 	if (!lanes_may_ask_ahead(&files[file]) || is_recording(&files[file])) {
-		ahead_forget(file);
+		readahead_forget(file);
 		return true;
 	}
 	to = ask_piece(&files[file], from, end);
-	ahead_asked(file, from, to);
+	readahead_asked(file, from, to);
 	if (to > from)
 		streamed_at = turn.ms;
 	return to > from;
@@ -571,7 +571,7 @@ void prefetch_begin(const struct image *image, const void *head)
 
 void prefetch_close(struct file *f)
 {
-	ahead_forget(number_of(f));
+	readahead_forget(number_of(f));
 	forget_zones(number_of(f));
 	forget_trace(number_of(f));
 	end_walk(f);
@@ -585,7 +585,7 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 	/* A reader of inodes goes on as well, but what lies between them is not what it reads; what
 	 * comes next a trace knows better. */
 	if (!is_metadata(from, end) && !prefetch_is_tracing(f) &&
-		ahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
+		readahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
 			image_end(f->image)))
 		streamed_at = turn.ms;
 }

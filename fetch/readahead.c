@@ -55,7 +55,7 @@ static struct stream *find(unsigned file, uint64_t from, bool *found)
 	return oldest;
 }
 
-bool ahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
+bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
 	uint64_t image_end)
 {
 	bool found;
@@ -74,7 +74,7 @@ bool ahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint
 	return found;
 }
 
-bool ahead_next(unsigned *file, uint64_t *from, uint64_t *end)
+bool readahead_next(unsigned *file, uint64_t *from, uint64_t *end)
 {
 	const struct stream *best = NULL;
 
@@ -89,14 +89,14 @@ bool ahead_next(unsigned *file, uint64_t *from, uint64_t *end)
 	return true;
 }
 
-void ahead_asked(unsigned file, uint64_t from, uint64_t to)
+void readahead_asked(unsigned file, uint64_t from, uint64_t to)
 {
 	for (struct stream *s = streams; s < streams + STREAMS_MAX; s++)
 		if (s->used && s->file == file && s->frontier == from)
 			s->frontier = to;
 }
 
-void ahead_forget(unsigned file)
+void readahead_forget(unsigned file)
 {
 	for (struct stream *s = streams; s < streams + STREAMS_MAX; s++)
 		if (s->used && s->file == file)

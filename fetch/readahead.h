@@ -14,17 +14,17 @@
  * unused for longest. [end, asked) is fetched together with it. A stream that holds is fetched
  * ahead by as much as was read in it so far, but at most `most` bytes, and not beyond `image_end`.
  * Returns whether it goes on with one. */
-bool ahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
+bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
 	uint64_t image_end);
 
 /* The next range that a stream wants, of the stream that was read last. False: none now. It is
- * wanted again until ahead_asked() has been told. */
-bool ahead_next(unsigned *file, uint64_t *from, uint64_t *end);
+ * wanted again until readahead_asked() has been told. */
+bool readahead_next(unsigned *file, uint64_t *from, uint64_t *end);
 
-/* The file is asked for, or cached, up to `to` from the range on that ahead_next() gave last. */
-void ahead_asked(unsigned file, uint64_t from, uint64_t to);
+/* The file is asked for, or cached, up to `to` from the range on that readahead_next() gave last. */
+void readahead_asked(unsigned file, uint64_t from, uint64_t to);
 
 /* The stream cannot be followed now: it is forgotten. */
-void ahead_forget(unsigned file);
+void readahead_forget(unsigned file);
 
 #endif

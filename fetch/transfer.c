@@ -42,7 +42,7 @@
 #define TEXT_ONLY (-2)
 
 /* Ranges of a lane: the one that is coming and those behind it. */
-#define RANGES (1 + HTTP_AHEAD_MAX)
+#define RANGES (1 + PIPELINE_MAX)
 
 enum lane_state {
 	LANE_FREE,
@@ -252,8 +252,8 @@ static void ask_ahead(struct lane *lane)
 
 	if (lane->http.state == HTTP_IDLE || !image_takes_pipelining(lane->mirror, turn.ms))
 		return;
-	while ((next = 1 + http_ahead(&lane->http)) < lane->count &&
-		http_ask_ahead(&lane->http, lane->ranges[next].from, lane->ranges[next].end - 1))
+	while ((next = 1 + http_queued(&lane->http)) < lane->count &&
+		http_pipeline(&lane->http, lane->ranges[next].from, lane->ranges[next].end - 1))
 		image_asked(lane->image, lane->mirror);
 }
 

@@ -264,7 +264,7 @@ static void check_end(uint64_t delivered)
 {
 	if (h.state != HTTP_IDLE && h.state != HTTP_SENDING && h.state != HTTP_AWAITING)
 		abort();
-	if ((h.state == HTTP_IDLE && http_ahead(&h) > 0) ||
+	if ((h.state == HTTP_IDLE && http_queued(&h) > 0) ||
 		delivered != h.response.last - h.response.first + 1)
 		abort();
 	if (!body.complete || delivered != body.size)
@@ -278,7 +278,7 @@ static void check_failed(void)
 {
 	if (body.complete)
 		abort();
-	if (h.state != HTTP_IDLE || http_ahead(&h) > 0 || h.outcome == OUTCOME_OK || !h.why[0])
+	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || h.outcome == OUTCOME_OK || !h.why[0])
 		abort();
 	if (http_fd(&h) < 0)
 		return;
@@ -295,7 +295,7 @@ static void check_redirect(const struct url *from)
 	struct response r;
 	const char *why;
 
-	if (h.state != HTTP_IDLE || http_ahead(&h) > 0 || (from->https && !h.location.https) ||
+	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || (from->https && !h.location.https) ||
 		!url_parse(&again, url_text(text, sizeof(text), &h.location), &why) ||
 		!url_same_origin(&again, &h.location) || (server.response = find_body(&r)) == 0)
 		abort();
@@ -307,7 +307,7 @@ static void start(const struct http_request *r, unsigned ahead)
 	uint64_t next = r->last + 1;
 
 	http_start(&h, r, NULL, TLS_SCRATCH_MIN, now);
-	for (; ahead > 0 && http_ask_ahead(&h, next, next + 99); ahead--)
+	for (; ahead > 0 && http_pipeline(&h, next, next + 99); ahead--)
 		next += 100;
 }
 

@@ -37,11 +37,11 @@ static uint64_t ask_all(void)
 	unsigned file;
 	uint64_t from, end, n = 0;
 
-	while (ahead_next(&file, &from, &end)) {
+	while (readahead_next(&file, &from, &end)) {
 		CHECK(from < end, "%llu to %llu", (unsigned long long)from,
 			(unsigned long long)end);
 		n += end - from;
-		ahead_asked(file, from, end);
+		readahead_asked(file, from, end);
 	}
 	return n;
 }
@@ -53,29 +53,29 @@ static void test_sequential(void)
 
 	begin_test("ahead: one READ is no stream, two in sequence are");
 	start();
-	CHECK(!ahead_next(&file, &from, &end));
-	CHECK(!ahead_read(3, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB));
-	CHECK(!ahead_next(&file, &from, &end));
-	CHECK(ahead_read(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
-	CHECK(ahead_next(&file, &from, &end) && file == 3 && from == 32 * KIB);
+	CHECK(!readahead_next(&file, &from, &end));
+	CHECK(!readahead_read(3, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(!readahead_next(&file, &from, &end));
+	CHECK(readahead_read(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(readahead_next(&file, &from, &end) && file == 3 && from == 32 * KIB);
 	CHECK(end >= from + LEAST && end <= from + 4 * LEAST, "%llu", (unsigned long long)end);
 
 	begin_test("ahead: a range is wanted until it is asked for, and then what is behind it");
 	for (int i = 0; i < 3; i++)
-		CHECK(ahead_next(&file, &from, &end) && from == 32 * KIB);
-	ahead_asked(3, 32 * KIB, 64 * KIB);
-	CHECK(ahead_next(&file, &from, &end) && from == 64 * KIB);
-	ahead_asked(7, 64 * KIB, 128 * KIB); /* another file's */
-	CHECK(ahead_next(&file, &from, &end) && from == 64 * KIB);
-	ahead_asked(3, from, end);
-	CHECK(!ahead_next(&file, &from, &end));
+		CHECK(readahead_next(&file, &from, &end) && from == 32 * KIB);
+	readahead_asked(3, 32 * KIB, 64 * KIB);
+	CHECK(readahead_next(&file, &from, &end) && from == 64 * KIB);
+	readahead_asked(7, 64 * KIB, 128 * KIB); /* another file's */
+	CHECK(readahead_next(&file, &from, &end) && from == 64 * KIB);
+	readahead_asked(3, from, end);
+	CHECK(!readahead_next(&file, &from, &end));
 
 	begin_test("ahead: what is fetched together with a READ is not wanted again");
 	start();
-	ahead_read(3, 0, 16 * KIB, 100 * KIB, 8 * MIB, 64 * MIB);
-	CHECK(!ahead_next(&file, &from, &end));
-	CHECK(ahead_read(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
-	CHECK(ahead_next(&file, &from, &end) && from == 100 * KIB);
+	readahead_read(3, 0, 16 * KIB, 100 * KIB, 8 * MIB, 64 * MIB);
+	CHECK(!readahead_next(&file, &from, &end));
+	CHECK(readahead_read(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(readahead_next(&file, &from, &end) && from == 100 * KIB);
 }
 
 static void test_window(void)
@@ -85,9 +85,9 @@ static void test_window(void)
 
 	begin_test("ahead: the window grows with what was read, at most doubles, and is capped");
 	start();
-	ahead_read(0, 0, 16 * KIB, 16 * KIB, most, 64 * MIB);
+	readahead_read(0, 0, 16 * KIB, 16 * KIB, most, 64 * MIB);
 	for (pos = 16 * KIB; pos < 32 * MIB; pos = last_read()->frontier, reads++) {
-		CHECK(ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB));
+		CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB));
 		ask_all();
 		frontier = last_read()->frontier;
 		reach = frontier - (pos + 16 * KIB);
@@ -104,7 +104,7 @@ static void test_window(void)
 	begin_test("ahead: READs inside of what is on its way keep a stream going");
 	start();
 	for (pos = 0; pos < 4 * MIB; pos += 16 * KIB) {
-		bool goes = ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB);
+		bool goes = readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB);
 
 		CHECK(goes || pos == 0, "%llu", (unsigned long long)pos);
 		ask_all();
@@ -114,16 +114,16 @@ static void test_window(void)
 
 	begin_test("ahead: a window that gets smaller takes nothing back");
 	frontier = last_read()->frontier;
-	CHECK(ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 256 * KIB, 64 * MIB));
+	CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 0 && last_read()->frontier == frontier);
-	CHECK(ahead_read(
+	CHECK(readahead_read(
 		0, frontier, frontier + 16 * KIB, frontier + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 256 * KIB);
 
 	begin_test("ahead: no room at all still lets streams be found");
 	start();
-	ahead_read(0, 0, 16 * KIB, 16 * KIB, 0, 64 * MIB);
-	CHECK(ahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 0, 64 * MIB));
+	readahead_read(0, 0, 16 * KIB, 16 * KIB, 0, 64 * MIB);
+	CHECK(readahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 0, 64 * MIB));
 	CHECK(ask_all() <= LEAST);
 }
 
@@ -133,22 +133,22 @@ static void test_strides(void)
 
 	begin_test("ahead: a stream that holds may step over a little, one READ may not");
 	start();
-	ahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
-	CHECK(!ahead_read(0, 20 * KIB, 36 * KIB, 36 * KIB, 8 * MIB, 64 * MIB));
+	readahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
+	CHECK(!readahead_read(0, 20 * KIB, 36 * KIB, 36 * KIB, 8 * MIB, 64 * MIB));
 	start();
-	ahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
-	ahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB);
+	readahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
+	readahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB);
 	ask_all();
 	pos = last_read()->frontier + 64 * KIB;
-	CHECK(ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(last_read()->frontier >= pos + 16 * KIB);
 	pos = last_read()->frontier + 4 * MIB;
-	CHECK(!ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(!readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 
 	begin_test("ahead: READs backwards are no stream");
 	start();
 	for (pos = 4 * MIB; pos > 0; pos -= 16 * KIB)
-		CHECK(!ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
+		CHECK(!readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(ask_all() == 0);
 }
 
@@ -165,7 +165,7 @@ static void test_several(void)
 			for (unsigned s = 0; s < STREAMS_MAX; s++) {
 				uint64_t at = pos + (all_one ? s * 8 * MIB : 0);
 
-				found += ahead_read(all_one ? 0 : s, at, at + 32 * KIB,
+				found += readahead_read(all_one ? 0 : s, at, at + 32 * KIB,
 					at + 32 * KIB, 1 * MIB, 256 * MIB);
 				ask_all();
 			}
@@ -178,36 +178,36 @@ static void test_several(void)
 	start();
 	for (unsigned s = 0; s < 4; s++)
 		for (unsigned n = 0; n < 2; n++)
-			ahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
+			readahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
 				64 * MIB);
 	for (unsigned s = 4; s-- > 0;) {
-		CHECK(ahead_next(&file, &from, &end) && file == s, "%u", file);
-		ahead_asked(file, from, end);
+		CHECK(readahead_next(&file, &from, &end) && file == s, "%u", file);
+		readahead_asked(file, from, end);
 	}
-	CHECK(!ahead_next(&file, &from, &end));
+	CHECK(!readahead_next(&file, &from, &end));
 
 	begin_test("ahead: a further stream takes the place of the one unused for longest");
 	start();
 	for (unsigned s = 0; s < STREAMS_MAX; s++)
 		for (unsigned n = 0; n < 2; n++)
-			ahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
+			readahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
 				64 * MIB);
-	CHECK(ahead_read(0, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB)); /* now 1 is oldest */
-	CHECK(!ahead_read(99, 0, 16 * KIB, 16 * KIB, MIB, 64 * MIB));
-	CHECK(ahead_read(0, 48 * KIB, 64 * KIB, 64 * KIB, MIB, 64 * MIB));
-	CHECK(ahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
-	CHECK(!ahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
+	CHECK(readahead_read(0, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB)); /* now 1 is oldest */
+	CHECK(!readahead_read(99, 0, 16 * KIB, 16 * KIB, MIB, 64 * MIB));
+	CHECK(readahead_read(0, 48 * KIB, 64 * KIB, 64 * KIB, MIB, 64 * MIB));
+	CHECK(readahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
+	CHECK(!readahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
 
 	begin_test("ahead: a single READ does not push out a stream while others prove nothing");
 	start();
 	for (uint64_t pos = 0; pos < MIB; pos += 16 * KIB) {
-		bool goes = ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, MIB, 64 * MIB);
+		bool goes = readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, MIB, 64 * MIB);
 
 		CHECK(goes || pos == 0, "%llu", (unsigned long long)pos);
 		for (unsigned n = 0; n < STREAMS_MAX - 1; n++) {
 			uint64_t at = 128 * MIB + (uint64_t)random_below(100000) * 64 * KIB;
 
-			ahead_read(1, at, at + 4 * KIB, at + 4 * KIB, MIB, (uint64_t)1 << 40);
+			readahead_read(1, at, at + 4 * KIB, at + 4 * KIB, MIB, (uint64_t)1 << 40);
 		}
 	}
 }
@@ -223,7 +223,7 @@ static unsigned random_reads(uint64_t image, unsigned count, uint64_t beside, ui
 		uint64_t pos = random_below((uint32_t)(image / (4 * KIB)) - 4) * 4 * KIB;
 
 		found +=
-			ahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
+			readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
 		*asked += ask_all();
 	}
 	return found * 100 / count;
@@ -255,19 +255,19 @@ static void test_forget(void)
 	start();
 	for (unsigned s = 0; s < 3; s++)
 		for (unsigned n = 0; n < 2; n++)
-			ahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
+			readahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
 				64 * MIB);
-	ahead_forget(2);
-	CHECK(ahead_next(&file, &from, &end) && file == 1);
-	CHECK(!ahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB),
+	readahead_forget(2);
+	CHECK(readahead_next(&file, &from, &end) && file == 1);
+	CHECK(!readahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB),
 		"its number is used again");
-	CHECK(ahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
-	ahead_forget(1);
-	ahead_forget(0);
-	CHECK(!ahead_next(&file, &from, &end));
-	ahead_asked(1, 48 * KIB, 64 * KIB);
-	ahead_forget(77);
-	CHECK(!ahead_next(&file, &from, &end));
+	CHECK(readahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
+	readahead_forget(1);
+	readahead_forget(0);
+	CHECK(!readahead_next(&file, &from, &end));
+	readahead_asked(1, 48 * KIB, 64 * KIB);
+	readahead_forget(77);
+	CHECK(!readahead_next(&file, &from, &end));
 }
 
 static void test_end(void)
@@ -277,28 +277,28 @@ static void test_end(void)
 	begin_test("ahead: nothing is wanted behind the image's end");
 	start();
 	for (pos = 0; pos < size; pos += 4 * KIB) {
-		ahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, 64 * MIB, size);
+		readahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, 64 * MIB, size);
 		ask_all();
 		CHECK(last_read()->frontier <= size, "%llu",
 			(unsigned long long)last_read()->frontier);
 	}
 	CHECK(last_read()->frontier == size);
 	start();
-	ahead_read(0, 0, 4 * KIB, 4 * KIB, MIB, 8 * KIB);
-	CHECK(ahead_read(0, 4 * KIB, 8 * KIB, 8 * KIB, MIB, 8 * KIB));
+	readahead_read(0, 0, 4 * KIB, 4 * KIB, MIB, 8 * KIB);
+	CHECK(readahead_read(0, 4 * KIB, 8 * KIB, 8 * KIB, MIB, 8 * KIB));
 	CHECK(ask_all() == 0);
 
 	begin_test("ahead: numbers at the end of what 63 bits count");
 	start();
 	pos = INT64_MAX / (4 * KIB) * (4 * KIB) - 64 * KIB;
-	ahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, UINT64_MAX / 4, pos + 64 * KIB);
-	CHECK(ahead_read(
+	readahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, UINT64_MAX / 4, pos + 64 * KIB);
+	CHECK(readahead_read(
 		0, pos + 4 * KIB, pos + 8 * KIB, pos + 8 * KIB, UINT64_MAX / 4, pos + 64 * KIB));
 	CHECK(ask_all() == 56 * KIB);
 	/* A READ longer than the image, as prefetch.c hands it over. */
 	start();
-	ahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB);
-	CHECK(!ahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB));
+	readahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB);
+	CHECK(!readahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB));
 	CHECK(ask_all() == 0);
 }
 

@@ -351,8 +351,8 @@ static void ask(const char *fields, unsigned from, unsigned count)
 	r.last = ranges[from].last;
 	starts++;
 	http_start(&h, &r, buffer + fill, sizeof(buffer) - fill, clock_now);
-	for (unsigned i = from + 1; i < count && http_ahead(&h) < HTTP_AHEAD_MAX; i++)
-		if (!http_ask_ahead(&h, ranges[i].first, ranges[i].last))
+	for (unsigned i = from + 1; i < count && http_queued(&h) < PIPELINE_MAX; i++)
+		if (!http_pipeline(&h, ranges[i].first, ranges[i].last))
 			abort();
 }
 
@@ -423,9 +423,9 @@ static unsigned fetch(const char *fields, unsigned count)
 		if (h.state == HTTP_AWAITING)
 			CHECK(h.window_bytes == h.head_size && h.window_began == clock_now &&
 				h.progress == clock_now && h.interim == 0);
-		while (h.state != HTTP_IDLE && done + 1 + http_ahead(&h) < count)
-			if (!http_ask_ahead(&h, ranges[done + 1 + http_ahead(&h)].first,
-				    ranges[done + 1 + http_ahead(&h)].last))
+		while (h.state != HTTP_IDLE && done + 1 + http_queued(&h) < count)
+			if (!http_pipeline(&h, ranges[done + 1 + http_queued(&h)].first,
+				    ranges[done + 1 + http_queued(&h)].last))
 				break;
 	}
 	return done;
@@ -463,11 +463,11 @@ static void test_ahead(void)
 
 	begin_test("the queue has an end, and takes nothing when there is no request");
 	reset(good);
-	CHECK(!http_ask_ahead(&h, 0, 1) && http_ahead(&h) == 0);
+	CHECK(!http_pipeline(&h, 0, 1) && http_queued(&h) == 0);
 	ask(NULL, 0, 9);
-	CHECK(http_ahead(&h) == HTTP_AHEAD_MAX && !http_ask_ahead(&h, 0, 1));
+	CHECK(http_queued(&h) == PIPELINE_MAX && !http_pipeline(&h, 0, 1));
 	http_close(&h);
-	CHECK(http_ahead(&h) == 0 && !http_ask_ahead(&h, 0, 1));
+	CHECK(http_queued(&h) == 0 && !http_pipeline(&h, 0, 1));
 }
 
 static void chunked(unsigned n, uint64_t first, uint64_t last)
@@ -606,7 +606,7 @@ static void test_ends(void)
 	reset(mute_after_two);
 	server.answering = 1;
 	CHECK(fetch(NULL, 9) == 2 && is_right(2) && h.outcome == OUTCOME_UNREACHABLE, "%s", h.why);
-	CHECK(server.connections == 2 && h.fd < 0 && http_ahead(&h) == 0 && !h.pipelined);
+	CHECK(server.connections == 2 && h.fd < 0 && http_queued(&h) == 0 && !h.pipelined);
 
 	begin_test("and nothing ahead of its first answer");
 	reset(mute_after_two);
@@ -623,7 +623,7 @@ static bool refused(answer *a, unsigned done, const char *what)
 	server.hold_for = 5;
 	server.hold = 300; /* in the first body */
 	if (fetch(NULL, 5) == done && is_right(done) && strstr(h.why, what) && h.fd < 0 &&
-		h.state == HTTP_IDLE && http_ahead(&h) == 0)
+		h.state == HTTP_IDLE && http_queued(&h) == 0)
 		return true;
 	printf("# after %u: %s\n", done, h.why);
 	return false;
@@ -798,9 +798,9 @@ static void test_refusals(void)
 	begin_test("a redirect in the middle ends all that was sent behind it");
 	reset(redirecting_third);
 	CHECK(fetch(NULL, 5) == 2 && is_right(2) && !strcmp(h.location.target, "/other"));
-	CHECK(h.fd < 0 && h.state == HTTP_IDLE && http_ahead(&h) == 0);
+	CHECK(h.fd < 0 && h.state == HTTP_IDLE && http_queued(&h) == 0);
 	reset(redirecting);
-	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && http_ahead(&h) == 0, "nothing was sent");
+	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && http_queued(&h) == 0, "nothing was sent");
 	CHECK(server.requests == 1);
 
 	begin_test("the connection outlives a 404 with a body, but not a 304, which has none");
@@ -849,7 +849,7 @@ static void test_stuck(bool tls)
 	while ((event = next_event(100)) == HTTP_DATA)
 		;
 	CHECK(event == HTTP_END && is_right(1), "read while the rest cannot be sent: %s", h.why);
-	CHECK(h.sent > 0 && h.ahead_sent < 7, "%zu %u", h.sent, h.ahead_sent);
+	CHECK(h.sent > 0 && h.pipelined_sent < 7, "%zu %u", h.sent, h.pipelined_sent);
 	server.deaf = false;
 	for (int done = 1; done < 9 && event != HTTP_FAILED;)
 		done += (event = next_event(sizeof(buffer) - fill)) == HTTP_END;
@@ -875,11 +875,11 @@ static void test_stuck_events(bool tls)
 	while (http_run(&h, buffer, 100, &got, clock_now) == HTTP_DATA)
 		;
 	CHECK(http_events(&h) == (POLLIN | POLLOUT), "%d", http_events(&h));
-	CHECK(h.sent > 0 || h.ahead_sent > 0);
+	CHECK(h.sent > 0 || h.pipelined_sent > 0);
 	server.deaf = false;
 	while (serve())
 		http_run(&h, buffer, 0, &got, clock_now);
-	CHECK(http_run(&h, buffer, 0, &got, clock_now) == HTTP_WAIT && h.ahead_sent == 8);
+	CHECK(http_run(&h, buffer, 0, &got, clock_now) == HTTP_WAIT && h.pipelined_sent == 8);
 	CHECK(http_events(&h) == 0, "%d", http_events(&h));
 }
 
