@@ -40,7 +40,7 @@
 #define KEY_MAX 255
 
 /* Ranges that are asked for behind the one that is coming, on each connection: with pieces of a
- * share of link_window() (link.h) they fill it. */
+ * share of bandwidth_window() (link.h) they fill it. */
 #define PIPELINE_MAX 8
 
 /* Places where images are read in sequence. A further one takes the place of the oldest. */

@@ -23,7 +23,7 @@ struct stats {
 	/* as they were when status.c looked */
 	uint64_t uptime; /* milliseconds */
 	uint64_t open_files, reads_waiting, connections;
-	uint64_t link_rate, link_round_trip; /* bytes a second, microseconds */
+	uint64_t bandwidth_rate, bandwidth_rtt_seen; /* bytes a second, microseconds */
 	uint64_t log_dropped;
 };
 

@@ -32,7 +32,7 @@ static struct {
 	bool full;	/* so much was asked for all the time that the link set the pace */
 } sample;
 
-void link_round_trip(int64_t taken, int64_t now)
+void bandwidth_rtt_seen(int64_t taken, int64_t now)
 {
 	if (now - epoch_began >= EPOCH) {
 		least[0] = now - epoch_began < 2 * EPOCH ? least[1] : 0;
@@ -82,7 +82,7 @@ static uint64_t in_time(uint64_t microseconds)
 /* Reads where there is no stream leave nothing to sample: but what took longer than a round trip is
  * the time of the bytes. Where that is next to nothing, it is known too roughly for more than a
  * step upwards. */
-void link_answered(uint64_t bytes, int64_t taken)
+void bandwidth_answered(uint64_t bytes, int64_t taken)
 {
 	int64_t transfer = taken - round_trip();
 	bool is_rough = transfer < taken / 8 + 1;
@@ -99,7 +99,7 @@ void link_answered(uint64_t bytes, int64_t taken)
 		rate -= (rate - seen) / 8;
 }
 
-void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
+void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 {
 	int64_t length;
 
@@ -111,7 +111,7 @@ void link_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 		sample.bytes += bytes;
 	}
 	sample.last = now;
-	if (outstanding < link_window(LINK_QUEUE) / 4)
+	if (outstanding < bandwidth_window(QUEUE_LONG) / 4)
 		sample.full = false;
 	length = now - sample.began;
 	if (length >= SAMPLE_MIN && length >= round_trip()) {
@@ -129,36 +129,36 @@ static uint64_t between(uint64_t least_bytes, uint64_t n, uint64_t most)
 	return n < least_bytes ? least_bytes : n > most ? most : n;
 }
 
-uint64_t link_round_trip_bytes(void)
+uint64_t bandwidth_per_rtt(void)
 {
 	return between(16 << 10, in_time((uint64_t)round_trip()), 1 << 20);
 }
 
-bool link_is_starting(void)
+bool bandwidth_is_starting(void)
 {
 	return steady < STEADY;
 }
 
-uint64_t link_window(int64_t queue)
+uint64_t bandwidth_window(int64_t queue)
 {
 	int64_t time = round_trip() + queue * 1000;
 
-	if (link_is_starting() && time < 2 * round_trip())
+	if (bandwidth_is_starting() && time < 2 * round_trip())
 		time = 2 * round_trip();
 	return between(32 << 10, in_time((uint64_t)time), 16 << 20);
 }
 
-uint64_t link_piece(void)
+uint64_t bandwidth_piece(void)
 {
-	return between(16 << 10, link_window(LINK_QUEUE) / 4, 1 << 20);
+	return between(16 << 10, bandwidth_window(QUEUE_LONG) / 4, 1 << 20);
 }
 
-uint64_t link_rate(void)
+uint64_t bandwidth_rate(void)
 {
 	return rate;
 }
 
-uint64_t link_round_trip_time(void)
+uint64_t bandwidth_rtt(void)
 {
 	return (uint64_t)round_trip();
 }

@@ -9,37 +9,37 @@
 #include <stdint.h>
 
 /* From a request to the first byte of its answer, when nothing else was under way. */
-void link_round_trip(int64_t taken, int64_t now);
+void bandwidth_rtt_seen(int64_t taken, int64_t now);
 
 /* A whole answer of `bytes` has come, so long after its request, and nothing else meanwhile. */
-void link_answered(uint64_t bytes, int64_t taken);
+void bandwidth_answered(uint64_t bytes, int64_t taken);
 
 /* `bytes` have come; `outstanding` more are asked for. */
-void link_received(uint64_t bytes, uint64_t outstanding, int64_t now);
+void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now);
 
 /* What the link carries in one round trip (the bandwidth-delay product), in bytes: to fetch so much
  * beside what was asked for costs no more time than asking did. From 16 KiB to 1 MiB. */
-uint64_t link_round_trip_bytes(void);
+uint64_t bandwidth_per_rtt(void);
 
 /* How many bytes may be asked for and not yet here when something is asked for that nobody waits
  * for: the link then is not idle, and who comes to wait now waits for `queue` milliseconds longer
  * than the round trip at most, or for one more round trip while the link is starting. From 32 KiB
  * to 16 MiB.
  *
- * LINK_QUEUE fills the link whatever happens, for what is surely wanted; LINK_QUEUE_SHORT is for
+ * QUEUE_LONG fills the link whatever happens, for what is surely wanted; QUEUE_SHORT is for
  * what may be. */
-#define LINK_QUEUE	 30
-#define LINK_QUEUE_SHORT 10
-uint64_t link_window(int64_t queue);
+#define QUEUE_LONG	 30
+#define QUEUE_SHORT 10
+uint64_t bandwidth_window(int64_t queue);
 
 /* The rate is still found to be larger each time that enough was asked for. */
-bool link_is_starting(void);
+bool bandwidth_is_starting(void);
 
 /* The size of one request of those: a share of the window. */
-uint64_t link_piece(void);
+uint64_t bandwidth_piece(void);
 
 /* What is reckoned with: measured, or assumed before anything was. */
-uint64_t link_rate(void);	     /* bytes a second */
-uint64_t link_round_trip_time(void); /* microseconds */
+uint64_t bandwidth_rate(void);	     /* bytes a second */
+uint64_t bandwidth_rtt(void); /* microseconds */
 
 #endif

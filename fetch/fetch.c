@@ -423,8 +423,8 @@ void fetch_look(void)
 		stats.open_files += f->used;
 	stats.reads_waiting = reads_used;
 	stats.connections = lanes_connected();
-	stats.link_rate = link_rate();
-	stats.link_round_trip = link_round_trip_time();
+	stats.bandwidth_rate = bandwidth_rate();
+	stats.bandwidth_rtt_seen = bandwidth_rtt();
 }
 
 const char *const fetch_state_words[FETCH_STATES] = {

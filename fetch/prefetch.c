@@ -142,7 +142,7 @@ bool prefetch_is_tracing(const struct file *f)
 /* What is wanted of the metadata next the walk knows better, and of all a trace. */
 uint64_t prefetch_cluster(const struct file *f, uint64_t from, uint64_t end)
 {
-	uint64_t n = page_up(is_metadata(from, end) ? METADATA_CLUSTER : link_round_trip_bytes());
+	uint64_t n = page_up(is_metadata(from, end) ? METADATA_CLUSTER : bandwidth_per_rtt());
 
 	if (is_recording(f) || prefetch_is_tracing(f) || end - from >= n || f->credit <= 0)
 		return end;
@@ -268,7 +268,7 @@ static void forget_trace(unsigned file)
  * are those of the kernel's read-ahead too. */
 static uint64_t piece_end(uint64_t from)
 {
-	uint64_t unit = budget.buffer, end = from + page_down(link_piece());
+	uint64_t unit = budget.buffer, end = from + page_down(bandwidth_piece());
 
 	return end / unit > from / unit ? end / unit * unit : end;
 }
@@ -585,7 +585,7 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 	/* A reader of inodes goes on as well, but what lies between them is not what it reads; what
 	 * comes next a trace knows better. */
 	if (!is_metadata(from, end) && !prefetch_is_tracing(f) &&
-		readahead_read(number_of(f), from, end, end, page_down(4 * link_window(LINK_QUEUE)),
+		readahead_read(number_of(f), from, end, end, page_down(4 * bandwidth_window(QUEUE_LONG)),
 			image_end(f->image)))
 		streamed_at = turn.ms;
 }
@@ -594,8 +594,8 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end)
  * is that of how likely it is that somebody will. */
 bool prefetch_run(void)
 {
-	uint64_t most = link_window(LINK_QUEUE);
-	uint64_t less = link_is_starting() ? most : link_window(LINK_QUEUE_SHORT);
+	uint64_t most = bandwidth_window(QUEUE_LONG);
+	uint64_t less = bandwidth_is_starting() ? most : bandwidth_window(QUEUE_SHORT);
 
 	held_until = INT64_MAX;
 	start_traces();

@@ -491,7 +491,7 @@ static void lane_started(struct lane *lane)
 	char why[128];
 
 	if (lane->measured)
-		link_round_trip(turn.us - lane->measured, turn.us);
+		bandwidth_rtt_seen(turn.us - lane->measured, turn.us);
 	if (lane->file < 0) {
 		image_pin(image, response);
 	} else if ((uint64_t)response->total != image->size) {
@@ -527,7 +527,7 @@ static void lane_data(struct lane *lane, size_t got)
 {
 	lane->fill += got;
 	image_received(lane->image, lane->mirror, got);
-	link_received(got, lanes_outstanding(), turn.us);
+	bandwidth_received(got, lanes_outstanding(), turn.us);
 	/* A page is progress; less may be a server that lets bytes trickle without end. */
 	if (lane_pos(lane) >= lane->credited + page_size()) {
 		lane->credited = lane_pos(lane);
@@ -549,7 +549,7 @@ static void lane_ended(struct lane *lane)
 	uint64_t asked = lane_end(lane) - lane->attempted, got = lane_pos(lane) - lane->attempted;
 
 	if (lane->measured && lanes_outstanding() == 0)
-		link_answered(got, turn.us - lane->measured);
+		bandwidth_answered(got, turn.us - lane->measured);
 	if (lane->file < 0)
 		lane->state = LANE_ENDED;
 	else if (got == asked && goes_straight_on(lane))
@@ -694,7 +694,7 @@ static uint64_t bytes_before(const struct lane *lane, unsigned busy)
 	uint64_t n = (outstanding(lane) + lane->count * REQUEST_COST) * busy;
 
 	if (lane->http.state < HTTP_SENDING)
-		n += CONNECT_ROUND_TRIPS * link_round_trip_bytes();
+		n += CONNECT_ROUND_TRIPS * bandwidth_per_rtt();
 	return n;
 }
 
@@ -763,7 +763,7 @@ uint64_t lane_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 	struct range range = {from, least_of(end = lanes_until(file, from, end), f->image->size)};
 
 	busy = find_busy(f->image, file, is_another_starved(f->image) ? 0 : behind, &before);
-	if (busy && idle && (connected || before > CONNECT_ROUND_TRIPS * link_round_trip_bytes()))
+	if (busy && idle && (connected || before > CONNECT_ROUND_TRIPS * bandwidth_per_rtt()))
 		busy = NULL;
 	if (!busy && !idle)
 		return 0;

@@ -63,7 +63,7 @@ static void step(void)
 		if (sim.now < sim.queue[i].asked + sim.round_trip)
 			break;
 		if (!sim.queue[i].begun && sim.queue[i].alone)
-			link_round_trip(sim.now - sim.queue[i].asked, sim.now);
+			bandwidth_rtt_seen(sim.now - sim.queue[i].asked, sim.now);
 		if (!sim.queue[i].begun && sim.queue[i].alone)
 			sim.credit = sim.bytes_a_second * (double)sim.step / 1e6; /* it was idle */
 		sim.queue[i].begun = true;
@@ -74,11 +74,11 @@ static void step(void)
 		sim.outstanding -= n;
 		sim.received += n;
 		if (n > 0)
-			link_received(n, sim.outstanding, sim.now);
+			bandwidth_received(n, sim.outstanding, sim.now);
 		if (sim.queue[i].left > 0)
 			return;
 		if (sim.queue[i].alone && sim.outstanding == 0)
-			link_answered(sim.queue[i].size, sim.now - sim.queue[i].asked);
+			bandwidth_answered(sim.queue[i].size, sim.now - sim.queue[i].asked);
 		sim.first++;
 	}
 	sim.credit = 0; /* the link has nothing to carry */
@@ -88,8 +88,8 @@ static void step(void)
 static void fill_for(int64_t milliseconds)
 {
 	for (int64_t end = sim.now + milliseconds * MS; sim.now < end;) {
-		while (sim.outstanding < link_window(LINK_QUEUE))
-			request(link_piece());
+		while (sim.outstanding < bandwidth_window(QUEUE_LONG))
+			request(bandwidth_piece());
 		step();
 	}
 }
@@ -114,7 +114,7 @@ static void read_alone(unsigned count, uint64_t size, int64_t pause)
 /* What the window is to be on this link. */
 static double window_of(double megabits, int64_t round_trip_us)
 {
-	double n = megabits * 1e6 / 8 * ((double)round_trip_us / 1e6 + LINK_QUEUE / 1e3);
+	double n = megabits * 1e6 / 8 * ((double)round_trip_us / 1e6 + QUEUE_LONG / 1e3);
 
 	return n < 32 << 10 ? 32 << 10 : n > 16 << 20 ? 16 << 20 : n;
 }
@@ -140,11 +140,11 @@ static const struct {
 
 static void check_bounds(void)
 {
-	uint64_t window = link_window(LINK_QUEUE), piece = link_piece(),
-		 trip = link_round_trip_bytes();
+	uint64_t window = bandwidth_window(QUEUE_LONG), piece = bandwidth_piece(),
+		 trip = bandwidth_per_rtt();
 
 	CHECK(window >= 32 << 10 && window <= 16 << 20, "%llu", (unsigned long long)window);
-	CHECK(link_window(LINK_QUEUE_SHORT) >= 32 << 10 && link_window(LINK_QUEUE_SHORT) <= window);
+	CHECK(bandwidth_window(QUEUE_SHORT) >= 32 << 10 && bandwidth_window(QUEUE_SHORT) <= window);
 	CHECK(trip >= 16 << 10 && trip <= 1 << 20, "%llu", (unsigned long long)trip);
 	CHECK(piece >= 16 << 10 && piece <= 1 << 20 && piece <= window, "%llu of %llu",
 		(unsigned long long)piece, (unsigned long long)window);
@@ -155,9 +155,9 @@ static void test_first(void)
 	begin_test("link: before anything is measured, a slow link is assumed");
 	start();
 	check_bounds();
-	CHECK(link_window(LINK_QUEUE) <= 64 << 10, "%llu",
-		(unsigned long long)link_window(LINK_QUEUE));
-	CHECK(link_round_trip_bytes() <= 64 << 10);
+	CHECK(bandwidth_window(QUEUE_LONG) <= 64 << 10, "%llu",
+		(unsigned long long)bandwidth_window(QUEUE_LONG));
+	CHECK(bandwidth_per_rtt() <= 64 << 10);
 }
 
 static void test_converges(void)
@@ -174,14 +174,14 @@ static void test_converges(void)
 		read_alone(1, 4096, 0);
 		fill_for(10000);
 		check_bounds();
-		CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.4), "%llu, not %.0f",
-			(unsigned long long)link_window(LINK_QUEUE), want);
+		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), want, 1.4), "%llu, not %.0f",
+			(unsigned long long)bandwidth_window(QUEUE_LONG), want);
 		/* The link was never idle for long. */
 		CHECK((double)sim.received > sim.bytes_a_second * 10 * 0.6, "%.0f of %.0f",
 			(double)sim.received, sim.bytes_a_second * 10);
 		/* So nobody who comes to wait now waits for long. */
 		CHECK((double)sim.outstanding / sim.bytes_a_second <
-				(double)links[i].round_trip / 1e6 + 2 * LINK_QUEUE / 1e3 + 0.3,
+				(double)links[i].round_trip / 1e6 + 2 * QUEUE_LONG / 1e3 + 0.3,
 			"%llu outstanding", (unsigned long long)sim.outstanding);
 	}
 }
@@ -193,12 +193,12 @@ static void test_starting(void)
 		start();
 		simulate(links[i].megabits, links[i].round_trip);
 		read_alone(20, 4096, 5);
-		CHECK(link_is_starting(), "%s", links[i].name);
+		CHECK(bandwidth_is_starting(), "%s", links[i].name);
 		CHECK(rate >= RATE_FIRST / 2 || (double)rate >= sim.bytes_a_second / 2,
 			"%s: small READs made it %llu bytes/s", links[i].name,
 			(unsigned long long)rate);
 		fill_for(10000);
-		CHECK(!link_is_starting(), "%s", links[i].name);
+		CHECK(!bandwidth_is_starting(), "%s", links[i].name);
 	}
 }
 
@@ -217,9 +217,9 @@ static void test_changes(void)
 			fill_for(5000);
 			sim.bytes_a_second = links[j].megabits * 1e6 / 8;
 			fill_for(60000);
-			CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.4),
+			CHECK(is_about((double)bandwidth_window(QUEUE_LONG), want, 1.4),
 				"%s, then %s: %llu, not %.0f", links[i].name, links[j].name,
-				(unsigned long long)link_window(LINK_QUEUE), want);
+				(unsigned long long)bandwidth_window(QUEUE_LONG), want);
 		}
 	for (int down = 0; down < 2; down++) {
 		start();
@@ -228,10 +228,10 @@ static void test_changes(void)
 		fill_for(5000);
 		sim.bytes_a_second = (down ? 2 : 100) * 1e6 / 8;
 		fill_for(60000);
-		CHECK(is_about((double)link_window(LINK_QUEUE), window_of(down ? 2 : 100, 30 * MS),
+		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(down ? 2 : 100, 30 * MS),
 			      1.4),
 			"%s: %llu", down ? "down" : "up",
-			(unsigned long long)link_window(LINK_QUEUE));
+			(unsigned long long)bandwidth_window(QUEUE_LONG));
 	}
 
 	begin_test("link: a round trip that becomes longer is followed when it is seen");
@@ -241,14 +241,14 @@ static void test_changes(void)
 	sim.round_trip = 100 * MS;
 	read_alone(200, 4096, 100);
 	fill_for(10000);
-	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(50, 100 * MS), 1.5),
-		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+	CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(50, 100 * MS), 1.5),
+		"%llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 		window_of(50, 100 * MS));
 	sim.round_trip = 10 * MS;
 	drain();
 	read_alone(2, 4096, 100);
-	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(50, 10 * MS), 1.5),
-		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+	CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(50, 10 * MS), 1.5),
+		"%llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 		window_of(50, 10 * MS));
 }
 
@@ -272,14 +272,14 @@ static void test_gaps(void)
 				step();
 			fill_for(n % 7 * 40);
 		}
-		CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.5), "%llu, not %.0f",
-			(unsigned long long)link_window(LINK_QUEUE), want);
+		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), want, 1.5), "%llu, not %.0f",
+			(unsigned long long)bandwidth_window(QUEUE_LONG), want);
 		drain();
 		sim.now += (int64_t)3600 * 1000000; /* an hour */
 		fill_for(2000);
-		CHECK(is_about((double)link_window(LINK_QUEUE), want, 1.5),
+		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), want, 1.5),
 			"%llu, not %.0f, after an hour",
-			(unsigned long long)link_window(LINK_QUEUE), want);
+			(unsigned long long)bandwidth_window(QUEUE_LONG), want);
 	}
 }
 
@@ -298,15 +298,15 @@ static void test_small(void)
 		read_alone(300, 4096, 5);
 		check_bounds();
 		/* They may be too short to tell less than what was assumed at first. */
-		first = (double)RATE_FIRST * ((double)links[i].round_trip / 1e6 + LINK_QUEUE / 1e3);
-		CHECK((double)link_window(LINK_QUEUE) <= want * 1.5 ||
-				(double)link_window(LINK_QUEUE) <= first * 1.1,
-			"of 4 KiB: %llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+		first = (double)RATE_FIRST * ((double)links[i].round_trip / 1e6 + QUEUE_LONG / 1e3);
+		CHECK((double)bandwidth_window(QUEUE_LONG) <= want * 1.5 ||
+				(double)bandwidth_window(QUEUE_LONG) <= first * 1.1,
+			"of 4 KiB: %llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 			want);
 		read_alone(300, 128 << 10, 5);
 		check_bounds();
-		CHECK(is_about((double)link_window(LINK_QUEUE), want, 3.5),
-			"of 128 KiB: %llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), want, 3.5),
+			"of 128 KiB: %llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 			want);
 	}
 	begin_test("link: a slow link is not kept for fast after answers out of a buffer");
@@ -314,14 +314,14 @@ static void test_small(void)
 	simulate(4, 60 * MS);
 	read_alone(1, 4096, 0);
 	for (int n = 0; n < 3; n++) { /* 200 KB in a millisecond, after a rest */
-		link_received(100000, 100000, sim.now += 500 * MS);
-		link_received(100000, 0, sim.now += MS);
+		bandwidth_received(100000, 100000, sim.now += 500 * MS);
+		bandwidth_received(100000, 0, sim.now += MS);
 	}
-	CHECK((double)link_window(LINK_QUEUE) < 2 * window_of(4, 60 * MS), "%llu",
-		(unsigned long long)link_window(LINK_QUEUE));
+	CHECK((double)bandwidth_window(QUEUE_LONG) < 2 * window_of(4, 60 * MS), "%llu",
+		(unsigned long long)bandwidth_window(QUEUE_LONG));
 	fill_for(30000);
-	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(4, 60 * MS), 1.4), "%llu",
-		(unsigned long long)link_window(LINK_QUEUE));
+	CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(4, 60 * MS), 1.4), "%llu",
+		(unsigned long long)bandwidth_window(QUEUE_LONG));
 }
 
 /* The server is near, and the daemon slow to look: a turn of its loop gets all that it had asked
@@ -334,8 +334,8 @@ static void test_bursts(void)
 	sim.step = 3 * MS;
 	read_alone(1, 4096, 0);
 	fill_for(10000);
-	CHECK((double)link_window(LINK_QUEUE) > window_of(1000, 2 * MS) / 4, "%llu, not %.0f",
-		(unsigned long long)link_window(LINK_QUEUE), window_of(1000, 2 * MS));
+	CHECK((double)bandwidth_window(QUEUE_LONG) > window_of(1000, 2 * MS) / 4, "%llu, not %.0f",
+		(unsigned long long)bandwidth_window(QUEUE_LONG), window_of(1000, 2 * MS));
 }
 
 /* All that is asked for comes within a round trip, before more is: a reader that waits for each
@@ -351,8 +351,8 @@ static void test_short_way(void)
 		request(16 << 10);
 		drain();
 	}
-	CHECK((double)link_window(LINK_QUEUE) > window_of(100, 2 * MS), "%llu",
-		(unsigned long long)link_window(LINK_QUEUE));
+	CHECK((double)bandwidth_window(QUEUE_LONG) > window_of(100, 2 * MS), "%llu",
+		(unsigned long long)bandwidth_window(QUEUE_LONG));
 }
 
 static void test_absurd(void)
@@ -370,17 +370,17 @@ static void test_absurd(void)
 			uint64_t size = sizes[j];
 
 			start();
-			link_answered(size, n);
+			bandwidth_answered(size, n);
 			check_bounds();
-			link_round_trip(n, n);
+			bandwidth_rtt_seen(n, n);
 			check_bounds();
-			link_answered(size, n);
+			bandwidth_answered(size, n);
 			check_bounds();
-			link_received(size, size, n);
-			link_received(size, UINT64_MAX, n + 1);
-			link_received(size, 0, n + 1);
-			link_received(size, size, n + 30 * MS);
-			link_received(size, size, n + 60 * MS);
+			bandwidth_received(size, size, n);
+			bandwidth_received(size, UINT64_MAX, n + 1);
+			bandwidth_received(size, 0, n + 1);
+			bandwidth_received(size, size, n + 30 * MS);
+			bandwidth_received(size, size, n + 60 * MS);
 			check_bounds();
 		}
 	start();
@@ -394,13 +394,13 @@ static void test_absurd(void)
 		b = sizes[seed / 65536 % (sizeof(sizes) / sizeof(sizes[0]))];
 		switch (seed / 65536 % 3) {
 		case 0:
-			link_round_trip(a, a);
+			bandwidth_rtt_seen(a, a);
 			break;
 		case 1:
-			link_answered(b, a);
+			bandwidth_answered(b, a);
 			break;
 		default:
-			link_received(b, b / 2, n * (int64_t)7000);
+			bandwidth_received(b, b / 2, n * (int64_t)7000);
 		}
 		check_bounds();
 	}
@@ -410,24 +410,24 @@ static void test_absurd(void)
 	sim.now = INT64_MAX / 2;
 	read_alone(3, 4096, 6000);
 	fill_for(120000);
-	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(20, 50 * MS), 1.5),
-		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+	CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(20, 50 * MS), 1.5),
+		"%llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 		window_of(20, 50 * MS));
 
 	begin_test("link: nothing that comes leaves the window where it is, or at its least");
 	start();
 	for (int n = 0; n < 1000; n++)
-		link_received(0, 0, n * (int64_t)50000);
+		bandwidth_received(0, 0, n * (int64_t)50000);
 	check_bounds();
 	for (int n = 0; n < 1000; n++)
-		link_received(0, 1 << 30, (1000 + n) * (int64_t)50000);
+		bandwidth_received(0, 1 << 30, (1000 + n) * (int64_t)50000);
 	check_bounds();
 	simulate(20, 50 * MS);
 	sim.now = 200 * 1000000;
 	read_alone(1, 4096, 0);
 	fill_for(10000);
-	CHECK(is_about((double)link_window(LINK_QUEUE), window_of(20, 50 * MS), 1.4),
-		"%llu, not %.0f", (unsigned long long)link_window(LINK_QUEUE),
+	CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(20, 50 * MS), 1.4),
+		"%llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 		window_of(20, 50 * MS));
 }
 
