@@ -39,7 +39,7 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
 	return hash;
 }
 
-uint64_t live_key(const char *volume, const void *cookie, size_t cookie_size)
+uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size)
 {
 	return mix(
 		mix(UINT64_C(0xcbf29ce484222325), volume, strlen(volume) + 1), cookie, cookie_size);
@@ -140,7 +140,7 @@ static volatile struct live *find_room(void)
 	return NULL;
 }
 
-void live_opened(uint64_t key, uint64_t told)
+void opened_files_add(uint64_t key, uint64_t told)
 {
 	volatile struct live *place = find(key);
 
@@ -154,7 +154,7 @@ void live_opened(uint64_t key, uint64_t told)
 	place->worker = shared->worker;
 }
 
-void live_closed(uint64_t key)
+void opened_files_remove(uint64_t key)
 {
 	volatile struct live *place = find(key);
 
@@ -162,14 +162,14 @@ void live_closed(uint64_t key)
 		place->worker = 0;
 }
 
-int64_t live_told(uint64_t key)
+int64_t opened_files_size(uint64_t key)
 {
 	volatile struct live *place = find(key);
 
 	return place && place->told >= 0 ? place->told : -1;
 }
 
-unsigned live_count(void)
+unsigned opened_files_count(void)
 {
 	unsigned n = 0;
 

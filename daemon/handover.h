@@ -41,18 +41,18 @@ void handover_learnt(enum conf_abi abi);
 
 /* The cache files that the kernel holds open, each by a number made of its keys. When there is no
  * room, the place of one that no living worker has seen is taken, else it is not remembered. */
-uint64_t live_key(const char *volume, const void *cookie, size_t cookie_size);
+uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size);
 
 /* About to be told the kernel: a file's size in bytes, in answer to an OPEN. */
-void live_opened(uint64_t key, uint64_t told);
+void opened_files_add(uint64_t key, uint64_t told);
 
 /* Its CLOSE was read, or it is seen to be opened for the first time. */
-void live_closed(uint64_t key);
+void opened_files_remove(uint64_t key);
 
 /* The size that the kernel was told, and has to be told again; -1: the file was not open before. */
-int64_t live_told(uint64_t key);
+int64_t opened_files_size(uint64_t key);
 
 /* How many files are open, or were when they were last heard of. */
-unsigned live_count(void);
+unsigned opened_files_count(void);
 
 #endif

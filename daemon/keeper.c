@@ -192,7 +192,7 @@ static unsigned count_volumes(void)
  * answered may be one that was unmounted while there was no worker. */
 static unsigned mounted(void)
 {
-	unsigned answered = live_count(), listed = volumes < 0 ? answered : count_volumes();
+	unsigned answered = opened_files_count(), listed = volumes < 0 ? answered : count_volumes();
 
 	return listed < answered ? listed : answered;
 }

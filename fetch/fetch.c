@@ -98,7 +98,7 @@ static void file_opened(struct file *f)
 	if (frontend->any_order)
 		prefetch_open(f);
 	frontend->opened(number_of(f), OUTCOME_OK,
-		frontend->size_is_version ? image->told_size : image->size);
+		frontend->size_is_version ? image->reported_size : image->size);
 }
 
 /* ---- what came of attempts ---- */

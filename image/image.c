@@ -310,9 +310,9 @@ static struct state_key key_of(const struct image *image)
 
 /* The size that the kernel was told of the image's cache file by a worker before this one, which
  * is open since; -1: it is not. */
-static int64_t told_before(const struct image *image)
+static int64_t opened_before(const struct image *image)
 {
-	return live_told(live_key(image->volume, image->cookie, image->cookie_size));
+	return opened_files_size(opened_files_key(image->volume, image->cookie, image->cookie_size));
 }
 
 static const char *version_text(const struct state *s)
@@ -335,13 +335,13 @@ void image_settle(struct image *image, const char *url)
 				     .etag_is_strong = image->etag_is_strong,
 				     .checked = (int64_t)time(NULL)};
 	bool known = state_load(&before, key);
-	int64_t live = told_before(image);
+	int64_t live = opened_before(image);
 
 	memcpy(now.etag, image->etag, sizeof(now.etag));
 	memcpy(now.last_modified, image->last_modified, sizeof(now.last_modified));
-	now.told = image->told_size = state_told(&now, known ? &before : NULL);
+	now.told = image->reported_size = state_reported_size(&now, known ? &before : NULL);
 	if (live >= 0 && now.told != (uint64_t)live) {
-		image->told_size = (uint64_t)live;
+		image->reported_size = (uint64_t)live;
 		image->changed = true;
 		log_err("%.*s: the server has another version than the one that is mounted; what "
 			"is not cached of it cannot be read until it is mounted anew",
@@ -363,7 +363,7 @@ void image_settle(struct image *image, const char *url)
 static void pin_state(struct image *image, const struct state *s)
 {
 	image->size = s->size;
-	image->told_size = s->told;
+	image->reported_size = s->told;
 	image->kind = s->kind;
 	image->etag_is_strong = s->etag_is_strong;
 	memcpy(image->etag, s->etag, sizeof(image->etag));
@@ -384,7 +384,7 @@ bool image_recall(struct image *image)
 
 bool image_reopen(struct image *image)
 {
-	int64_t live = told_before(image);
+	int64_t live = opened_before(image);
 	struct state s;
 
 	if (live < 0 || !state_load(&s, key_of(image)) || s.told != (uint64_t)live)

@@ -30,7 +30,7 @@ struct image {
 	bool ready;   /* all of this is known */
 	bool unknown; /* nothing is remembered of it */
 	uint64_t size;
-	uint64_t told_size;	  /* what the kernel is told as its size: see state.h */
+	uint64_t reported_size;	  /* what the kernel is told as its size: see state.h */
 	char etag[VALIDATOR_MAX]; /* weak or not; empty: none */
 	bool etag_is_strong;
 	char last_modified[DATE_MAX]; /* empty: none */

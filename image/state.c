@@ -39,7 +39,7 @@ static uint64_t spread(uint64_t size)
 	return size >= end ? 1 : end - size < STATE_SPREAD ? end - size : STATE_SPREAD;
 }
 
-uint64_t state_told(const struct state *now, const struct state *before)
+uint64_t state_reported_size(const struct state *now, const struct state *before)
 {
 	uint64_t hash = hash_more(HASH_BEGIN, now->etag, strlen(now->etag));
 	uint64_t others = spread(now->size) - 1, told = now->size;

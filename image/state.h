@@ -25,7 +25,7 @@ struct state_key {
 
 struct state {
 	uint64_t size; /* the image's */
-	uint64_t told; /* the size that the kernel was told: see state_told() */
+	uint64_t told; /* the size that the kernel was told: see state_reported_size() */
 	enum erofs_kind kind;
 	char etag[VALIDATOR_MAX]; /* as in struct response */
 	bool etag_is_strong;
@@ -46,7 +46,7 @@ bool state_is_same(const struct state *a, const struct state *b);
  * before, if there was one (else NULL), was told as is avoided. Where nothing is remembered the
  * same version still gets the same size. */
 #define STATE_SPREAD (1 << 24)
-uint64_t state_told(const struct state *now, const struct state *before);
+uint64_t state_reported_size(const struct state *now, const struct state *before);
 
 /* A file's text, `url` (as url_text() writes it, borrowed) only for people who look at it. Returns
  * its bytes, 0 when `room` is too little; STATE_MAX always suffices. */

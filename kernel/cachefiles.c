@@ -40,7 +40,7 @@ struct object {
 	bool used;
 	bool opened;	 /* its OPEN was answered */
 	int fd;		 /* the anonymous fd */
-	uint64_t key;	 /* live_key() */
+	uint64_t key;	 /* opened_files_key() */
 	uint32_t id;	 /* object_id; in v8 the number of fd */
 	uint32_t opener; /* the id of its OPEN */
 	time_t broken;	 /* fetch.c has given it up, and its READs fail until then; 0: it has not */
@@ -427,11 +427,11 @@ static time_t seconds(void)
 static void opened(unsigned file, enum outcome outcome, uint64_t size)
 {
 	struct object *o = &objects[file];
-	int64_t before = live_told(o->key);
+	int64_t before = opened_files_size(o->key);
 
 	o->opened = true;
 	if (!outcome)
-		live_opened(o->key, size);
+		opened_files_add(o->key, size);
 	if (outcome && before >= 0) {
 		/* The kernel would repeat an OPEN anew for ever, and its READ would hang (3.7). */
 		o->broken = seconds() + BROKEN_TIME;
@@ -531,7 +531,7 @@ static void drop(struct object *o)
 {
 	if (!o->broken)
 		fetch_close((unsigned)(o - objects));
-	live_closed(o->key);
+	opened_files_remove(o->key);
 	cull_look();
 	if (!o->opened)
 		answer_open(o->opener, -ECANCELED);
@@ -550,7 +550,7 @@ static bool is_anonymous_fd(int fd)
 static void forget_if_new(uint64_t key, int fd)
 {
 	if (lseek(fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
-		live_closed(key);
+		opened_files_remove(key);
 }
 
 /* Room for a file that is opened anew, whose OPEN would come again for ever if it were refused
@@ -575,7 +575,7 @@ static struct object *make_room(void)
 static void take_open(const struct message *m)
 {
 	struct object *o = find_object(m->object);
-	uint64_t key = live_key(m->volume, m->cookie, m->cookie_size);
+	uint64_t key = opened_files_key(m->volume, m->cookie, m->cookie_size);
 
 	stats.opens++;
 	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
@@ -587,7 +587,7 @@ static void take_open(const struct message *m)
 	}
 	forget_if_new(key, m->fd);
 	o = free_object();
-	if (!o && live_told(key) >= 0)
+	if (!o && opened_files_size(key) >= 0)
 		o = make_room();
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",

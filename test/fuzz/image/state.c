@@ -30,7 +30,7 @@ static void check_promises(const struct state *s)
 	if (s->told < s->size || s->told - s->size >= STATE_SPREAD || s->told > INT64_MAX ||
 		s->kind > EROFS_COMPRESSED || strlen(s->etag) >= VALIDATOR_MAX ||
 		strlen(s->last_modified) >= DATE_MAX || has_control(s->etag) ||
-		has_control(s->last_modified) || s->checked < 0 || state_told(s, s) != s->told)
+		has_control(s->last_modified) || s->checked < 0 || state_reported_size(s, s) != s->told)
 		abort();
 	size = state_format(text, sizeof(text), s, key, "http://h/");
 	if (size == 0 || !state_parse(&again, key, text, size) || !state_is_same(s, &again) ||

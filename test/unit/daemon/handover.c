@@ -27,10 +27,10 @@ static void test_none(void)
 	begin_test("without memory nothing is known");
 	handover_begin();
 	handover_learnt(ABI_V8);
-	live_opened(live_key("erofs,a", "a", 1), 5);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
 	CHECK(handover_abi() == ABI_AUTO);
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
-	live_closed(live_key("erofs,a", "a", 1));
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
+	opened_files_remove(opened_files_key("erofs,a", "a", 1));
 }
 
 static void test_told(void)
@@ -38,19 +38,19 @@ static void test_told(void)
 	int fd = fresh();
 
 	begin_test("what was told is remembered, by both keys");
-	live_opened(live_key("erofs,a", "a", 1), 5);
-	live_opened(live_key("erofs,a", "b", 1), INT64_MAX);
-	live_opened(live_key("erofs,ab", "", 0), 0);
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == 5);
-	CHECK(live_told(live_key("erofs,a", "b", 1)) == INT64_MAX);
-	CHECK(live_told(live_key("erofs,ab", "", 0)) == 0);
-	CHECK(live_told(live_key("erofs,a", "ab", 2)) == -1);
-	CHECK(live_told(live_key("erofs,b", "a", 1)) == -1);
-	live_closed(live_key("erofs,a", "a", 1));
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
-	CHECK(live_told(live_key("erofs,a", "b", 1)) == INT64_MAX);
-	live_opened(live_key("erofs,a", "b", 1), 7);
-	CHECK(live_told(live_key("erofs,a", "b", 1)) == 7);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), INT64_MAX);
+	opened_files_add(opened_files_key("erofs,ab", "", 0), 0);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == INT64_MAX);
+	CHECK(opened_files_size(opened_files_key("erofs,ab", "", 0)) == 0);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "ab", 2)) == -1);
+	CHECK(opened_files_size(opened_files_key("erofs,b", "a", 1)) == -1);
+	opened_files_remove(opened_files_key("erofs,a", "a", 1));
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == INT64_MAX);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == 7);
 	CHECK(shared->high == 3);
 	forget(fd);
 }
@@ -61,14 +61,14 @@ static void test_next(void)
 
 	begin_test("the next process finds it, and the layout");
 	CHECK(handover_abi() == ABI_AUTO);
-	live_opened(live_key("erofs,a", "a", 1), 5);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
 	handover_learnt(ABI_MAINLINE);
 	munmap((void *)shared, sizeof(*shared));
 	shared = NULL;
 	CHECK(handover_take(fd));
 	handover_begin();
 	CHECK(handover_abi() == ABI_MAINLINE);
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == 5);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
 	forget(fd);
 }
 
@@ -84,15 +84,15 @@ static void test_killed(void)
 
 		if (pid == 0)
 			for (uint64_t n = 0;; n++) {
-				live_opened(live_key("erofs,a", "a", 1),
+				opened_files_add(opened_files_key("erofs,a", "a", 1),
 					n * UINT64_C(0x100000001) % INT32_MAX);
-				live_opened(live_key("erofs,b", "b", 1), 42);
-				live_closed(live_key("erofs,b", "b", 1));
+				opened_files_add(opened_files_key("erofs,b", "b", 1), 42);
+				opened_files_remove(opened_files_key("erofs,b", "b", 1));
 			}
 		usleep((useconds_t)(i * 13 % 500));
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		told = live_told(live_key("erofs,b", "b", 1));
+		told = opened_files_size(opened_files_key("erofs,b", "b", 1));
 		CHECK(told == -1 || told == 42, "told %lld", (long long)told);
 		CHECK(shared->high <= 2);
 	}
@@ -112,19 +112,19 @@ static void test_full(void)
 	begin_test("full: those that nobody has seen again make room, others do not");
 	for (int i = 0; i < FILES_MAX; i++) {
 		name(text, i);
-		live_opened(live_key("erofs,v", text, strlen(text)), (uint64_t)i);
+		opened_files_add(opened_files_key("erofs,v", text, strlen(text)), (uint64_t)i);
 	}
-	live_opened(live_key("erofs,w", "", 0), 1);
-	CHECK(live_told(live_key("erofs,w", "", 0)) == -1);
+	opened_files_add(opened_files_key("erofs,w", "", 0), 1);
+	CHECK(opened_files_size(opened_files_key("erofs,w", "", 0)) == -1);
 	for (int i = 0; i < FILES_MAX; i++) {
 		name(text, i);
-		CHECK(live_told(live_key("erofs,v", text, strlen(text))) == i);
+		CHECK(opened_files_size(opened_files_key("erofs,v", text, strlen(text))) == i);
 	}
 	handover_begin();
-	live_opened(live_key("erofs,v", "0", 1), 0);
-	live_opened(live_key("erofs,w", "", 0), 1);
-	CHECK(live_told(live_key("erofs,w", "", 0)) == 1);
-	CHECK(live_told(live_key("erofs,v", "0", 1)) == 0);
+	opened_files_add(opened_files_key("erofs,v", "0", 1), 0);
+	opened_files_add(opened_files_key("erofs,w", "", 0), 1);
+	CHECK(opened_files_size(opened_files_key("erofs,w", "", 0)) == 1);
+	CHECK(opened_files_size(opened_files_key("erofs,v", "0", 1)) == 0);
 	forget(fd);
 }
 
@@ -154,16 +154,16 @@ static void test_foreign(void)
 	for (size_t i = 2; i < sizeof(*shared) / 4; i++)
 		((volatile uint32_t *)shared)[i] = UINT32_MAX;
 	CHECK(handover_abi() == ABI_AUTO);
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	handover_begin();
 	CHECK(shared->worker == 1);
-	live_opened(live_key("erofs,a", "a", 1), 5);
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == 5);
-	live_closed(live_key("erofs,a", "a", 1));
-	shared->live[0].key = live_key("erofs,a", "a", 1);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
+	opened_files_remove(opened_files_key("erofs,a", "a", 1));
+	shared->live[0].key = opened_files_key("erofs,a", "a", 1);
 	shared->live[0].told = -77;
 	shared->live[0].worker = 1;
-	CHECK(live_told(live_key("erofs,a", "a", 1)) == -1);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	forget(fd);
 }
 

@@ -35,13 +35,13 @@ bool netrc_reload(void)
 
 static int64_t live = -1; /* what a worker before this one has told the kernel */
 
-uint64_t live_key(const char *volume, const void *cookie, size_t cookie_size)
+uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size)
 {
 	CHECK(strcmp(volume, "erofs,img") == 0 && cookie_size == 3 && !memcmp(cookie, "img", 3));
 	return 7;
 }
 
-int64_t live_told(uint64_t key)
+int64_t opened_files_size(uint64_t key)
 {
 	return key == 7 ? live : -1;
 }
@@ -380,44 +380,44 @@ static void test_remembered(void)
 	uint64_t told;
 
 	begin_test("image: without a state the same version is told as the same size");
-	told = described(5000, "\"1\"")->told_size;
-	CHECK(told > 5000 && described(5000, "\"1\"")->told_size == told);
-	CHECK(described(5000, "\"2\"")->told_size != told && lines == 0);
-	CHECK(described(5000, "")->told_size == 5000);
+	told = described(5000, "\"1\"")->reported_size;
+	CHECK(told > 5000 && described(5000, "\"1\"")->reported_size == told);
+	CHECK(described(5000, "\"2\"")->reported_size != told && lines == 0);
+	CHECK(described(5000, "")->reported_size == 5000);
 	i = start(2, RETRY_SOFT);
 	CHECK(!image_recall(i));
 
 	begin_test("image: a replaced one is told as another size, and in the log");
 	CHECK(mkdtemp(dir));
 	state_open(dir);
-	CHECK(described(5000, "\"1\"")->told_size == told && lines == 0);
-	CHECK(described(5000, "\"1\"")->told_size == told && lines == 0);
-	CHECK(described(5000, "\"2\"")->told_size != told && lines == 1);
+	CHECK(described(5000, "\"1\"")->reported_size == told && lines == 0);
+	CHECK(described(5000, "\"1\"")->reported_size == told && lines == 0);
+	CHECK(described(5000, "\"2\"")->reported_size != told && lines == 1);
 	CHECK(strstr(said[0], "img") && strstr(said[0], "\"1\"") && strstr(said[0], "\"2\""), "%s",
 		said[0]);
-	CHECK(described(6000, "\"2\"")->told_size > 6000 && lines == 1);
+	CHECK(described(6000, "\"2\"")->reported_size > 6000 && lines == 1);
 	CHECK(strstr(said[0], "5000 bytes, became \"2\", 6000 bytes"), "%s", said[0]);
 
 	begin_test("image: recalled as it was");
 	i = start(2, RETRY_SOFT);
-	CHECK(image_recall(i) && i->size == 6000 && i->told_size > 6000 && i->etag_is_strong &&
+	CHECK(image_recall(i) && i->size == 6000 && i->reported_size > 6000 && i->etag_is_strong &&
 		i->kind == EROFS_COMPRESSED && strcmp(i->etag, "\"2\"") == 0);
 
 	begin_test("image: one that was open before this worker is told as it was");
-	told = i->told_size;
+	told = i->reported_size;
 	live = (int64_t)told;
 	i = start(2, RETRY_SOFT);
-	CHECK(image_reopen(i) && i->told_size == told && i->size == 6000 && !i->changed);
+	CHECK(image_reopen(i) && i->reported_size == told && i->size == 6000 && !i->changed);
 	i = described(6000, "\"2\"");
-	CHECK(i->told_size == told && !i->changed && lines == 0);
+	CHECK(i->reported_size == told && !i->changed && lines == 0);
 	i = described(6000, "\"3\"");
-	CHECK(i->told_size == told && i->changed && lines == 1, "%s", said[0]);
+	CHECK(i->reported_size == told && i->changed && lines == 1, "%s", said[0]);
 	live++;
 	i = start(2, RETRY_SOFT);
 	CHECK(!image_reopen(i));
 	live = -1;
 	CHECK(!image_reopen(i));
-	CHECK(described(6000, "\"2\"")->told_size == told && lines == 0); /* not forgotten */
+	CHECK(described(6000, "\"2\"")->reported_size == told && lines == 0); /* not forgotten */
 
 	begin_test("image: asked long ago, or by a clock that was wrong: written anew");
 	state_name(name, key_of(i));

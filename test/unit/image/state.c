@@ -23,7 +23,7 @@ static struct state strong(uint64_t size, const char *etag)
 	snprintf(s.etag, sizeof(s.etag), "%s", etag);
 	s.etag_is_strong = etag[0] == '"';
 	strcpy(s.last_modified, "Mon, 02 Jan 2023 03:04:05 GMT");
-	s.told = state_told(&s, NULL);
+	s.told = state_reported_size(&s, NULL);
 	return s;
 }
 
@@ -49,20 +49,20 @@ static void test_told(void)
 	CHECK(a.told == 7539722, "%llu", (unsigned long long)a.told); /* as it is on disks by now */
 	CHECK(a.told > a.size && a.told - a.size < STATE_SPREAD);
 	CHECK(a.told != b.told);
-	CHECK(state_told(&none, NULL) == 4096);
-	CHECK(state_told(&a, &a) == a.told && state_told(&b, &a) == b.told);
+	CHECK(state_reported_size(&none, NULL) == 4096);
+	CHECK(state_reported_size(&a, &a) == a.told && state_reported_size(&b, &a) == b.told);
 	strcpy(later.last_modified, "Mon, 02 Jan 2023 03:04:06 GMT");
-	CHECK(!state_is_same(&weak, &later) && state_told(&later, NULL) != weak.told);
+	CHECK(!state_is_same(&weak, &later) && state_reported_size(&later, NULL) != weak.told);
 	strcpy(b.etag, a.etag);
 	strcpy(b.last_modified, "Mon, 02 Jan 2023 03:04:06 GMT");
-	CHECK(state_is_same(&a, &b) && state_told(&b, NULL) == a.told);
+	CHECK(state_is_same(&a, &b) && state_reported_size(&b, NULL) == a.told);
 	b.size++;
 	CHECK(!state_is_same(&a, &b));
 
 	begin_test("state: what another version was told as is avoided");
 	b = strong(4096, "\"2\"");
 	b.told = a.told;
-	CHECK(state_told(&a, &b) == a.told + 1);
+	CHECK(state_reported_size(&a, &b) == a.told + 1);
 	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
 		uint64_t most = edges[i] + spread(edges[i]) - 1;
 
@@ -72,7 +72,7 @@ static void test_told(void)
 		CHECK(a.told >= edges[i] && a.told <= most, "%zu", i);
 		b = strong(edges[i], "\"y\"");
 		b.told = a.told;
-		CHECK(spread(edges[i]) == 1 || state_told(&a, &b) != a.told, "%zu", i);
+		CHECK(spread(edges[i]) == 1 || state_reported_size(&a, &b) != a.told, "%zu", i);
 	}
 	none.told = a.told = 4096 + STATE_SPREAD - 1;
 	a = none;
@@ -81,8 +81,8 @@ static void test_told(void)
 	for (unsigned i = 0; i < 100; i++) {
 		snprintf(a.etag, sizeof(a.etag), "\"%u\"", i);
 		b = none;
-		b.told = state_told(&a, NULL);
-		CHECK(state_told(&a, &b) != b.told && state_told(&a, &b) - 4096 < STATE_SPREAD);
+		b.told = state_reported_size(&a, NULL);
+		CHECK(state_reported_size(&a, &b) != b.told && state_reported_size(&a, &b) - 4096 < STATE_SPREAD);
 	}
 }
 
