@@ -21,7 +21,7 @@
  *	http.h        one connection, its range requests          (head.h, url.h: parsers)
  *	tls.h         TLS over BearSSL                            (identity.h: our own certificate)
  *	x509.h        whom to trust                               (cert.h, der.h, pem.h, base64.h:
- *	                                                          parsers; facts.h: for --check)
+ *	                                                          parsers; peer_info.h: for --check)
  *	dns.h         names to addresses                          (dns_message.h: the wire)
  *	conf.h        the words of the configuration              (budget.h: memory and its division)
  *	handover.h    what outlives a worker

@@ -54,7 +54,7 @@ static struct {
 	bool only;
 } pins;
 static bool clock_strict;
-static struct tls_facts *facts; /* where to write down what is seen, or NULL */
+static struct tls_peer_info *peer; /* where to write down what is seen, or NULL */
 
 size_t tls_size(void)
 {
@@ -277,7 +277,7 @@ static enum tls_want engine_closed(struct tls *t)
 		is_about_certificates(error) ? "certificate" : "handshake", error);
 }
 
-/* ---- facts ---- */
+/* ---- peer ---- */
 
 static const struct words suite_names[] = {
 	{BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
@@ -296,20 +296,20 @@ static const struct words curve_names[] = {
 	{BR_EC_secp521r1, "P-521"},
 };
 
-void tls_record(struct tls_facts *where)
+void tls_describe(struct tls_peer_info *where)
 {
-	facts = where;
+	peer = where;
 }
 
 /* What the engine has agreed upon so far. */
 static void note_session(br_ssl_engine_context *e)
 {
-	if (!facts)
+	if (!peer)
 		return;
 	if (br_ssl_engine_get_version(e) == BR_TLS12)
-		facts->version = "TLS 1.2";
-	facts->cipher = FIND_WORDS(suite_names, e->session.cipher_suite);
-	facts->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
+		peer->version = "TLS 1.2";
+	peer->cipher = FIND_WORDS(suite_names, e->session.cipher_suite);
+	peer->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
 }
 
 /* ---- starting ---- */
@@ -570,7 +570,7 @@ static bool set_checker(
 	x509_pin(t->x509, pins.list, pins.count, pins.only);
 	if (or_later)
 		x509_or_later(t->x509);
-	t->x509->facts = facts;
+	t->x509->peer = peer;
 	return true;
 }
 
@@ -581,8 +581,8 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
 	t->asked = t->identified = false;
 	t->why[0] = '\0';
-	if (facts)
-		memset(facts, 0, sizeof(*facts));
+	if (peer)
+		memset(peer, 0, sizeof(*peer));
 	if ((bundle < 0 && !pins.only) || scratch_size < TLS_SCRATCH_MIN) {
 		fail(t, true, "no trusted roots, or no room to check certificates");
 		return;

@@ -54,7 +54,7 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 
 /* From now on each session writes down at `where` what it sees; tls_start() clears it. Also of a
  * chain that is refused. NULL, as at first: no session does. For one session at a time. */
-void tls_record(struct tls_facts *where);
+void tls_describe(struct tls_peer_info *where);
 
 /* What a call wants next. Values of poll(2), so that a caller can pass them on. One call does a
  * bounded amount of work, whatever the peer sends; that a peer sends nothing useful for ever is for

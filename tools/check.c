@@ -28,7 +28,7 @@ static const struct conf *conf;
 static struct image *image;
 static struct image_target target; /* what is asked now */
 static struct http *http;
-static struct tls_facts tls;
+static struct tls_peer_info tls;
 static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
 static union address peer; /* who answered; any.sa_family 0: nobody */
 static int64_t connecting; /* since when, 0: not; all of these in microseconds */
@@ -409,7 +409,7 @@ int check_run(const struct conf *c, void *memory)
 	images_init(conf, http + 1); /* one place */
 	image = image_get("", "", 0);
 	http_init(http, buffer + BUFFER_DEFAULT);
-	tls_record(&tls);
+	tls_describe(&tls);
 	status = look();
 	http_close(http);
 	if (fflush(stdout) == 0 && !ferror(stdout))

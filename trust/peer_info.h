@@ -1,4 +1,4 @@
-/* trust/peer_info.h - what a TLS session and its certificates were like, for --check: see tls_record(). */
+/* trust/peer_info.h - what a TLS session and its certificates were like, for --check: see tls_describe(). */
 #ifndef TRUST_PEER_INFO_H
 #define TRUST_PEER_INFO_H
 
@@ -20,7 +20,7 @@ struct tls_cert {
 	const char *fault;	       /* of its form, or NULL; the rest is what could be read */
 };
 
-struct tls_facts {
+struct tls_peer_info {
 	/* once a handshake has got so far, else NULL; kept if it failed later */
 	const char *version; /* "TLS 1.2" */
 	const char *cipher;  /* as IANA names it, without its "TLS_" */

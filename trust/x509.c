@@ -130,7 +130,7 @@ static void say(struct x509 *x, const char *format, ...)
 	va_end(list);
 }
 
-#define NAMES_TEXT sizeof(((struct tls_facts *)0)->names)
+#define NAMES_TEXT sizeof(((struct tls_peer_info *)0)->names)
 
 static void say_date(struct x509 *x, const char *before, int64_t seconds)
 {
@@ -476,7 +476,7 @@ static void start_cert(const br_x509_class **ctx, uint32_t length)
 	struct x509 *x = self(ctx);
 
 	x->raw_size = x->announced = 0;
-	if (settled(x) && !x->facts)
+	if (settled(x) && !x->peer)
 		return;
 	if (length <= x->raw_room)
 		x->announced = length;
@@ -501,7 +501,7 @@ static void append(const br_x509_class **ctx, const unsigned char *data, size_t 
 }
 
 /* The server's own certificate has more to tell. */
-static void note_own(struct tls_facts *f, const struct cert *c)
+static void note_own(struct tls_peer_info *f, const struct cert *c)
 {
 	uint8_t pin[PIN_SIZE];
 
@@ -516,9 +516,9 @@ static void note_facts(struct x509 *x)
 	struct tls_cert *out;
 	struct cert c;
 
-	if (x->facts->certs++ >= TLS_CERTS_MAX)
+	if (x->peer->certs++ >= TLS_CERTS_MAX)
 		return;
-	out = &x->facts->cert[x->facts->certs - 1];
+	out = &x->peer->cert[x->peer->certs - 1];
 	out->key = "unknown";
 	out->fault = cert_parse(&c, x->raw, x->raw_size);
 	if (c.key.left == 0)
@@ -528,15 +528,15 @@ static void note_facts(struct x509 *x)
 	out->not_before = c.not_before;
 	out->not_after = c.not_after;
 	out->key = cert_describe_key(c.key, &out->bits);
-	if (x->facts->certs == 1)
-		note_own(x->facts, &c);
+	if (x->peer->certs == 1)
+		note_own(x->peer, &c);
 }
 
 static void end_cert(const br_x509_class **ctx)
 {
 	struct x509 *x = self(ctx);
 
-	if (x->facts)
+	if (x->peer)
 		note_facts(x);
 	if (settled(x))
 		return;

@@ -43,12 +43,12 @@
 /* A key: an RSA modulus and exponent. A signature is never longer. */
 #define X509_KEY_MAX (512 + 8)
 
-/* The state of one look at a chain. Internal; for the caller is only `facts`, which after
+/* The state of one look at a chain. Internal; for the caller is only `peer`, which after
  * x509_init() may be set to where the certificates are to be described, whatever becomes of the
  * chain. */
 struct x509 {
 	const br_x509_class *vtable; /* must be first: BearSSL knows us by it */
-	struct tls_facts *facts;
+	struct tls_peer_info *peer;
 
 	const uint8_t (*pin_list)[PIN_SIZE];
 	size_t pins;

@@ -57,17 +57,17 @@ static bool judge(struct x509 *x, const unsigned char *data, size_t size)
 	return class.end_chain(ctx) == 0;
 }
 
-static void check(struct tls_facts *facts, const char *text, size_t size)
+static void check(struct tls_peer_info *peer, const char *text, size_t size)
 {
 	for (size_t i = 0; i < strlen(text); i++)
-		if (text[i] < ' ' || text[i] > '~' || strlen(text) >= size || !facts)
+		if (text[i] < ' ' || text[i] > '~' || strlen(text) >= size || !peer)
 			abort();
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
 	static const uint8_t pin[1][PIN_SIZE];
-	static struct tls_facts facts;
+	static struct tls_peer_info peer;
 	static struct x509 x;
 	uint8_t *memory = malloc(6000);
 	char why[256] = "";
@@ -76,17 +76,17 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		x509_init(&x, round == 2 ? "127.0.0.1" : "example.test", round == 2, 1800000000,
 			bundle(), memory, 6000, why, sizeof(why));
 		x509_pin(&x, pin, round > 0, round == 1);
-		memset(&facts, 0, sizeof(facts));
-		x.facts = &facts;
+		memset(&peer, 0, sizeof(peer));
+		x.peer = &peer;
 		bool trusted = judge(&x, data, size);
 
 		if (round > 0 && trusted)
 			abort(); /* no key has that pin */
-		check(&facts, why, sizeof(why));
-		check(&facts, facts.names, sizeof(facts.names));
-		for (size_t i = 0; i < facts.certs && i < TLS_CERTS_MAX; i++) {
-			check(&facts, facts.cert[i].subject, sizeof(facts.cert[i].subject));
-			check(&facts, facts.cert[i].issuer, sizeof(facts.cert[i].issuer));
+		check(&peer, why, sizeof(why));
+		check(&peer, peer.names, sizeof(peer.names));
+		for (size_t i = 0; i < peer.certs && i < TLS_CERTS_MAX; i++) {
+			check(&peer, peer.cert[i].subject, sizeof(peer.cert[i].subject));
+			check(&peer, peer.cert[i].issuer, sizeof(peer.cert[i].issuer));
 		}
 	}
 	free(memory);

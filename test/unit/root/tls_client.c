@@ -32,7 +32,7 @@ void log_line(enum log_level level, const char *format, ...)
 }
 
 static struct tls *session;
-static struct tls_facts facts_seen;
+static struct tls_peer_info peer_info_seen;
 static int sock;
 
 static int say_verdict(const char *verdict, const char *text)
@@ -84,7 +84,7 @@ static void set_pins(const char *text)
 	tls_pin((const uint8_t(*)[PIN_SIZE])pins, count, getenv("PIN_ONLY"));
 }
 
-static void say_facts(const struct tls_facts *f)
+static void say_facts(const struct tls_peer_info *f)
 {
 	printf("fact: %s %s %s\n", f->version, f->cipher, f->curve);
 	printf("fact: %zu certificates for %s, %s\n", f->certs, f->names, f->pin);
@@ -154,7 +154,7 @@ int main(int argc, char **argv)
 	if (getenv("CERT") && !tls_identity(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
 		return say_verdict("identity: ", text);
 	if (getenv("FACTS"))
-		tls_record(&facts_seen);
+		tls_describe(&peer_info_seen);
 	if (!getenv("PIN_ONLY") && !tls_trust(argv[3], text, sizeof(text)))
 		return say_verdict("bundle: ", text);
 	sock = socket(AF_INET, SOCK_STREAM, 0);
@@ -170,7 +170,7 @@ int main(int argc, char **argv)
 	tls_start(session, argv[1], literal, scratch, scratch_size);
 	bool trusted = shake_hands();
 	if (getenv("FACTS"))
-		say_facts(&facts_seen);
+		say_facts(&peer_info_seen);
 	free(scratch); /* what is used of it from now on, the sanitizer tells */
 	if (!trusted)
 		return say_failure();

@@ -310,7 +310,7 @@ static const char pin_text[] = "sha256//iurjEMgTtRvvCcrFxs8VEXtpKG2ui1iK3TrMhrWc
 
 static void test_pins(void)
 {
-	static struct tls_facts seen;
+	static struct tls_peer_info seen;
 	uint8_t pin[2][PIN_SIZE] = {{0}};
 	struct cert c;
 
@@ -318,7 +318,7 @@ static void test_pins(void)
 	load_identity();
 	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
 	cert_pin(pin[1], &c);
-	tls_record(&seen);
+	tls_describe(&seen);
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
 	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
 	CHECK(!strcmp(seen.pin, pin_text), "%s", seen.pin);
@@ -341,7 +341,7 @@ static void test_pins(void)
 		"the CA's rules hold: %s", tls_why(&session));
 	CHECK(strstr(tls_why(&session), "the clock is not set"), "%s", tls_why(&session));
 	stop();
-	tls_record(NULL);
+	tls_describe(NULL);
 
 	begin_test("a pin does not help who lacks the key");
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
