@@ -183,7 +183,7 @@ static bool trust(char *why, size_t size)
 {
 	tls_pin(conf.pin, conf.pins, conf.pin_only);
 	tls_clock(conf.clock_strict);
-	return tls_identity(conf.cert, conf.key[0] ? conf.key : conf.cert, why, size) &&
+	return tls_client_cert(conf.cert, conf.key[0] ? conf.key : conf.cert, why, size) &&
 	       (conf.pin_only || tls_trust(conf.ca[0] ? conf.ca : NULL, why, size) ||
 		       !needs_roots());
 }

@@ -118,9 +118,9 @@ void tls_pin(const uint8_t (*list)[PIN_SIZE], size_t count, bool only)
 	pins.only = only;
 }
 
-bool tls_identity(const char *cert_file, const char *key_file, char *why, size_t size)
+bool tls_client_cert(const char *cert_file, const char *key_file, char *why, size_t size)
 {
-	return identity_load(cert_file, key_file, why, size);
+	return client_cert_load(cert_file, key_file, why, size);
 }
 
 void tls_clock(bool strict)
@@ -525,14 +525,14 @@ static void choose(const br_ssl_client_certificate_class **ctx, const br_ssl_cli
 
 	(void)ctx;
 	t->asked = true;
-	t->identified = identity_choose(auth_types, choices);
+	t->identified = client_cert_choose(auth_types, choices);
 }
 
 static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, size_t hash_size,
 	uint8_t *data, size_t room)
 {
 	(void)ctx;
-	return identity_sign(hash_id, hash_size, data, room);
+	return client_cert_sign(hash_id, hash_size, data, room);
 }
 
 static const br_ssl_client_certificate_class client_certificate_class = {

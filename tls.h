@@ -34,9 +34,9 @@ bool tls_trust(const char *ca_file, char *why, size_t size);
  * is not needed. */
 void tls_pin(const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
 
-/* The certificate and key to show to servers that ask for one; see identity_load(). May be called
+/* The certificate and key to show to servers that ask for one; see client_cert_load(). May be called
  * again, as tls_trust() may. */
-bool tls_identity(const char *cert_file, const char *key_file, char *why, size_t size);
+bool tls_client_cert(const char *cert_file, const char *key_file, char *why, size_t size);
 
 /* What a clock before the date of this program's build means: it has not been set. At first, and
  * unless `strict`, it is that date or later, since a server's certificate is mostly younger than this

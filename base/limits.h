@@ -89,9 +89,9 @@
 
 /* Our own certificate for servers that ask: its chain, and the key, as DER. RSA with 4096 bits in
  * PKCS#8 takes 2,375 bytes. */
-#define IDENTITY_CERTS_MAX 4
-#define IDENTITY_CHAIN_MAX 8192
-#define IDENTITY_KEY_MAX   2560
+#define CLIENT_CERTS_MAX 4
+#define CLIENT_CHAIN_MAX 8192
+#define CLIENT_KEY_MAX   2560
 
 /* A boot trace: its extents, of 8 bytes each. As text they take 32 bytes at most, so that a full
  * trace fits CONN_BUFFER. */

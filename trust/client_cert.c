@@ -16,14 +16,14 @@
 #include "trust/pem.h"
 
 static struct {
-	br_x509_certificate cert[IDENTITY_CERTS_MAX];
+	br_x509_certificate cert[CLIENT_CERTS_MAX];
 	size_t certs; /* 0: we are nobody */
-	uint8_t chain[IDENTITY_CHAIN_MAX];
+	uint8_t chain[CLIENT_CHAIN_MAX];
 
 	int key_type; /* BR_KEYTYPE_RSA or BR_KEYTYPE_EC */
 	br_rsa_private_key rsa;
 	br_ec_private_key ec;
-	uint8_t key[IDENTITY_KEY_MAX]; /* as DER; rsa or ec point into it */
+	uint8_t key[CLIENT_KEY_MAX]; /* as DER; rsa or ec point into it */
 } own;
 
 /* ---- the key ---- */
@@ -143,9 +143,9 @@ static bool read_chain(int fd, const char *path, char *why, size_t why_size)
 	for (own.certs = 0;
 		pem_next(&p, "CERTIFICATE", own.chain + used, sizeof(own.chain) - used, &size);
 		own.certs++) {
-		if (own.certs == IDENTITY_CERTS_MAX || size > sizeof(own.chain) - used) {
+		if (own.certs == CLIENT_CERTS_MAX || size > sizeof(own.chain) - used) {
 			snprintf(why, why_size, "%s holds more than %d certificates or %d bytes",
-				path, IDENTITY_CERTS_MAX, IDENTITY_CHAIN_MAX);
+				path, CLIENT_CERTS_MAX, CLIENT_CHAIN_MAX);
 			return false;
 		}
 		own.cert[own.certs].data = own.chain + used;
@@ -174,7 +174,7 @@ static const uint8_t *hash_oid(int id)
 				    : BR_HASH_OID_SHA512;
 }
 
-size_t identity_sign(int hash_id, size_t hash_size, uint8_t *data, size_t room)
+size_t client_cert_sign(int hash_id, size_t hash_size, uint8_t *data, size_t room)
 {
 	size_t rsa_size = (own.rsa.n_bitlen + 7) / 8;
 	uint8_t hash[64];
@@ -203,7 +203,7 @@ static bool belong_together(const br_x509_pkey *pkey)
 	if (own.key_type != pkey->key_type)
 		return false;
 	memcpy(signature, hash, sizeof(hash));
-	size = identity_sign(br_sha256_ID, sizeof(hash), signature, sizeof(signature));
+	size = client_cert_sign(br_sha256_ID, sizeof(hash), signature, sizeof(signature));
 	if (size == 0)
 		return false;
 	if (own.key_type == BR_KEYTYPE_EC)
@@ -214,7 +214,7 @@ static bool belong_together(const br_x509_pkey *pkey)
 	       memcmp(found, hash, sizeof(hash)) == 0;
 }
 
-bool identity_choose(uint32_t auth_types, br_ssl_client_certificate *choices)
+bool client_cert_choose(uint32_t auth_types, br_ssl_client_certificate *choices)
 {
 	uint32_t accepted = own.key_type == BR_KEYTYPE_EC ? auth_types >> 8 : auth_types;
 
@@ -265,7 +265,7 @@ static bool check_pair(const char *cert_file, const char *key_file, char *why, s
 	return false;
 }
 
-bool identity_load(const char *cert_file, const char *key_file, char *why, size_t size)
+bool client_cert_load(const char *cert_file, const char *key_file, char *why, size_t size)
 {
 	int cert, key;
 	bool good;

@@ -13,14 +13,14 @@
  * P-256, P-384 or P-521, in PKCS#8 or the traditional form. The key must be the first
  * certificate's. Warns of a key file that others can read. An empty cert_file: there is none (any
  * more). On failure returns false and fills why. */
-bool identity_load(const char *cert_file, const char *key_file, char *why, size_t size);
+bool client_cert_load(const char *cert_file, const char *key_file, char *why, size_t size);
 
 /* A server asks: BearSSL's `auth_types` say which signatures it accepts. Chooses the chain and the
  * signature's form, or nothing (then returns false): none is loaded, or the server takes no such.
  */
-bool identity_choose(uint32_t auth_types, br_ssl_client_certificate *choices);
+bool client_cert_choose(uint32_t auth_types, br_ssl_client_certificate *choices);
 
 /* Replaces the hash in `data` by its signature; returns its length, 0 on failure. */
-size_t identity_sign(int hash_id, size_t hash_size, uint8_t *data, size_t room);
+size_t client_cert_sign(int hash_id, size_t hash_size, uint8_t *data, size_t room);
 
 #endif

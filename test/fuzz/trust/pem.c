@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		abort();
 	free(out);
 	read_chain(fd, "F", why, sizeof(why));
-	if (own.certs > IDENTITY_CERTS_MAX)
+	if (own.certs > CLIENT_CERTS_MAX)
 		abort();
 	own.key_type = 0;
 	if (read_key(fd, "F", why, sizeof(why)) != (own.key_type != 0))

@@ -945,7 +945,7 @@ static void trust_server(void)
 		abort();
 	fchmod(fd, 0600);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!tls_identity(path, path, text, sizeof(text)) ||
+	if (!tls_client_cert(path, path, text, sizeof(text)) ||
 		cert_parse(&c, own.cert[0].data, own.cert[0].data_len))
 		abort();
 	close(fd);

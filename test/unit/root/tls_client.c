@@ -151,7 +151,7 @@ int main(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	set_pins(getenv("PIN"));
-	if (getenv("CERT") && !tls_identity(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
+	if (getenv("CERT") && !tls_client_cert(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
 		return say_verdict("identity: ", text);
 	if (getenv("FACTS"))
 		tls_describe(&peer_info_seen);

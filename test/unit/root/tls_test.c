@@ -302,7 +302,7 @@ static void load_identity(void)
 		abort();
 	fchmod(fd, 0600);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	CHECK(tls_identity(path, path, why, sizeof(why)), "%s", why);
+	CHECK(tls_client_cert(path, path, why, sizeof(why)), "%s", why);
 	close(fd);
 }
 

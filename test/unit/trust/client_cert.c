@@ -89,7 +89,7 @@ static bool load(const char *cert, const char *key)
 {
 	char cert_path[64], key_path[64];
 	bool good =
-		identity_load(file_of(cert_path, cert), file_of(key_path, key), why, sizeof(why));
+		client_cert_load(file_of(cert_path, cert), file_of(key_path, key), why, sizeof(why));
 
 	close(atoi(cert_path + 14));
 	close(atoi(key_path + 14));
@@ -115,7 +115,7 @@ static void test_load(void)
 	CHECK(warnings == 0);
 
 	begin_test("what cannot be used is refused with a sentence");
-	CHECK(!identity_load("/nonexistent", "/dev/null", why, sizeof(why)) &&
+	CHECK(!client_cert_load("/nonexistent", "/dev/null", why, sizeof(why)) &&
 		strstr(why, "/nonexistent: No such"));
 	CHECK(!load("", key_pem) && strstr(why, "no certificate"), "%s", why);
 	CHECK(!load(cert_pem, "") && strstr(why, "no private key"), "%s", why);
@@ -139,7 +139,7 @@ static void test_open_key(void)
 	file_of(cert_path, cert_pem);
 	file_of(key_path, key_pem);
 	fchmod(atoi(key_path + 14), 0604);
-	CHECK(identity_load(cert_path, key_path, why, sizeof(why)), "%s", why);
+	CHECK(client_cert_load(cert_path, key_path, why, sizeof(why)), "%s", why);
 	CHECK(warnings == 1, "%d", warnings);
 }
 
@@ -200,17 +200,17 @@ static void test_choose(void)
 
 	begin_test("the server's wishes are met, or nothing is shown");
 	load(cert_pem, key_pem);
-	CHECK(identity_choose(1u << (8 + br_sha384_ID), &choices));
+	CHECK(client_cert_choose(1u << (8 + br_sha384_ID), &choices));
 	CHECK(choices.auth_type == BR_AUTH_ECDSA && choices.hash_id == br_sha384_ID &&
 		choices.chain_len == 1);
-	CHECK(!identity_choose(0, &choices) && choices.chain == NULL);
-	CHECK(!identity_choose(0xff, &choices), "RSA only");
-	CHECK(!identity_choose(1u << (8 + br_sha1_ID), &choices), "SHA-1 only");
-	CHECK(identity_sign(br_sha256_ID, 32, data, sizeof(data)) > 60);
-	CHECK(identity_sign(br_sha256_ID, 32, data, 100) == 0, "no room");
-	CHECK(identity_sign(br_sha1_ID, 20, data, sizeof(data)) == 0);
+	CHECK(!client_cert_choose(0, &choices) && choices.chain == NULL);
+	CHECK(!client_cert_choose(0xff, &choices), "RSA only");
+	CHECK(!client_cert_choose(1u << (8 + br_sha1_ID), &choices), "SHA-1 only");
+	CHECK(client_cert_sign(br_sha256_ID, 32, data, sizeof(data)) > 60);
+	CHECK(client_cert_sign(br_sha256_ID, 32, data, 100) == 0, "no room");
+	CHECK(client_cert_sign(br_sha1_ID, 20, data, sizeof(data)) == 0);
 	CHECK(!load("", ""));
-	CHECK(!identity_choose(0xffff, &choices), "none is loaded");
+	CHECK(!client_cert_choose(0xffff, &choices), "none is loaded");
 }
 
 int main(void)
