@@ -83,7 +83,7 @@
 
 static struct options options;
 static struct conf conf;
-static struct keeper_estate estate;
+static struct inherited inherited;
 static bool dir_is_bound; /* conf.dir is what the kernel was told, and stays that */
 
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
@@ -345,7 +345,7 @@ static void prepare(void)
 {
 	allocate_fetch(&cachefiles_frontend);
 	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
-	cull_start(&conf, estate.device);
+	cull_start(&conf, inherited.device);
 	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();
 	if (state_folder() >= 0)
@@ -361,8 +361,8 @@ static int work(bool first)
 	stats.restores = handover_begin();
 	if (stats.restores > 0)
 		trace_record_go_on();
-	status_init(&conf, estate.status, clock_ms());
-	if (!cachefiles_serve(&conf, estate.device, first, why, sizeof(why)))
+	status_init(&conf, inherited.status, clock_ms());
+	if (!cachefiles_serve(&conf, inherited.device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
 	if (loop() == KEEPER_STOP) {
@@ -378,29 +378,29 @@ static int serve(bool configured, char *why, size_t size)
 	static const struct keeper_calls calls = {load, prepare, work};
 	bool loaded;
 
-	keeper_inherits(&estate, &options);
-	if (!configured && !estate.resumed)
+	keeper_inherits(&inherited, &options);
+	if (!configured && !inherited.resumed)
 		die(EXIT_USAGE, "%s", why);
 	start_log();
 	loaded = configured && load_files(why, size);
-	if (!loaded && !estate.resumed)
+	if (!loaded && !inherited.resumed)
 		die(EXIT_USAGE, "%s", why);
-	if (!estate.resumed) {
+	if (!inherited.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
 		if (!backing_check(conf.dir, why, size))
 			die(EXIT_SYSTEM, "%s", why);
-		estate.status = open_status();
-		estate.device = cachefiles_bind(&conf, estate.device, why, size);
-		if (estate.device < 0)
+		inherited.status = open_status();
+		inherited.device = cachefiles_bind(&conf, inherited.device, why, size);
+		if (inherited.device < 0)
 			die(EXIT_SYSTEM, "%s", why);
 	}
 	dir_is_bound = loaded;
 	state_open(conf.dir);
-	if (!estate.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
+	if (!inherited.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
 		log_warning("what is remembered cannot be given to the user: %s", strerror(errno));
-	if (estate.state < 0 || !handover_take(estate.state))
-		estate.state = handover_make();
-	return keeper_run(&options, &calls, &estate, loaded);
+	if (inherited.state < 0 || !handover_take(inherited.state))
+		inherited.state = handover_make();
+	return keeper_run(&options, &calls, &inherited, loaded);
 }
 
 /* The root may hang on a daemon that an initramfs has started: systemd lets a process live through

@@ -49,7 +49,7 @@ enum word {
 	STOP = 's',
 };
 
-/* What an earlier program in our place leaves: the numbers of struct keeper_estate with ','
+/* What an earlier program in our place leaves: the numbers of struct inherited with ','
  * between, in the environment. */
 #define LEGACY	    "CACHEFILESD_MINI_KEEPS"
 #define ENVIRON_MAX 64
@@ -71,7 +71,7 @@ struct worker {
 static const struct options *options;
 static const struct keeper_calls *calls;
 static char program_path[PROGRAM_PATH_MAX]; /* where we were started from */
-static struct keeper_estate estate;
+static struct inherited inherited;
 static int volumes = -1, announce = -1;
 static int run_folder = -1; /* /run, if an initramfs has started us */
 static bool loaded, is_first, cache_lost, stopping;
@@ -546,12 +546,12 @@ static void keep_over_exec(const int *fds, size_t n, bool keep)
 static void become_program(void)
 {
 	char legacy[128], *environment[ENVIRON_MAX + 2];
-	const int fds[] = {estate.device, estate.state, estate.status, serving.channel};
+	const int fds[] = {inherited.device, inherited.state, inherited.status, serving.channel};
 	size_t n = 0;
 
-	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", estate.device,
-		estate.state, estate.status, (int)serving.pid, serving.channel, (int)trial.asker,
-		estate.stored);
+	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", inherited.device,
+		inherited.state, inherited.status, (int)serving.pid, serving.channel, (int)trial.asker,
+		inherited.stored);
 	for (char **e = environ; *e && n < ENVIRON_MAX; e++)
 		if (strncmp(*e, LEGACY "=", sizeof(LEGACY)) != 0)
 			environment[n++] = *e;
@@ -604,14 +604,14 @@ static void stop(void)
 {
 	stopping = true;
 	stop_look = INT64_MAX;
-	if (estate.stored)
+	if (inherited.stored)
 		log_info("stopping; the service manager holds the device, and images can be read "
 			 "again when the service has started again");
 	else
 		log_info("stopping; images that are still mounted cannot be read any more");
 	if (next.pid)
 		kill(next.pid, SIGKILL);
-	end_worker(&serving, estate.stored ? LEAVE : STOP);
+	end_worker(&serving, inherited.stored ? LEAVE : STOP);
 	if (!serving.pid)
 		exit_status = 0;
 }
@@ -620,7 +620,7 @@ static void asked_to_stop(void)
 {
 	if (stopping)
 		return;
-	if (options->force || estate.stored || now - stop_asked < TWICE_TIME) {
+	if (options->force || inherited.stored || now - stop_asked < TWICE_TIME) {
 		stop();
 		return;
 	}
@@ -805,9 +805,9 @@ static void find_program(void)
 
 static void store(void)
 {
-	estate.stored = notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", estate.device) &&
-			estate.state >= 0 &&
-			notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", estate.state);
+	inherited.stored = notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", inherited.device) &&
+			inherited.state >= 0 &&
+			notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", inherited.state);
 }
 
 static int take_number(const char **text)
@@ -819,12 +819,12 @@ static int take_number(const char **text)
 	return n < INT_MIN || n > INT_MAX ? -1 : (int)n;
 }
 
-void keeper_inherits(struct keeper_estate *e, const struct options *o)
+void keeper_inherits(struct inherited *e, const struct options *o)
 {
 	const char *text = getenv(LEGACY);
 
 	catch_signals();
-	*e = (struct keeper_estate){.device = o->device, .state = -1, .status = -1, .channel = -1};
+	*e = (struct inherited){.device = o->device, .state = -1, .status = -1, .channel = -1};
 	if (text) {
 		e->resumed = true;
 		e->device = take_number(&text);
@@ -842,13 +842,13 @@ void keeper_inherits(struct keeper_estate *e, const struct options *o)
 }
 
 int keeper_run(const struct options *o, const struct keeper_calls *program,
-	const struct keeper_estate *begun_with, bool has_loaded)
+	const struct inherited *begun_with, bool has_loaded)
 {
 	options = o;
 	calls = program;
-	estate = *begun_with;
+	inherited = *begun_with;
 	loaded = has_loaded;
-	is_first = !estate.resumed;
+	is_first = !inherited.resumed;
 	find_program();
 	if (is_first && !o->foreground)
 		go_to_background();
@@ -865,11 +865,11 @@ int keeper_run(const struct options *o, const struct keeper_calls *program,
 	stay_alive();
 	now = clock_ms();
 	if (!is_first) {
-		serving = (struct worker){.pid = estate.worker,
-			.channel = estate.channel,
+		serving = (struct worker){.pid = inherited.worker,
+			.channel = inherited.channel,
 			.since = now,
 			.killed_at = INT64_MAX};
-		trial.asker = estate.asker;
+		trial.asker = inherited.asker;
 	} else {
 		store();
 	}

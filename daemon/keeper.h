@@ -37,7 +37,7 @@ struct keeper_calls {
 };
 
 /* What the keeper has. Descriptors are -1 where there are none. */
-struct keeper_estate {
+struct inherited {
 	int device; /* bound */
 	int state;  /* handover.h's */
 	int status; /* the socket to listen on */
@@ -52,13 +52,13 @@ struct keeper_estate {
 /* Takes what another process has handed over: an earlier program in our place, a service manager,
  * or whoever has started us with -F (then the device may not be bound yet). Once, before any
  * descriptor is opened. From then on signals wait for keeper_run(). */
-void keeper_inherits(struct keeper_estate *estate, const struct options *o);
+void keeper_inherits(struct inherited *inherited, const struct options *o);
 
 /* Becomes the keeper. Returns the program's exit status: 0, or that of a first worker that failed
  * before its turn, or EXIT_SYSTEM when the kernel has given the cache up. `loaded`: calls->load()
  * has succeeded. Without -n the caller's process waits for the first worker and then ends here. */
 int keeper_run(const struct options *o, const struct keeper_calls *calls,
-	const struct keeper_estate *estate, bool loaded);
+	const struct inherited *inherited, bool loaded);
 
 /* --upgrade: asks the keeper of the pid file, and waits. Returns the exit status. */
 int keeper_upgrade(const struct options *o);
