@@ -35,9 +35,9 @@ static bool take_quoted(struct slice *out, const char **text)
 }
 
 /* What stands behind a '{' or ','. */
-static bool take_label(struct sample *s, unsigned i, const char **p)
+static bool take_label(struct metric *s, unsigned i, const char **p)
 {
-	if (i == SAMPLE_LABELS)
+	if (i == METRIC_LABELS)
 		return false;
 	++*p;
 	s->label[i].name = take_name(p);
@@ -66,9 +66,9 @@ static bool take_value(struct slice *out, const char **text)
 }
 
 /* The line is taken without its end. */
-static bool take_line(struct sample *s, const char **p)
+static bool take_line(struct metric *s, const char **p)
 {
-	*s = (struct sample){0};
+	*s = (struct metric){0};
 	if (strncmp(*p, PREFIX, sizeof(PREFIX) - 1) != 0)
 		return false;
 	*p += sizeof(PREFIX) - 1;
@@ -83,7 +83,7 @@ static bool take_line(struct sample *s, const char **p)
 	return s->name.size > 0 && *(*p)++ == ' ' && take_value(&s->value, p);
 }
 
-unsigned samples_parse(struct samples *out, const char *text)
+unsigned metrics_parse(struct metrics *out, const char *text)
 {
 	out->count = 0;
 	for (unsigned line = 1;; line++) {
@@ -91,7 +91,7 @@ unsigned samples_parse(struct samples *out, const char *text)
 			return text[6] ? line : 0;
 		if (*text == '#')
 			text += strcspn(text, "\n");
-		else if (out->count == out->max || !take_line(&out->sample[out->count++], &text))
+		else if (out->count == out->max || !take_line(&out->metric[out->count++], &text))
 			return line;
 		if (*text++ != '\n')
 			return line;
@@ -108,20 +108,20 @@ bool slice_is(struct slice slice, const char *text)
 	return slice_is_same(slice, (struct slice){text, strlen(text)});
 }
 
-struct slice sample_label(const struct sample *s, const char *name)
+struct slice metric_label(const struct metric *s, const char *name)
 {
-	for (size_t i = 0; i < SAMPLE_LABELS && s->label[i].name.at; i++)
+	for (size_t i = 0; i < METRIC_LABELS && s->label[i].name.at; i++)
 		if (slice_is(s->label[i].name, name))
 			return s->label[i].value;
 	return (struct slice){NULL, 0};
 }
 
-bool sample_is_of(const struct sample *s, const struct sample *other)
+bool metric_is_of(const struct metric *s, const struct metric *other)
 {
 	static const char *const names[] = {"image", "volume", "mirror"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		struct slice a = sample_label(s, names[i]), b = sample_label(other, names[i]);
+		struct slice a = metric_label(s, names[i]), b = metric_label(other, names[i]);
 
 		if (!a.at != !b.at || (a.at && !slice_is_same(a, b)))
 			return false;
@@ -129,16 +129,16 @@ bool sample_is_of(const struct sample *s, const struct sample *other)
 	return true;
 }
 
-const struct sample *sample_find(
-	const struct samples *all, const char *name, const struct sample *other)
+const struct metric *metric_find(
+	const struct metrics *all, const char *name, const struct metric *other)
 {
 	for (size_t i = 0; i < all->count; i++)
-		if (slice_is(all->sample[i].name, name) && sample_is_of(&all->sample[i], other))
-			return &all->sample[i];
+		if (slice_is(all->metric[i].name, name) && metric_is_of(&all->metric[i], other))
+			return &all->metric[i];
 	return NULL;
 }
 
-uint64_t sample_number(const struct sample *s, unsigned decimals)
+uint64_t metric_number(const struct metric *s, unsigned decimals)
 {
 	const char *p = s ? s->value.at : NULL, *end = s ? p + s->value.size : NULL;
 	uint64_t n = 0;

@@ -9,47 +9,47 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SAMPLE_LABELS 3
+#define METRIC_LABELS 3
 
 struct slice {
 	const char *at; /* NULL: there is none */
 	size_t size;
 };
 
-struct sample {
+struct metric {
 	struct slice name; /* without what all of ours begin with */
 	struct {
 		struct slice name;
 		struct slice value; /* as it stands: with the escapes \\ \" \n, which JSON has too
 				     */
-	} label[SAMPLE_LABELS];
+	} label[METRIC_LABELS];
 	struct slice value; /* digits, and it may be a point and digits: JSON has that too */
 };
 
-struct samples {
-	struct sample *sample;
+struct metrics {
+	struct metric *metric;
 	size_t count, max;
 };
 
 /* Parses the whole of a text, which ends in a NUL. Returns 0, or the number of the line that is
  * wrong: one that is cut off or does not end in "# EOF" is, in its last line, and one of more
- * samples than max. */
-unsigned samples_parse(struct samples *out, const char *text);
+ * metrics than max. */
+unsigned metrics_parse(struct metrics *out, const char *text);
 
 bool slice_is(struct slice slice, const char *text);
 bool slice_is_same(struct slice a, struct slice b);
 
 /* The value of the label of this name. */
-struct slice sample_label(const struct sample *sample, const char *name);
+struct slice metric_label(const struct metric *metric, const char *name);
 
 /* Whether both are of the same image, or mirror, or of none. */
-bool sample_is_of(const struct sample *sample, const struct sample *other);
+bool metric_is_of(const struct metric *metric, const struct metric *other);
 
-/* The sample of this name that is of the same as `other`; NULL: there is none. */
-const struct sample *sample_find(
-	const struct samples *all, const char *name, const struct sample *other);
+/* The metric of this name that is of the same as `other`; NULL: there is none. */
+const struct metric *metric_find(
+	const struct metrics *all, const char *name, const struct metric *other);
 
 /* The value in units of 1 (0 decimals), thousandths (3) or millionths (6); 0 for NULL. */
-uint64_t sample_number(const struct sample *sample, unsigned decimals);
+uint64_t metric_number(const struct metric *metric, unsigned decimals);
 
 #endif

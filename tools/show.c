@@ -25,7 +25,7 @@
 
 /* One answer of the daemon. */
 struct answer {
-	struct samples samples;
+	struct metrics metrics;
 	int64_t at; /* microseconds */
 	char *text;
 };
@@ -61,7 +61,7 @@ static bool hear(int fd, const char *path, struct answer *out)
 		size += (size_t)n;
 	if (size == 0)
 		return complain(path, n < 0 ? "it says nothing" : "it hung up");
-	line = samples_parse(&out->samples, out->text);
+	line = metrics_parse(&out->metrics, out->text);
 	if (line > 0)
 		log_err("%s: what came is wrong or cut off at line %u", path, line);
 	return line == 0;
@@ -72,11 +72,11 @@ static bool ask(const char *path, struct answer *out)
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	out->samples.max = SAMPLES_MAX;
-	out->samples.sample = map(SAMPLES_MAX * sizeof(struct sample));
+	out->metrics.max = SAMPLES_MAX;
+	out->metrics.metric = map(SAMPLES_MAX * sizeof(struct metric));
 	out->text = map(TEXT_MAX + 1);
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	if (!out->samples.sample || !out->text || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if (!out->metrics.metric || !out->text || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return complain(path, strerror(errno));
 	out->at = clock_us();
 	return hear(fd, path, out);
@@ -100,7 +100,7 @@ static void put_member(struct slice name, struct slice value, const char *quote)
 }
 
 /* Samples with a detail become an object in the object, with a member for each of them. */
-static void put_json(const struct sample *s, struct slice detail, bool first, bool last)
+static void put_json(const struct metric *s, struct slice detail, bool first, bool last)
 {
 	if (!detail.at) {
 		put_member(s->name, s->value, "");
@@ -135,9 +135,9 @@ static void put_cell(const char *name, const char *value)
 }
 
 /* What came between the two answers. */
-static void put_rate(const struct sample *s, const struct sample *then)
+static void put_rate(const struct metric *s, const struct metric *then)
 {
-	uint64_t bytes = sample_number(s, 0), old = sample_number(then, 0);
+	uint64_t bytes = metric_number(s, 0), old = metric_number(then, 0);
 	uint64_t milliseconds = (uint64_t)(now.at - before.at) / 1000 + 1;
 	char value[32];
 
@@ -157,22 +157,22 @@ static bool cut(char *name, const char *end)
 }
 
 /* Names lose the thing's, and their unit where the value shows it. */
-static void put_number(const struct sample *s, size_t skip)
+static void put_number(const struct metric *s, size_t skip)
 {
-	const struct sample *then;
+	const struct metric *then;
 	char name[40], value[32];
 	bool received;
 
 	snprintf(name, sizeof(name), "%.*s", (int)s->name.size, s->name.at);
-	then = sample_find(&before.samples, name, s);
+	then = metric_find(&before.metrics, name, s);
 	received = strstr(name, "_received");
 	cut(name, "_total");
 	snprintf(value, sizeof(value), "%.*s%s", (int)s->value.size, s->value.at,
 		cut(name, "_seconds") ? " s" : "");
 	if (cut(name, "_bytes"))
-		put_amount(value, sample_number(s, 0), "");
+		put_amount(value, metric_number(s, 0), "");
 	else if (cut(name, "_bytes_per_second"))
-		put_amount(value, sample_number(s, 0), "/s");
+		put_amount(value, metric_number(s, 0), "/s");
 	for (char *p = name; *p; p++)
 		*p = *p == '_' ? ' ' : *p;
 	put_cell(name + (skip < strlen(name) ? skip : 0), value);
@@ -181,12 +181,12 @@ static void put_number(const struct sample *s, size_t skip)
 }
 
 /* Of a histogram, only classes that have more than the one before. */
-static void put_detail(const struct sample *s, struct slice detail, bool first)
+static void put_detail(const struct metric *s, struct slice detail, bool first)
 {
 	bool is_time = slice_is(s->label[0].name, "le");
 	char name[40], value[32];
 
-	if (is_time && sample_number(s, 0) == (first ? 0 : sample_number(s - 1, 0)))
+	if (is_time && metric_number(s, 0) == (first ? 0 : metric_number(s - 1, 0)))
 		return;
 	snprintf(name, sizeof(name), is_time ? "READs in %.*s s" : "%.*s", (int)detail.size,
 		detail.at);
@@ -194,14 +194,14 @@ static void put_detail(const struct sample *s, struct slice detail, bool first)
 	put_cell(name, value);
 }
 
-static bool goes_with(const struct sample *a, const struct sample *b)
+static bool goes_with(const struct metric *a, const struct metric *b)
 {
-	return slice_is_same(a->name, b->name) && sample_is_of(a, b);
+	return slice_is_same(a->name, b->name) && metric_is_of(a, b);
 }
 
-static void put_sample(const struct sample *s, unsigned depth)
+static void put_sample(const struct metric *s, unsigned depth)
 {
-	const struct sample *begin = now.samples.sample, *end = begin + now.samples.count;
+	const struct metric *begin = now.metrics.metric, *end = begin + now.metrics.count;
 	struct slice detail = s->label[depth].value;
 	bool first = s == begin || !goes_with(s, s - 1),
 	     last = s + 1 == end || !goes_with(s, s + 1);
@@ -227,10 +227,10 @@ static int put_label(struct slice text, int room)
 	return n;
 }
 
-static void put_bar(const struct sample *image)
+static void put_bar(const struct metric *image)
 {
-	uint64_t whole = sample_number(image, 0);
-	uint64_t part = sample_number(sample_find(&now.samples, "image_cached_bytes", image), 0);
+	uint64_t whole = metric_number(image, 0);
+	uint64_t part = metric_number(metric_find(&now.metrics, "image_cached_bytes", image), 0);
 	int percent = part >= whole ? 100 : (int)(part / (whole / 100 + 1));
 
 	printf("\n [");
@@ -239,12 +239,12 @@ static void put_bar(const struct sample *image)
 	printf("] %d%%", percent);
 }
 
-static void put_title(const struct sample *thing, bool is_image)
+static void put_title(const struct metric *thing, bool is_image)
 {
 	int room = 70;
 
 	between = "{\"";
-	for (unsigned i = 0; i < SAMPLE_LABELS && thing->label[i].name.at; i++)
+	for (unsigned i = 0; i < METRIC_LABELS && thing->label[i].name.at; i++)
 		if (json)
 			put_member(thing->label[i].name, thing->label[i].value, "\"");
 		else
@@ -253,21 +253,21 @@ static void put_title(const struct sample *thing, bool is_image)
 		put_bar(thing);
 }
 
-/* All that have a sample of this name. Its labels, at most `depth`, are what tells them apart; a
- * further one is another fact, for whose sake alone the sample is there. */
+/* All that have a metric of this name. Its labels, at most `depth`, are what tells them apart; a
+ * further one is another fact, for whose sake alone the metric is there. */
 static void put_things(const char *name, unsigned depth, const char *front, const char *behind)
 {
-	for (size_t i = 0; i < now.samples.count; i++) {
-		const struct sample *s, *thing = &now.samples.sample[i];
+	for (size_t i = 0; i < now.metrics.count; i++) {
+		const struct metric *s, *thing = &now.metrics.metric[i];
 
 		if (!slice_is(thing->name, name))
 			continue;
 		printf("%s", front);
 		put_title(thing, depth > 1);
 		column = 0;
-		for (s = now.samples.sample; s < now.samples.sample + now.samples.count; s++)
-			if (sample_is_of(s, thing) && (s != thing || depth > 1))
-				put_sample(s, sample_label(thing, "volume").at ? 2 : depth > 0);
+		for (s = now.metrics.metric; s < now.metrics.metric + now.metrics.count; s++)
+			if (metric_is_of(s, thing) && (s != thing || depth > 1))
+				put_sample(s, metric_label(thing, "volume").at ? 2 : depth > 0);
 		printf("%s", behind);
 		if (json)
 			front = ",\n";

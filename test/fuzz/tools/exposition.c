@@ -1,4 +1,4 @@
-/* Fuzz harness of sample.c: whatever answers at the status socket. What is taken holds no byte that
+/* Fuzz harness of metric.c: whatever answers at the status socket. What is taken holds no byte that
  * a terminal or JSON would stumble over, and lies in the text; a text that is cut is none. */
 #include "tools/exposition.c"
 
@@ -29,25 +29,25 @@ static void check_quoted(struct slice s)
 	}
 }
 
-static void check_sample(const struct samples *all, const struct sample *s)
+static void check_sample(const struct metrics *all, const struct metric *s)
 {
 	check_slice(s->name, "abcdefghijklmnopqrstuvwxyz_");
 	check_slice(s->value, "0123456789.");
 	if (s->value.size == 0 || s->name.size == 0)
 		abort();
-	for (size_t i = 0; i < SAMPLE_LABELS && s->label[i].name.at; i++) {
+	for (size_t i = 0; i < METRIC_LABELS && s->label[i].name.at; i++) {
 		check_slice(s->label[i].name, "abcdefghijklmnopqrstuvwxyz_");
 		check_quoted(s->label[i].value);
 	}
-	sample_number(s, 6);
-	if (!sample_is_of(s, s) || !sample_find(all, "x", s) != !sample_find(all, "x", s))
+	metric_number(s, 6);
+	if (!metric_is_of(s, s) || !metric_find(all, "x", s) != !metric_find(all, "x", s))
 		abort();
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
-	struct sample table[ROOM];
-	struct samples all = {.sample = table, .max = ROOM};
+	struct metric table[ROOM];
+	struct metrics all = {.metric = table, .max = ROOM};
 	char *text = malloc(size + 1);
 	bool good;
 
@@ -55,14 +55,14 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	text[size] = '\0';
 	begin = text;
 	end = text + size;
-	good = samples_parse(&all, text) == 0;
+	good = metrics_parse(&all, text) == 0;
 	if (all.count > all.max)
 		abort();
 	for (size_t i = 0; good && i < all.count; i++)
 		check_sample(&all, &table[i]);
 	if (good) {
 		text[strlen(text) - 1] = '\0';
-		if (samples_parse(&all, text) == 0)
+		if (metrics_parse(&all, text) == 0)
 			abort();
 	}
 	free(text);

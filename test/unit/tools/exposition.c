@@ -1,10 +1,10 @@
-/* Unit test of sample.c: what is a text of the status socket, and what is none. */
+/* Unit test of metric.c: what is a text of the status socket, and what is none. */
 #include "test/unit/check.h"
 
 #include "tools/exposition.c"
 
-static struct sample table[8];
-static struct samples all = {.sample = table, .max = 8};
+static struct metric table[8];
+static struct metrics all = {.metric = table, .max = 8};
 
 static const char good[] =
 	"# TYPE cachefilesd_build_info gauge\n"
@@ -18,31 +18,31 @@ static const char good[] =
 
 static void test_good(void)
 {
-	const struct sample *b = &table[3];
+	const struct metric *b = &table[3];
 
-	begin_test("sample: names, labels and values of a text");
-	CHECK(samples_parse(&all, good) == 0);
+	begin_test("metric: names, labels and values of a text");
+	CHECK(metrics_parse(&all, good) == 0);
 	CHECK(all.count == 5);
 	CHECK(slice_is(table[0].name, "build_info"));
-	CHECK(slice_is(sample_label(&table[0], "version"), "0.1"));
-	CHECK(!sample_label(&table[0], "image").at);
-	CHECK(slice_is(sample_label(&table[2], "image"), "a\\\\x22\\\"\\n"));
-	CHECK(slice_is(sample_label(&table[2], "volume"), "erofs,d"));
+	CHECK(slice_is(metric_label(&table[0], "version"), "0.1"));
+	CHECK(!metric_label(&table[0], "image").at);
+	CHECK(slice_is(metric_label(&table[2], "image"), "a\\\\x22\\\"\\n"));
+	CHECK(slice_is(metric_label(&table[2], "volume"), "erofs,d"));
 	CHECK(slice_is(table[2].value, "18446744073709551"));
 
-	begin_test("sample: what belongs to what");
-	CHECK(sample_find(&all, "image_state", b) == &table[4]);
-	CHECK(sample_find(&all, "image_state", &table[2]) == NULL);
-	CHECK(sample_find(&all, "image_size_bytes", &table[4]) == b);
-	CHECK(sample_find(&all, "uptime_seconds", &table[0]) == &table[1]);
-	CHECK(sample_find(&all, "uptime_seconds", b) == NULL);
+	begin_test("metric: what belongs to what");
+	CHECK(metric_find(&all, "image_state", b) == &table[4]);
+	CHECK(metric_find(&all, "image_state", &table[2]) == NULL);
+	CHECK(metric_find(&all, "image_size_bytes", &table[4]) == b);
+	CHECK(metric_find(&all, "uptime_seconds", &table[0]) == &table[1]);
+	CHECK(metric_find(&all, "uptime_seconds", b) == NULL);
 
-	begin_test("sample: numbers in units, thousandths and millionths");
-	CHECK(sample_number(&table[1], 0) == 12);
-	CHECK(sample_number(&table[1], 3) == 12034);
-	CHECK(sample_number(&table[1], 6) == 12034000);
-	CHECK(sample_number(&table[2], 0) == 18446744073709551);
-	CHECK(sample_number(NULL, 3) == 0);
+	begin_test("metric: numbers in units, thousandths and millionths");
+	CHECK(metric_number(&table[1], 0) == 12);
+	CHECK(metric_number(&table[1], 3) == 12034);
+	CHECK(metric_number(&table[1], 6) == 12034000);
+	CHECK(metric_number(&table[2], 0) == 18446744073709551);
+	CHECK(metric_number(NULL, 3) == 0);
 }
 
 static void test_cut(void)
@@ -50,13 +50,13 @@ static void test_cut(void)
 	size_t size = sizeof(good) - 1;
 
 	begin_test(
-		"sample: cut at any byte it is refused, and no byte behind the cut is looked at");
+		"metric: cut at any byte it is refused, and no byte behind the cut is looked at");
 	for (size_t cut = 0; cut < size; cut++) {
 		char *part = malloc(cut + 1);
 
 		memcpy(part, good, cut);
 		part[cut] = '\0';
-		CHECK(samples_parse(&all, part) > 0, "at %zu", cut);
+		CHECK(metrics_parse(&all, part) > 0, "at %zu", cut);
 		free(part);
 	}
 }
@@ -77,23 +77,23 @@ static void test_bad(void)
 		"cachefilesd_A 1", "cachefilesd_a 1\n# EOF\nx", "cachefilesd_a 1\n\n"};
 	char text[200];
 
-	begin_test("sample: what is wrong is refused, by the number of its line");
+	begin_test("metric: what is wrong is refused, by the number of its line");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		unsigned line;
 
 		snprintf(text, sizeof(text), "cachefilesd_good 1\n%s\n# EOF\n", bad[i]);
-		line = samples_parse(&all, text);
+		line = metrics_parse(&all, text);
 		CHECK(line >= 2 && line <= 4, "%u: %s", line, bad[i]);
 	}
 
-	begin_test("sample: as many as there is room for, and not one more");
+	begin_test("metric: as many as there is room for, and not one more");
 	text[0] = '\0';
 	for (size_t i = 0; i < all.max; i++)
 		strcat(text, "cachefilesd_a 1\n");
 	strcat(text, "# EOF\n");
-	CHECK(samples_parse(&all, text) == 0 && all.count == all.max);
+	CHECK(metrics_parse(&all, text) == 0 && all.count == all.max);
 	strcpy(text + strlen(text) - 6, "cachefilesd_a 1\n# EOF\n");
-	CHECK(samples_parse(&all, text) == all.max + 1 && all.count == all.max);
+	CHECK(metrics_parse(&all, text) == all.max + 1 && all.count == all.max);
 }
 
 int main(void)
