@@ -23,7 +23,7 @@
  *	x509.h        whom to trust                               (cert.h, der.h, pem.h, base64.h:
  *	                                                          parsers; peer_info.h: for --check)
  *	dns.h         names to addresses                          (dns_message.h: the wire)
- *	conf.h        the words of the configuration              (budget.h: memory and its division)
+ *	conf.h        the words of the configuration              (capacity.h: memory and its division)
  *	handover.h    what outlives a worker
  *	sandbox.h     what each process may still do          (passwd.h: users)
  *	shutdown.h    the last program of a machine whose root is an image
@@ -93,13 +93,13 @@ extern const char __executable_start[], _end[]; /* the linker's: program, data a
 
 static void divide_memory(void)
 {
-	struct budget_costs costs;
+	struct memory_costs costs;
 	char why[256];
 
 	fetch_costs(&costs);
 	costs.file += cachefiles_memory_each();
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
-	if (!budget_set(&conf, &costs, why, sizeof(why)))
+	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 }
 
@@ -113,8 +113,8 @@ static void print_version(void)
 	printf("cachefilesd-mini %s\n"
 	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
 	       "ciphers: %s\n",
-		VERSION, MEMORY_DEFAULT, budget.connections, budget.buffer, budget.files,
-		budget.reads, ciphers);
+		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
+		capacity.reads, ciphers);
 }
 
 /* ---- the start ---- */
@@ -344,7 +344,7 @@ static int run_tool(void)
 static void prepare(void)
 {
 	allocate_fetch(&cachefiles_frontend);
-	cachefiles_init(allocate(budget.files * cachefiles_memory_each()));
+	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
 	cull_start(&conf, inherited.device);
 	sandbox_drop_rights(SANDBOX_WORKER);
 	prepare_recording();

@@ -38,7 +38,7 @@ struct tls {
 	struct x509 *x509; /* in the scratch area; NULL once the handshake is over */
 	bool established;  /* the handshake succeeded */
 	bool failed, untrusted;
-	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
+	bool ended, ended_cleanly; /* the peer_info ended the stream, and said so */
 	bool asked, identified;	   /* the server asked for our certificate, and got it */
 	char host[HOST_MAX];
 	char why[256];
@@ -54,7 +54,7 @@ static struct {
 	bool only;
 } pins;
 static bool clock_strict;
-static struct tls_peer_info *peer; /* where to write down what is seen, or NULL */
+static struct tls_peer_info *peer_info; /* where to write down what is seen, or NULL */
 
 size_t tls_size(void)
 {
@@ -277,7 +277,7 @@ static enum tls_want engine_closed(struct tls *t)
 		is_about_certificates(error) ? "certificate" : "handshake", error);
 }
 
-/* ---- peer ---- */
+/* ---- peer_info ---- */
 
 static const struct words suite_names[] = {
 	{BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
@@ -298,18 +298,18 @@ static const struct words curve_names[] = {
 
 void tls_describe(struct tls_peer_info *where)
 {
-	peer = where;
+	peer_info = where;
 }
 
 /* What the engine has agreed upon so far. */
 static void note_session(br_ssl_engine_context *e)
 {
-	if (!peer)
+	if (!peer_info)
 		return;
 	if (br_ssl_engine_get_version(e) == BR_TLS12)
-		peer->version = "TLS 1.2";
-	peer->cipher = FIND_WORDS(suite_names, e->session.cipher_suite);
-	peer->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
+		peer_info->version = "TLS 1.2";
+	peer_info->cipher = FIND_WORDS(suite_names, e->session.cipher_suite);
+	peer_info->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
 }
 
 /* ---- starting ---- */
@@ -570,7 +570,7 @@ static bool set_checker(
 	x509_pin(t->x509, pins.list, pins.count, pins.only);
 	if (or_later)
 		x509_or_later(t->x509);
-	t->x509->peer = peer;
+	t->x509->peer = peer_info;
 	return true;
 }
 
@@ -581,8 +581,8 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
 	t->asked = t->identified = false;
 	t->why[0] = '\0';
-	if (peer)
-		memset(peer, 0, sizeof(*peer));
+	if (peer_info)
+		memset(peer_info, 0, sizeof(*peer_info));
 	if ((bundle < 0 && !pins.only) || scratch_size < TLS_SCRATCH_MIN) {
 		fail(t, true, "no trusted roots, or no room to check certificates");
 		return;
@@ -608,14 +608,14 @@ static enum tls_want socket_error(struct tls *t, enum tls_want when_full)
 	if (errno == EAGAIN || errno == EINTR)
 		return when_full;
 	if (t->established && t->client.eng.shutdown_recv) {
-		/* The peer said its goodbye; that it does not wait for ours is no failure. */
+		/* The peer_info said its goodbye; that it does not wait for ours is no failure. */
 		t->ended = t->ended_cleanly = true;
 		return TLS_OK;
 	}
 	return fail(t, false, "the connection broke: %s", strerror(errno));
 }
 
-/* Sends some of what the engine has for the peer. */
+/* Sends some of what the engine has for the peer_info. */
 static enum tls_want send_some(struct tls *t, int fd)
 {
 	size_t size;

@@ -1,14 +1,14 @@
 /* base/limits.h - every size that is fixed when the program is built, and why it is what it is.
  *
  * Nothing is allocated while the daemon runs: the tables below are static, and what depends on the
- * configuration (see budget.h) is cut from one mapping at start. A full table makes its user
+ * configuration (see capacity.h) is cut from one mapping at start. A full table makes its user
  * wait; where the kernel does not let us wait, the one request in question is refused by name.
  */
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
 /* `memory`: the least, the default, and what it takes of it to have one more of something. What
- * follows from it is budget.h's. */
+ * follows from it is capacity.h's. */
 #define MEMORY_MIN	      (512 << 10)
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      4672

@@ -6,7 +6,7 @@
 
 #include "base/limits.h"
 
-struct budget budget;
+struct capacity capacity;
 
 static size_t between(size_t least, size_t n, size_t most)
 {
@@ -19,36 +19,36 @@ static size_t beyond(size_t n, size_t part)
 }
 
 /* Bytes without the connections. */
-static size_t base(const struct budget_costs *costs)
+static size_t base(const struct memory_costs *costs)
 {
-	return costs->fixed + budget.files * costs->file + budget.reads * costs->read;
+	return costs->fixed + capacity.files * costs->file + capacity.reads * costs->read;
 }
 
-bool budget_set(const struct conf *conf, const struct budget_costs *costs, char *why, size_t size)
+bool memory_divide(const struct conf *conf, const struct memory_costs *costs, char *why, size_t size)
 {
 	size_t memory = conf->memory ? (size_t)conf->memory : MEMORY_DEFAULT;
 	size_t page = (size_t)getpagesize();
 	size_t unit = page > BUFFER_MIN ? page : BUFFER_MIN;
 	size_t each, needed;
 
-	budget.files = (unsigned)between(FILES_MIN,
+	capacity.files = (unsigned)between(FILES_MIN,
 		beyond(memory, MEMORY_MIN - FILES_MIN * MEMORY_PER_FILE) / MEMORY_PER_FILE,
 		FILES_MAX);
-	budget.reads = READS_PER_FILE * budget.files;
-	budget.connections = conf->connections;
-	if (!budget.connections)
-		budget.connections = (unsigned)between(
+	capacity.reads = READS_PER_FILE * capacity.files;
+	capacity.connections = conf->connections;
+	if (!capacity.connections)
+		capacity.connections = (unsigned)between(
 			1, beyond(memory, MEMORY_MIN / 2) / MEMORY_PER_CONNECTION, CONNECTIONS_MAX);
-	needed = base(costs) + budget.connections * (unit + costs->connection);
-	if (!conf->memory && memory < needed + budget.connections * (BUFFER_DEFAULT - unit))
-		memory = needed + budget.connections * (BUFFER_DEFAULT - unit);
+	needed = base(costs) + capacity.connections * (unit + costs->connection);
+	if (!conf->memory && memory < needed + capacity.connections * (BUFFER_DEFAULT - unit))
+		memory = needed + capacity.connections * (BUFFER_DEFAULT - unit);
 	if (memory < needed) {
 		snprintf(why, size,
 			"memory %zu: too little for %u connections, which take %zu with the rest",
-			memory, budget.connections, needed);
+			memory, capacity.connections, needed);
 		return false;
 	}
-	each = (memory - base(costs)) / budget.connections - costs->connection;
-	budget.buffer = between(unit, each / unit * unit, BUFFER_MAX);
+	each = (memory - base(costs)) / capacity.connections - costs->connection;
+	capacity.buffer = between(unit, each / unit * unit, BUFFER_MAX);
 	return true;
 }

@@ -9,7 +9,7 @@
 
 #include "daemon/conf.h"
 
-struct budget {
+struct capacity {
 	unsigned connections; /* 1 to CONNECTIONS_MAX */
 	size_t buffer;	      /* bytes of a connection's body buffer: what one pwrite() carries, a
 			       * multiple of the page size */
@@ -20,10 +20,10 @@ struct budget {
 			       * left alone. */
 };
 
-extern struct budget budget; /* read only, but for budget_set() */
+extern struct capacity capacity; /* read only, but for memory_divide() */
 
 /* What things cost, in bytes. */
-struct budget_costs {
+struct memory_costs {
 	size_t fixed;	   /* what is there without any of them: the program, its stack */
 	size_t connection; /* each, without its buffer */
 	size_t file, read; /* each */
@@ -32,6 +32,6 @@ struct budget_costs {
 /* Divides `memory` bytes; if the configuration has none, MEMORY_DEFAULT, and more where that many
  * connections need it. The more there is, the more connections, the larger the buffers and tables.
  * On failure returns false and fills `why` with what is too little for what. */
-bool budget_set(const struct conf *conf, const struct budget_costs *costs, char *why, size_t size);
+bool memory_divide(const struct conf *conf, const struct memory_costs *costs, char *why, size_t size);
 
 #endif

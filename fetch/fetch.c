@@ -320,7 +320,7 @@ static void *cut(char **memory, size_t count, size_t size)
 	return first;
 }
 
-void fetch_costs(struct budget_costs *costs)
+void fetch_costs(struct memory_costs *costs)
 {
 	costs->connection = lanes_memory_each();
 	costs->file = sizeof(struct file) + image_memory_each();
@@ -330,11 +330,11 @@ void fetch_costs(struct budget_costs *costs)
 
 size_t fetch_memory(void)
 {
-	struct budget_costs costs;
+	struct memory_costs costs;
 
 	fetch_costs(&costs);
-	return costs.fixed + budget.connections * (budget.buffer + costs.connection) +
-	       budget.files * costs.file + budget.reads * costs.read;
+	return costs.fixed + capacity.connections * (capacity.buffer + costs.connection) +
+	       capacity.files * costs.file + capacity.reads * costs.read;
 }
 
 void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
@@ -345,10 +345,10 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	frontend = f;
 	zeros = cut(&next, 1, page_size());
 	lanes_init(c, next);
-	next += budget.connections * (budget.buffer + lanes_memory_each());
-	images_init(c, cut(&next, budget.files + 1, image_memory_each()));
-	files = cut(&next, budget.files, sizeof(struct file));
-	reads = cut(&next, budget.reads, sizeof(struct read_request));
+	next += capacity.connections * (capacity.buffer + lanes_memory_each());
+	images_init(c, cut(&next, capacity.files + 1, image_memory_each()));
+	files = cut(&next, capacity.files, sizeof(struct file));
+	reads = cut(&next, capacity.reads, sizeof(struct read_request));
 	prefetch_init(c, cut(&next, 1, prefetch_memory()));
 }
 
@@ -484,7 +484,7 @@ void fetch_stop(void)
 
 bool fetch_full(void)
 {
-	return reads_used == budget.reads;
+	return reads_used == capacity.reads;
 }
 
 size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX])

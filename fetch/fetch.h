@@ -2,7 +2,7 @@
  * them, and the writing. What lies on the servers, and how often it is asked for, is image.h's.
  *
  * A file is one cache file in which an image is wanted; the front end numbers them, 0 to
- * budget.files - 1.
+ * capacity.files - 1.
  */
 #ifndef FETCH_FETCH_H
 #define FETCH_FETCH_H
@@ -28,9 +28,9 @@ enum fetch_whole {
 
 /* What connections, files and READs cost here: all members but `fixed` are set, and that to what
  * the rest takes. */
-void fetch_costs(struct budget_costs *costs);
+void fetch_costs(struct memory_costs *costs);
 
-/* Bytes of memory that fetch_init() cuts its tables from: as budget_set() has divided it. */
+/* Bytes of memory that fetch_init() cuts its tables from: as memory_divide() has divided it. */
 size_t fetch_memory(void);
 
 /* Once, at start. `memory` has fetch_memory() bytes, all zero and aligned to a page; the other

@@ -44,7 +44,7 @@ struct file {
 	int64_t full_told; /* that the cache takes no bytes; 0: never */
 };
 
-/* budget.files of them, by their numbers. */
+/* capacity.files of them, by their numbers. */
 extern struct file *files;
 
 static inline unsigned number_of(const struct file *f)
@@ -54,7 +54,7 @@ static inline unsigned number_of(const struct file *f)
 
 static inline struct file *end_of_files(void)
 {
-	return files + budget.files;
+	return files + capacity.files;
 }
 
 static inline bool is_recording(const struct file *f)

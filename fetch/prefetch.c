@@ -268,7 +268,7 @@ static void forget_trace(unsigned file)
  * are those of the kernel's read-ahead too. */
 static uint64_t piece_end(uint64_t from)
 {
-	uint64_t unit = budget.buffer, end = from + page_down(bandwidth_piece());
+	uint64_t unit = capacity.buffer, end = from + page_down(bandwidth_piece());
 
 	return end / unit > from / unit ? end / unit * unit : end;
 }
@@ -503,8 +503,8 @@ static bool fill_files(void)
 {
 	static unsigned place; /* each file has its turn */
 
-	for (unsigned i = 0; i < budget.files; i++) {
-		struct file *f = &files[place++ % budget.files];
+	for (unsigned i = 0; i < capacity.files; i++) {
+		struct file *f = &files[place++ % capacity.files];
 
 		if (prefetch_is_filling(f) && lanes_may_ask_ahead(f) && !awaits_trace(f) &&
 			turn.ms >= f->fill_after && fill_on(f))

@@ -7,7 +7,7 @@ unsigned reads_used;
 
 struct read_request *reads_at(struct read_request *r)
 {
-	for (; reads_used > 0 && r < reads + budget.reads; r++)
+	for (; reads_used > 0 && r < reads + capacity.reads; r++)
 		if (r->used)
 			return r;
 	return NULL;

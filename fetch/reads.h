@@ -17,7 +17,7 @@ struct read_request {
 	uint64_t sequence;
 };
 
-extern struct read_request *reads; /* budget.reads */
+extern struct read_request *reads; /* capacity.reads */
 extern unsigned reads_used;
 
 /* The first that waits, at or behind `r`; NULL: none. */

@@ -59,7 +59,7 @@ struct range {
 /* A connection, its buffer, and the ranges that it fetches. */
 struct lane {
 	struct http http;
-	char *buffer; /* budget.buffer bytes, page-aligned */
+	char *buffer; /* capacity.buffer bytes, page-aligned */
 	enum lane_state state;
 	struct image *image;
 	int file; /* or SIZE_ONLY, TEXT_ONLY */
@@ -92,7 +92,7 @@ static struct lane *lanes;
 
 static struct lane *end_of_lanes(void)
 {
-	return lanes + budget.connections;
+	return lanes + capacity.connections;
 }
 
 static uint64_t lane_pos(const struct lane *lane)
@@ -280,7 +280,7 @@ static void ask_target(struct lane *lane, const struct image_target *target)
 	}
 	/* The space behind a partial page that is kept serves the TLS handshake. */
 	scratch = round_to(lane->fill, 16);
-	if (budget.buffer - scratch < TLS_SCRATCH_MIN)
+	if (capacity.buffer - scratch < TLS_SCRATCH_MIN)
 		lane->fill = scratch = 0;
 	request.first = lane_pos(lane);
 	lane->attempted = lane_pos(lane);
@@ -294,7 +294,7 @@ static void ask_target(struct lane *lane, const struct image_target *target)
 		lanes_outstanding() == outstanding(lane))
 		lane->measured = turn.us;
 	image_asked(image, lane->mirror);
-	http_start(&lane->http, &request, lane->buffer + scratch, budget.buffer - scratch, turn.ms);
+	http_start(&lane->http, &request, lane->buffer + scratch, capacity.buffer - scratch, turn.ms);
 	ask_ahead(lane);
 }
 
@@ -341,7 +341,7 @@ static void start_lane(struct lane *lane, const struct image_target *target, str
 static bool goes_straight_on(const struct lane *lane)
 {
 	return lane->count > 1 && lane->ranges[1].from == lane_end(lane) &&
-	       lane->fill < budget.buffer;
+	       lane->fill < capacity.buffer;
 }
 
 /* The first range is done with: on with the next, whose answer may be coming already. */
@@ -535,7 +535,7 @@ static void lane_data(struct lane *lane, size_t got)
 	}
 	/* The image's last page is padded when it is written: nothing of it may be missing then. */
 	if (lane->file >= 0 && turn.ms >= lane->write_after &&
-		(lane->fill == budget.buffer ||
+		(lane->fill == capacity.buffer ||
 			(lane_pos(lane) < lane->image->size &&
 				reads_first_end((unsigned)lane->file, lane->base, lane_pos(lane)) <=
 					lane_pos(lane))))
@@ -569,7 +569,7 @@ static bool ask_on(struct lane *lane)
 {
 	size_t got;
 
-	switch (http_run(&lane->http, lane->buffer + lane->fill, budget.buffer - lane->fill, &got,
+	switch (http_run(&lane->http, lane->buffer + lane->fill, capacity.buffer - lane->fill, &got,
 		turn.ms)) {
 	case HTTP_WAIT:
 		return false;
@@ -796,7 +796,7 @@ bool lane_ask_size(struct image *image)
 
 bool lane_ask_text(struct image *image)
 {
-	return ask_beginning(image, TEXT_ONLY, budget.buffer);
+	return ask_beginning(image, TEXT_ONLY, capacity.buffer);
 }
 
 /* ---- what is under way ---- */
@@ -896,11 +896,11 @@ void lanes_init(const struct conf *c, void *memory)
 	char *tls;
 
 	conf = c;
-	lanes = (struct lane *)(buffer + budget.connections * budget.buffer);
-	tls = (char *)lanes + round_to(budget.connections * sizeof(struct lane), 16);
+	lanes = (struct lane *)(buffer + capacity.connections * capacity.buffer);
+	tls = (char *)lanes + round_to(capacity.connections * sizeof(struct lane), 16);
 	for (struct lane *lane = lanes; lane < end_of_lanes(); lane++) {
 		lane->buffer = buffer;
-		buffer += budget.buffer;
+		buffer += capacity.buffer;
 		http_init(&lane->http, tls);
 		tls += round_to(tls_size(), 16);
 		lane->slot = -1;
@@ -915,8 +915,8 @@ static size_t enough(const struct lane *lane)
 
 	if (lane->file < 0 || pos >= end || (lane->measured && lane->http.state == HTTP_AWAITING))
 		return 1;
-	if (end > lane->base + budget.buffer)
-		end = lane->base + budget.buffer;
+	if (end > lane->base + capacity.buffer)
+		end = lane->base + capacity.buffer;
 	wanted = reads_first_end((unsigned)lane->file, lane->base, end);
 	return (size_t)((wanted > pos && wanted < end ? wanted : end) - pos);
 }

@@ -20,7 +20,7 @@
 /* Bytes that a lane takes beside its buffer. */
 size_t lanes_memory_each(void);
 
-/* Once, at start. `memory` is aligned to a page, all zero, and has room for budget.connections
+/* Once, at start. `memory` is aligned to a page, all zero, and has room for capacity.connections
  * lanes with their buffers. */
 void lanes_init(const struct conf *conf, void *memory);
 

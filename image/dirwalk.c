@@ -45,7 +45,7 @@ struct range {
 /* `ranges` is a ring: the `unnamed` before `next` are the queue, and those before them are kept, so
  * that they are not named again, until they are overwritten. */
 struct dirwalk {
-	uint64_t image_size, meta, budget;
+	uint64_t image_size, meta, limit;
 	uint64_t readable; /* bytes of entries that are read at most: bounds the work */
 	uint32_t block, page, gap;
 	unsigned awaiting, next, unnamed;
@@ -256,7 +256,7 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 /* ---- the walk ---- */
 
 bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
-	uint64_t budget)
+	uint64_t limit)
 {
 	const uint8_t *super = head;
 	uint32_t block;
@@ -273,8 +273,8 @@ bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, siz
 	w->block = block;
 	w->page = (uint32_t)page;
 	w->gap = gap / page < UINT32_MAX ? (uint32_t)(gap / page) : UINT32_MAX;
-	w->budget = budget;
-	w->readable = budget / 2;
+	w->limit = limit;
+	w->readable = limit / 2;
 	expect_inode(w, le_at(super + ROOT_NID, 2), true);
 	return w->awaiting > 0;
 }
@@ -305,13 +305,13 @@ bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end)
 		*end = (uint64_t)r->end * w->page;
 		if (*end > w->image_size)
 			*end = w->image_size;
-		if (*end - *from > w->budget)
-			*end = *from + w->budget / w->page * w->page;
+		if (*end - *from > w->limit)
+			*end = *from + w->limit / w->page * w->page;
 		if (*from >= *end) {
 			w->unnamed = w->awaiting = 0;
 			return false;
 		}
-		w->budget -= *end - *from;
+		w->limit -= *end - *from;
 		w->unnamed--;
 		return true;
 	}
@@ -320,7 +320,7 @@ bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end)
 
 bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end)
 {
-	for (unsigned i = 0; i < w->awaiting && w->budget >= w->page; i++) {
+	for (unsigned i = 0; i < w->awaiting && w->limit >= w->page; i++) {
 		uint64_t page = w->awaited[i].from / w->page;
 		uint8_t *passed = &w->passed[page % PASSED / 8];
 
@@ -329,7 +329,7 @@ bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end)
 		*passed &= (uint8_t) ~(1u << page % 8); /* until it passes again */
 		*from = page * w->page;
 		*end = w->image_size - *from < w->page ? w->image_size : *from + w->page;
-		w->budget -= w->page;
+		w->limit -= w->page;
 		return true;
 	}
 	return false;

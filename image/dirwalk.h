@@ -4,7 +4,7 @@
  *
  * A lookup costs a round trip for each directory and each inode of its path, since the kernel
  * cannot ask for what it has not been told of. The walk goes breadth first from the root, one
- * image at a time, within fixed tables and a budget of bytes. It never reads the cache: a
+ * image at a time, within fixed tables and a limit of bytes. It never reads the cache: a
  * directory that was cached before the walk began ends the walk there. What it gets from a hostile
  * image costs time, never correctness: it only ever names ranges of the image. No I/O.
  */
@@ -22,10 +22,10 @@ size_t dirwalk_size(void);
 
 /* Begins at the root of the image whose first EROFS_HEAD bytes are `head` and that has `image_size`
  * bytes. Ranges that dirwalk_next() gives are whole pages of `page` bytes (a power of two); two whose
- * gap is at most `gap` bytes may be joined to one; at most `budget` bytes are named in all. False
+ * gap is at most `gap` bytes may be joined to one; at most `limit` bytes are named in all. False
  * when there is nothing to walk: not EROFS, nonsense in the superblock. */
 bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
-	uint64_t budget);
+	uint64_t limit);
 
 /* Bytes of the image, in whole blocks unless the image ends, that are about to be written to the
  * cache: whatever directory inodes and entries the walk waits for in them are read. */
@@ -37,7 +37,7 @@ bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end);
 
 /* Asked when dirwalk_next() has none: a page that has passed by before the walk knew that there is a
  * directory in it. It is to be fetched again although it is cached, for dirwalk_feed(). It counts
- * against the budget. False when there is none. Without it the directory's children are left out. */
+ * against the limit. False when there is none. Without it the directory's children are left out. */
 bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end);
 
 /* Nothing is left to be named or waited for. Where directories were cached before, and so never

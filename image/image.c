@@ -40,7 +40,7 @@ struct health {
 };
 
 static const struct conf *conf;
-static struct image *images; /* budget.files, and one more for a trace */
+static struct image *images; /* capacity.files, and one more for a trace */
 static struct redirect redirects[REDIRECTS_MAX];
 static struct health health[URLS_MAX];
 static struct mirror_stats mirrors[URLS_MAX];
@@ -69,7 +69,7 @@ static struct image *get(const char *volume, const void *cookie, size_t cookie_s
 {
 	struct image *free = NULL;
 
-	for (struct image *i = images; i <= images + budget.files; i++) {
+	for (struct image *i = images; i <= images + capacity.files; i++) {
 		if (!i->used)
 			free = i;
 		else if (i->is_trace == is_trace && i->cookie_size == cookie_size &&
@@ -111,7 +111,7 @@ bool image_is_compressed(const struct image *image)
 {
 	if (image->kind != EROFS_NONE)
 		return image->kind == EROFS_COMPRESSED;
-	for (const struct image *i = images; i <= images + budget.files; i++)
+	for (const struct image *i = images; i <= images + capacity.files; i++)
 		if (i->used && i->kind == EROFS_COMPRESSED && strcmp(i->volume, image->volume) == 0)
 			return true;
 	return false;

@@ -65,11 +65,11 @@ struct image {
 /* For log lines: "%.*s" takes it. */
 #define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
 
-/* Once, at start. `conf` stays borrowed; `memory` is that of budget.files + 1 images, all zero. */
+/* Once, at start. `conf` stays borrowed; `memory` is that of capacity.files + 1 images, all zero. */
 size_t image_memory_each(void);
 void images_init(const struct conf *conf, void *memory);
 
-/* The image of these keys: the one that is there, or a new one. There are budget.files places. */
+/* The image of these keys: the one that is there, or a new one. There are capacity.files places. */
 struct image *image_get(const char *volume, const void *cookie, size_t cookie_size);
 
 /* The trace that may lie beside an image, or where `trace URL` says: an image of its own, for as
@@ -151,7 +151,7 @@ struct mirror_stats {
 void image_asked(struct image *image, unsigned mirror);
 void image_received(struct image *image, unsigned mirror, size_t size);
 
-/* The image in a place of the table, 0 to budget.files, NULL when there is none or a trace; and a
+/* The image in a place of the table, 0 to capacity.files, NULL when there is none or a trace; and a
  * mirror. */
 struct image *image_at(unsigned place, int64_t now);
 const struct mirror_stats *mirror_at(unsigned mirror, int64_t now);

@@ -52,7 +52,7 @@ static enum conf_compressed compressed;
 static bool behind;
 static bool dead;	       /* no command gets another answer than EIO any more */
 static unsigned garbage;       /* messages that could not be used */
-static struct object *objects; /* budget.files */
+static struct object *objects; /* capacity.files */
 
 /* ---- who holds the device ---- */
 
@@ -366,7 +366,7 @@ int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t si
  */
 static void fail_left_opens(void)
 {
-	for (uint32_t id = 0; id < budget.files + budget.reads; id++)
+	for (uint32_t id = 0; id < capacity.files + capacity.reads; id++)
 		command("copen %" PRIu32 ",%d", id, -EIO);
 }
 
@@ -513,7 +513,7 @@ const struct frontend cachefiles_frontend = {.any_order = true,
 
 static struct object *find_object(uint32_t id)
 {
-	for (struct object *o = objects; o < objects + budget.files; o++)
+	for (struct object *o = objects; o < objects + capacity.files; o++)
 		if (o->used && o->id == id)
 			return o;
 	return NULL;
@@ -521,7 +521,7 @@ static struct object *find_object(uint32_t id)
 
 static struct object *free_object(void)
 {
-	for (struct object *o = objects; o < objects + budget.files; o++)
+	for (struct object *o = objects; o < objects + capacity.files; o++)
 		if (!o->used)
 			return o;
 	return NULL;
@@ -559,8 +559,8 @@ static struct object *make_room(void)
 {
 	static unsigned last;
 
-	for (unsigned n = 0; n < budget.files; n++) {
-		struct object *o = &objects[last = (last + 1) % budget.files];
+	for (unsigned n = 0; n < capacity.files; n++) {
+		struct object *o = &objects[last = (last + 1) % capacity.files];
 
 		if (!o->opened || (!o->broken && reads_wait(last)))
 			continue;
@@ -591,7 +591,7 @@ static void take_open(const struct message *m)
 		o = make_room();
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",
-			(int)m->cookie_size, (const char *)m->cookie, budget.files);
+			(int)m->cookie_size, (const char *)m->cookie, capacity.files);
 		stats.opens_refused++;
 		answer_open(m->id, -ENFILE);
 		close(m->fd);
@@ -705,7 +705,7 @@ void cachefiles_run(void)
 void cachefiles_close(void)
 {
 	fetch_stop();
-	for (struct object *o = objects; o < objects + budget.files; o++)
+	for (struct object *o = objects; o < objects + capacity.files; o++)
 		if (o->used)
 			drop(o);
 }
@@ -714,7 +714,7 @@ unsigned cachefiles_open_files(void)
 {
 	unsigned n = 0;
 
-	for (const struct object *o = objects; o < objects + budget.files; o++)
+	for (const struct object *o = objects; o < objects + capacity.files; o++)
 		n += o->used;
 	return n;
 }

@@ -16,7 +16,7 @@
 /* What fetch.c is given. */
 extern const struct frontend cachefiles_frontend;
 
-/* Once, at start: memory for budget.files cache files, all zero, aligned to 8. */
+/* Once, at start: memory for capacity.files cache files, all zero, aligned to 8. */
 size_t cachefiles_memory_each(void);
 void cachefiles_init(void *memory);
 

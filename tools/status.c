@@ -216,7 +216,7 @@ static unsigned details_of(const struct family *f)
 
 static unsigned rows_of(const struct family *f)
 {
-	unsigned things = f->rows >= IMAGES    ? budget.files + 1
+	unsigned things = f->rows >= IMAGES    ? capacity.files + 1
 			  : f->rows >= MIRRORS ? (unsigned)conf->urls
 			  : f->rows == TIMES   ? READ_TIMES + 3
 					       : 1;

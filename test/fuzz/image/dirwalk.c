@@ -1,6 +1,6 @@
 /* Fuzz harness of walk.c. The input is an image's head, its size and what to do: pieces of the
  * image pass by in any order, or as they are named. Whatever is named lies within the image, in
- * whole pages, within the budget, and it ends. */
+ * whole pages, within the limit, and it ends. */
 #include "image/erofs.c"
 #include "image/dirwalk.c"
 

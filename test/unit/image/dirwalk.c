@@ -128,7 +128,7 @@ static void fetch(
 }
 
 /* In each round all that is named is asked for at once. */
-static struct cost follow(struct image *image, uint64_t gap, uint64_t budget)
+static struct cost follow(struct image *image, uint64_t gap, uint64_t limit)
 {
 	static struct {
 		uint64_t from, end;
@@ -137,7 +137,7 @@ static struct cost follow(struct image *image, uint64_t gap, uint64_t budget)
 	struct cost cost = {0};
 	unsigned count = 1;
 
-	if (!dirwalk_start(w, image->bytes, image->size, image->page, gap, budget))
+	if (!dirwalk_start(w, image->bytes, image->size, image->page, gap, limit))
 		count = 0;
 	while (count > 0) {
 		for (count = 0; dirwalk_next(w, &ranges[count].from, &ranges[count].end); count++) {
@@ -158,7 +158,7 @@ static struct cost follow(struct image *image, uint64_t gap, uint64_t budget)
 		}
 		cost.rounds += count > 0;
 	}
-	CHECK(cost.named <= budget);
+	CHECK(cost.named <= limit);
 	cost.over = dirwalk_is_over(w);
 	free(w);
 	return cost;
@@ -264,9 +264,9 @@ static void check_made(uint64_t gap)
 	forget(&image);
 }
 
-static bool starts(struct dirwalk *w, size_t page, uint64_t budget)
+static bool starts(struct dirwalk *w, size_t page, uint64_t limit)
 {
-	return dirwalk_start(w, made, sizeof(made), page, 0, budget);
+	return dirwalk_start(w, made, sizeof(made), page, 0, limit);
 }
 
 static void test_start(struct dirwalk *w)
@@ -373,7 +373,7 @@ static void test_ranges(struct dirwalk *w)
 {
 	uint64_t from, end;
 
-	begin_test("walk: joined, never twice, within the budget");
+	begin_test("walk: joined, never twice, within the limit");
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 9, 10 * 128, 3 * 128 - 1, false), 4);

@@ -47,7 +47,7 @@ int64_t opened_files_size(uint64_t key)
 }
 
 static struct conf c;
-struct budget budget = {.files = 16};
+struct capacity capacity = {.files = 16};
 static struct image table[17];
 
 static struct image *start(size_t urls, enum conf_retry retry)
@@ -310,7 +310,7 @@ static void test_trace(void)
 
 	begin_test("image: there is a place for a trace when all images are there");
 	start(1, RETRY_SOFT);
-	for (unsigned n = 0; n < budget.files; n++) {
+	for (unsigned n = 0; n < capacity.files; n++) {
 		snprintf(name, sizeof(name), "i%u", n);
 		places[n] = n ? image_get("erofs,v", name, strlen(name))
 			      : image_get("erofs,img", "img", 3);
@@ -318,16 +318,16 @@ static void test_trace(void)
 	}
 	trace = image_get_trace(places[0]);
 	CHECK(trace && trace->is_trace && trace->used);
-	for (unsigned n = 0; n < budget.files; n++)
+	for (unsigned n = 0; n < capacity.files; n++)
 		CHECK(places[n] != trace && places[n]->used && !places[n]->is_trace);
 	image_free(trace);
-	CHECK(image_get_trace(places[budget.files - 1]) != NULL);
+	CHECK(image_get_trace(places[capacity.files - 1]) != NULL);
 }
 
 static void test_compressed(void)
 {
 	begin_test("image: a blob is compressed if an image of its volume is, wherever it lies");
-	for (unsigned before = 0; before < budget.files - 1; before++) {
+	for (unsigned before = 0; before < capacity.files - 1; before++) {
 		struct image *i, *blob;
 		char name[16];
 

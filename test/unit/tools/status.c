@@ -10,7 +10,7 @@
 #include "base/stats.c"
 #include "tools/status.c"
 
-struct budget budget = {.files = 4};
+struct capacity capacity = {.files = 4};
 const char *const fetch_state_words[FETCH_STATES] = {
 	"opening", "trace", "walk", "filling", "recording", "cached", "changed"};
 static struct conf c;
@@ -21,7 +21,7 @@ static int count_calls;
 struct image *image_at(unsigned place, int64_t now)
 {
 	(void)now;
-	if (place > budget.files)
+	if (place > capacity.files)
 		abort();
 	return images[place].used ? &images[place] : NULL;
 }
@@ -177,7 +177,7 @@ static void test_names(void)
 	memset(bytes, 0xff, sizeof(bytes));
 	memset(volume, 0xfe, KEY_MAX);
 	volume[KEY_MAX] = '\0';
-	for (unsigned i = 0; i <= budget.files; i++) {
+	for (unsigned i = 0; i <= capacity.files; i++) {
 		set_image(i, volume, bytes, KEY_MAX);
 		images[i].cookie[0] = (unsigned char)i;
 		images[i].size = images[i].stats.failing = images[i].stats.reads = UINT64_MAX;
@@ -269,7 +269,7 @@ static void test_reading(void)
 
 static void fill_up(void)
 {
-	for (unsigned i = 0; i <= budget.files; i++)
+	for (unsigned i = 0; i <= capacity.files; i++)
 		set_image(i, "erofs,x", "0123456789", 10 - i);
 }
 
