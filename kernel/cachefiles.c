@@ -42,11 +42,11 @@ struct object {
 	int fd;		 /* the anonymous fd */
 	uint64_t key;	 /* opened_files_key() */
 	uint32_t id;	 /* object_id; in v8 the number of fd */
-	uint32_t opener; /* the id of its OPEN */
+	uint32_t open_msg_id; /* the id of its OPEN */
 	time_t broken;	 /* fetch.c has given it up, and its READs fail until then; 0: it has not */
 };
 
-static int device = -1, waiter = -1;
+static int device = -1, epoll_fd = -1;
 static enum conf_abi abi;
 static enum conf_compressed compressed;
 static bool behind;
@@ -262,8 +262,8 @@ static bool watch_device(char *why, size_t size)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 
-	waiter = epoll_create1(EPOLL_CLOEXEC);
-	if (waiter >= 0 && epoll_ctl(waiter, EPOLL_CTL_ADD, device, &event) == 0)
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, device, &event) == 0)
 		return true;
 	snprintf(why, size, "epoll: %s", strerror(errno));
 	return false;
@@ -435,10 +435,10 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 	if (outcome && before >= 0) {
 		/* The kernel would repeat an OPEN anew for ever, and its READ would hang (3.7). */
 		o->broken = seconds() + BROKEN_TIME;
-		answer_open(o->opener, before);
+		answer_open(o->open_msg_id, before);
 		return;
 	}
-	answer_open(o->opener, outcome ? -outcome_errno(outcome) : (int64_t)size);
+	answer_open(o->open_msg_id, outcome ? -outcome_errno(outcome) : (int64_t)size);
 	cull_look();
 	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */
@@ -534,7 +534,7 @@ static void drop(struct object *o)
 	opened_files_remove(o->key);
 	cull_look();
 	if (!o->opened)
-		answer_open(o->opener, -ECANCELED);
+		answer_open(o->open_msg_id, -ECANCELED);
 	release(o);
 }
 
@@ -598,7 +598,7 @@ static void take_open(const struct message *m)
 		return;
 	}
 	*o = (struct object){
-		.used = true, .fd = m->fd, .key = key, .id = m->object, .opener = m->id};
+		.used = true, .fd = m->fd, .key = key, .id = m->object, .open_msg_id = m->id};
 	fetch_open((unsigned)(o - objects), m->volume, m->cookie, m->cookie_size);
 }
 
@@ -669,7 +669,7 @@ static void take_bytes(const void *bytes, size_t size)
 
 int cachefiles_fd(void)
 {
-	return waiter;
+	return epoll_fd;
 }
 
 bool cachefiles_behind(void)
@@ -683,7 +683,7 @@ void cachefiles_run(void)
 	struct epoll_event event;
 	unsigned errors = 0;
 
-	epoll_wait(waiter, &event, 1, 0); /* takes the edge, before the device is emptied */
+	epoll_wait(epoll_fd, &event, 1, 0); /* takes the edge, before the device is emptied */
 	while (!(behind = fetch_full())) {
 		ssize_t n = read(device, bytes, sizeof(bytes));
 

@@ -78,8 +78,8 @@ static void start(void)
 }
 
 static char text[1 << 20];
-static struct sample samples[1000];
-static struct samples all = {.sample = samples, .max = 1000};
+static struct metric metrics[1000];
+static struct metrics all = {.metric = metrics, .max = 1000};
 
 /* The text, buffer by buffer, without a socket. */
 static const char *whole_text(void)
@@ -101,13 +101,13 @@ static const char *value_of(const char *name, const char *label, const char *of)
 {
 	static char value[32];
 
-	CHECK(samples_parse(&all, text) == 0);
+	CHECK(metrics_parse(&all, text) == 0);
 	for (size_t i = 0; i < all.count; i++)
-		if (slice_is(samples[i].name, name) &&
-			(!label || (sample_label(&samples[i], label).at &&
-					   slice_is(sample_label(&samples[i], label), of)))) {
-			snprintf(value, sizeof(value), "%.*s", (int)samples[i].value.size,
-				samples[i].value.at);
+		if (slice_is(metrics[i].name, name) &&
+			(!label || (metric_label(&metrics[i], label).at &&
+					   slice_is(metric_label(&metrics[i], label), of)))) {
+			snprintf(value, sizeof(value), "%.*s", (int)metrics[i].value.size,
+				metrics[i].value.at);
 			return value;
 		}
 	return "none";
@@ -168,7 +168,7 @@ static void test_names(void)
 		bytes[i] = (unsigned char)i;
 	set_image(0, "erofs,x", bytes, KEY_MAX);
 	whole_text();
-	CHECK(samples_parse(&all, text) == 0);
+	CHECK(metrics_parse(&all, text) == 0);
 	row = strstr(text, "image=\"\\\\x00\\\\x01");
 	CHECK(row && strstr(row, "\\\\x1f !\\\\x22#") && strstr(row, "[\\\\x5c]"));
 	CHECK(row && strstr(row, "~\\\\x7f\\\\x80"));
@@ -184,7 +184,7 @@ static void test_names(void)
 	}
 	for (const char *line = whole_text(), *end; (end = strchr(line, '\n')); line = end + 1)
 		CHECK(end + 1 - line <= ROW_MAX, "%zu", (size_t)(end + 1 - line));
-	CHECK(samples_parse(&all, text) == 0 && all.count > 50);
+	CHECK(metrics_parse(&all, text) == 0 && all.count > 50);
 }
 
 static void test_urls(void)
@@ -209,7 +209,7 @@ static void test_urls(void)
 	memset(c.url[0], 'x', URL_MAX - 1);
 	memcpy(c.url[0], "http://u:p@", 11);
 	whole_text();
-	CHECK(samples_parse(&all, text) == 0 && !strstr(text, "u:p"));
+	CHECK(metrics_parse(&all, text) == 0 && !strstr(text, "u:p"));
 }
 
 /* ---- the socket ---- */
@@ -260,7 +260,7 @@ static void test_reading(void)
 	}
 	CHECK(read(fd, part, 1) == 0);
 	got[size] = '\0';
-	CHECK(samples_parse(&all, got) == 0);
+	CHECK(metrics_parse(&all, got) == 0);
 	CHECK(strstr(got, "_log_dropped_total 7\n") && strstr(got, "_open_files 2\n"));
 	CHECK(strstr(got, "_uptime_seconds 2.500\n") != NULL);
 	CHECK(size > strlen(text) - 20 && size < strlen(text) + 20);
