@@ -73,7 +73,7 @@ $(OUT)/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
 $(OUT)/%.o: %.c Makefile
 	@echo "  CC      $@"
 	@mkdir -p $(@D)
-	@$(CC) $(WARN) $(SMALL) $(CFLAGS) $(CPPFLAGS) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -c -o $@ $<
+	@$(CC) $(WARN) $(SMALL) $(CFLAGS) $(CPPFLAGS) $(DEFINES) -DNDEBUG -I. -I$(BEARSSL_INC) -MMD -MP -c -o $@ $<
 
 # BearSSL is compiled from its source, which makes it smaller than a distribution's library.
 $(OUT)/libbearssl.a: bearssl.mk
@@ -95,6 +95,7 @@ build/asan/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@$(HOSTCC) $(WARN) $(SANITIZE) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -c -o $@ $<
 
+# Assertions hold in unit tests and with the sanitizers; the product is compiled without them.
 # A unit test is one file that includes the source under test. For another architecture it is
 # compiled as the daemon is, without the sanitizers.
 UNITS := $(patsubst test/unit/%.c,$(OUT)/unit/%,$(wildcard test/unit/*/*.c))
