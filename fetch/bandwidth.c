@@ -1,5 +1,7 @@
 #include "fetch/bandwidth.h"
 
+#include "base/minmax.h"
+
 /* Until the first measurement: a slow link's, so that it is not flooded. */
 #define RATE_FIRST	 650000 /* bytes a second */
 #define ROUND_TRIP_FIRST 50000	/* microseconds */
@@ -124,14 +126,9 @@ void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 	   */
 }
 
-static uint64_t between(uint64_t least_bytes, uint64_t n, uint64_t most)
-{
-	return n < least_bytes ? least_bytes : n > most ? most : n;
-}
-
 uint64_t bandwidth_per_rtt(void)
 {
-	return between(16 << 10, in_time((uint64_t)round_trip()), 1 << 20);
+	return clamp_u64(in_time((uint64_t)round_trip()), 16 << 10, 1 << 20);
 }
 
 bool bandwidth_is_starting(void)
@@ -145,12 +142,12 @@ uint64_t bandwidth_window(int64_t queue)
 
 	if (bandwidth_is_starting() && time < 2 * round_trip())
 		time = 2 * round_trip();
-	return between(32 << 10, in_time((uint64_t)time), 16 << 20);
+	return clamp_u64(in_time((uint64_t)time), 32 << 10, 16 << 20);
 }
 
 uint64_t bandwidth_piece(void)
 {
-	return between(16 << 10, bandwidth_window(QUEUE_LONG) / 4, 1 << 20);
+	return clamp_u64(bandwidth_window(QUEUE_LONG) / 4, 16 << 10, 1 << 20);
 }
 
 uint64_t bandwidth_rate(void)

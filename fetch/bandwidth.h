@@ -1,6 +1,6 @@
-/* fetch/bandwidth.h - what the way to the servers carries: its round trip and rate, measured as data comes,
- * and what follows from them for asking ahead. Numbers in, numbers out; times are monotonic
- * microseconds.
+/* fetch/bandwidth.h - what the way to the servers carries: its round trip and rate, measured as
+ * data comes, and what follows from them for asking ahead. Numbers in, numbers out; times are
+ * monotonic microseconds.
  */
 #ifndef FETCH_BANDWIDTH_H
 #define FETCH_BANDWIDTH_H
@@ -28,7 +28,7 @@ uint64_t bandwidth_per_rtt(void);
  *
  * QUEUE_LONG fills the link whatever happens, for what is surely wanted; QUEUE_SHORT is for
  * what may be. */
-#define QUEUE_LONG	 30
+#define QUEUE_LONG  30
 #define QUEUE_SHORT 10
 uint64_t bandwidth_window(int64_t queue);
 
@@ -39,7 +39,7 @@ bool bandwidth_is_starting(void);
 uint64_t bandwidth_piece(void);
 
 /* What is reckoned with: measured, or assumed before anything was. */
-uint64_t bandwidth_rate(void);	     /* bytes a second */
-uint64_t bandwidth_rtt(void); /* microseconds */
+uint64_t bandwidth_rate(void); /* bytes a second */
+uint64_t bandwidth_rtt(void);  /* microseconds */
 
 #endif

@@ -7,21 +7,22 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "image/erofs.h"
-#include "fetch/file.h"
-#include "fetch/holes.h"
-#include "fetch/transfer.h"
-#include "fetch/bandwidth.h"
 #include "base/log.h"
-#include "base/outcome.h"
+#include "base/stats.h"
+#include "fetch/bandwidth.h"
+#include "fetch/cluster.h"
+#include "fetch/file.h"
+#include "fetch/mirror.h"
+#include "fetch/pool.h"
 #include "fetch/prefetch.h"
 #include "fetch/reads.h"
-#include "base/stats.h"
+#include "fetch/transfer.h"
+#include "image/erofs.h"
 #include "image/trace.h"
 
 /* Milliseconds. */
-#define WRITE_PATIENCE 5000 /* full for so long: the READ fails */
-#define TICK	       250  /* how often waiting READs are looked at */
+#define WRITE_TIMEOUT 5000 /* full for so long: the READ fails */
+#define TICK	      250  /* how often waiting READs are looked at */
 
 /* So often in a turn of the loop what is free is given work. */
 #define ROUNDS 16
@@ -45,7 +46,8 @@ static void release_image(struct image *image)
 	for (const struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->image == image)
 			return;
-	lanes_drop_image(image);
+	pool_drop_image(image);
+	mirror_forget_redirect(image);
 	image_free(image);
 }
 
@@ -57,7 +59,7 @@ static void serve_tail(struct read_request *r)
 {
 	ssize_t n = file_write(&files[r->file], zeros, page_size(), r->pos);
 
-	if (n != -EAGAIN || turn.ms - r->since >= WRITE_PATIENCE)
+	if (n != -EAGAIN || turn.ms - r->since >= WRITE_TIMEOUT)
 		read_end(r, n > 0 ? OUTCOME_OK : OUTCOME_NO_SPACE);
 }
 
@@ -117,7 +119,7 @@ static int answer_opens(struct image *image)
 	return file;
 }
 
-static void image_opened(const struct lane_result *r)
+static void image_opened(const struct transfer_result *r)
 {
 	struct image *image = r->image;
 	char text[URL_MAX + 300];
@@ -138,14 +140,14 @@ static void image_opened(const struct lane_result *r)
 	file = answer_opens(image);
 	if (frontend->any_order && image->kind != EROFS_NONE)
 		prefetch_begin(image, r->bytes);
-	lane_write_head(r->lane, frontend->any_order ? file : -1);
+	transfer_write_head(r->transfer, frontend->any_order ? file : -1);
 }
 
 /* With `offline allow` an image whose servers cannot be reached is opened from what is cached. */
 static void open_offline(struct image *image)
 {
 	if (image->ready || !conf->offline || !frontend->size_is_version ||
-		!image_is_unreachable(image) || !image_recall(image))
+		!mirrors_are_unreachable(image) || !image_recall(image))
 		return;
 	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
 		IMAGE_NAME(image), (unsigned long long)image->size, image->why);
@@ -164,19 +166,21 @@ static void settle_failures(void)
 		else
 			open_offline(f->image);
 	}
-	for_each_read(r) if (files[r->file].image->changed) read_end(r, OUTCOME_CHANGED);
+	for_each_read (r)
+		if (files[r->file].image->changed)
+			read_end(r, OUTCOME_CHANGED);
 }
 
-static void run_lanes(const struct pollfd *polled)
+static void run_transfers(const struct pollfd *polled)
 {
-	struct lane_result result;
-	enum lane_event event;
+	struct transfer_result result;
+	enum transfer_event event;
 
-	while ((event = lanes_run(polled, &result)) != LANES_WAIT)
-		if (event == LANE_OPENED)
+	while ((event = transfers_run(polled, &result)) != TRANSFERS_WAIT)
+		if (event == TRANSFER_OPENED)
 			image_opened(&result);
 		else
-			prefetch_text(result.image, result.bytes, result.size, result.whole);
+			prefetch_text(result.bytes, result.size, result.whole);
 	settle_failures();
 }
 
@@ -188,13 +192,13 @@ static void start_opens(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		struct image *image = f->image;
 
-		if (!f->used || !f->opening || !image_may_be_asked(image, turn.ms) ||
-			lanes_of(image) > 0)
+		if (!f->used || !f->opening || !mirror_may_be_asked(image, turn.ms) ||
+			pool_count(image) > 0)
 			continue;
-		if (lane_ask_size(image))
+		if (pool_ask_head(image))
 			continue;
-		lanes_steal(image);
-		lane_ask_size(image);
+		pool_preempt(image);
+		pool_ask_head(image);
 	}
 }
 
@@ -202,20 +206,19 @@ static void start_opens(void)
 static struct read_request *next_read(void)
 {
 	struct read_request *best = NULL;
-	unsigned best_lanes = 0;
+	unsigned best_count = 0;
 
-	for_each_read(r)
-	{
+	for_each_read (r) {
 		const struct file *f = &files[r->file];
 		unsigned n;
 
-		if (is_held(f) || !image_may_be_asked(f->image, turn.ms) ||
-			lanes_cover(r->file, r->pos))
+		if (is_held(f) || !mirror_may_be_asked(f->image, turn.ms) ||
+			pool_cover(r->file, r->pos))
 			continue;
-		n = lanes_of(f->image);
-		if (!best || n < best_lanes || (n == best_lanes && r->sequence < best->sequence)) {
+		n = pool_count(f->image);
+		if (!best || n < best_count || (n == best_count && r->sequence < best->sequence)) {
 			best = r;
-			best_lanes = n;
+			best_count = n;
 		}
 	}
 	return best;
@@ -225,7 +228,7 @@ static struct read_request *next_read(void)
 static bool start_read(struct read_request *r)
 {
 	struct file *f = &files[r->file];
-	uint64_t end = frontend->any_order ? prefetch_cluster(f, r->pos, r->end) : r->end;
+	uint64_t end = frontend->any_order ? cluster_end(f, r->pos, r->end) : r->end;
 	uint64_t hole_end = end;
 	int64_t hole = file_hole(f, r->pos, end, &hole_end);
 
@@ -235,15 +238,15 @@ static bool start_read(struct read_request *r)
 		reads_advance(r->file, r->pos, page_down((uint64_t)hole));
 		return true; /* what it waits for now may be under way */
 	}
-	end = lane_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
+	end = pool_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
 	if (end == 0) {
-		lanes_steal(f->image);
-		end = lane_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
+		pool_preempt(f->image);
+		end = pool_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
 	}
 	if (end == 0)
 		return false;
 	if (frontend->any_order)
-		prefetch_clustered(f, r->pos, r->end, end);
+		cluster_asked(f, r->pos, r->end, end);
 	return true;
 }
 
@@ -251,8 +254,7 @@ static void start_reads(void)
 {
 	struct read_request *r;
 
-	for_each_read(tail)
-	{
+	for_each_read (tail) {
 		const struct file *f = &files[tail->file];
 
 		if (!is_held(f) && tail->pos >= image_end(f->image))
@@ -268,7 +270,7 @@ static void start_reads(void)
 static int64_t waiting_since(const struct read_request *r)
 {
 	const struct file *f = &files[r->file];
-	int64_t since = later(r->since, lanes_progress(r->file, r->pos));
+	int64_t since = later(r->since, pool_progress(r->file, r->pos));
 
 	return is_held(f) ? later(since, f->since) : since;
 }
@@ -279,19 +281,18 @@ static bool has_expired(const struct read_request *r)
 {
 	const struct image *image = files[r->file].image;
 
-	if (image->last_failure >= r->since && turn.ms - waiting_since(r) >= image_patience())
+	if (image->last_failure >= r->since && turn.ms - waiting_since(r) >= mirror_timeout())
 		return true;
 	return image->failures > 0 && image->last_began >= r->since &&
-	       turn.ms - image->failing_since >= image_patience();
+	       turn.ms - image->failing_since >= mirror_timeout();
 }
 
 static void expire(void)
 {
-	for_each_read(r)
-	{
+	for_each_read (r) {
 		struct image *image = files[r->file].image;
 
-		image_tell(image, turn.ms);
+		mirror_log_waiting(image, turn.ms);
 		if (!has_expired(r))
 			continue;
 		if (image->reads_failed++ == 0)
@@ -303,8 +304,8 @@ static void expire(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		if (!f->used || !f->opening)
 			continue;
-		image_tell(f->image, turn.ms);
-		if (f->image->last_failure >= f->since && turn.ms - f->since >= image_patience())
+		mirror_log_waiting(f->image, turn.ms);
+		if (f->image->last_failure >= f->since && turn.ms - f->since >= mirror_timeout())
 			refuse_open(f);
 	}
 }
@@ -322,7 +323,7 @@ static void *cut(char **memory, size_t count, size_t size)
 
 void fetch_costs(struct memory_costs *costs)
 {
-	costs->connection = lanes_memory_each();
+	costs->connection = transfers_memory_each();
 	costs->file = sizeof(struct file) + image_memory_each();
 	costs->read = sizeof(struct read_request);
 	costs->fixed = page_size() + prefetch_memory() + image_memory_each() + 64;
@@ -344,8 +345,9 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	conf = c;
 	frontend = f;
 	zeros = cut(&next, 1, page_size());
-	lanes_init(c, next);
-	next += capacity.connections * (capacity.buffer + lanes_memory_each());
+	transfers_init(c, next);
+	next += capacity.connections * (capacity.buffer + transfers_memory_each());
+	mirrors_init(c);
 	images_init(c, cut(&next, capacity.files + 1, image_memory_each()));
 	files = cut(&next, capacity.files, sizeof(struct file));
 	reads = cut(&next, capacity.reads, sizeof(struct read_request));
@@ -373,13 +375,14 @@ void fetch_close(unsigned file)
 {
 	struct file *f = &files[file];
 
-	for_each_read(r) if (r->file == file) read_drop(r);
-	lanes_drop_file(file);
-	holes_forget(file);
+	for_each_read (r)
+		if (r->file == file)
+			read_drop(r);
+	pool_drop_file(file);
 	prefetch_close(f);
 	if (is_recording(f))
 		trace_record_close(f->recorder);
-	f->used = false;
+	file_close(f);
 	release_image(f->image);
 }
 
@@ -389,7 +392,9 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 	struct image *image = f->image;
 	uint64_t from = page_down(offset), end = page_up(offset + size);
 
-	for_each_read(r) if (r->id == id) read_drop(r);
+	for_each_read (r)
+		if (r->id == id)
+			read_drop(r);
 	image->stats.reads++;
 	image->stats.read_bytes += size;
 	if (image->changed || size == 0 || offset > INT64_MAX - (uint64_t)page_size() ||
@@ -422,7 +427,7 @@ void fetch_look(void)
 	for (const struct file *f = files; f < end_of_files(); f++)
 		stats.open_files += f->used;
 	stats.reads_waiting = reads_used;
-	stats.connections = lanes_connected();
+	stats.connections = pool_connections();
 	stats.bandwidth_rate = bandwidth_rate();
 	stats.bandwidth_rtt_seen = bandwidth_rtt();
 }
@@ -452,9 +457,8 @@ unsigned fetch_states(const struct image *image)
 
 	if (!f)
 		return 0;
-	return (unsigned)f->opening << STATE_OPENING |
-	       (unsigned)prefetch_is_tracing(f) << STATE_TRACE |
-	       (unsigned)prefetch_is_walking(f) << STATE_WALK |
+	return (unsigned)f->opening << STATE_OPENING | (unsigned)is_tracing(f) << STATE_TRACE |
+	       (unsigned)(f->walk != NULL) << STATE_WALK |
 	       (unsigned)prefetch_is_filling(f) << STATE_FILLING |
 	       (unsigned)is_recording(f) << STATE_RECORDING | (unsigned)f->filled << STATE_CACHED |
 	       (unsigned)image->changed << STATE_CHANGED;
@@ -479,7 +483,8 @@ bool fetch_count_cached(struct image *image)
 
 void fetch_stop(void)
 {
-	for_each_read(r) read_end(r, OUTCOME_UNREACHABLE);
+	for_each_read (r)
+		read_end(r, OUTCOME_UNREACHABLE);
 }
 
 bool fetch_full(void)
@@ -489,14 +494,14 @@ bool fetch_full(void)
 
 size_t fetch_poll(struct pollfd out[CONNECTIONS_MAX])
 {
-	return lanes_poll(out);
+	return transfers_poll(out);
 }
 
 int64_t fetch_next(void)
 {
 	int64_t next = unfinished ? turn.ms : reads_used > 0 ? turn.ms + TICK : INT64_MAX;
 
-	next = sooner(next, sooner(sooner(lanes_next(), record_next), prefetch_next()));
+	next = sooner(next, sooner(sooner(transfers_next(), record_next), prefetch_next()));
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = prefetch_is_filling(f);
 
@@ -517,16 +522,16 @@ int64_t fetch_next(void)
 void fetch_run(const struct pollfd *polled, int64_t us)
 {
 	turn = (struct turn){us, us / 1000};
-	run_lanes(polled);
+	run_transfers(polled);
 	expire();
 	unfinished = true;
 	for (int i = 0; i < ROUNDS && unfinished; i++) {
 		start_opens();
 		start_reads();
 		unfinished = prefetch_run();
-		unfinished |= lanes_unfinished();
-		run_lanes(NULL);
+		unfinished |= transfers_unfinished();
+		run_transfers(NULL);
 	}
-	prefetch_tell();
+	prefetch_log();
 	record_next = trace_record_flush(turn.ms);
 }

@@ -1,5 +1,6 @@
-/* fetch/fetch.h - the cache files that are open, the READs that wait, the range requests that satisfy
- * them, and the writing. What lies on the servers, and how often it is asked for, is image.h's.
+/* fetch/fetch.h - the cache files that are open, the READs that wait, the range requests that
+ * satisfy them, and the writing. What lies on the servers, and how often it is asked for, is
+ * image.h's.
  *
  * A file is one cache file in which an image is wanted; the front end numbers them, 0 to
  * capacity.files - 1.

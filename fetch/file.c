@@ -3,14 +3,66 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fetch/holes.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 /* Milliseconds. */
-#define FULL_AGAIN 10000 /* after the cache was full */
-#define TELL_EVERY 60000
+#define FULL_AGAIN 10000 /* prefetching rests after the cache was full */
+#define LOG_EVERY  60000
 
 struct file *files;
+
+/* ---- holes ---- */
+
+/* The answers of frontend->hole(), less the bytes that were written since. Only we write to cache
+ * files, so the kernel need not be asked again for each part of a hole. An empty entry is free;
+ * those of one file do not overlap. What the table has no room for is asked again. */
+static struct hole {
+	unsigned file;
+	uint64_t from, to;
+} holes[HOLES_MAX];
+
+static struct hole *const end_of_holes = holes + HOLES_MAX;
+
+/* The end of the known hole in which the byte at `offset` lies; 0: none is known. */
+static uint64_t holes_end(unsigned file, uint64_t offset)
+{
+	for (const struct hole *h = holes; h < end_of_holes; h++)
+		if (h->file == file && h->from <= offset && offset < h->to)
+			return h->to;
+	return 0;
+}
+
+/* It takes the place of the smallest, if that is smaller. */
+static void holes_add(unsigned file, uint64_t from, uint64_t to)
+{
+	struct hole *smallest = holes;
+
+	for (struct hole *h = holes; h < end_of_holes; h++)
+		if (h->to - h->from < smallest->to - smallest->from)
+			smallest = h;
+	if (to > from && to - from > smallest->to - smallest->from)
+		*smallest = (struct hole){file, from, to};
+}
+
+/* [from, to) has been written, perhaps in part. */
+static void holes_fill(unsigned file, uint64_t from, uint64_t to)
+{
+	for (struct hole *h = holes; h < end_of_holes; h++) {
+		struct hole old = *h;
+
+		if (h->file != file || h->from >= to || h->to <= from)
+			continue;
+		h->to = old.from < from ? from : old.from;
+		holes_add(file, to, old.to);
+	}
+}
+
+static void holes_learn(unsigned file, uint64_t from, uint64_t to)
+{
+	holes_fill(file, from, to); /* so that none overlap */
+	holes_add(file, from, to);
+}
 
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end)
 {
@@ -26,9 +78,11 @@ int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *h
 		if ((uint64_t)hole >= end)
 			return (int64_t)end;
 	}
-	*hole_end = least_of(known, end);
+	*hole_end = min_u64(known, end);
 	return hole;
 }
+
+/* ---- writing ---- */
 
 ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset)
 {
@@ -42,7 +96,7 @@ ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offs
 	f->image->stats.written += (uint64_t)n;
 	holes_fill(number_of(f), offset, offset + (uint64_t)n);
 	if (f->walk)
-		dirwalk_feed(f->walk, pages, offset, (size_t)least_of((uint64_t)n, left));
+		dirwalk_feed(f->walk, pages, offset, (size_t)min_u64((uint64_t)n, left));
 	return n;
 }
 
@@ -55,12 +109,18 @@ void file_dropped(struct file *f, uint64_t from)
 void file_unwritable(struct file *f, int error)
 {
 	f->ahead_after = turn.ms + FULL_AGAIN;
-	if (f->full_told != 0 && turn.ms - f->full_told < TELL_EVERY)
+	if (f->full_logged_at != 0 && turn.ms - f->full_logged_at < LOG_EVERY)
 		return;
-	f->full_told = turn.ms;
+	f->full_logged_at = turn.ms;
 	log_err("%.*s: cannot write to the cache: %s; its readers get an error",
 		IMAGE_NAME(f->image),
 		error == -ENOBUFS  ? "less space is free than bstop demands"
 		: error == -ENOSPC ? "its file system is full"
 				   : strerror(-error));
+}
+
+void file_close(struct file *f)
+{
+	holes_fill(number_of(f), 0, UINT64_MAX);
+	f->used = false;
 }

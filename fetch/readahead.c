@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/minmax.h"
 
 /* A reader may step over so much, once its stream has proved itself. */
 #define STRIDE (128 << 10)
@@ -22,22 +23,12 @@ struct stream {
 };
 
 static struct stream streams[STREAMS_MAX];
-static uint64_t turn;
-
-static uint64_t most_of(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-static uint64_t least_of(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
+static uint64_t reads;
 
 static bool goes_on(const struct stream *s, unsigned file, uint64_t from)
 {
 	return s->used && s->file == file && from >= s->next &&
-	       from <= most_of(s->frontier, s->next) + (s->run > 0 ? STRIDE : 0);
+	       from <= max_u64(s->frontier, s->next) + (s->run > 0 ? STRIDE : 0);
 }
 
 /* The stream that the READ goes on with, or the one to be given up for it. */
@@ -66,11 +57,11 @@ bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, 
 	else
 		s->run += end - s->next;
 	s->next = end;
-	s->frontier = most_of(s->frontier, asked);
+	s->frontier = max_u64(s->frontier, asked);
 	if (found)
-		s->target = least_of(
-			end + most_of(LEAST, least_of(s->run, most)), most_of(image_end, end));
-	s->turn = ++turn;
+		s->target = min_u64(
+			end + max_u64(LEAST, min_u64(s->run, most)), max_u64(image_end, end));
+	s->turn = ++reads;
 	return found;
 }
 

@@ -1,5 +1,5 @@
-/* fetch/readahead.h - streams: places where an image is read in sequence, found from the READs, and how far
- * ahead of each is to be fetched. Numbers in, numbers out; files are fetch.h's.
+/* fetch/readahead.h - streams: places where an image is read in sequence, found from the READs, and
+ * how far ahead of each is to be fetched. Numbers in, numbers out; files are fetch.h's.
  *
  * A READ comes only for what is not cached: one at the edge of what was fetched ahead, or inside of
  * it while it is still on its way, is the sign that a stream holds.
@@ -21,7 +21,8 @@ bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, 
  * wanted again until readahead_asked() has been told. */
 bool readahead_next(unsigned *file, uint64_t *from, uint64_t *end);
 
-/* The file is asked for, or cached, up to `to` from the range on that readahead_next() gave last. */
+/* The file is asked for, or cached, up to `to` from the range on that readahead_next() gave last.
+ */
 void readahead_asked(unsigned file, uint64_t from, uint64_t to);
 
 /* The stream cannot be followed now: it is forgotten. */

@@ -59,8 +59,7 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to)
 {
 	if (is_held(&files[file]))
 		return;
-	for_each_read(r)
-	{
+	for_each_read (r) {
 		if (r->file != file || r->pos < from || r->pos >= to)
 			continue;
 		r->pos = to;
@@ -76,18 +75,23 @@ uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
 
 	if (is_held(&files[file]))
 		return end;
-	for_each_read(r) if (r->file == file && r->end > from && r->pos < to) end =
-		least_of(end, least_of(r->end, files[file].image->size));
+	for_each_read (r)
+		if (r->file == file && r->end > from && r->pos < to)
+			end = min_u64(end, min_u64(r->end, files[file].image->size));
 	return end;
 }
 
 void reads_fail(unsigned file, enum outcome outcome)
 {
-	for_each_read(r) if (r->file == file) read_end(r, outcome);
+	for_each_read (r)
+		if (r->file == file)
+			read_end(r, outcome);
 }
 
 bool reads_wait(unsigned file)
 {
-	for_each_read(r) if (r->file == file) return true;
+	for_each_read (r)
+		if (r->file == file)
+			return true;
 	return false;
 }

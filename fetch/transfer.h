@@ -1,8 +1,6 @@
-/* fetch/transfer.h - lanes: connections with a buffer each, and the ranges that they fetch and write. A lane
- * asks for its ranges one behind the other, goes on where a body breaks off, at other mirrors if
- * need be, and follows redirects. What to ask for is fetch.h's matter.
- *
- * Times are monotonic milliseconds.
+/* fetch/transfer.h - a transfer: one connection with its buffer, and the ranges that it fetches one
+ * behind the other. It goes on where a body breaks off, at another mirror if need be, follows
+ * redirects, and writes the bytes by file_write(). Which transfer gets a range is pool.h's matter.
  */
 #ifndef FETCH_TRANSFER_H
 #define FETCH_TRANSFER_H
@@ -12,92 +10,135 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/conf.h"
-#include "fetch/file.h"
-#include "image/image.h"
 #include "base/limits.h"
+#include "daemon/conf.h"
+#include "daemon/memory.h"
+#include "fetch/file.h"
+#include "fetch/mirror.h"
+#include "http.h"
 
-/* Bytes that a lane takes beside its buffer. */
-size_t lanes_memory_each(void);
+/* The ranges of a transfer: the one that is coming and those behind it. */
+#define RANGES (1 + PIPELINE_MAX)
 
-/* Once, at start. `memory` is aligned to a page, all zero, and has room for capacity.connections
- * lanes with their buffers. */
-void lanes_init(const struct conf *conf, void *memory);
+/* Instead of a file's number. */
+#define HEAD_ONLY (-1) /* the image's size, version and first bytes */
+#define TEXT_ONLY (-2) /* a small text */
 
-/* Asks for an image's size and first bytes, or for a small text: lanes_run() returns LANE_OPENED or
- * LANE_TEXT. False when no lane is free. */
-bool lane_ask_size(struct image *image);
-bool lane_ask_text(struct image *image);
-
-/* Asks for [from, end) of the file, less what is under way, `from` at a page's boundary, in the
- * lane where it comes soonest: on an idle connection, or behind other ranges of the file, but not
- * more than `behind`. Returns where what was asked for ends, 0 when there is no lane. */
-uint64_t lane_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
-
-/* Whether the file can be asked for ahead of its readers now: nobody else waits for want of it. */
-bool lanes_may_ask_ahead(const struct file *f);
-
-/* Takes a lane from a server that sends nothing, for an image that has none: lane_ask() finds it
- * free then. */
-void lanes_steal(const struct image *image);
-
-/* How many lanes work for the image. */
-unsigned lanes_of(const struct image *image);
-
-/* The end, rounded up to pages, of the range under way that holds the byte at `pos`; 0: none. */
-uint64_t lanes_cover(unsigned file, uint64_t pos);
-
-/* When the lane that fetches the byte at `pos` last got a page's worth of bytes; 0: never. */
-int64_t lanes_progress(unsigned file, uint64_t pos);
-
-/* Where the first range under way begins behind `from` and before `end`, or `end`. */
-uint64_t lanes_until(unsigned file, uint64_t from, uint64_t end);
-
-/* Whether a range of the file is under way. */
-bool lanes_busy(unsigned file);
-
-/* Bytes that are asked for and have not come, but for those of servers that send nothing. */
-uint64_t lanes_outstanding(void);
-
-/* Drops what is under way for a file, or for an image that is given up. */
-void lanes_drop_file(unsigned file);
-void lanes_drop_image(const struct image *image);
-
-/* Connections that are there or being made. */
-unsigned lanes_connected(void);
-
-/* Closes the connections that have nothing to do. */
-void lanes_hang_up(void);
-
-/* The loop's three: see fetch.h. lanes_run() lets each lane get as far as it can without waiting,
- * and returns at the first of these events; it is called again until there is none. With NULL, only
- * those that have just begun and those whose time has come are run. */
-enum lane_event {
-	LANES_WAIT,  /* for a descriptor or lanes_next() */
-	LANE_OPENED, /* lane_ask_size(): the size and version of the image are pinned */
-	LANE_TEXT,   /* lane_ask_text(): it is over */
+enum transfer_state {
+	TRANSFER_FREE,
+	TRANSFER_ASKING,  /* requests are under way */
+	TRANSFER_PAUSED,  /* between two requests for the same range */
+	TRANSFER_HEAD,	  /* first bytes of an image: the file must tell whether it has them */
+	TRANSFER_WRITING, /* all bytes of the range are here, the last are not written yet */
+	TRANSFER_ENDED,	  /* transfers_run() has to return what came of HEAD_ONLY or TEXT_ONLY */
 };
 
-/* `bytes` and `url` are good until something else is asked for. */
-struct lane_result {
+struct range {
+	uint64_t from, end; /* whole pages, except at the image's end */
+};
+
+/* Members are for transfer.c to write, and for pool.c to read. */
+struct transfer {
+	/* with the life of the memory */
+	struct http http;
+	char *buffer; /* capacity.buffer bytes, aligned to a page */
+	enum transfer_state state;
+	int64_t freed; /* when it became free */
+	int slot;      /* its place in the poll set of this turn; -1: none */
+
+	/* with the life of its work */
 	struct image *image;
-	const char
-		*bytes; /* OPENED: the image's first ones, EROFS_HEAD of them if it has so many */
-	size_t size;	/* TEXT: 0 when there is none, at most a buffer */
-	bool whole;	/* TEXT: there is no more of it */
-	const struct url *url; /* OPENED: where they come from */
-	struct lane *lane;     /* OPENED: for lane_write_head() */
+	int file; /* a number, HEAD_ONLY or TEXT_ONLY */
+	struct range ranges[RANGES];
+	unsigned count;	     /* of ranges; the first is the one that is coming */
+	unsigned hops;	     /* redirects in a row */
+	bool started;	     /* it has to run once without waiting */
+	int64_t data_at;     /* when the last page's worth of bytes came; 0: none yet */
+	int64_t write_after; /* writing is tried again then */
+	int64_t write_since; /* when writing first failed; 0: it does not fail */
+
+	/* with the life of the first range */
+	uint64_t base;		/* the offset of buffer[0] in the image, at a page's boundary */
+	size_t buffered;	/* bytes in the buffer */
+	uint64_t credited;	/* how far the range had come at data_at */
+	unsigned interruptions; /* requests in a row that ended early */
+	int64_t resume;		/* PAUSED: when to go on */
+
+	/* with the life of the request */
+	unsigned mirror;    /* the url line that is asked */
+	bool redirected;    /* it goes to a redirect's target, not to the configured URL */
+	uint64_t attempted; /* the first byte that it asks for */
+	int64_t asked_at;   /* when it began, in milliseconds */
+	int64_t measured;   /* the same in microseconds, if nothing else was under way; else 0 */
 };
 
-size_t lanes_poll(struct pollfd out[CONNECTIONS_MAX]);
-int64_t lanes_next(void);
-enum lane_event lanes_run(const struct pollfd *polled, struct lane_result *out);
+/* capacity.connections of them. */
+extern struct transfer *transfers;
 
-/* Must follow LANE_OPENED: the first bytes belong to the file too, and are written if they are not
- * cached; -1: they do not. */
-void lane_write_head(struct lane *lane, int file);
+#define for_each_transfer(t)                                                                       \
+	for (struct transfer *t = transfers; t < transfers + capacity.connections; t++)
 
-/* Whether lanes_run(NULL) has something to do. */
-bool lanes_unfinished(void);
+/* Bytes that a transfer takes beside its buffer. */
+size_t transfers_memory_each(void);
+
+/* Once, at start. `memory` is zero and aligned to a page, and has room for capacity.connections
+ * transfers with their buffers. `conf` stays borrowed. */
+void transfers_init(const struct conf *conf, void *memory);
+
+/* Whether the transfer works for the file. */
+bool transfer_is_for(const struct transfer *t, unsigned file);
+
+/* Whether its server has sent nothing for PREEMPT_AFTER. */
+bool transfer_is_stalled(const struct transfer *t);
+
+/* Bytes in flight: those that it has requested and not got; of all transfers, except those whose
+ * server sends nothing. */
+uint64_t transfer_outstanding(const struct transfer *t);
+uint64_t transfers_outstanding(void);
+
+/* Begins work in a free transfer: [range.from, range.end) of an image for `file`. `target` is where
+ * to ask; NULL: the image's name makes no URL, and the attempt fails. */
+void transfer_start(struct transfer *t, const struct mirror_target *target, struct image *image,
+	int file, struct range range);
+
+/* Puts a range behind those of a transfer in TRANSFER_ASKING that has fewer than RANGES. */
+void transfer_append(struct transfer *t, struct range range);
+
+/* Makes it free. What came and is not written is lost, and no range is taken for requested. */
+void transfer_free(struct transfer *t);
+
+/* Ends an attempt that has failed: whole pages that have come are written, and the mirror is told.
+ */
+void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);
+
+/* Must follow TRANSFER_OPENED: the first bytes also belong to the file, and are written unless it
+ * has them; -1: they belong to none. */
+void transfer_write_head(struct transfer *t, int file);
+
+enum transfer_event {
+	TRANSFERS_WAIT,	 /* for a descriptor, or until transfers_next() */
+	TRANSFER_OPENED, /* of HEAD_ONLY: the image's size and version are pinned */
+	TRANSFER_TEXT,	 /* of TEXT_ONLY: it is over */
+};
+
+/* `bytes` and `url` are good until something else is requested. */
+struct transfer_result {
+	struct image *image;
+	const char *bytes;	   /* OPENED: the image's first bytes, EROFS_HEAD if it has them */
+	size_t size;		   /* of `bytes`, at most a buffer. TEXT: 0 when there is none */
+	bool whole;		   /* TEXT: there is no more of it */
+	const struct url *url;	   /* OPENED: where they come from */
+	struct transfer *transfer; /* OPENED: for transfer_write_head() */
+};
+
+/* The loop's three: see fetch.h. transfers_run() lets each transfer get as far as it can without
+ * waiting, and returns at the first event; call it until it returns TRANSFERS_WAIT. With NULL only
+ * those run that have just started or whose time has come. */
+size_t transfers_poll(struct pollfd out[CONNECTIONS_MAX]);
+int64_t transfers_next(void);
+enum transfer_event transfers_run(const struct pollfd *polled, struct transfer_result *out);
+
+/* Whether transfers_run(NULL) has something to do. */
+bool transfers_unfinished(void);
 
 #endif

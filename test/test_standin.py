@@ -1417,7 +1417,7 @@ def pipelined():
         early = sum(r.pipelined for r in s.requests)
         assert early >= len(s.requests) // 3, f"{early} of {len(s.requests)} requests were early"
         most = max(r.behind for r in s.requests)
-        assert most <= constant("HTTP_AHEAD_MAX", "limits.h"), most
+        assert most <= constant("PIPELINE_MAX", "base/limits.h"), most
         assert s.connections <= 2, s.connections
         assert ONE_AT_A_TIME not in k.stderr
 
@@ -1772,7 +1772,7 @@ def trace_answered_badly(how):
         need(k, f, data, 3 * MIB + 512 * KIB, 64 * KIB, timeout=5)
         check(f, data)
         # A redirect's hops and one that was lost on a kept-alive connection are asked for again.
-        assert len(traces_asked(s)) <= constant("REDIRECT_HOPS", "limits.h") + 2, traces_asked(s)
+        assert len(traces_asked(s)) <= constant("REDIRECT_HOPS", "base/limits.h") + 2, traces_asked(s)
 
 
 @scenario
@@ -2678,7 +2678,7 @@ def status_readers():
             need(k, files[7], data, 65536, PAGE, 2)
             text = exposition.ask(status_path(k), 20)
             took = time.monotonic() - start
-            patience = 2 * constant("CLIENT_TIME", "status.c") / 1000   # the first two take nothing
+            patience = 2 * constant("CLIENT_TIME", "tools/status.c") / 1000   # the first two take nothing
             assert patience - 2 < took < patience + 3, f"answered after {took:.1f} s"
             assert len(exposition.Metrics(text).samples) > 500
             stuck.settimeout(5)

@@ -15,6 +15,7 @@
 #include "net/dns.h"
 #include "image/erofs.h"
 #include "http.h"
+#include "fetch/mirror.h"
 #include "image/image.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -26,7 +27,7 @@
 
 static const struct conf *conf;
 static struct image *image;
-static struct image_target target; /* what is asked now */
+static struct mirror_target target; /* what is asked now */
 static struct http *http;
 static struct tls_peer_info tls;
 static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
@@ -255,7 +256,7 @@ static enum http_event reach(const char **why)
 		enum http_event event;
 
 		*why = "too many redirects, a loop?";
-		if (!image_target(&target, image, clock_us() / 1000, why))
+		if (!mirror_target(&target, image, clock_us() / 1000, why))
 			return HTTP_REDIRECT;
 		say_url(hops);
 		memset(&peer, 0, sizeof(peer));
@@ -267,7 +268,7 @@ static enum http_event reach(const char **why)
 		}
 		if (event != HTTP_REDIRECT || hops == REDIRECT_HOPS)
 			return event;
-		image_redirected(image, target.mirror, &http->location);
+		mirror_redirected(image, target.mirror, &http->location);
 	}
 }
 

@@ -15,6 +15,7 @@
 
 #include "daemon/memory.h"
 #include "fetch/fetch.h"
+#include "fetch/mirror.h"
 #include "image/image.h"
 #include "base/log.h"
 #include "base/stats.h"

@@ -9,7 +9,7 @@
 static void start(void)
 {
 	memset(streams, 0, sizeof(streams));
-	turn = 0;
+	reads = 0;
 }
 
 static uint32_t seed = 1;

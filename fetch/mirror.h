@@ -1,0 +1,87 @@
+/* fetch/mirror.h - the servers of an image: which url line is asked next and when, redirects, the
+ * proxy, credentials, and what failures lead to. Mirrors are url lines, numbered from 0. Times are
+ * monotonic milliseconds and come as arguments.
+ */
+#ifndef FETCH_MIRROR_H
+#define FETCH_MIRROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/outcome.h"
+#include "daemon/conf.h"
+#include "image/image.h"
+#include "net/url.h"
+
+/* Once, at start. `conf` stays borrowed. */
+void mirrors_init(const struct conf *conf);
+
+/* Where a request goes. */
+struct mirror_target {
+	struct url url;
+	unsigned mirror;
+	bool redirected;	 /* url is a redirect's target */
+	bool trusted;		 /* url has the origin of the url line: header lines may be sent */
+	const struct url *proxy; /* NULL: none */
+};
+
+/* Chooses the mirror: the first that has the pinned version and no backoff, else the one whose
+ * backoff ends first; then its URL, or where that redirected to. False when the image's name makes
+ * no URL, with *why a static sentence. */
+bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why);
+
+/* Whether a request for the image may begin now. */
+bool mirror_may_be_asked(const struct image *image, int64_t now);
+
+/* Remembers where a mirror has redirected to, REDIRECTS_MAX targets in all; forgets an image's. */
+void mirror_redirected(struct image *image, unsigned mirror, const struct url *url);
+void mirror_forget_redirect(const struct image *image);
+
+/* Whether the last attempt at each mirror of the image has not reached its server. */
+bool mirrors_are_unreachable(const struct image *image);
+
+/* Whether requests may be sent to a mirror before earlier ones have their responses (RFC 9112
+ * section 9.3.2); and that it has failed at that, so that it gets one at a time for a while. */
+bool mirror_takes_pipelining(unsigned mirror, int64_t now);
+void mirror_refuses_pipelining(unsigned mirror, int64_t now);
+
+/* A request goes to a mirror; bytes of a body came; a response is as it should be. */
+void mirror_asked(struct image *image, unsigned mirror);
+void mirror_received(struct image *image, unsigned mirror, size_t size);
+void mirror_works(struct image *image, unsigned mirror, int64_t now);
+
+struct failure {
+	enum outcome outcome;
+	const char *why; /* copied */
+	unsigned mirror;
+	int64_t began;	     /* when the attempt began */
+	int64_t retry_after; /* milliseconds that the server asked for; 0: none */
+};
+
+/* A body broke off after some bytes: its mirror is quarantined. */
+void mirror_interrupted(struct image *image, const struct failure *failure, int64_t now);
+
+/* An attempt has failed: sets backoff and quarantine, logs the first failure, and may set the
+ * image's `refused` or `changed`. */
+void mirror_failed(struct image *image, const struct failure *failure, int64_t now);
+
+/* While the image's servers fail, logs once a minute what READs wait for. */
+void mirror_log_waiting(struct image *image, int64_t now);
+
+/* The time-out of an OPEN or READ whose servers fail; INT64_MAX: never. */
+int64_t mirror_timeout(void);
+
+/* A delay that doubles from `first` to `last` with the failures (1 or more), less a jitter of up to
+ * a quarter, so that many machines do not come back at once. */
+int64_t retry_delay(int64_t first, int64_t last, unsigned failures);
+
+/* For status.c. */
+struct mirror_stats {
+	uint64_t requests, received; /* as in struct image_stats */
+	uint64_t failures[OUTCOME_LIMIT + 1];
+	uint64_t set_aside; /* milliseconds that its quarantine still lasts */
+};
+const struct mirror_stats *mirror_at(unsigned mirror, int64_t now);
+
+#endif

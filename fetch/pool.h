@@ -1,0 +1,53 @@
+/* fetch/pool.h - the pool of transfers: which of them gets a range, and which ranges are in flight.
+ * Offsets are bytes; `pos` is any byte of a file.
+ */
+#ifndef FETCH_POOL_H
+#define FETCH_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fetch/file.h"
+#include "image/image.h"
+
+/* Requests an image's size and first bytes, or a small text: transfers_run() returns
+ * TRANSFER_OPENED or TRANSFER_TEXT. False when no transfer is free. */
+bool pool_ask_head(struct image *image);
+bool pool_ask_text(struct image *image);
+
+/* Requests [from, end) of the file up to the first byte that is in flight. `from` is at a page's
+ * boundary. It takes the transfer in which the bytes come soonest: an idle connection, or one with
+ * at most `behind` ranges of the same file before this one. Returns the end of the request, 0 when
+ * there is no such transfer. */
+uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
+
+/* Whether bytes that no READ waits for may be requested for the file: no READ or OPEN of another
+ * image is left without a transfer by it. */
+bool pool_may_prefetch(const struct file *f);
+
+/* For an image without a transfer: frees one whose server sends nothing. */
+void pool_preempt(const struct image *image);
+
+/* How many transfers work for the image. */
+unsigned pool_count(const struct image *image);
+
+/* The end, rounded up to pages, of the range in flight that holds `pos`; 0: none holds it. */
+uint64_t pool_cover(unsigned file, uint64_t pos);
+
+/* When the transfer that fetches `pos` last got a page's worth of bytes; 0: never. */
+int64_t pool_progress(unsigned file, uint64_t pos);
+
+/* Whether a range of the file is in flight. */
+bool pool_is_busy(unsigned file);
+
+/* Frees the transfers of a file, or of an image that is given up. */
+void pool_drop_file(unsigned file);
+void pool_drop_image(const struct image *image);
+
+/* Connections that exist or are being made. */
+unsigned pool_connections(void);
+
+/* Closes the connections without work. */
+void pool_hang_up(void);
+
+#endif

@@ -1,0 +1,346 @@
+/* Unit tests of mirror.c: the order of mirrors, backoff, redirects, credentials; time is an argument. */
+#include "test/unit/check.h"
+
+#include <stdarg.h>
+
+#include "net/url.c"
+
+#include "fetch/mirror.c"
+
+#include "image/image.c"
+
+#include "image/state.c"
+
+static char said[4][300];
+static size_t lines;
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	va_list args;
+
+	if (level == LOG_LEVEL_DEBUG)
+		return;
+	va_start(args, format);
+	vsnprintf(said[lines++ % 4], sizeof(said[0]), format, args);
+	va_end(args);
+}
+
+const char *netrc_lookup(const char *host)
+{
+	return strcmp(host, "with.netrc") == 0 ? "user:pw" : NULL;
+}
+
+bool netrc_reload(void)
+{
+	return false;
+}
+
+uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size)
+{
+	(void)volume, (void)cookie, (void)cookie_size;
+	return 0;
+}
+
+int64_t opened_files_size(uint64_t key)
+{
+	(void)key;
+	return -1;
+}
+
+static struct conf c;
+struct capacity capacity = {.files = 16};
+static struct image table[17];
+
+static struct image *start(size_t urls, enum conf_retry retry)
+{
+	static const char *const bases[] = {"http://a/", "http://b/", "http://c/"};
+
+	c = (struct conf){.urls = urls, .retry = retry, .timeout = 60};
+	for (size_t i = 0; i < urls; i++)
+		strcpy(c.url[i], bases[i]);
+	memset(table, 0, sizeof(table));
+	memset(mirrors, 0, sizeof(mirrors));
+	memset(redirects, 0, sizeof(redirects));
+	memset(&proxy, 0, sizeof(proxy));
+	lines = 0;
+	mirrors_init(&c);
+	images_init(&c, table);
+	return image_get("erofs,img", "img", 3);
+}
+
+static unsigned asked(struct image *image, int64_t now)
+{
+	struct mirror_target target;
+	const char *why;
+
+	CHECK(mirror_target(&target, image, now, &why), "%s", why);
+	return target.mirror;
+}
+
+/* Whether another attempt is due. */
+static bool fails(struct image *image, unsigned mirror, enum outcome outcome, int64_t now)
+{
+	struct failure f = {outcome, "because", mirror, now - 10, 0};
+
+	mirror_failed(image, &f, now);
+	return !image->refused && !image->changed;
+}
+
+static void test_order(void)
+{
+	struct image *i = start(3, RETRY_SOFT), *other;
+
+	begin_test("image: mirrors in order, one that failed set aside for all, and back again");
+	CHECK(asked(i, 1000) == 0);
+	CHECK(fails(i, 0, OUTCOME_UNREACHABLE, 1000));
+	CHECK(i->not_before <= 1000, "the next mirror is asked at once");
+	CHECK(asked(i, 1000) == 1);
+	other = image_get("erofs,other", "other", 5);
+	CHECK(asked(other, 1000) == 1);
+	mirror_works(i, 1, 1100);
+	CHECK(asked(i, 2500) == 0, "its quarantine of a second is over");
+	fails(i, 0, OUTCOME_TIMED_OUT, 2500);
+	CHECK(asked(i, 3600) == 1, "the second one is longer");
+	CHECK(asked(i, 5000) == 0);
+	mirror_works(i, 0, 5000);
+	CHECK(mirrors[0].failures == 0);
+}
+
+static void test_all_down(void)
+{
+	struct image *i = start(2, RETRY_SOFT);
+
+	begin_test("image: all mirrors down: a delay, and the one asked whose penalty ends first");
+	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
+	fails(i, 1, OUTCOME_UNREACHABLE, 1010);
+	CHECK(i->not_before > 1010 && i->not_before <= 1010 + 2 * BACKOFF_FIRST);
+	CHECK(asked(i, i->not_before) == 0);
+}
+
+static void test_not_of_the_mirror(void)
+{
+	struct image *i = start(2, RETRY_SOFT), *other;
+
+	begin_test("image: 404 says nothing of the mirror, and is final when all have said it");
+	CHECK(fails(i, 0, OUTCOME_NOT_FOUND, 1000));
+	other = image_get("erofs,other", "other", 5);
+	CHECK(asked(i, 1000) == 1 && asked(other, 1000) == 0);
+	CHECK(!fails(i, 1, OUTCOME_NOT_FOUND, 1000) && i->refused);
+	i = start(1, RETRY_HARD);
+	CHECK(fails(i, 0, OUTCOME_NOT_FOUND, 1000));
+	CHECK(!fails(i, 0, OUTCOME_LIMIT, 9000) && i->refused);
+	CHECK(mirror_timeout() == INT64_MAX);
+}
+
+static void test_changed(void)
+{
+	struct image *i = start(2, RETRY_SOFT);
+
+	begin_test(
+		"image: a mirror with another version is out; without any left, so is the image");
+	i->ready = true;
+	CHECK(fails(i, 1, OUTCOME_CHANGED, 1000));
+	CHECK(strstr(said[0], "mirror 2 is not asked") != NULL, "%s", said[0]);
+	CHECK(fails(i, 1, OUTCOME_CHANGED, 1000) && lines == 1);
+	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
+	CHECK(asked(i, 1000) == 0, "still not the one that is out");
+	CHECK(!fails(i, 0, OUTCOME_CHANGED, 3000) && i->changed);
+}
+
+static void test_delays(void)
+{
+	struct image *i = start(1, RETRY_SOFT);
+	int64_t now = 1000, last = 0;
+
+	begin_test("image: delays double up to a bound, less a jitter");
+	for (int n = 0; n < 12; n++) {
+		fails(i, 0, OUTCOME_UNREACHABLE, now);
+		last = i->not_before - now;
+		CHECK(last >= BACKOFF_FIRST * 3 / 4 && last <= BACKOFF_LAST, "%d", (int)last);
+		now = i->not_before;
+	}
+	CHECK(last >= BACKOFF_LAST * 3 / 4);
+	CHECK(retry_delay(100, INT64_MAX / 4, 4000000000u) > 0);
+
+	begin_test("image: what a server asks for is honoured up to a minute");
+	i = start(1, RETRY_SOFT);
+	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, 0, 7000}, 1000);
+	CHECK(i->not_before == 8000);
+	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, 0, INT64_MAX}, 9000);
+	CHECK(i->not_before == 9000 + RETRY_AFTER_MAX);
+
+	begin_test("image: requests that fail together are one failure");
+	i = start(1, RETRY_SOFT);
+	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
+	fails(i, 0, OUTCOME_UNREACHABLE, 1001);
+	CHECK(i->failures == 1);
+}
+
+static void test_told(void)
+{
+	struct image *i = start(1, RETRY_HARD);
+
+	begin_test("image: what is waited for is told at once, and then once a minute");
+	mirror_log_waiting(i, 500);
+	CHECK(lines == 0);
+	fails(i, 0, OUTCOME_NOT_FOUND, 1000);
+	CHECK(lines == 1 && strstr(said[0], "until it works") != NULL, "%s", said[0]);
+	for (int64_t now = 1000; now < 1000 + 3 * LOG_EVERY; now += 250)
+		mirror_log_waiting(i, now);
+	CHECK(lines == 3 && strstr(said[1], "waiting for 60 s: because") != NULL, "%s", said[1]);
+	mirror_works(i, 0, 200000);
+	CHECK(lines == 4 && strstr(said[3], "answered again") != NULL);
+}
+
+static bool is_direct(const char *no_proxy, const char *url)
+{
+	struct url u;
+	const char *why;
+
+	start(1, RETRY_SOFT);
+	strcpy(c.proxy, "http://proxy:3128/");
+	strcpy(c.no_proxy, no_proxy);
+	mirrors_init(&c);
+	images_init(&c, table);
+	return url_parse(&u, url, &why) && !proxy_for(&u);
+}
+
+static void test_no_proxy(void)
+{
+	begin_test("image: no-proxy names hosts, domains, or all");
+	CHECK(!is_direct("", "http://h/"));
+	CHECK(is_direct("*", "http://h/"));
+	CHECK(is_direct("x.org, h", "http://H/"));
+	CHECK(is_direct(".example.org", "http://a.example.org/"));
+	CHECK(is_direct("example.org", "http://example.org/"));
+	CHECK(!is_direct("example.org", "http://badexample.org/"));
+	CHECK(!is_direct(" , ,", "http://h/"));
+	CHECK(is_direct("10.0.0.1", "http://10.0.0.1/"));
+	CHECK(is_direct("::1", "http://[::1]/"));
+}
+
+static void test_redirects(void)
+{
+	struct image *i = start(1, RETRY_SOFT), *more[REDIRECTS_MAX];
+	struct mirror_target target;
+	struct url to;
+	const char *why;
+	char name[16];
+
+	begin_test("image: redirects are remembered, the oldest given up, and trusted on their "
+		   "origin only");
+	CHECK(url_parse(&to, "http://elsewhere/x", &why));
+	mirror_redirected(i, 0, &to);
+	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && !target.trusted);
+	CHECK(url_parse(&to, "http://a/other", &why));
+	mirror_redirected(i, 0, &to);
+	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && target.trusted);
+	for (int n = 0; n < REDIRECTS_MAX; n++) {
+		snprintf(name, sizeof(name), "i%d", n);
+		more[n] = image_get("erofs,v", name, strlen(name));
+		mirror_redirected(more[n], 0, &to);
+	}
+	CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[0], 0, &why) && target.redirected);
+	mirror_forget_redirect(more[0]);
+	image_free(more[0]);
+	more[0] = image_get("erofs,v", "new", 3);
+	CHECK(mirror_target(&target, more[0], 0, &why) && !target.redirected);
+}
+
+static void test_credentials(void)
+{
+	struct image *i = start(1, RETRY_SOFT);
+	struct mirror_target target;
+	const char *why;
+
+	begin_test("image: the netrc file's credentials, unless the URL has its own");
+	strcpy(c.url[0], "http://with.netrc/");
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "user:pw") == 0);
+	strcpy(c.url[0], "http://me@with.netrc/");
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "me") == 0);
+	strcpy(c.url[0], "http://without.netrc/");
+	CHECK(mirror_target(&target, i, 0, &why) && target.url.userinfo[0] == '\0');
+}
+
+static void check_url(struct image *image, const char *want, bool trusted)
+{
+	struct mirror_target target;
+	char text[URL_MAX + 300];
+	const char *why;
+
+	CHECK(mirror_target(&target, image, 1000, &why), "%s", why);
+	CHECK(strcmp(url_text(text, sizeof(text), &target.url), want) == 0, "%s", text);
+	CHECK(target.trusted == trusted);
+}
+
+static void test_trace(void)
+{
+	struct image *i = start(2, RETRY_SOFT), *trace;
+
+	begin_test("image: a trace lies beside its image, on the mirror that is asked then");
+	trace = image_get_trace(i);
+	CHECK(trace && trace != i && trace->is_trace && !i->is_trace);
+	check_url(trace, "http://a/img.trace", true);
+	fails(i, 0, OUTCOME_UNREACHABLE, 900);
+	check_url(trace, "http://b/img.trace", true);
+
+	begin_test("image: a trace from elsewhere has the image's name and no header lines");
+	i = start(2, RETRY_SOFT);
+	strcpy(c.trace, "http://elsewhere/%v/%c.boot");
+	check_url(image_get_trace(i), "http://elsewhere/img/img.boot", false);
+	check_url(i, "http://a/img", true);
+	strcpy(c.trace, "http://a/t/%c"); /* the origin of the url line, but not asked for */
+	check_url(image_get_trace(i), "http://a/t/img", false);
+}
+
+static void test_pipelining(void)
+{
+	begin_test("image: a mirror that does not bear pipelining is spared it for a while, and it "
+		   "is said");
+	start(2, RETRY_SOFT);
+	CHECK(mirror_takes_pipelining(0, 1000) && mirror_takes_pipelining(1, 1000));
+	mirror_refuses_pipelining(1, 1000);
+	CHECK(lines == 1 && strstr(said[0], "mirror 2") && strstr(said[0], "10 min"), "%s",
+		said[0]);
+	CHECK(mirror_takes_pipelining(0, 1000));
+	CHECK(!mirror_takes_pipelining(1, 1000) &&
+		!mirror_takes_pipelining(1, 1000 + NO_PIPELINING_FOR - 1));
+	CHECK(mirror_takes_pipelining(1, 1000 + NO_PIPELINING_FOR));
+}
+
+static void test_unreachable(void)
+{
+	struct image *i = start(2, RETRY_SOFT);
+
+	begin_test("image: unreachable when each mirror was, and none has answered since");
+	CHECK(!mirrors_are_unreachable(i));
+	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
+	fails(i, 0, OUTCOME_TIMED_OUT, 5000);
+	CHECK(!mirrors_are_unreachable(i));
+	fails(i, 1, OUTCOME_TIMED_OUT, 5000);
+	CHECK(mirrors_are_unreachable(i));
+	fails(i, 1, OUTCOME_NOT_FOUND, 9000);
+	CHECK(!mirrors_are_unreachable(i));
+	fails(i, 1, OUTCOME_UNREACHABLE, 19000);
+	CHECK(mirrors_are_unreachable(i));
+	mirror_works(i, 1, 20000);
+	CHECK(!mirrors_are_unreachable(i));
+}
+
+int main(void)
+{
+	test_unreachable();
+	test_order();
+	test_all_down();
+	test_not_of_the_mirror();
+	test_changed();
+	test_delays();
+	test_told();
+	test_no_proxy();
+	test_redirects();
+	test_credentials();
+	test_trace();
+	test_pipelining();
+	return finish_tests();
+}
