@@ -6,24 +6,24 @@
 #define RATE_FIRST	 650000 /* bytes a second */
 #define ROUND_TRIP_FIRST 50000	/* microseconds */
 
-/* A sample of the rate is taken over so long at least, in microseconds: less is a burst out of some
- * buffer. A gap between two arrivals of this and some round trips ends it. */
+/* Microseconds. A sample of the rate lasts at least SAMPLE_MIN: less is a burst out of some buffer.
+ * A gap of GAP_MAX and two round trips between two arrivals ends it. */
 #define SAMPLE_MIN 20000
 #define BURST_MIN  4000
 #define GAP_MAX	   100000
 
-/* The least of so many microseconds, or of as many before, is the round trip. */
+/* The round trip is the least of this many microseconds, or of as many before. */
 #define EPOCH 10000000
 
-/* After so many samples in a row that do not raise the rate by a quarter it is known. */
+/* The rate is known after this many samples in a row that do not raise it by a quarter. */
 #define STEADY 3
 
 #define SECOND 1000000
 
-/* More in one answer is not reckoned with. */
+/* A response of more bytes is not measured. */
 #define BYTES_MAX (1ull << 40)
 
-static uint64_t rate = RATE_FIRST;
+static uint64_t rate = RATE_FIRST; /* bytes a second */
 static bool measured;
 static unsigned steady;	 /* samples in a row that were full and found nothing better */
 static int64_t least[2]; /* of the epoch before and of this one; 0: none */
@@ -31,7 +31,7 @@ static int64_t epoch_began;
 static struct {
 	int64_t began, last;
 	uint64_t bytes; /* that came after `began` */
-	bool full;	/* so much was asked for all the time that the link set the pace */
+	bool full;	/* enough was in flight all the time: the link set the pace */
 } sample;
 
 void bandwidth_rtt_seen(int64_t taken, int64_t now)
@@ -52,8 +52,8 @@ static int64_t round_trip(void)
 	return least[0] < least[1] ? least[0] : least[1];
 }
 
-/* What is faster is believed at once; what is slower only if it was not for want of requests, and
- * then step by step. */
+/* A faster rate is believed at once; a slower one only if enough was requested, and then step by
+ * step. */
 static void take_sample(uint64_t seen)
 {
 	if (seen >= rate + rate / 4 && steady < STEADY)
@@ -69,7 +69,7 @@ static void take_sample(uint64_t seen)
 	measured = true;
 }
 
-/* Where all that was asked for comes in less than a sample's time, more can be asked for. */
+/* All bytes in flight came in less than the time of a sample: more can be in flight. */
 static void take_burst(uint64_t seen)
 {
 	if (seen > rate)
@@ -81,9 +81,9 @@ static uint64_t in_time(uint64_t microseconds)
 	return rate / 1000 * microseconds / 1000;
 }
 
-/* Reads where there is no stream leave nothing to sample: but what took longer than a round trip is
- * the time of the bytes. Where that is next to nothing, it is known too roughly for more than a
- * step upwards. */
+/* Without a stream no transfer is long enough to sample. But the time beyond one round trip is
+ * transfer time. If it is next to nothing it is imprecise: it may raise the estimate, never lower
+ * it. */
 void bandwidth_answered(uint64_t bytes, int64_t taken)
 {
 	int64_t transfer = taken - round_trip();
@@ -106,7 +106,7 @@ void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 	int64_t length;
 
 	if (sample.began == 0 || now - sample.last > GAP_MAX + 2 * round_trip()) {
-		sample.began = now; /* these bytes came before it */
+		sample.began = now; /* its bytes come after these */
 		sample.bytes = 0;
 		sample.full = true;
 	} else {
@@ -122,8 +122,7 @@ void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 	} else if (outstanding == 0 && length >= BURST_MIN) {
 		take_burst(sample.bytes * SECOND / (uint64_t)length);
 		sample.began = 0;
-	} /* else it goes on: on a short way all that was asked for comes at once, again and again
-	   */
+	} /* else it goes on: on a short link all bytes in flight come at once, again and again */
 }
 
 uint64_t bandwidth_per_rtt(void)

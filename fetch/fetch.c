@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -21,13 +19,13 @@
 #include "image/trace.h"
 
 /* Milliseconds. */
-#define WRITE_TIMEOUT 5000 /* full for so long: the READ fails */
-#define TICK	      250  /* how often waiting READs are looked at */
+#define WRITE_TIMEOUT 5000 /* a READ whose cache file is full for this long fails */
+#define TICK	      250  /* between two checks of the READs' time-outs */
 
-/* So often in a turn of the loop what is free is given work. */
+/* In a turn of the loop, free transfers are given work at most this often. */
 #define ROUNDS 16
 
-/* Pieces of an image that are counted in a turn of the loop. */
+/* Pieces of an image that one call of fetch_count_cached() counts. */
 #define COUNT_STEPS 128
 
 static const struct conf *conf;
@@ -35,12 +33,12 @@ const struct frontend *frontend;
 struct turn turn;
 static enum fetch_whole whole_rule;
 static char *zeros;	    /* one page */
-static bool unfinished;	    /* lanes may be free for more, without anything to wait for */
-static int64_t record_next; /* when trace.c wants its turn */
+static bool unfinished;	    /* there may be work without an event to wait for */
+static int64_t record_next; /* when trace_record_flush() has to be called */
 
 /* ---- images ---- */
 
-/* Frees an image that no file wants any more, with what is under way for it. */
+/* Frees an image that no file has open any more, with its transfers. */
 static void release_image(struct image *image)
 {
 	for (const struct file *f = files; f < end_of_files(); f++)
@@ -53,8 +51,7 @@ static void release_image(struct image *image)
 
 /* ---- READs ---- */
 
-/* Behind the image's end there is nothing to fetch: one page of zeros, and the kernel asks again
- * for what more it wants. */
+/* A READ behind the image's end gets one page of zeros; the kernel reads again for more. */
 static void serve_tail(struct read_request *r)
 {
 	ssize_t n = file_write(&files[r->file], zeros, page_size(), r->pos);
@@ -103,7 +100,7 @@ static void file_opened(struct file *f)
 		frontend->size_is_version ? image->reported_size : image->size);
 }
 
-/* ---- what came of attempts ---- */
+/* ---- results of transfers ---- */
 
 /* Answers the OPENs that wait for the image. Returns one of their files, -1 if none did. */
 static int answer_opens(struct image *image)
@@ -154,8 +151,8 @@ static void open_offline(struct image *image)
 	answer_opens(image);
 }
 
-/* What failed attempts have come to: OPENs of an image that no server has are refused, or answered
- * from what is cached; READs of a version that no server has fail. */
+/* Refuses OPENs of an image that no server has, or answers them from the cache; fails READs of a
+ * version that no server has any more. */
 static void settle_failures(void)
 {
 	for (struct file *f = files; f < end_of_files(); f++) {
@@ -184,7 +181,7 @@ static void run_transfers(const struct pollfd *polled)
 	settle_failures();
 }
 
-/* ---- what somebody waits for ---- */
+/* ---- OPENs and READs that wait ---- */
 
 /* Starts asking for the size of images that are being opened. */
 static void start_opens(void)
@@ -202,7 +199,7 @@ static void start_opens(void)
 	}
 }
 
-/* The READ to serve next: of the image with the fewest lanes, the oldest. */
+/* The READ to serve next: the oldest of the image with the fewest transfers. */
 static struct read_request *next_read(void)
 {
 	struct read_request *best = NULL;
@@ -224,7 +221,7 @@ static struct read_request *next_read(void)
 	return best;
 }
 
-/* Asks for the first hole in the READ's range. Returns false when no lane is free. */
+/* Requests the first hole in the READ's range. False: no transfer is free. */
 static bool start_read(struct read_request *r)
 {
 	struct file *f = &files[r->file];
@@ -233,10 +230,10 @@ static bool start_read(struct read_request *r)
 	int64_t hole = file_hole(f, r->pos, end, &hole_end);
 
 	if (hole < 0)
-		hole = (int64_t)r->pos; /* it cannot tell: fetch all of it */
+		hole = (int64_t)r->pos; /* unknown: all of it */
 	if (page_down((uint64_t)hole) > r->pos) {
 		reads_advance(r->file, r->pos, page_down((uint64_t)hole));
-		return true; /* what it waits for now may be under way */
+		return true; /* the bytes that it waits for now may be in flight */
 	}
 	end = pool_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
 	if (end == 0) {
@@ -264,9 +261,9 @@ static void start_reads(void)
 		;
 }
 
-/* ---- patience ---- */
+/* ---- time-outs ---- */
 
-/* Since when the READ has waited without any byte of it coming. */
+/* When the last byte came that the READ waits for. */
 static int64_t waiting_since(const struct read_request *r)
 {
 	const struct file *f = &files[r->file];
@@ -275,8 +272,9 @@ static int64_t waiting_since(const struct read_request *r)
 	return is_held(f) ? later(since, f->since) : since;
 }
 
-/* A READ fails when its image's servers have failed for all of the time-out: its own, or that of a
- * spell which had begun before it came, once an attempt that began after it has failed as well. */
+/* A READ fails when its servers have failed for the whole time-out, counted from the READ. If they
+ * were failing already when it came, the count starts with that outage, but one attempt begun after
+ * the READ must have failed too. */
 static bool has_expired(const struct read_request *r)
 {
 	const struct image *image = files[r->file].image;
@@ -312,7 +310,7 @@ static void expire(void)
 
 /* ---- the public functions ---- */
 
-/* The first that is not cut from `memory` yet: `count` times `size` bytes. */
+/* Cuts `count` objects of `size` bytes off `memory`. */
 static void *cut(char **memory, size_t count, size_t size)
 {
 	void *first = *memory;
@@ -403,7 +401,7 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 		return;
 	}
 	if (from < image_end(image) && end > image_end(image))
-		end = image_end(image); /* the kernel asks again for what lies behind the image */
+		end = image_end(image); /* the kernel reads again behind the image's end */
 	reads_add(file, id, from, end);
 	if (is_recording(f))
 		trace_record_touch(f->recorder, from, end - from);

@@ -1,5 +1,7 @@
 #include "fetch/pool.h"
 
+#include <assert.h>
+
 #include "base/clock.h"
 #include "base/page.h"
 #include "fetch/bandwidth.h"
@@ -150,6 +152,7 @@ uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 	struct transfer *idle = find_idle(target, &connected), *busy;
 	struct range range = {from, min_u64(end = free_until(file, from, end), f->image->size)};
 
+	assert(range.from < range.end);
 	busy = find_busy(f->image, file, is_another_starved(f->image) ? 0 : behind, &before);
 	if (busy && idle && (connected || before > CONNECT_ROUND_TRIPS * bandwidth_per_rtt()))
 		busy = NULL;

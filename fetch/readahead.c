@@ -6,18 +6,18 @@
 #include "base/limits.h"
 #include "base/minmax.h"
 
-/* A reader may step over so much, once its stream has proved itself. */
+/* Bytes that a reader may step over once its stream goes on. */
 #define STRIDE (128 << 10)
 
-/* The least that a stream which holds is fetched ahead by. */
+/* The least that a stream that goes on is fetched ahead by. */
 #define LEAST (128 << 10)
 
 struct stream {
 	bool used;
 	unsigned file;
 	uint64_t next;	   /* where the last READ ended */
-	uint64_t frontier; /* up to here it is cached or asked for */
-	uint64_t target;   /* and up to here it is to be */
+	uint64_t frontier; /* the bytes before it are cached or in flight */
+	uint64_t target;   /* the bytes before it are to be */
 	uint64_t run;	   /* bytes read in sequence; 0: one READ proves nothing */
 	uint64_t turn;	   /* of the last READ */
 };
