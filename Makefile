@@ -140,28 +140,28 @@ CROSSES = x86_64-linux-gnu i686-linux-gnu aarch64-linux-gnu arm-linux-gnueabihf 
 	  mips-linux-gnu mipsel-linux-gnu s390x-linux-gnu
 check-cross:
 	test/install build guest $(CROSSES)
-	test/test_cross.py $(CROSSES)
+	test/cross/test_cross.py $(CROSSES)
 
 # Against web servers and proxies that others have written.
 check-peers:
 	test/install build peers
 	@$(MAKE) cachefilesd-mini build/unit/root/tls_client
-	test/peers.py
+	test/client/peers.py
 
-# Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot.py --help
+# Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot/boot.py --help
 # lists the options that BOOT= takes.
 BOOT =
 check-boot:
 	test/install build guest boot
 	@$(MAKE) cachefilesd-mini
-	test/boot.py $(BOOT)
+	test/boot/boot.py $(BOOT)
 
-# All that can go wrong, for hours; writes docs/chaos.md. test/chaos.py --help lists the options: one
+# All that can go wrong, for hours; writes docs/chaos.md. test/guest/chaos.py --help lists the options: one
 # row, one kernel, little of each.
 chaos:
 	test/install build guest check
 	@$(MAKE) cachefilesd-mini
-	test/chaos.py --write docs/chaos.md
+	test/guest/chaos.py --write docs/chaos.md
 
 # Beside what users might pick instead; writes docs/bench.md. BENCH=--quick takes some minutes, and
 # test/bench/run.py --help lists the other options.

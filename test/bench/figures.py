@@ -1,7 +1,7 @@
 """What the runs come to: medians, limits, and what is said where there is no figure."""
 import statistics
 
-import contenders
+from bench import contenders
 
 TITLES = {kind.name: kind.title for kind in contenders.ALL}
 PEERS = [kind.name for kind in contenders.ALL if kind.peer]

@@ -16,9 +16,9 @@ import sys
 import threading
 import time
 
-import contenders
-import inside
-from contenders import IMAGE, POINT, RUN, WWW, contents
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from bench import contenders, inside
+from bench.contenders import IMAGE, POINT, RUN, WWW, contents
 
 IDLE = 3                        # seconds
 PIECE = 64 << 10

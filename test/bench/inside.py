@@ -16,9 +16,9 @@ import subprocess
 import sys
 import time
 
-import contenders
-import workloads
-from contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Failed, Overrun, contents, eventually
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from bench import contenders, workloads
+from bench.contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Failed, Overrun, contents, eventually
 
 LOG = f"{RUN}/access.log"
 TRACE = f"{WWW}/{IMAGE}.trace"

@@ -1,8 +1,8 @@
 """The bench's pictures, drawn by gnuplot: bars of all contenders for each link, memory and CPU time."""
-import workloads
-from figures import Cell, TITLES, in_order, limit
-from picture import STYLE, block, gnuplot, quoted
-from report import link_title
+from bench import workloads
+from bench.figures import Cell, TITLES, in_order, limit
+from bench.report import link_title
+from lib.picture import STYLE, block, gnuplot, quoted
 
 # Ours in one colour, peers in others; a pair of the same program in two shades.
 COLOURS = {"ours": "#08519c", "ours trace": "#3182bd", "ours prefetch": "#9ecae1",

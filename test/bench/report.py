@@ -1,6 +1,6 @@
 """The bench's results as Markdown: bars first, then a table for everything that was measured."""
-import workloads
-from figures import LAZY, OURS, PEERS, TITLES, Cell, best, in_order, limit, tables
+from bench import workloads
+from bench.figures import LAZY, OURS, PEERS, TITLES, Cell, best, in_order, limit, tables
 
 MAIN = "20ms"
 RSS_LIMIT = 1024        # kB

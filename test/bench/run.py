@@ -19,17 +19,11 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 
-import guest
-import test_guest
-
-import contenders
-import get
-import image
-import plot
-import report
-import workloads
+from bench import contenders, get, image, plot, report, workloads
+from guest import test_guest
+from lib import guest
 
 SERIES = "6.12"
 MEMORY = 1024           # MiB: the image lies in the guest's tmpfs

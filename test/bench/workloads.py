@@ -6,8 +6,8 @@ import random
 import threading
 import time
 
-import recorded
-from contenders import RUN
+from bench import recorded
+from bench.contenders import RUN
 
 BLOCK = 128 << 10
 PIECE, PIECES = 16 << 10, 400

@@ -1,0 +1,387 @@
+#!/usr/bin/python3
+"""Machines whose root is an image on a web server, really booted: test/boot/boot.py [--only BOOT...] [DAEMON]
+
+In QEMU, without KVM; as root, which debootstrap needs. A Debian with systemd is made an EROFS image and
+served by nginx over HTTPS; the initramfs is that of contrib/minimal-initramfs (busybox), and those of
+contrib/initramfs-tools and contrib/dracut, made in a chroot of the same Debian. A program in the image,
+started by systemd or as init, compares files with their sums and tells the console. For arm64, with
+pages of 4 and of 16 KiB, the root is a small one of busybox.
+
+Prints a line for each boot, then a table. --list names the boots, --only picks some (a name, or its
+beginning), --write FILE puts the tables there too and the picture beside it, --work DIR keeps the images and
+the consoles' logs.
+"""
+import argparse
+import collections
+import contextlib
+import functools
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from boot import boot_images, boot_peers
+from lib import vm
+
+CACHE_DISK = 1024
+SMALL = {"arm64": 4096, "arm64-16k": 16384}     # machines with a small root of busybox, and their bytes of a page
+TRIPLET = "aarch64-linux-gnu"
+LOGIN = r"^from-the-web login: "
+PATIENCE = 900      # seconds to the login prompt, on a machine that does other things as well
+CHECKED = r"^.*boot-check: done"
+CUT_AFTER = 20      # seconds: more than the file system keeps for itself
+LATE = 20
+
+
+class Server:
+    """nginx on a port of the loopback, which it keeps; may be stopped and started."""
+
+    def __init__(self, work):
+        self.work = work
+        self.port, self.plain_port = vm.free_port(), vm.free_port()
+        self.log = f"{work}/access.log"
+        self.process = None
+        boot_images.write(f"{work}/nginx.conf", f"""
+            daemon off; worker_processes 1; user root; pid {work}/nginx.pid; error_log {work}/error.log;
+            events {{ }}
+            http {{
+                log_format bytes '$status $body_bytes_sent $request_uri $http_range';
+                access_log {self.log} bytes;
+                client_body_temp_path {work}/nginx-b; proxy_temp_path {work}/nginx-p;
+                fastcgi_temp_path {work}/nginx-f; uwsgi_temp_path {work}/nginx-u; scgi_temp_path {work}/nginx-s;
+                server {{
+                    listen 127.0.0.1:{self.port} ssl; listen 127.0.0.1:{self.plain_port};
+                    root {work}/www; keepalive_requests 100000;
+                    ssl_certificate {work}/server.pem; ssl_certificate_key {work}/server.key;
+                    ssl_protocols TLSv1.2;
+                    ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305;  # of which QEMU is quicker than of AES
+                }}
+            }}""")
+
+    def start(self):
+        self.process = subprocess.Popen(["nginx", "-c", f"{self.work}/nginx.conf", "-e", f"{self.work}/error.log"],
+                                        stdin=subprocess.DEVNULL)
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def served(self):
+        """(bytes of bodies, requests) since the last reset()."""
+        lines = open(self.log).read().splitlines() if os.path.exists(self.log) else []
+        return sum(int(line.split()[1]) for line in lines), len(lines)
+
+    def reset(self):
+        open(self.log, "w").close()
+
+
+Row = collections.namedtuple("Row", "name seconds bytes_then fetched requests wrong")
+
+
+class Bench:
+    """What all boots have: the files, the server; and the rows of the table."""
+
+    def __init__(self, work, daemon, sums):
+        self.work, self.daemon, self.sums, self.rows = work, daemon, sums, []
+        self.failed = 0
+        self.compared = None
+        os.makedirs(work, exist_ok=True)
+        if not os.path.exists(f"{work}/server.key"):
+            boot_images.make_certificates(work)
+        self.server = Server(work)
+
+    @functools.cached_property
+    def image(self):
+        path = f"{self.work}/www/{boot_images.NAME}"
+        return path if os.path.exists(path) else boot_images.make_image(self.work, self.daemon)
+
+    @functools.cache
+    def kernel(self, kind):
+        return vm.Kernel(kind if kind in SMALL else "amd64")
+
+    @functools.cached_property
+    def debian_initrds(self):
+        return boot_images.debian_initrds(self.work, self.daemon, self.kernel("dracut"))
+
+    @functools.cache
+    def small_initrd(self, kind):
+        """Of programs for that machine: our cross build, and busybox; and its image."""
+        subprocess.run(["make", "-s", "-C", boot_images.ROOT, f"CROSS={TRIPLET}"], check=True)
+        daemon = f"{boot_images.ROOT}/build/{TRIPLET}/cachefilesd-mini"
+        busybox = boot_images.foreign_program("arm64", "busybox-static", "bin/busybox")
+        if not os.path.exists(f"{self.work}/www/{kind}.erofs"):
+            boot_images.make_small_image(self.work, daemon, busybox, f"{kind}.erofs", SMALL[kind])
+        return boot_images.busybox_initrd(self.work, daemon, self.kernel(kind), busybox, MKE2FS="")
+
+    def initrd(self, kind):
+        if kind in SMALL:
+            return self.small_initrd(kind)
+        if kind == "busybox":
+            return boot_images.busybox_initrd(self.work, self.daemon, self.kernel(kind))
+        return self.debian_initrds[("initramfs-tools", "dracut").index(kind)]
+
+    def disk(self, name, new=False):
+        path = f"{self.work}/{name}.disk"
+        if new or not os.path.exists(path):
+            vm.make_disk(path, CACHE_DISK, "cache")
+        return path
+
+    def words(self, kind, checks, *more):
+        url = f"https://{vm.HOST}:{self.server.port}/{f'{kind}.erofs' if kind in SMALL else boot_images.NAME}"
+        return " ".join([f"root=erofs-http:{url}", f"boot-check={checks}", *more])
+
+
+class Boot:
+    """One boot with what is expected of it; wrong is a list of sentences."""
+
+    def __init__(self, bench, machine, timeout=PATIENCE):
+        self.bench, self.machine, self.timeout, self.wrong = bench, machine, timeout, []
+        self.seconds = self.bytes_then = None
+
+    def expect(self, right, what):
+        if not right:
+            self.wrong.append(what)
+        return right
+
+    def says(self, pattern, what, timeout=None):
+        match, seconds = self.machine.wait_for(pattern, timeout or self.timeout)
+        self.expect(match, what)
+        return match, seconds
+
+    def to_login(self):
+        self.says(LOGIN, "no login prompt")
+        self.reached()
+
+    def reached(self):
+        self.seconds = time.monotonic() - self.machine.started
+        self.bytes_then = self.bench.server.served()[0]
+
+    def to_verdict(self, sums=True, systemd=False):
+        """What the image's program says of itself."""
+        if not self.says(CHECKED, "no word of the check")[0]:
+            return
+        if not systemd:
+            self.reached()
+        said = self.machine.said
+        self.expect("boot-check: failed units: none" in said or not systemd, "failed units: " + last(said, "failed units"))
+        self.expect(re.search(r"boot-check: daemon @( @)*$", said, re.M), "daemon: " + last(said, "daemon"))
+        if sums:
+            self.expect("boot-check: sums right" in said, "sums: " + last(said, "sums"))
+
+    def to_reboot(self):
+        self.expect(self.machine.wait_end(120), "no reboot")
+        failure = self.machine.failure()
+        self.expect(not failure, f"the kernel: {failure}")
+
+
+def last(said, what):
+    found = re.findall(rf"boot-check: {what}(.*)", said)
+    return found[-1].strip() if found else "nothing was said"
+
+
+BOOTS = {}
+
+
+def boot(kinds):
+    """Registers a boot for each initramfs of kinds, as KIND-FUNCTION."""
+    def register(function):
+        for kind in kinds:
+            BOOTS[f"{kind}-{function.__name__}"] = functools.partial(function, kind=kind)
+        return function
+    return register
+
+
+KINDS = ("busybox", "initramfs-tools", "dracut")
+DISK = "cachefilesd.cache=LABEL=cache"
+
+
+@contextlib.contextmanager
+def booted(bench, name, kind, words, **machine):
+    """A machine of that initramfs, and its row of the table."""
+    bench.server.reset()
+    log = f"{bench.work}/{name.replace(': ', '-').replace(' ', '-')}.log"
+    with vm.Machine(bench.kernel(kind), bench.initrd(kind), words, log=log, **machine) as m:
+        b = Boot(bench, m)
+        yield b
+    fetched, requests = bench.server.served()
+    bench.rows.append(Row(name, b.seconds, b.bytes_then, fetched, requests, b.wrong))
+    bench.failed += bool(b.wrong)
+    print(f"{'not ok' if b.wrong else 'ok'} - boot: {name}" + (f": {'; '.join(b.wrong)}" if b.wrong else ""), flush=True)
+
+
+# Not systemd, which takes an emulator minutes, but the check alone.
+ALONE = f"init={boot_images.CHECK_PATH}"
+
+
+@boot(KINDS)
+def login(bench, name, kind):
+    """A Debian with systemd, from nothing to its login prompt; no unit fails; half of its files are right."""
+    bench.server.start()
+    disk = bench.disk(f"{kind}-login", new=True)
+    with booted(bench, name, kind, bench.words(kind, f"{bench.sums},reboot", DISK), disks=[disk]) as b:
+        b.to_login()
+        b.to_verdict(systemd=True)
+        b.to_reboot()
+        # systemd's word for a unit, at the shutdown too.
+        b.expect("FAILED" not in b.machine.said, "a unit failed at the shutdown")
+        state = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               text=True, check=True).stdout
+        b.expect("needs_recovery" not in state, "the cache was not unmounted")
+
+
+@boot((*KINDS, *SMALL))
+def cold(bench, name, kind):
+    """An empty cache on a disk."""
+    bench.server.start()
+    words = bench.words(kind, "some,reboot", DISK, "cachefilesd.overlay=tmpfs", ALONE)
+    with booted(bench, name, kind, words, disks=[bench.disk(kind, new=True)]) as b:
+        b.to_verdict()
+        b.to_reboot()
+
+
+@boot((*KINDS, *SMALL))
+def warm(bench, name, kind):
+    """Again: what the boot before has cached is not fetched again; the daemon becomes the program that the
+    image has, with the configuration of the initramfs that it was started in."""
+    bench.server.start()
+    with booted(bench, name, kind, bench.words(kind, "upgrade,some,reboot", DISK, ALONE), disks=[bench.disk(kind)]) as b:
+        b.to_verdict()
+        b.expect("boot-check: upgrade 0" in b.machine.said, "upgrade: " + last(b.machine.said, "upgrade"))
+        b.to_reboot()
+        # The upgrade, and what looks at it, run programs that the first boot did not.
+        b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
+
+
+@boot(KINDS)
+def offline(bench, name, kind):
+    """Again, with no server."""
+    words = bench.words(kind, "some,reboot", DISK, "cachefilesd.offline=allow", ALONE)
+    with booted(bench, name, kind, words, disks=[bench.disk(kind)]) as b:
+        b.to_verdict()
+        b.to_reboot()
+
+
+@boot(("busybox",))
+def cut(bench, name, kind):
+    """The power goes while a first boot compares its files; the second one finds most of what was fetched,
+    and all of it right."""
+    bench.server.start()
+    disk = bench.disk(f"{kind}-cut", new=True)
+    with booted(bench, f"{name}: until it", kind, bench.words(kind, "half", DISK, ALONE), disks=[disk]) as b:
+        b.says(r"boot-check: written before", "no word of the check")
+        b.reached()
+        time.sleep(CUT_AFTER)
+    before = bench.rows[-1]
+    with booted(bench, name, kind, bench.words(kind, "some,reboot", DISK, ALONE), disks=[disk]) as b:
+        b.says(r"boot-check: written before", "no word of the check")
+        b.reached()
+        again = b.bytes_then
+        b.to_verdict()
+        b.to_reboot()
+        b.expect(again < before.bytes_then / 4, f"what came before the cut is lost: {again} of {before.bytes_then} bytes")
+
+
+@boot(("busybox", "dracut"))
+def ram(bench, name, kind):
+    """Without a disk."""
+    bench.server.start()
+    with booted(bench, name, kind, bench.words(kind, "some,reboot", "cachefilesd.cache=ram:200M", ALONE)) as b:
+        b.to_verdict()
+        b.to_reboot()
+
+
+@boot(KINDS)
+def late(bench, name, kind):
+    """A server that starts late, and a clock at 1970: it waits, says so and goes on."""
+    words = bench.words(kind, "some,reboot", DISK, ALONE)
+    with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-late", new=True)], clock="1970-01-01") as b:
+        if b.says(r"cachefilesd-mini.*refused", "no word of what is waited for")[0]:
+            time.sleep(LATE)
+            b.expect("boot-check: root" not in b.machine.said, "a root without a server")
+            bench.server.start()
+        b.to_verdict()
+        b.expect("the clock" in b.machine.said, "no word of the clock")
+        b.to_reboot()
+
+
+@boot(("busybox",))
+def overlay(bench, name, kind):
+    """What is written is kept on the cache's disk."""
+    bench.server.start()
+    disk = bench.disk(f"{kind}-overlay", new=True)
+    for turn, there in (("first", "no"), ("second", "yes")):
+        words = bench.words(kind, "reboot", DISK, "cachefilesd.overlay=LABEL=cache", ALONE)
+        with booted(bench, f"{name}: {turn}", kind, words, disks=[disk]) as b:
+            b.to_verdict(sums=False)
+            before = last(b.machine.said, "written before")
+            b.expect(before == there, f"what was written before: {before}")
+            b.to_reboot()
+
+
+@boot(("busybox",))
+def peers(bench, name, kind):
+    """Beside what users might pick instead."""
+    bench.compared = boot_peers.compare(bench)
+    for wrong in bench.compared.wrong():
+        bench.failed += 1
+        print(f"not ok - boot: {name}: {wrong}", flush=True)
+
+
+def table(rows):
+    def number(value, form):
+        return "" if value is None else form.format(value)
+
+    lines = ["| boot | until its prompt or verdict, s | fetched until then, MB | in all, MB | requests | |", "|---|---:|---:|---:|---:|---|"]
+    for row in rows:
+        lines.append("| " + " | ".join((
+            row.name, number(row.seconds, "{:.0f}"), number(row.bytes_then and row.bytes_then / 1e6, "{:.1f}"),
+            f"{row.fetched / 1e6:.1f}", str(row.requests), "; ".join(row.wrong) or "right")) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", metavar="BOOT")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--write", metavar="FILE")
+    parser.add_argument("--work", metavar="DIR")
+    parser.add_argument("--quick", action="store_true", help="compare a twentieth of the files instead of half")
+    parser.add_argument("daemon", nargs="?", default=f"{boot_images.ROOT}/cachefilesd-mini")
+    a = parser.parse_args()
+    if a.list:
+        print("\n".join(BOOTS))
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # with its machine and server
+    names = [name for name in BOOTS if not a.only or any(name.startswith(only) for only in a.only)]
+    if not names:
+        sys.exit(f"boot: there is no {' '.join(a.only)}; see --list")
+    with contextlib.ExitStack() as stack:
+        work = a.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="cachefilesd-mini."))
+        bench = Bench(os.path.realpath(work), os.path.realpath(a.daemon), "some" if a.quick else "half")
+        stack.callback(bench.server.stop)
+        bench.image
+        for name in names:
+            try:
+                BOOTS[name](bench, name)
+            finally:
+                bench.server.stop()
+        report = table(bench.rows) if bench.rows else ""
+        if bench.compared:
+            report += ("\n" if report else "") + bench.compared.table()
+    print(report)
+    if a.write:
+        with open(a.write, "w") as file:
+            file.write(report)
+        if bench.compared:
+            bench.compared.draw(os.path.splitext(a.write)[0] + "-peers")
+    sys.exit(1 if bench.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

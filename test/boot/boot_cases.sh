@@ -1,0 +1,171 @@
+#!/bin/sh
+# Unit tests of contrib/initramfs/cachefilesd-boot.sh, for the shell that runs this; TAP lines.
+# test/package/test_contrib.sh runs it under dash and busybox.
+cd "$(dirname "$0")/../.." || exit 1
+shell=${1-sh}
+failed=0
+cfd_run=$(mktemp -d)
+trap 'rm -rf "$cfd_run"' EXIT
+cfd_cache_at=$cfd_run/cache
+cfd_meminfo=$cfd_run/meminfo
+cfd_own_conf=$cfd_run/own.conf
+cfd_bundles=
+printf 'MemTotal:        2048000 kB\nMemFree: 7 kB\n' >"$cfd_meminfo"
+. contrib/initramfs/cachefilesd-boot.sh
+cfd_say() { said=$*; }
+
+tell()
+{
+	if [ "$2" = "$3" ]; then
+		echo "ok - boot words ($shell): $1"
+	else
+		echo "# '$2'"
+		echo "# not '$3'"
+		echo "not ok - boot words ($shell): $1"
+		failed=1
+	fi
+}
+
+# words NAME COMMAND_LINE WORD...: how it is parted.
+words()
+{
+	name=$1
+	line=$2
+	shift 2
+	expected=
+	for word; do expected="$expected<$word>"; done
+	got=
+	cfd_each_word "$line" take_word
+	tell "$name" "$got" "$expected"
+}
+take_word() { got="$got<$1>"; }
+
+# good NAME COMMAND_LINE IMAGE CACHE OVERLAY LINES: what is understood.
+good()
+{
+	said=
+	if cfd_parse "$2"; then
+		tell "$1" "$cfd_name $cfd_cache $cfd_overlay
+$cfd_lines" "$3 $4 $5
+$6
+"
+	else
+		tell "$1" "refused: $said" "$3"
+	fi
+}
+
+# bad NAME COMMAND_LINE MESSAGE: refused, with a message that contains this.
+bad()
+{
+	said=
+	if cfd_parse "$2"; then
+		tell "$1" accepted "$3"
+	else
+		case $said in *"$3"*) said=$3 ;; esac
+		tell "$1" "$said" "$3"
+	fi
+}
+
+tab='	'
+words "nothing" ""
+words "blanks only" "  $tab "
+words "words" "quiet root=/dev/sda1  rw$tab console=ttyS0" quiet root=/dev/sda1 rw console=ttyS0
+words "a value in quotes" 'a="b c" d' 'a=b c' d
+words "a whole word in quotes" '"a=b c" d' 'a=b c' d
+words "an empty word in quotes" 'a "" b' a '' b
+words "a quote that is not closed" 'a="b c' 'a=b c'
+words "quotes in the middle" 'a"b c"d e' 'ab cd' e
+words "what is init's" 'a b -- c d' a b
+words "-- in a word is a word" 'a --b' a --b
+# shellcheck disable=SC2016
+words "nothing is expanded" '* $HOME `id` \a ~ a=$(id) ?' '*' '$HOME' '`id`' '\a' '~' 'a=$(id)' '?'
+words "a newline parts" 'a
+b' a b
+
+u=root=erofs-http:https://h.example/i.erofs
+n='url https://h.example/'
+good "one URL" "quiet $u" i.erofs ram:512000 tmpfs "$n"
+good "netroot=" "netroot=erofs-http:https://h.example/i.erofs" i.erofs ram:512000 tmpfs "$n"
+good "the last one counts" "root=erofs-http:http://x/y $u" i.erofs ram:512000 tmpfs "$n"
+good "another root= beside netroot=" "root=/dev/root net$u" i.erofs ram:512000 tmpfs "$n"
+good "mirrors" "$u,http://m.example:8080/a/b/i.erofs" i.erofs ram:512000 tmpfs "$n
+url http://m.example:8080/a/b/"
+good "mirrors of another name are whole URLs" "$u,http://m.example/j" i.erofs ram:512000 tmpfs \
+	"url https://h.example/i.erofs
+url http://m.example/j"
+good "a query makes it a whole URL" "$u?token=a/b&c=d" i.erofs ram:512000 tmpfs \
+	"url https://h.example/i.erofs?token=a/b&c=d"
+good "so does an encoded byte" "root=erofs-http:http://h/a%20b" a%20b ram:512000 tmpfs "url http://h/a%20b"
+good "IPv6" "root=erofs-http:http://[2001:db8::1]:80/x/i" i ram:512000 tmpfs "url http://[2001:db8::1]:80/x/"
+good "lines of configuration" "$u cachefilesd.timeout=5 cachefilesd.connections=2" i.erofs ram:512000 tmpfs "$n
+timeout 5
+connections 2"
+good "a value with blanks" "$u \"cachefilesd.retry=soft 300\"" i.erofs ram:512000 tmpfs "$n
+retry soft 300"
+good "a value with =" "$u cachefilesd.pin=sha256//AAAA=" i.erofs ram:512000 tmpfs "$n
+pin sha256//AAAA="
+good "a word without a value" "$u cachefilesd.nocull" i.erofs ram:512000 tmpfs "$n
+nocull"
+good "words that add up" "$u cachefilesd.resolve=a:1:1.2.3.4 cachefilesd.resolve=b:1:1.2.3.4" \
+	i.erofs ram:512000 tmpfs "$n
+resolve a:1:1.2.3.4
+resolve b:1:1.2.3.4"
+good "words of others" "$u cachefilesd=x mycachefilesd.x=y cachefile.x=1" i.erofs ram:512000 tmpfs "$n"
+good "behind --" "$u -- cachefilesd.timeout=5" i.erofs ram:512000 tmpfs "$n"
+good "a cache by UUID" "$u cachefilesd.cache=UUID=1-2" i.erofs UUID=1-2 tmpfs "$n"
+good "a cache by label" "$u cachefilesd.cache=LABEL=c" i.erofs LABEL=c tmpfs "$n"
+good "a cache on a device" "$u cachefilesd.cache=/dev/sda1" i.erofs /dev/sda1 tmpfs "$n"
+good "a cache in memory" "$u cachefilesd.cache=ram:256M" i.erofs ram:262144 tmpfs "$n"
+good "the same in GiB" "$u cachefilesd.cache=ram:2G" i.erofs ram:2097152 tmpfs "$n"
+good "the same in KiB" "$u cachefilesd.cache=ram:20000K" i.erofs ram:20000 tmpfs "$n"
+good "the same in bytes" "$u cachefilesd.cache=ram:33554432" i.erofs ram:32768 tmpfs "$n"
+good "no overlay" "$u cachefilesd.overlay=none" i.erofs ram:512000 none "$n"
+good "an overlay on a device" "$u cachefilesd.overlay=LABEL=o" i.erofs ram:512000 LABEL=o "$n"
+good "nothing is expanded" "$u cachefilesd.header='X:*\$(id)'" i.erofs ram:512000 tmpfs "$n
+header 'X:*\$(id)'"
+
+bad "no root of ours" "root=/dev/sda1 quiet" ""
+bad "an empty line" "" ""
+bad "no URL" "root=erofs-http:" ""
+bad "another scheme" "root=erofs-http:ftp://h/i" "no http or https URL"
+bad "no host" "root=erofs-http:http:///i" "no http or https URL"
+bad "no path" "root=erofs-http:http://h" "no http or https URL"
+bad "a folder" "root=erofs-http:http://h/a/" "names no image"
+bad "a name that climbs" "root=erofs-http:http://h/a/.." "names no image"
+bad "a mirror that is empty" "$u,,http://h/i" "no http or https URL"
+bad "a small cache" "$u cachefilesd.cache=ram:1M" "16M or more"
+bad "a cache without a number" "$u cachefilesd.cache=ram:lots" "16M or more"
+bad "a cache with a sign" "$u cachefilesd.cache=ram:-5G" "16M or more"
+bad "a cache of too many digits" "$u cachefilesd.cache=ram:99999999999G" "16M or more"
+bad "a cache in tmpfs" "$u cachefilesd.cache=tmpfs" "UUID="
+bad "a cache without a place" "$u cachefilesd.cache=" "UUID="
+bad "an overlay nowhere" "$u cachefilesd.overlay=disk" "tmpfs, none"
+bad "no seconds" "$u cachefilesd.wait=soon" "seconds"
+
+cfd_parse "$u cachefilesd.timeout=5"
+printf '# own\ntimeout 7\n  dir /elsewhere\nca /etc/ca.pem\n' >"$cfd_own_conf"
+cfd_configure
+tell "the configuration: the initramfs's own first, its dir left out" "$(cat "$cfd_conf")" "# own
+timeout 7
+ca /etc/ca.pem
+dir $cfd_cache_at/fscache
+$n
+timeout 5"
+cfd_bundles="$cfd_run/none $cfd_run/bundle"
+echo roots >"$cfd_run/bundle"
+echo secret >"$cfd_run/secret.key"
+printf '\tkey  %s\n' "$cfd_run/secret.key" >"$cfd_own_conf"
+cfd_configure
+tell "files of the initramfs outlive it" "$(head -n 1 "$cfd_conf") $(tail -n 1 "$cfd_conf") $(cat "$cfd_run/key" "$cfd_run/ca")" \
+	"key $cfd_run/key ca $cfd_run/ca secret
+roots"
+tell "such a file is for root only" "$(stat -c %a "$cfd_run/key")" 600
+tell "the configuration is for root only" "$(stat -c %a "$cfd_conf")" 600
+cfd_find_device() { cfd_device=found; }
+mount() { mounted=$*; }
+cfd_cache=LABEL=x
+cfd_mount_device LABEL=x "$cfd_run/overlay"
+tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "$cfd_cache_at"
+cfd_mount_device LABEL=y "$cfd_run/overlay"
+tell "an overlay on another is" "$cfd_at" "$cfd_run/overlay"
+exit $failed

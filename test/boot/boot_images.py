@@ -1,0 +1,308 @@
+"""What the boot tests boot: a Debian root as an EROFS image, initramfs images made in a chroot of that
+Debian, the server's certificates. The two trees are kept in the user's cache directory."""
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from lib import erofs
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cachefilesd-mini")
+
+SUITE = "bookworm"
+BASE = "systemd-sysv,udev,dbus"
+# No busybox: an initramfs of initramfs-tools has only klibc's commands then.
+TOOLS = ["initramfs-tools", "dracut-core", "dracut-network", "zstd", "e2fsprogs"]
+NAME = "debian.erofs"
+
+# Nothing fails for being slow on a machine that does other things as well.
+SLOW = "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n"
+
+# Left out of the image's boot, since an emulator is slow: what looks after a disk and a screen that are not
+# there, and what nobody asks for here.
+MASKED = ["apt-daily.timer", "apt-daily-upgrade.timer", "dbus.service", "dbus.socket", "dev-hugepages.mount",
+          "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service",
+          "modprobe@.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-journal-flush.service",
+          "systemd-logind.service", "systemd-pstore.service"]
+
+# What the image says of itself on the console, and then what the command line's boot-check= wants.
+CHECK_PATH = "/usr/lib/boot-check/run"
+CHECK = r"""#!/bin/sh
+# A service; or, as init=, all that is started.
+export PATH=/usr/sbin:/usr/bin
+say() { echo "boot-check: $*" >/dev/console; }
+wanted=
+read -r line </proc/cmdline
+for word in $line; do
+	case $word in boot-check=*) wanted=${word#*=} ;; esac
+done
+if [ $$ != 1 ]; then
+	# Until nothing is left to be started.
+	say "system $(systemctl is-system-running --wait)"
+	failed=$(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | tr '\n' ' ')
+	say "failed units: ${failed:-none}"
+fi
+say "root $(stat -f -c %T /)"
+daemon=
+for at in /proc/[0-9]*; do
+	read -r name 2>/dev/null <"$at/comm" && [ "$name" = cachefilesd-min ] &&
+		daemon="$daemon $(tr '\0' ' ' <"$at/cmdline" | cut -c 1)"
+done
+say "daemon${daemon:- none}"
+say "written before $([ -e /var/lib/boot-check ] && echo yes || echo no)"
+touch /var/lib/boot-check
+case $wanted in
+*upgrade*)
+	/usr/sbin/cachefilesd-mini -p /run/cachefilesd-mini/pid --upgrade 2>/run/upgrade
+	say "upgrade $? $(head -n 1 /run/upgrade)$(dmesg | grep upgrade | tail -n 2)"
+	;;
+esac
+for sums in some half; do
+	case $wanted in *$sums*) ;; *) continue ;; esac
+	cd /
+	wrong=$(sha256sum -c /usr/lib/boot-check/$sums 2>&1 | grep -v ': OK$')
+	if [ -z "$wrong" ]; then
+		say "sums right, $(wc -l </usr/lib/boot-check/$sums) files"
+	else
+		say "sums WRONG: $(echo "$wrong" | head -n 3)"
+	fi
+done
+say "done"
+case $wanted in
+*reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
+esac
+[ $$ != 1 ] || sleep infinity
+"""
+
+UNIT = """[Unit]
+Description=What the boot tests look at
+[Service]
+Type=exec
+ExecStart=/usr/lib/boot-check/run
+"""
+
+
+def run(*command, **options):
+    return subprocess.run(command, check=True, **options)
+
+
+def mirror():
+    """The machine's own package archive: the first address of a list that has SUITE."""
+    for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
+        for entry in re.split(r"\n\s*\n", open(path).read()):
+            fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", entry, re.M))
+            if "deb" in fields.get("Types", "").split() and SUITE in fields.get("Suites", "").split():
+                return fields["URIs"].split()[0]
+    for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*.list"))]:
+        if os.path.exists(path):
+            found = re.search(rf"^deb\s+(?:\[.*\]\s+)?(\S+)\s+{SUITE}\s", open(path).read(), re.M)
+            if found:
+                return found[1]
+    raise SystemExit(f"boot: no package archive of {SUITE} is configured in /etc/apt")
+
+
+def chroot(tree, *command):
+    """Runs command in tree, with the file systems that its programs look for, which end with it."""
+    mounts = 'mount -t proc proc "$0/proc"; mount -t sysfs sysfs "$0/sys"; mount --rbind /dev "$0/dev"; exec chroot "$0" "$@"'
+    log = tree + ".log"
+    with open(log, "ab") as out:
+        done = subprocess.run(["unshare", "-mpf", "--propagation", "slave", "sh", "-c", mounts, tree, *command],
+                              stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive",
+                                   "LC_ALL": "C"})
+    if done.returncode:
+        print("".join(f"# {line}" for line in open(log, errors="replace").readlines()[-20:]), flush=True)
+        raise SystemExit(f"boot: {' '.join(command)} failed")
+
+
+def debian(kind):
+    """The archive of a Debian tree: "root", what the image is made of, or "tools", which makes initramfs
+    images; made once."""
+    recipe = (SUITE, BASE) if kind == "root" else (SUITE, BASE, TOOLS)
+    key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+    archive = f"{CACHE}/boot-{kind}-{key}.tar"
+    if os.path.exists(archive):
+        return archive
+    tree = f"{CACHE}/boot-{kind}.{os.getpid()}"
+    try:
+        if kind == "root":
+            os.makedirs(CACHE, exist_ok=True)
+            print(f"# a Debian {SUITE} by debootstrap, some minutes the first time", flush=True)
+            run("debootstrap", "--variant=minbase", f"--include={BASE}", SUITE, tree, mirror(),
+                stdout=subprocess.DEVNULL)
+        else:
+            unpack(debian("root"), tree)
+            print(f"# {' '.join(TOOLS)} in a chroot", flush=True)
+            shutil.copy("/etc/resolv.conf", f"{tree}/etc/resolv.conf")
+            chroot(tree, "apt-get", "-q", "update")
+            chroot(tree, "apt-get", "-q", "install", "-y", "--no-install-recommends", *TOOLS)
+        run("tar", "-C", tree, "-cf", archive + ".new", "--exclude=./var/cache/apt/archives/*.deb",
+            "--exclude=./var/lib/apt/lists/*", ".")
+        os.rename(archive + ".new", archive)
+    finally:
+        for left in (tree + ".log",):
+            if os.path.exists(left):
+                os.unlink(left)
+        shutil.rmtree(tree, ignore_errors=True)
+    return archive
+
+
+def unpack(archive, tree):
+    os.makedirs(tree, exist_ok=True)
+    run("tar", "-C", tree, "-xpf", archive)
+
+
+def write(path, text, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+    os.chmod(path, mode)
+
+
+def program_files(tree):
+    """All of /usr but for texts that nobody reads."""
+    for folder, folders, names in os.walk(f"{tree}/usr"):
+        folders[:] = sorted(name for name in folders if name not in ("doc", "man", "locale", "boot-check"))
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield path
+
+
+def write_sums(tree):
+    """What the booted system compares: half of those files, or some of them."""
+    files = list(program_files(tree))
+    for name, step in (("half", 2), ("some", 20)):
+        with open(f"{tree}/usr/lib/boot-check/{name}", "w") as sums:
+            for path in files[::step]:
+                with open(path, "rb") as file:
+                    sums.write(f"{hashlib.sha256(file.read()).hexdigest()}  {os.path.relpath(path, tree)}\n")
+
+
+def make_image(work, daemon):
+    """The image work/www/NAME of the tree work/root, which stays for NFS."""
+    tree = f"{work}/root"
+    unpack(debian("root"), tree)
+    run("make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}", "PREFIX=/usr")
+    shutil.copy(daemon, f"{tree}/usr/sbin/cachefilesd-mini")
+    write(f"{tree}/etc/hostname", "from-the-web\n")
+    write(f"{tree}/etc/machine-id", "")
+    if os.path.exists(f"{tree}/var/lib/dbus/machine-id"):
+        os.unlink(f"{tree}/var/lib/dbus/machine-id")
+    write(f"{tree}/etc/fstab", "")
+    write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
+    write(f"{tree}/etc/systemd/system/boot-check.service", UNIT)
+    write(f"{tree}/etc/systemd/system.conf.d/slow.conf", SLOW)
+    for unit in MASKED:
+        os.symlink("/dev/null", f"{tree}/etc/systemd/system/{unit}")
+    wants = f"{tree}/etc/systemd/system/multi-user.target.wants"
+    os.makedirs(wants, exist_ok=True)
+    os.symlink("../boot-check.service", f"{wants}/boot-check.service")
+    write_sums(tree)
+    os.makedirs(f"{work}/www", exist_ok=True)
+    run("mkfs.erofs", "--quiet", f"{work}/www/{NAME}", tree, stdout=subprocess.DEVNULL)
+    return f"{work}/www/{NAME}"
+
+
+def make_certificates(work):
+    """A root, an intermediate authority and the server's certificate, for the address that the guest
+    sees: work/ca.pem, and work/server.pem with the chain, work/server.key."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    authority = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n"
+    leaf = "subjectAltName=IP:10.0.2.2,DNS:images.test\nextendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n"
+    run("openssl", "req", "-x509", *key, "-subj", "/CN=boot test root", "-keyout", f"{work}/ca.key",
+        "-out", f"{work}/ca.pem", **quiet)
+    for name, issuer, extensions in (("middle", "ca", authority), ("leaf", "middle", leaf)):
+        write(f"{work}/{name}.ext", extensions)
+        run("openssl", "req", *key, "-subj", f"/CN=boot test {name}", "-keyout", f"{work}/{name}.key",
+            "-out", f"{work}/{name}.csr", **quiet)
+        run("openssl", "x509", "-req", "-in", f"{work}/{name}.csr", "-CA", f"{work}/{issuer}.pem",
+            "-CAkey", f"{work}/{issuer}.key", "-CAcreateserial", "-days", "30", "-extfile", f"{work}/{name}.ext",
+            "-out", f"{work}/{name}.pem", **quiet)
+    with open(f"{work}/server.pem", "w") as chain:
+        for name in ("leaf", "middle"):
+            chain.write(open(f"{work}/{name}.pem").read())
+    os.rename(f"{work}/leaf.key", f"{work}/server.key")
+
+
+DRIVERS = "virtio_pci virtio_blk virtio_net"
+
+
+def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", name="busybox", files=(), **environment):
+    output = f"{work}/{kernel.machine}-{name}.initrd"
+    run(f"{ROOT}/contrib/minimal-initramfs/build", output, daemon, busybox, *files,
+        env={**os.environ, "CERTIFICATES": f"{work}/ca.pem", "KERNEL": kernel.release, "KERNEL_ROOT": kernel.folder,
+             "MODULES": DRIVERS, **environment})
+    return output
+
+
+def debian_initrds(work, daemon, kernel):
+    """By mkinitramfs and by dracut, in a chroot in which our parts lie where a package puts them."""
+    outputs = f"{work}/initramfs-tools.initrd", f"{work}/dracut.initrd"
+    if all(os.path.exists(output) for output in outputs):
+        return outputs
+    tree = f"{work}/tools"
+    unpack(debian("tools"), tree)
+    run("make", "-s", "-C", ROOT, "install", "install-initramfs-tools", "install-dracut",
+        f"DESTDIR={tree}", "PREFIX=/usr")
+    shutil.copy(daemon, f"{tree}/usr/sbin/cachefilesd-mini")
+    os.makedirs(f"{tree}/etc/ssl/certs", exist_ok=True)
+    shutil.copy(f"{work}/ca.pem", f"{tree}/etc/ssl/certs/ca-certificates.crt")
+    release = kernel.release
+    shutil.copytree(f"{kernel.folder}/lib/modules/{release}", f"{tree}/usr/lib/modules/{release}",
+                    symlinks=True, dirs_exist_ok=True)
+    shutil.copy(kernel.config, f"{tree}/boot/config-{release}")
+    chroot(tree, "mkinitramfs", "-o", "/initramfs-tools.initrd", release)
+    chroot(tree, "dracut", "--force", "--no-hostonly", "--add", "cachefilesd-mini", "/dracut.initrd", release)
+    for output in outputs:
+        shutil.move(f"{tree}/{os.path.basename(output)}", output)
+    return outputs
+
+
+def foreign_program(machine, package, path):
+    """A program of another architecture: the file path of its Debian package, by apt with folders of its
+    own, which leaves the machine's alone. Kept in the cache."""
+    kept = f"{CACHE}/boot-{machine}-{SUITE}-{package}"
+    if os.path.exists(kept):
+        return kept
+    with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
+        for folder in ("lists/partial", "cache/archives/partial", "tree"):
+            os.makedirs(f"{work}/{folder}")
+        write(f"{work}/sources.list", f"deb {mirror()} {SUITE} main\n")
+        apt = ["apt-get", "-q", f"-oAPT::Architecture={machine}", f"-oAPT::Architectures={machine}",
+               f"-oDir::Etc::sourcelist={work}/sources.list", "-oDir::Etc::sourceparts=-",
+               f"-oDir::State::lists={work}/lists", f"-oDir::Cache={work}/cache", "-oDir::State::status=/dev/null",
+               "-oAcquire::Languages=none", "-oAPT::Sandbox::User=root"]
+        run(*apt, "update", stdout=subprocess.DEVNULL)
+        run(*apt, "download", package, stdout=subprocess.DEVNULL, cwd=work)
+        run("dpkg-deb", "-x", glob.glob(f"{work}/{package}_*.deb")[0], f"{work}/tree")
+        shutil.copy(f"{work}/tree/{path}", kept)
+    return kept
+
+
+def make_small_image(work, daemon, busybox, name, block):
+    """A root of busybox and files of chance, for a machine of which no Debian can be made here: its packages'
+    scripts would have to run. In blocks of that many bytes."""
+    tree = f"{work}/{name}.root"
+    for folder in ("dev", "proc", "sys", "run", "tmp", "etc", "var/lib", "usr/bin", "usr/sbin", "usr/share/chance"):
+        os.makedirs(f"{tree}/{folder}")
+    for name_of_link in ("bin", "sbin"):
+        os.symlink(f"usr/{name_of_link}", f"{tree}/{name_of_link}")
+    shutil.copy(busybox, f"{tree}/usr/bin/busybox")
+    for applet in ("sh", "cat", "cut", "dmesg", "grep", "head", "reboot", "sha256sum", "sleep", "stat", "tail", "touch",
+                   "tr", "wc"):
+        os.symlink("busybox", f"{tree}/usr/bin/{applet}")
+    shutil.copy(daemon, f"{tree}/usr/sbin/cachefilesd-mini")
+    for number in range(200):
+        with open(f"{tree}/usr/share/chance/{number}", "wb") as file:
+            file.write(os.urandom(number * 997))
+    write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
+    write_sums(tree)
+    erofs.make(f"{work}/www/{name}", tree, block)
+    shutil.rmtree(tree)

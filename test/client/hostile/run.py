@@ -1,0 +1,253 @@
+#!/usr/bin/python3
+"""A server that misbehaves, and cachefilesd-mini --get: test/client/hostile/run.py [OPTION...] [BINARY]
+
+    -k PATTERN   only the misbehaviours whose name matches     -j N     so many at a time (default 16)
+    --full       connections cut after each of 2,000 bytes, not after every tenth
+    --list       says what there is, and ends                  -v       what each command said
+
+Each misbehaviour of misbehaviours.py has to end in RIGHT (all bytes, and right) or in a NAMED error:
+the exit status for it, a line that says why, and nothing but right bytes written; in bounded time.
+WRONG, HANG, CRASH and OTHER (not what the table demands) are failures. Prints a table of all, and TAP.
+"""
+import argparse
+import copy
+import concurrent.futures
+import os
+import re
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))     # test/
+
+from client.hostile import misbehaviours
+from client.hostile.misbehaviours import ALWAYS, CASES, KINDS, LATER, RIGHT, Case
+from guest import test_guest
+from client.hostile.server import Server, Version
+
+GOOD = ("RIGHT", "NAMED")
+NAMES = {status: kind for kind, status in KINDS.items()}
+SWEEP = 2000
+
+
+class Result:
+    def __init__(self, verdict, detail, seconds, said=""):
+        self.verdict, self.detail, self.seconds, self.said = verdict, detail, seconds, said
+
+
+class Client:
+    """The program under test."""
+
+    def __init__(self, binary, ca):
+        self.binary, self.ca = binary, ca
+
+    def get(self, url, span, timeout, within):
+        """Runs --get. Exit status (None: it had to be killed), output, what it said, seconds."""
+        command = [self.binary, "-o", f"timeout {timeout}", "-o", f"ca {self.ca}", "--get", url, *map(str, span)]
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        try:
+            output, said = process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, said = process.communicate()
+            return None, output, said.decode(errors="replace"), time.monotonic() - start
+        return process.returncode, output, said.decode(errors="replace"), time.monotonic() - start
+
+
+# ---- one misbehaviour -----------------------------------------------------------------------------
+
+def judge(case, status, output, said):
+    """The verdict, and what there is to say about it."""
+    offset, length = (*case.range, None, None)[:2] if case.range else (0, None)
+    want = case.version.data[offset:][:length]
+    if output != want[:len(output)] or (status == 0 and len(output) < len(want)):
+        return "WRONG", f"exit status {status}, {len(output)} bytes of {len(want)}"
+    if status is None:
+        return "HANG", f"{len(output)} bytes of {len(want)}"
+    if status == 0:
+        return ("RIGHT", "") if RIGHT in case.expect else ("OTHER", f"right, but demanded: {demand(case)}")
+    last = last_line(said)
+    if status < 0 or status not in NAMES:
+        return "CRASH", f"exit status {status}: {last}"
+    if NAMES[status] not in case.expect:
+        return "OTHER", f"{NAMES[status]}, but demanded: {demand(case)}: {last}"
+    if not re.search(case.reason or r"\w", said, re.I):
+        return "OTHER", f"nothing like /{case.reason}/ in: {last}"
+    return "NAMED", f"{NAMES[status]}: {last}"
+
+
+def demand(case):
+    return " or ".join(kind for kind in KINDS if kind in case.expect)
+
+
+def last_line(said):
+    line = (said.strip().splitlines() or ["(it said nothing)"])[-1]
+    return re.sub(r"^(cachefilesd-mini: )?(<\d>)?", "", line)
+
+
+def run_once(client, case, context, variant=None):
+    peer = Server(case.peer, case.peer.version, context) if case.peer else None
+    with Server(case, case.version, context, variant) as server:
+        server.peer = peer
+        try:
+            url = server.url(userinfo=case.userinfo, scheme=case.scheme)
+            status, output, said, seconds = client.get(url, case.range, case.timeout, case.within)
+        finally:
+            if peer:
+                peer.stop()
+    verdict, detail = judge(case, status, output, said)
+    if verdict in GOOD and not server.misbehaved:
+        verdict, detail = "OTHER", "it was never asked what it does wrong"
+    if verdict == "RIGHT" and seconds < case.at_least:
+        verdict, detail = "OTHER", f"only {seconds:.2f} s, not {case.at_least} s"
+    if variant is not None:
+        detail = f"variant {variant}: {detail}"
+    requests = f"{server.requests} requests" if server.requests else f"{server.connections} connections"
+    return Result(verdict, detail or requests, seconds, said)
+
+
+def run_case(client, case, context):
+    """All variants; the worst of them counts."""
+    results = []
+    for variant in case.variants:
+        try:
+            results.append(run_once(client, case, context, variant))
+        except Exception as problem:        # ours, not the client's
+            results.append(Result("OTHER", f"{type(problem).__name__}: {problem}", 0))
+    worst = min(results, key=lambda r: (r.verdict in GOOD, r.verdict == "RIGHT"))
+    if len(results) > 1 and worst.verdict == "RIGHT":
+        worst = Result("RIGHT", f"{len(results)} runs", max(r.seconds for r in results))
+    return worst
+
+
+def begun_well(case):
+    """The same misbehaviour behind a first answer that is right: a client may trust it more then."""
+    if case.when != ALWAYS or not case.request or len(case.variants) > 1:
+        return None
+    later = copy.copy(case)
+    later.name, later.when, later.expect = f"{case.name} (later)", LATER, case.expect | case.later
+    return later
+
+
+# ---- cut after every byte -------------------------------------------------------------------------
+
+def sweep_case(name, tls, second, reset=False):
+    """The first connection ends after `variant` bytes of its beginning, or of its second answer."""
+    case = Case(name, RIGHT, listed=False, tls=tls, timeout=20, within=30, range=(0, 9000),
+                version=Version(misbehaviours.IMAGE.data[:9000]))
+
+    def cut(c):
+        if c.number == 1:
+            c.cut_by_reset = reset
+            c.budget = c.server.variant
+
+    def cut_answer(r):
+        cut(r.c)
+        r.answer()
+
+    if second:
+        case.request, case.when = cut_answer, misbehaviours.ONCE
+    else:
+        case.connect = cut
+    return case
+
+
+def sweeps():
+    return [sweep_case("plain, first answer", False, False), sweep_case("plain, second answer", False, True),
+            sweep_case("plain, first answer, by RST", False, False, True),
+            sweep_case("TLS, from the handshake on", True, False), sweep_case("TLS, second answer", True, True)]
+
+
+def run_sweep(client, case, context, step, pool):
+    """The lines that went wrong, and how many runs there were."""
+    start = time.monotonic()
+    cuts = range(0, SWEEP, step)
+    results = list(pool.map(lambda k: run_once(client, case, context, k), cuts))
+    bad = [r for r in results if r.verdict != "RIGHT"]
+    longest = max(r.seconds for r in results)
+    return bad, f"{len(cuts)} runs in {time.monotonic() - start:.1f} s, the longest {longest:.1f} s"
+
+
+# ---- all ------------------------------------------------------------------------------------------
+
+def make_context(work):
+    """A TLS server's context, its certificate by the test CA work/ca.pem."""
+    test_guest.make_ca(work, "ca")
+    test_guest.make_certificate(work, "ec", test_guest.EC)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(f"{work}/ec.pem", f"{work}/ec.key")
+    context.certificate, context.key = f"{work}/ec.pem", f"{work}/ec.key"
+    return context
+
+
+def show(case, result, width):
+    print(f"# {case.name:{width}} | {result.verdict:5} | {result.seconds:5.1f} s | {result.detail[:200]}",
+          flush=True)
+
+
+def run_table(client, context, cases, jobs, verbose):
+    """Runs and prints the table. The results in the table's order."""
+    width = max(len(c.name) for c in cases)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        waiting = [(c, pool.submit(run_case, client, c, context)) for c in cases]
+        results = []
+        for case, future in waiting:
+            results.append((case, future.result()))
+            show(*results[-1], width)
+            if verbose or results[-1][1].verdict not in GOOD:
+                for line in results[-1][1].said.splitlines()[-12:]:
+                    print(f"#     {line}")
+    return results
+
+
+def tap(passed, name, detail=""):
+    text = f"{name}{': ' if detail else ''}{detail}".replace("#", "no.")
+    print(f"{'ok' if passed else 'not ok'} - hostile: {text}", flush=True)
+    return not passed
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("-k", default="")
+    parser.add_argument("-j", type=int, default=16)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("-v", action="store_true")
+    parser.add_argument("binary", nargs="?", default=f"{HERE}/../../../cachefilesd-mini")
+    a = parser.parse_args()
+    cases = [c for one in CASES for c in (one, begun_well(one)) if c and re.search(a.k, c.name)]
+    if a.list:
+        for c in cases:
+            print(f"{c.name} | {c.description} | {demand(c)}")
+        return 0
+    threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else sys.__excepthook__(*args[:3])
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="hostile.") as work:
+        context = make_context(work)
+        client = Client(os.path.realpath(a.binary), f"{work}/ca.pem")
+        results = run_table(client, context, cases, a.j, a.v) if cases else []
+        for case, result in results:
+            failed += tap(result.verdict in GOOD, f"{case.name} ({case.description})",
+                          f"{result.verdict}" + ("" if result.verdict in GOOD else f", {result.detail}"))
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            for case in [c for c in sweeps() if re.search(a.k, f"cut: {c.name}")]:
+                bad, count = run_sweep(client, case, context, 1 if a.full else 10, pool)
+                failed += tap(not bad, f"cut: {case.name}: right bytes after a retry", count)
+                for result in bad[:5]:
+                    print(f"# {result.verdict}: {result.detail}: {last_line(result.said)}")
+        # WRONG and HANG are what must never be.
+        counts = {v: sum(r.verdict == v for _, r in results) for v in (*GOOD, "WRONG", "HANG", "CRASH", "OTHER")}
+        print("# " + ", ".join(f"{n} {v}" for v, n in counts.items()))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

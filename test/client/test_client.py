@@ -1,0 +1,441 @@
+#!/usr/bin/python3
+"""The client's policy, through --get: mirrors, retries, proxies, credentials, addresses.
+
+    test/client/test_client.py [BINARY]        TAP on standard output, exit status 1 if a test failed
+"""
+import base64
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from lib.httpserver import REFUSED, Server, image  # noqa: E402
+
+BINARY = sys.argv[1] if len(sys.argv) > 1 else "./cachefilesd-mini"
+SIZE = 1 << 20
+DATA = image(1, SIZE)
+TESTS = []
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def get(*urls, options=(), timeout=30):
+    """Runs --get; the first URL is the argument, the others are mirrors."""
+    command = [BINARY, "--get", urls[0]]
+    for line in (*options, *("url " + url for url in urls[1:])):
+        command += ["-o", line]
+    began = time.monotonic()
+    result = subprocess.run(command, capture_output=True, timeout=timeout,
+                            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+    result.seconds = time.monotonic() - began
+    result.log = result.stderr.decode()
+    return result
+
+
+def right(result):
+    assert result.returncode == 0, f"status {result.returncode}: {result.log}"
+    assert result.stdout == DATA, f"{len(result.stdout)} other bytes: {result.log}"
+    return result
+
+
+# -- mirrors -----------------------------------------------------------------------------------
+
+@test
+def the_second_mirror_serves_when_the_first_is_down():
+    with Server({"/img": DATA}) as s:
+        assert right(get(REFUSED + "img", s.url + "img")).seconds < 2
+
+
+@test
+def a_mirror_without_the_image_is_passed_over():
+    with Server({"/img": DATA}) as first, Server({"/img": DATA}) as second:
+        first.paths["/img"] = {"status": 404}
+        assert right(get(first.url + "img", second.url + "img")).seconds < 2
+
+
+@test
+def a_body_that_breaks_off_goes_on_at_the_byte_from_the_other_mirror():
+    with Server({"/img": DATA}, etag='"1"') as first, Server({"/img": DATA}, etag='"1"') as second:
+        first.rule = lambda r: {"cut": 300001} if r.range[1] > 8192 else {}
+        right(get(first.url + "img", second.url + "img"))
+        assert [r.range[0] for r in second.requests] == [300001], second.requests
+
+
+@test
+def a_mirror_of_another_size_is_dropped_by_name():
+    with Server({"/img": DATA}) as first, Server({"/img": DATA + b"x"}) as second:
+        first.rule = lambda r: {"cut": 100000} if r.range[1] > 8192 and r.range[0] == 0 else {}
+        result = right(get(first.url + "img", second.url + "img"))
+        assert "mirror 2 is not asked" in result.log, result.log
+
+
+@test
+def a_mirror_of_another_version_is_dropped_and_gives_no_byte():
+    other = image(2, SIZE)
+    with Server({"/img": DATA}, etag='"1"') as first, Server({"/img": other}, etag='"2"') as second:
+        first.rule = lambda r: {"cut": 100000} if r.range[1] > 8192 and r.range[0] == 0 else {}
+        result = right(get(first.url + "img", second.url + "img"))
+        assert '"1" became "2"' in result.log, result.log
+        assert sum(r.sent for r in second.requests if r.status == 206) == 0
+
+
+# -- retries -----------------------------------------------------------------------------------
+
+@test
+def retry_soft_gives_up_after_its_seconds():
+    result = get(REFUSED + "img", options=["retry soft 2"])
+    assert result.returncode == 9 and 1.5 < result.seconds < 5, (result.returncode, result.seconds)
+
+
+@test
+def retry_hard_waits_for_longer_than_the_time_out():
+    with Server({"/img": DATA}) as s:
+        url = s.url + "img"
+        s.stop()
+        threading.Timer(3, s.start).start()
+        result = right(get(url, options=["timeout 1", "retry hard"]))
+        assert "until it works" in result.log and result.seconds > 2.5, result.log
+
+
+@test
+def retry_hard_waits_for_an_image_that_is_not_there_yet():
+    with Server({"/img": DATA}) as s:
+        began = time.monotonic()
+        s.rule = lambda r: {"status": 404} if time.monotonic() - began < 2 else {}
+        right(get(s.url + "img", options=["timeout 1", "retry hard"]))
+
+
+def retry_after(s, header):
+    s.queue.append({"status": 503, "headers": header})
+    right(get(s.url + "img"))
+    return s.requests[1].time - s.requests[0].time
+
+
+@test
+def retry_after_seconds_is_honoured():
+    with Server({"/img": DATA}) as s:
+        assert 1.9 < retry_after(s, ["Retry-After: 2"]) < 4
+
+
+@test
+def retry_after_date_is_counted_by_the_servers_clock():
+    with Server({"/img": DATA}) as s:
+        gap = retry_after(s, ["Date: Thu, 01 Jan 1970 00:00:10 GMT",
+                              "Retry-After: Thu, 01 Jan 1970 00:00:12 GMT"])
+        assert 1.9 < gap < 4, gap
+
+
+@test
+def a_body_that_trickles_is_cut_by_the_low_speed_rule():
+    with Server({"/img": DATA}) as slow, Server({"/img": DATA}) as s:
+        slow.rule = lambda r: {"rate": 100} if r.range[1] > 8192 else {}
+        result = right(get(slow.url + "img", s.url + "img", options=["timeout 3"]))
+        assert result.seconds < 10, result.seconds
+
+
+@test
+def parts_of_a_byte_do_not_go_on_for_ever():
+    with Server({"/img": DATA}) as s:
+        s.rule = lambda r: {"short": 1} if r.range[1] > 8192 else {}
+        result = get(s.url + "img", options=["timeout 2"])
+        assert result.returncode == 7 and "next to nothing" in result.log, result.log
+        assert result.seconds < 10 and DATA.startswith(result.stdout)
+
+
+LATE_NETWORK = """
+import subprocess, sys, threading
+from lib.httpserver import Server, image
+with Server({"/img": image(1, 1 << 20)}) as s:
+    threading.Timer(1.5, subprocess.run, [["ip", "link", "set", "lo", "up"]]).start()
+    sys.exit(subprocess.run([sys.argv[1], "--get", s.url + "img"]).returncode)
+"""
+
+
+def get_in_namespaces(flags, program, expected):
+    """Runs a program of those here in namespaces of its own, as at boot; it calls --get."""
+    inside = ["unshare", flags]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        print("# skipped: no namespaces here")
+        return
+    result = subprocess.run([*inside, sys.executable, "-c", program, os.path.abspath(BINARY)],
+                            capture_output=True, timeout=30,
+                            env={**os.environ, "PYTHONPATH": sys.path[0], "ASAN_OPTIONS": "detect_leaks=0"})
+    result.log = result.stderr.decode()
+    assert expected in right(result).log, result.log
+
+
+@test
+def a_network_that_is_not_up_yet_is_waited_for():
+    """Loopback is down at first (ENETUNREACH)."""
+    get_in_namespaces("-rn", LATE_NETWORK, "unreachable; trying again")
+
+
+LATE_NAMES = """
+import socket, struct, subprocess, sys, threading, time
+from lib.httpserver import Server, image
+
+def serve_names():
+    \"\"\"Answers A with 127.0.0.1 and AAAA with nothing, but not in the first five seconds.\"\"\"
+    time.sleep(5)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", 53))
+    while True:
+        query, peer = s.recvfrom(512)
+        is_a = query[-4:-2] == b"\\0\\1"
+        answer = query[:2] + b"\\x81\\x80" + struct.pack(">4H", 1, is_a, 0, 0) + query[12:]
+        if is_a:
+            answer += struct.pack(">3HIH4B", 0xc00c, 1, 1, 60, 4, 127, 0, 0, 1)
+        s.sendto(answer, peer)
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "none", "/etc"], check=True)
+open("/etc/resolv.conf", "w").write("nameserver 127.0.0.1\\n")
+threading.Thread(target=serve_names, daemon=True).start()
+with Server({"/img": image(1, 1 << 20)}) as s:
+    url = s.url.replace("127.0.0.1", "images.example") + "img"
+    sys.exit(subprocess.run([sys.argv[1], "--get", url]).returncode)
+"""
+
+
+@test
+def a_name_server_that_is_down_at_first_is_waited_for():
+    get_in_namespaces("-rnm", LATE_NAMES, "no name server answered; trying again")
+
+
+# -- credentials and header fields -------------------------------------------------------------
+
+def authorization(s):
+    return {r.headers.get("authorization") for r in s.requests}
+
+
+@test
+def userinfo_becomes_basic_credentials_and_is_not_logged():
+    with Server({"/img": DATA}) as s:
+        url = s.url.replace("http://", "http://us%40er:s3cret@") + "img"
+        result = right(get(url, options=["connections 1"]))
+        assert authorization(s) == {"Basic dXNAZXI6czNjcmV0"}, authorization(s)
+        assert "s3cret" not in result.log
+
+
+@test
+def credentials_and_header_lines_do_not_follow_a_redirect_to_another_host():
+    with Server({"/img": DATA}) as target, Server() as origin:
+        origin.default = {"redirect": (302, target.url + "img")}
+        url = origin.url.replace("http://", "http://user:pw@") + "img"
+        right(get(url, options=["header X-Token: abc"]))
+        assert origin.requests[0].headers.get("x-token") == "abc"
+        assert origin.requests[0].headers.get("authorization")
+        for r in target.requests:
+            assert "x-token" not in r.headers and "authorization" not in r.headers, r.headers
+
+
+@test
+def netrc_gives_the_credentials_of_its_host_only():
+    with Server({"/img": DATA}) as s, tempfile.NamedTemporaryFile("w") as netrc:
+        netrc.write("machine other.example login a password b\n"
+                    "machine 127.0.0.1\n\tlogin user\n\tpassword pw\n")
+        netrc.flush()
+        right(get(s.url + "img", options=["netrc " + netrc.name]))
+        assert authorization(s) == {"Basic dXNlcjpwdw=="}, authorization(s)
+        right(get(s.url.replace("127.0.0.1", "localhost") + "img", options=["netrc " + netrc.name]))
+        assert None in authorization(s)
+
+
+@test
+def a_netrc_file_that_is_wrong_is_named():
+    with tempfile.NamedTemporaryFile("w") as netrc:
+        netrc.write("machine h login a passwort s3cret\n")
+        netrc.flush()
+        result = get(REFUSED + "img", options=["netrc " + netrc.name])
+        assert result.returncode == 2 and netrc.name in result.log and "s3cret" not in result.log
+
+
+# -- proxies -----------------------------------------------------------------------------------
+
+class Proxy:
+    """Forwards CONNECT and absolute-form requests; remembers their heads."""
+
+    def __init__(self, answer=None):
+        self.heads, self.answer = [], answer
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.socket.accept()
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(65536)
+        self.heads.append(head.decode())
+        method, target, _ = head.decode().split("\r\n")[0].split(" ")
+        if self.answer:
+            client.sendall(self.answer)
+            client.close()
+            return
+        if method == "CONNECT":
+            host, port = target.rsplit(":", 1)
+            first = b""
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            host, port = target.split("/")[2].rsplit(":", 1)
+            first = head.replace(target.encode(), b"/" + target.split("/", 3)[3].encode(), 1)
+        server = socket.create_connection((host, int(port)))
+        server.sendall(first)
+        threading.Thread(target=self.copy, args=(client, server), daemon=True).start()
+        self.copy(server, client)
+
+    @staticmethod
+    def copy(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@test
+def http_goes_through_a_proxy_in_absolute_form():
+    proxy = Proxy()
+    with Server({"/img": DATA}) as s:
+        # Without keep-alive, since this proxy understands only a connection's first request.
+        s.default = {"close": True}
+        url = proxy.url.replace("http://", "http://pu:pp@")
+        right(get(s.url + "img", options=["proxy " + url]))
+        assert proxy.heads and len(proxy.heads) == len(s.requests)
+        assert all(h.startswith(f"GET {s.url}img HTTP/1.1\r\n") for h in proxy.heads), proxy.heads
+        assert all("Proxy-Authorization: Basic cHU6cHA=\r\n" in h for h in proxy.heads)
+
+
+def certificate(directory):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=test",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-addext",
+                    "basicConstraints=critical,CA:FALSE", "-keyout", directory + "/key.pem",
+                    "-out", directory + "/cert.pem"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory + "/cert.pem", directory + "/key.pem")
+    return context
+
+
+@test
+def https_goes_through_a_proxy_by_connect():
+    proxy = Proxy()
+    with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as s:
+        url = s.url.replace("http://", "https://") + "img"
+        right(get(url, options=["ca " + d + "/cert.pem", "proxy " + proxy.url]))
+        port = s.url.strip("/").rsplit(":", 1)[1]
+        assert proxy.heads and all(h.startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n")
+                                   for h in proxy.heads), proxy.heads
+        assert not any("Range" in h for h in proxy.heads)
+
+
+@test
+def pin_cert_and_key_words_reach_tls():
+    pin = "sha256//" + base64.b64encode(bytes(32)).decode()
+    with tempfile.TemporaryDirectory() as d:
+        context = certificate(d)
+        context.load_verify_locations(d + "/cert.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with Server({"/img": DATA}, tls=context) as s:
+            url, ca = s.url.replace("http://", "https://") + "img", "ca " + d + "/cert.pem"
+            ours = [f"cert {d}/cert.pem", f"key {d}/key.pem"]
+            right(get(url, options=[ca, *ours]))
+            result = get(url, options=[ca, "timeout 1"])
+            assert result.returncode == 10 and "demands a client's certificate" in result.log, result.log
+            result = get(url, options=[ca, *ours, "pin " + pin, "timeout 1"])
+            assert result.returncode == 10 and "pinned" in result.log, result.log
+
+
+@test
+def a_proxy_that_wants_a_password_or_refuses_is_named():
+    for answer, status, text in ((b"407 Proxy Authentication Required", 5, "user name"),
+                                 (b"502 Bad Gateway", 9, "does not connect")):
+        proxy = Proxy(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
+        result = get("https://127.0.0.1:1/img", options=["proxy " + proxy.url, "timeout 1"])
+        assert result.returncode == status and text in result.log, (result.returncode, result.log)
+
+
+@test
+def no_proxy_names_hosts_that_are_asked_directly():
+    proxy = Proxy()
+    with Server({"/img": DATA}) as s:
+        right(get(s.url + "img", options=["proxy " + proxy.url, "no-proxy x.org, 127.0.0.1"]))
+        assert not proxy.heads
+
+
+# -- addresses ---------------------------------------------------------------------------------
+
+class BlackHole:
+    """An address that answers no SYN: a listener whose queue is full."""
+
+    def __init__(self, host, port):
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((host, port))
+        self.listener.listen(0)
+        self.fillers = []
+        for _ in range(8):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((host, port))
+            self.fillers.append(filler)
+        time.sleep(0.2)
+
+    def close(self):
+        for s in (*self.fillers, self.listener):
+            s.close()
+
+
+@test
+def the_next_address_is_tried_after_a_quarter_of_a_second():
+    with Server({"/img": DATA}) as s:
+        port = int(s.url.strip("/").rsplit(":", 1)[1])
+        hole = BlackHole("127.0.0.2", port)
+        options = [f"resolve images.example:{port}:127.0.0.2",
+                   f"resolve images.example:{port}:127.0.0.1"]
+        result = right(get(f"http://images.example:{port}/img", options=options))
+        hole.close()
+        assert 0.2 < result.seconds < 2, result.seconds
+
+
+@test
+def an_address_that_refuses_costs_no_time():
+    with Server({"/img": DATA}) as s:
+        port = int(s.url.strip("/").rsplit(":", 1)[1])
+        options = [f"resolve images.example:{port}:127.0.0.3",
+                   f"resolve images.example:{port}:127.0.0.1"]
+        assert right(get(f"http://images.example:{port}/img", options=options)).seconds < 1
+
+
+def main():
+    failed = 0
+    for function in TESTS:
+        name = "client: " + function.__name__.replace("_", " ")
+        try:
+            function()
+            print(f"ok - {name}", flush=True)
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line[:600]}")
+            print(f"not ok - {name}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

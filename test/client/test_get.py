@@ -1,0 +1,697 @@
+#!/usr/bin/env python3
+"""test_get.py - `cachefilesd-mini --get` and `--check` against servers that are right and wrong.
+
+Usage: test/client/test_get.py [BINARY]     (default: ./cachefilesd-mini)
+
+The wrong servers are test/lib/httpserver.py's, the right ones nginx.  Prints TAP lines, "# " lines
+with the details of what failed; exits 1 if a test failed.  Standard library only.
+"""
+import concurrent.futures
+import hashlib
+import os
+import pty
+import random
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from lib import httpserver
+
+BINARY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "cachefilesd-mini")
+IMAGE = httpserver.image("get", 300001)
+OTHER = httpserver.image("other", 300001)
+FOLDER = tempfile.TemporaryDirectory(prefix="test_get.")
+tests = []
+
+
+def test(name):
+    def add(function):
+        tests.append((name, function))
+        return function
+    return add
+
+
+def path(name):
+    return os.path.join(FOLDER.name, name)
+
+
+def run(*words, **more):
+    more.setdefault("stdout", subprocess.PIPE)
+    return subprocess.run([BINARY, *words], stderr=subprocess.PIPE, timeout=120, **more)
+
+
+def get(url, *words, timeout=5, **more):
+    """--get with a time-out that fits tests."""
+    return run("-o", f"timeout {timeout}", "--get", url, *words, **more)
+
+
+def check(condition, *details):
+    if not condition:
+        raise AssertionError(" ".join(str(d)[:600] for d in details))
+
+
+def expect(result, status, data=None, error=None):
+    """Exit status, bytes, and what the one line of error says (None: no line at all)."""
+    text = result.stderr.decode()
+    check(result.returncode == status, "status", result.returncode, "not", status, text)
+    check(data is None or result.stdout == data, "wrong bytes:", len(result.stdout or b""), text)
+    if error is None:
+        check(text == "", "unexpected:", text)
+    else:
+        check(re.search(error, text), "no", error, "in", text)
+        check("Sanitizer" not in text, text)
+
+
+def expect_prefix(result, status, error, whole=IMAGE):
+    """An error on the way: what came out before is right."""
+    expect(result, status, error=error)
+    check(whole.startswith(result.stdout), "wrong bytes")
+    check(len(result.stdout) < len(whole), "all bytes and an error")
+
+
+def unused_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+# -- certificates and nginx ----------------------------------------------------------------------
+
+def openssl(*words):
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+def make_certificates():
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    for name in ("ca", "stranger"):
+        openssl("req", "-x509", *key, "-keyout", path(name + ".key"), "-out", path(name + ".pem"),
+                "-subj", "/CN=Test " + name, "-days", "3650")
+    openssl("req", *key, "-keyout", path("leaf.key"), "-out", path("leaf.csr"), "-subj", "/CN=Test leaf")
+    for name, days in (("leaf", "90"), ("short", "5")):
+        with open(path("ext"), "w") as f:
+            f.write("subjectAltName=IP:127.0.0.1,DNS:get.test\nextendedKeyUsage=serverAuth\n"
+                    "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\n")
+        openssl("x509", "-req", "-in", path("leaf.csr"), "-CA", path("ca.pem"), "-CAkey",
+                path("ca.key"), "-days", days, "-extfile", path("ext"), "-out", path(name + ".pem"))
+
+
+def tls_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path("leaf.pem"), path("leaf.key"))
+    return context
+
+
+class Nginx:
+    """nginx on three ports: http, https, and https with a certificate that expires soon."""
+
+    def __init__(self):
+        self.http, self.https, self.soon = unused_port(), unused_port(), unused_port()
+        os.makedirs(path("www"))
+        temp = "".join(f"{n}_temp_path {path('tmp')};\n" for n in
+                       ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        tls = "ssl_certificate_key %s; ssl_protocols TLSv1.2; ssl_certificate" % path("leaf.key")
+        with open(path("nginx.conf"), "w") as f:
+            f.write(f"""daemon off; master_process off; pid {path('pid')}; error_log {path('log')};
+events {{}}
+http {{ access_log off; {temp} sendfile on; gzip on; gzip_types *; gzip_min_length 1;
+  server {{ listen 127.0.0.1:{self.http}; root {path('www')};
+    location /closing/ {{ alias {path('www')}/; keepalive_timeout 0; }}
+    location /unranged/ {{ alias {path('www')}/; max_ranges 0; }}
+    location /moved/ {{ rewrite ^/moved/(.*) /$1 redirect; }}
+    location /weak/ {{ alias {path('www')}/; etag off; add_header Last-Modified ""; }} }}
+  server {{ listen 127.0.0.1:{self.https} ssl; root {path('www')}; {tls} {path('leaf.pem')}; }}
+  server {{ listen 127.0.0.1:{self.soon} ssl; root {path('www')}; {tls} {path('short.pem')}; }} }}
+""")
+        self.process = subprocess.Popen(["nginx", "-c", path("nginx.conf"), "-e", path("log")],
+                                        stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.soon), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise SystemExit("nginx does not start: " + open(path("log")).read())
+
+    def url(self, name, https=False):
+        port = self.https if https else self.http
+        return f"http{'s' * https}://127.0.0.1:{port}/{name}"
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def make_files():
+    """What nginx serves: a big sparse file, and EROFS images."""
+    with open(path("www/big"), "wb") as f:
+        rng = random.Random(1)
+        for at in sorted(rng.randrange(256 << 20) for _ in range(200)):
+            f.seek(at)
+            f.write(rng.randbytes(5000))
+        f.truncate(256 << 20)
+    open(path("www/empty"), "w").close()
+    with open(path("www/img"), "wb") as f:
+        f.write(IMAGE)
+    os.makedirs(path("tree"))
+    with open(path("tree/file"), "wb") as f:
+        f.write(b"compressible " * 20000 + IMAGE)
+    for name, words in (("plain.erofs", []), ("lz4.erofs", ["-zlz4"])):
+        subprocess.run(["mkfs.erofs", *words, path("www/" + name), path("tree")], check=True,
+                       capture_output=True)
+
+
+# -- --get: the bytes ----------------------------------------------------------------------------
+
+@test("get: the whole file")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        expect(get(s.url + "img"), 0, IMAGE)
+
+
+@test("get: ranges at odd offsets, at the tail, of nothing")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        for offset, length in ((0, 1), (1, 1), (4095, 1), (4095, 2), (4096, 4096), (5, 4090), (5, 4091),
+                               (5, 4092), (12345, 65536), (12345, 200000), (300000, 1), (299999, 5),
+                               (300000, 2 ** 64 - 1), (0, 300001), (0, 999999), (300001, 1), (7, 0)):
+            expect(get(s.url + "img", str(offset), str(length)), 0, IMAGE[offset:offset + length])
+
+
+@test("get: from OFFSET to the end resumes a file")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        for offset in (0, 1, 4096, 77777, 300000, 300001):
+            expect(get(s.url + "img", str(offset)), 0, IMAGE[offset:])
+        with open(path("resumed"), "wb") as f:
+            f.write(IMAGE[:123456])
+        with open(path("resumed"), "ab") as f:
+            expect(get(s.url + "img", "123456", stdout=f), 0)
+        check(open(path("resumed"), "rb").read() == IMAGE)
+
+
+@test("get: an OFFSET beyond the end is an error that names the size")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        expect(get(s.url + "img", "300002"), 2, b"", "img: .*300002.* has 300001 bytes")
+        expect(get(s.url + "img", "9223372036854775807", "1"), 2, b"", "has 300001 bytes")
+        expect(get(s.url + "img", "18446744073709551615", "18446744073709551615"), 2, b"", "has 300001")
+
+
+@test("get: files of every size around a page")
+def _():
+    sizes = [1, 1151, 1152, 4095, 4096, 4097, 8191, 8192, 65535, 65536, 65537]
+    with httpserver.Server({f"/{n}": IMAGE[:n] for n in sizes}) as s:
+        for n in sizes:
+            expect(get(f"{s.url}{n}"), 0, IMAGE[:n])
+            expect(get(f"{s.url}{n}", str(n - 1)), 0, IMAGE[n - 1:n])
+
+
+@test("get: an empty file is named")
+def _():
+    with httpserver.Server({"/img": b""}) as s:
+        expect(get(s.url + "img"), 7, b"", "img: .*empty")
+
+
+@test("get: 256 MiB through nginx, checksum")
+def _():
+    with subprocess.Popen([BINARY, "--get", nginx.url("big")], stdout=subprocess.PIPE) as p:
+        digest, size = hashlib.sha256(), 0
+        while part := p.stdout.read(1 << 20):
+            digest.update(part)
+            size += len(part)
+    check(p.returncode == 0 and size == 256 << 20, p.returncode, size)
+    with open(path("www/big"), "rb") as f:
+        check(digest.digest() == hashlib.file_digest(f, "sha256").digest(), "checksum")
+
+
+@test("get: nginx over http and https, whole and parts")
+def _():
+    for https in (False, True):
+        for words in ((), ("5", "7"), ("299000",), ("4096", "65536")):
+            first = int(words[0]) if words else 0
+            size = int(words[1]) if len(words) > 1 else 1 << 30
+            expect(run("-o", "ca " + path("ca.pem"), "--get", nginx.url("img", https), *words), 0,
+                   IMAGE[first:first + size])
+    expect(run("-o", "ca " + path("ca.pem"), "-o", f"resolve get.test:{nginx.https}:127.0.0.1",
+               "--get", f"https://get.test:{nginx.https}/img"), 0, IMAGE)
+
+
+# -- --get: trouble that is got through ----------------------------------------------------------
+
+@test("get: goes on at the byte where a body broke off")
+def _():
+    rng = random.Random(2)
+    for tls in (None, tls_context()):
+        with httpserver.Server({"/img": IMAGE}, tls=tls) as s:
+            s.rule = lambda request: {"cut": rng.randrange(1, 60000)}
+            expect(get(s.url + "img", "-o", "ca " + path("ca.pem"), timeout=30), 0, IMAGE)
+            check(len(s.requests) > 5, s.requests)
+
+
+@test("get: prefixes, chunks, HTTP/1.0, closing servers, redirects")
+def _():
+    for knobs in ({"short": 10000}, {"chunked": 777}, {"http10": True}, {"close": True}, {"idle_close": 0}):
+        with httpserver.Server({"/img": IMAGE}, **knobs) as s:
+            expect(get(s.url + "img", "3", "290001"), 0, IMAGE[3:290004])
+    with httpserver.Server({"/img": IMAGE}) as s:
+        s.paths = {f"/{n}": {"redirect": (302, f"/{n + 1}" if n < 6 else "/img")} for n in range(7)}
+        expect(get(s.url + "0"), 0, IMAGE)
+
+
+@test("get: a server that is away, busy or silent for a moment")
+def _():
+    for knobs in ({"status": 503}, {"reset": True}, {"drop": True}):
+        with httpserver.Server({"/img": IMAGE}) as s:
+            s.next(knobs, {}, {"cut": 70000}, knobs, knobs)
+            expect(get(s.url + "img", timeout=30), 0, IMAGE, "trying again")
+
+
+@test("get: a stalled body is asked for again")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        s.next({}, {"stall": 100000})
+        result = get(s.url + "img", timeout=40)
+        check(result.returncode == 0 and result.stdout == IMAGE, result.returncode, result.stderr)
+
+
+@test("get: standard output that waits is no fault of the server")
+def _():
+    big = httpserver.image("slow reader", 1 << 20)
+    with httpserver.Server({"/img": big}) as s:
+        with subprocess.Popen([BINARY, "-o", "timeout 1", "--get", s.url + "img"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            time.sleep(3)
+            data, error = p.communicate(timeout=60)
+        check(p.returncode == 0 and data == big and error == b"", p.returncode, len(data), error)
+        check(len(s.requests) == 2, s.requests)
+
+
+# -- --get: exit statuses ------------------------------------------------------------------------
+
+@test("get: status 4 not found, 5 denied, 7 refused, at once")
+def _():
+    for knobs, status, words in (({"status": 404}, 4, "404"), ({"status": 410}, 4, "410"),
+                                 ({"status": 403}, 5, "403"), ({"status": 401}, 5, "401"),
+                                 ({"ignore_range": True}, 7, "ignores range"),
+                                 ({"encoding": "gzip"}, 7, "compressed"),
+                                 ({"content_range": ""}, 7, "Content-Range"),
+                                 ({"content_range": "bytes 1-2/300001"}, 7, "Content-Range"),
+                                 ({"raw": b"SSH-2.0-x\r\n\r\n"}, 7, "malformed"),
+                                 ({"redirect": (302, "/img")}, 7, "redirects")):
+        with httpserver.Server({"/img": IMAGE}, **knobs) as s:
+            began = time.monotonic()
+            result = get(s.url + "img", timeout=30)
+            expect(result, status, b"", "img: .*" + words)
+            check(result.stderr.count(b"\n") == 1, "one line:", result.stderr)
+            check(time.monotonic() - began < 5, "took too long")
+
+
+@test("get: a size that no file has is named, at once")
+def _():
+    for size in (2 ** 63 - 1, 2 ** 63 - 4096):
+        with httpserver.Server({"/img": IMAGE}, size=size) as s:
+            expect(get(s.url + "img"), 7, b"", f"img: only 0 of {size} bytes came")
+            expect(get(s.url + "img", str(size)), 0, b"")
+
+
+@test("get: status 6, the file was replaced on the way, and no byte of the new one")
+def _():
+    for change in ({"image": OTHER}, {"image": OTHER[:200000]}, {"image": OTHER, "etag": ""}):
+        with httpserver.Server({"/img": IMAGE}) as s:
+            replies = iter([{}, {"cut": 100000}])
+            s.rule = lambda request: next(replies, change)
+            expect_prefix(get(s.url + "img", timeout=2), 6, "img: .*replaced")
+
+
+@test("get: status 8 timed out, at the beginning and on the way")
+def _():
+    with httpserver.Server({"/img": IMAGE}, delay=60) as s:
+        expect(get(s.url + "img", timeout=1), 8, b"", "img: .*no byte")
+    with httpserver.Server({"/img": IMAGE}) as s:
+        s.rule = lambda request: {"stall": 0} if len(s.requests) > 1 else {}
+        expect_prefix(get(s.url + "img", timeout=2), 8, "img: ")
+
+
+@test("get: status 9 unreachable, at the beginning and on the way")
+def _():
+    expect(get(f"{httpserver.REFUSED}img", timeout=1), 9, b"", "img: .*refused")
+    expect(get("http://no-such-name.invalid/img", "-o", "resolve x:1:127.0.0.1", timeout=1), 9, b"", "img: ")
+    with httpserver.Server({"/img": IMAGE}) as s:
+        replies = iter([{}, {"cut": 100000}])
+        s.rule = lambda request: next(replies, {"drop": True})
+        expect_prefix(get(s.url + "img", timeout=2), 9, "img: .*lost")
+
+
+@test("get: status 10, a certificate that proves nothing")
+def _():
+    with httpserver.Server({"/img": IMAGE}, tls=tls_context()) as s:
+        expect(get(s.url + "img", "-o", "ca " + path("stranger.pem")), 10, b"", "img: .*TLS")
+        expect(get(s.url.replace("127.0.0.1", "localhost") + "img", "-o", "ca " + path("ca.pem")), 10, b"",
+               "img: .*TLS")
+
+
+@test("get: status 11, busy for all of the time-out")
+def _():
+    with httpserver.Server({"/img": IMAGE}, status=503) as s:
+        expect(get(s.url + "img", timeout=1), 11, b"", "img: .*503")
+
+
+@test("get: status 2, wrong usage and configuration")
+def _():
+    url = "http://127.0.0.1:1/img"
+    for words in (["--get"], ["--get", url, "1", "2", "3"], ["--get", url, "x"], ["--get", url, "1", "-2"],
+                  ["--get", url, "1", "2x"], ["--get", url, "99999999999999999999"], ["--get", "ftp://x/y"],
+                  ["--get", "-o", "nonsense", url], ["--get", "-f", "/nonexistent", url],
+                  ["--check"], ["--check", url, "1"]):
+        expect(run(*words), 2, b"", ".")
+
+
+# -- --get: standard output and progress ---------------------------------------------------------
+
+@test("get: a reader that has gone ends it quietly with status 1")
+def _():
+    with subprocess.Popen([BINARY, "--get", nginx.url("big")], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as p:
+        p.stdout.read(100)
+        p.stdout.close()
+        check(p.wait(30) == 1 and p.stderr.read() == b"", p.returncode)
+
+
+@test("get: a full device and a closed descriptor are named, status 1")
+def _():
+    with open("/dev/full", "wb") as full:
+        expect(run("--get", nginx.url("img"), stdout=full), 1, None, "standard output: No space left")
+        expect(run("--check", nginx.url("img"), stdout=full), 1, None, "standard output: No space left")
+    for fds in ((1,), (0, 1), (0, 2)):
+        result = run("--get", nginx.url("img"), stdout=subprocess.DEVNULL,
+                     preexec_fn=lambda: [os.close(fd) for fd in fds])
+        check(result.returncode == (1 if 1 in fds else 0), fds, result.returncode)
+        check(1 not in fds or b"standard output: Bad file descriptor" in result.stderr, result.stderr)
+
+
+def on_terminal(url, stdout):
+    """Runs --get with a terminal as standard error; returns the status and what is shown there."""
+    master, slave = pty.openpty()
+    with subprocess.Popen([BINARY, "--get", url], stdout=stdout or slave, stderr=slave) as p:
+        os.close(slave)
+        if stdout == subprocess.PIPE:
+            p.stdout.read()
+        shown = b""
+        try:
+            while part := os.read(master, 65536):
+                shown += part
+        except OSError:
+            pass
+    os.close(master)
+    return p.returncode, shown
+
+
+@test("get: progress on a terminal, and only there")
+def _():
+    with httpserver.Server({"/img": IMAGE}, rate=200000) as s:
+        status, shown = on_terminal(s.url + "img", subprocess.PIPE)
+        lines = re.findall(rb"\rimg: (\d+) of 300001 bytes, (\d+) %, ([\d.]+) MB/s *(?=\r)", shown)
+        check(status == 0 and 3 <= len(lines) <= 12, status, shown)
+        check(all(len(line) <= 79 for line in shown.split(b"\r")), shown)
+        check(shown.endswith(b"\r" + b" " * 78 + b"\r"), "not cleared:", shown)
+        check([int(x[0]) for x in lines] == sorted(int(x[0]) for x in lines), lines)
+        expect(get(s.url + "img"), 0, IMAGE)
+    with httpserver.Server({"/img": b"x" * 5000}) as s:
+        status, shown = on_terminal(s.url + "img", None)
+        check(status == 0 and shown == b"x" * 5000, "progress among the bytes:", shown[:99])
+
+
+# -- --get: the configuration --------------------------------------------------------------------
+
+@test("get: words by -o and -f")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        expect(run("--get", s.url + "img", "-o", "user-agent tester/1"), 0, IMAGE)
+        check(s.requests[-1].headers["user-agent"] == "tester/1", s.requests[-1].headers)
+        with open(path("conf"), "w") as f:
+            f.write("user-agent from-file\n")
+        expect(run("-f", path("conf"), "--get", s.url + "img"), 0, IMAGE)
+        check(s.requests[-1].headers["user-agent"] == "from-file", s.requests[-1].headers)
+
+
+@test("get: other url lines are mirrors, exact or a base")
+def _():
+    with httpserver.Server({"/img": IMAGE, "/a/img": IMAGE, "/b": IMAGE}) as s:
+        gone = f"{httpserver.REFUSED}x/img"
+        for mirror in ("img", "a/", "b"):
+            expect(get(gone, "-o", f"url {s.url}{mirror}", timeout=20), 0, IMAGE, "img: .*refused")
+        with open(path("mirrors"), "w") as f:
+            f.write(f"url {s.url}a/\n")
+        expect(get(gone, "-f", path("mirrors"), timeout=20), 0, IMAGE, "img: .*refused")
+        count = len(s.requests)
+        expect(get(s.url + "b", "-f", path("mirrors")), 0, IMAGE)
+        check([r.path for r in s.requests[count:]] == ["/b", "/b"], s.requests[count:])
+
+
+@test("get and check: proxy and header words")
+def _():
+    with httpserver.Server({"http://far.test/img": IMAGE}) as s:
+        words = ["-o", f"proxy {s.url}", "-o", "header X-Token: 17"]
+        expect(get("http://far.test/img", *words), 0, IMAGE)
+        check(s.requests[-1].headers.get("x-token") == "17", s.requests[-1].headers)
+        status, facts, last = report(*words, "http://far.test/img")
+        check(status == 0, status, last)
+        has(facts, url="^http://far.test/img$", proxy="^127.0.0.1$", connected=f"port {s.port}", status="^206")
+        check(s.requests[-1].headers.get("x-token") == "17", s.requests[-1].headers)
+        s.default = {"redirect": (302, "http://other.test/img")}
+        report(*words, "http://far.test/img")
+        check("x-token" not in s.requests[-1].headers, "a header followed a redirect")
+
+
+@test("get: the URL is taken as it is written")
+def _():
+    names = ["/", "/dir/", "/dir/?q=a/b", "/%41%2f?x=%20", "/x#fragment"]
+    with httpserver.Server({}) as s:
+        s.rule = lambda request: {"image": IMAGE}
+        for name in names:
+            expect(get(s.url + name[1:]), 0, IMAGE)
+            check(s.requests[-1].target == name.partition("#")[0], s.requests[-1])
+
+
+@test("get: the default configuration's words hold, its url lines do not")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        script = f"mount -t tmpfs none /etc && cp {path('etc')} /etc/cachefilesd.conf && exec \"$@\""
+        with open(path("etc"), "w") as f:
+            f.write("".join(f"url http://127.0.0.1:1/{n}/\n" for n in range(8)) + "user-agent from-etc\n")
+        words = ["unshare", "-rm", "sh", "-c", script, "sh"]
+        if subprocess.run([*words, "true"], capture_output=True).returncode:
+            print("# skipped: no mount namespace here")
+            return
+        result = subprocess.run([*words, BINARY, "--get", s.url + "img"], capture_output=True, timeout=60)
+        expect(result, 0, IMAGE)
+        check(s.requests[-1].headers["user-agent"] == "from-etc", s.requests[-1].headers)
+        s.default = {"status": 404}
+        result = subprocess.run([*words, BINARY, "--get", s.url + "img"], capture_output=True, timeout=60)
+        expect(result, 4, b"", "404")
+
+
+@test("get: passwords go to the server, not to the log")
+def _():
+    with httpserver.Server({}) as s:
+        url = s.url.replace("//", "//user:geheim@")
+        expect(get(url + "img", "-d"), 4, b"", "404")
+        check("authorization" in s.requests[-1].headers, s.requests[-1].headers)
+        for words in (("--get", url + "img"), ("--check", url + "img"), ("-d", "--get", url + "img")):
+            result = run(*words)
+            check(b"geheim" not in result.stdout + result.stderr, result)
+
+
+# -- --check -------------------------------------------------------------------------------------
+
+def report(*words):
+    """Runs --check; returns the status, {name: value or values} and the last line."""
+    result = run("-o", "timeout 3", "-o", "ca " + path("ca.pem"), "--check", *words)
+    check(b"Sanitizer" not in result.stderr, result.stderr)
+    lines = result.stdout.decode("ascii").splitlines()
+    check(lines and lines[-1].startswith("verdict: "), result.stdout, result.stderr)
+    facts = {}
+    for line in lines[:-1]:
+        check(re.fullmatch(r"[a-z ]+: +\S.*", line) and line[15:16] != " " and line[14] == " ", "form:", line)
+        facts.setdefault(line.split(":")[0], []).append(line[15:])
+    return result.returncode, {k: " | ".join(v) for k, v in facts.items()}, lines[-1]
+
+
+FIT = "verdict: fit for cachefilesd-mini"
+
+
+def has(facts, **patterns):
+    for name, pattern in patterns.items():
+        check(re.search(pattern, facts.get(name.replace("_", " "), "")), "no", name, pattern, "in", facts)
+
+
+@test("check: nginx over http, a plain image")
+def _():
+    status, facts, last = report(nginx.url("plain.erofs"))
+    check(status == 0 and last == FIT, status, last)
+    size = os.path.getsize(path("www/plain.erofs"))
+    has(facts, url="^" + re.escape(nginx.url("plain.erofs")) + "$", host="^127.0.0.1$", addresses="^127.0.0.1$",
+        connected=rf"^to 127.0.0.1 port {nginx.http} in \d+\.\d\d ms$", status="^206, HTTP/1.1$", ranges="^honoured$",
+        validator='^ETag "', encoding="^none$", size=f"^{size} bytes$", connection="^kept alive$",
+        image="^EROFS, blocks of 4096 bytes, not compressed, 0 extra devices$",
+        round_trip=r"^\d+\.\d\d ms, the median of 5$", throughput=rf"^[\d.]+ MB/s, {min(size, 4 << 20)} bytes in \d+\.\d\d ms$")
+    check("tls" not in facts and "pin" not in facts, facts)
+
+
+@test("check: nginx over https: session, certificates, pin")
+def _():
+    status, facts, last = report("-o", f"resolve get.test:{nginx.https}:127.0.0.1",
+                                 f"https://get.test:{nginx.https}/plain.erofs")
+    check(status == 0 and last == FIT, status, last)
+    key = subprocess.run(["openssl", "x509", "-in", path("leaf.pem"), "-pubkey", "-noout"],
+                         capture_output=True, check=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key,
+                         capture_output=True, check=True).stdout
+    pin = "sha256//" + subprocess.run(["openssl", "base64", "-A"], input=hashlib.sha256(der).digest(),
+                                      capture_output=True, check=True).stdout.decode()
+    has(facts, host="^get.test$", addresses="^127.0.0.1$", tls="^TLS 1.2, ECDHE_.*, ", pin="^" + re.escape(pin) + "$",
+        certificate=r"^Test leaf, issued by Test ca, ECDSA P-256 .256 bits., valid 20..-..-.. to 20..-..-.. \(\d+ days left\)",
+        names="^address 127.0.0.1, get.test$", status="206", throughput="MB/s", round_trip="ms")
+
+
+@test("check: a certificate that expires soon is a warning")
+def _():
+    status, facts, last = report(f"https://127.0.0.1:{nginx.soon}/plain.erofs")
+    check(status == 0 and last.startswith(FIT + ", but: ") and "expires in 4 days" in last, status, last)
+
+
+@test("check: a server that is not trusted is shown, and unfit")
+def _():
+    status, facts, last = report("-o", "ca " + path("stranger.pem"), nginx.url("plain.erofs", True))
+    check(status == 1 and last.startswith("verdict: NOT fit: TLS: "), status, last)
+    has(facts, certificate="^Test leaf, issued by Test ca", pin="^sha256//", connected="^to 127.0.0.1")
+    check("status" not in facts, facts)
+
+
+@test("check: a compressed image, and a file that is none, are warnings")
+def _():
+    status, facts, last = report(nginx.url("lz4.erofs"))
+    check(status == 0 and last.startswith(FIT + ", but: ") and "6.9" in last, status, last)
+    has(facts, image=", compressed, 0 extra")
+    status, facts, last = report(nginx.url("img"))
+    check(status == 0 and last.startswith(FIT + ", but: ") and "no EROFS" in last, status, last)
+    has(facts, image="^not EROFS$")
+
+
+@test("check: the block size is compared with this machine's pages")
+def _():
+    data = bytearray(open(path("www/plain.erofs"), "rb").read())
+    data[1024 + 12] = 14
+    with httpserver.Server({"/img": bytes(data)}) as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "16384" in last and str(os.sysconf("SC_PAGESIZE")) in last, status, last)
+        has(facts, image="blocks of 16384")
+
+
+@test("check: redirects are named")
+def _():
+    status, facts, last = report(nginx.url("moved/plain.erofs"))
+    check(status == 0 and last == FIT, status, last)
+    has(facts, redirect="^302 to " + re.escape(nginx.url("plain.erofs")), url="moved", image="^EROFS")
+    with httpserver.Server({"/img": IMAGE}, redirect=(301, "/img")) as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 1 and "NOT fit" in last and "redirect" in last, status, last)
+
+
+@test("check: a server that ignores ranges or compresses is unfit")
+def _():
+    for url, words in ((nginx.url("unranged/plain.erofs"), "range requests"),):
+        status, facts, last = report(url)
+        check(status == 1 and last.startswith("verdict: NOT fit: ") and words in last, status, last)
+        has(facts, status="^200", ranges="^ignored$")
+    with httpserver.Server({"/img": IMAGE}, encoding="gzip") as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 1 and "NOT fit" in last and "compressed" in last, status, last)
+        has(facts, encoding="^compressed")
+
+
+@test("check: no validator, a weak one, a closing server are warnings")
+def _():
+    with httpserver.Server({"/img": IMAGE}, etag="", last_modified="") as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "names no version" in last, status, last)
+        has(facts, validator="^none$")
+        s.default = {"etag": 'W/"x"'}
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "names no version" not in last and "weak" in last, status, last)
+        has(facts, validator='^ETag W/"x"$')
+        s.default = {"etag": ""}
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "names no version" not in last and "weak" not in last, status, last)
+        has(facts, validator="^Last-Modified ")
+    status, facts, last = report(nginx.url("closing/plain.erofs"))
+    check(status == 0 and "closes" in last, status, last)
+    has(facts, connection="^closed", round_trip="each with a new connection")
+
+
+@test("check: exit statuses and reasons of what cannot be reached")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        for knobs, words in (({"status": 404}, "404"), ({"status": 403}, "403"),
+                             ({"delay": 60}, "no byte"), ({"status": 503}, "503"),
+                             ({"drop": True}, "lost"), ({"raw": b"garbage\xff\r\n\r\n"}, "malformed")):
+            s.default = knobs
+            status, facts, last = report(s.url + "img")
+            check(status == 1 and last.startswith("verdict: NOT fit: ") and words in last, knobs, status, last)
+            has(facts, connected="^to 127.0.0.1")
+    status, facts, last = report(f"{httpserver.REFUSED}img")
+    check(status == 1 and "refused" in last and "connected" not in facts, status, last)
+    status, facts, last = report("-o", "resolve x:1:127.0.0.1", "http://no-such-name.invalid/img")
+    check(status == 1 and "NOT fit" in last, status, last)
+
+
+@test("check: what a server says cannot steer a terminal")
+def _():
+    with httpserver.Server({"/img": IMAGE}, etag='"\x1b[31m\xff"'.encode("latin-1").decode("latin-1")) as s:
+        status, facts, last = report(s.url + "img")     # decodes ASCII
+        check("\x1b" not in str(facts) + last, facts)
+    with httpserver.Server({"/img": IMAGE}, etag='"\xff\x80"') as s:
+        status, facts, last = report(s.url + "img")
+        has(facts, validator=r'^ETag "\?\?"$')
+
+
+@test("check: a slow server is measured for two seconds")
+def _():
+    big = open(path("www/plain.erofs"), "rb").read() * 8
+    with httpserver.Server({"/img": big}, rate=100000) as s:
+        began = time.monotonic()
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and last == FIT, status, last)
+        has(facts, throughput=r"^0\.[01] MB/s, \d+ bytes in 2\d\d\d\.\d\d ms$")
+        check(time.monotonic() - began < 8, "took too long")
+
+
+# -- all of them ---------------------------------------------------------------------------------
+
+def one(entry):
+    name, function = entry
+    try:
+        function()
+        return name, None
+    except Exception as e:      # whatever a test trips over
+        return name, f"{type(e).__name__}: {e}"
+
+
+make_certificates()
+nginx = Nginx()
+try:
+    make_files()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(one, tests))
+finally:
+    nginx.stop()
+for name, error in results:
+    print(f"{'not ' if error else ''}ok - {name}")
+    for line in (error or "").splitlines():
+        print("# " + line)
+sys.exit(any(error for _, error in results))

@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""test_cross.py - the daemon of other architectures, built here and run under qemu-user.
+
+Usage: test/cross/test_cross.py [--short] TRIPLET...     (those of machines.py; `make check-cross` runs all)
+
+For each: the build (musl for it comes from the user's cache directory, where test/musl keeps it), its
+unit tests, --get over HTTPS with each kind of cipher and key, the stand-in tests that can run under
+an emulator, page sizes, and a 32-bit program told by a 64-bit kernel. Prints TAP lines; exits 1 if
+a test failed. Standard library only.
+"""
+import glob
+import os
+import re
+import ssl
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from lib import httpserver
+from lib.machines import MACHINES
+
+os.chdir(os.path.join(HERE, "..", ".."))
+FOLDER = tempfile.TemporaryDirectory(prefix="test_cross.")
+IMAGE = httpserver.image("cross", 300001)
+# All but those that look at memory or are in a hurry, which the emulator spoils, that compare errnos,
+# which are others on mips, and that start the tests anew.
+STANDIN = "^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|open_server_down|started_by)"
+# Start, READs of all sizes, keys, garbage, the end: both layouts.
+STANDIN_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
+failed = False
+
+
+def tell(triplet, name, wrong):
+    """One TAP line; `wrong`: a text, or nothing if all is well."""
+    global failed
+    failed = failed or bool(wrong)
+    print(f"{'not ' if wrong else ''}ok - {triplet}: {name}")
+    for line in (wrong or "").splitlines()[-40:]:
+        print("# " + line)
+    sys.stdout.flush()
+
+
+def run(words, timeout=600, **more):
+    return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=timeout, **more)
+
+
+def build(triplet):
+    cores = str(os.cpu_count())
+    result = run(["make", "-s", "-j" + cores, "CROSS=" + triplet, "all", "unit",
+                  f"build/{triplet}/cachefilesd-mini.qemu"], timeout=3000)
+    tell(triplet, "it compiles without a warning", result.stdout.decode(errors="replace")
+         if result.returncode or b"warning" in result.stdout else None)
+    return result.returncode == 0
+
+
+def unit_tests(triplet, machine):
+    for path in sorted(glob.glob("test/unit/*/*.c")):
+        name = path[len("test/unit/"):-len(".c")]
+        # qemu-user makes no seccomp filter, so what the sandbox refuses cannot be seen.
+        if name in ("root/tls_client", "daemon/sandbox"):
+            continue
+        result = run([machine.qemu, f"build/{triplet}/unit/{name}"])
+        text = result.stdout.decode(errors="replace")
+        count = len(re.findall("(?m)^ok ", text))
+        tell(triplet, f"unit tests: {name}: {count}", None if result.returncode == 0 and count else
+             text[-2000:] + f"status {result.returncode}")
+
+
+# -- HTTPS ---------------------------------------------------------------------------------------
+
+def certificate(name, *kind):
+    """A server's certificate that is its own CA's; the context to serve it."""
+    at = os.path.join(FOLDER.name, name)
+    new = ["openssl", "req", "-x509", "-nodes", "-days", "90"]
+    subprocess.run([*new, *kind, "-keyout", at + "-ca.key", "-out", at + "-ca.pem", "-subj", "/CN=CA " + name],
+                   check=True, capture_output=True)
+    subprocess.run([*new, *kind, "-keyout", at + ".key", "-out", at + ".pem", "-subj", "/CN=" + name,
+                    "-CA", at + "-ca.pem", "-CAkey", at + "-ca.key", "-addext", "basicConstraints=critical,CA:FALSE",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    return at
+
+
+def servers():
+    """(what it is, its CA, the server): both kinds of key, all three ciphers."""
+    for name, kind in (("ECDSA", ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")),
+                       ("RSA", ("-newkey", "rsa:2048"))):
+        at = certificate(name, *kind)
+        for cipher in ("CHACHA20-POLY1305", "AES128-GCM-SHA256", "AES256-GCM-SHA384"):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(f"ECDHE-{name}-{cipher}")
+            context.load_cert_chain(at + ".pem", at + ".key")
+            yield f"{name}, {cipher}", at + "-ca.pem", httpserver.Server({"/img": IMAGE}, tls=context)
+
+
+def https(triplet, machine, all_servers):
+    binary = f"build/{triplet}/cachefilesd-mini"
+    for what, ca, server in all_servers:
+        url = f"https://127.0.0.1:{server.port}/img"
+        result = subprocess.run([machine.qemu, binary, "-o", "ca " + ca, "-o", "timeout 60", "--get", url],
+                                stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+        right = result.returncode == 0 and result.stdout == IMAGE
+        tell(triplet, f"--get over HTTPS: {what}", None if right else
+             f"{len(result.stdout)} bytes, status {result.returncode}\n{result.stderr.decode(errors='replace')}")
+    what, ca, server = all_servers[0]
+    strange = all_servers[-1][1]
+    result = run([machine.qemu, binary, "-o", "ca " + strange, "-o", "timeout 60", "--get",
+                  f"https://127.0.0.1:{server.port}/img"], timeout=300)
+    tell(triplet, "--get over HTTPS: a certificate of another CA is refused", None if result.returncode == 10 else
+         f"status {result.returncode}: {result.stdout[-300:]!r}")
+
+
+# -- the rest ------------------------------------------------------------------------------------
+
+def version(triplet, machine):
+    text = run([machine.qemu, f"build/{triplet}/cachefilesd-mini", "--version"]).stdout.decode()
+    tell(triplet, "--version names BearSSL's best for it", None if f"ciphers: {machine.ciphers}\n" in text else text)
+
+
+def page_sizes(triplet, machine):
+    """All fixed memory is cut in pages; a body buffer is a page at the least."""
+    for size in machine.page_sizes[1:]:
+        result = run([machine.qemu, "-p", str(size), f"build/{triplet}/cachefilesd-mini", "--version"])
+        told = re.search(rb"with (\d+) bytes", result.stdout)
+        tell(triplet, f"pages of {size} bytes", None if told and int(told[1]) % size == 0 else repr(result))
+
+
+def standin(triplet, pattern):
+    result = run([sys.executable, "test/scenarios/test_standin.py", "--machine", triplet, "-k", pattern,
+                  f"build/{triplet}/cachefilesd-mini.qemu"], timeout=1200)
+    lines = result.stdout.decode(errors="replace")
+    bad = re.findall(r"(?m)^not ok - (.*(?:\n# .*)*)", lines)
+    count = len(re.findall(r"(?m)^ok ", lines))
+    tell(triplet, f"stand-in tests: {count}", None if result.returncode == 0 and count > 10 else
+         "\n".join(bad) or lines[-2000:])
+
+
+def wide_kernel(triplet, machine):
+    """personality(2), which qemu-user passes on, makes the machine's 64-bit kernel look like one of 32 bits."""
+    result = run(["setarch", "linux32", machine.qemu, f"build/{triplet}/cachefilesd-mini", "-n", "-s",
+                  "-o", "dir /tmp", "http://127.0.0.1/"])
+    told = b"32-bit program" in result.stdout and result.returncode == 1
+    if machine.bits == 32:
+        tell(triplet, "on a 64-bit kernel it says at start that READs cannot be answered",
+             None if told else repr(result))
+    else:
+        tell(triplet, "64 bits are at home on any kernel", repr(result) if told else None)
+
+
+def main():
+    short = sys.argv[1:2] == ["--short"]
+    triplets = sys.argv[2 if short else 1:] or list(MACHINES)
+    all_servers = list(servers())
+    for triplet in triplets:
+        machine = MACHINES[triplet]
+        if build(triplet):
+            version(triplet, machine)
+            unit_tests(triplet, machine)
+            https(triplet, machine, all_servers)
+            page_sizes(triplet, machine)
+            wide_kernel(triplet, machine)
+            standin(triplet, STANDIN_SHORT if short else STANDIN)
+    for _, _, server in all_servers:
+        server.stop()
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

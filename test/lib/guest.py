@@ -1,0 +1,145 @@
+#!/usr/bin/python3
+"""Runs a command inside a test kernel: user-mode Linux, a program like any other, without root.
+
+    test/lib/guest.py [--memory 512M] [--timeout SECONDS] [--disk MIB] SERIES WORK COMMAND...
+
+SERIES names the kernel (6.12, 6.1, or 6.12-patched: with the patches of contrib/kernel;
+test/guest/kernel/build makes it if need be), WORK a directory that guest and host share under the same
+path. In the guest COMMAND is root, sees the host's tree read-only, WORK and /run for writing, and a
+fresh ext4 on /run/disk (see test/guest/init). Its output is passed on line by line; the exit status is
+COMMAND's, or 125 if the guest itself failed. When COMMAND says "guest: cut", the kernel is killed at
+once, as if the machine had lost its power: status 124.
+"""
+import argparse
+import glob
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PATCHED = "-patched"
+CUT = 124
+
+# What a healthy guest never says, whatever the outcome of its command.
+KERNEL_FAILURE = re.compile(
+    r"Kernel panic|\bOops\b|\bBUG:|WARNING: CPU|general protection|Call Trace|blocked for more than"
+    r"|guest: could not set up")
+
+
+def kernel(series):
+    """The path of the test kernel, built first if it is not there."""
+    patches = []
+    if series.endswith(PATCHED):
+        patches = sorted(glob.glob(os.path.join(HERE, "..", "..", "contrib", "kernel", "*.patch")))
+    command = [os.path.join(HERE, "..", "guest", "kernel", "build"), series.removesuffix(PATCHED), *patches]
+    build = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if build.returncode:
+        sys.exit(f"guest: no test kernel {series}")
+    return build.stdout.strip()
+
+
+def make_disk(path, mebibytes):
+    with open(path, "wb") as disk:
+        disk.truncate(mebibytes << 20)
+    # 4096 is the page size: a smaller block would let the kernel ask for parts of pages.
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", path], check=True)
+
+
+def kernel_environment(work, memory):
+    """UML keeps its memory in an unlinked file, by choice in /dev/shm, which is small in containers,
+    and notes in ~/.uml."""
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": work}
+    try:
+        shm = os.statvfs("/dev/shm")
+        roomy = shm.f_bavail * shm.f_frsize > memory << 20
+    except OSError:
+        roomy = False
+    environment["TMPDIR"] = "/dev/shm" if roomy else os.environ.get("TMPDIR", "/tmp")
+    return environment
+
+
+def end(process):
+    """Ends the kernel with all its threads and its guest's processes: one group, led by it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print, keep=None):
+    """Boots, runs command (a list) in the guest, hands each line of output to line_to. The disk is the
+    one that a guest before has left at the path keep, made if it is not there; without, a new one.
+
+    Returns command's exit status, CUT, or 125 after a line that says what went wrong with the guest."""
+    work = os.path.realpath(work)
+    disk_path = keep or os.path.join(work, "disk")
+    linux = kernel(series)
+    if not keep or not os.path.exists(keep):
+        make_disk(disk_path, disk)
+    with open(os.path.join(work, "command"), "w") as file:
+        file.write("exec " + shlex.join(command) + "\n")
+    process = subprocess.Popen(
+        [linux, f"mem={memory}M", f"ubda={disk_path}", "rootfstype=hostfs", "rootflags=/", "ro",
+         f"init={HERE}/../guest/init", f"WORK={work}", "con=null", "con0=fd:0,fd:1",
+         "quiet", "loglevel=2"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=kernel_environment(work, memory), start_new_session=True)
+    overrun = threading.Event()
+    timer = threading.Timer(timeout, lambda: (overrun.set(), end(process)))
+    timer.start()
+    try:
+        return follow(process, overrun, timeout, line_to)
+    finally:
+        timer.cancel()
+        end(process)
+        process.wait()
+        if not keep:
+            os.unlink(disk_path)
+
+
+def follow(process, overrun, timeout, line_to):
+    """Passes the guest's output on until its end, and judges it."""
+    status, failure = None, None
+    for raw in process.stdout:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        ended = re.fullmatch(r"guest: exit (\d+)", line)
+        if ended:
+            status = int(ended[1])
+            continue
+        if line == "guest: cut":
+            end(process)
+            status = CUT
+            break
+        if KERNEL_FAILURE.search(line):
+            failure = failure or line
+        if not line.startswith("reboot: "):
+            line_to(line)
+    if overrun.is_set():
+        failure = f"took longer than {timeout} s and was ended"
+    elif failure is None and status is None:
+        failure = "ended without a word about its command"
+    if failure is None:
+        return status
+    line_to(f"guest: failed: {failure}")
+    return 125
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--memory", type=int, default=512, help="MiB")
+    parser.add_argument("--timeout", type=float, default=90, help="seconds")
+    parser.add_argument("--disk", type=int, default=640, help="MiB")
+    parser.add_argument("series")
+    parser.add_argument("work")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    a = parser.parse_args()
+    sys.exit(run(a.series, a.work, a.command, a.memory, a.timeout, a.disk,
+                 lambda line: print(line, flush=True)))
+
+
+if __name__ == "__main__":
+    main()
