@@ -1,12 +1,12 @@
-#!/usr/bin/env python3
-"""peers.py - the client against web servers and proxies that others have written.
+#!/usr/bin/python3
+"""The client against web servers and proxies that others have written.
 
-Usage: test/client/peers.py [CLIENT] [-k WORD]     (default: ./cachefilesd-mini, all peers)
+    test/client/peers.py [CLIENT] [-k WORD]     (default: ./cachefilesd-mini, all peers)
 
 Each peer serves, or stands in front of, an image of some 20 MB. `CLIENT --get` fetches all of it,
 ranges at odd places and its tail; curl fetches the same. Then the image is replaced while it is
-being fetched: what came must be of the old one, and the outcome "changed". Prints a table and TAP
-lines; exits 1 on a wrong byte or an outcome that was not expected. Installs the peers' Debian
+being fetched: the bytes that came must be the old image's, and the outcome "changed". Prints a table
+and TAP; exit status 1 on a wrong byte or an unexpected outcome. Installs the peers' Debian
 packages; runs them on loopback, in a temporary folder, as nobody if it can.
 """
 import argparse
@@ -15,38 +15,35 @@ import hashlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from lib import certs, nginx as web, tap
+from lib.ports import free_port, wait_listening
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIZE = 20 * 1024 * 1024 + 12345     # not whole pages
-REFUSED, CHANGED = 7, 6             # exit statuses of --get: outcome.c
-PATIENCE = 120                      # seconds that no fetch may take
+REFUSED, CHANGED = 7, 6             # exit statuses of --get: base/outcome.c
+TIMEOUT = 120                       # seconds, of a fetch
 
-# Offset and length: first and last bytes, both sides of a page's and a buffer's end, a long one.
+# Offset and length: first and last byte, both sides of the end of a page and of a buffer, a long one.
 RANGES = [(0, 1), (1, 1), (4095, 2), (65535, 65538), (SIZE // 2 + 17, 1234567), (SIZE - 1, 1)]
 TAIL = SIZE - 100001
 
-BEHIND_PROXY = "origin.test"        # a name that only the proxy knows, so that no way leads past it
+BEHIND_PROXY = "origin.test"        # only the proxy knows this name: no request can bypass it
 
 
 class Wrong(Exception):
-    """What came is not what was expected."""
+    """The bytes or the outcome are not the expected ones."""
 
 
 # ---- servers ----
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Program:
-    """A server in a session of its own, so that its children end with it."""
+    """A server in a session of its own; its children end with it."""
 
     def __init__(self, folder, name, words, ports):
         self.words, self.ports = words, ports
@@ -59,19 +56,7 @@ class Program:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True, **user)
-        for port in self.ports:
-            self.await_port(port)
-
-    def await_port(self, port):
-        for _ in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        with open(self.log, errors="replace") as log:
-            raise SystemExit("%s did not start:\n%s" % (self.words[0], log.read()))
+        wait_listening(*self.ports, process=self.process, log=self.log)
 
     def stop(self):
         with contextlib.suppress(ProcessLookupError):
@@ -86,7 +71,7 @@ class Program:
 
 
 class Place:
-    """The temporary folder: documents, certificates, configurations, and what runs."""
+    """The temporary folder: documents, certificates, configurations; and the servers that run."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -102,7 +87,7 @@ class Place:
         return os.path.join(self.folder, name)
 
     def put(self, name, content, age=3600):
-        """Replaces a document as one does: by a rename."""
+        """Replaces a document by a rename."""
         new = self.path("new")
         with open(new, "wb") as f:
             f.write(content)
@@ -110,28 +95,25 @@ class Place:
         os.rename(new, os.path.join(self.root, name))
 
     def certificates(self):
-        """A root, and a server's certificate for what the URLs name."""
-        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-               "-nodes", "-days", "30"]
-        ca = ["-out", self.path("ca.crt"), "-keyout", self.path("ca.key"), "-subj", "/CN=Test CA",
-              "-addext", "keyUsage=critical,keyCertSign"]
-        leaf = ["-out", self.path("leaf.crt"), "-keyout", self.path("leaf.key"), "-subj", "/CN=any",
-                "-CA", self.path("ca.crt"), "-CAkey", self.path("ca.key"),
-                "-addext", "basicConstraints=critical,CA:FALSE",
-                "-addext", "subjectAltName=IP:127.0.0.1,DNS:" + BEHIND_PROXY]
-        for words in (ca, leaf):
-            subprocess.run(new + words, check=True, capture_output=True)
-        with open(self.path("leaf.pem"), "w") as both:      # as HAProxy and lighttpd want it
-            for part in ("leaf.crt", "leaf.key"):
+        """An authority, and a server's certificate for the hosts in the URLs."""
+        certs.make_ca(self.folder, days=30)
+        certs.make_server(self.folder, "leaf", names="IP:127.0.0.1,DNS:" + BEHIND_PROXY, days=30)
+        with open(self.path("both.pem"), "w") as both:      # for HAProxy and lighttpd
+            for part in ("leaf.pem", "leaf.key"):
                 with open(self.path(part)) as f:
                     both.write(f.read())
-        for secret in ("leaf.key", "leaf.pem"):
-            os.chmod(self.path(secret), 0o644)              # of a test, for nobody to read
+        for secret in ("leaf.key", "both.pem"):
+            os.chmod(self.path(secret), 0o644)              # the user nobody reads them
 
-    def config(self, name, text, **values):
+    def folder_of(self, name):
+        """A folder in which that server may write."""
         folder = self.path(name)
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o777)
+        return folder
+
+    def config(self, name, text, **values):
+        folder = self.folder_of(name)
         path = os.path.join(folder, "conf")
         with open(path, "w") as f:
             f.write(text.format(root=self.root, at=folder, top=self.folder, **values))
@@ -147,18 +129,6 @@ class Place:
             self.running.pop().stop()
 
 
-NGINX = """
-daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 2;
-events {{}}
-http {{
-    access_log off; sendfile on;
-    client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
-    uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
-    ssl_certificate {top}/leaf.crt; ssl_certificate_key {top}/leaf.key;
-    server {{ listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl; root {root}; }}
-}}
-"""
-
 APACHE = """
 ServerRoot {at}
 ServerName 127.0.0.1
@@ -171,7 +141,7 @@ LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 DocumentRoot {root}
 Listen 127.0.0.1:{plain}
 Listen 127.0.0.1:{tls}
-SSLCertificateFile {top}/leaf.crt
+SSLCertificateFile {top}/leaf.pem
 SSLCertificateKeyFile {top}/leaf.key
 <VirtualHost 127.0.0.1:{tls}>
 SSLEngine on
@@ -187,7 +157,7 @@ server.errorlog = "{at}/error.log"
 server.modules += ("mod_openssl")
 $SERVER["socket"] == "127.0.0.1:{tls}" {{
     ssl.engine = "enable"
-    ssl.pemfile = "{top}/leaf.pem"
+    ssl.pemfile = "{top}/both.pem"
 }}
 """
 
@@ -202,7 +172,7 @@ defaults
     http-reuse always
 frontend front
     bind 127.0.0.1:{plain}
-    bind 127.0.0.1:{tls} ssl crt {top}/leaf.pem
+    bind 127.0.0.1:{tls} ssl crt {top}/both.pem
     default_backend origin
 backend origin
     server nginx 127.0.0.1:{origin}
@@ -231,8 +201,10 @@ shutdown_lifetime 0 seconds
 
 def nginx(place):
     plain, tls = free_port(), free_port()
-    conf = place.config("nginx", NGINX, plain=plain, tls=tls)
-    return place.run("nginx", ["nginx", "-e", conf + ".log", "-c", conf], plain, tls), plain, tls
+    server = f"server {{ listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl; root {place.root}; " + \
+        web.tls(place.path("leaf")) + " }"
+    words = web.command(place.folder_of("nginx"), server, "sendfile on;", workers=2, user="")
+    return place.run("nginx", words, plain, tls), plain, tls
 
 
 def apache(place):
@@ -242,8 +214,8 @@ def apache(place):
     return place.run("apache", words, plain, tls), plain, tls
 
 
-# lighttpd sends ETag and Last-Modified only with a type that is known, and Debian's list knows none
-# for an image's name.
+# lighttpd sends ETag and Last-Modified only with a known type, and Debian's list has none for the name of an
+# image.
 TYPES = 'mimetype.assign = ("" => "application/octet-stream")'
 
 
@@ -284,7 +256,7 @@ def squid(place, origin):
 # ---- peers ----
 
 class Peer:
-    """One row of the table: a URL, how to ask for it, and the program that has the documents."""
+    """A row of the table: a URL, how to request it, and the program that has the documents."""
 
     def __init__(self, name, origin, port, tls=False, proxy=None, ranges=True, validators=True):
         self.name, self.origin, self.proxy = name, origin, proxy
@@ -295,7 +267,7 @@ class Peer:
 
 
 def peers(place):
-    """Starts them as they are asked for, and ends those that are no longer needed."""
+    """Yields each peer while its servers run."""
     for name, start in (("Apache httpd", apache), ("lighttpd", lighttpd)):
         program, plain, tls = start(place)
         yield Peer(name, program, plain)
@@ -330,25 +302,19 @@ class Client:
         self.program, self.place = program, place
 
     def words(self, peer, name, *numbers):
-        words = [self.program, "-o", "ca " + self.place.path("ca.crt")]
+        words = [self.program, "-o", "ca " + self.place.path("ca.pem")]
         if peer.proxy:
             words += ["-o", "proxy http://127.0.0.1:%d" % peer.proxy]
         return words + ["--get", peer.url + name] + [str(n) for n in numbers]
 
     def get(self, peer, *numbers):
-        """Exit status, bytes and log of one fetch."""
+        """Fetches once. Returns the exit status, the bytes and the log."""
         try:
             run = subprocess.run(self.words(peer, "image", *numbers), capture_output=True,
-                                 timeout=PATIENCE)
+                                 timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             raise Wrong("hangs") from None
         return run.returncode, run.stdout, run.stderr.decode(errors="replace").strip()
-
-    def has_word(self, word):
-        """Whether the configuration knows it: then it only misses the value."""
-        run = subprocess.run([self.program, "-o", word, "--get", "http://127.0.0.1:1/"],
-                             capture_output=True, text=True, timeout=PATIENCE)
-        return "unknown" not in run.stderr
 
 
 def digest(content):
@@ -363,7 +329,7 @@ def compare(what, got, expected):
 
 
 def expect_get(client, peer, offset, length):
-    """One fetch: right bytes, or from a server without ranges a refusal that names them."""
+    """Demands right bytes, or from a server without ranges a refusal that says "range"."""
     numbers = [] if (offset, length) == (0, SIZE) else [offset, length]
     if offset == TAIL:
         numbers = [offset]                  # to the end
@@ -392,10 +358,9 @@ def check_tail(client, peer):
 
 
 def check_changed(client, peer):
-    """Stops reading in the middle until all buffers are full, replaces the image, and starts its
-    server anew, which cuts the connection: the rest has to be asked for again. Without validators
-    only another size can tell. The name is a new one each time: lighttpd remembers what lay under
-    one for a second."""
+    """Replaces the image in the middle of a fetch. Reading stops until all buffers are full; the restart of the
+    server cuts the connection, so that the client has to request the rest again. Without validators only another
+    size shows the change. Each turn takes another name: lighttpd remembers a document for a second."""
     if not peer.ranges:
         return
     place = client.place
@@ -410,7 +375,7 @@ def check_changed(client, peer):
         peer.origin.stop()
         place.put(name, other, age=10)
         peer.origin.start()
-        rest, log = run.communicate(timeout=PATIENCE)
+        rest, log = run.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise Wrong("hangs") from None
     finally:
@@ -425,8 +390,8 @@ def check_changed(client, peer):
 
 def curl(client, peer, *words):
     proxy = ["-x", "http://127.0.0.1:%d" % peer.proxy] if peer.proxy else ["--noproxy", "*"]
-    run = subprocess.run(["curl", "-qsSf", "--cacert", client.place.path("ca.crt"), *proxy, *words,
-                          peer.url + "image"], capture_output=True, timeout=PATIENCE)
+    run = subprocess.run(["curl", "-qsSf", "--cacert", client.place.path("ca.pem"), *proxy, *words,
+                          peer.url + "image"], capture_output=True, timeout=TIMEOUT)
     if run.returncode:
         raise Wrong("curl: " + run.stderr.decode(errors="replace").strip())
     return run.stdout
@@ -437,38 +402,31 @@ def check_curl(client, peer):
     compare("curl, whole", curl(client, peer), image)
     for offset, length in RANGES + [(TAIL, SIZE - TAIL)]:
         got = curl(client, peer, "-r", "%d-%d" % (offset, offset + length - 1))
-        if len(got) == SIZE:    # busybox takes "0-0" for "0-" and says so, Python ignores all
+        if len(got) == SIZE:    # busybox takes "0-0" for "0-" and says so, Python ignores ranges
             offset, length = 0, SIZE
         compare("curl, %d+%d" % (offset, length), got, image[offset:offset + length])
 
 
-# curl after our own: Squid would hold the image whole then, and answer ranges itself; so the ranges
-# are asked for once more behind it.
+# curl comes after our client: Squid then holds the whole image and answers ranges itself, and so the ranges are
+# checked again.
 CHECKS = [("whole", check_whole), ("ranges", check_ranges), ("tail", check_tail),
           ("changed", check_changed), ("curl", check_curl), ("again", check_ranges)]
 
 
-# ---- telling ----
+# ---- results ----
 
 def cell(client, peer, name, check):
-    """Runs one check; tells it in TAP, and the table's word for it."""
+    """Runs one check and prints its result. Returns the table's word for it."""
+    wrong = None
     try:
         check(client, peer)
-    except Wrong as wrong:
-        print("not ok - %s: %s\n# %s" % (peer.name, name, wrong), flush=True)
+    except Wrong as reason:
+        wrong = str(reason)
+    if not tap.result("%s: %s" % (peer.name, name), wrong):
         return "WRONG"
-    print("ok - %s: %s" % (peer.name, name), flush=True)
     if peer.ranges or name == "curl":
         return "ok"
     return "-" if name == "changed" else "refused"
-
-
-def run_peer(client, peer):
-    if peer.proxy and not client.has_word("proxy"):
-        print("# %s: skipped, the client has no proxy yet" % peer.name)
-        return
-    for name, check in CHECKS:
-        peer.cells[name] = cell(client, peer, name, check)
 
 
 def print_table(rows):
@@ -486,12 +444,12 @@ def run_all(program, word):
         try:
             for peer in peers(place):
                 if word.lower() in peer.name.lower():
-                    run_peer(Client(program, place), peer)
+                    for name, check in CHECKS:
+                        peer.cells[name] = cell(Client(program, place), peer, name, check)
                     rows.append(peer)
         finally:
             place.stop()
     print_table(rows)
-    return all("WRONG" not in peer.cells.values() for peer in rows)
 
 
 def main():
@@ -502,11 +460,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # so that the servers end too
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     subprocess.run([os.path.join(HERE, "..", "install"), "peers"], check=True)
-    good = run_all(os.path.abspath(options.client), options.k)
-    tls = os.path.join(HERE, "peers_tls.py")
-    if os.path.exists(tls) and not options.k:
-        good = subprocess.run([sys.executable, tls]).returncode == 0 and good
-    return 0 if good else 1
+    run_all(os.path.abspath(options.client), options.k)
+    tls = 0 if options.k else subprocess.run([sys.executable, os.path.join(HERE, "peers_tls.py")]).returncode
+    return tls or tap.status()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-#!/usr/bin/env python3
-"""peers_tls.py - which certificates and protocols are trusted: ours, side by side with curl's.
+#!/usr/bin/python3
+"""Which certificates and protocols our client trusts, beside curl.
 
-Usage: test/client/peers_tls.py [TLS_CLIENT]     (default: build/unit/root/tls_client)
+    test/client/peers_tls.py [TLS_CLIENT]   (default: build/unit/root/tls_client)
 
-The chains and servers are test_tls.py's (openssl s_server). Prints a table; exits 1 if our verdict
-is not the careful one. Where curl trusts more, the row says so. Standard library only.
+The chains and servers are those of test_tls.py (`openssl s_server`). Prints a table and one TAP line; exit status
+1 if our verdict is not the careful one. Where curl trusts more, the row says so.
 """
 import concurrent.futures
 import os
@@ -14,11 +14,12 @@ import tempfile
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from client import test_tls
+from lib import tap
 
 YES, NO = "trusted", "refused"
 
-# case, certificate (and key), intermediate, bundle, host, s_server's options, what is careful:
-# "cannot" is what would deserve trust, but is refused since BearSSL or x509.c does not have it
+# case, certificate (and key), intermediate, bundle, host, s_server's options, the careful verdict:
+# "cannot" deserves trust, but is refused since BearSSL or x509.c cannot verify it
 ROWS = [
     ("a good chain", "good", "inter", "root", "example.test", [], YES),
     ("expired", "expired", "inter", "root", "example.test", [], NO),
@@ -114,8 +115,8 @@ def main():
         if note == "WRONG":
             print("    " + text)
             wrong += 1
-    print("%s - TLS peers: %d cases, %d wrong" % ("not ok" if wrong else "ok", len(ROWS), wrong))
-    return 1 if wrong else 0
+    tap.result("TLS peers: %d cases, %d wrong" % (len(ROWS), wrong), wrong and "see the table")
+    return tap.status()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The client's policy, through --get: mirrors, retries, proxies, credentials, addresses.
 
-    test/client/test_client.py [BINARY]        TAP on standard output, exit status 1 if a test failed
+    test/client/test_client.py [BINARY]     TAP on standard output; exit status 1 if a test failed
 """
 import base64
 import os
@@ -12,10 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from lib.httpserver import REFUSED, Server, image  # noqa: E402
+from lib import certs, tap
+from lib.httpserver import REFUSED, Server, image
 
 BINARY = sys.argv[1] if len(sys.argv) > 1 else "./cachefilesd-mini"
 SIZE = 1 << 20
@@ -29,7 +29,7 @@ def test(function):
 
 
 def get(*urls, options=(), timeout=30):
-    """Runs --get; the first URL is the argument, the others are mirrors."""
+    """Runs --get of the first URL; the others are its mirrors."""
     command = [BINARY, "--get", urls[0]]
     for line in (*options, *("url " + url for url in urls[1:])):
         command += ["-o", line]
@@ -161,11 +161,10 @@ with Server({"/img": image(1, 1 << 20)}) as s:
 
 
 def get_in_namespaces(flags, program, expected):
-    """Runs a program of those here in namespaces of its own, as at boot; it calls --get."""
+    """Runs a Python program, which calls --get, in namespaces of its own, as at boot."""
     inside = ["unshare", flags]
     if subprocess.run([*inside, "true"], capture_output=True).returncode:
-        print("# skipped: no namespaces here")
-        return
+        raise tap.Skip("no namespaces here")
     result = subprocess.run([*inside, sys.executable, "-c", program, os.path.abspath(BINARY)],
                             capture_output=True, timeout=30,
                             env={**os.environ, "PYTHONPATH": sys.path[0], "ASAN_OPTIONS": "detect_leaks=0"})
@@ -175,7 +174,7 @@ def get_in_namespaces(flags, program, expected):
 
 @test
 def a_network_that_is_not_up_yet_is_waited_for():
-    """Loopback is down at first (ENETUNREACH)."""
+    """The loopback interface is down at first (ENETUNREACH)."""
     get_in_namespaces("-rn", LATE_NETWORK, "unreachable; trying again")
 
 
@@ -262,7 +261,7 @@ def a_netrc_file_that_is_wrong_is_named():
 # -- proxies -----------------------------------------------------------------------------------
 
 class Proxy:
-    """Forwards CONNECT and absolute-form requests; remembers their heads."""
+    """A proxy for CONNECT and for requests in absolute form; it keeps their heads. `answer`: its only word."""
 
     def __init__(self, answer=None):
         self.heads, self.answer = [], answer
@@ -311,7 +310,7 @@ class Proxy:
 def http_goes_through_a_proxy_in_absolute_form():
     proxy = Proxy()
     with Server({"/img": DATA}) as s:
-        # Without keep-alive, since this proxy understands only a connection's first request.
+        # This proxy understands only the first request of a connection.
         s.default = {"close": True}
         url = proxy.url.replace("http://", "http://pu:pp@")
         right(get(s.url + "img", options=["proxy " + url]))
@@ -321,14 +320,9 @@ def http_goes_through_a_proxy_in_absolute_form():
 
 
 def certificate(directory):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=test",
-                    "-addext", "subjectAltName=IP:127.0.0.1", "-addext",
-                    "basicConstraints=critical,CA:FALSE", "-keyout", directory + "/key.pem",
-                    "-out", directory + "/cert.pem"], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory + "/cert.pem", directory + "/key.pem")
-    return context
+    """A self-signed certificate, for a client too; a server's context with it."""
+    certs.make(directory, "own", ("subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:FALSE"))
+    return certs.server_context(directory, "own")
 
 
 @test
@@ -336,7 +330,7 @@ def https_goes_through_a_proxy_by_connect():
     proxy = Proxy()
     with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as s:
         url = s.url.replace("http://", "https://") + "img"
-        right(get(url, options=["ca " + d + "/cert.pem", "proxy " + proxy.url]))
+        right(get(url, options=[f"ca {d}/own.pem", "proxy " + proxy.url]))
         port = s.url.strip("/").rsplit(":", 1)[1]
         assert proxy.heads and all(h.startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n")
                                    for h in proxy.heads), proxy.heads
@@ -348,12 +342,12 @@ def pin_cert_and_key_words_reach_tls():
     pin = "sha256//" + base64.b64encode(bytes(32)).decode()
     with tempfile.TemporaryDirectory() as d:
         context = certificate(d)
-        context.load_verify_locations(d + "/cert.pem")
+        context.load_verify_locations(f"{d}/own.pem")
         context.verify_mode = ssl.CERT_REQUIRED
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with Server({"/img": DATA}, tls=context) as s:
-            url, ca = s.url.replace("http://", "https://") + "img", "ca " + d + "/cert.pem"
-            ours = [f"cert {d}/cert.pem", f"key {d}/key.pem"]
+            url, ca = s.url.replace("http://", "https://") + "img", f"ca {d}/own.pem"
+            ours = [f"cert {d}/own.pem", f"key {d}/own.key"]
             right(get(url, options=[ca, *ours]))
             result = get(url, options=[ca, "timeout 1"])
             assert result.returncode == 10 and "demands a client's certificate" in result.log, result.log
@@ -381,7 +375,7 @@ def no_proxy_names_hosts_that_are_asked_directly():
 # -- addresses ---------------------------------------------------------------------------------
 
 class BlackHole:
-    """An address that answers no SYN: a listener whose queue is full."""
+    """A listener whose queue is full: it answers no SYN."""
 
     def __init__(self, host, port):
         self.listener = socket.socket()
@@ -423,19 +417,10 @@ def an_address_that_refuses_costs_no_time():
 
 
 def main():
-    failed = 0
     for function in TESTS:
-        name = "client: " + function.__name__.replace("_", " ")
-        try:
-            function()
-            print(f"ok - {name}", flush=True)
-        except Exception:  # pylint: disable=broad-except
-            failed += 1
-            for line in traceback.format_exc().splitlines():
-                print(f"# {line[:600]}")
-            print(f"not ok - {name}", flush=True)
-    sys.exit(1 if failed else 0)
+        tap.result("client: " + function.__name__.replace("_", " "), *tap.attempt(function))
+    return tap.status()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
-"""test_get.py - `cachefilesd-mini --get` and `--check` against servers that are right and wrong.
+#!/usr/bin/python3
+"""`cachefilesd-mini --get` and `--check` against servers that are right and wrong.
 
-Usage: test/client/test_get.py [BINARY]     (default: ./cachefilesd-mini)
+    test/client/test_get.py [BINARY]    TAP on standard output; exit status 1 if a test failed
 
-The wrong servers are test/lib/httpserver.py's, the right ones nginx.  Prints TAP lines, "# " lines
-with the details of what failed; exits 1 if a test failed.  Standard library only.
+The right servers are nginx, the wrong ones those of test/lib/httpserver.py.
 """
 import concurrent.futures
 import hashlib
@@ -12,15 +11,14 @@ import os
 import pty
 import random
 import re
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from lib import httpserver
+from lib import certs, erofs, httpserver, ports, tap
+from lib import nginx as web
 
 BINARY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "cachefilesd-mini")
 IMAGE = httpserver.image("get", 300001)
@@ -56,7 +54,7 @@ def check(condition, *details):
 
 
 def expect(result, status, data=None, error=None):
-    """Exit status, bytes, and what the one line of error says (None: no line at all)."""
+    """Demands an exit status, the bytes, and a line on standard error that matches `error` (None: no line)."""
     text = result.stderr.decode()
     check(result.returncode == status, "status", result.returncode, "not", status, text)
     check(data is None or result.stdout == data, "wrong bytes:", len(result.stdout or b""), text)
@@ -68,86 +66,57 @@ def expect(result, status, data=None, error=None):
 
 
 def expect_prefix(result, status, error, whole=IMAGE):
-    """An error on the way: what came out before is right."""
+    """Demands an error in the middle, and right bytes before it."""
     expect(result, status, error=error)
     check(whole.startswith(result.stdout), "wrong bytes")
     check(len(result.stdout) < len(whole), "all bytes and an error")
 
 
-def unused_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 # -- certificates and nginx ----------------------------------------------------------------------
 
-def openssl(*words):
-    subprocess.run(["openssl", *words], check=True, capture_output=True)
-
-
 def make_certificates():
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    """Two authorities, and two certificates of the first one with the same key: one expires soon."""
     for name in ("ca", "stranger"):
-        openssl("req", "-x509", *key, "-keyout", path(name + ".key"), "-out", path(name + ".pem"),
-                "-subj", "/CN=Test " + name, "-days", "3650")
-    openssl("req", *key, "-keyout", path("leaf.key"), "-out", path("leaf.csr"), "-subj", "/CN=Test leaf")
-    for name, days in (("leaf", "90"), ("short", "5")):
-        with open(path("ext"), "w") as f:
-            f.write("subjectAltName=IP:127.0.0.1,DNS:get.test\nextendedKeyUsage=serverAuth\n"
-                    "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\n")
-        openssl("x509", "-req", "-in", path("leaf.csr"), "-CA", path("ca.pem"), "-CAkey",
-                path("ca.key"), "-days", days, "-extfile", path("ext"), "-out", path(name + ".pem"))
+        certs.make_ca(FOLDER.name, name, days=3650)
+    names = "IP:127.0.0.1,DNS:get.test"
+    certs.make_server(FOLDER.name, "leaf", names=names, days=90)
+    certs.make(FOLDER.name, "short", (*certs.SERVER, f"subjectAltName={names}"), "ca", key="leaf", days=5)
 
 
 def tls_context():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path("leaf.pem"), path("leaf.key"))
-    return context
+    return certs.server_context(FOLDER.name, "leaf")
 
 
-class Nginx:
-    """nginx on three ports: http, https, and https with a certificate that expires soon."""
+SERVERS = """
+    server {{ listen 127.0.0.1:{http}; root {www};
+        location /closing/ {{ alias {www}/; keepalive_timeout 0; }}
+        location /unranged/ {{ alias {www}/; max_ranges 0; }}
+        location /moved/ {{ rewrite ^/moved/(.*) /$1 redirect; }}
+        location /weak/ {{ alias {www}/; etag off; add_header Last-Modified ""; }} }}
+    server {{ listen 127.0.0.1:{https} ssl; root {www}; {key} ssl_certificate {leaf}; }}
+    server {{ listen 127.0.0.1:{soon} ssl; root {www}; {key} ssl_certificate {short}; }}
+"""
+
+
+class Nginx(web.Nginx):
+    """nginx on three ports: HTTP, HTTPS, and HTTPS with a certificate that expires soon."""
 
     def __init__(self):
-        self.http, self.https, self.soon = unused_port(), unused_port(), unused_port()
-        os.makedirs(path("www"))
-        temp = "".join(f"{n}_temp_path {path('tmp')};\n" for n in
-                       ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        tls = "ssl_certificate_key %s; ssl_protocols TLSv1.2; ssl_certificate" % path("leaf.key")
-        with open(path("nginx.conf"), "w") as f:
-            f.write(f"""daemon off; master_process off; pid {path('pid')}; error_log {path('log')};
-events {{}}
-http {{ access_log off; {temp} sendfile on; gzip on; gzip_types *; gzip_min_length 1;
-  server {{ listen 127.0.0.1:{self.http}; root {path('www')};
-    location /closing/ {{ alias {path('www')}/; keepalive_timeout 0; }}
-    location /unranged/ {{ alias {path('www')}/; max_ranges 0; }}
-    location /moved/ {{ rewrite ^/moved/(.*) /$1 redirect; }}
-    location /weak/ {{ alias {path('www')}/; etag off; add_header Last-Modified ""; }} }}
-  server {{ listen 127.0.0.1:{self.https} ssl; root {path('www')}; {tls} {path('leaf.pem')}; }}
-  server {{ listen 127.0.0.1:{self.soon} ssl; root {path('www')}; {tls} {path('short.pem')}; }} }}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", path("nginx.conf"), "-e", path("log")],
-                                        stderr=subprocess.DEVNULL)
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.soon), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise SystemExit("nginx does not start: " + open(path("log")).read())
+        super().__init__(FOLDER.name, "$request_uri")
+        self.http, self.https, self.soon = listened = ports.free_ports(3)
+        self.start(SERVERS.format(
+            http=self.http, https=self.https, soon=self.soon, www=path("www"), leaf=path("leaf.pem"),
+            short=path("short.pem"), key=f"ssl_protocols TLSv1.2; ssl_certificate_key {path('leaf.key')};"),
+            listened, "sendfile on; gzip on; gzip_types *; gzip_min_length 1;")
 
     def url(self, name, https=False):
         port = self.https if https else self.http
         return f"http{'s' * https}://127.0.0.1:{port}/{name}"
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
 
 def make_files():
-    """What nginx serves: a big sparse file, and EROFS images."""
+    """What nginx serves: a large sparse file, and EROFS images."""
+    os.makedirs(path("www"))
     with open(path("www/big"), "wb") as f:
         rng = random.Random(1)
         for at in sorted(rng.randrange(256 << 20) for _ in range(200)):
@@ -161,8 +130,7 @@ def make_files():
     with open(path("tree/file"), "wb") as f:
         f.write(b"compressible " * 20000 + IMAGE)
     for name, words in (("plain.erofs", []), ("lz4.erofs", ["-zlz4"])):
-        subprocess.run(["mkfs.erofs", *words, path("www/" + name), path("tree")], check=True,
-                       capture_output=True)
+        erofs.mkfs(path("www/" + name), path("tree"), *words)
 
 
 # -- --get: the bytes ----------------------------------------------------------------------------
@@ -486,8 +454,7 @@ def _():
             f.write("".join(f"url http://127.0.0.1:1/{n}/\n" for n in range(8)) + "user-agent from-etc\n")
         words = ["unshare", "-rm", "sh", "-c", script, "sh"]
         if subprocess.run([*words, "true"], capture_output=True).returncode:
-            print("# skipped: no mount namespace here")
-            return
+            raise tap.Skip("no mount namespace here")
         result = subprocess.run([*words, BINARY, "--get", s.url + "img"], capture_output=True, timeout=60)
         expect(result, 0, IMAGE)
         check(s.requests[-1].headers["user-agent"] == "from-etc", s.requests[-1].headers)
@@ -548,12 +515,7 @@ def _():
     status, facts, last = report("-o", f"resolve get.test:{nginx.https}:127.0.0.1",
                                  f"https://get.test:{nginx.https}/plain.erofs")
     check(status == 0 and last == FIT, status, last)
-    key = subprocess.run(["openssl", "x509", "-in", path("leaf.pem"), "-pubkey", "-noout"],
-                         capture_output=True, check=True).stdout
-    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key,
-                         capture_output=True, check=True).stdout
-    pin = "sha256//" + subprocess.run(["openssl", "base64", "-A"], input=hashlib.sha256(der).digest(),
-                                      capture_output=True, check=True).stdout.decode()
+    pin = certs.pin(path("leaf.pem"))
     has(facts, host="^get.test$", addresses="^127.0.0.1$", tls="^TLS 1.2, ECDHE_.*, ", pin="^" + re.escape(pin) + "$",
         certificate=r"^Test leaf, issued by Test ca, ECDSA P-256 .256 bits., valid 20..-..-.. to 20..-..-.. \(\d+ days left\)",
         names="^address 127.0.0.1, get.test$", status="206", throughput="MB/s", round_trip="ms")
@@ -673,25 +635,14 @@ def _():
 
 # -- all of them ---------------------------------------------------------------------------------
 
-def one(entry):
-    name, function = entry
-    try:
-        function()
-        return name, None
-    except Exception as e:      # whatever a test trips over
-        return name, f"{type(e).__name__}: {e}"
-
-
 make_certificates()
+make_files()
 nginx = Nginx()
 try:
-    make_files()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(one, tests))
+        results = list(pool.map(lambda entry: (entry[0], *tap.attempt(entry[1])), tests))
 finally:
     nginx.stop()
-for name, error in results:
-    print(f"{'not ' if error else ''}ok - {name}")
-    for line in (error or "").splitlines():
-        print("# " + line)
-sys.exit(any(error for _, error in results))
+for result in results:
+    tap.result(*result)
+sys.exit(tap.status())

@@ -1,23 +1,24 @@
-#!/usr/bin/env python3
-"""test_tls.py - tls.c and x509.c against openssl s_server and against servers that misbehave.
+#!/usr/bin/python3
+"""tls.c and x509.c against `openssl s_server` and against servers that misbehave.
 
-Usage: test/client/test_tls.py [TLS_CLIENT]     (default: build/unit/root/tls_client)
+    test/client/test_tls.py [TLS_CLIENT]    (default: build/unit/root/tls_client)
 
-Makes certificate chains with the openssl command, starts one server for each case and checks
-the client's verdict. Prints TAP lines; exits 1 if a case failed. Standard library only.
+Makes certificate chains, starts a server for each case and compares the client's verdict with the expected one.
+Prints TAP; exit status 1 if a case failed.
 """
-import base64
 import concurrent.futures
-import hashlib
 import os
 import re
-import select
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from lib import tap
+from lib.certs import openssl, pin
 
 CLIENT = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/unit/root/tls_client")
 ALWAYS = ("20200101000000Z", "20400101000000Z")
@@ -30,15 +31,8 @@ LEAF = ("basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\n"
 SAN = "subjectAltName=DNS:example.test,DNS:*.wild.test,IP:127.0.0.1,IP:::1\n"
 
 
-def openssl(*words, data=None):
-    run = subprocess.run(["openssl", *words], input=data, capture_output=True)
-    if run.returncode:
-        raise SystemExit("openssl %s: %s" % (" ".join(words), run.stderr.decode()))
-    return run.stdout
-
-
 class Authority:
-    """The certificates of one temporary folder, each by a name."""
+    """The certificates of a folder, each with a name."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -59,7 +53,7 @@ class Authority:
 
     def issue(self, name, issuer, extensions, key="leaf", dates=ALWAYS, digest="sha256",
               subject=None, issuer_key=None, options=()):
-        """Makes certificate `name`; issuer None is itself. No extensions gives X.509 v1."""
+        """Makes the certificate `name`, self-signed if `issuer` is None, of X.509 v1 if `extensions` is."""
         work = self.path(name, "")
         config = work + "conf"
         signer = self.path(issuer_key or key, "key")
@@ -78,7 +72,7 @@ class Authority:
         openssl(*words)
 
     def forge(self, name, original, old, new, signer):
-        """A certificate with other bytes in it, signed as it should be (ECDSA with SHA-256)."""
+        """Makes a copy of a certificate with other bytes in it, signed again (ECDSA with SHA-256)."""
         body = ssl.PEM_cert_to_DER_cert(open(self.path(original)).read())
         assert body[:2] == body[4:6] == b"\x30\x82" and body.count(old) == 1
         tbs = body[4:8 + int.from_bytes(body[6:8], "big")].replace(old, new)
@@ -98,7 +92,7 @@ class Authority:
 
 
 def make(a):
-    """Everything that the cases below name."""
+    """Makes the certificates and bundles that the cases below name."""
     keys = {"root": ("EC", "P-256"), "inter": ("EC", "P-256"), "leaf": ("EC", "P-256"),
             "other": ("EC", "P-256"), "leaf384": ("EC", "P-384"), "leaf521": ("EC", "P-521"),
             "secp256k1": ("EC", "secp256k1"), "rsa": ("RSA", 2048), "rsa1024": ("RSA", 1024),
@@ -238,7 +232,7 @@ def make(a):
 OK = r"ok [1-9]\d* bytes"
 BAD = r"untrusted: "
 
-# name of the case, certificate (and key if not "leaf"), intermediate, bundle, host, what to expect
+# name of the case, certificate (and key, if not "leaf"), intermediate, bundle, host, expected verdict
 CASES = [
     ("a good chain", "good", "inter", "root", "example.test", OK),
     ("capitals and a final dot in the host", "good", "inter", "root", "EXAMPLE.test.", OK),
@@ -361,7 +355,7 @@ CASES = [
     ("too little scratch area", "good", "inter", "root", "example.test", BAD, {"SCRATCH": "16000"}),
 ]
 
-# name of the case, s_server's options, what to expect
+# name of the case, s_server's options, expected verdict
 PROTOCOLS = [
     ("TLS 1.0 only", ["-tls1", "-cipher", "ALL:@SECLEVEL=0"], BAD + ".*no TLS 1.2"),
     ("TLS 1.1 only", ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], BAD + ".*no TLS 1.2"),
@@ -377,7 +371,7 @@ PROTOCOLS = [
 ]
 
 
-# name of the case, certificate, key, s_server's options, what to expect
+# name of the case, certificate, key, s_server's options, expected verdict
 CLIENTS = [
     ("a client's certificate, EC", "me", "leaf", ["-tls1_2"], OK),
     ("the same, traditional key", "me", "leaf-old", ["-tls1_2"], OK),
@@ -412,7 +406,7 @@ def run_client(a, case):
 
 
 def run_client_chain(a):
-    """The server knows the root only: we have to send our intermediate."""
+    """The server knows only the root, so that the client has to send its intermediate."""
     env = {"CERT": a.path("me-chain", "pem"), "KEY": a.path("rsa4096", "key")}
     options = ["-Verify", "3", "-verify_return_error", "-CAfile", a.path("root", "pem")]
     with Server(a, "good", "inter", options) as server:
@@ -420,13 +414,8 @@ def run_client_chain(a):
     return "a client's chain of three", OK, verdict
 
 
-def pin_of(a, name):
-    key = openssl("x509", "-in", a.path(name), "-pubkey", "-noout")
-    der = openssl("pkey", "-pubin", "-outform", "DER", data=key)
-    return "sha256//" + base64.b64encode(hashlib.sha256(der).digest()).decode()
-
-
-# name of the case, server's certificate, pinned certificates, whether only they count, bundle, host
+# name of the case, server's certificate, pinned certificates, whether only pins count, bundle, host,
+# expected verdict
 PINS = [
     ("a pin beside the CA", "good", ["good"], False, "root", "example.test", OK),
     ("the second of two pins", "good", ["self-v1", "self", "rsa", "good"], False, "root",
@@ -454,7 +443,7 @@ PINS = [
 
 def run_pins(a, case):
     name, cert, pins, only, bundle, host, expected = case
-    env = {"PIN": ",".join(pin_of(a, p) for p in pins)}
+    env = {"PIN": ",".join(pin(a.path(p)) for p in pins)}
     if only:
         env["PIN_ONLY"] = "1"
     with Server(a, cert, "inter") as server:
@@ -462,7 +451,7 @@ def run_pins(a, case):
     return name, expected, verdict
 
 
-# name of the case, certificate, intermediate, what the facts hold
+# name of the case, certificate, intermediate, expected lines about the peer
 FACTS = [
     ("facts of a good chain", "rsa3072:rsa3072", "inter",
      r"TLS 1\.2 ECDHE_RSA_WITH_AES_\d+_GCM_SHA\d+ (P-256|X25519)\n"
@@ -479,7 +468,7 @@ FACTS = [
 
 def run_facts(a, case):
     name, cert, chain, expected = case
-    expected = expected.replace("@PIN@", re.escape(pin_of(a, cert.split(":")[0])))
+    expected = expected.replace("@PIN@", re.escape(pin(a.path(cert.split(":")[0]))))
     with Server(a, cert, chain) as server:
         run = subprocess.run([CLIENT, "example.test", str(server.port), a.path("root", "pem")],
                              capture_output=True, timeout=20, env={**os.environ, "FACTS": "1"})
@@ -496,7 +485,7 @@ def ask(port, host, bundle, *more, env=None):
 
 
 class Server:
-    """openssl s_server on a port that the system chose."""
+    """`openssl s_server` on a port that the system has chosen."""
 
     def __init__(self, a, cert, chain, options=(), mode="-www"):
         cert, _, key = cert.partition(":")
@@ -550,7 +539,7 @@ def run_bulk(a, mode):
 
 
 def run_raw(a, name, expected, serve):
-    """A server of ours, one connection; serve(socket)."""
+    """A server for one connection, on which it calls serve(socket)."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -643,7 +632,6 @@ RAW = [
 
 def main():
     jobs = []
-    bad = 0
     with tempfile.TemporaryDirectory() as folder:
         a = Authority(folder)
         make(a)
@@ -664,13 +652,9 @@ def main():
                                         "ok 21390 bytes, " + end, python_tls(a, clean)))
         for job in jobs:
             name, expected, verdict = job.result()
-            good = re.match(expected, verdict)
-            bad += not good
-            print("%s - %s" % ("ok" if good else "not ok", name))
-            print("# " + verdict.replace("\n", "\n# "))
-            if not good:
-                print("# expected: " + expected)
-    return 1 if bad else 0
+            tap.result(name, None if re.match(expected, verdict) else "expected: " + expected)
+            tap.note(verdict)
+    return tap.status()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-#!/usr/bin/env python3
-"""test_cross.py - the daemon of other architectures, built here and run under qemu-user.
+#!/usr/bin/python3
+"""The daemon of other architectures, built here and run under qemu-user.
 
-Usage: test/cross/test_cross.py [--short] TRIPLET...     (those of machines.py; `make check-cross` runs all)
+    test/cross/test_cross.py [--short] TRIPLET...   (those of test/lib/machines.py; `make check-cross` runs all)
 
-For each: the build (musl for it comes from the user's cache directory, where test/musl keeps it), its
-unit tests, --get over HTTPS with each kind of cipher and key, the stand-in tests that can run under
-an emulator, page sizes, and a 32-bit program told by a 64-bit kernel. Prints TAP lines; exits 1 if
-a test failed. Standard library only.
+For each: the build (test/musl keeps musl for it in the user's cache directory), its unit tests, --get over HTTPS
+with each kind of cipher and key, the scenarios that can run under an emulator, page sizes, and a 32-bit program on
+a 64-bit kernel. Prints TAP; exit status 1 if a test failed.
 """
 import glob
 import os
@@ -18,28 +17,22 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from lib import httpserver
+from lib import certs, httpserver, tap
 from lib.machines import MACHINES
 
 os.chdir(os.path.join(HERE, "..", ".."))
 FOLDER = tempfile.TemporaryDirectory(prefix="test_cross.")
 IMAGE = httpserver.image("cross", 300001)
-# All but those that look at memory or are in a hurry, which the emulator spoils, that compare errnos,
-# which are others on mips, and that start the tests anew.
-STANDIN = "^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|open_server_down|started_by)"
+# All but those that measure memory or time, which the emulator changes, that compare errnos, which differ on
+# mips, and that start the runner again.
+SCENARIOS = "^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|open_server_down|started_by)"
 # Start, READs of all sizes, keys, garbage, the end: both layouts.
-STANDIN_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
-failed = False
+SCENARIOS_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
 
 
 def tell(triplet, name, wrong):
-    """One TAP line; `wrong`: a text, or nothing if all is well."""
-    global failed
-    failed = failed or bool(wrong)
-    print(f"{'not ' if wrong else ''}ok - {triplet}: {name}")
-    for line in (wrong or "").splitlines()[-40:]:
-        print("# " + line)
-    sys.stdout.flush()
+    """Prints one result. `wrong`: a text, or nothing if the test passed."""
+    tap.result(f"{triplet}: {name}", "\n".join((wrong or "").splitlines()[-40:]))
 
 
 def run(words, timeout=600, **more):
@@ -59,7 +52,7 @@ def build(triplet):
 def unit_tests(triplet, machine):
     for path in sorted(glob.glob("test/unit/*/*.c")):
         name = path[len("test/unit/"):-len(".c")]
-        # qemu-user makes no seccomp filter, so what the sandbox refuses cannot be seen.
+        # qemu-user sets no seccomp filter: the sandbox refuses nothing.
         if name in ("root/tls_client", "daemon/sandbox"):
             continue
         result = run([machine.qemu, f"build/{triplet}/unit/{name}"])
@@ -71,29 +64,16 @@ def unit_tests(triplet, machine):
 
 # -- HTTPS ---------------------------------------------------------------------------------------
 
-def certificate(name, *kind):
-    """A server's certificate that is its own CA's; the context to serve it."""
-    at = os.path.join(FOLDER.name, name)
-    new = ["openssl", "req", "-x509", "-nodes", "-days", "90"]
-    subprocess.run([*new, *kind, "-keyout", at + "-ca.key", "-out", at + "-ca.pem", "-subj", "/CN=CA " + name],
-                   check=True, capture_output=True)
-    subprocess.run([*new, *kind, "-keyout", at + ".key", "-out", at + ".pem", "-subj", "/CN=" + name,
-                    "-CA", at + "-ca.pem", "-CAkey", at + "-ca.key", "-addext", "basicConstraints=critical,CA:FALSE",
-                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    return at
-
-
 def servers():
-    """(what it is, its CA, the server): both kinds of key, all three ciphers."""
-    for name, kind in (("ECDSA", ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")),
-                       ("RSA", ("-newkey", "rsa:2048"))):
-        at = certificate(name, *kind)
+    """(description, CA file, server) for both kinds of key and all three ciphers."""
+    for name, kind in (("ECDSA", certs.EC), ("RSA", certs.RSA)):
+        certs.make_ca(FOLDER.name, f"{name}-ca", key=kind, days=90)
+        certs.make_server(FOLDER.name, name, issuer=f"{name}-ca", key=kind, days=90)
         for cipher in ("CHACHA20-POLY1305", "AES128-GCM-SHA256", "AES256-GCM-SHA384"):
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context = certs.server_context(FOLDER.name, name)
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(f"ECDHE-{name}-{cipher}")
-            context.load_cert_chain(at + ".pem", at + ".key")
-            yield f"{name}, {cipher}", at + "-ca.pem", httpserver.Server({"/img": IMAGE}, tls=context)
+            yield f"{name}, {cipher}", f"{FOLDER.name}/{name}-ca.pem", httpserver.Server({"/img": IMAGE}, tls=context)
 
 
 def https(triplet, machine, all_servers):
@@ -121,14 +101,14 @@ def version(triplet, machine):
 
 
 def page_sizes(triplet, machine):
-    """All fixed memory is cut in pages; a body buffer is a page at the least."""
+    """All fixed memory is divided into pages; a body buffer has one page or more."""
     for size in machine.page_sizes[1:]:
         result = run([machine.qemu, "-p", str(size), f"build/{triplet}/cachefilesd-mini", "--version"])
         told = re.search(rb"with (\d+) bytes", result.stdout)
         tell(triplet, f"pages of {size} bytes", None if told and int(told[1]) % size == 0 else repr(result))
 
 
-def standin(triplet, pattern):
+def scenarios(triplet, pattern):
     result = run([sys.executable, "test/scenarios/test_standin.py", "--machine", triplet, "-k", pattern,
                   f"build/{triplet}/cachefilesd-mini.qemu"], timeout=1200)
     lines = result.stdout.decode(errors="replace")
@@ -139,7 +119,7 @@ def standin(triplet, pattern):
 
 
 def wide_kernel(triplet, machine):
-    """personality(2), which qemu-user passes on, makes the machine's 64-bit kernel look like one of 32 bits."""
+    """qemu-user passes personality(2) on, which makes the machine's 64-bit kernel look like one of 32 bits."""
     result = run(["setarch", "linux32", machine.qemu, f"build/{triplet}/cachefilesd-mini", "-n", "-s",
                   "-o", "dir /tmp", "http://127.0.0.1/"])
     told = b"32-bit program" in result.stdout and result.returncode == 1
@@ -162,10 +142,10 @@ def main():
             https(triplet, machine, all_servers)
             page_sizes(triplet, machine)
             wide_kernel(triplet, machine)
-            standin(triplet, STANDIN_SHORT if short else STANDIN)
+            scenarios(triplet, SCENARIOS_SHORT if short else SCENARIOS)
     for _, _, server in all_servers:
         server.stop()
-    return failed
+    return tap.status()
 
 
 if __name__ == "__main__":

@@ -1,18 +1,29 @@
-"""An EROFS image of any block size, without compression: mkfs.erofs of Debian 12 makes blocks of 4 KiB only, and
-a kernel mounts on demand only images whose blocks are as large as its pages (fs/erofs/super.c)."""
+"""EROFS images: by mkfs.erofs, and without it of any block size, not compressed.
+
+The mkfs.erofs of Debian 12 makes blocks of 4 KiB only, and a kernel mounts on demand only images whose blocks are
+as large as its pages (fs/erofs/super.c).
+"""
 import os
 import stat
 import struct
 
+from lib.commands import run
+
 MAGIC = 0xE0F5E1E2
 SUPER_OFFSET = 1024
-SLOT = 32                   # an inode's number counts these from the beginning of the metadata
-INODE_SIZE = 64             # an extended one, two slots
+SLOT = 32                   # bytes: an inode's number counts slots from the start of the metadata
+INODE_SIZE = 64             # of an extended inode: two slots
 EXTENDED, FLAT_PLAIN = 1, 0 << 1
-TYPES = {stat.S_IFREG: 1, stat.S_IFDIR: 2, stat.S_IFLNK: 7}     # of a directory's entries
+TYPES = {stat.S_IFREG: 1, stat.S_IFDIR: 2, stat.S_IFLNK: 7}     # the types in directory entries
+
+
+def mkfs(image, tree, *options):
+    run("mkfs.erofs", *options, image, tree)
 
 
 class Node:
+    """A file, folder or link, and its place in the image."""
+
     def __init__(self, path, parent):
         self.status = os.lstat(path)
         self.parent = parent or self
@@ -36,12 +47,12 @@ class Node:
             yield from child.all()
 
     def entries(self):
-        """(name, node), in the order of the names' bytes, which the kernel's search relies on."""
+        """(name, node) in the order of the names' bytes, as fs/erofs/namei.c searches them."""
         named = {".": self, "..": self.parent, **self.children}
         return sorted(((os.fsencode(name), node) for name, node in named.items()), key=lambda entry: entry[0])
 
     def directory(self, block):
-        """Blocks of entries of 12 bytes, each block with the names of its own behind them."""
+        """Blocks of entries of 12 bytes; the names of a block's entries lie behind them in the same block."""
         blocks, group = [], []
         for entry in self.entries():
             if sum(12 + len(name) for name, _ in [*group, entry]) > block:
@@ -66,7 +77,7 @@ class Node:
 
 
 def make(output, tree, block):
-    """Writes the image output of the files, folders and links of tree, in blocks of that many bytes."""
+    """Writes the image `output` of the files, folders and links of `tree`, in blocks of `block` bytes."""
     root = Node(tree, None)
     nodes = list(root.all())
     slots = INODE_SIZE // SLOT

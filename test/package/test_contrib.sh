@@ -1,36 +1,21 @@
 #!/bin/bash
-# What lies in contrib/, by the checkers that there are: a service manager's own (systemd), shell
-# parsers and shellcheck for the scripts of others, which are not here to be asked.
+# The files of contrib/: a unit by systemd's own checkers; the scripts of other systems, which are not
+# installed here, by shell parsers and shellcheck.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-status=0
-said=$(mktemp)
-root=$(mktemp -d)
-trap 'rm -rf "$said" "$root"' EXIT
+tests=contrib
+. test/lib/tap.sh
 
-check()
-{
-	local name=$1
-	shift
-	if "$@" >"$said" 2>&1; then
-		echo "ok - contrib: $name"
-	else
-		sed 's/^/# /' "$said"
-		echo "not ok - contrib: $name"
-		status=1
-	fi
-}
-
-# The unit as it is, but for the program's place: that of the build.
+# The program is the one of this build; the rest of the unit stays as it is.
 unit_verifies()
 {
 	sed "s#/usr/sbin/cachefilesd-mini#$PWD/cachefilesd-mini#" contrib/systemd/cachefilesd-mini.service \
-		>"$root/cachefilesd-mini.service"
-	systemd-analyze verify --man=no "$root/cachefilesd-mini.service" && [ ! -s "$said" ]
+		>"$scratch/cachefilesd-mini.service"
+	systemd-analyze verify --man=no "$scratch/cachefilesd-mini.service" && [ ! -s "$said" ]
 }
 
-# The figure that the README states, or better; "OK" reaches to 5.0.
+# The limit is the figure in the README; systemd's own "OK" reaches to 5.0.
 unit_is_hardened()
 {
 	systemd-analyze security --offline=yes --threshold=32 contrib/systemd/cachefilesd-mini.service

@@ -1,29 +1,14 @@
 #!/bin/bash
-# The release and the packages made of it: Debian's is built in a scratch folder and looked at by
-# lintian; of the others, whose tools are not here, the syntax is checked.
+# The release and its packages. Debian's is built in a scratch folder and checked by lintian; of the
+# others, whose tools are not installed here, only the syntax is checked.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-status=0
-said=$(mktemp)
-root=$(mktemp -d)
-trap 'rm -rf "$said" "$root"' EXIT
+tests=packages
+. test/lib/tap.sh
 version=$(sed -n 's/^VERSION := //p' Makefile)
 
-check()
-{
-	local name=$1
-	shift
-	if "$@" >"$said" 2>&1; then
-		echo "ok - packages: $name"
-	else
-		tail -40 "$said" | sed 's/^/# /'
-		echo "not ok - packages: $name"
-		status=1
-	fi
-}
-
-# The Makefile's is the one; the others have to follow.
+# All other files have the version of the Makefile.
 has_one_version()
 {
 	grep -m1 '^## ' CHANGELOG.md | grep -x "## $version" &&
@@ -35,38 +20,38 @@ has_one_version()
 
 releases()
 {
-	make -s dist && cp build/dist/cachefilesd-mini-"$version".tar.gz* "$root/" &&
-		(cd "$root" && sha256sum -c cachefilesd-mini-"$version".tar.gz.sha256) &&
-		make -s dist && cmp build/dist/cachefilesd-mini-"$version".tar.gz "$root"/*.tar.gz
+	make -s dist && cp build/dist/cachefilesd-mini-"$version".tar.gz* "$scratch/" &&
+		(cd "$scratch" && sha256sum -c cachefilesd-mini-"$version".tar.gz.sha256) &&
+		make -s dist && cmp build/dist/cachefilesd-mini-"$version".tar.gz "$scratch"/*.tar.gz
 }
 
-# dpkg-buildpackage as a distribution runs it, with our tarball and BearSSL's.
+# As a distribution builds it: with our tarball and BearSSL's.
 builds_for_debian()
 {
-	local tree=$root/cachefilesd-mini-$version bearssl
+	local tree=$scratch/cachefilesd-mini-$version bearssl
 	bearssl=$(test/source bearssl) || return
-	cp "$root/cachefilesd-mini-$version.tar.gz" "$root/cachefilesd-mini_$version.orig.tar.gz"
+	cp "$scratch/cachefilesd-mini-$version.tar.gz" "$scratch/cachefilesd-mini_$version.orig.tar.gz"
 	tar -C "$bearssl/.." --transform 's,^[^/]*,bearssl,' -czf \
-		"$root/cachefilesd-mini_$version.orig-bearssl.tar.gz" "${bearssl##*/}" || return
-	tar -C "$root" -xf "$root/cachefilesd-mini-$version.tar.gz"
-	tar -C "$tree" -xf "$root/cachefilesd-mini_$version.orig-bearssl.tar.gz"
+		"$scratch/cachefilesd-mini_$version.orig-bearssl.tar.gz" "${bearssl##*/}" || return
+	tar -C "$scratch" -xf "$scratch/cachefilesd-mini-$version.tar.gz"
+	tar -C "$tree" -xf "$scratch/cachefilesd-mini_$version.orig-bearssl.tar.gz"
 	cp -a debian "$tree/"
-	(cd "$tree" && env -u MAKEFLAGS -u MAKELEVEL XDG_CACHE_HOME="$root/empty" dpkg-buildpackage -us -uc)
+	(cd "$tree" && env -u MAKEFLAGS -u MAKELEVEL XDG_CACHE_HOME="$scratch/empty" dpkg-buildpackage -us -uc)
 }
 
 lintian_is_silent()
 {
-	lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$root"/*.changes
+	lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$scratch"/*.changes
 }
 
 has_its_files()
 {
 	local package
-	for package in "$root"/cachefilesd-mini*_"$version"-*.deb; do
-		dpkg-deb --extract "$package" "$root/installed" || return
+	for package in "$scratch"/cachefilesd-mini*_"$version"-*.deb; do
+		dpkg-deb --extract "$package" "$scratch/installed" || return
 	done
 	(
-		cd "$root/installed" &&
+		cd "$scratch/installed" &&
 			usr/sbin/cachefilesd-mini --version | grep -x "cachefilesd-mini $version" &&
 			ls usr/share/man/man8/cachefilesd-mini.8.gz usr/share/man/man5/cachefilesd-mini.conf.5.gz \
 				usr/share/man/man7/cachefilesd-mini.cmdline.7.gz etc/init.d/cachefilesd-mini &&
@@ -83,7 +68,7 @@ alpine_parses()
 		shellcheck -s sh -e SC2034,SC2154,SC2164 contrib/packaging/alpine/APKBUILD
 }
 
-# The variables that it hands to make are those that our Makefile knows; what it installs is there.
+# Its script is right, and the files that it installs exist.
 buildroot_fits()
 {
 	busybox sh -n contrib/packaging/buildroot/S45cachefilesd-mini &&
@@ -100,13 +85,13 @@ names_our_files()
 	return $missing
 }
 
-# make itself reads both, with what their systems define left empty.
+# make(1) reads the file; what its system defines is empty.
 makefile_parses()
 {
-	mkdir -p "$root/mk/include"
-	printf 'define noop\nendef\n' >"$root/mk/rules.mk"
-	: >"$root/mk/include/package.mk"
-	make -n -f "$1" TOPDIR="$root/mk" INCLUDE_DIR="$root/mk/include" TAB= --eval 'nothing: ;' nothing
+	mkdir -p "$scratch/mk/include"
+	printf 'define noop\nendef\n' >"$scratch/mk/rules.mk"
+	: >"$scratch/mk/include/package.mk"
+	make -n -f "$1" TOPDIR="$scratch/mk" INCLUDE_DIR="$scratch/mk/include" TAB= --eval 'nothing: ;' nothing
 }
 
 check "one version everywhere" has_one_version

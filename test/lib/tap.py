@@ -1,0 +1,50 @@
+"""Results as TAP lines (Test Anything Protocol), which test/check counts.
+
+    tap.result("get: the whole file")              # ok - get: the whole file
+    tap.result("get: a range", "17 wrong bytes")   # not ok - get: a range, and below it "# 17 wrong bytes"
+    sys.exit(tap.status())
+"""
+import os
+import traceback
+
+failures = 0
+
+
+class Skip(Exception):
+    """Raised by a test that cannot run here; its text says why."""
+
+
+def note(text):
+    """Prints details, which are no result."""
+    for line in text.splitlines():
+        print(f"# {line}", flush=True)
+
+
+def result(name, wrong=None, skipped=None):
+    """Prints one result. `wrong` says what failed; None or an empty text: nothing. Returns whether it passed."""
+    global failures
+    failures += bool(wrong)
+    reason = f" # SKIP {skipped}" if skipped else ""
+    print(f"{'not ok' if wrong else 'ok'} - {name.replace('#', 'no.')}{reason}", flush=True)
+    note(wrong or "")
+    return not wrong
+
+
+def status():
+    """The exit status of a test program that has printed all its results."""
+    return 1 if failures else 0
+
+
+def attempt(function, *arguments, below=""):
+    """Calls a test. Returns (wrong, skipped) for result(): what it raised, and the lines of the files below the
+    folder `below` that led there."""
+    try:
+        function(*arguments)
+    except Skip as reason:
+        return None, str(reason)
+    except Exception as error:      # whatever a test trips over
+        lines = [f"{type(error).__name__}: {error}"]
+        lines += [f"at {os.path.basename(frame.filename)}:{frame.lineno} {frame.line}"
+                  for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(below)]
+        return "\n".join([*lines, *getattr(error, "__notes__", [])]), None
+    return None, None
