@@ -3,14 +3,13 @@
 
     test/guest/chaos.py [--short] [--scale X] [--only ROW]... [--series SERIES]... [--write FILE] [DAEMON]
 
-Boots the test kernels (6.12 and 6.1 unless named) and runs the rows of test/guest/chaos_guest.py, and `cut`:
-the kernel itself is killed (test/guest/test_cut.py). Prints a line `ok - ...` or `not ok - ...` for each row,
-then all of them as a table, in Markdown. --short does little of each, in one boot; --scale X does X times
-as much or little. --write puts the table of a complete run into FILE. DAEMON is ./cachefilesd-mini
-unless named. Exits with 0 only if no byte was wrong and nothing was lost. Needs no root.
+Boots the test kernels (6.12 and 6.1 by default) and runs the rows of test/guest/chaos_guest.py, and `cut`: the kernel
+itself is killed (test/guest/test_cut.py). Prints a TAP line for each row, then all rows as a table in Markdown.
+--short does little of each, in one boot; --scale X does X times as many disturbances. --write puts the table of a
+complete run into FILE. DAEMON is ./cachefilesd-mini by default. Exits with 0 only if no byte was wrong and nothing
+was lost. Needs no root.
 """
 import argparse
-import itertools
 import json
 import os
 import shutil
@@ -20,39 +19,36 @@ import tempfile
 import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from guest import test_cut, test_guest
-from lib import guest
+from guest import prepare, test_cut
+from lib import guest, tap
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 SERIES = ("6.12", "6.1")
 
-# How often, or for `stop` and `link` how many seconds: in full, and in short.
+# The number of disturbances (for `stop` and `link`: of seconds), in full and in short.
 COUNTS = {
     "worker": (500, 5), "keeper": (20, 1), "both": (20, 1), "stop": (30, 3), "upgrade": (50, 3), "server": (100, 3),
     "link": (60, 3), "names": (10, 1), "disk": (6, 1), "limits": (5, 1), "clock": (40, 3), "cut": (50, 2),
     "mounts": (10000, 100)}
-MEMORY = 256            # MiB: little, since one row takes all of it
-TIMEOUT = 3 * 3600      # seconds for a guest: a busy machine needs a part of it
+MEMORY = 256            # MiB: little, since one row uses all of it
+TIMEOUT = 3 * 3600      # seconds, of a guest; even a busy machine needs only a part of them
 
 
 # ---- images -------------------------------------------------------------------------------------------
 
 
 def make_images(work):
-    """plain.erofs, of everything odd and a large file, and small.erofs. The trees stay."""
+    """Makes plain.erofs, of odd files and a large one, and small.erofs. The trees stay."""
     os.makedirs(f"{work}/www")
     os.makedirs(f"{work}/small")
     os.makedirs(f"{work}/plain")
-    test_guest.big_file(f"{work}/plain/big")
-    test_guest.odd_files(f"{work}/plain")
-    test_guest.copy_some("/usr/share", f"{work}/plain/share", 3 << 20, 200)
+    prepare.big_file(f"{work}/plain/big")
+    prepare.odd_files(f"{work}/plain")
+    prepare.copy_some("/usr/share", f"{work}/plain/share", 3 << 20, 200)
     for number in range(8):
         with open(f"{work}/small/{number}", "wb") as file:
             file.write(os.urandom(number * 3000))
-    with open(f"{work}/plain.json", "w") as file:
-        json.dump(test_guest.describe(f"{work}/plain"), file)
     for name in "plain", "small":
-        test_guest.mkfs(f"{work}/{name}.erofs", f"{work}/{name}")
+        prepare.describe_and_make(work, name, f"{work}/{name}", f"{work}/{name}.erofs")
     shutil.copy(f"{work}/plain.erofs", f"{work}/www")
 
 
@@ -60,7 +56,7 @@ def make_images(work):
 
 
 def run_guest(series, work, daemon, counts):
-    """The rows in one boot: yields what each has said. One that the guest did not live to tell is lost."""
+    """Runs rows in one boot. Returns their results; a row without one counts as lost, since the guest has ended."""
     missing, said, results = dict(counts), [], []
 
     def take(line):
@@ -72,7 +68,7 @@ def run_guest(series, work, daemon, counts):
         else:
             said.append(line)
 
-    guest.run(series, work, ["/usr/bin/python3", f"{HERE}/chaos_guest.py", series, daemon, json.dumps(counts)],
+    guest.run(series, work, ["/usr/bin/python3", f"{guest.GUEST}/chaos_guest.py", series, daemon, json.dumps(counts)],
               memory=MEMORY, timeout=TIMEOUT, line_to=take)
     for result in results:
         missing.pop(result["row"])
@@ -84,13 +80,13 @@ def run_guest(series, work, daemon, counts):
 
 
 def run_cuts(series, work, daemon, count):
-    """The kernel is killed at least count times: every byte is compared after each, and at the end of a round
-    all is there."""
+    """Kills the kernel at least `count` times. Every byte is compared after each time; at the end of a round all of
+    them are cached."""
     result = {"row": "cut", "title": "guest: `kill -9` of the kernel with writes under way; mounted and compared",
               "tried": 0, "survived": 0, "reads": 0, "wrong": 0, "lost": 0, "refused": 0, "remarks": []}
     boots = 0
     start = time.monotonic()
-    # A round is as short as it may be if that is enough.
+    # The shortest round does if its kills are enough.
     scenarios = test_cut.BOOTS if count > 2 else [boot for boot in test_cut.BOOTS if boot[0] != "cut_again"]
     while result["tried"] < count and not result["lost"]:
         for scenario, expected in scenarios:
@@ -113,7 +109,7 @@ def run_series(series, daemon, counts, together):
     boots = [inside] if together else [{name: count} for name, count in inside.items()]
     results = []
     with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
-        test_guest.make_certificates(work)
+        prepare.certificates(work)
         make_images(work)
         for rows in filter(None, boots):
             results += run_guest(series, work, daemon, rows)
@@ -122,7 +118,7 @@ def run_series(series, daemon, counts, together):
     return results
 
 
-# ---- what is said ---------------------------------------------------------------------------------------
+# ---- results --------------------------------------------------------------------------------------------
 
 
 def good(result):
@@ -130,11 +126,10 @@ def good(result):
 
 
 def tell(series, result):
-    print(f"{'ok' if good(result) else 'not ok'} - chaos, {series}: {result['row']}: tried {result['tried']}, "
-          f"survived {result['survived']}, wrong bytes {result['wrong']}, lost {result['lost']} "
-          f"({result['reads']} reads, {result['seconds']} s)", flush=True)
-    for line in itertools.chain(*(remark.splitlines() for remark in result["remarks"])):
-        print(f"# {line}", flush=True)
+    tap.result(f"chaos, {series}: {result['row']}: tried {result['tried']}, survived {result['survived']}, "
+               f"wrong bytes {result['wrong']}, lost {result['lost']} ({result['reads']} reads, {result['seconds']} s)",
+               None if good(result) else "not all were survived")
+    tap.note("\n".join(result["remarks"]))
 
 
 def table(results):
@@ -165,27 +160,26 @@ def arguments():
     parser.add_argument("--only", action="append", choices=COUNTS, help="this row; several allowed")
     parser.add_argument("--series", action="append", help="this kernel; several allowed")
     parser.add_argument("--write", metavar="FILE", help="where the table of a complete run goes")
-    parser.add_argument("daemon", nargs="?", default=f"{HERE}/../../cachefilesd-mini")
+    parser.add_argument("daemon", nargs="?", default=f"{guest.ROOT}/cachefilesd-mini")
     a = parser.parse_args()
     if a.write and (a.short or a.scale < 1 or a.only or a.series):
         parser.error("--write is for a complete run")
-    if not os.access(a.daemon, os.X_OK):
-        parser.error(f"there is no daemon {a.daemon}: run make first")
+    a.daemon = guest.program(a.daemon)
     return a
 
 
 def main():
     a = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("chaos: ended by SIGTERM"))     # and the guest with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("chaos: ended by SIGTERM"))     # the guest ends too
     counts = {name: max(1, round(both[a.short] * a.scale)) for name, both in COUNTS.items()
               if not a.only or name in a.only}
     results = [(series, result) for series in a.series or SERIES
-               for result in run_series(series, os.path.realpath(a.daemon), counts, a.short)]
+               for result in run_series(series, a.daemon, counts, a.short)]
     print(table(results), end="")
     if a.write:
         with open(a.write, "w") as file:
             file.write(HEAD + table(results))
-    sys.exit(0 if all(good(result) for _, result in results) else 1)
+    sys.exit(tap.status())
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
 
     chaos_guest.py SERIES DAEMON '{"ROW": COUNT, ...}'
 
-In the current directory it finds what chaos.py made: www/ with the images, plain/ and small/ with the
-files that are in them, and the servers' certificates. A row is one function below: it disturbs COUNT
-times, and beside it readers compare all that they read, byte by byte. What came of it goes to standard
-output, a line `chaos {...}` for each row, whose numbers are those of Tally.
+In the current directory are the files that chaos.py made: www/ with the images, plain/ and small/ with the files in
+them, and the servers' certificates. A row is one function below: it disturbs COUNT times, while readers compare
+every byte that they read. Its result is a line `chaos {...}` on standard output, with the numbers of its Tally.
 """
 import contextlib
 import ctypes
@@ -26,22 +25,22 @@ import time
 import traceback
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from guest import inside as g
-from guest.inside import Failed, eventually, expect, nginx
+from guest import common as g
+from guest.common import Failed, eventually, expect, nginx
+from lib import tap
 
-HTTP, HTTPS = f"http://127.0.0.1:{g.HTTP}/", f"https://127.0.0.1:{g.HTTPS}/"
 LINK = ("delay", "5ms", "rate", "40mbit")       # each way
 BLOCK = 128 << 10
 MS_RDONLY = 1
-MEMORY_GROWTH = 16      # kB that are no growth: a page of stack or so
-FD_GROWTH = 6           # descriptors: as many connections as just happen to be open, a folder that is looked through
+MEMORY_GROWTH = 16      # kB that do not count as growth: some pages of stack
+FD_GROWTH = 6           # descriptors that do not: connections that happen to be open, a folder that is being read
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Tally:
-    """What is said of a row. tried, survived: disturbances, and those after which service went on. reads: by
-    the readers. wrong: bytes that were not the image's. lost: reads, mounts and disturbances that failed and
-    must not. refused: reads and mounts that failed as they are said to, such as while the disk is full."""
+    """The result of a row. tried: disturbances. survived: those after which the readers read on. reads: by the readers.
+    wrong: bytes that were not the image's. lost: reads, mounts and disturbances that failed and must not. refused:
+    reads and mounts that failed as documented, such as while the disk is full."""
 
     def __init__(self):
         self.tried = self.survived = self.reads = self.wrong = self.lost = self.refused = 0
@@ -72,7 +71,7 @@ def publish(name, image="plain.erofs"):
 
 
 def renew(name):
-    """Makes it another version to the server's clients: what is cached of it is thrown away at the next mount."""
+    """Makes it another version to the server's clients: the next mount discards the cached bytes."""
     path = f"www/{name}"
     when = int(os.stat(path).st_mtime) + 1
     os.utime(path, (when, when))
@@ -95,7 +94,7 @@ def detach(name):
 
 
 def difference(got, wanted):
-    """How many bytes are wrong, or missing, or too many."""
+    """The number of bytes that are wrong, missing or too many."""
     return abs(len(got) - len(wanted)) + sum(a != b for a, b in zip(got, wanted)) if got != wanted else 0
 
 
@@ -103,7 +102,7 @@ def difference(got, wanted):
 
 
 class Reader:
-    """One reader's numbers, in memory that it shares with us, and what it does in its process."""
+    """One reader: its process, and its numbers in memory that it shares with this one."""
 
     READS, WRONG, FAILED, REFUSED = range(4)
 
@@ -122,7 +121,7 @@ class Reader:
                 g.drop_caches()
 
     def session(self):
-        """From mount to umount, mostly of a version that nothing is cached of."""
+        """From mount to umount, mostly of a version that is not cached."""
         if random.random() < 0.7:
             renew(self.name)
         try:
@@ -152,14 +151,14 @@ class Reader:
             self.read(path, offset, BLOCK)
 
     def read(self, path, offset, length):
-        """Compares one piece. The next one is read after an error, too: it may be cached."""
+        """Compares one piece. Reading goes on after an error: the next piece may be cached."""
         if self.readers.stopped():
             return
         wanted = self.readers.files[path][offset:offset + length]
         got, failed = b"", False
         try:
             with open(f"{point_of(self.name)}/{path}", "rb", buffering=0) as file:
-                # Where a page cannot be had, what lies before it comes first, and the error with the next call.
+                # The bytes before a page that fails come first, and the error with the next call.
                 while more := os.pread(file.fileno(), length - len(got), offset + len(got)):
                     got += more
         except OSError:
@@ -167,7 +166,7 @@ class Reader:
             self.failed()
         wrong = difference(got, wanted[:len(got)] if failed else wanted)
         if wrong:
-            g.note(f"{self.name}: {path}: {length} bytes at {offset}: {wrong} of {len(got)} are wrong or missing")
+            tap.note(f"{self.name}: {path}: {length} bytes at {offset}: {wrong} of {len(got)} are wrong or missing")
         self.numbers[self.WRONG] += wrong
         self.numbers[self.READS] += not failed
 
@@ -177,8 +176,8 @@ class Reader:
 
 
 class Readers:
-    """Readers of images of the plain tree, one for each name, until the end of a `with`. Each keeps to one mount,
-    made before, or makes its own again and again (remounts)."""
+    """Readers of images of the plain tree, one for each name, until the end of a `with`. Each reads one mount, which is
+    there already, or mounts its image again and again (`remounts`)."""
 
     STOP, MAY_FAIL = range(2)
 
@@ -200,7 +199,7 @@ class Readers:
         return sum(reader.numbers[which] for reader in self.readers)
 
     def go_on(self, seconds=g.LIMIT):
-        """Waits until each has read something from now on. False: one has not."""
+        """Waits until each has read something from now on. Returns whether all have."""
         before = [reader.numbers[Reader.READS] for reader in self.readers]
         with contextlib.suppress(Failed):
             return eventually(lambda: all(reader.numbers[Reader.READS] > n for reader, n in zip(self.readers, before)),
@@ -228,7 +227,7 @@ class Readers:
 
 
 def disturb(tally, readers, action):
-    """Once: survived if action() raises nothing and all readers read on after it."""
+    """One disturbance. It is survived if action() raises nothing and all readers read on after it."""
     tally.tried += 1
     action()
     if readers.go_on():
@@ -236,12 +235,12 @@ def disturb(tally, readers, action):
     else:
         tally.lost += 1
     if tally.tried % 50 == 0:
-        g.note(f"{tally.tried} tried, {tally.survived} survived so far; {readers.total(Reader.READS)} reads, "
+        tap.note(f"{tally.tried} tried, {tally.survived} survived so far; {readers.total(Reader.READS)} reads, "
                f"{readers.total(Reader.WRONG)} wrong bytes, {readers.total(Reader.FAILED)} reads lost")
 
 
 def readers_of_new_mounts(tally, count=2):
-    """Mounts images that nothing is cached of."""
+    """Readers of images that are mounted now, with empty caches."""
     names = [publish(f"chaos{number}") for number in range(count)]
     for name in names:
         attach(name)
@@ -253,7 +252,7 @@ def remounting_readers(tally, count=2):
 
 
 def disturb_often(tally, count, action):
-    """At any moment of readers that mount anew again and again."""
+    """Disturbs readers that mount again and again, at random moments."""
     with remounting_readers(tally) as readers:
         for _ in range(count):
             disturb(tally, readers, action)
@@ -294,7 +293,7 @@ def row(title):
 
 @row("worker: `kill -9`")
 def worker(tally, count):
-    """Without a culler, which each new worker would fork: this kernel panics when SIGKILL meets fork()."""
+    """Without a culler, which each new worker would fork: user-mode Linux 6.12 panics when SIGKILL meets fork()."""
     killed = 0
 
     def kill():
@@ -304,7 +303,7 @@ def worker(tally, count):
         os.kill(killed, signal.SIGKILL)
 
     with shaped():
-        daemon = g.Daemon(HTTPS, g.CA, options=["-N"])
+        daemon = g.Daemon(g.URL_TLS, g.CA, options=["-N"])
         start = nginx.mark()
         with remounting_readers(tally) as readers:
             for _ in range(count):
@@ -316,14 +315,14 @@ def worker(tally, count):
 
 
 def die_and_return(tally, count, kill):
-    """The device's last holder dies while readers read: a new daemon, a new mount, all bytes compared."""
+    """The last process with the device dies while readers read: a new daemon, a new mount, all bytes compared."""
     name = publish("chaos0")
     size = os.path.getsize(f"www/{name}")
     directory, again_fetched, reused = None, 0, 0
     for _ in range(count):
         tally.tried += 1
         renew(name)
-        daemon = g.Daemon(HTTPS, g.CA, "retry soft 5", directory=directory)
+        daemon = g.Daemon(g.URL_TLS, g.CA, "retry soft 5", directory=directory)
         directory = daemon.directory
         g.prime(daemon, name)
         attach(name)
@@ -335,12 +334,12 @@ def die_and_return(tally, count, kill):
         path, = g.linked(daemon, name)
         cached = g.extents(path)
 
-        daemon = g.Daemon(HTTPS, g.CA, directory=directory)
+        daemon = g.Daemon(g.URL_TLS, g.CA, directory=directory)
         start, lost = nginx.mark(), tally.lost
         attach(name)
         compare_all(tally, name)
         fetched = nginx.sent(start, name)
-        # What a walk has fetched twice is a tenth at most, and a mount costs a look at the image.
+        # A directory walk may fetch a tenth twice, and a mount costs a PROBE.
         needless = fetched - (max(size - cached, 0) * 11 // 10 + g.PROBE)
         again_fetched, reused = again_fetched + max(needless, 0), reused + cached
         tally.lost += needless > 0
@@ -351,7 +350,7 @@ def die_and_return(tally, count, kill):
 
 
 def compare_all(tally, name):
-    """Every byte of the image, once."""
+    """Compares every byte of the image once."""
     for path, wanted in PLAIN.items():
         tally.reads += 1
         try:
@@ -397,7 +396,7 @@ def stop(tally, seconds):
         os.kill(pid, signal.SIGCONT)
 
     with shaped():
-        daemon = g.Daemon(HTTPS, g.CA)
+        daemon = g.Daemon(g.URL_TLS, g.CA)
         with remounting_readers(tally) as readers:
             readers.go_on()
             disturb(tally, readers, stand_still)
@@ -422,7 +421,7 @@ def upgrade(tally, count):
 
     shutil.copy(g.DAEMON, program)
     with shaped():
-        daemon = g.Daemon(HTTPS, g.CA, program=program, options=["-p", pid_file])
+        daemon = g.Daemon(g.URL_TLS, g.CA, program=program, options=["-p", pid_file])
         disturb_often(tally, count, replace)
         daemon.stop()
 
@@ -438,7 +437,7 @@ def server(tally, count):
         nginx.start()
 
     with shaped():
-        daemon = g.Daemon(HTTPS, g.CA)
+        daemon = g.Daemon(g.URL_TLS, g.CA)
         disturb_often(tally, count, restart)
         daemon.stop()
 
@@ -451,7 +450,7 @@ def link(tally, seconds):
         netem(*LINK)
 
     with shaped():
-        daemon = g.Daemon(HTTPS, g.CA, "retry hard")
+        daemon = g.Daemon(g.URL_TLS, g.CA, "retry hard")
         with remounting_readers(tally) as readers:
             readers.go_on()
             disturb(tally, readers, cut)
@@ -460,8 +459,8 @@ def link(tally, seconds):
 
 
 class NameServer:
-    """Answers each question for an A record with 127.0.0.1, good for a second; others with nothing. A process of
-    its own: no reader inherits its socket, which can be asked, and told to stop, from here on."""
+    """Answers each question for an A record with 127.0.0.1, valid for a second, and others with nothing. It is a process
+    of its own, so that no reader inherits its socket."""
 
     def __init__(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
@@ -483,7 +482,7 @@ class NameServer:
             port.sendto(head + message[12:end] + record * is_a, client)
 
     def stop(self):
-        """How often it was asked."""
+        """Ends it. Returns the number of questions."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.sendto(b"stop", ("127.0.0.1", 53))
         return int(self.child.answer())
@@ -524,7 +523,7 @@ def names(tally, count):
 
 @contextlib.contextmanager
 def full_disk(directory):
-    """Leaves 9 % of it free."""
+    """Leaves 9 % of the disk free."""
     space = os.statvfs(directory)
     filler = f"{directory}/filler"
     with open(filler, "wb") as file:
@@ -539,14 +538,14 @@ def full_disk(directory):
 def disk(tally, count):
     for turn in range(count):
         retry = "retry hard" if turn % 2 else "retry soft 60"
-        daemon = g.Daemon(HTTPS, g.CA, "brun 30%", "bcull 20%", "bstop 10%", retry)
+        daemon = g.Daemon(g.URL_TLS, g.CA, "brun 30%", "bcull 20%", "bstop 10%", retry)
 
         def fill():
             readers.let_fail(turn % 2 == 0)
             with full_disk(daemon.directory):
                 daemon.logs("cannot write to the cache|the cache is full", g.LIMIT)
                 time.sleep(7)
-            # A worker looks for space every few seconds.
+            # A worker tries to write every few seconds.
             expect(readers.go_on() and readers.go_on(), "readers do not go on when there is space")
             readers.let_fail(False)
 
@@ -559,7 +558,7 @@ def disk(tally, count):
 
 
 def hog():
-    """Takes the machine's memory but for some MiB, which others have to make room for, and keeps it a while."""
+    """Takes the machine's memory but for some MiB, so that the kernel reclaims that of others, and keeps it for 2 s."""
     taken = []
     while int(re.search(r"^MemAvailable:\s+(\d+)", g.contents("/proc/meminfo"), re.M)[1]) > 48 << 10:
         taken.append(mmap.mmap(-1, 4 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE))
@@ -568,7 +567,7 @@ def hog():
 
 @row("limits: cache files of `memory 550K`, descriptors, the machine's memory")
 def limits(tally, count):
-    daemon = g.Daemon(HTTPS, g.CA, "memory 550K", "retry hard")
+    daemon = g.Daemon(g.URL_TLS, g.CA, "memory 550K", "retry hard")
     edge = [publish(f"edge{number}", "small.erofs") for number in range(20)]
 
     def too_many_files():
@@ -591,7 +590,7 @@ def limits(tally, count):
         highest = max(map(int, os.listdir(f"/proc/{pid}/fd")))
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1, before[1]))
         nginx.kill()
-        nginx.start()                   # new connections are needed
+        nginx.start()                   # the daemon needs new connections
         others = [g.Child(attach, name) for name in edge[:5]]
         time.sleep(1)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
@@ -624,7 +623,7 @@ def clock(tally, count):
 
     def set_clock(ahead):
         """Seconds ahead of what it should be."""
-        # The kernel takes no time before the one since it was booted.
+        # The kernel accepts no time that is less than the time since its boot.
         time.clock_settime(time.CLOCK_REALTIME, max(real + time.monotonic() - start + ahead, time.monotonic() + 1))
 
     def jump():
@@ -633,12 +632,12 @@ def clock(tally, count):
         nginx.kill()
         nginx.start()
         time.sleep(random.uniform(0, 1))
-        if ahead < 0 or ahead > 40 * HOUR:      # nobody's certificate is good now: it waits
+        if ahead < 0 or ahead > 40 * HOUR:      # no certificate is valid now: the daemon waits
             time.sleep(1)
             set_clock(random.uniform(0, 40 * HOUR))
 
     with shaped():
-        daemon = g.Daemon(HTTPS, g.CA, "retry hard")
+        daemon = g.Daemon(g.URL_TLS, g.CA, "retry hard")
         try:
             with remounting_readers(tally) as readers:
                 for _ in range(count):
@@ -649,14 +648,14 @@ def clock(tally, count):
 
 
 def sizes(daemon):
-    """kB of their own, and descriptors, of keeper, worker and culler."""
+    """The private memory in kB, and the descriptors, of keeper, worker and culler."""
     pids = daemon.process.pid, daemon.worker(), daemon.culler()
     return [g.private_memory(pid) for pid in pids], [g.descriptors(pid) for pid in pids]
 
 
 @row("mount and umount")
 def mounts(tally, count):
-    daemon = g.Daemon(HTTP)
+    daemon = g.Daemon(g.URL)
     name = publish("chaos0", "small.erofs")
     files = sorted(SMALL)
     memory = descriptors = None
@@ -688,7 +687,7 @@ def mounts(tally, count):
 
 
 def run(name, count):
-    """One row in an orderly world: nginx runs, no daemon, no mount."""
+    """Runs one row. At its start nginx runs, no daemon does, and nothing is mounted."""
     title, function = ROWS[name]
     nginx.start()
     tally, daemons, start = Tally(), g.Daemon.count, time.monotonic()
@@ -703,7 +702,7 @@ def run(name, count):
     if tally.lost or tally.wrong:
         for number in range(daemons + 1, g.Daemon.count + 1):
             for line in g.contents(f"{g.RUN}/daemon.{number}.log").splitlines()[-40:]:
-                g.note(f"daemon {number}: {line}")
+                tap.note(f"daemon {number}: {line}")
     took = time.monotonic() - start
     print("chaos", json.dumps({"row": name, "title": title, "seconds": round(took), **vars(tally)}), flush=True)
     nginx.kill()

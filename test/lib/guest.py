@@ -6,9 +6,9 @@
 SERIES names the kernel (6.12, 6.1, or 6.12-patched: with the patches of contrib/kernel;
 test/guest/kernel/build makes it if need be), WORK a directory that guest and host share under the same
 path. In the guest COMMAND is root, sees the host's tree read-only, WORK and /run for writing, and a
-fresh ext4 on /run/disk (see test/guest/init). Its output is passed on line by line; the exit status is
-COMMAND's, or 125 if the guest itself failed. When COMMAND says "guest: cut", the kernel is killed at
-once, as if the machine had lost its power: status 124.
+fresh ext4 on /run/disk (test/guest/init). Its output is passed on line by line; the exit status is
+COMMAND's, or 125 if the guest itself failed. When COMMAND prints "guest: cut", the kernel is killed at
+once, as if the machine lost its power: status 124.
 """
 import argparse
 import glob
@@ -20,38 +20,47 @@ import subprocess
 import sys
 import threading
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GUEST = f"{ROOT}/test/guest"
+SCENARIOS = ("/usr/bin/python3", f"{GUEST}/inside.py")
 PATCHED = "-patched"
 CUT = 124
 
-# What a healthy guest never says, whatever the outcome of its command.
+# A healthy guest never prints these, whatever the outcome of its command.
 KERNEL_FAILURE = re.compile(
     r"Kernel panic|\bOops\b|\bBUG:|WARNING: CPU|general protection|Call Trace|blocked for more than"
     r"|guest: could not set up")
 
 
 def kernel(series):
-    """The path of the test kernel, built first if it is not there."""
+    """The path of the test kernel; builds it if it is missing."""
     patches = []
     if series.endswith(PATCHED):
-        patches = sorted(glob.glob(os.path.join(HERE, "..", "..", "contrib", "kernel", "*.patch")))
-    command = [os.path.join(HERE, "..", "guest", "kernel", "build"), series.removesuffix(PATCHED), *patches]
+        patches = sorted(glob.glob(f"{ROOT}/contrib/kernel/*.patch"))
+    command = [f"{GUEST}/kernel/build", series.removesuffix(PATCHED), *patches]
     build = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if build.returncode:
         sys.exit(f"guest: no test kernel {series}")
     return build.stdout.strip()
 
 
+def program(path):
+    """The absolute path of the daemon under test, which has to exist."""
+    if not os.access(path, os.X_OK):
+        sys.exit(f"there is no daemon {path}: run make first")
+    return os.path.realpath(path)
+
+
 def make_disk(path, mebibytes):
     with open(path, "wb") as disk:
         disk.truncate(mebibytes << 20)
-    # 4096 is the page size: a smaller block would let the kernel ask for parts of pages.
+    # With blocks smaller than a page (4096) the kernel would request parts of pages.
     subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", path], check=True)
 
 
 def kernel_environment(work, memory):
-    """UML keeps its memory in an unlinked file, by choice in /dev/shm, which is small in containers,
-    and notes in ~/.uml."""
+    """UML keeps notes in ~/.uml, and its memory in an unlinked file: in /dev/shm, unless that is small as in
+    containers."""
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": work}
     try:
         shm = os.statvfs("/dev/shm")
@@ -63,18 +72,22 @@ def kernel_environment(work, memory):
 
 
 def end(process):
-    """Ends the kernel with all its threads and its guest's processes: one group, led by it."""
+    """Kills the kernel with all its threads and its guest's processes: they are one group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
 
 
-def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print, keep=None):
-    """Boots, runs command (a list) in the guest, hands each line of output to line_to. The disk is the
-    one that a guest before has left at the path keep, made if it is not there; without, a new one.
+def show(line):
+    print(line, flush=True)
 
-    Returns command's exit status, CUT, or 125 after a line that says what went wrong with the guest."""
+
+def run(series, work, command, memory=512, timeout=90, disk=640, line_to=show, keep=None):
+    """Boots, runs `command` (a list) in the guest, and hands each line of its output to `line_to`. The disk is a new
+    one; or it is at the path `keep`, made if it is missing, and stays there for the next guest.
+
+    Returns the command's exit status, CUT, or 125 after a line that says why the guest failed."""
     work = os.path.realpath(work)
     disk_path = keep or os.path.join(work, "disk")
     linux = kernel(series)
@@ -84,7 +97,7 @@ def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print, 
         file.write("exec " + shlex.join(command) + "\n")
     process = subprocess.Popen(
         [linux, f"mem={memory}M", f"ubda={disk_path}", "rootfstype=hostfs", "rootflags=/", "ro",
-         f"init={HERE}/../guest/init", f"WORK={work}", "con=null", "con0=fd:0,fd:1",
+         f"init={GUEST}/init", f"WORK={work}", "con=null", "con0=fd:0,fd:1",
          "quiet", "loglevel=2"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=kernel_environment(work, memory), start_new_session=True)
@@ -102,7 +115,7 @@ def run(series, work, command, memory=512, timeout=90, disk=640, line_to=print, 
 
 
 def follow(process, overrun, timeout, line_to):
-    """Passes the guest's output on until its end, and judges it."""
+    """Passes the guest's output on until its end. Returns the status, as run() does."""
     status, failure = None, None
     for raw in process.stdout:
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
@@ -137,8 +150,7 @@ def main():
     parser.add_argument("work")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     a = parser.parse_args()
-    sys.exit(run(a.series, a.work, a.command, a.memory, a.timeout, a.disk,
-                 lambda line: print(line, flush=True)))
+    sys.exit(run(a.series, a.work, a.command, a.memory, a.timeout, a.disk))
 
 
 if __name__ == "__main__":

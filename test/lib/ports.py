@@ -31,5 +31,5 @@ def wait_listening(*ports, process=None, log=None, timeout=20):
                 if log:
                     with contextlib.suppress(OSError), open(log, errors="replace") as file:
                         said = ":\n" + file.read()
-                raise SystemExit(f"no server listens on port {port}{said}")
+                raise TimeoutError(f"no server listens on port {port}{said}")
             time.sleep(0.05)

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 """A server that misbehaves, and cachefilesd-mini --get: test/client/hostile/run.py [OPTION...] [BINARY]
 
-    -k PATTERN   only the misbehaviours whose name matches     -j N     so many at a time (default 16)
+    -k PATTERN   only the misbehaviours whose name matches      -j N     N at a time (default 16)
     --full       connections cut after each of 2,000 bytes, not after every tenth
-    --list       says what there is, and ends                  -v       what each command said
+    --list       prints the misbehaviours, and ends             -v       prints all that each command said
 
-Each misbehaviour of misbehaviours.py has to end in RIGHT (all bytes, and right) or in a NAMED error:
-the exit status for it, a line that says why, and nothing but right bytes written; in bounded time.
-WRONG, HANG, CRASH and OTHER (not what the table demands) are failures. Prints a table of all, and TAP.
+Each misbehaviour of misbehaviours/ has to end in RIGHT (all bytes, and right) or in a NAMED error: its exit status,
+a line that says why, and only right bytes written; in bounded time. WRONG, HANG, CRASH and OTHER (a verdict that
+the table does not have) are failures. Prints a table of all, and TAP.
 """
 import argparse
 import copy
@@ -21,14 +21,12 @@ import tempfile
 import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.dont_write_bytecode = True
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))     # test/
-
-from client.hostile import misbehaviours
-from client.hostile.misbehaviours import ALWAYS, CASES, KINDS, LATER, RIGHT, Case
-from guest import test_guest
 from client.hostile.server import Server, Version
+from client.hostile.table import ALWAYS, CASES, IMAGE, KINDS, LATER, ONCE, RIGHT, Case
+from lib import certs, find, tap
+
+find.load("client/hostile/misbehaviours")
 
 GOOD = ("RIGHT", "NAMED")
 NAMES = {status: kind for kind, status in KINDS.items()}
@@ -47,7 +45,7 @@ class Client:
         self.binary, self.ca = binary, ca
 
     def get(self, url, span, timeout, within):
-        """Runs --get. Exit status (None: it had to be killed), output, what it said, seconds."""
+        """Runs --get. Returns the exit status (None: killed as a hang), the output, the log, seconds."""
         command = [self.binary, "-o", f"timeout {timeout}", "-o", f"ca {self.ca}", "--get", url, *map(str, span)]
         start = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -64,7 +62,7 @@ class Client:
 # ---- one misbehaviour -----------------------------------------------------------------------------
 
 def judge(case, status, output, said):
-    """The verdict, and what there is to say about it."""
+    """The verdict, and its details."""
     offset, length = (*case.range, None, None)[:2] if case.range else (0, None)
     want = case.version.data[offset:][:length]
     if output != want[:len(output)] or (status == 0 and len(output) < len(want)):
@@ -119,7 +117,7 @@ def run_case(client, case, context):
     for variant in case.variants:
         try:
             results.append(run_once(client, case, context, variant))
-        except Exception as problem:        # ours, not the client's
+        except Exception as problem:        # a mistake of the test, not of the client
             results.append(Result("OTHER", f"{type(problem).__name__}: {problem}", 0))
     worst = min(results, key=lambda r: (r.verdict in GOOD, r.verdict == "RIGHT"))
     if len(results) > 1 and worst.verdict == "RIGHT":
@@ -128,7 +126,7 @@ def run_case(client, case, context):
 
 
 def begun_well(case):
-    """The same misbehaviour behind a first answer that is right: a client may trust it more then."""
+    """The same misbehaviour behind a right first answer, after which a client may be less careful."""
     if case.when != ALWAYS or not case.request or len(case.variants) > 1:
         return None
     later = copy.copy(case)
@@ -138,14 +136,14 @@ def begun_well(case):
 
 # ---- cut after every byte -------------------------------------------------------------------------
 
-def sweep_case(name, tls, second, reset=False):
+def sweep_case(name, tls, second, how="close"):
     """The first connection ends after `variant` bytes of its beginning, or of its second answer."""
     case = Case(name, RIGHT, listed=False, tls=tls, timeout=20, within=30, range=(0, 9000),
-                version=Version(misbehaviours.IMAGE.data[:9000]))
+                version=Version(IMAGE.data[:9000]))
 
     def cut(c):
         if c.number == 1:
-            c.cut_by_reset = reset
+            c.cut_by = how
             c.budget = c.server.variant
 
     def cut_answer(r):
@@ -153,7 +151,7 @@ def sweep_case(name, tls, second, reset=False):
         r.answer()
 
     if second:
-        case.request, case.when = cut_answer, misbehaviours.ONCE
+        case.request, case.when = cut_answer, ONCE
     else:
         case.connect = cut
     return case
@@ -161,12 +159,12 @@ def sweep_case(name, tls, second, reset=False):
 
 def sweeps():
     return [sweep_case("plain, first answer", False, False), sweep_case("plain, second answer", False, True),
-            sweep_case("plain, first answer, by RST", False, False, True),
+            sweep_case("plain, first answer, by RST", False, False, "reset"),
             sweep_case("TLS, from the handshake on", True, False), sweep_case("TLS, second answer", True, True)]
 
 
 def run_sweep(client, case, context, step, pool):
-    """The lines that went wrong, and how many runs there were."""
+    """Returns the failed runs, and a text with the number of runs."""
     start = time.monotonic()
     cuts = range(0, SWEEP, step)
     results = list(pool.map(lambda k: run_once(client, case, context, k), cuts))
@@ -178,12 +176,11 @@ def run_sweep(client, case, context, step, pool):
 # ---- all ------------------------------------------------------------------------------------------
 
 def make_context(work):
-    """A TLS server's context, its certificate by the test CA work/ca.pem."""
-    test_guest.make_ca(work, "ca")
-    test_guest.make_certificate(work, "ec", test_guest.EC)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    """A TLS server's context; its certificate is of the authority work/ca.pem."""
+    certs.make_ca(work)
+    certs.make_server(work, "ec")
+    context = certs.server_context(work, "ec")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(f"{work}/ec.pem", f"{work}/ec.key")
     context.certificate, context.key = f"{work}/ec.pem", f"{work}/ec.key"
     return context
 
@@ -194,7 +191,7 @@ def show(case, result, width):
 
 
 def run_table(client, context, cases, jobs, verbose):
-    """Runs and prints the table. The results in the table's order."""
+    """Runs and prints the table. Returns the results in its order."""
     width = max(len(c.name) for c in cases)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         waiting = [(c, pool.submit(run_case, client, c, context)) for c in cases]
@@ -208,12 +205,6 @@ def run_table(client, context, cases, jobs, verbose):
     return results
 
 
-def tap(passed, name, detail=""):
-    text = f"{name}{': ' if detail else ''}{detail}".replace("#", "no.")
-    print(f"{'ok' if passed else 'not ok'} - hostile: {text}", flush=True)
-    return not passed
-
-
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("-k", default="")
@@ -221,7 +212,7 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("-v", action="store_true")
-    parser.add_argument("binary", nargs="?", default=f"{HERE}/../../../cachefilesd-mini")
+    parser.add_argument("binary", nargs="?", default=f"{find.TOP}/../cachefilesd-mini")
     a = parser.parse_args()
     cases = [c for one in CASES for c in (one, begun_well(one)) if c and re.search(a.k, c.name)]
     if a.list:
@@ -229,24 +220,22 @@ def main():
             print(f"{c.name} | {c.description} | {demand(c)}")
         return 0
     threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else sys.__excepthook__(*args[:3])
-    failed = 0
     with tempfile.TemporaryDirectory(prefix="hostile.") as work:
         context = make_context(work)
         client = Client(os.path.realpath(a.binary), f"{work}/ca.pem")
         results = run_table(client, context, cases, a.j, a.v) if cases else []
         for case, result in results:
-            failed += tap(result.verdict in GOOD, f"{case.name} ({case.description})",
-                          f"{result.verdict}" + ("" if result.verdict in GOOD else f", {result.detail}"))
+            tap.result(f"hostile: {case.name} ({case.description}): {result.verdict}",
+                       None if result.verdict in GOOD else result.detail)
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             for case in [c for c in sweeps() if re.search(a.k, f"cut: {c.name}")]:
                 bad, count = run_sweep(client, case, context, 1 if a.full else 10, pool)
-                failed += tap(not bad, f"cut: {case.name}: right bytes after a retry", count)
-                for result in bad[:5]:
-                    print(f"# {result.verdict}: {result.detail}: {last_line(result.said)}")
-        # WRONG and HANG are what must never be.
+                tap.result(f"hostile: cut: {case.name}: right bytes after a retry: {count}",
+                           "\n".join(f"{r.verdict}: {r.detail}: {last_line(r.said)}" for r in bad[:5]))
+        # WRONG and HANG must never be.
         counts = {v: sum(r.verdict == v for _, r in results) for v in (*GOOD, "WRONG", "HANG", "CRASH", "OTHER")}
         print("# " + ", ".join(f"{n} {v}" for v, n in counts.items()))
-    return 1 if failed else 0
+    return tap.status()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Connection:
     def __init__(self, server, sock, number):
         self.server, self.sock, self.number = server, sock, number
         self.budget = None              # raw bytes that may still go out; None: any number
-        self.cut_by_reset = False       # how it ends when the budget is used up
+        self.cut_by = "close"           # how it ends when the budget is used up
         self.tls = None
         self.pending = b""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -60,7 +60,7 @@ class Connection:
             now, self.budget = data[:self.budget], max(0, self.budget - len(data))
             self.sock.sendall(now)
             if len(now) < len(data):
-                self.reset() if self.cut_by_reset else self.close()
+                self.end(self.cut_by)
         else:
             self.sock.sendall(data)
 
@@ -164,6 +164,15 @@ class Connection:
         end_with_reset(self.sock)
         raise Over
 
+    def end(self, how):
+        """By FIN ("close") or by RST ("reset")."""
+        self.reset() if how == "reset" else self.close()
+
+    def give_up(self):
+        """Ends it a second later: the client has time to notice what is wrong."""
+        self.linger(1)
+        self.close()
+
 
 class Request:
     """A request, and the means to answer it rightly or nearly so."""
@@ -246,10 +255,10 @@ class Request:
         self.c.send(self.head(content_length=None, transfer_encoding="chunked", **changes) +
                     b"".join(chunks) + last)
 
-    def cut(self, after, reset=False):
-        """The right head, so many bytes of the body, and the end."""
+    def cut(self, after, how="close"):
+        """The right head, `after` bytes of the body, and the end."""
         self.c.send(self.head() + self.body()[:after])
-        self.c.reset() if reset else self.c.close()
+        self.c.end(how)
 
 
 class Server:

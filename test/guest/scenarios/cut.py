@@ -1,0 +1,79 @@
+"""The kernel is killed while the cache is filled. Scenarios of test/guest/test_cut.py: each runs in a boot of its own,
+on a disk that outlives it."""
+import os
+import random
+import shutil
+import time
+
+from guest.common import (Child, Daemon, LIMIT, PROBE, URL, all_right, compare, compare_big, drop_caches, expect,
+                          linked, mount, nginx, prime, program, scenario, serving)
+from lib.tap import note
+
+CUT_DIRECTORY = "/run/disk/cut"
+
+
+def cut():
+    """Has this kernel killed, with all its processes."""
+    print("guest: cut", flush=True)
+    time.sleep(LIMIT)
+
+
+def read_pieces(point):
+    return Child(compare, point, "plain", "random")
+
+
+def read_big(point):
+    return Child(compare_big, point)
+
+
+def read_and_cut(*directives):
+    daemon = Daemon(URL, *directives, directory=CUT_DIRECTORY)
+    expect(linked(daemon, "plain.erofs"), "the cache file is not there any more")
+    point = mount("plain.erofs")
+    readers = [[start, start(point)] for start in (read_pieces, read_big)]
+    program("mount", "-o", "remount,commit=1", "/run/disk")   # the journal is written every second
+    end = time.monotonic() + random.uniform(0.2, 8)
+    while time.monotonic() < end:
+        for reader in readers:
+            if reader[1].ended():
+                reader[1].succeed()
+                drop_caches()
+                reader[1] = reader[0](point)
+        time.sleep(0.02)
+    cut()
+
+
+@scenario("a new cache, primed, cut off while it is filled", series=())
+def cut_first():
+    shutil.rmtree(CUT_DIRECTORY, ignore_errors=True)
+    daemon = Daemon(URL, directory=CUT_DIRECTORY)
+    prime(daemon, "plain.erofs")
+    daemon.stop()
+    read_and_cut()
+
+
+@scenario("cut off again while the rest is fetched", series=())
+def cut_again():
+    read_and_cut("prefetch all")
+
+
+@scenario("all bytes are compared, then again from the disk; a cut some seconds later", series=())
+def cut_compare():
+    Daemon(URL, directory=CUT_DIRECTORY)
+    start = nginx.mark()
+    point = mount("plain.erofs")
+    for _ in range(2):
+        all_right(point, "plain")
+        drop_caches()
+    note(f"{nginx.sent(start)} bytes of {os.path.getsize('www/plain.erofs')} had to be fetched")
+    time.sleep(7)                       # ext4 writes its journal every 5 s by default
+    cut()
+
+
+@scenario("all of it is still there", series=())
+def cut_kept():
+    start = nginx.mark()
+    with serving("plain.erofs", URL, directory=CUT_DIRECTORY) as (_, point):
+        all_right(point, "plain")
+        fetched = nginx.sent(start)
+        expect(fetched <= PROBE, f"{fetched} bytes had to be fetched again")

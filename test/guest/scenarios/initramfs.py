@@ -1,0 +1,54 @@
+"""contrib/initramfs: the root of the kernel's command line."""
+import os
+import shutil
+import signal
+
+from guest.common import (CA, DAEMON, HTTP, HTTPS, PROBE, RUN, all_right, contents, eventually, expect, nginx,
+                          program, scenario, umount)
+from lib.find import TOP
+
+
+def boot(shell, line):
+    """Mounts the root as an initramfs does, by the kernel's command line. Returns its mount point."""
+    root = f"{RUN}/root"
+    os.makedirs(root, exist_ok=True)
+    script = f"{TOP}/../contrib/initramfs/cachefilesd-boot.sh"
+    status, output = program(*shell, "-c", f'. "{script}"; cfd_parse "$1" && cfd_boot "$2"', "sh", line, root)
+    expect(status == 0, f"{' '.join(shell)}: status {status}: {output}")
+    return root
+
+
+def boot_ends(root):
+    """Ends all in the order of a shutdown: the root, the image, the daemon, the cache."""
+    for point in root, "/run/cachefilesd-mini/image":
+        umount(point)
+    pid = int(contents("/run/cachefilesd-mini/pid"))
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "end of the daemon")
+    umount("/run/initramfs/cachefilesd-mini")
+    expect(os.access("/run/initramfs/shutdown", os.X_OK), "no program for the end of the machine")
+
+
+@scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice", True)
+def boot_words():
+    os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
+    line = (f"quiet root=erofs-http:https://localhost:{HTTPS}/plain.erofs,http://127.0.0.1:{HTTP}/plain.erofs "
+            f'"cachefilesd.{CA.replace(" ", "=", 1)}" cachefilesd.timeout=20 '
+            "cachefilesd.cache=/dev/ubda cachefilesd.overlay=/dev/ubda -- single")
+    shutil.rmtree("/run/disk/fscache", ignore_errors=True)
+    start = nginx.mark()
+    root = boot(["dash"], line)
+    all_right(root, "plain")
+    size = os.path.getsize("www/plain.erofs")
+    expect(0 < nginx.sent(start) < 1.5 * size, f"{nginx.sent(start)} bytes fetched of {size}")
+    with open(f"{root}/written", "w") as file:
+        file.write("here")
+    boot_ends(root)
+
+    start = nginx.mark()
+    root = boot(["busybox", "sh"], line)
+    expect(contents(f"{root}/written") == "here", "what was written above the image is gone")
+    os.unlink(f"{root}/written")
+    all_right(root, "plain", "random")
+    expect(nginx.sent(start) <= PROBE, f"{nginx.sent(start)} bytes of cached data were fetched again")
+    boot_ends(root)
