@@ -109,7 +109,7 @@ def page_sizes(triplet, machine):
 
 
 def scenarios(triplet, pattern):
-    result = run([sys.executable, "test/scenarios/test_standin.py", "--machine", triplet, "-k", pattern,
+    result = run(["test/scenarios/run", "--machine", triplet, "-k", pattern,
                   f"build/{triplet}/cachefilesd-mini.qemu"], timeout=1200)
     lines = result.stdout.decode(errors="replace")
     bad = re.findall(r"(?m)^not ok - (.*(?:\n# .*)*)", lines)

@@ -1,12 +1,14 @@
 """The machines that the daemon is built for (make CROSS=TRIPLET), and what differs between them."""
 import collections
+import shutil
+import struct
 
 Machine = collections.namedtuple("Machine", "qemu bits big_endian v8_padded read_complete ciphers page_sizes")
 
 WRITE_1, WRITE_4 = 0x40049801, 0x80049801       # _IOW(0x98, 1, int): _IOC_WRITE is 4 on mips
 IN_64 = "aes_ct64, ghash_ctmul64, chacha20_ct, poly1305_ctmulq"
 IN_32 = "aes_ct, ghash_ctmul, chacha20_ct, poly1305_ctmul"
-SMALL, ANY = (4096,), (4096, 16384, 65536)      # what a kernel of it can have, of 4 KiB and more
+SMALL, ANY = (4096,), (4096, 16384, 65536)      # page sizes of its kernels, of 4 KiB and more
 
 MACHINES = {
     "x86_64-linux-gnu": Machine("qemu-x86_64", 64, False, True, WRITE_1,
@@ -20,3 +22,23 @@ MACHINES = {
     "mipsel-linux-gnu": Machine("qemu-mipsel", 32, False, True, WRITE_4, IN_32, ANY),
     "s390x-linux-gnu": Machine("qemu-s390x", 64, True, True, WRITE_1, IN_64, SMALL),
 }
+
+
+class Target:
+    """The machine of the program under test: this one, or since emulate() another."""
+    emulator = []                   # runs the program; qemu-user makes its calls as this machine's
+    order = "="                     # of the bytes in messages
+    padded = True                   # the READ of v8: its numbers of 64 bits are aligned to 8 bytes
+    read_complete = WRITE_1
+
+
+def emulate(triplet):
+    """From now on programs are of that machine."""
+    machine = MACHINES[triplet]
+    Target.emulator, Target.order = [shutil.which(machine.qemu)], ">" if machine.big_endian else "<"
+    Target.padded, Target.read_complete = machine.v8_padded, machine.read_complete
+
+
+def pack(form, *values):
+    """Bytes as the program's machine has them."""
+    return struct.pack(Target.order + form, *values)

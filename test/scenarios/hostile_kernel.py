@@ -1,0 +1,155 @@
+"""Garbage from the device, and errors of system calls."""
+import errno
+import random
+import time
+
+from lib.cachefiles import GONE
+from scenarios.common import (KIB, MIB, Server, close_message, daemon, each, header, image, need, open_message,
+                              pack, read_message, recovers, scenario, serving, still_serves)
+
+
+def garbage(k, rng, count):
+    """Messages that no kernel sends. The descriptor numbers in them are not open."""
+    far = 60000
+    for size in range(1, 41):       # 0 bytes mean that there is no message
+        yield bytes(size)
+        yield b"\xff" * size
+        yield rng.randbytes(size)
+    for opcode in (0, 1, 2, 3, 4, 255, 0xFFFFFFFF):
+        for length in (0, 1, 12, 15, 16, 17, 28, 32, 36, 1024, 0xFFFFFFFF):
+            yield header(k, 5, opcode, 0, 9999, length=length) + rng.randbytes(rng.randrange(0, 40))
+    for wrong in ({"volume_size": 0xFFFFFFFF}, {"cookie_size": 0xFFFFFFFF}, {"volume_size": 0x80000000},
+                  {"volume_size": 0xFFFFFFF0, "cookie_size": 0x20}, {"volume_size": 0}, {"cookie_size": 0},
+                  {"volume_size": 0, "cookie_size": 0}, {"volume_size": 5}, {"cookie_size": 200},
+                  {"length": 0}, {"length": 2000}, {"flags": 1}, {"flags": 0x666F7265}):
+        yield open_message(k, 6, far, b"erofs,img\0", b"img", **wrong)
+    yield open_message(k, 6, far, b"erofs,img", b"img")                    # no NUL
+    yield open_message(k, 6, far, b"erofs,\0mg\0", b"img")
+    yield open_message(k, 6, far, b"nfs,img\0", b"img")
+    yield open_message(k, 6, far, b"\0", b"img")
+    yield open_message(k, 6, far, b"erofs,img\0", b"")
+    yield open_message(k, 6, 0xFFFFFFFF, b"erofs,img\0", b"img")
+    yield open_message(k, 6, far, b"erofs," + b"v" * 400 + b"\0", b"img")
+    yield open_message(k, 6, far, b"erofs,img\0", b"c" * 600)
+    yield open_message(k, 6, far, b"erofs,img\0", b"c" * 255)
+    yield b"\0" * 1024
+    yield b"\xff" * 1024
+    for _ in range(count):
+        size = rng.choice((12, 16, 28, 32, 36, 40, rng.randrange(1, 1025)))
+        message = bytearray(rng.randbytes(size))
+        if size >= 16 and rng.random() < 0.7:
+            message[4:8] = pack("I", rng.choice((0, 1, 2, 3)))
+            message[8:12] = pack("I", size)
+            message[12:16] = pack("I", rng.choice((9999, GONE, rng.randrange(100000, 1 << 32))))
+        yield bytes(message)
+
+
+@each("mainline", "v8")
+def garbage_from_the_device(layout):
+    """short, long, inconsistent and random messages: the daemon lives and serves"""
+    rng = random.Random(f"garbage {layout}")
+    data = image(1, 300000)
+    with serving(data, layout=layout, options=["-d"]) as (s, k, f):
+        need(k, f, data, 0, 4096)
+        for n, message in enumerate(garbage(k, rng, 2500)):
+            k.raw(message)
+            if n % 500 == 0:
+                k.wait_taken(timeout=20)
+                need(k, f, data, (n // 500 + 1) * 8192, 8192)
+        k.wait_taken(timeout=20)
+        need(k, f, data, 100 * KIB, 65536)
+        assert f.fd is not None
+        still_serves(k, s)
+
+
+@each("mainline", "v8")
+def garbage_first(layout):
+    """garbage before the first OPEN does not decide the layout"""
+    rng = random.Random(f"first {layout}")
+    data = image(1, 300000)
+    with Server({"/img": data}) as s, daemon(s, layout=layout, old=True) as k:
+        k.wait_bound()
+        other = "v8" if layout == "mainline" else "mainline"
+        for message in garbage(k, rng, 200):
+            k.raw(message)
+        k.raw(close_message(k, 3, GONE))
+        k.layout = other
+        k.raw(close_message(k, 3, GONE))
+        k.raw(read_message(k, 4, GONE, 0, 4096))
+        k.wait_taken(timeout=20)
+        k.layout = layout
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 4096, 65536)
+        k.closed(f)
+
+
+@scenario
+def read_errors():
+    """EMFILE, ENFILE, ENOMEM, EEXIST, EINTR, EFAULT, EIO from read(): the daemon goes on"""
+    data = image(1, 300000)
+    with serving(data) as (s, k, f):
+        for n, name in enumerate(("EMFILE", "ENFILE", "ENOMEM", "EEXIST", "EINTR", "EFAULT", "EIO", "EAGAIN")):
+            k.read_error(getattr(errno, name))
+            need(k, f, data, n * 32 * KIB, 4096)
+        lost = k.open("erofs,lost", b"lost", request=False)
+        k.request_open(lost)
+        k.read_error(errno.EMFILE, lost.open_request)
+        need(k, f, data, 290816, 4096)
+        still_serves(k, s)
+
+
+@each("mainline", "v8")
+def write_window(layout):
+    """ENOBUFS for a while after copen (3.3): the data gets there"""
+    data = image(1, 300000)
+    with serving(data, layout=layout, window=5) as (s, k, f):
+        need(k, f, data, 0, 65536)
+        need(k, f, data, 131072, 65536)
+        assert f.busy_writes == 0
+
+
+@each("ENOSPC", "ENOBUFS", "EIO")
+def writes_fail(name):
+    """writes that keep failing: READ is answered without data in bounded time, the log says why, it goes on"""
+    data = image(1, 300000)
+    with serving(data, "timeout 2") as (s, k, f):
+        k.on_write = lambda file, offset, length: -getattr(errno, name)
+        before = len(k.stderr)
+        r = k.read(f, 131072, 65536)      # OPEN has brought the first page
+        assert k.wait_complete(r, 12) == 0
+        time.sleep(0.1)
+        assert k.stderr[before:].strip(), "nothing in the log"
+        calls = len(f.writes)
+        assert calls < 2000, f"{calls} pwrite()s"
+        k.on_write = None
+        recovers(k, f, data, 131072, 65536)
+
+
+@scenario
+def writes_short():
+    """short writes are continued, at a page"""
+    data = image(1, MIB)
+    rng = random.Random(5)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        k.on_write = lambda file, offset, length: rng.choice((512, 4096, 4608, 8192, length, length // 2 or 512))
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, MIB, timeout=20)
+
+
+@scenario
+def writes_longer():
+    """a return value larger than what was asked for (1.3)"""
+    data = image(1, MIB + 5)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        k.on_write = lambda file, offset, length: length + 65536
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, MIB + 5)
+
+
+@scenario
+def writes_of_an_old_kernel():
+    """a kernel that rounds misaligned offsets down without a word (6.1): right bytes"""
+    data = image(1, 300001)
+    with serving(data, old=True, release="6.1.192") as (s, k, f):
+        for offset, length in ((512, 512), (70000 // 512 * 512, 1024), (0, 131072), (299520, 512)):
+            need(k, f, data, offset, length)

@@ -1,0 +1,259 @@
+"""HTTP: servers that are right in another way, slow, or wrong."""
+import errno
+import time
+
+from scenarios.common import (KIB, MIB, PAGE, Server, check, daemon, each, fails, got, image, limit, need,
+                              recovers, refused, reported, scenario, serving, still_serves)
+
+WAYS = {
+    "chunked": {"chunked": 1000}, "chunks of one byte": {"chunked": 1}, "HTTP/1.0": {"http10": True},
+    "Connection: close": {"close": True}, "closed when idle": {"idle_close": 0.05},
+    "closed after each reply": {"idle_close": 0}, "no validators": {"etag": "", "last_modified": ""},
+    "weak ETag": {"etag": 'W/"x"'}, "long ETag": {"etag": '"' + "e" * 500 + '"'},
+    "slow": {"rate": 400000}, "many headers": {"headers": [f"X-{n}: {'x' * 50}" for n in range(60)]},
+}
+
+
+@each(*WAYS)
+def server_of_another_way(name):
+    """servers that are right in another way"""
+    size = 20000 if name == "chunks of one byte" else 200000
+    data = image("ways", size)
+    with serving(data, "timeout 10", knobs=dict(**WAYS[name])) as (s, k, f):
+        for offset in range(0, size, max(PAGE, size // 5 // PAGE * PAGE)):
+            need(k, f, data, offset, 20480)
+            time.sleep(0.07 if name == "closed when idle" else 0)
+
+
+@scenario
+def kept_alive():
+    """fifty READs, one after another, go over one connection"""
+    data = image(1, 50 * PAGE)
+    with serving(data) as (s, k, f):
+        for n in range(50):
+            need(k, f, data, (n * 7 % 50) * PAGE, PAGE)
+        assert s.connections <= limit("connections"), f"{s.connections} connections"
+
+
+@scenario
+def stale_connection():
+    """a kept-alive connection that the server has closed costs neither an error nor a wait"""
+    data = image(1, 50 * PAGE)
+    with serving(data, "timeout 5", knobs=dict(idle_close=0.1)) as (s, k, f):
+        for n in range(5):
+            time.sleep(0.2)
+            start = time.monotonic()
+            need(k, f, data, n * 9 * PAGE, PAGE)
+            assert time.monotonic() - start < 0.7, "waited"
+
+
+@each(301, 302, 303, 307, 308)
+def redirected(status):
+    """redirects are followed, to another port and within the server"""
+    data = image(1, 100000)
+    with Server({"/there/img": data}) as other, Server() as s, daemon(s) as k:
+        s.paths["/img"] = {"redirect": (status, "/hop?x=1")}
+        s.paths["/hop"] = {"redirect": (status, other.url + "there/img")}
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 65536)
+        need(k, f, data, 65536, 34464)
+
+
+@scenario
+def redirected_relative():
+    """a relative Location"""
+    data = image(1, 100000)
+    with Server({"/a/c/img": data}) as s, daemon(s.url + "a/b/") as k:
+        s.paths["/a/b/img"] = {"redirect": (302, "../c/img")}
+        need(k, k.opened("erofs,img", b"img"), data, 0, 65536)
+
+
+@each("loop", "404", "no location", "ftp")
+def redirected_nowhere(where):
+    """redirects that lead nowhere are refused"""
+    with Server() as s, daemon(s, "timeout 2") as k:
+        target = {"loop": "/img", "404": "/missing", "no location": "", "ftp": "ftp://127.0.0.1/img"}[where]
+        s.paths["/img"] = {"redirect": (302, target)}
+        refused(k, k.open("erofs,img", b"img"), *([errno.ENOENT] if where == "404" else []))
+        assert len(s.requests) < 100, f"{len(s.requests)} requests"
+        still_serves(k, s)
+
+
+@scenario
+def redirect_target_expires():
+    """a redirect's target that ends with 403 is asked for anew (signed URLs)"""
+    data = image(1, 300000)
+    with Server({"/signed1": data, "/signed2": data}) as other, Server() as s, daemon(s, "timeout 5") as k:
+        s.paths["/img"] = {"redirect": (307, other.url + "signed1")}
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        other.paths["/signed1"] = {"status": 403}
+        s.paths["/img"] = {"redirect": (307, other.url + "signed2")}
+        need(k, f, data, 200704, 4096)
+
+
+@scenario
+def read_fails_for_good():
+    """500 for longer than the time-out: READ is answered without data, one line says so, the daemon goes on"""
+    data = image(1, 300000)
+    with serving(data, "timeout 2") as (s, k, f):
+        need(k, f, data, 0, 4096)
+        before = len(k.stderr.splitlines())
+        s.default["status"] = 500
+        start = time.monotonic()
+        fails(k, f, 200704, 4096, 8)
+        assert time.monotonic() - start > 1, "gave up at once"
+        time.sleep(0.2)
+        lines = k.stderr.splitlines()[before:]
+        assert any("img" in x and "500" in x for x in lines), f"no line names image and reason: {lines}"
+        assert len(lines) <= 6, f"{len(lines)} lines for one failure"
+        requests = len([x for x in s.requests if x.status == 500])
+        assert 2 <= requests < 60, f"{requests} attempts"
+        s.default.clear()
+        recovers(k, f, data, 200704, 4096)
+
+
+@each("refused", "500", "hangs", "resets")
+def read_server_comes_back(how):
+    """a server that is back within the time-out: right data, nothing lost"""
+    data = image(1, 300000)
+    with serving(data, "timeout 10") as (s, k, f):
+        s.default = {"500": {"status": 500}, "hangs": {"delay": 1000}, "resets": {"reset": True}}.get(how, {})
+        if how == "refused":
+            s.stop()
+        reads = [k.read(f, n * 50 * KIB // PAGE * PAGE, 8192) for n in range(5)]
+        time.sleep(1)
+        s.default = {}
+        if how in ("refused", "hangs"):
+            s.stop()
+            s.start()
+        for r in reads:
+            got(k, r, data, 15)
+
+
+@each("mainline", "v8")
+def bodies_cut_off(layout):
+    """bodies that end early: right data, and what came is not fetched again"""
+    data = image("cut", MIB)
+    cuts = (0, 1, 4095, 4096, 4097, 300000, 65536, 200001)
+    with serving(data, "timeout 20", "connections 1", layout=layout) as (s, k, f):
+        before = len(s.requests)
+        s.next(*({"cut": n} for n in cuts))
+        need(k, f, data, 0, MIB, 20)
+        sent = s.bytes_sent("/img", before)
+        assert sent <= MIB + len(cuts) * PAGE, f"{sent} bytes sent for {MIB}"
+
+
+@scenario
+def chunked_cut_off():
+    """a chunked body that ends early, and one with broken chunks"""
+    data = image("cut", MIB)
+    with serving(data, "timeout 20") as (s, k, f):
+        head = b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-%d/%d\r\nTransfer-Encoding: chunked\r\n\r\n"
+        s.next({"chunked": 10000, "cut": 123456}, {"raw": head % (MIB - 1, MIB) + b"zz\r\nabc"},
+               {"raw": head % (MIB - 1, MIB) + b"fffffffffffffffff\r\nabc"})
+        need(k, f, data, 0, MIB, 20)
+
+
+@scenario
+def stalled_body():
+    """a body that stops coming: the READ ends in time, with right bytes or none"""
+    data = image("stall", MIB)
+    with serving(data, "timeout 2") as (s, k, f):
+        s.next({"stall": 100000})
+        r = k.read(f, 0, MIB)
+        k.wait_complete(r, 12)
+        check(f, data)
+        recovers(k, f, data, 0, MIB)
+
+
+@scenario
+def stalled_for_ever():
+    """a server that sends the first bytes and no more, every time: answered without data"""
+    data = image("stall", MIB)
+    with serving(data, "timeout 2") as (s, k, f):
+        s.default["stall"] = 10
+        fails(k, f, 65536, 65536, 12)
+        s.default.clear()
+        recovers(k, f, data, 65536, 65536)
+
+
+@scenario
+def short_parts():
+    """206s of less than was asked for: the rest is asked for"""
+    data = image("short", 300000)
+    with serving(data, "timeout 10", knobs=dict(short=10000)) as (s, k, f):
+        assert f.size == reported(data)
+        need(k, f, data, 0, 131072)
+        need(k, f, data, 196608, len(data) - 196608)
+
+
+@each("ignore_range", "content_range", "encoding", "more bytes", "other size")
+def read_reply_wrong(how):
+    """a reply to READ that proves nothing: right bytes or none; then it goes on"""
+    data = image("wrong", 300000)
+    knobs = {"ignore_range": {"ignore_range": True}, "content_range": {"content_range": "bytes 0-4095/300000"},
+             "encoding": {"encoding": "gzip"}, "other size": {"content_range": "bytes 65536-131071/300001"},
+             "more bytes": {"content_range": "bytes 65536-393215/300000"}}[how]
+    with serving(data, "timeout 2") as (s, k, f):
+        s.default = knobs
+        r = k.read(f, 65536, 65536)
+        k.wait_complete(r, 10)
+        check(f, data)
+        s.default = {}
+        still_serves(k, s)
+
+
+@each("etag", "size", "last_modified", "shrunk", "412")
+def image_changed(how):
+    """another image under the same name: no byte of it gets into the file, and the log says so"""
+    data, other = image("old", 300000), image("new", 300000)
+    knobs = {"etag": {"image": other}, "size": {"image": other + b"more"}, "412": {"status": 412},
+             "last_modified": {"image": other, "etag": "", "last_modified": "Thu, 07 Apr 2022 07:55:52 GMT"},
+             "shrunk": {"image": other[:1000]}}[how]
+    with Server({"/img": data}, **({"etag": ""} if how == "last_modified" else {})) as s:
+        with daemon(s, "timeout 2") as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 4096)
+            s.paths["/img"] = knobs
+            fails(k, f, 131072, 65536, 10)
+            check(f, data)
+            k.wait_log(r"(?i)chang|replaced|version|differ|another|412", 2)
+            still_serves(k, s)
+
+
+@scenario
+def hanging_server():
+    """an image on a server that hangs does not delay one on another server"""
+    slow, good = image("slow", MIB), image("good", MIB)
+    with Server({"/slow": slow}) as other, Server({"/good": good}) as s, daemon(s, "timeout 10") as k:
+        s.paths["/slow"] = {"redirect": (307, other.url + "slow")}
+        f, g = k.opened("erofs,slow", b"slow"), k.opened("erofs,good", b"good")
+        need(k, f, slow, 0, 4096)
+        other.default["delay"] = 1000
+        reads = [k.read(f, n * 100 * KIB // PAGE * PAGE + PAGE, 4096) for n in range(8)]
+        time.sleep(0.3)
+        for n in range(5):
+            need(k, g, good, n * 150 * KIB // PAGE * PAGE, 65536, timeout=2)
+        other.default["delay"] = 0
+        other.stop()
+        other.start()
+        for r in reads:
+            got(k, r, slow, 15)
+
+
+@scenario
+def hanging_image():
+    """nor do more hanging READs than there are connections, on the same server"""
+    slow, good = image("slow", 4 * MIB), image("good", MIB)
+    with Server({"/slow": slow, "/good": good}) as s, daemon(s, "timeout 20", "connections 3") as k:
+        f, g = k.opened("erofs,slow", b"slow"), k.opened("erofs,good", b"good")
+        s.paths["/slow"] = {"delay": 1000}
+        reads = [k.read(f, n * 300 * KIB // PAGE * PAGE, 4096) for n in range(1, 11)]
+        time.sleep(0.3)
+        need(k, g, good, 0, 65536, timeout=3)
+        need(k, g, good, 300 * PAGE - 50 * PAGE, 65536, timeout=3)
+        h = k.open("erofs,good2", b"good2")
+        refused(k, h, errno.ENOENT, timeout=3)
+        k.closed(f)
+        assert all(r.flushed for r in reads)

@@ -1,0 +1,67 @@
+"""The start: the device's commands, and its errors."""
+import errno
+import re
+
+from scenarios.common import Server, daemon, each, scenario
+
+
+@scenario
+def bind_sequence():
+    """limits, tag, secctx, then dir, then bind ondemand; the values are those given"""
+    with Server() as s, daemon(s, "tag mytag", "secctx system_u:system_r:x_t:s0", "brun 60%", "bcull 50%", "bstop 40%",
+                               "frun 6%", "fcull 3%", "fstop 0%") as k:
+        k.wait_bound()
+        done = [text for text, error in k.commands if not error]
+        failed = [c for c in k.commands if c[1]]
+        assert not failed, f"failed commands: {failed}"
+        bind = done.index("bind ondemand")
+        assert done[bind - 1] == f"dir {k.cache}", done
+        assert done[bind + 1:] in ([], ["restore"]), done   # the worker may have begun already
+        want = dict(brun=60, bcull=50, bstop=40, frun=6, fcull=3, fstop=0, tag="mytag",
+                    secctx="system_u:system_r:x_t:s0")
+        have = {name: k.settings.get(name) for name in want}
+        assert have == want, have
+
+
+@scenario
+def bind_limits():
+    """limits that the kernel takes only in the right order, as each is checked against the others"""
+    with Server() as s:
+        for run, cull, stop in ((99, 98, 97), (2, 1, 0), (8, 7, 6), (6, 2, 0), (50, 3, 2), (90, 6, 5), (4, 3, 2)):
+            with daemon(s, f"brun {run}%", f"bcull {cull}%", f"bstop {stop}%") as k:
+                k.wait_bound()
+                have = tuple(k.settings[x] for x in ("brun", "bcull", "bstop"))
+                assert have == (run, cull, stop), (have, k.commands)
+
+
+@each("EBUSY", "ENOENT", "EPERM", "EACCES")
+def open_error(name):
+    """/dev/cachefiles cannot be opened: status 1, the thing and the remedy are named"""
+    remedy = {"EBUSY": r"(?i)busy|in use|another|holds|held", "ENOENT": r"(?i)modprobe|CONFIG_CACHEFILES|module",
+              "EPERM": r"(?i)CAP_SYS_ADMIN|root", "EACCES": r"(?i)CAP_SYS_ADMIN|root|permission"}[name]
+    with Server() as s, daemon(s, open_error=getattr(errno, name), expect_exit=1) as k:
+        assert k.wait_exit() == 1
+        k.wait_log_end()
+        assert "/dev/cachefiles" in k.stderr, "does not name /dev/cachefiles"
+        assert re.search(remedy, k.stderr), f"nothing like {remedy}"
+
+
+@each("EINVAL", "ENOENT", "EOPNOTSUPP", "ENOBUFS", "EBUSY")
+def bind_error(name):
+    """bind fails: status 1, the thing and the remedy are named; EINVAL is a kernel without on-demand mode"""
+    remedy = {"EINVAL": r"CONFIG_CACHEFILES_ONDEMAND", "ENOENT": r"{cache}", "EOPNOTSUPP": r"(?i)file ?system|{cache}",
+              "ENOBUFS": r"(?i)space|{cache}", "EBUSY": r"(?i)tag|busy|in use|already"}[name]
+    with Server() as s, daemon(s, bind_error=getattr(errno, name), expect_exit=1) as k:
+        assert k.wait_exit() == 1
+        k.wait_log_end()
+        remedy = remedy.replace("{cache}", re.escape(k.cache))
+        assert re.search(remedy, k.stderr), f"nothing like {remedy}"
+
+
+@scenario
+def directory_is_missing():
+    """a dir that is not there: status 1, and it is named"""
+    with Server() as s, daemon(s, "dir /nonexistent/fscache", expect_exit=1) as k:
+        assert k.wait_exit() == 1
+        k.wait_log_end()
+        assert "/nonexistent/fscache" in k.stderr
