@@ -1,7 +1,7 @@
-"""The contenders, in the guest: each makes the image that lies on the web server readable at POINT.
+"""The contenders, in the guest: each makes the image of the web server readable at POINT.
 
-start() launches what has to run before (the clock does not run yet), attach() mounts, detach() and
-stop() undo both. A contender that fails raises Failed with a reason.
+start() launches its programs before the clock runs, attach() mounts, detach() and stop() undo both. A contender that
+fails raises Failed with a reason.
 """
 import contextlib
 import ctypes
@@ -13,6 +13,8 @@ import signal
 import subprocess
 import time
 
+from lib.inside import Failed, contents, eventually
+
 RUN, DISK = "/run/bench", "/run/disk"
 POINT, BENEATH = f"{RUN}/image", f"{RUN}/beneath"
 WWW = f"{RUN}/www"
@@ -21,30 +23,13 @@ PORTS = {"http": 8080, "https": 8443}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Failed(Exception):
-    pass
-
-
 class Overrun(Failed):
-    """The limit of a run is over."""
-
-
-def contents(path):
-    with open(path, errors="replace") as file:
-        return file.read()
-
-
-def eventually(condition, text, limit=10.0):
-    end = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > end:
-            raise Failed(f"not within {limit:.0f} s: {text}")
-        time.sleep(0.01)
+    """A run takes longer than its limit."""
 
 
 def end_group(leader, wait):
-    """Ends a process and what it started. User-mode Linux 6.12 panics when SIGKILL meets a process
-    inside fork(); one that has been stopped, or that waits for a file, is not there."""
+    """Ends a process and its descendants. User-mode Linux 6.12 panics when SIGKILL meets a process inside fork(); a
+    stopped process, or one that waits for a file, is not there."""
     for number in (signal.SIGSTOP, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(leader, number)
@@ -54,7 +39,7 @@ def end_group(leader, wait):
 
 
 def program(*command, deadline):
-    """Runs a program to its end, or to the run's."""
+    """Runs a program until it ends, or raises Overrun at the run's deadline."""
     with open(f"{RUN}/output", "w+") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=subprocess.STDOUT, start_new_session=True)
@@ -72,7 +57,7 @@ def mount(*options, deadline):
 
 
 def unmount(*points):
-    """What still holds on is left behind: the processes that serve it end next."""
+    """A mount that is busy is detached: the processes that serve it end next."""
     for point in points:
         libc = ctypes.CDLL(None)
         for flags in (0, 2):                    # MNT_DETACH
@@ -81,14 +66,14 @@ def unmount(*points):
 
 
 def process_cost(pid):
-    """CPU seconds and peak RSS in kB of a process and the children that it has waited for."""
+    """CPU seconds of a process and the children that it has waited for; its peak RSS in kB."""
     fields = contents(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
     peak = re.search(r"VmHWM:\s+(\d+)", contents(f"/proc/{pid}/status"))
     return sum(map(int, fields[11:15])) / TICKS, int(peak[1]) if peak else 0
 
 
 class Contender:
-    """What most of them share. `peer` is false for ours, `lazy` for what fetches the image first."""
+    """The common part. `peer` is false for ours; `lazy` is false if the whole image is fetched first."""
 
     peer, lazy = True, True
     helpers = ()        # names of programs that leave their parent
@@ -138,8 +123,8 @@ class Contender:
         return [self.process.pid] if self.process else []
 
     def cost(self):
-        """CPU seconds since start() of all its processes, and the peak of RSS in kB of the largest: the sum would
-        count the pages twice that they share."""
+        """CPU seconds since start() of all its processes, and the peak RSS in kB of the largest one: a sum would count
+        shared pages twice."""
         pids = self.processes()
         for comm in glob.glob("/proc/[0-9]*/comm"):
             with contextlib.suppress(OSError):
@@ -169,7 +154,7 @@ class Ours(Contender):
         self.ready(lambda: os.path.isdir(f"{self.store}/cache"))
 
     def processes(self):
-        """The keeper, and what comes of it: the worker and the culler."""
+        """The keeper and its descendants: the worker and the culler."""
         parents = {}
         for path in glob.glob("/proc/[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -184,7 +169,7 @@ class Ours(Contender):
 
 
 class OursRecording(Ours):
-    """Not a contender: it makes the trace for the next one."""
+    """No contender: it makes the trace for the next one."""
 
     name, title = "ours recording", "cachefilesd-mini, recording"
     trace = f"{RUN}/recorded"
@@ -202,7 +187,7 @@ class OursPrefetching(Ours):
 
 
 class Nbdkit(Contender):
-    """nbdkit's curl plugin behind the kernel's NBD client; a UNIX socket keeps off the slow link."""
+    """nbdkit's curl plugin behind the kernel's NBD client; their UNIX socket is not on the slow link."""
 
     name, title = "nbdkit", "nbdkit curl + nbd-client"
     helpers = ("nbd-client",)
@@ -218,14 +203,14 @@ class Nbdkit(Contender):
     def attach(self, deadline):
         program("nbd-client", "-unix", self.socket, "/dev/nbd0", "-b", "4096", "-readonly",
                 deadline=deadline)
-        eventually(lambda: contents("/sys/block/nbd0/size").strip() != "0", "nbd0 has a size")
+        eventually(lambda: contents("/sys/block/nbd0/size").strip() != "0", "nbd0 has a size", 10)
         mount("-o", "ro", "/dev/nbd0", deadline=deadline)
 
     def detach(self):
         super().detach()
         subprocess.run(["nbd-client", "-d", "/dev/nbd0"], stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-        eventually(lambda: not os.path.exists("/sys/block/nbd0/pid"), "nbd0 is free")
+        eventually(lambda: not os.path.exists("/sys/block/nbd0/pid"), "nbd0 is free", 10)
 
 
 class NbdkitFilters(Nbdkit):
@@ -234,7 +219,7 @@ class NbdkitFilters(Nbdkit):
 
 
 class Fuse(Contender):
-    """A file system in user space that shows the server's directory; the image is loop-mounted."""
+    """A file system in user space with the server's directory; the image is loop-mounted."""
 
     def start(self):
         super().start()
@@ -249,7 +234,7 @@ class Fuse(Contender):
 class Httpdirfs(Fuse):
     name, title = "httpdirfs", "httpdirfs"
 
-    # Its check for ranges makes it exit, with this nginx.
+    # Its check for ranges makes it exit with this nginx.
     def command(self):
         return ("httpdirfs", "-f", "--no-range-check", "--cacert", self.ca, *self.options(), self.url,
                 BENEATH)
@@ -281,7 +266,7 @@ class RcloneFull(Rclone):
 
 
 class Download(Contender):
-    """The whole image first, then it is a local file."""
+    """The whole image is fetched first, and then is a local file."""
 
     name, title = "download", "curl, whole image first"
     lazy = False
@@ -311,7 +296,7 @@ class Download(Contender):
 
 
 class Local(Contender):
-    """Not a contender: the same image as a local file, which is what cannot be beaten."""
+    """No contender: the same image as a local file, the lower bound of all times."""
 
     name, title = "local", "(a local file)"
 

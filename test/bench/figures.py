@@ -1,4 +1,4 @@
-"""What the runs come to: medians, limits, and what is said where there is no figure."""
+"""The figures of the runs: medians, limits, and a word where there is none."""
 import statistics
 
 from bench import contenders
@@ -13,7 +13,7 @@ PACKET = 1514 / 1448
 
 
 def limit(link, size):
-    """Seconds that nobody can beat for so many bytes."""
+    """The least seconds for `size` bytes on the link."""
     return size * PACKET * 8 / link["rate"] + link["rtt"] / 1000
 
 

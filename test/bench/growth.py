@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """How the daemon's cost grows, in the guest, as root: growth.py JOB.
 
-With 1, 4 and 16 images mounted and 1, 16 and 64 readers, and with images of 1 GiB and 100 GiB (sparse
-on the server; a file's data lie at the image's end): resident memory, and CPU time while idle.
+Measures resident memory, and CPU time while idle, with 1, 4 and 16 images mounted and 1, 16 and 64 readers, and with
+images of 1 GiB and 100 GiB, which are sparse on the server and have the data of a file at their end.
 """
 import hashlib
 import json
@@ -18,7 +18,9 @@ import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from bench import contenders, inside
-from bench.contenders import IMAGE, POINT, RUN, WWW, contents
+from bench.contenders import IMAGE, POINT, RUN, WWW
+from lib.erofs import mkfs
+from lib.inside import contents, eventually
 
 IDLE = 3                        # seconds
 PIECE = 64 << 10
@@ -26,7 +28,7 @@ GIB = 1 << 30
 
 
 class Images(contenders.Ours):
-    """Some images at a time, each at a mount point of its own."""
+    """Several images, each at a mount point of its own."""
 
     def __init__(self, job, names):
         super().__init__("https", job["work"], job["daemon"])
@@ -43,8 +45,8 @@ class Images(contenders.Ours):
 
 
 def stretch(source, target, size):
-    """A copy of an EROFS image, sparse and of the given size, in which the data of /far are at the
-    end. The offsets are those of struct erofs_super_block and of the inode (fs/erofs/erofs_fs.h)."""
+    """Makes a sparse copy of an EROFS image, of `size` bytes, with the data of /far at its end. Returns their checksum.
+    The offsets are those of struct erofs_super_block and of the inode (fs/erofs/erofs_fs.h)."""
     shown = subprocess.run(["dump.erofs", "--path=/far", source], stdout=subprocess.PIPE, text=True)
     nid = int(shown.stdout.split("NID:")[1].split()[0])
     with open(source, "rb") as file:
@@ -69,12 +71,11 @@ def make_far(work):
     os.makedirs(tree, exist_ok=True)
     with open(f"{tree}/far", "wb") as file:
         file.write(random.Random("far").randbytes(PIECE))
-    subprocess.run(["mkfs.erofs", f"{work}/far.erofs", tree], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
+    mkfs(f"{work}/far.erofs", tree)
 
 
 def read_pieces(points, readers, problems):
-    """As many readers at once, each of a piece of the large file at a place of its own."""
+    """`readers` threads at once, each reads another piece of the large file."""
     with open(f"{RUN}/local/data/large", "rb") as file:
         known = [file.read(PIECE) for _ in range(readers)]
 
@@ -92,14 +93,14 @@ def read_pieces(points, readers, problems):
 
 
 def figures(contender):
-    """Resident memory of the largest process now and at most in kB, and milliseconds of CPU time a second of all
-    while idle, which begins when what is fetched ahead of the readers is there."""
+    """Resident memory of the largest process, now and at most, in kB; and the CPU time of all processes, in ms for each
+    second while idle. Idleness begins when all prefetched bytes are there."""
     def quiet():
         before = contender.cost()[0]
         time.sleep(1)
         return contender.cost()[0] == before
 
-    contenders.eventually(quiet, "the daemon is idle", 30)
+    eventually(quiet, "the daemon is idle", 30)
     before = contender.cost()[0]
     time.sleep(IDLE)
     after, peak = contender.cost()
@@ -108,7 +109,7 @@ def figures(contender):
 
 
 def case(job, names, title, work):
-    """Mounts the images, works, and tells what it cost. `work` returns a problem or nothing."""
+    """Mounts the images, works, and prints the cost. `work` returns a problem, or an empty text."""
     contender = Images(job, names)
     try:
         contender.start()

@@ -1,13 +1,15 @@
-"""What the contenders serve: one EROFS image, not compressed, of this machine's own files.
+"""The image that the contenders serve: EROFS, not compressed, of this machine's own files.
 
-A root tree with a shell, the usual tools and python3 with its library, and beside it under /data
-files that cannot be compressed, for the workloads that read much.
+It holds a root tree with a shell, the usual tools and python3 with its library; and below /data files that cannot be
+compressed, for the workloads that read much.
 """
 import os
 import random
 import re
 import shutil
 import subprocess
+
+from lib.erofs import mkfs
 
 PACKAGES = ("bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "diffutils")
 NOT_WANTED = re.compile(r"/usr/share/(doc|man|info|locale|lintian)(/|$)")
@@ -33,7 +35,7 @@ def python_files():
 
 
 def listed():
-    """The files of the packages, python's, and the libraries that they are linked with."""
+    """The files of the packages, those of python, and the libraries that these are linked with."""
     paths = [p for p in output("dpkg", "-L", *PACKAGES).splitlines() if not NOT_WANTED.search(p)]
     paths += ["/usr/bin/awk", *python_files()]
     linked = [p for p in paths if "/bin/" in p or p.endswith(".so")]
@@ -42,7 +44,7 @@ def listed():
 
 
 class Tree:
-    """A copy of some of this machine's files: links stay links, and what they point to comes too."""
+    """A copy of some of this machine's files. Links stay links, and their targets are copied too."""
 
     def __init__(self, top):
         self.top, self.seen = top, set()
@@ -71,12 +73,11 @@ def write_data(top):
 
 
 def make(image, scratch):
-    """Writes the image, by way of a tree in scratch, a directory that must not be there yet."""
+    """Writes the image, by way of a tree in the directory `scratch`, which must not exist yet."""
     tree = Tree(scratch)
     for path in listed():
         tree.add(path)
     write_data(scratch)
     # Times stay as they are: python compares them with those in its compiled files.
-    subprocess.run(["mkfs.erofs", "--all-root", "-U", "00000000-0000-4000-8000-000000000000", image,
-                    scratch], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mkfs(image, scratch, "--all-root", "-U", "00000000-0000-4000-8000-000000000000")
     shutil.rmtree(scratch)

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """The bench's half in the guest, as root: inside.py JOB, where JOB is a JSON file from run.py.
 
-Starts nginx, learns from a local copy of the image what each workload has to give, puts the link's
-delay and rate on the loopback interface, then runs contender after contender, each with a cold
-cache. What it finds goes to standard output, a line `bench {...}` each.
+Starts nginx, finds the right result of each workload on a local copy of the image, puts the link's delay and rate on
+the loopback interface, then runs contender after contender, each with a cold cache. Its results are lines `bench {...}`
+on standard output.
 """
 import contextlib
 import json
@@ -18,29 +18,22 @@ import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from bench import contenders, workloads
-from bench.contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Failed, Overrun, contents, eventually
+from bench.contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Overrun
+from lib.inside import Failed, contents
+from lib.nginx import Nginx, tls
 
-LOG = f"{RUN}/access.log"
 TRACE = f"{WWW}/{IMAGE}.trace"
 SLOWER = 2                      # times the best lazy peer: not repeated
 
-NGINX = """
-    daemon off; worker_processes 1; user root; pid {run}/nginx.pid; error_log {run}/error.log;
-    events {{ }}
-    http {{
-        log_format bytes '$bytes_sent'; access_log {log} bytes;
-        sendfile on; autoindex on; root {www};
-        client_body_temp_path {run}/b; proxy_temp_path {run}/p; fastcgi_temp_path {run}/f;
-        uwsgi_temp_path {run}/u; scgi_temp_path {run}/s;
-        server {{ listen 127.0.0.1:{http}; }}
-        server {{
-            listen 127.0.0.1:{https} ssl;
-            ssl_certificate {work}/ec.pem; ssl_certificate_key {work}/ec.key;
-            ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;
-            ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
-        }}
+SERVERS = """
+    server {{ listen 127.0.0.1:{http}; }}
+    server {{
+        listen 127.0.0.1:{https} ssl; {tls}
+        ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;
+        ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
     }}
 """
+nginx = Nginx(RUN, "$bytes_sent")
 
 
 def tell(kind, **facts):
@@ -55,10 +48,8 @@ def write(path, text):
 # ---- server and link ----------------------------------------------------------------------------
 
 def start_nginx(work):
-    write(f"{RUN}/nginx.conf", NGINX.format(run=RUN, log=LOG, www=WWW, work=work, **PORTS))
-    subprocess.Popen(["/usr/sbin/nginx", "-c", f"{RUN}/nginx.conf", "-e", f"{RUN}/error.log"])
-    eventually(lambda: contents(f"{RUN}/nginx.pid") if os.path.exists(f"{RUN}/nginx.pid") else "",
-               "nginx runs")
+    nginx.start(SERVERS.format(tls=tls(f"{work}/ec"), **PORTS), PORTS.values(),
+                f"sendfile on; autoindex on; root {WWW};")
     measure_link(1)                 # an answer: the worker is there
 
 
@@ -67,10 +58,9 @@ def tc(*words):
 
 
 def shape(link):
-    """Half of the round trip each way, and each direction its own rate and queue, which loopback has
-    but one of: what comes from a port of the server is told apart. Packets are no larger than
-    Ethernet's, so that loss hits as many bytes as it does there. The kernel remembers nothing of a
-    connection for the next one."""
+    """Half of the round trip each way. Each direction has its own rate and queue: loopback has one, but packets from a
+    port of the server go to another band. Packets are no larger than Ethernet's, so that loss hits as many bytes as it
+    does there. The kernel keeps no metrics of a connection for the next one."""
     subprocess.run(["ip", "link", "set", "lo", "mtu", "1500"], check=True)
     write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
     options = ["delay", f"{link['rtt'] / 2}ms", "rate", f"{link['rate']}bit"]
@@ -79,7 +69,7 @@ def shape(link):
         tc("filter", "add", "dev", "lo", "parent", "1:", "protocol", "ip", "u32",
            "match", "ip", "sport", str(port), "0xffff", "flowid", "1:1")
     netem(*options)
-    # Long enough for TCP to have found the rate by the second half.
+    # Long enough: TCP finds the rate before the second half.
     size = int(link["rate"] / 8 * (1 + link["rtt"] / 30))
     round_trip, rate = measure_link(min(size, os.path.getsize(f"{WWW}/{IMAGE}")))
     if link["loss"]:
@@ -107,14 +97,14 @@ def measure_link(size):
 
 
 def wire():
-    """Bytes that have gone over the link: there is nothing else on this interface."""
+    """Bytes that have gone over the link; the interface has no other traffic."""
     return int(contents("/sys/class/net/lo/statistics/tx_bytes"))
 
 
 def served():
-    """Requests that nginx has answered, and their bytes."""
-    sizes = contents(LOG).split()
-    return len(sizes), sum(map(int, sizes))
+    """The number of requests that nginx has answered, and their bytes."""
+    sizes = [int(words[0]) for words in nginx.lines()]
+    return len(sizes), sum(sizes)
 
 
 # ---- one run ------------------------------------------------------------------------------------
@@ -155,7 +145,7 @@ def cold():
 
 
 def measured(contender, workload, limit):
-    """The figures of one run, from before the mount to the workload's end; the rest is not timed."""
+    """The figures of one run. The clock runs from before the mount to the workload's end."""
     worker = Worker(workload)
     try:
         cold()
@@ -178,7 +168,7 @@ def measured(contender, workload, limit):
 
 
 def attempt(contender, workload, limit, digest=None):
-    """One run with its outcome: `ok`, or what went wrong."""
+    """One run with its outcome: `ok`, or the failure."""
     try:
         contender.start()
         facts = measured(contender, workload, limit)
@@ -195,10 +185,10 @@ def attempt(contender, workload, limit, digest=None):
     return {**facts, "outcome": outcome}
 
 
-# ---- what has to come out, and what it needs ----------------------------------------------------
+# ---- the right result, and the bytes that it needs ----------------------------------------------
 
 class Counting(contenders.Local):
-    """The local image again, on a device whose reads are counted, with a read-ahead of so many kB."""
+    """The local image on a device whose reads are counted, with a read-ahead of `readahead` kB."""
 
     name, title = "counting", "(counting)"
     readahead = 128
@@ -224,8 +214,8 @@ class CountingPages(Counting):
 
 
 def learn(workload, job):
-    """The digest that everybody has to give, and the bytes that the workload takes: `needed`, page by
-    page, and `demanded`, with the kernel's read-ahead."""
+    """The digest that each contender has to give, and the bytes that the workload reads: `needed`, page by page, and
+    `demanded`, with the kernel's read-ahead."""
     found = {}
     for key, kind in ("needed", CountingPages), ("demanded", Counting):
         contender = kind("http", job["work"], None)
@@ -241,7 +231,7 @@ def learn(workload, job):
 
 
 def record_program(job):
-    """What workload b repeats, of a run on a local file."""
+    """Records the steps of workload b, in a run on a local file."""
     contender = contenders.Local("http", job["work"], None)
     cold()
     try:
@@ -252,7 +242,7 @@ def record_program(job):
 
 
 def trace_bytes(path):
-    """What a trace covers: lines of OFFSET and LENGTH, in pages."""
+    """The bytes of the pages that a trace covers, whose lines are OFFSET and LENGTH."""
     pages = set()
     with open(path) as file:
         for line in file:
@@ -263,7 +253,7 @@ def trace_bytes(path):
 
 
 def record_trace(workload, job, digest):
-    """The trace of a first run, if the daemon writes one; before the link is slow."""
+    """The path of the trace of a first run, before the link is slow; None if the daemon writes none."""
     contender = contenders.OursRecording(job["scheme"], job["work"], job["daemon"])
     with contextlib.suppress(FileNotFoundError):
         os.unlink(contender.trace)
@@ -286,7 +276,7 @@ class Session:
         self.job = job
         self.kinds = [kind for kind in contenders.ALL if kind.name in job["contenders"]]
         self.first = {}                 # (workload, contender): seconds in the first round, or None
-        self.hopeless = set()           # what cannot even attach within the limit
+        self.hopeless = set()           # contenders that cannot even attach within the limit
         self.end = time.monotonic() + job["seconds"]
         for done in job["done"]:
             self.remember(done)
@@ -309,8 +299,8 @@ class Session:
                 self.hopeless.add(facts["contender"])
 
     def wanted(self, number, kind, workload):
-        """Whether the contender runs in the round: who was much slower than others, or failed, in the
-        first one is not asked again, and when the time is over nobody is."""
+        """Whether the contender runs in the round. A peer that failed in the first round, or was SLOWER times as slow
+        as the best lazy one, does not run again."""
         if any(d["round"] == number and d["workload"] == workload and d["contender"] == kind.name
                for d in self.job["done"]):
             return False
@@ -344,7 +334,7 @@ class Session:
         self.remember({**place, **facts})
 
     def over(self, number, kind):
-        """When the time is over, ours still have their first round."""
+        """Whether the time is over for the contender; ours always have their first round."""
         return time.monotonic() > self.end and (kind.peer or number > 0)
 
     def rounds(self):
@@ -368,7 +358,7 @@ def main():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for directory in (RUN, POINT, WWW):
         os.makedirs(directory)
-    # On tmpfs, so that a cold cache is ours and not the server's.
+    # On tmpfs: the server's own cache is never cold.
     shutil.copy(f"{job['work']}/{IMAGE}", WWW)
     start_nginx(job["work"])
     tell("guest", kernel=os.uname().release)

@@ -15,7 +15,7 @@ GAP = 1.5               # between groups, in bars
 # ---- one link -----------------------------------------------------------------------------------
 
 def bar_text(cell, ceiling):
-    """A bar's height and what is written above it."""
+    """A bar's height and the text above it."""
     seconds = cell.median("seconds")
     if seconds is not None:
         return seconds, f"{seconds:.2f}" if seconds < 9.995 else f"{seconds:.1f}"
@@ -52,8 +52,9 @@ def link_script(table):
     plots += ["$labels using 1:2:3 with labels rotate left font ',8' textcolor rgb '#404040' notitle",
               "$limits using 1:2:3:4 with vectors nohead linewidth 2 linecolor rgb '#d0021b' "
               "title 'the limit: bytes needed / rate + one round trip'"]
+    scheme = table["scheme"].upper()
     return script + f"""
-set title {quoted(f"Seconds from mount to end, {link_title(table)}, {table['scheme'].upper()} (log scale; less is better)")}
+set title {quoted(f"Seconds from mount to end, {link_title(table)}, {scheme} (log scale; less is better)")}
 set logscale y
 set yrange [{floor}:{table['limit'] * 4}]
 set xrange [-1.5:{len(known) * step - GAP + 0.5}]
@@ -68,7 +69,7 @@ plot {", ".join(plots)}
 # ---- memory and CPU time ------------------------------------------------------------------------
 
 def first(results):
-    """The first table in which anybody came to an end, and the first such workload."""
+    """The first table with a run that succeeded, and its first such workload."""
     return next((table, workload) for table in results["tables"] for workload in table["workloads"]
                 if any(r["outcome"] == "ok" and r["workload"] == workload for r in table["runs"]))
 

@@ -1,4 +1,4 @@
-"""What a program's start takes of a tree: recorded with strace, to be repeated without the program's own time.
+"""The files that a program's start reads in a tree: recorded with strace, repeated without the program's own time.
 
 A step is (`stat`, path), (`list`, path) or (`read`, path, offset, length); paths begin at the tree's top.
 """
@@ -38,8 +38,8 @@ def resident(path):
 
 
 class Recording:
-    """The steps of commands that run in a tree as their root. What they map they may use any part of: it counts
-    as read as far as it is in memory afterwards."""
+    """The steps of commands that run in a tree as their root. Of a mapped file, the pages that are in memory afterwards
+    count as read."""
 
     def __init__(self, point, log):
         self.point, self.log = os.path.realpath(point), log
@@ -53,7 +53,7 @@ class Recording:
                        env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def take_logs(self):
-        """All that was run so far, in order of time."""
+        """Takes the steps of all commands so far, in order of time."""
         lines = []
         for path in glob.glob(f"{self.log}.*"):
             with open(path, errors="replace") as file:
@@ -106,7 +106,7 @@ class Recording:
             self.steps.append(("read", path, offset, length))
 
     def mapped(self, path, offset, length):
-        """Once: whoever maps it later finds it in memory."""
+        """The pages count once: a later mapping finds them in memory."""
         if not self.inside(path):
             return
         if path not in self.memory:
@@ -119,7 +119,7 @@ class Recording:
 
 
 def repeat(point, steps):
-    """Takes the steps in a tree that has the same files. Returns what was read and found."""
+    """Repeats the steps in a tree with the same files. Returns the bytes and names found."""
     got, files = [], {}
     for kind, path, *place in steps:
         if kind == "stat":

@@ -1,4 +1,4 @@
-"""The bench's results as Markdown: bars first, then a table for everything that was measured."""
+"""The bench's results as Markdown: first the bars, then a table for each measurement."""
 from bench import workloads
 from bench.figures import LAZY, OURS, PEERS, TITLES, Cell, best, in_order, limit, tables
 
@@ -57,7 +57,7 @@ def number(value):
 # ---- bars ---------------------------------------------------------------------------------------
 
 def verdict(met, text):
-    """None: there is nothing to judge by."""
+    """A line for a bar. `met` None: there are no figures for it."""
     return f"{'not measured' if met is None else 'ok' if met else 'MISSED'} - {text}"
 
 
@@ -108,7 +108,7 @@ def wire_bar(table):
 
 
 def download_bars(table, image):
-    """Against the moment at which a download of the whole image would have ended."""
+    """Our times beside that of a download of the whole image."""
     download = min((Cell(table, workload, "download").median("mount") or float("inf")
                     for workload in table["workloads"]), default=float("inf"))
     for workload, facts in table["workloads"].items():
@@ -207,7 +207,7 @@ def needs(table):
 
 
 def remarks(table):
-    """What went wrong, in full, and what the guest had to say."""
+    """Failures in full, and the guest's notes."""
     for contender in in_order(table):
         for workload in table["workloads"]:
             for outcome in sorted(set(Cell(table, workload, contender).bad) - {"over the limit"}):

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """The bench: test/bench/run.py [OPTIONS] [DAEMON]
 
-Compares the daemon with what users might pick instead: in a guest (user-mode Linux 6.12) for each
-link and scheme, all contenders side by side, and `--get` with curl on this machine. Prints tables in
-Markdown and lines `ok` or `MISSED` for the bars, and draws pictures. A whole bench writes them to
-docs/, one that is narrowed by options to build/bench, if --output does not say where.
+Compares the daemon with the programs that users might pick instead: all contenders side by side in a guest (user-mode
+Linux 6.12) for each link and scheme, and `--get` with curl on this machine. Prints tables in Markdown and lines `ok` or
+`MISSED` for the bars, and draws pictures. By default a whole bench writes them to docs/, one that is narrowed by
+options to build/bench.
 """
 import argparse
 import contextlib
@@ -18,12 +18,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-sys.dont_write_bytecode = True
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 
 from bench import contenders, get, image, plot, report, workloads
-from guest import test_guest
-from lib import guest
+from lib import certs, guest
 
 SERIES = "6.12"
 MEMORY = 1024           # MiB: the image lies in the guest's tmpfs
@@ -56,7 +54,7 @@ def say(text):
 # ---- guests -------------------------------------------------------------------------------------
 
 class Table:
-    """What one guest found, on one link and with one scheme."""
+    """The results of one guest, on one link and with one scheme."""
 
     def __init__(self, job):
         self.job = job
@@ -105,12 +103,12 @@ class Table:
         self.done = True
 
     def crashed(self):
-        """The run that the guest died in is not tried again."""
+        """The run in which the guest has died is not tried again."""
         if self.current:
             self.take_run({**self.current, "outcome": "the guest crashed"})
 
     def boot(self, script, timeout):
-        """Runs the script in guests until one of them comes to its end."""
+        """Runs the script in guests until one of them completes it."""
         start, seconds = time.monotonic(), self.job.get("seconds", 0)
         for _ in range(ATTEMPTS):
             passed = time.monotonic() - start
@@ -130,7 +128,7 @@ class Table:
 
 
 def jobs(options, work):
-    """Only the main link has both schemes, unless one is asked for."""
+    """The guests' jobs. Only the main link has both schemes, unless an option names one."""
     for name in options.links:
         link = LINKS[name]
         for scheme in options.schemes or [scheme for scheme in SCHEMES if scheme in link]:
@@ -142,7 +140,7 @@ def jobs(options, work):
 
 
 def in_time(chosen, minutes):
-    """The jobs, with their times made to fit into so many minutes, if any are given."""
+    """The jobs; `minutes`, if given, are shared out among them."""
     scale = 60 * minutes / sum(job["seconds"] for job in chosen) if minutes else 1
     return [{**job, "seconds": job["seconds"] * scale} for job in chosen]
 
@@ -221,7 +219,7 @@ def settle(options):
 
 @contextlib.contextmanager
 def one_processor():
-    """User-mode Linux has one; its processes wake each other faster on one than across two."""
+    """Keeps the guest on one processor: user-mode Linux has one, and its processes wake each other faster there."""
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(everywhere)})
     try:
@@ -239,8 +237,8 @@ def measure(options):
                "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
         say("== the image and certificates")
-        test_guest.make_ca(work, "ca")
-        test_guest.make_certificate(work, "ec", test_guest.EC)
+        certs.make_ca(work)
+        certs.make_server(work, "ec")
         image.make(f"{work}/{contenders.IMAGE}", f"{work}/tree")
         results["image"] = os.path.getsize(f"{work}/{contenders.IMAGE}")
         with one_processor():

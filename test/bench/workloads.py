@@ -1,4 +1,4 @@
-"""What a contender's mount is read by. Buffers are there, and touched, before the clock starts."""
+"""The workloads that read a contender's mount. Their buffers are allocated and touched before the clock starts."""
 import hashlib
 import json
 import os
@@ -67,7 +67,7 @@ def read_file(path, into):
 
 
 def touched(size):
-    """A buffer whose pages are all there: the first write to one costs time."""
+    """A buffer whose pages are allocated: the first write to a page costs time."""
     buffer = bytearray(size)
     buffer[::4096] = b"1" * len(range(0, size, 4096))
     return memoryview(buffer)
@@ -87,8 +87,8 @@ class Sequential:
 
 
 class Program:
-    """A cold start of python3 with some twenty modules, then a shell with thirty tools: all that they look at and
-    read, in the order of their system calls, without their own time. They are run once, to record that."""
+    """A cold start of python3 with some twenty modules, then of a shell with thirty tools: the files that they look at
+    and read, in the order of their system calls, without their own time. One run of them is recorded for that."""
 
     steps_path = f"{RUN}/program.json"
 
@@ -114,7 +114,7 @@ class Program:
 
 
 class Random:
-    """Small pieces at places that a fixed seed chooses, in pages."""
+    """Small pieces at pages that a fixed seed chooses."""
 
     def __init__(self, point):
         self.path, self.buffer = f"{point}/data/random", touched(PIECE * PIECES)
@@ -134,7 +134,7 @@ class Random:
 
 
 class Parallel:
-    """Readers at once, each of a file (or of a piece of a file) of its own."""
+    """Four readers at once, each of its own file."""
 
     def __init__(self, point):
         self.paths = [f"{point}/data/part{number}" for number in range(4)]
@@ -187,9 +187,9 @@ TITLES = {"a": "32 MiB in sequence", "b": "cold program start", "c": "400 random
 
 
 def serve(name, point, pipe):
-    """A workload's process: says that it is ready, waits for a word, works, and says when it began and
-    ended (the guest's monotonic clock), the bytes that it asked for, a digest of all that it got,
-    and a detail; or the problem. Digests are made after the clock has stopped."""
+    """A workload's process. It sends "ready", waits for a message, works, and sends the times of its begin and end (the
+    guest's monotonic clock), the bytes it asked for, a digest of the bytes it got, and a detail; or the problem.
+    Digests are made after the clock has stopped."""
     os.setsid()
     workload = WORKLOADS[name](point)
     pipe.send("ready")

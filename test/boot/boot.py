@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 """Machines whose root is an image on a web server, really booted: test/boot/boot.py [--only BOOT...] [DAEMON]
 
-In QEMU, without KVM; as root, which debootstrap needs. A Debian with systemd is made an EROFS image and
-served by nginx over HTTPS; the initramfs is that of contrib/minimal-initramfs (busybox), and those of
-contrib/initramfs-tools and contrib/dracut, made in a chroot of the same Debian. A program in the image,
-started by systemd or as init, compares files with their sums and tells the console. For arm64, with
-pages of 4 and of 16 KiB, the root is a small one of busybox.
+In QEMU, without KVM; as root, which debootstrap needs. A Debian with systemd is made an EROFS image and served by nginx
+over HTTPS. The initramfs is that of contrib/minimal-initramfs (busybox), or that of contrib/initramfs-tools or
+contrib/dracut, made in a chroot of the same Debian. A program in the image, started by systemd or as init, compares
+files with their sums and prints the result to the console. For arm64, with pages of 4 and of 16 KiB, the root is a
+small one of busybox.
 
-Prints a line for each boot, then a table. --list names the boots, --only picks some (a name, or its
-beginning), --write FILE puts the tables there too and the picture beside it, --work DIR keeps the images and
-the consoles' logs.
+Prints a TAP line for each boot, then a table. --list prints the names of the boots, --only picks some (a name, or its
+beginning), --write FILE puts the tables there too and the picture beside it, --work DIR keeps the images and the
+consoles' logs.
 """
 import argparse
 import collections
@@ -25,57 +25,38 @@ import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from boot import boot_images, boot_peers
-from lib import vm
+from lib import tap, vm
+from lib.nginx import Nginx, tls
+from lib.ports import free_ports
 
 CACHE_DISK = 1024
-SMALL = {"arm64": 4096, "arm64-16k": 16384}     # machines with a small root of busybox, and their bytes of a page
+SMALL = {"arm64": 4096, "arm64-16k": 16384}     # machines with a small root of busybox: the size of their pages
 TRIPLET = "aarch64-linux-gnu"
 LOGIN = r"^from-the-web login: "
-PATIENCE = 900      # seconds to the login prompt, on a machine that does other things as well
+TIMEOUT = 900       # seconds to the login prompt; the machine may be busy
 CHECKED = r"^.*boot-check: done"
-CUT_AFTER = 20      # seconds: more than the file system keeps for itself
+CUT_AFTER = 20      # seconds: longer than the file system delays its writes
 LATE = 20
 
 
-class Server:
-    """nginx on a port of the loopback, which it keeps; may be stopped and started."""
+class Server(Nginx):
+    """nginx on two ports of the loopback interface, which it keeps when it is started again."""
 
     def __init__(self, work):
-        self.work = work
-        self.port, self.plain_port = vm.free_port(), vm.free_port()
-        self.log = f"{work}/access.log"
-        self.process = None
-        boot_images.write(f"{work}/nginx.conf", f"""
-            daemon off; worker_processes 1; user root; pid {work}/nginx.pid; error_log {work}/error.log;
-            events {{ }}
-            http {{
-                log_format bytes '$status $body_bytes_sent $request_uri $http_range';
-                access_log {self.log} bytes;
-                client_body_temp_path {work}/nginx-b; proxy_temp_path {work}/nginx-p;
-                fastcgi_temp_path {work}/nginx-f; uwsgi_temp_path {work}/nginx-u; scgi_temp_path {work}/nginx-s;
-                server {{
-                    listen 127.0.0.1:{self.port} ssl; listen 127.0.0.1:{self.plain_port};
-                    root {work}/www; keepalive_requests 100000;
-                    ssl_certificate {work}/server.pem; ssl_certificate_key {work}/server.key;
-                    ssl_protocols TLSv1.2;
-                    ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305;  # of which QEMU is quicker than of AES
-                }}
-            }}""")
+        super().__init__(work, "$status $body_bytes_sent $request_uri $http_range")
+        self.port, self.plain_port = free_ports(2)
 
     def start(self):
-        self.process = subprocess.Popen(["nginx", "-c", f"{self.work}/nginx.conf", "-e", f"{self.work}/error.log"],
-                                        stdin=subprocess.DEVNULL)
-
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
+        # QEMU computes ChaCha20 faster than AES.
+        super().start(f"""server {{
+            listen 127.0.0.1:{self.port} ssl; listen 127.0.0.1:{self.plain_port};
+            root {self.folder}/www; keepalive_requests 100000; {tls(f"{self.folder}/server")}
+            ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305; }}""", (self.port, self.plain_port))
 
     def served(self):
         """(bytes of bodies, requests) since the last reset()."""
-        lines = open(self.log).read().splitlines() if os.path.exists(self.log) else []
-        return sum(int(line.split()[1]) for line in lines), len(lines)
+        lines = self.lines()
+        return sum(int(words[1]) for words in lines), len(lines)
 
     def reset(self):
         open(self.log, "w").close()
@@ -85,11 +66,10 @@ Row = collections.namedtuple("Row", "name seconds bytes_then fetched requests wr
 
 
 class Bench:
-    """What all boots have: the files, the server; and the rows of the table."""
+    """The common part of all boots: the files, the server, the rows of the table."""
 
     def __init__(self, work, daemon, sums):
         self.work, self.daemon, self.sums, self.rows = work, daemon, sums, []
-        self.failed = 0
         self.compared = None
         os.makedirs(work, exist_ok=True)
         if not os.path.exists(f"{work}/server.key"):
@@ -111,7 +91,7 @@ class Bench:
 
     @functools.cache
     def small_initrd(self, kind):
-        """Of programs for that machine: our cross build, and busybox; and its image."""
+        """The initramfs with programs for that machine, our cross build and busybox; makes its image too."""
         subprocess.run(["make", "-s", "-C", boot_images.ROOT, f"CROSS={TRIPLET}"], check=True)
         daemon = f"{boot_images.ROOT}/build/{TRIPLET}/cachefilesd-mini"
         busybox = boot_images.foreign_program("arm64", "busybox-static", "bin/busybox")
@@ -138,9 +118,9 @@ class Bench:
 
 
 class Boot:
-    """One boot with what is expected of it; wrong is a list of sentences."""
+    """One boot and its failures, sentences in the list `wrong`."""
 
-    def __init__(self, bench, machine, timeout=PATIENCE):
+    def __init__(self, bench, machine, timeout=TIMEOUT):
         self.bench, self.machine, self.timeout, self.wrong = bench, machine, timeout, []
         self.seconds = self.bytes_then = None
 
@@ -163,13 +143,14 @@ class Boot:
         self.bytes_then = self.bench.server.served()[0]
 
     def to_verdict(self, sums=True, systemd=False):
-        """What the image's program says of itself."""
+        """Waits for the results of the image's program, and looks at them."""
         if not self.says(CHECKED, "no word of the check")[0]:
             return
         if not systemd:
             self.reached()
         said = self.machine.said
-        self.expect("boot-check: failed units: none" in said or not systemd, "failed units: " + last(said, "failed units"))
+        self.expect(not systemd or "boot-check: failed units: none" in said,
+                    "failed units: " + last(said, "failed units"))
         self.expect(re.search(r"boot-check: daemon @( @)*$", said, re.M), "daemon: " + last(said, "daemon"))
         if sums:
             self.expect("boot-check: sums right" in said, "sums: " + last(said, "sums"))
@@ -211,24 +192,23 @@ def booted(bench, name, kind, words, **machine):
         yield b
     fetched, requests = bench.server.served()
     bench.rows.append(Row(name, b.seconds, b.bytes_then, fetched, requests, b.wrong))
-    bench.failed += bool(b.wrong)
-    print(f"{'not ok' if b.wrong else 'ok'} - boot: {name}" + (f": {'; '.join(b.wrong)}" if b.wrong else ""), flush=True)
+    tap.result(f"boot: {name}", "; ".join(b.wrong))
 
 
-# Not systemd, which takes an emulator minutes, but the check alone.
+# The check as init: systemd takes an emulator minutes.
 ALONE = f"init={boot_images.CHECK_PATH}"
 
 
 @boot(KINDS)
 def login(bench, name, kind):
-    """A Debian with systemd, from nothing to its login prompt; no unit fails; half of its files are right."""
+    """A Debian with systemd, from power on to its login prompt: no unit fails, half of its files are compared."""
     bench.server.start()
     disk = bench.disk(f"{kind}-login", new=True)
     with booted(bench, name, kind, bench.words(kind, f"{bench.sums},reboot", DISK), disks=[disk]) as b:
         b.to_login()
         b.to_verdict(systemd=True)
         b.to_reboot()
-        # systemd's word for a unit, at the shutdown too.
+        # systemd prints it for a unit, at the shutdown too.
         b.expect("FAILED" not in b.machine.said, "a unit failed at the shutdown")
         state = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                text=True, check=True).stdout
@@ -247,20 +227,21 @@ def cold(bench, name, kind):
 
 @boot((*KINDS, *SMALL))
 def warm(bench, name, kind):
-    """Again: what the boot before has cached is not fetched again; the daemon becomes the program that the
-    image has, with the configuration of the initramfs that it was started in."""
+    """Again: the bytes that the boot before has cached are not fetched again. The daemon is upgraded to the program in
+    the image, and keeps the configuration of the initramfs that it was started in."""
     bench.server.start()
-    with booted(bench, name, kind, bench.words(kind, "upgrade,some,reboot", DISK, ALONE), disks=[bench.disk(kind)]) as b:
+    words = bench.words(kind, "upgrade,some,reboot", DISK, ALONE)
+    with booted(bench, name, kind, words, disks=[bench.disk(kind)]) as b:
         b.to_verdict()
         b.expect("boot-check: upgrade 0" in b.machine.said, "upgrade: " + last(b.machine.said, "upgrade"))
         b.to_reboot()
-        # The upgrade, and what looks at it, run programs that the first boot did not.
+        # The upgrade and the check of it run programs that the first boot did not run.
         b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
 
 
 @boot(KINDS)
 def offline(bench, name, kind):
-    """Again, with no server."""
+    """Again, without a server."""
     words = bench.words(kind, "some,reboot", DISK, "cachefilesd.offline=allow", ALONE)
     with booted(bench, name, kind, words, disks=[bench.disk(kind)]) as b:
         b.to_verdict()
@@ -269,8 +250,8 @@ def offline(bench, name, kind):
 
 @boot(("busybox",))
 def cut(bench, name, kind):
-    """The power goes while a first boot compares its files; the second one finds most of what was fetched,
-    and all of it right."""
+    """The power is cut while a first boot compares its files. The second boot finds most of the fetched bytes, and all
+    of them right."""
     bench.server.start()
     disk = bench.disk(f"{kind}-cut", new=True)
     with booted(bench, f"{name}: until it", kind, bench.words(kind, "half", DISK, ALONE), disks=[disk]) as b:
@@ -284,7 +265,7 @@ def cut(bench, name, kind):
         again = b.bytes_then
         b.to_verdict()
         b.to_reboot()
-        b.expect(again < before.bytes_then / 4, f"what came before the cut is lost: {again} of {before.bytes_then} bytes")
+        b.expect(again < before.bytes_then / 4, f"fetched bytes are lost: {again} of {before.bytes_then}")
 
 
 @boot(("busybox", "dracut"))
@@ -298,10 +279,10 @@ def ram(bench, name, kind):
 
 @boot(KINDS)
 def late(bench, name, kind):
-    """A server that starts late, and a clock at 1970: it waits, says so and goes on."""
+    """The server starts late, and the clock is at 1970: the daemon waits, says so and goes on."""
     words = bench.words(kind, "some,reboot", DISK, ALONE)
     with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-late", new=True)], clock="1970-01-01") as b:
-        if b.says(r"cachefilesd-mini.*refused", "no word of what is waited for")[0]:
+        if b.says(r"cachefilesd-mini.*refused", "no word of the server that is waited for")[0]:
             time.sleep(LATE)
             b.expect("boot-check: root" not in b.machine.said, "a root without a server")
             bench.server.start()
@@ -312,7 +293,7 @@ def late(bench, name, kind):
 
 @boot(("busybox",))
 def overlay(bench, name, kind):
-    """What is written is kept on the cache's disk."""
+    """Written files are kept on the cache's disk."""
     bench.server.start()
     disk = bench.disk(f"{kind}-overlay", new=True)
     for turn, there in (("first", "no"), ("second", "yes")):
@@ -326,18 +307,18 @@ def overlay(bench, name, kind):
 
 @boot(("busybox",))
 def peers(bench, name, kind):
-    """Beside what users might pick instead."""
+    """Beside the programs that users might pick instead."""
     bench.compared = boot_peers.compare(bench)
     for wrong in bench.compared.wrong():
-        bench.failed += 1
-        print(f"not ok - boot: {name}: {wrong}", flush=True)
+        tap.result(f"boot: {name}", wrong)
 
 
 def table(rows):
     def number(value, form):
         return "" if value is None else form.format(value)
 
-    lines = ["| boot | until its prompt or verdict, s | fetched until then, MB | in all, MB | requests | |", "|---|---:|---:|---:|---:|---|"]
+    lines = ["| boot | until its prompt or verdict, s | fetched until then, MB | in all, MB | requests | |",
+             "|---|---:|---:|---:|---:|---|"]
     for row in rows:
         lines.append("| " + " | ".join((
             row.name, number(row.seconds, "{:.0f}"), number(row.bytes_then and row.bytes_then / 1e6, "{:.1f}"),
@@ -357,7 +338,7 @@ def main():
     if a.list:
         print("\n".join(BOOTS))
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # with its machine and server
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # the machine and the server end too
     names = [name for name in BOOTS if not a.only or any(name.startswith(only) for only in a.only)]
     if not names:
         sys.exit(f"boot: there is no {' '.join(a.only)}; see --list")
@@ -380,7 +361,7 @@ def main():
             file.write(report)
         if bench.compared:
             bench.compared.draw(os.path.splitext(a.write)[0] + "-peers")
-    sys.exit(1 if bench.failed else 0)
+    sys.exit(tap.status())
 
 
 if __name__ == "__main__":

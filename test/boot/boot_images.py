@@ -1,5 +1,5 @@
-"""What the boot tests boot: a Debian root as an EROFS image, initramfs images made in a chroot of that
-Debian, the server's certificates. The two trees are kept in the user's cache directory."""
+"""The images of the boot tests: a Debian root as an EROFS image, initramfs images made in a chroot of that Debian; and
+the server's certificates. The two trees are kept in the user's cache directory."""
 import glob
 import hashlib
 import os
@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tempfile
 
-from lib import erofs
+from lib import certs, erofs
+from lib.vm import HOST
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -16,24 +17,25 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 
 SUITE = "bookworm"
 BASE = "systemd-sysv,udev,dbus"
-# No busybox: an initramfs of initramfs-tools has only klibc's commands then.
+# Without busybox an initramfs of initramfs-tools has only klibc's commands.
 TOOLS = ["initramfs-tools", "dracut-core", "dracut-network", "zstd", "e2fsprogs"]
 NAME = "debian.erofs"
 
-# Nothing fails for being slow on a machine that does other things as well.
+# Units may be slow: the machine may be busy.
 SLOW = "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n"
 
-# Left out of the image's boot, since an emulator is slow: what looks after a disk and a screen that are not
-# there, and what nobody asks for here.
+# Units that are left out, since an emulator is slow: for a disk and a screen that are missing, and others without use
+# here.
 MASKED = ["apt-daily.timer", "apt-daily-upgrade.timer", "dbus.service", "dbus.socket", "dev-hugepages.mount",
           "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service",
           "modprobe@.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-journal-flush.service",
           "systemd-logind.service", "systemd-pstore.service"]
 
-# What the image says of itself on the console, and then what the command line's boot-check= wants.
+# The image's program: it prints the system's state to the console, then does what boot-check= on the kernel's command
+# line demands.
 CHECK_PATH = "/usr/lib/boot-check/run"
 CHECK = r"""#!/bin/sh
-# A service; or, as init=, all that is started.
+# A service; or, as init=, the only process.
 export PATH=/usr/sbin:/usr/bin
 say() { echo "boot-check: $*" >/dev/console; }
 wanted=
@@ -42,7 +44,7 @@ for word in $line; do
 	case $word in boot-check=*) wanted=${word#*=} ;; esac
 done
 if [ $$ != 1 ]; then
-	# Until nothing is left to be started.
+	# It waits until all units have been started.
 	say "system $(systemctl is-system-running --wait)"
 	failed=$(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | tr '\n' ' ')
 	say "failed units: ${failed:-none}"
@@ -80,7 +82,7 @@ esac
 """
 
 UNIT = """[Unit]
-Description=What the boot tests look at
+Description=The check of the boot tests
 [Service]
 Type=exec
 ExecStart=/usr/lib/boot-check/run
@@ -92,7 +94,7 @@ def run(*command, **options):
 
 
 def mirror():
-    """The machine's own package archive: the first address of a list that has SUITE."""
+    """The machine's own package archive: the address of the first list with SUITE."""
     for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
         for entry in re.split(r"\n\s*\n", open(path).read()):
             fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", entry, re.M))
@@ -107,8 +109,9 @@ def mirror():
 
 
 def chroot(tree, *command):
-    """Runs command in tree, with the file systems that its programs look for, which end with it."""
-    mounts = 'mount -t proc proc "$0/proc"; mount -t sysfs sysfs "$0/sys"; mount --rbind /dev "$0/dev"; exec chroot "$0" "$@"'
+    """Runs a command in a tree with /proc, /sys and /dev, which are unmounted at its end."""
+    mounts = 'mount -t proc proc "$0/proc"; mount -t sysfs sysfs "$0/sys"; mount --rbind /dev "$0/dev"; ' \
+        'exec chroot "$0" "$@"'
     log = tree + ".log"
     with open(log, "ab") as out:
         done = subprocess.run(["unshare", "-mpf", "--propagation", "slave", "sh", "-c", mounts, tree, *command],
@@ -121,8 +124,8 @@ def chroot(tree, *command):
 
 
 def debian(kind):
-    """The archive of a Debian tree: "root", what the image is made of, or "tools", which makes initramfs
-    images; made once."""
+    """The archive of a Debian tree, made once: "root", of which the image is made, or "tools", which makes initramfs
+    images."""
     recipe = (SUITE, BASE) if kind == "root" else (SUITE, BASE, TOOLS)
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     archive = f"{CACHE}/boot-{kind}-{key}.tar"
@@ -145,9 +148,8 @@ def debian(kind):
             "--exclude=./var/lib/apt/lists/*", ".")
         os.rename(archive + ".new", archive)
     finally:
-        for left in (tree + ".log",):
-            if os.path.exists(left):
-                os.unlink(left)
+        if os.path.exists(f"{tree}.log"):
+            os.unlink(f"{tree}.log")
         shutil.rmtree(tree, ignore_errors=True)
     return archive
 
@@ -165,7 +167,7 @@ def write(path, text, mode=0o644):
 
 
 def program_files(tree):
-    """All of /usr but for texts that nobody reads."""
+    """The paths of the files in /usr without documentation."""
     for folder, folders, names in os.walk(f"{tree}/usr"):
         folders[:] = sorted(name for name in folders if name not in ("doc", "man", "locale", "boot-check"))
         for name in sorted(names):
@@ -175,7 +177,7 @@ def program_files(tree):
 
 
 def write_sums(tree):
-    """What the booted system compares: half of those files, or some of them."""
+    """Writes the sums that the booted system compares: of half of the files, or of some of them."""
     files = list(program_files(tree))
     for name, step in (("half", 2), ("some", 20)):
         with open(f"{tree}/usr/lib/boot-check/{name}", "w") as sums:
@@ -185,7 +187,7 @@ def write_sums(tree):
 
 
 def make_image(work, daemon):
-    """The image work/www/NAME of the tree work/root, which stays for NFS."""
+    """Makes the image work/www/NAME of the tree work/root, which stays for NFS."""
     tree = f"{work}/root"
     unpack(debian("root"), tree)
     run("make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}", "PREFIX=/usr")
@@ -205,26 +207,16 @@ def make_image(work, daemon):
     os.symlink("../boot-check.service", f"{wants}/boot-check.service")
     write_sums(tree)
     os.makedirs(f"{work}/www", exist_ok=True)
-    run("mkfs.erofs", "--quiet", f"{work}/www/{NAME}", tree, stdout=subprocess.DEVNULL)
+    erofs.mkfs(f"{work}/www/{NAME}", tree, "--quiet")
     return f"{work}/www/{NAME}"
 
 
 def make_certificates(work):
-    """A root, an intermediate authority and the server's certificate, for the address that the guest
-    sees: work/ca.pem, and work/server.pem with the chain, work/server.key."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    authority = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n"
-    leaf = "subjectAltName=IP:10.0.2.2,DNS:images.test\nextendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n"
-    run("openssl", "req", "-x509", *key, "-subj", "/CN=boot test root", "-keyout", f"{work}/ca.key",
-        "-out", f"{work}/ca.pem", **quiet)
-    for name, issuer, extensions in (("middle", "ca", authority), ("leaf", "middle", leaf)):
-        write(f"{work}/{name}.ext", extensions)
-        run("openssl", "req", *key, "-subj", f"/CN=boot test {name}", "-keyout", f"{work}/{name}.key",
-            "-out", f"{work}/{name}.csr", **quiet)
-        run("openssl", "x509", "-req", "-in", f"{work}/{name}.csr", "-CA", f"{work}/{issuer}.pem",
-            "-CAkey", f"{work}/{issuer}.key", "-CAcreateserial", "-days", "30", "-extfile", f"{work}/{name}.ext",
-            "-out", f"{work}/{name}.pem", **quiet)
+    """Makes a root, an intermediate authority and the server's certificate, for the address by which the guest reaches
+    the host: work/ca.pem; work/server.pem, with the chain, and work/server.key."""
+    certs.make_ca(work, days=30)
+    certs.make_ca(work, "middle", issuer="ca", days=30)
+    certs.make_server(work, "leaf", issuer="middle", names=f"IP:{HOST},DNS:images.test", days=30)
     with open(f"{work}/server.pem", "w") as chain:
         for name in ("leaf", "middle"):
             chain.write(open(f"{work}/{name}.pem").read())
@@ -243,7 +235,7 @@ def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", name="busybox",
 
 
 def debian_initrds(work, daemon, kernel):
-    """By mkinitramfs and by dracut, in a chroot in which our parts lie where a package puts them."""
+    """Makes them by mkinitramfs and by dracut, in a chroot with our parts installed as a package does."""
     outputs = f"{work}/initramfs-tools.initrd", f"{work}/dracut.initrd"
     if all(os.path.exists(output) for output in outputs):
         return outputs
@@ -266,8 +258,8 @@ def debian_initrds(work, daemon, kernel):
 
 
 def foreign_program(machine, package, path):
-    """A program of another architecture: the file path of its Debian package, by apt with folders of its
-    own, which leaves the machine's alone. Kept in the cache."""
+    """A program of another architecture: the file `path` of its Debian package, by apt with folders of its own. It is
+    kept in the cache."""
     kept = f"{CACHE}/boot-{machine}-{SUITE}-{package}"
     if os.path.exists(kept):
         return kept
@@ -287,8 +279,8 @@ def foreign_program(machine, package, path):
 
 
 def make_small_image(work, daemon, busybox, name, block):
-    """A root of busybox and files of chance, for a machine of which no Debian can be made here: its packages'
-    scripts would have to run. In blocks of that many bytes."""
+    """Makes the image of a root with busybox and random files, in blocks of `block` bytes. A Debian of a foreign
+    machine cannot be made here: the scripts of its packages would have to run."""
     tree = f"{work}/{name}.root"
     for folder in ("dev", "proc", "sys", "run", "tmp", "etc", "var/lib", "usr/bin", "usr/sbin", "usr/share/chance"):
         os.makedirs(f"{tree}/{folder}")

@@ -1,9 +1,9 @@
-"""The time from power on to the login prompt beside what users might pick instead: in the same machine, with
-the same initramfs but for what mounts the root (boot_peers.sh), over the same link (vm.Link) of
-20 ms and 100 Mbit/s.
+"""The time from power on to the login prompt, beside the programs that users might pick instead: in the same machine,
+over the same link (vm.Link) of 20 ms and 100 Mbit/s, with the same initramfs; only the root is mounted otherwise
+(boot_peers.sh).
 
-None with TLS: QEMU computes ciphers ten to twenty times slower than a processor does, and NBD and NFS are
-used without."""
+Nobody uses TLS here: QEMU computes ciphers ten to twenty times slower than a processor does, and NBD and NFS are used
+without it."""
 import collections
 import contextlib
 import os
@@ -13,14 +13,15 @@ import subprocess
 import time
 
 from boot import boot_images
-from lib import picture, vm
+from lib import picture, tap, vm
+from lib.ports import free_port, wait_listening
 
 ROUNDS = 3
 LIMIT = 900
 ROOT = f"root=erofs-http:http://{vm.HOST}:PORT/{boot_images.NAME}"
-RECORDED = 12       # seconds after which a trace is on the disk: more than the daemon waits with writing it
+RECORDED = 12       # seconds, after which a trace is on the disk: longer than the daemon delays writing it
 
-PHASES = (  # what the console says at the end of each
+PHASES = (  # the last line of each on the console
     ("kernel", r"Run /init as init process", "#969696"),
     ("network, cache, root", r"^Welcome to ", "#3182bd"),
     ("systemd, to the login prompt", r"^from-the-web login: ", "#fd8d3c"),
@@ -36,11 +37,12 @@ TITLES = {
 }
 NO_COPY = ("trace", "cold", "nbd", "nfs")   # of the first boots, those that need no copy of the image
 
-Result = collections.namedtuple("Result", "ends fetched")   # seconds at each phase's end, bytes until the last
+Result = collections.namedtuple("Result", "ends fetched")   # seconds at each phase's end; bytes until the last end
 
 
 def peer_initrd(bench):
-    """The busybox initramfs with what the peers need, and behind it, as a second archive, what mounts the root."""
+    """The busybox initramfs with the peers' programs. A second archive behind it has the script that mounts the
+    root."""
     base = boot_images.busybox_initrd(bench.work, bench.daemon, bench.kernel("busybox"), name="peers",
                                       files=["/usr/sbin/nbd-client"],
                                       MODULES=f"{boot_images.DRIVERS} loop nbd nfsv4")
@@ -57,10 +59,10 @@ def peer_initrd(bench):
 
 @contextlib.contextmanager
 def running(port, *command):
-    """A server in the foreground, once it listens on port."""
+    """A server in the foreground that listens on the port."""
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        vm.wait_listening(port)
+        wait_listening(port, process=server)
         yield
     finally:
         server.terminate()
@@ -69,7 +71,7 @@ def running(port, *command):
 
 @contextlib.contextmanager
 def nbd(bench):
-    port = vm.free_port()
+    port = free_port()
     with running(port, "nbdkit", "-f", "--ipaddr", "127.0.0.1", "--port", str(port), "--readonly",
                  "file", bench.image):
         yield port
@@ -78,7 +80,7 @@ def nbd(bench):
 @contextlib.contextmanager
 def nfs(bench):
     """The tree that the image was made of."""
-    port = vm.free_port()
+    port = free_port()
     boot_images.write(f"{bench.work}/ganesha.conf", f"""
         NFS_CORE_PARAM {{
             Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false;
@@ -103,7 +105,7 @@ class Comparison:
         self.peers = peer_initrd(bench)
 
     def timed(self, name, port, initrd, words, disks=(), then=0):
-        """One boot over a link to that port; then `then` seconds more before the power goes."""
+        """One boot over a link to that port; the power is cut `then` seconds after its end."""
         link = vm.Link(port)
         words = words.replace("PORT", str(link.port))
         log = f"{self.bench.work}/peers-{name}.log"
@@ -113,8 +115,9 @@ class Comparison:
             time.sleep(then)
         link.close()
         right = None not in ends
-        print(f"{'ok' if right else 'not ok'} - boot: {name} over a link of 20 ms and 100 Mbit/s"
-              + (f": {ends[-1]:.1f} s, {result.fetched / 1e6:.1f} MB" if right else ""), flush=True)
+        tap.result(f"boot: {name} over a link of 20 ms and 100 Mbit/s" +
+                   (f": {ends[-1]:.1f} s, {result.fetched / 1e6:.1f} MB" if right else ""),
+                   None if right else "no login prompt")
         return result
 
     def ours(self, name, disk, *more, then=0):
@@ -125,13 +128,13 @@ class Comparison:
         return self.timed(name, port, self.peers, f"{ROOT} peer={name}")
 
     def record(self):
-        """A trace, as one boot with an empty cache leaves it on its disk."""
+        """Takes the trace that a boot with an empty cache leaves on its disk."""
         for left in self.trace, f"{self.trace}.recorded":
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(left)
         disk = self.bench.disk("record", new=True)
         self.ours("record", disk, '"cachefilesd.trace=record /run/initramfs/cachefilesd-mini/"', then=RECORDED)
-        # The machine has lost its power, so that the journal has to be replayed.
+        # The machine has lost its power: the journal has to be replayed.
         subprocess.run(["/usr/sbin/e2fsck", "-p", disk], stdout=subprocess.DEVNULL)
         subprocess.run(["/usr/sbin/debugfs", "-R", f"dump /{boot_images.NAME}.trace {self.trace}.recorded", disk],
                        check=True, stderr=subprocess.DEVNULL)
@@ -149,12 +152,12 @@ class Comparison:
         results["download"].append(self.peer("download", bench.server.plain_port))
         with nbd(bench) as port:
             results["nbd"].append(self.peer("nbd", port))
-        if not results["nfs"]:      # of which one takes minutes
+        if not results["nfs"]:      # one boot takes minutes
             with nfs(bench) as port:
                 results["nfs"].append(self.peer("nfs", port))
 
     def median(self, name):
-        """Of all rounds, or None where one came to no prompt."""
+        """The median of all rounds, or None if one has no prompt."""
         runs = self.results[name]
         if any(None in run.ends for run in runs):
             return None
@@ -162,7 +165,7 @@ class Comparison:
                       statistics.median(run.fetched for run in runs))
 
     def wrong(self):
-        """What was expected of it and is not so; sentences."""
+        """Sentences about expectations that do not hold."""
         medians = {name: self.median(name) for name in TITLES}
         said = [f"{name}: no login prompt" for name in TITLES if not medians[name]]
         if said:
@@ -187,8 +190,8 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
     def draw(self, output):
-        """A bar for each contender, parted at the ends of its phases: output.png and output.svg. Who takes several
-        times as long as the others is cut off."""
+        """Draws OUTPUT.png and OUTPUT.svg: a bar for each contender, divided at the ends of its phases. A bar that is
+        several times as long as the others is cut off."""
         shown = [(name, self.median(name)) for name in reversed(TITLES) if self.median(name)]
         if not shown:
             return

@@ -1,6 +1,6 @@
 # shellcheck shell=dash
-# What test/boot/boot_peers.py puts in the place of cachefilesd-boot.sh (which is /ours.sh then) in the initramfs of
-# contrib/minimal-initramfs: peer=HOW on the kernel's command line says by what the root comes, from the host and
+# test/boot/boot_peers.py puts this in the place of cachefilesd-boot.sh, which it calls /ours.sh, in the initramfs of
+# contrib/minimal-initramfs. peer=HOW on the kernel's command line selects how the root is mounted, from the host and
 # the port of root=erofs-http:.
 
 . /ours.sh

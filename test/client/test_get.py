@@ -209,7 +209,7 @@ def _():
                "--get", f"https://get.test:{nginx.https}/img"), 0, IMAGE)
 
 
-# -- --get: trouble that is got through ----------------------------------------------------------
+# -- --get: trouble that it overcomes ------------------------------------------------------------
 
 @test("get: goes on at the byte where a body broke off")
 def _():
@@ -363,7 +363,7 @@ def _():
 
 
 def on_terminal(url, stdout):
-    """Runs --get with a terminal as standard error; returns the status and what is shown there."""
+    """Runs --get with a terminal as standard error. Returns the status and the bytes shown there."""
     master, slave = pty.openpty()
     with subprocess.Popen([BINARY, "--get", url], stdout=stdout or slave, stderr=slave) as p:
         os.close(slave)
@@ -477,7 +477,7 @@ def _():
 # -- --check -------------------------------------------------------------------------------------
 
 def report(*words):
-    """Runs --check; returns the status, {name: value or values} and the last line."""
+    """Runs --check. Returns the status, {name: value or values} and the last line."""
     result = run("-o", "timeout 3", "-o", "ca " + path("ca.pem"), "--check", *words)
     check(b"Sanitizer" not in result.stderr, result.stderr)
     lines = result.stdout.decode("ascii").splitlines()
@@ -506,7 +506,8 @@ def _():
         connected=rf"^to 127.0.0.1 port {nginx.http} in \d+\.\d\d ms$", status="^206, HTTP/1.1$", ranges="^honoured$",
         validator='^ETag "', encoding="^none$", size=f"^{size} bytes$", connection="^kept alive$",
         image="^EROFS, blocks of 4096 bytes, not compressed, 0 extra devices$",
-        round_trip=r"^\d+\.\d\d ms, the median of 5$", throughput=rf"^[\d.]+ MB/s, {min(size, 4 << 20)} bytes in \d+\.\d\d ms$")
+        round_trip=r"^\d+\.\d\d ms, the median of 5$",
+        throughput=rf"^[\d.]+ MB/s, {min(size, 4 << 20)} bytes in \d+\.\d\d ms$")
     check("tls" not in facts and "pin" not in facts, facts)
 
 
@@ -517,7 +518,8 @@ def _():
     check(status == 0 and last == FIT, status, last)
     pin = certs.pin(path("leaf.pem"))
     has(facts, host="^get.test$", addresses="^127.0.0.1$", tls="^TLS 1.2, ECDHE_.*, ", pin="^" + re.escape(pin) + "$",
-        certificate=r"^Test leaf, issued by Test ca, ECDSA P-256 .256 bits., valid 20..-..-.. to 20..-..-.. \(\d+ days left\)",
+        certificate=r"^Test leaf, issued by Test ca, ECDSA P-256 .256 bits., valid 20..-..-.. to 20..-..-.. "
+                    r"\(\d+ days left\)",
         names="^address 127.0.0.1, get.test$", status="206", throughput="MB/s", round_trip="ms")
 
 

@@ -1,8 +1,7 @@
-/* ioctl.c - linked into the daemon that the stand-in tests run under qemu-user
- * (test/test_cross.py).
+/* ioctl.c - linked into the daemon that test/cross/test_cross.py runs under qemu-user.
  *
- * qemu-user passes on no ioctl that it does not know. cachefiles' own, with its number as it was
- * compiled, goes as a lseek() from where no file has one; test/standin.py takes it from there.
+ * qemu-user passes on only the ioctls that it knows. That of cachefiles goes, with its compiled-in
+ * number, as a lseek() with a whence that no file has; test/lib/cachefiles.py takes it from there.
  */
 #include <stdarg.h>
 #include <stdint.h>

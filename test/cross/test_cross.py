@@ -25,7 +25,8 @@ FOLDER = tempfile.TemporaryDirectory(prefix="test_cross.")
 IMAGE = httpserver.image("cross", 300001)
 # All but those that measure memory or time, which the emulator changes, that compare errnos, which differ on
 # mips, and that start the runner again.
-SCENARIOS = "^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|open_server_down|started_by)"
+SCENARIOS = ("^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|"
+             "open_server_down|started_by)")
 # Start, READs of all sizes, keys, garbage, the end: both layouts.
 SCENARIOS_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
 

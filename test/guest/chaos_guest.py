@@ -459,8 +459,8 @@ def link(tally, seconds):
 
 
 class NameServer:
-    """Answers each question for an A record with 127.0.0.1, valid for a second, and others with nothing. It is a process
-    of its own, so that no reader inherits its socket."""
+    """Answers each question for an A record with 127.0.0.1, valid for a second, and others with nothing. It has a
+    process of its own: no reader inherits its socket."""
 
     def __init__(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:

@@ -1,8 +1,8 @@
 """The text of the status socket, read as a Prometheus server would: exposition format 0.0.4.
 
-    text = ask(path)            # what the socket says
-    m = Metrics(text)           # raises AssertionError where the format is broken
-    m["uptime_seconds"]         # of the sample without labels
+    text = ask(path)            # the text of the socket
+    m = Metrics(text)           # raises AssertionError if the format is broken
+    m["uptime_seconds"]         # the value of the sample without labels
     m.get("image_size_bytes", image="a.erofs")
     m.sum("mirror_requests_total")
 """
@@ -35,7 +35,7 @@ def unescaped(text):
 
 
 def name_in_labels(name):
-    """How the daemon writes an image's name, which may be any bytes."""
+    """The daemon's form of an image's name, which may be any bytes."""
     return "".join(chr(c) if 0x20 <= c < 0x7f and c not in b'"\\' else f"\\x{c:02x}" for c in name)
 
 

@@ -1,8 +1,7 @@
 """An HTTP/1.1 range server for the tests: right by default, wrong on demand.
 
-Images are bytes in memory, by path ("/img").  What a reply does wrong is a dict of "knobs",
-merged, later over earlier, from Server.default, Server.paths[path], the next of Server.queue,
-and Server.rule(request):
+Images are bytes in memory, by path ("/img"). The mistakes of a reply are a dict of "knobs", merged, later over earlier,
+from Server.default, Server.paths[path], the next of Server.queue, and Server.rule(request):
 
     delay S          wait before the reply's head          status N        an error page
     redirect (N, U)  status N, Location: U                 drop True       close, no answer
@@ -13,9 +12,9 @@ and Server.rule(request):
     chunked N        chunks of N bytes                     encoding S      Content-Encoding: S, a gzip body
     close True       Connection: close                     http10 True     an HTTP/1.0 server
     idle_close S     close S seconds after a reply         headers L       more header lines
-    etag S, last_modified S, size N, image B               what the image pretends to be ("" for no field)
+    etag S, last_modified S, size N, image B               another validator, size, image ("" for no field)
 
-Server.pace is bytes of body a second of all connections together, which take turns; 0: no limit.
+Server.pace is the bytes of body a second of all connections together, which take turns; 0: no limit.
 """
 import collections
 import gzip
@@ -29,7 +28,7 @@ import threading
 import time
 import urllib.parse
 
-# Nobody listens there (tcpmux), and no server that asks for any port is given it.
+# No server listens there (tcpmux), and the kernel gives this port to none that takes any port.
 REFUSED = "http://127.0.0.1:1/"
 
 REASONS = {200: "OK", 206: "Partial Content", 301: "Moved Permanently", 302: "Found",
@@ -45,7 +44,7 @@ def image(seed, size):
 
 
 class Request:
-    """One request as it came, and what became of it."""
+    """One request and its reply."""
 
     def __init__(self, head, connection):
         lines = head.decode("latin-1").split("\r\n")
@@ -60,9 +59,9 @@ class Request:
         self.range = (int(match[1]), int(match[2]) if match[2] else None) if match else None
         self.connection = connection
         self.number = 0         # on its connection, from 1 on
-        self.pipelined = False  # it was here before the last bytes of the reply before were sent
-        self.behind = 0         # how many were here when its own last bytes were sent
-        self.pending = b""      # what had been received behind it
+        self.pipelined = False  # it arrived before the last bytes of the previous reply were sent
+        self.behind = 0         # the number of requests that arrived before its own last bytes were sent
+        self.pending = b""      # the bytes received behind it
         self.status = None
         self.sent = 0           # bytes of body
         self.time = time.monotonic()
@@ -72,7 +71,7 @@ class Request:
 
 
 class Server:
-    """A thread for each connection.  `tls`: an ssl.SSLContext.  Also a context manager."""
+    """A server with a thread for each connection, and a context manager. `tls`: an ssl.SSLContext."""
 
     def __init__(self, images=None, host="127.0.0.1", port=0, tls=None, **default):
         self.images = dict(images or {})
@@ -93,7 +92,7 @@ class Server:
     # -- life ------------------------------------------------------------------------------------
 
     def start(self):
-        """Listens, on the port of the time before if there was one."""
+        """Listens, on the same port as before if there was one."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,7 +124,7 @@ class Server:
     def __exit__(self, *exc):
         self.stop()
 
-    # -- what tests ask --------------------------------------------------------------------------
+    # -- for the tests ---------------------------------------------------------------------------
 
     @property
     def url(self):
@@ -133,11 +132,11 @@ class Server:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/"
 
     def bytes_sent(self, path=None, since=0):
-        """Bytes of image bodies given to the network, for requests from index `since` on."""
+        """Bytes of image bodies sent, for the requests from index `since` on."""
         return sum(r.sent for r in self.requests[since:] if path in (None, r.path) and r.status in (200, 206))
 
     def next(self, *knobs):
-        """The next replies, one dict each."""
+        """Queues the knobs of the next replies, one dict each."""
         self.queue.extend(knobs)
 
     # -- the work --------------------------------------------------------------------------------
@@ -199,7 +198,7 @@ class Server:
 
     @staticmethod
     def _linger(sock, stopped, seconds):
-        """Waits, but no longer than the peer stays or the server runs.  False: they are gone."""
+        """Waits; ends early, and returns False, if the peer or the server has ended."""
         end = time.monotonic() + seconds
         while not stopped.is_set():
             left = end - time.monotonic()
@@ -212,12 +211,12 @@ class Server:
                         return False
                 except (OSError, ValueError):
                     return False
-                time.sleep(min(left, 0.05))     # a pipelined request: not ours yet
+                time.sleep(min(left, 0.05))     # a pipelined request, which comes later
         return False
 
     @staticmethod
     def _look_behind(sock, request):
-        """Counts the requests that have come already; not through TLS, which cannot peek."""
+        """Counts the requests that have arrived already; not with TLS, which cannot peek."""
         pending = request.pending
         if not hasattr(sock, "context"):
             try:
@@ -227,15 +226,15 @@ class Server:
         request.behind = pending.count(b"\r\n\r\n")
 
     def _wait_turn(self, size):
-        """Until all connections together may send so much more."""
+        """Waits until all connections together may send `size` more bytes."""
         with self.lock:
-            # A thread that slept for too long makes up for it.
+            # A thread that has slept too long catches up.
             self.turn = max(self.turn, time.monotonic() - 0.1) + size / self.pace
             left = self.turn - time.monotonic()
         time.sleep(max(left, 0))
 
     def _reply(self, sock, request, knobs, stopped):
-        """Answers; returns whether the connection lives on."""
+        """Answers. Returns whether the connection stays open."""
         if knobs.get("delay") and not self._linger(sock, stopped, knobs["delay"]):
             return False
         if knobs.get("reset"):
@@ -261,7 +260,7 @@ class Server:
         request.status = status
         head = f"{version} {status} {REASONS.get(status, 'Unknown')}\r\n" + "".join(f"{l}\r\n" for l in lines) + "\r\n"
         if status >= 300 and request.method != "HEAD" and not knobs.keys() & {"chunked", "cut", "stall", "rate"}:
-            # As servers do: an error's page comes together with its head.
+            # As servers do: the page of an error comes together with its head.
             sock.sendall(head.encode("latin-1") + body)
             request.sent = len(body)
             body = body[len(body):]
@@ -277,14 +276,14 @@ class Server:
         return not close
 
     def _etag(self, data):
-        """Of the image's bytes; large ones are looked at once."""
+        """The ETag of the image's bytes; it is computed once."""
         known = self.etags.get(id(data))
         if not known or known[0] is not data:
             known = self.etags[id(data)] = (data, f'"{hashlib.sha256(data).hexdigest()[:16]}"')
         return known[1]
 
     def _compose(self, request, knobs):
-        """Header lines, body and status of a reply."""
+        """The header lines, body and status of a reply."""
         page = b"<html><title>no image</title></html>\n"
         if "status" in knobs:
             return ["Content-Type: text/html"], page, knobs["status"]

@@ -1,4 +1,4 @@
-"""Pictures by gnuplot: what those of the bench and of the boots have in common."""
+"""Pictures by gnuplot: the common part of those of the bench and of the boots."""
 import subprocess
 
 TERMINALS = (("png", "pngcairo size {},{} font 'DejaVu Sans,11'"),
@@ -22,7 +22,7 @@ def block(name, lines):
 
 
 def gnuplot(script, output, size):
-    """Writes output.png and output.svg, of size (width, height) in points."""
+    """Writes OUTPUT.png and OUTPUT.svg; `size` is (width, height) in points."""
     for suffix, terminal in TERMINALS:
         text = f"set terminal {terminal.format(*size)}\nset output {quoted(f'{output}.{suffix}')}\n"
         subprocess.run(["gnuplot"], input=text + script, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Runs a program some of whose system calls are answered here: seccomp user notification (Linux 5.9, seccomp_unotify(2)).
+"""Runs a program and answers some of its system calls: seccomp user notification (seccomp_unotify(2), Linux 5.9).
 
 Notified are open() and its like, and the calls on descriptors from DEVICE_FD on, which this process has put there. All
 other calls are the real kernel's. The program needs no privileges, and neither does this process.

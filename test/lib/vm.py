@@ -7,29 +7,30 @@ import subprocess
 import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-HOST = "10.0.2.2"       # what QEMU's user network calls the host's loopback
+from lib.find import TOP
 
-# What a healthy kernel never says.
+HOST = "10.0.2.2"       # the host's loopback interface in QEMU's user network
+
+# A healthy kernel never prints these.
 KERNEL_FAILURE = re.compile(r"Kernel panic|\bOops\b|\bBUG:|WARNING: CPU|general protection|blocked for more than")
 
 QEMU = {
-    # Without ERMS the kernel fills and copies eight bytes at a time: one at a time stood still for 20 s now and then.
+    # Without ERMS the kernel fills and copies eight bytes at a time; with it one, and boots stood still for 20 s.
     "amd64": ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,la57=off,erms=off,fsrm=off", "-machine", "q35"],
     "arm64": ["qemu-system-aarch64", "-accel", "tcg", "-cpu", "max,pauth-impdef=on", "-machine", "virt"],
 }
 QEMU["arm64-16k"] = QEMU["arm64"]
-# What costs an emulator much and shows nothing here is left out, as systemd's lines a second time, by way
-# of the kernel; and its clock is not doubted when it has stood still for some seconds.
+# Costly parts without use here are off, such as a second copy of systemd's lines by way of the kernel; and the clock is
+# trusted even after it has stood still for some seconds.
 WORDS = "mitigations=off tsc=reliable lsm=landlock audit=0 systemd.log_target=journal"
 CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0", "arm64-16k": "ttyAMA0"}
 
 
 class Kernel:
-    """Debian's for that machine, with the two modules that it takes; made first if it is not there."""
+    """Debian's kernel for that machine with two modules of its own; it is made if it is missing."""
 
     def __init__(self, machine):
-        made = subprocess.run([f"{HERE}/../guest/kernel/debian", machine], stdout=subprocess.PIPE, text=True, check=True)
+        made = subprocess.run([f"{TOP}/guest/kernel/debian", machine], stdout=subprocess.PIPE, text=True, check=True)
         self.machine = machine
         self.folder = made.stdout.strip()
         self.release, = os.listdir(f"{self.folder}/lib/modules")
@@ -43,25 +44,8 @@ def make_disk(path, mebibytes, label):
     subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-L", label, path], check=True)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
-def wait_listening(port, timeout=20):
-    """Until a server listens there."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
 class Machine:
-    """One boot. Its console is self.said, all of it, growing; self.started is the time of its start."""
+    """One boot. self.said is the text of its console, which grows; self.started is the time of its start."""
 
     def __init__(self, kernel, initrd, words, disks=(), memory=1024, clock=None, log=None):
         self.said = ""
@@ -107,8 +91,8 @@ class Machine:
             self.changed.notify_all()
 
     def wait_for(self, pattern, timeout):
-        """Waits until the console has said pattern. Returns the match and the seconds since the start,
-        or None and None after timeout seconds or at the machine's end."""
+        """Waits until the console's text matches the pattern. Returns the match and the seconds since the start; or
+        None and None after `timeout` seconds or at the machine's end."""
         pattern = re.compile(pattern, re.M)
         deadline = time.monotonic() + timeout
         with self.changed:
@@ -122,7 +106,7 @@ class Machine:
                 self.changed.wait(left)
 
     def wait_end(self, timeout):
-        """Whether the machine ends by itself, as at a reboot."""
+        """Whether the machine ends by itself, as it does at a reboot."""
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -131,22 +115,22 @@ class Machine:
         return True
 
     def cut(self):
-        """The power goes."""
+        """Cuts the power."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.reader.join()
 
     def failure(self):
-        """The first line of the console that no healthy kernel says, or None."""
+        """The first line of the console that no healthy kernel prints, or None."""
         return next((line for line in self.said.split("\n") if KERNEL_FAILURE.search(line)), None)
 
 
 class Link:
-    """TCP from a port of the loopback to another, at most rate bytes a second each way, all connections
-    together, each byte delay seconds later, as on a link; a new connection takes a round trip before its
-    first byte, as its handshake would. Counts what the servers sent, in self.bytes. QEMU's user network
-    knows no slow links, and this machine's kernel may have no netem."""
+    """TCP from a port of the loopback interface to another one: each way at most `rate` bytes a second for all
+    connections together, and each byte `delay` seconds later. A new connection waits a round trip before its first
+    byte, as for its handshake. self.bytes counts the bytes of the servers. QEMU's user network has no slow links, and
+    this machine's kernel may have no netem."""
 
     CHUNK = 16384
 
@@ -181,7 +165,7 @@ class Link:
                 threading.Thread(target=self.carry, args=(way, source, sink, opened), daemon=True).start()
 
     def carry(self, way, source, sink, opened):
-        """One direction of a connection: what was read waits in a queue for its time."""
+        """One direction of a connection: its bytes wait in a queue for their time."""
         queue, changed = [], threading.Condition()
 
         def deliver():
@@ -213,7 +197,7 @@ class Link:
                 self.free[way] = sent
                 self.bytes += len(data) if way else 0
             with changed:
-                # As much as a window of TCP is under way.
+                # No more bytes are under way than a window of TCP.
                 while len(queue) >= 64:
                     changed.wait()
                 queue.append((max(sent, opened) + self.delay, data))

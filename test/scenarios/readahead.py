@@ -142,7 +142,8 @@ def reads_across_two_ranges():
     data = image("across", 2 * MIB)
     with serving(data) as (s, k, f):
         s.default["rate"] = 512 * KIB
-        reads = [k.read(f, *span) for span in ((MIB, 128 * KIB), (MIB - 64 * KIB, 128 * KIB), (MIB + 64 * KIB, 128 * KIB),
+        reads = [k.read(f, *span) for span in ((MIB, 128 * KIB), (MIB - 64 * KIB, 128 * KIB),
+                                               (MIB + 64 * KIB, 128 * KIB),
                                                (MIB - 128 * KIB, 512 * KIB), (MIB + PAGE, PAGE))]
         for r in reads:
             got(k, r, data, 30)

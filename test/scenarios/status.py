@@ -238,8 +238,8 @@ def status_tool():
             text = exposition.ask(path).encode()
             for wrong in (b"", b"x\n", text[:-6], text[:200], text.replace(b"} 1\n", b"} \x1b[2J\n"), b"\0" + text,
                           text * 3, b"#" * 300000 + b"\n" + text + b"#"):
-                with subprocess.Popen([*Target.emulator, Program.path, "-f", "/dev/null", "-o", f"status {path}y", "--status",
-                                       "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
+                with subprocess.Popen([*Target.emulator, Program.path, "-f", "/dev/null", "-o", f"status {path}y",
+                                       "--status", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
                     client = server.accept()[0]
                     client.sendall(wrong)
                     client.close()

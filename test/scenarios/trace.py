@@ -178,7 +178,8 @@ HOSTILE = {
     "numbers": lambda rng: b"1 2 3\n-5 7\n",
     "too large": lambda rng: b"0 4096\n99999999999999999999999 4096\n",
     "overflow": lambda rng: b"18446744073709547520 8192\n",
-    "beyond the end": lambda rng: b"".join(b"%d 4096\n" % (5 * MIB + n * PAGE) for n in range(500)) + b"4190000 99999999\n",
+    "beyond the end": lambda rng: b"".join(b"%d 4096\n" % (5 * MIB + n * PAGE) for n in range(500)) +
+                                  b"4190000 99999999\n",
     "a megabyte": lambda rng: b"".join(b"%d 512\n" % rng.randrange(4 * MIB) for _ in range(95000)),
     "a megabyte in one line": lambda rng: b"0 " + b"9" * MIB,
     "a megabyte of comments": lambda rng: b"#" * 1000 + b"\n#" * 500000,

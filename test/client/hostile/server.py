@@ -1,9 +1,9 @@
-"""A web server that misbehaves on purpose: the machinery. What it does wrong is in misbehaviours.py.
+"""A web server that misbehaves on purpose: the machinery of the misbehaviours.
 
-A Server is one misbehaviour on one port of 127.0.0.1, with a thread for each connection. It works on
-raw sockets, and on TLS without one, so that it can send any byte at any moment and stop at any.
-Left alone, a Request is answered as RFC 9110 and RFC 9112 want it; a misbehaviour is a function that
-takes the place of that answer, or of the connection's or the listener's beginning.
+A Server is one misbehaviour on one port of 127.0.0.1, with a thread for each connection. It works on raw sockets, with
+TLS in memory, so that it can send any byte at any moment and stop at any. By default a Request is answered as RFC 9110
+and RFC 9112 demand; a misbehaviour is a function that takes the place of that answer, or of the start of the connection
+or of the listener.
 """
 import random
 import re
@@ -18,11 +18,11 @@ PATH = "/image"
 
 
 class Over(Exception):
-    """The connection has come to its end, by our own will."""
+    """The server has ended the connection."""
 
 
 class Version:
-    """One version of an image: what its bytes are and by what names it goes."""
+    """One version of an image: its bytes and its validators."""
 
     def __init__(self, data, etag='"one"', modified="Wed, 06 Apr 2022 07:55:52 GMT"):
         self.data, self.etag, self.modified = data, etag, modified
@@ -32,7 +32,7 @@ class Version:
 
 
 def make_data(seed, size):
-    """The same bytes for the same seed everywhere; no piece of them looks like another."""
+    """The same bytes for the same seed everywhere; no two pieces are alike."""
     return random.Random(f"hostile {seed}").randbytes(size)
 
 
@@ -42,7 +42,7 @@ def end_with_reset(sock):
 
 
 class Connection:
-    """One accepted connection. Below the TLS it counts the bytes, and ends itself after `budget`."""
+    """One accepted connection. It counts raw bytes, below TLS, and ends after `budget` of them."""
 
     def __init__(self, server, sock, number):
         self.server, self.sock, self.number = server, sock, number
@@ -79,7 +79,7 @@ class Connection:
         self.until_done(self.tls.do_handshake)
 
     def until_done(self, operation):
-        """Calls a TLS operation until it needs no more bytes; what it wants to say is sent."""
+        """Calls a TLS operation until it needs no more bytes, and sends its output."""
         while True:
             try:
                 result = operation()
@@ -93,7 +93,7 @@ class Connection:
                 raise
 
     def end_tls(self):
-        """close_notify, and the connection ends."""
+        """Sends close_notify and ends the connection."""
         try:
             self.tls.unwrap()
         except ssl.SSLError:
@@ -102,7 +102,7 @@ class Connection:
         self.close()
 
     def fatal_alert(self):
-        """A fatal alert that is properly encrypted: OpenSSL's answer to a record that is broken."""
+        """Sends a fatal alert, properly encrypted: OpenSSL's answer to a broken record."""
         self.incoming.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         self.until_done(lambda: self.tls.read(1))
 
@@ -117,14 +117,14 @@ class Connection:
             self.raw(self.outgoing.read())
 
     def send_slowly(self, data, step, seconds):
-        """`step` bytes at a time with a pause behind each, in records and segments of their own."""
+        """Sends `step` bytes at a time, each in its own record and segment, with a pause behind."""
         for at in range(0, len(data), step):
             self.send(data[at:at + step])
             if seconds:
                 self.linger(seconds)
 
     def send_for_ever(self, data):
-        """Until the peer ends the connection, which the exception of a later send says."""
+        """Sends until the peer ends the connection: a later send raises an exception."""
         end = time.monotonic() + 60
         while time.monotonic() < end and not self.server.stopped.is_set():
             self.send(data)
@@ -146,7 +146,7 @@ class Connection:
     # -- ends ------------------------------------------------------------------------------------
 
     def linger(self, seconds=60):
-        """Keeps silent for so long, but ends with the peer or the server."""
+        """Is silent for `seconds`, or until the peer or the server ends."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if self.server.stopped.is_set():
@@ -155,7 +155,7 @@ class Connection:
             if readable and not self.sock.recv(1, socket.MSG_PEEK):
                 raise Over
             if readable:
-                time.sleep(min(left, 0.05))     # a further request: it can wait
+                time.sleep(min(left, 0.05))     # another request, which can wait
 
     def close(self):
         raise Over
@@ -175,7 +175,7 @@ class Connection:
 
 
 class Request:
-    """A request, and the means to answer it rightly or nearly so."""
+    """A request, with right and nearly right answers."""
 
     def __init__(self, connection, head):
         self.c = connection
@@ -189,7 +189,7 @@ class Request:
         self.give_to(connection.server)
 
     def give_to(self, server):
-        """Another server's matter, perhaps, than that of the connection."""
+        """Lets another server than that of the connection answer it."""
         self.server, self.version = server, server.version
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.fields.get("range", ""))
         self.ranged = match is not None
@@ -209,7 +209,7 @@ class Request:
         return f"bytes {first}-{last}/{self.size if total is None else total}"
 
     def head(self, status="206 Partial Content", protocol="HTTP/1.1", **changes):
-        """The head of the right answer, fields changed: None leaves one out, a list repeats it."""
+        """The head of the right answer. `changes` are other fields: None omits one, a list repeats it."""
         fields = {"content_type": "application/octet-stream", "content_range": self.content_range(),
                   "content_length": self.last - self.first + 1, "etag": self.version.etag,
                   "last_modified": self.version.modified, **changes}
@@ -229,7 +229,7 @@ class Request:
         self.c.send(self.head(**changes) + (self.body() if body is None else body))
 
     def is_stale(self):
-        """The client wants the range only of another version than this one."""
+        """Whether the client asks for the range of another version only (If-Range)."""
         return self.fields.get("if-range") not in (None, self.version.etag, self.version.modified)
 
     def whole(self, **changes):
@@ -238,7 +238,7 @@ class Request:
                                            **changes}) + self.version.data)
 
     def page(self, status, body=b"<html><title>no image</title></html>\n", **fields):
-        """Another status than success, with a web page."""
+        """An error status with a web page."""
         self.c.send(self.head(status, **{
             "content_type": "text/html", "content_range": None, "content_length": len(body),
             "etag": None, "last_modified": None, **fields}) + body)
@@ -262,15 +262,15 @@ class Request:
 
 
 class Server:
-    """One misbehaviour on one port. `context`: its TLS, or None. Also a context manager.
+    """One misbehaviour on one port, and a context manager. `context`: its TLS, or None.
 
-    Until arm() it answers rightly if `armed` is False: so that an image can be mounted first."""
+    With `armed` False it answers rightly until arm(): an image can be mounted first."""
 
     def __init__(self, case, version, context=None, variant=None, port=0, armed=True, host="127.0.0.1"):
         self.case, self.version, self.variant, self.host = case, version, variant, host
         self.context = context if case.tls else None
-        self.peer = None                # another Server, for what takes two
-        self.state = {}                 # whatever the misbehaviour wants to remember
+        self.peer = None                # another Server, for a misbehaviour of two
+        self.state = {}                 # the misbehaviour's own notes
         self.armed = armed
         self.requests = self.connections = self.misbehaved = 0
         self.base = 0
@@ -280,14 +280,14 @@ class Server:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind((host, port))
         self.port = self.listener.getsockname()[1]
-        # What goes wrong before a connection is there cannot wait for arm().
+        # A misbehaviour of the listener cannot wait for arm().
         target = case.listen if case.listen else Server.serve
         if not case.listen:
             self.listener.listen(128)
         threading.Thread(target=target, args=(self,), daemon=True).start()
 
     def arm(self):
-        """From now on it misbehaves; the next request counts as the second."""
+        """Begins to misbehave; the next request counts as the second."""
         self.base = self.requests - 1
         self.armed = True
 

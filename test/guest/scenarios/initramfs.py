@@ -29,7 +29,8 @@ def boot_ends(root):
     expect(os.access("/run/initramfs/shutdown", os.X_OK), "no program for the end of the machine")
 
 
-@scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice", True)
+@scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice",
+          True)
 def boot_words():
     os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
     line = (f"quiet root=erofs-http:https://localhost:{HTTPS}/plain.erofs,http://127.0.0.1:{HTTP}/plain.erofs "

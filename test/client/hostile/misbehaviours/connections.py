@@ -33,7 +33,8 @@ def ends_at_request(r, how, n, part=0):
 
 @case("closed at once", UNREACHABLE, LOST, at="connect", how="close", about="each connection")
 @case("reset at once", UNREACHABLE, LOST, at="connect", how="reset", about="each connection")
-@case("every second connection reset", RIGHT, at="connect", how="reset", step=2, timeout=10, about="the others are right")
+@case("every second connection reset", RIGHT, at="connect", how="reset", step=2, timeout=10,
+      about="the others are right")
 def ends_at_once(c, how, step=1):
     if (c.number - 1) % step == 0:
         c.end(how)
