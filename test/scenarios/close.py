@@ -68,7 +68,7 @@ def fd_number_used_again(layout):
 
 @scenario
 def open_of_a_live_key():
-    """a second OPEN of a key is answered with the same size, even while the server is away or changed (0.8, 5.4.1)"""
+    """a second OPEN of a key is answered with the same size, even while the server is away or changed"""
     data = image(1, 300000)
     with serving(data, "timeout 5") as (s, k, f):
         need(k, f, data, 0, 4096)
@@ -157,7 +157,7 @@ def read_of_an_unknown_object(layout):
 
 @scenario
 def nothing_to_read():
-    """POLLIN, and read() gives 0 (2.3)"""
+    """POLLIN, and read() gives 0"""
     data = image(1, 50000)
     with serving(data) as (s, k, f):
         reads = k.device_reads

@@ -11,7 +11,7 @@ from scenarios.hostile_kernel import garbage
 
 @each("mainline", "v8")
 def no_spin_on_old_kernels(layout):
-    """POLLIN for as long as a READ is unanswered (2.3): no processor time, few read()s"""
+    """POLLIN for as long as a READ is unanswered: no processor time, few read()s"""
     data = image(1, 300000)
     with Server({"/img": data}) as s, daemon(s, "timeout 20", layout=layout, old=True) as k:
         s.rule = after_the_probe(delay=6)

@@ -11,7 +11,7 @@ from scenarios.common import (PAGE, Server, after_the_probe, constant, daemon, e
 @each("an OPEN in flight", "a READ in flight", "idle")
 @takes_long
 def cache_dies(when):
-    """the cache dies (2.3): the daemon notices, says so, exits with 1"""
+    """the cache dies: the daemon notices, says so, exits with 1"""
     data = image(1, 300000)
     with Server({"/img": data, "/two": data}) as s, daemon(s, "timeout 5", expect_exit=1) as k:
         f = k.opened("erofs,img", b"img")

@@ -100,7 +100,7 @@ def read_errors():
 
 @each("mainline", "v8")
 def write_window(layout):
-    """ENOBUFS for a while after copen (3.3): the data gets there"""
+    """ENOBUFS for a while after copen: the data gets there"""
     data = image(1, 300000)
     with serving(data, layout=layout, window=5) as (s, k, f):
         need(k, f, data, 0, 65536)
@@ -138,7 +138,7 @@ def writes_short():
 
 @scenario
 def writes_longer():
-    """a return value larger than what was asked for (1.3)"""
+    """a return value larger than what was asked for"""
     data = image(1, MIB + 5)
     with Server({"/img": data}) as s, daemon(s) as k:
         k.on_write = lambda file, offset, length: length + 65536

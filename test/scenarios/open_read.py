@@ -72,7 +72,7 @@ def zeros_are_written():
 
 @each("auto", "v8")
 def v8_fills_whole_images(abi):
-    """v8: the whole image is there before the first answer, and the log says so (1.3)"""
+    """v8: the whole image is there before the first answer, and the log says so"""
     data = image("whole", 2 * MIB + 77)
     with serving(data, f"abi {abi}", layout="v8", old=True) as (s, k, f):
         r = need(k, f, data, MIB, 4096)
@@ -84,7 +84,7 @@ def v8_fills_whole_images(abi):
 
 @scenario
 def lengths_that_fit_both_layouts():
-    """a first OPEN of the released layout whose lengths also add up in v8 (1.4): object id = cookie size + 4"""
+    """a first OPEN of the released layout whose lengths also add up in v8: object id = cookie size + 4"""
     data = image("both", 9000)
     with Server({"/img": data}) as s, daemon(s) as k:
         k.next_object = 7
@@ -112,7 +112,7 @@ def erofs_image(features, size=MIB):
 
 @each("6.9.0", "6.12.117", "7.1.3")
 def compressed_image(release):
-    """an LZ4 image on Linux 6.9 and later is there as a whole before the first answer (5.3)"""
+    """an LZ4 image on Linux 6.9 and later is there as a whole before the first answer"""
     data = erofs_image(1)
     with serving(data, release=release) as (s, k, f):
         r = need(k, f, data, 0, 4096)
@@ -213,7 +213,7 @@ def opened_and_closed_many_times():
 
 @scenario
 def anonymous_fds_are_cloexec():
-    """every cache file's descriptor gets FD_CLOEXEC (5.4, 11)"""
+    """every cache file's descriptor gets FD_CLOEXEC"""
     with serving(image(1, 5000)) as (s, k, f):
         assert k.fd_flags(f.fd) & os.O_CLOEXEC, "the anonymous fd is inherited by exec()"
         assert k.fd_flags(DEVICE_FD) & os.O_CLOEXEC, "the device is inherited by exec()"
