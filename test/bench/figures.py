@@ -47,7 +47,7 @@ def in_order(table):
 
 
 def best(table, workload, names, key="seconds"):
-    """The smallest median among the contenders, and whose it is; (None, None) without any."""
+    """(The smallest median among the contenders, its contender's name); (None, None) if there is none."""
     found = [(Cell(table, workload, name).median(key), name) for name in names]
     return min((pair for pair in found if pair[0] is not None), default=(None, None))
 

@@ -12,7 +12,7 @@ from bench.contenders import RUN
 BLOCK = 128 << 10
 PIECE, PIECES = 16 << 10, 400
 
-# A program's start: what python needs for these, and one use of each.
+# A program's start: python with these modules, and one use of each.
 PYTHON = """
 import argparse, asyncio, csv, datetime, decimal, email.message, hashlib, http.client, io, json
 import logging, sqlite3, ssl, sys, tempfile, unittest, urllib.request, xml.etree.ElementTree, zipfile
@@ -173,7 +173,7 @@ class Walk:
             for name in subdirectories + sorted(names):
                 path = os.path.join(directory, name)
                 status = os.lstat(path)
-                # A directory's size is the file system's own affair, but here always EROFS's.
+                # The size of a directory depends on the file system; all contenders mount EROFS.
                 self.seen.append((path[len(self.point):], status.st_mode, status.st_size,
                                   int(status.st_mtime)))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Machines whose root is an image on a web server, really booted: test/boot/boot.py [--only BOOT...] [DAEMON]
+"""Machines with their root in an image on a web server, really booted: test/boot/boot.py [--only BOOT...] [DAEMON]
 
 In QEMU, without KVM; as root, which debootstrap needs. A Debian with systemd is made an EROFS image and served by nginx
 over HTTPS. The initramfs is that of contrib/minimal-initramfs (busybox), or that of contrib/initramfs-tools or

@@ -26,7 +26,7 @@ tell()
 	fi
 }
 
-# words NAME COMMAND_LINE WORD...: how it is parted.
+# words NAME COMMAND_LINE WORD...: the line is divided so.
 words()
 {
 	name=$1
@@ -40,7 +40,7 @@ words()
 }
 take_word() { got="$got<$1>"; }
 
-# good NAME COMMAND_LINE IMAGE CACHE OVERLAY LINES: what is understood.
+# good NAME COMMAND_LINE IMAGE CACHE OVERLAY LINES: the words are understood so.
 good()
 {
 	said=

@@ -103,7 +103,7 @@ class Place:
                 with open(self.path(part)) as f:
                     both.write(f.read())
         for secret in ("leaf.key", "both.pem"):
-            os.chmod(self.path(secret), 0o644)              # the user nobody reads them
+            os.chmod(self.path(secret), 0o644)              # for the user nobody
 
     def folder_of(self, name):
         """A folder in which that server may write."""

@@ -115,7 +115,7 @@ class Nginx(web.Nginx):
 
 
 def make_files():
-    """What nginx serves: a large sparse file, and EROFS images."""
+    """Makes the files for nginx: a large sparse one, and EROFS images."""
     os.makedirs(path("www"))
     with open(path("www/big"), "wb") as f:
         rng = random.Random(1)

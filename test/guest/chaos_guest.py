@@ -622,7 +622,7 @@ def clock(tally, count):
     start, real = time.monotonic(), time.time()
 
     def set_clock(ahead):
-        """Seconds ahead of what it should be."""
+        """Sets the clock to the real time and `ahead` seconds."""
         # The kernel accepts no time that is less than the time since its boot.
         time.clock_settime(time.CLOCK_REALTIME, max(real + time.monotonic() - start + ahead, time.monotonic() + 1))
 

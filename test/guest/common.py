@@ -1,4 +1,4 @@
-"""What the scenarios in the test kernel share: programs and their logs, mounts, and what to compare.
+"""The common part of the scenarios in the test kernel: programs and their logs, mounts, comparison with the images.
 
 inside.py and chaos_guest.py run as root inside the kernel, in a directory with the files that test/guest/run made:
 www/ with the images, NAME.json with the contents of an image, ca.pem, other-ca.pem and the servers' certificates. A
@@ -460,7 +460,7 @@ def kill_orphans():
 
 
 def clean_up():
-    """Ends what a scenario left. The daemon comes first: whatever waits for it then fails."""
+    """Removes the processes, mounts and files of a scenario. The daemon comes first: its waiters then fail."""
     kill_orphans()
     eventually(device_free, "the device is free again", 10)
     for line in reversed(contents("/proc/mounts").splitlines()):

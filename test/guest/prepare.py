@@ -1,5 +1,5 @@
-"""What the host prepares for the test kernel: EROFS images of this machine's own files, descriptions of their
-contents, certificates."""
+"""Files that the host makes for the test kernel: EROFS images of its own files, descriptions of their contents,
+certificates."""
 import hashlib
 import json
 import os
@@ -44,7 +44,7 @@ def big_file(path):
 
 
 def odd_files(tree):
-    """Makes what real trees seldom have: sizes around a page, depth, long and strange names."""
+    """Makes files that real trees seldom have: of sizes around a page, deep down, with long and strange names."""
     os.makedirs(f"{tree}/odd/" + "/".join(["deep"] * 24))
     for size in (0, 1, 17, 4095, 4096, 4097, 131071, 131072, 131073):
         with open(f"{tree}/odd/{size}", "wb") as file:

@@ -22,7 +22,7 @@ SERVER = ("basicConstraints=critical,CA:FALSE", "keyUsage=digitalSignature", "ex
 
 
 def openssl(*words, data=None):
-    """Returns what openssl prints."""
+    """Runs openssl(1). Returns its output."""
     return run("openssl", *words, data=data)
 
 

@@ -1,4 +1,4 @@
-"""What the programs that run inside a test kernel share."""
+"""The common part of the programs that run inside a test kernel."""
 import contextlib
 import glob
 import time

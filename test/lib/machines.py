@@ -1,4 +1,4 @@
-"""The machines that the daemon is built for (make CROSS=TRIPLET), and what differs between them."""
+"""The machines that the daemon is built for (make CROSS=TRIPLET), and their differences."""
 import collections
 import shutil
 import struct

@@ -5,7 +5,7 @@ import time
 
 
 def free_ports(count):
-    """Ports that nobody uses now, all different."""
+    """Unused ports, all different."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [probe.getsockname()[1] for probe in probes]
@@ -21,8 +21,8 @@ def is_listening(port):
 
 
 def wait_listening(*ports, process=None, log=None, timeout=20):
-    """Waits until servers listen on all these ports. `process`: theirs, which may end before; `log`: the file
-    that says why."""
+    """Waits until servers listen on all these ports. `process`: the server, which may end before; `log`: its file with
+    the reason."""
     end = time.monotonic() + timeout
     for port in ports:
         while not is_listening(port):

@@ -96,9 +96,9 @@ def child(argv):
 # -- the parent ------------------------------------------------------------------------------------
 
 class Notified:
-    """A program and the answers to its calls. A subclass has call(cookie, name, arguments): the value of a system
-    call, -errno, or None to let the real kernel do it; and violation(text) for what must not happen. self.changed is
-    held during a call, and self.caller is the pid of the calling process."""
+    """A program and the answers to its calls. A subclass has call(cookie, name, arguments), which returns the value of
+    a system call, -errno, or None to let the real kernel do it; and violation(text) for events that must not happen.
+    self.changed is held during a call, and self.caller is the pid of the calling process."""
 
     def __init__(self):
         self.changed = threading.Condition()

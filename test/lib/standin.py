@@ -12,7 +12,7 @@ would (lib/cachefiles.py), or as wrongly as a test wants.
         f.bytes(0, 4096)
 
 The program is a keeper, which opens the device, and a worker, its child, whose first command is "restore"; another
-worker that gives it has taken the place of one that is gone. Each must have one thread: a descriptor's number is free
+worker that writes it has taken the place of the one before. Each must have one thread: a descriptor's number is free
 for the next OPEN as soon as its close() is seen.
 
 Events that no test may see are put on k.violations. Leaving the `with` looks at it, and at how the program ends on

@@ -21,7 +21,7 @@ def note(text):
 
 
 def result(name, wrong=None, skipped=None):
-    """Prints one result. `wrong` says what failed; None or an empty text: nothing. Returns whether it passed."""
+    """Prints one result. `wrong` is the text of the failure; None or an empty text: none. Returns whether it passed."""
     global failures
     failures += bool(wrong)
     reason = f" # SKIP {skipped}" if skipped else ""
@@ -36,13 +36,13 @@ def status():
 
 
 def attempt(function, *arguments, below=""):
-    """Calls a test. Returns (wrong, skipped) for result(): what it raised, and the lines of the files below the
-    folder `below` that led there."""
+    """Calls a test. Returns (wrong, skipped) for result(). `wrong` has its exception, and of the traceback the lines in
+    files below the folder `below`."""
     try:
         function(*arguments)
     except Skip as reason:
         return None, str(reason)
-    except Exception as error:      # whatever a test trips over
+    except Exception as error:
         lines = [f"{type(error).__name__}: {error}"]
         lines += [f"at {os.path.basename(frame.filename)}:{frame.lineno} {frame.line}"
                   for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(below)]

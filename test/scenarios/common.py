@@ -1,4 +1,4 @@
-"""What the scenarios share: their registration, the daemon with its server, and what a READ has to bring.
+"""The common part of the scenarios: their registration, the daemon with its server, the checks of READs.
 
 A scenario starts its own servers and its own daemon against the stand-in for /dev/cachefiles (test/lib/standin.py). It
 ends by SIGTERM, on which the daemon must exit with 0 and without anything on StandIn.violations.

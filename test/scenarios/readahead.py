@@ -1,4 +1,4 @@
-"""What is fetched around a READ and ahead of it."""
+"""The bytes that are fetched around a READ and ahead of it."""
 import random
 
 from scenarios.common import (KIB, MIB, PAGE, Server, all_once, check, daemon, each, got, image, large, prefilled,

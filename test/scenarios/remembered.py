@@ -1,4 +1,4 @@
-"""What is remembered of images; offline."""
+"""The state of images that outlives the daemon; offline."""
 import errno
 import os
 import random

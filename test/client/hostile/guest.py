@@ -86,7 +86,7 @@ class Router(Server):
 
 
 def read_all(point, image):
-    """Compares all files until EIO. Returns "right", "EIO", or what is wrong."""
+    """Compares all files until EIO. Returns "right", "EIO", or the failure."""
     with open(f"{image}.json") as file:
         entries = sorted(json.load(file).items())
     try:
@@ -122,7 +122,7 @@ def site_name(case):
 
 
 def judge(case, answer, seconds, site):
-    """Returns what is wrong, or None."""
+    """Returns the failure, or None."""
     if not site.misbehaved:
         return "it was never asked what it does wrong"
     if answer not in ("right", "EIO"):
@@ -178,7 +178,7 @@ def misbehave():
 
 
 def recover(cases, sites, points, results):
-    """Reads again after EIO. Returns what is wrong, or None. A changed image stays an error."""
+    """Reads again after EIO. Returns the failure, or None. A changed image stays an error."""
     for site in sites.values():
         site.disarm()
     for name, case in cases.items():

@@ -169,7 +169,7 @@ class Connection:
         self.reset() if how == "reset" else self.close()
 
     def give_up(self):
-        """Ends it a second later: the client has time to notice what is wrong."""
+        """Ends it a second later: the client has time to notice the mistake."""
         self.linger(1)
         self.close()
 

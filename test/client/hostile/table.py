@@ -1,4 +1,4 @@
-"""The table of what a server can do wrong. Its lines are in misbehaviours/, one file for each kind.
+"""The table of a server's misbehaviours. Its lines are in misbehaviours/, one file for each kind.
 
 A line is a small function and the verdict of a careful client: RIGHT (all bytes, and right) or one or more kinds of
 named error; a regular expression has to match the line of the log that names it. In the functions `r` is a
@@ -27,7 +27,7 @@ SIZE = 1536 * KIB + 77          # more than one request's range, and not a whole
 IMAGE = Version(make_data("one", SIZE))
 OTHER = Version(make_data("two", SIZE), '"two"', "Thu, 07 Apr 2022 07:55:52 GMT")
 
-# What a client's line says of them.
+# The client's words for them.
 LOST = r"lost|before the end|clos|broke|cut|reset"
 MALFORMED = r"malformed|not HTTP|longer|head"
 CHANGE = r"replaced|changed|version"
