@@ -41,7 +41,6 @@ class Case:
     def __init__(self, name, expect, reason="", when=ALWAYS, listed=True, **more):
         self.name, self.reason, self.when = name, reason, when
         self.expect = {expect} if isinstance(expect, str) else set(expect)
-        self.later = set()              # the further right verdicts if it begins with the second request
         self.description = ""
         self.request = self.connect = self.listen = None
         self.tls = False                # HTTPS
