@@ -1,22 +1,10 @@
 #!/bin/bash
-# What the README promises of the binary and its build.
+# The README's promises about the binary and its build.
 set -u
-cd "$(dirname "$0")/.." || exit 1
+cd "$(dirname "$0")/../.." || exit 1
 
-status=0
-check()
-{
-	local name=$1
-	shift
-	if "$@" >/tmp/check.$$ 2>&1; then
-		echo "ok - build: $name"
-	else
-		sed 's/^/# /' /tmp/check.$$
-		echo "not ok - build: $name"
-		status=1
-	fi
-	rm -f /tmp/check.$$
-}
+tests=build
+. test/lib/tap.sh
 
 has_no_allocator()
 {
