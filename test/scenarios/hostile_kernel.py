@@ -4,8 +4,8 @@ import random
 import time
 
 from lib.cachefiles import GONE
-from scenarios.common import (KIB, MIB, Server, close_message, daemon, each, header, image, need, open_message,
-                              pack, read_message, recovers, scenario, serving, still_serves)
+from scenarios.common import (KIB, MIB, Server, close_message, daemon, each, fails, header, image, need,
+                              open_message, pack, read_message, recovers, scenario, serving, still_serves)
 
 
 def garbage(k, rng, count):
@@ -115,8 +115,7 @@ def writes_fail(name):
     with serving(data, "timeout 2") as (s, k, f):
         k.on_write = lambda file, offset, length: -getattr(errno, name)
         before = len(k.stderr)
-        r = k.read(f, 131072, 65536)      # OPEN has brought the first page
-        assert k.wait_complete(r, 12) == 0
+        fails(k, f, 131072, 65536, 12)      # OPEN has brought the first page
         time.sleep(0.1)
         assert k.stderr[before:].strip(), "nothing in the log"
         calls = len(f.writes)
