@@ -12,8 +12,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 #define PROGRAM	     "cachefilesd-mini"
 #define TEXT_MAX     900
@@ -44,14 +45,6 @@ static struct {
 	const char *format;
 	int64_t next;
 } kinds[KINDS];
-
-static int64_t milliseconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static bool connect_syslog(void)
 {
@@ -136,7 +129,7 @@ static bool write_stderr(const char *line, size_t len)
 /* A syslog daemon that was started anew has another socket at the same path. */
 static bool reconnect(void)
 {
-	int64_t now = milliseconds();
+	int64_t now = clock_ms();
 
 	if (now < reconnect_at)
 		return false;
@@ -200,7 +193,7 @@ static bool tell_dropped(void)
 
 static bool is_too_often(const char *format)
 {
-	int64_t now = milliseconds();
+	int64_t now = clock_ms();
 	unsigned kind = 0, oldest = 0;
 
 	for (; kind < KINDS && kinds[kind].format != format; kind++)

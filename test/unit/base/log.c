@@ -207,7 +207,7 @@ static void test_fall_back(const char *folder)
 	avoids_syslog = false;
 
 	begin_test("log: from /dev/kmsg to syslog once there is one, looked for once a minute");
-	reconnect_at = milliseconds() + RECONNECT_MS;
+	reconnect_at = clock_ms() + RECONNECT_MS;
 	log_warning("early");
 	CHECK(strstr(heard(fd), "early") && !*heard(server));
 	reconnect_at = 0;

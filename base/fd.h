@@ -1,0 +1,28 @@
+/* base/fd.h - descriptors: closing one, waiting for some, a small file at once. */
+#ifndef BASE_FD_H
+#define BASE_FD_H
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Closes *fd, if it is one, and makes it -1. Keeps errno. */
+void fd_close(int *fd);
+
+/* Waits until one of `set` is ready, or a signal comes that `mask` (NULL: the process's own) lets
+ * through, or the time `until`, at once if that is `now` or earlier, for ever if it is half of
+ * INT64_MAX or more. Returns how many are ready; if none, no revents are set. */
+int fd_poll(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigset_t *mask);
+
+/* Reads at most the first size - 1 bytes of a file, and puts a NUL behind them. Returns how many
+ * these are; -1 and errno when not all could be read. */
+ssize_t fd_read_file(const char *path, char *text, size_t size);
+
+/* Writes a number and a newline to a file that is opened with these flags. False and errno: it
+ * cannot be. */
+bool fd_write_number(const char *path, int flags, long number);
+
+#endif
