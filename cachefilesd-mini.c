@@ -429,7 +429,7 @@ static int run_with_conf(void)
 	if (options.mode == STATUS)
 		return show_run(conf.status, options.json);
 	if (options.mode == PRIME)
-		return prime_run(conf.dir, options.names);
+		return prime_run(conf.dir, options.arguments);
 	if (!load_files(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 	if (options.mode != TEST)

@@ -1,12 +1,12 @@
 /* daemon/conf.h - the words of the configuration file and the command line's -o, and their checks.
  *
  * The file is classic cachefilesd's: one directive a line, leading blanks skipped, blank lines and
- * lines that begin with '#' ignored, its keywords with their meaning; ours stand beside them.
- * A keyword and its value are parted by blanks; what follows them belongs to the value to the
- * line's end, as in the classic: trailing blanks are part of a path (dir, ca, cert, key) and of the
- * texts that go to the kernel (tag, secctx), and a mistake after any other value. There are no
- * quotes and no escapes. dir, tag and secctx are given once, as the kernel has it; url, resolve,
- * pin and header add up; of any other word that is given again the last one counts.
+ * lines that begin with '#' ignored. Its keywords keep their meaning; ours stand beside them.
+ * Blanks part a keyword from its value, which reaches to the line's end, as in the classic:
+ * trailing blanks are part of a path (dir, ca, cert, key) and of the texts that go to the kernel
+ * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
+ * and secctx are given once, as the kernel demands; url, resolve, pin and header add up; of any
+ * other word that is given again the last one counts.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -22,13 +22,13 @@
 enum conf_abi { ABI_AUTO, ABI_MAINLINE, ABI_V8 };
 
 enum conf_retry {
-	RETRY_AUTO, /* not said: hard for a daemon that an initramfs has started, else soft */
+	RETRY_AUTO, /* not given: hard for a daemon that an initramfs has started, else soft */
 	RETRY_SOFT, /* `timeout` seconds, then the reader gets an error */
 	RETRY_HARD, /* for ever, as an NFS hard mount does */
 };
 
 enum conf_compressed {
-	COMPRESSED_AUTO,  /* not said: whole where the kernel mishandles bios, see cachefiles.c */
+	COMPRESSED_AUTO,  /* not given: whole where the kernel mishandles bios, see cachefiles.c */
 	COMPRESSED_WHOLE, /* written whole before the first READ is answered */
 	COMPRESSED_LAZY,  /* fetched in parts: the kernel has the patch of contrib/kernel */
 };
@@ -48,22 +48,22 @@ struct conf {
 	unsigned connections;	/* 1 to CONNECTIONS_MAX; 0: as many as the memory allows */
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
 	enum conf_retry retry;
-	char user[64];	      /* whom the worker becomes: a name or UID:GID; empty: root */
-	bool offline;	      /* images are opened without a server from what is cached */
+	char user[64];	      /* the worker's: a name or UID:GID; empty: root */
+	bool offline;	      /* without a server, images are opened from the cache */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
 	size_t resolves;
 
 	bool prefetch_all;		  /* each image is fetched whole in the background */
-	uint64_t prefetch_rate;		  /* bytes a second at most; 0: what the link carries */
+	uint64_t prefetch_rate;		  /* bytes a second at most; 0: the link's bandwidth */
 	char trace[URL_MAX];		  /* as a url line; empty: beside the image */
-	bool trace_none;		  /* no trace is asked for */
+	bool trace_none;		  /* no trace is requested */
 	char trace_record[CONF_LINE_MAX]; /* the file to write; empty: none */
 	enum conf_compressed compressed;
-	uint64_t budget; /* bytes of all cache files, beyond which is culled; 0: no limit */
+	uint64_t budget; /* bytes of all cache files; more are culled; 0: no limit */
 	bool nocull;	 /* nothing is culled */
-	uint64_t memory; /* bytes of it, for all; 0: not said */
+	uint64_t memory; /* bytes for the whole program; 0: not given */
 
 	char proxy[URL_MAX];	 /* an http URL, the path without meaning; empty: none */
 	char no_proxy[512];	 /* hosts and domains with commas between, or "*" */
@@ -72,12 +72,12 @@ struct conf {
 
 	uint8_t pin[KEY_PINS_MAX][PIN_SIZE]; /* of servers' keys */
 	size_t pins;
-	bool pin_only;	   /* the pins stand in place of the CA */
-	bool clock_strict; /* tls-clock strict: an unset clock is no time to trust anybody */
-	char status[108];  /* where the status socket is made; empty: nowhere */
+	bool pin_only;	   /* the pins take the place of the CA */
+	bool clock_strict; /* tls-clock strict: while the clock is unset no server is trusted */
+	char status[108];  /* the status socket's path; empty: none */
 	bool status_given;
-	enum log_level log; /* the least important that is told; default LOG_LEVEL_INFO */
-	char cert[1024];    /* our certificate for servers that ask; empty: none */
+	enum log_level log; /* the least important level that is logged; default LOG_LEVEL_INFO */
+	char cert[1024];    /* our certificate for servers that demand one; empty: none */
 	char key[1024];	    /* its private key; empty: it is in the same file */
 
 	uint64_t given; /* conf.c's: a bit for each word that was given */
@@ -86,17 +86,15 @@ struct conf {
 /* Sets the defaults. */
 void conf_init(struct conf *c);
 
-/* Takes one directive. `where` ("FILE:LINE", "-o", "argument") begins the message that a mistake
- * puts on `why` (at most `size` bytes): "WHERE: what is wrong with which value". A password in a
- * value is left out of it. Returns false on a mistake. */
+/* Takes one directive. On a mistake returns false and fills why with "WHERE: " and what is wrong
+ * with which value, but for passwords in it. `where` is "FILE:LINE", "-o" or "argument". */
 bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size);
 
 /* Reads a file. A line without its newline and a NUL byte are mistakes, as they are to classic
- * cachefilesd. On failure returns false and fills why; *missing tells whether the file was just not
- * there. */
+ * cachefilesd. On failure returns false and fills why; *missing: there is no such file. */
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
 
-/* What can be checked only when all is read: the limits against each other, at least one url. */
+/* Checks what only the whole shows: the limits against each other, at least one url. */
 bool conf_check(const struct conf *c, char *why, size_t size);
 
 #endif

@@ -1,15 +1,13 @@
 #include "daemon/options.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/get.h"
 #include "base/log.h"
 #include "base/outcome.h"
+#include "base/text.h"
 
 #define CONF_FILE "/etc/cachefilesd.conf"
 #define PID_FILE  "/var/run/cachefilesd.pid"
@@ -67,22 +65,22 @@ void options_help(void)
 
 /* ---- the command line ---- */
 
-static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'v'}, {"get", no_argument, NULL, 'G'},
-	{"check", no_argument, NULL, 'C'}, {"status", no_argument, NULL, 'S'},
-	{"json", no_argument, NULL, 'J'}, {"test", no_argument, NULL, 'T'},
-	{"upgrade", no_argument, NULL, 'U'}, {"force", no_argument, NULL, 'R'},
-	{"prime", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
+static int mode, json, force; /* as getopt_long() sets them */
+
+static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
+	{"version", no_argument, &mode, PRINT_VERSION}, {"get", no_argument, &mode, GET},
+	{"check", no_argument, &mode, CHECK}, {"status", no_argument, &mode, STATUS},
+	{"json", no_argument, &json, true}, {"test", no_argument, &mode, TEST},
+	{"upgrade", no_argument, &mode, UPGRADE}, {"force", no_argument, &force, true},
+	{"prime", no_argument, &mode, PRIME}, {NULL, 0, NULL, 0}};
 static const char shorts[] = "dnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
 {
-	char *rest;
+	const char *at = text;
 	uint64_t n;
 
-	errno = 0;
-	n = strtoull(text, &rest, 10);
-	if (text[0] < '0' || text[0] > '9' || *rest || errno)
+	if (!number_take(&at, at + strlen(at), UINT64_MAX, &n) || *at)
 		die(EXIT_USAGE, "argument: %s '%.40s': needs a number", what, text);
 	return n;
 }
@@ -90,6 +88,10 @@ static uint64_t take_number(const char *what, const char *text)
 static void take_option(struct options *o, int c)
 {
 	switch (c) {
+	case 0:	  /* getopt_long() has set it */
+	case 'N': /* options_configure()'s */
+	case 'o':
+		break;
 	case 'd':
 		o->debug = true;
 		break;
@@ -109,38 +111,8 @@ static void take_option(struct options *o, int c)
 	case 'F':
 		o->device = (int)take_number("-F", optarg);
 		break;
-	case 'N':
-	case 'o': /* options_configure()'s */
-		break;
-	case 'R':
-		o->force = true;
-		break;
-	case 'G':
-		o->mode = GET;
-		break;
-	case 'C':
-		o->mode = CHECK;
-		break;
-	case 'S':
-		o->mode = STATUS;
-		break;
-	case 'J':
-		o->json = true;
-		break;
-	case 'T':
-		o->mode = TEST;
-		break;
-	case 'P':
-		o->mode = PRIME;
-		break;
-	case 'U':
-		o->mode = UPGRADE;
-		break;
 	case 'v':
-		o->mode = PRINT_VERSION;
-		break;
-	case 'h':
-		o->mode = PRINT_HELP;
+		mode = PRINT_VERSION;
 		break;
 	default:
 		fputs("try cachefilesd-mini --help\n", stderr);
@@ -148,14 +120,14 @@ static void take_option(struct options *o, int c)
 	}
 }
 
-static void take_tool(struct options *o, char **arguments, int n)
+static void take_tool(struct options *o, int n)
 {
 	if (n < 1 || n > (o->mode == GET ? 3 : 1))
 		die(EXIT_USAGE, o->mode == GET ? "--get: needs a URL, and takes an OFFSET and a "
 						 "LENGTH"
 					       : "--check: needs one URL");
-	o->offset = n > 1 ? take_number("OFFSET", arguments[1]) : 0;
-	o->length = n > 2 ? take_number("LENGTH", arguments[2]) : GET_TO_END;
+	o->offset = n > 1 ? take_number("OFFSET", o->arguments[1]) : 0;
+	o->length = n > 2 ? take_number("LENGTH", o->arguments[2]) : GET_TO_END;
 }
 
 void options_parse(struct options *o, int argc, char **argv)
@@ -163,17 +135,20 @@ void options_parse(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.pid_file = PID_FILE, .device = -1, .argc = argc, .argv = argv};
-	while (o->mode != PRINT_VERSION && o->mode != PRINT_HELP &&
+	while (mode != PRINT_VERSION && mode != PRINT_HELP &&
 		(c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
 		take_option(o, c);
+	o->mode = (enum mode)mode;
+	o->json = json;
+	o->force = force;
+	o->arguments = argv + optind;
 	if (o->json && o->mode != STATUS)
 		die(EXIT_USAGE, "--json: goes with --status");
-	if (o->mode == STATUS && optind < argc)
+	if (o->mode == STATUS && *o->arguments)
 		die(EXIT_USAGE, "--status: takes no URL");
 	if (o->mode == GET || o->mode == CHECK)
-		take_tool(o, argv + optind, argc - optind);
-	o->names = argv + optind;
-	if (o->mode == PRIME && !*o->names)
+		take_tool(o, argc - optind);
+	if (o->mode == PRIME && !*o->arguments)
 		die(EXIT_USAGE, "--prime: needs names of images");
 }
 
@@ -208,28 +183,26 @@ static bool take_file(const struct options *o, struct conf *c, bool url_given, s
 	return false;
 }
 
-/* The one URL of --get and --check means exactly what it says: with a fragment, which is never
- * sent, it does not end in '/', and so is no BASE. Its mirrors are those of a file that is given
- * and of -o, but not the daemon's own. */
+/* The one URL of --get and --check is taken as it is: a fragment, which is never sent, keeps it
+ * from ending in '/' and from being a base. Mirrors are those of a file that -f names and of -o,
+ * but not the daemon's own. */
 static bool take_exact_url(
 	const struct options *o, struct conf *c, const char *url, struct mistake m)
 {
-	if (o->conf_file && !take_url(c, url, "#", m))
-		return false;
+	if (o->conf_file)
+		return take_url(c, url, "#", m) && take_file(o, c, true, m);
 	if (!take_file(o, c, true, m))
 		return false;
-	if (o->conf_file)
-		return true;
 	c->urls = 0;
 	return take_url(c, url, "#", m);
 }
 
-static bool take_urls(const struct options *o, struct conf *c, char **urls, int n, struct mistake m)
+static bool take_urls(const struct options *o, struct conf *c, struct mistake m)
 {
-	if (!take_file(o, c, n > 0 || o->mode == STATUS, m))
+	if (!take_file(o, c, *o->arguments || o->mode == STATUS, m))
 		return false;
-	for (int i = 0; i < n; i++)
-		if (!take_url(c, urls[i], "", m))
+	for (char **url = o->arguments; *url; url++)
+		if (!take_url(c, *url, "", m))
 			return false;
 	return true;
 }
@@ -237,20 +210,16 @@ static bool take_urls(const struct options *o, struct conf *c, char **urls, int 
 bool options_configure(const struct options *o, struct conf *c, char *why, size_t size)
 {
 	struct mistake m = {why, size};
-	int option, first;
-	bool good = true;
+	int option;
+	bool good;
 
 	conf_init(c);
-	optind = 1;
-	while (getopt_long(o->argc, o->argv, shorts, longs, NULL) != -1)
-		;
-	first = optind;
 	if (o->mode == GET || o->mode == CHECK)
-		good = take_exact_url(o, c, o->argv[first], m);
+		good = take_exact_url(o, c, o->arguments[0], m);
 	else if (o->mode == PRIME)
 		good = take_file(o, c, true, m);
 	else
-		good = take_urls(o, c, o->argv + first, o->argc - first, m);
+		good = take_urls(o, c, m);
 	optind = 1;
 	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')

@@ -1,5 +1,4 @@
-/* daemon/options.h - the command line: what is to be done, and with which configuration.
- */
+/* daemon/options.h - the command line: what to do, and with which configuration. */
 #ifndef DAEMON_OPTIONS_H
 #define DAEMON_OPTIONS_H
 
@@ -11,30 +10,32 @@
 
 enum mode { DAEMON, GET, CHECK, STATUS, TEST, UPGRADE, PRIME, PRINT_VERSION, PRINT_HELP };
 
+/* `length` of GET: to the file's end. */
+#define GET_TO_END UINT64_MAX
+
 struct options {
 	enum mode mode;
 	uint64_t offset, length; /* of GET */
 	bool json;		 /* of STATUS */
-	char **names;		 /* of PRIME, borrowed: NULL behind the last */
-	const char *conf_file;	 /* NULL: not said */
+	char **arguments;	 /* those that are no options, borrowed; NULL behind the last */
+	const char *conf_file;	 /* NULL: not given */
 	const char *pid_file;	 /* always a path */
 	bool pid_file_given;
 	bool foreground;
 	bool to_stderr;
 	bool debug;
 	bool force;
-	int device; /* -F; -1: none is inherited */
+	int device; /* -F; -1: not given */
 
-	int argc; /* borrowed, for options_configure() */
-	char **argv;
+	int argc;
+	char **argv; /* borrowed */
 };
 
 /* Reads the command line. Ends the program with EXIT_USAGE when it is wrong. */
 void options_parse(struct options *o, int argc, char **argv);
 
-/* Reads the configuration that the command line names, its file first, whatever the order: -o and
- * URLs are added to it. May be called again, to read it anew. On a mistake returns false and fills
- * why. */
+/* Reads the configuration that the command line names: its file first, then URLs and -o, whatever
+ * their order. May be called again, to reload it. On a mistake returns false and fills why. */
 bool options_configure(const struct options *o, struct conf *c, char *why, size_t size);
 
 /* To standard output. */

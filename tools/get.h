@@ -15,9 +15,6 @@
 /* What fetch_init() is given. */
 extern const struct frontend get_frontend;
 
-/* LENGTH: to the file's end. */
-#define GET_TO_END UINT64_MAX
-
 /* Writes [offset, offset + length), cut at the file's end, of conf->url[0]; the other urls are its
  * mirrors, where the URL's last segment is appended to one that ends in '/'. dns_init() and
  * fetch_init() must have been called, and SIGPIPE be ignored. Blocks while standard output takes no

@@ -1,9 +1,12 @@
 /* Unit test of conf.c: every word, its good and its bad values, the file's form. */
+#define hex_digit url_hex_digit
 #include "net/url.c"
+#undef hex_digit
 #include "net/dns_packet.c"
 
 #include "net/dns.c"
 #include "base/base64.c"
+#include "base/text.c"
 #include "daemon/conf.c"
 #include "test/unit/check.h"
 
