@@ -14,15 +14,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
-#include "daemon/passwd.h"
+#include "base/text.h"
 
 #define K SANDBOX_KEEPER
 #define W SANDBOX_WORKER
 #define C SANDBOX_CULLER
 #define T SANDBOX_TOOL
 
-/* The kernel's headers are not among the C library's. include/uapi/linux/: */
+/* The C library has no kernel headers. These are from include/uapi/linux/: */
 
 /* filter.h, seccomp.h, audit.h */
 struct sock_filter {
@@ -76,29 +77,41 @@ struct landlock_path_beneath {
 	int32_t folder;
 } __attribute__((packed));
 
-#define SYS_CREATE_RULESET 444
-#define SYS_ADD_RULE	   445
-#define SYS_RESTRICT_SELF  446
-#define RULESET_VERSION	   1
-#define RULE_PATH_BENEATH  1
-#define NET_BIND_TCP	   1
-#define SCOPE_ALL	   3 /* abstract sockets, signals */
-#define FS_WRITE_FILE	   (1 << 1)
-#define FS_READ_FILE	   (1 << 2)
-#define FS_READ_DIR	   (1 << 3)
-#define FS_REMOVE_FILE	   (1 << 5)
-#define FS_MAKE_REG	   (1 << 8)
-#define FS_TRUNCATE	   (1 << 14)
+#define NR_CREATE_RULESET 444
+#define NR_ADD_RULE	  445
+#define NR_RESTRICT_SELF  446
+#define RULESET_VERSION	  1
+#define RULE_PATH_BENEATH 1
+#define NET_BIND_TCP	  1
+#define SCOPE_ALL	  3 /* abstract sockets, signals */
+#define FS_WRITE_FILE	  (1 << 1)
+#define FS_READ_FILE	  (1 << 2)
+#define FS_READ_DIR	  (1 << 3)
+#define FS_REMOVE_FILE	  (1 << 5)
+#define FS_MAKE_REG	  (1 << 8)
+#define FS_TRUNCATE	  (1 << 14)
 
 #define FOLDERS_MAX 4
 
 /* ---- the system calls ---- */
 
-/* A call whose argument is not as it should be is refused as if the row were not there. */
+#ifdef __NR_setresuid32
+#define NR_GETEUID   __NR_geteuid32
+#define NR_SETRESUID __NR_setresuid32
+#define NR_SETRESGID __NR_setresgid32
+#define NR_SETGROUPS __NR_setgroups32
+#else
+#define NR_GETEUID   __NR_geteuid
+#define NR_SETRESUID __NR_setresuid
+#define NR_SETRESGID __NR_setresgid
+#define NR_SETGROUPS __NR_setgroups
+#endif
+
+/* A system call that is allowed. */
 struct row {
 	uint32_t number;
-	unsigned char roles;  /* beside the keeper, which needs all: children inherit its filter */
-	signed char argument; /* which has to be `value`; -1: none is looked at */
+	unsigned char roles;  /* and the keeper, whose filter its children inherit */
+	signed char argument; /* this one has to be `value`; -1: any arguments */
 	uint32_t value;
 };
 
@@ -106,26 +119,21 @@ struct row {
 	{                                                                                          \
 		__NR_##name, roles, -1, 0                                                          \
 	}
-#define EQUAL(name, roles, n, value)                                                               \
-	{                                                                                          \
-		__NR_##name, roles, n, value                                                       \
-	}
 
-/* Of those that work on a descriptor or on the process itself, what they do is given by what is
- * open. Where an architecture has several calls for one thing, the C library takes the newest.
- * Calls with arguments to check come first: the kernel remembers that the others are always
- * allowed. */
+/* A call that works on a descriptor or on the process itself is confined by what is open. Where an
+ * architecture has several calls for one thing, the C library takes the newest. Calls with an
+ * argument to check come first: the kernel remembers that the others are always allowed. */
 static const struct row table[] = {
 	/* Network, syslog, the service manager: no other families, no raw packets. */
-	EQUAL(socket, W | T, 0, AF_INET),
-	EQUAL(socket, W | T, 0, AF_INET6),
-	EQUAL(socket, W | T, 0, AF_UNIX),
+	{__NR_socket, W | T, 0, AF_INET},
+	{__NR_socket, W | T, 0, AF_INET6},
+	{__NR_socket, W | T, 0, AF_UNIX},
 
-	/* A READ is completed by it; of a tool: whether it writes to a terminal. */
-	EQUAL(ioctl, W, 1, CACHEFILES_READ_COMPLETE),
-	EQUAL(ioctl, T, 1, TIOCGWINSZ),
+	/* To complete a READ; for a tool, whether it writes to a terminal. */
+	{__NR_ioctl, W, 1, CACHEFILES_READ_COMPLETE},
+	{__NR_ioctl, T, 1, TIOCGWINSZ},
 
-	/* The device, cache files, connections, files that were opened at the start. */
+	/* The device, cache files, connections, files opened at the start. */
 	ANY(read, W | C | T),
 	ANY(write, W | C | T),
 	ANY(writev, T),	     /* stdio's */
@@ -154,9 +162,7 @@ static const struct row table[] = {
 #ifdef __NR_fstatat64
 	ANY(fstatat64, W | C),
 #endif
-#ifdef __NR_statx
 	ANY(statx, W | C | T),
-#endif
 
 	/* Connections, name servers, syslog. */
 	ANY(connect, W | C | T), /* the culler: to a new syslog daemon */
@@ -165,7 +171,7 @@ static const struct row table[] = {
 	ANY(sendmsg, 0),
 	ANY(getsockopt, W | T),
 	ANY(getpeername, T),
-	ANY(accept4, W), /* clients of the status socket, which listens already */
+	ANY(accept4, W), /* clients of the status socket, opened at the start */
 	ANY(setsockopt, W | T),
 	ANY(shutdown, W), /* to the culler: the end */
 
@@ -195,8 +201,8 @@ static const struct row table[] = {
 	ANY(getpid, W | C | T), /* in lines for syslog */
 	ANY(uname, W),		/* which kernel it is: cachefiles.c */
 
-	/* Files below the folders that are allowed: traces, what is remembered; the cache, to be
-	 * walked through. */
+	/* Files below the folders that are allowed: traces, state files; the cache, to be scanned.
+	 */
 	ANY(openat, W | C),
 #ifdef __NR_open
 	ANY(open, 0),
@@ -204,9 +210,7 @@ static const struct row table[] = {
 #ifdef __NR_renameat
 	ANY(renameat, W),
 #endif
-#ifdef __NR_renameat2
 	ANY(renameat2, W),
-#endif
 	ANY(unlinkat, W | C),
 	ANY(fsync, W),
 	ANY(fdatasync, W),
@@ -230,7 +234,7 @@ static const struct row table[] = {
 	ANY(exit, W | C | T),
 	ANY(exit_group, W | C | T),
 
-/* The keeper: begins, ends and buries workers, which prepare themselves; becomes another
+/* The keeper forks, ends and reaps workers, which prepare themselves, and becomes another
  * program, whose start has calls of its own. */
 #ifdef __NR_fork
 	ANY(fork, 0),
@@ -275,23 +279,13 @@ static const struct row table[] = {
 	ANY(prctl, 0),
 	ANY(seccomp, 0),
 	ANY(capset, 0),
-#ifdef __NR_geteuid32
-	ANY(geteuid32, 0),
-#else
-	ANY(geteuid, 0),
-#endif
-#ifdef __NR_setresuid32
-	ANY(setresuid32, 0),
-	ANY(setresgid32, 0),
-	ANY(setgroups32, 0),
-#else
-	ANY(setresuid, 0),
-	ANY(setresgid, 0),
-	ANY(setgroups, 0),
-#endif
-	{SYS_CREATE_RULESET, 0, -1, 0},
-	{SYS_ADD_RULE, 0, -1, 0},
-	{SYS_RESTRICT_SELF, 0, -1, 0},
+	{NR_GETEUID, 0, -1, 0},
+	{NR_SETRESUID, 0, -1, 0},
+	{NR_SETRESGID, 0, -1, 0},
+	{NR_SETGROUPS, 0, -1, 0},
+	{NR_CREATE_RULESET, 0, -1, 0},
+	{NR_ADD_RULE, 0, -1, 0},
+	{NR_RESTRICT_SELF, 0, -1, 0},
 	ANY(set_tid_address, 0),
 #ifdef __NR_arch_prctl
 	ANY(arch_prctl, 0),
@@ -306,23 +300,18 @@ static const struct row table[] = {
 
 #define ROWS (sizeof(table) / sizeof(*table))
 
-/* What is not in the table fails, with an error that the caller handles as any other, so that a
- * call that somebody's C library makes on an architecture we have not seen is no death. For an
- * intruder it comes to the same. A test build says otherwise. */
-#ifdef SANDBOX_DENIES
-#define RET_DENIED SANDBOX_DENIES
-#elif defined(__SANITIZE_ADDRESS__)
-#define RET_DENIED RET_LOG
-#else
-#define RET_DENIED (RET_ERRNO | EPERM)
-#endif
-
-/* The sanitizers make system calls of their own, which are let through above, and at the end they
- * look into /proc. */
+/* A call that is not in the table fails, with an error that the caller handles as any other: a call
+ * that only some C library makes on some architecture is no death, and an intruder gains nothing.
+ * The sanitizers make system calls of their own, which are let through, and look into /proc at the
+ * end. */
 #if defined(__SANITIZE_ADDRESS__) && !defined(SANDBOX_DENIES)
-#define SANITIZED true
+#define SANITIZED      true
+#define SANDBOX_DENIES RET_LOG
 #else
 #define SANITIZED false
+#endif
+#ifndef SANDBOX_DENIES /* a unit test's own */
+#define SANDBOX_DENIES (RET_ERRNO | EPERM)
 #endif
 
 #if defined(__x86_64__)
@@ -346,7 +335,7 @@ static const struct row table[] = {
 	(MACHINE | (sizeof(long) == 8 ? ARCHITECTURE_64BIT : 0) |                                  \
 		(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ARCHITECTURE_LE : 0))
 #else
-#define ARCHITECTURE 0 /* whatever it is, there is no filter */
+#define ARCHITECTURE 0 /* another one: there is no filter */
 #endif
 
 struct program {
@@ -374,25 +363,20 @@ static void put_row(struct program *p, const struct row *r)
 		put(p, LOAD_WORD, AT_NUMBER, 0, 0);
 }
 
-static void fill_program(struct program *p, enum sandbox_role role)
-{
-	p->size = 0;
-	put(p, LOAD_WORD, AT_ARCHITECTURE, 0, 0);
-	put(p, JUMP_EQUAL, ARCHITECTURE, 1, 0);
-	put(p, RETURN, RET_DENIED, 0, 0);
-	put(p, LOAD_WORD, AT_NUMBER, 0, 0);
-	for (const struct row *r = table; r < table + ROWS; r++)
-		if (role == SANDBOX_KEEPER || r->roles & role)
-			put_row(p, r);
-	put(p, RETURN, RET_DENIED, 0, 0);
-}
-
 static void filter_calls(enum sandbox_role role)
 {
 	struct program p;
 	struct sock_fprog filter = {.filter = p.code};
 
-	fill_program(&p, role);
+	p.size = 0;
+	put(&p, LOAD_WORD, AT_ARCHITECTURE, 0, 0);
+	put(&p, JUMP_EQUAL, ARCHITECTURE, 1, 0);
+	put(&p, RETURN, SANDBOX_DENIES, 0, 0);
+	put(&p, LOAD_WORD, AT_NUMBER, 0, 0);
+	for (const struct row *r = table; r < table + ROWS; r++)
+		if (role == SANDBOX_KEEPER || r->roles & role)
+			put_row(&p, r);
+	put(&p, RETURN, SANDBOX_DENIES, 0, 0);
 	filter.len = p.size;
 	if (!ARCHITECTURE || syscall(SYS_seccomp, SET_MODE_FILTER, 0, &filter) < 0)
 		log_warning("system calls are not filtered: %s",
@@ -403,52 +387,48 @@ static void filter_calls(enum sandbox_role role)
 
 static uint32_t user, group; /* 0: root */
 
-static bool find_user(int fd, const char *name)
+/* Takes "UID:GID" off the front of a text. Returns what follows, or NULL. UINT32_MAX is nobody's:
+ * it would leave an id as it is. */
+static const char *take_ids(const char *text, uint64_t *uid, uint64_t *gid)
 {
-	char text[512];
-	size_t kept = 0;
-	ssize_t n;
-	bool skips = false; /* the rest of a line that is too long */
+	const char *end = text + strlen(text);
+	bool good = number_take(&text, end, UINT32_MAX - 1, uid) && *text++ == ':' &&
+		    number_take(&text, end, UINT32_MAX - 1, gid);
 
-	while ((n = read(fd, text + kept, sizeof(text) - kept)) > 0) {
-		char *end, *line = text;
+	return good ? text : NULL;
+}
 
-		kept += (size_t)n;
-		for (; (end = memchr(line, '\n', kept)); line = end + 1) {
-			if (!skips && passwd_match(line, (size_t)(end - line), name, &user, &group))
-				return true;
-			skips = false;
-			kept -= (size_t)(end + 1 - line);
-		}
-		memmove(text, line, kept);
-		if (kept == sizeof(text)) {
-			skips = true;
-			kept = 0;
-		}
-	}
-	return !skips && passwd_match(text, kept, name, &user, &group);
+/* The ids of a line NAME:PASSWORD:UID:GID:... of /etc/passwd, if it is that of `name`. The C
+ * library's getpwnam() allocates, and asks others. */
+static bool passwd_match(const char *line, const char *name, uint64_t *uid, uint64_t *gid)
+{
+	size_t len = strlen(name);
+
+	if (len == 0 || strncmp(line, name, len) != 0 || line[len] != ':')
+		return false;
+	line = strchr(line + len + 1, ':');
+	line = line ? take_ids(line + 1, uid, gid) : NULL;
+	return line && (!*line || *line == ':');
 }
 
 bool sandbox_user(const char *name, char *why, size_t size)
 {
-	int fd;
-	bool found;
+	struct lines l = {.fd = -1};
+	uint64_t uid = 0, gid = 0;
+	const char *rest = take_ids(name, &uid, &gid);
+	bool found = !*name || (rest && !*rest);
 
-	user = group = 0;
-	if (!*name || passwd_numbers(name, &user, &group))
-		return true;
-	fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	found = fd >= 0 && find_user(fd, name);
-	if (fd >= 0)
-		close(fd);
+	if (!found) {
+		l.fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		for (char *line; !found && (line = lines_next(&l));)
+			found = passwd_match(line, name, &uid, &gid);
+		fd_close(&l.fd);
+	}
 	if (!found)
 		snprintf(why, size, "user %s: not in /etc/passwd", name);
+	user = found ? (uint32_t)uid : 0;
+	group = found ? (uint32_t)gid : 0;
 	return found;
-}
-
-bool sandbox_give(int fd)
-{
-	return !user || fchown(fd, user, group) == 0;
 }
 
 bool sandbox_share(int folder)
@@ -456,7 +436,7 @@ bool sandbox_share(int folder)
 	return !user || (fchown(folder, user, 0) == 0 && fchmod(folder, 0770) == 0);
 }
 
-/* setrlimit() would link what sets it for every thread. */
+/* setrlimit() would link code that sets it for every thread. */
 static bool raise_limit(int which, rlim_t wanted)
 {
 	struct rlimit limit;
@@ -471,7 +451,7 @@ static bool raise_limit(int which, rlim_t wanted)
 
 void sandbox_raise_limits(unsigned descriptors)
 {
-	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY); /* if not, locking says so */
+	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY); /* if it cannot, memory_lock() tells */
 	if (!raise_limit(RLIMIT_NOFILE, descriptors))
 		log_warning("fewer than %u descriptors may be open (ulimit -n): with many images "
 			    "mounted, mounting more will fail",
@@ -493,24 +473,13 @@ static void keep_capabilities(uint32_t kept)
 		log_warning("capabilities cannot be given up: %s", strerror(errno));
 }
 
-#ifdef SYS_setresuid32
-#define SYS_SETRESUID SYS_setresuid32
-#define SYS_SETRESGID SYS_setresgid32
-#define SYS_SETGROUPS SYS_setgroups32
-#else
-#define SYS_SETRESUID SYS_setresuid
-#define SYS_SETRESGID SYS_setresgid
-#define SYS_SETGROUPS SYS_setgroups
-#endif
-
-/* The C library's would link what sets them for every thread. */
+/* The C library's functions would link code that sets them for every thread. */
 static void become_user(void)
 {
 	if (!user)
 		return;
-	if (syscall(SYS_SETGROUPS, 0, NULL) < 0 ||
-		syscall(SYS_SETRESGID, group, group, group) < 0 ||
-		syscall(SYS_SETRESUID, user, user, user) < 0)
+	if (syscall(NR_SETGROUPS, 0, NULL) < 0 || syscall(NR_SETRESGID, group, group, group) < 0 ||
+		syscall(NR_SETRESUID, user, user, user) < 0)
 		die(EXIT_SYSTEM, "becoming user %u: %s", user, strerror(errno));
 }
 
@@ -534,8 +503,8 @@ void sandbox_drop_rights(enum sandbox_role role)
 	if (role != SANDBOX_KEEPER && role != SANDBOX_CULLER)
 		become_user();
 	keep_capabilities(kept);
-	/* No core dump by a handler either, and nobody looks into us by way of /proc. Not where we
-	 * have no rights that others lack: the tests look into a daemon of theirs. */
+	/* No core dump by a handler either, and no access by way of /proc. A process without any
+	 * special right stays open: the tests look into their daemon. */
 	if (!SANITIZED && (geteuid() == 0 || user))
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
@@ -551,14 +520,7 @@ void sandbox_allow_folder(int folder)
 		folders[folder_count++] = folder;
 }
 
-/* A folder's files may be read, written, made and removed, and itself be listed. */
-static uint64_t folder_access(long version)
-{
-	return FS_WRITE_FILE | FS_READ_FILE | FS_READ_DIR | FS_REMOVE_FILE | FS_MAKE_REG |
-	       (version >= 3 ? FS_TRUNCATE : 0);
-}
-
-/* All that this kernel's Landlock can forbid, but for connecting. */
+/* Everything that this kernel's Landlock can forbid, but for connecting. */
 static struct landlock_ruleset all_of(long version)
 {
 	unsigned kinds = version >= 5 ? 16 : version >= 3 ? 15 : version >= 2 ? 14 : 13;
@@ -568,25 +530,29 @@ static struct landlock_ruleset all_of(long version)
 		.scoped = version >= 6 ? SCOPE_ALL : 0};
 }
 
+/* Forbids all paths but those below the folders that are allowed. */
 static void forbid_paths(void)
 {
-	long version = syscall(SYS_CREATE_RULESET, NULL, 0, RULESET_VERSION);
+	long version = syscall(NR_CREATE_RULESET, NULL, 0, RULESET_VERSION);
 	struct landlock_ruleset rules = all_of(version);
 	size_t size = version >= 6 ? sizeof(rules) : version >= 4 ? 16 : 8;
+	struct landlock_path_beneath rule = {FS_WRITE_FILE | FS_READ_FILE | FS_READ_DIR |
+						     FS_REMOVE_FILE | FS_MAKE_REG |
+						     (version >= 3 ? FS_TRUNCATE : 0),
+		-1};
 	int fd;
 
 	if (version < 1) {
 		log_debug("this kernel has no Landlock: paths stay open to the worker");
 		return;
 	}
-	fd = (int)syscall(SYS_CREATE_RULESET, &rules, size, 0);
+	fd = (int)syscall(NR_CREATE_RULESET, &rules, size, 0);
 	for (size_t i = 0; i < folder_count; i++) {
-		struct landlock_path_beneath rule = {folder_access(version), folders[i]};
-
-		if (syscall(SYS_ADD_RULE, fd, RULE_PATH_BENEATH, &rule, 0) < 0)
+		rule.folder = folders[i];
+		if (syscall(NR_ADD_RULE, fd, RULE_PATH_BENEATH, &rule, 0) < 0)
 			log_warning("Landlock: a folder: %s", strerror(errno));
 	}
-	if (syscall(SYS_RESTRICT_SELF, fd, 0) < 0)
+	if (syscall(NR_RESTRICT_SELF, fd, 0) < 0)
 		log_warning("Landlock: %s", strerror(errno));
 	close(fd);
 }

@@ -3,8 +3,9 @@
 #include "test/unit/check.h"
 
 #define SANDBOX_DENIES (0x00050000 | EPERM) /* as the daemon has it, and not for the sanitizers */
+#include "base/fd.c"
+#include "base/text.c"
 #include "daemon/sandbox.c"
-#include "daemon/passwd.c"
 
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -185,7 +186,7 @@ static void test_paths(void)
 	path[strlen(path)] = '/';
 	CHECK(mkdir(path, 0700) == 0);
 	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (syscall(SYS_CREATE_RULESET, NULL, 0, RULESET_VERSION) < 1) {
+	if (syscall(NR_CREATE_RULESET, NULL, 0, RULESET_VERSION) < 1) {
 		printf("# this kernel has no Landlock\n");
 	} else {
 		CHECK(as(SANDBOX_WORKER, try_path) == EACCES);
@@ -290,10 +291,63 @@ static void test_rights(void)
 	sandbox_user("", why, sizeof(why));
 }
 
+static uint64_t uid, gid;
+
+/* From memory of just that size, so that the sanitizer sees what reads beyond. */
+static bool match(const char *line, size_t size, const char *name)
+{
+	char *copy = strndup(line, size);
+	bool matches;
+
+	uid = gid = 77;
+	matches = passwd_match(copy, name, &uid, &gid);
+	free(copy);
+	return matches;
+}
+
+static bool takes(const char *text)
+{
+	const char *rest = take_ids(text, &uid, &gid);
+
+	return rest && !*rest;
+}
+
+static void test_passwd(void)
+{
+	static const char line[] = "cache:x:107:4294967294:Cache,,,:/nonexistent:/usr/sbin/nologin";
+
+	begin_test("passwd: the user's line");
+	CHECK(match(line, strlen(line), "cache") && uid == 107 && gid == 4294967294);
+	CHECK(match("cache::1:2", 10, "cache") && uid == 1 && gid == 2);
+	CHECK(!match(line, strlen(line), "cach") && !match(line, strlen(line), "cache:x"));
+	CHECK(!match(line, strlen(line), "cachet") && !match(line, strlen(line), ""));
+	CHECK(!match("", 0, "cache") && !match("", 0, ""));
+
+	begin_test("passwd: cut at every byte: no, or the same numbers");
+	for (size_t n = 0; n < strlen(line); n++)
+		if (match(line, n, "cache"))
+			CHECK(uid == 107 && n > strlen("cache:x:107:"), "cut to %zu", n);
+
+	begin_test("passwd: numbers that are none");
+	CHECK(!match("cache:x::2:", 11, "cache"));
+	CHECK(!match("cache:x:-1:2:", 13, "cache"));
+	CHECK(!match("cache:x:4294967295:2:", 21, "cache"));
+	CHECK(!match("cache:x:99999999999999999999999:2:", 34, "cache"));
+	CHECK(!match("cache:x:1:2x:", 13, "cache"));
+	CHECK(!match("cache:x:1 :2:", 13, "cache"));
+
+	begin_test("passwd: UID:GID");
+	CHECK(takes("107:12") && uid == 107 && gid == 12);
+	CHECK(!takes("107") && !takes("107:"));
+	CHECK(!takes("107:1x") && !takes(""));
+	CHECK(!takes("107:4294967295"));
+}
+
 int main(void)
 {
 	CHECK(pipe(pipes) == 0);
 	datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
+	test_passwd();
 	test_rights();
 	test_worker();
 	test_keeper();
