@@ -6,43 +6,36 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 
 #define MAGIC  0x6d666863 /* "chfm" */
 #define LAYOUT 1
 
-/* A place is taken while `worker` is not 0, which is written last and cleared first. */
-struct live {
-	uint64_t key; /* of both keys */
-	int64_t told;
-	uint32_t worker; /* the number of the one that told it; 0: free */
+/* Both structures are also those of other versions: a change takes another LAYOUT. */
+
+/* An open cache file. `worker` is written last and cleared first. */
+struct opened {
+	uint64_t key;
+	int64_t size;	 /* as reported to the kernel */
+	uint32_t worker; /* the number of the worker that reported it; 0: the place is free */
 	uint32_t unused;
 };
 
 struct shared {
 	uint32_t magic, layout;
 	uint32_t abi;	 /* enum conf_abi */
-	uint32_t worker; /* counted from 1 */
-	uint32_t high;	 /* places that were ever taken: what lies behind is never touched */
+	uint32_t worker; /* the number of the last one, counted from 1 */
+	uint32_t high;	 /* the places before it were taken once, those behind it never */
 	uint32_t unused;
-	struct live live[FILES_MAX];
+	struct opened opened[FILES_MAX];
 };
 
 static volatile struct shared *shared; /* volatile: written in the order of the source */
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
-{
-	const unsigned char *at = bytes;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ at[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
-	return hash;
-}
-
 uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size)
 {
-	return mix(
-		mix(UINT64_C(0xcbf29ce484222325), volume, strlen(volume) + 1), cookie, cookie_size);
+	return hash_more(hash_more(HASH_BEGIN, volume, strlen(volume) + 1), cookie, cookie_size);
 }
 
 static volatile struct shared *map(int fd, int flags)
@@ -70,10 +63,10 @@ int handover_make(void)
 	return fd;
 }
 
-/* A file that could be cut short would kill us by SIGBUS: only what is sealed is taken. */
+/* A file that could be cut short would kill us by SIGBUS: only a sealed one is taken. */
 bool handover_take(int fd)
 {
-	int seals = fcntl(fd, F_GET_SEALS); /* -1: a file that knows none */
+	int seals = fcntl(fd, F_GET_SEALS); /* -1: a file of another kind */
 	struct stat st;
 
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
@@ -117,32 +110,32 @@ static size_t places(void)
 	return high < FILES_MAX ? high : FILES_MAX;
 }
 
-static volatile struct live *find(uint64_t key)
+static volatile struct opened *find(uint64_t key)
 {
 	for (size_t i = 0; i < places(); i++)
-		if (shared->live[i].worker && shared->live[i].key == key)
-			return &shared->live[i];
+		if (shared->opened[i].worker && shared->opened[i].key == key)
+			return &shared->opened[i];
 	return NULL;
 }
 
-/* Free, or never taken, or else one that was left behind by a worker that is gone: its CLOSE never
- * comes if it is unmounted before it is read again. */
-static volatile struct live *find_room(void)
+/* A free place, one never taken, or else that of an earlier worker's file: the CLOSE of an image
+ * that is unmounted before it is read again never comes. */
+static volatile struct opened *find_room(void)
 {
 	for (size_t i = 0; i < places(); i++)
-		if (!shared->live[i].worker)
-			return &shared->live[i];
+		if (!shared->opened[i].worker)
+			return &shared->opened[i];
 	if (shared && shared->high < FILES_MAX)
-		return &shared->live[shared->high++];
+		return &shared->opened[shared->high++];
 	for (size_t i = 0; i < places(); i++)
-		if (shared->live[i].worker != shared->worker)
-			return &shared->live[i];
+		if (shared->opened[i].worker != shared->worker)
+			return &shared->opened[i];
 	return NULL;
 }
 
-void opened_files_add(uint64_t key, uint64_t told)
+void opened_files_add(uint64_t key, uint64_t size)
 {
-	volatile struct live *place = find(key);
+	volatile struct opened *place = find(key);
 
 	if (!place)
 		place = find_room();
@@ -150,13 +143,13 @@ void opened_files_add(uint64_t key, uint64_t told)
 		return;
 	place->worker = 0;
 	place->key = key;
-	place->told = (int64_t)told;
+	place->size = (int64_t)size;
 	place->worker = shared->worker;
 }
 
 void opened_files_remove(uint64_t key)
 {
-	volatile struct live *place = find(key);
+	volatile struct opened *place = find(key);
 
 	if (place)
 		place->worker = 0;
@@ -164,9 +157,9 @@ void opened_files_remove(uint64_t key)
 
 int64_t opened_files_size(uint64_t key)
 {
-	volatile struct live *place = find(key);
+	volatile struct opened *place = find(key);
 
-	return place && place->told >= 0 ? place->told : -1;
+	return place && place->size >= 0 ? place->size : -1;
 }
 
 unsigned opened_files_count(void)
@@ -174,6 +167,6 @@ unsigned opened_files_count(void)
 	unsigned n = 0;
 
 	for (size_t i = 0; i < places(); i++)
-		n += shared->live[i].worker != 0;
+		n += shared->opened[i].worker != 0;
 	return n;
 }

@@ -1,14 +1,14 @@
-/* daemon/handover.h - what outlives a worker, in memory that its keeper, the worker and the next one
- * share: the layout that the kernel speaks, and the cache files that the kernel holds open with the
- * size that it was told for each.
+/* daemon/handover.h - what outlives a worker, in memory that its keeper, the worker and the next
+ * one share: the layout of the kernel's messages, and the cache files that the kernel holds open,
+ * with the size that was reported to it for each.
  *
- * Why the sizes: when a worker dies, the kernel opens its files anew (Linux 6.8, 6.6.35, 6.1.95 and
+ * Why the sizes: when a worker dies, the kernel reopens its files (Linux 6.8, 6.6.35, 6.1.95 and
  * later). Such an OPEN has to be answered with the size of the first one; another would make the
  * kernel throw the cache away at the next mount.
  *
- * A worker may be killed between any two instructions, and the next one has to find a table that
- * makes sense; nothing but a worker writes. What is found may have been written by anybody, so it
- * is checked: at worst a file is not known.
+ * Only workers write. One may be killed between any two instructions: the next one finds each file
+ * either whole or not at all. The memory may come from another process, so all of it is checked: at
+ * worst a file is not known.
  *
  * Without handover_make() or handover_take() nothing is remembered and no file is known.
  */
@@ -21,35 +21,32 @@
 
 #include "daemon/conf.h"
 
-/* Makes that memory, empty. Returns its descriptor (a memfd, close-on-exec), which is all that the
- * next program needs. Where the kernel has no memfd (no tmpfs), -1: then it outlives workers, but
- * not the program. Never fails otherwise but for want of memory, when it behaves as if it had not
- * been called. */
+/* Makes that memory, empty. Returns its descriptor (a memfd, close-on-exec), by which a program
+ * that takes this one's place gets it. -1: the kernel has no memfd (no tmpfs), and the memory
+ * outlives workers but not the program; or there is no memory, as if this had not been called. */
 int handover_make(void);
 
-/* Takes the memory over that another process has made. Returns whether it is one, of this layout.
- */
+/* Takes the memory that another process has made. False: it is none, or of another layout. */
 bool handover_take(int fd);
 
-/* A worker begins, before it tells anything: what others have told the kernel is the past. Returns
- * how many there were before it. */
+/* A worker begins, before it reports a size. Returns how many there were before it. */
 unsigned handover_begin(void);
 
 /* The layout of the kernel's messages, once learnt; ABI_AUTO: not yet. */
 enum conf_abi handover_abi(void);
 void handover_learnt(enum conf_abi abi);
 
-/* The cache files that the kernel holds open, each by a number made of its keys. When there is no
- * room, the place of one that no living worker has seen is taken, else it is not remembered. */
+/* A cache file's number in the functions below, made of its keys. */
 uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size);
 
-/* About to be told the kernel: a file's size in bytes, in answer to an OPEN. */
-void opened_files_add(uint64_t key, uint64_t told);
+/* `size` bytes are about to be reported to the kernel in answer to the file's OPEN. Without a free
+ * place the file takes that of one that this worker has not seen, or else is not remembered. */
+void opened_files_add(uint64_t key, uint64_t size);
 
-/* Its CLOSE was read, or it is seen to be opened for the first time. */
+/* The file's CLOSE has come, or it turns out to be opened for the first time. */
 void opened_files_remove(uint64_t key);
 
-/* The size that the kernel was told, and has to be told again; -1: the file was not open before. */
+/* The size that was reported, to be reported again; -1: the file was not open. */
 int64_t opened_files_size(uint64_t key);
 
 /* How many files are open, or were when they were last heard of. */

@@ -11,7 +11,7 @@
 
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
 
-/* A path, or a name in the abstract space behind '@'. */
+/* $NOTIFY_SOCKET is a path, or '@' and a name in the abstract space. Returns 0 if it is neither. */
 static socklen_t fill_address(struct sockaddr_un *a)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -24,13 +24,6 @@ static socklen_t fill_address(struct sockaddr_un *a)
 	if (path[0] == '@')
 		a->sun_path[0] = '\0';
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-}
-
-bool notify_is_wanted(void)
-{
-	struct sockaddr_un a;
-
-	return fill_address(&a) > 0;
 }
 
 bool notify_send(const char *lines, int fd)
@@ -61,7 +54,7 @@ bool notify_send(const char *lines, int fd)
 	return sent;
 }
 
-/* A number of the environment; 0: none. */
+/* A number of the environment; 0 if there is none. */
 static long number(const char *name)
 {
 	const char *text = getenv(name);
@@ -78,11 +71,11 @@ int notify_handed_over(const char *name)
 	if (number("LISTEN_PID") != getpid() || count < 1 || count > 64 || !names)
 		return -1;
 	for (int fd = FIRST_FD; fd < FIRST_FD + count; fd++) {
-		if (strcspn(names, ":") == len && memcmp(names, name, len) == 0)
+		size_t size = strcspn(names, ":");
+
+		if (size == len && memcmp(names, name, len) == 0)
 			return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -1 : fd;
-		names += strcspn(names, ":");
-		if (*names)
-			names++;
+		names += size + (names[size] == ':');
 	}
 	return -1;
 }

@@ -1,7 +1,6 @@
 #include "daemon/shutdown.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,38 +10,24 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 
-#define OLD_ROOT "/oldroot"			/* systemd's src/shutdown/shutdown.c */
-#define PID_FILE "/run/cachefilesd-mini/pid"	/* contrib/initramfs/cachefilesd-boot.sh */
-#define PATIENCE 100				/* tenths of a second for the daemon to end */
+#define OLD_ROOT "/oldroot"		     /* systemd's src/shutdown/shutdown.c */
+#define PID_FILE "/run/cachefilesd-mini/pid" /* contrib/initramfs/cachefilesd-boot.sh */
+#define END_TIME 100			     /* tenths of a second for the daemon to end */
 
 bool shutdown_is_meant(const char *name)
 {
 	return getpid() == 1 && strcmp(name, "/shutdown") == 0;
 }
 
-static size_t read_file(const char *path, char *text, size_t room)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t used = 0;
-	ssize_t n;
-
-	while (fd >= 0 && (n = read(fd, text + used, room - 1 - used)) > 0)
-		used += (size_t)n;
-	if (fd >= 0)
-		close(fd);
-	text[used] = '\0';
-	return used;
-}
-
-/* One line of proc_pid_mountinfo(5); the fifth word is where. */
+/* Unmounts what a line of proc_pid_mountinfo(5) tells: its fifth word is the mount point. */
 static bool unmount_line(char *line, bool tell)
 {
-	for (int word = 1; line && word < 5; word++) {
-		line = strchr(line, ' ');
-		line = line ? line + 1 : NULL;
-	}
+	for (int word = 1; line && word < 5; word++)
+		if ((line = strchr(line, ' ')))
+			line++;
 	if (!line || strncmp(line, OLD_ROOT, sizeof(OLD_ROOT) - 1) != 0)
 		return false;
 	line[strcspn(line, " ")] = '\0';
@@ -53,11 +38,11 @@ static bool unmount_line(char *line, bool tell)
 	return false;
 }
 
-/* From the end, since the last one may be mounted on an earlier one. Returns whether it got any further. */
+/* From the end, as the last may be mounted on an earlier one. Returns whether any was unmounted. */
 static bool unmount(bool tell)
 {
 	char text[32768];
-	size_t left = read_file("/proc/self/mountinfo", text, sizeof(text));
+	ssize_t left = fd_read_file("/proc/self/mountinfo", text, sizeof(text));
 	bool some = false;
 
 	while (left > 0) {
@@ -69,8 +54,8 @@ static bool unmount(bool tell)
 	return some;
 }
 
-/* The keeper has systemd's process 1 for a parent, that is us. While images are mounted one SIGTERM is not enough
- * for it. If it does not go, its worker would not either: then all that is left has to. */
+/* The keeper's parent is systemd's process 1, that is this one. While images are mounted it takes
+ * more than one SIGTERM. If it does not end, nor would its worker: then every process has to. */
 static void end_daemon(void)
 {
 	const struct timespec tenth = {.tv_nsec = 100000000};
@@ -78,15 +63,15 @@ static void end_daemon(void)
 	pid_t pid;
 	int i = 0;
 
-	read_file(PID_FILE, text, sizeof(text));
+	fd_read_file(PID_FILE, text, sizeof(text));
 	pid = (pid_t)strtol(text, NULL, 10);
 	if (pid <= 1)
 		return;
 	do {
 		kill(pid, SIGTERM);
 		nanosleep(&tenth, NULL);
-	} while (waitpid(pid, NULL, WNOHANG) == 0 && ++i < PATIENCE);
-	if (i == PATIENCE)
+	} while (waitpid(pid, NULL, WNOHANG) == 0 && ++i < END_TIME);
+	if (i == END_TIME)
 		for (kill(-1, SIGKILL); i > 0 && waitpid(-1, NULL, WNOHANG) >= 0; i--)
 			nanosleep(&tenth, NULL);
 }

@@ -80,7 +80,7 @@ static void test_killed(void)
 	begin_test("killed at any time: a place is free or whole");
 	for (int i = 0; i < 200; i++) {
 		pid_t pid = fork();
-		int64_t told;
+		int64_t size;
 
 		if (pid == 0)
 			for (uint64_t n = 0;; n++) {
@@ -92,8 +92,8 @@ static void test_killed(void)
 		usleep((useconds_t)(i * 13 % 500));
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		told = opened_files_size(opened_files_key("erofs,b", "b", 1));
-		CHECK(told == -1 || told == 42, "told %lld", (long long)told);
+		size = opened_files_size(opened_files_key("erofs,b", "b", 1));
+		CHECK(size == -1 || size == 42, "size %lld", (long long)size);
 		CHECK(shared->high <= 2);
 	}
 	forget(fd);
@@ -160,9 +160,9 @@ static void test_foreign(void)
 	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
 	opened_files_remove(opened_files_key("erofs,a", "a", 1));
-	shared->live[0].key = opened_files_key("erofs,a", "a", 1);
-	shared->live[0].told = -77;
-	shared->live[0].worker = 1;
+	shared->opened[0].key = opened_files_key("erofs,a", "a", 1);
+	shared->opened[0].size = -77;
+	shared->opened[0].worker = 1;
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	forget(fd);
 }
