@@ -1,40 +1,24 @@
-/* clang-format off */
 /* cachefilesd-mini - a minimal user-space daemon for Linux cachefiles on-demand mode.
  *
- * This file: the order of the start, and the worker's one poll() loop. Who does what is said in the
- * headers; knowledge points one way:
+ * This file: the order of the start, and the worker's one poll() loop. The rooms of the house, in
+ * the order in which knowledge points: each uses only those above it.
  *
- *	options.h     the command line
- *	keeper.h      the process that outlives its workers (notify.h: service managers)
- *	cachefiles.h  /dev/cachefiles: messages in, answers out   (message.h: their layouts)
- *	get.h         --get: a file to standard output            (measure.h: times and rates)
- *	check.h       --check: a report on a server
- *	status.h      the status socket                           (stats.h: what is counted)
- *	show.h        --status: what comes from there, drawn      (sample.h: parser)
- *	prime.h       --prime: cache files that last from the first session on
- *	fetch.h       OPENs and READs, and what is asked for      (erofs.h: a look at an image; file.h)
- *	prefetch.h    what nobody waits for yet                   (ahead.h: streams; dirwalk.h:
- *	                                                          directories; trace.h: boot traces)
- *	lane.h        connections, their ranges, the writing      (link.h: what the link carries;
- *	                                                          holes.h: what is not cached)
- *	image.h       what lies on the servers: URLs, mirrors, retries (netrc.h: passwords)
- *	http.h        one connection, its range requests          (head.h, url.h: parsers)
- *	tls.h         TLS over BearSSL                            (identity.h: our own certificate)
- *	x509.h        whom to trust                               (cert.h, der.h, pem.h, base64.h:
- *	                                                          parsers; peer_info.h: for --check)
- *	dns.h         names to addresses                          (dns_message.h: the wire)
- *	conf.h        the words of the configuration              (capacity.h: memory and its division)
- *	handover.h    what outlives a worker
- *	sandbox.h     what each process may still do          (passwd.h: users)
- *	shutdown.h    the last program of a machine whose root is an image
- *	backing.h     whether a file system can hold the cache
- *	cull.h        the process that removes what was not used for long (folder.h)
- *	state.h       what is remembered of an image beside it
- *	log.h         telling people                              (outcome.h: how things end)
- *	limits.h      every fixed size                            (clock.h, date.h: times; page.h)
- *	format.c      the C library's printf, without what makes it large
+ *	base/      text, numbers, times, the log, every fixed size
+ *	trust/     whom to believe: certificates, keys, signatures
+ *	net/       names, addresses, URLs, the words of HTTP
+ *	tls.c      a byte stream over TLS, by BearSSL
+ *	http.c     one connection and its range requests
+ *	daemon/    the life of the process: command line, configuration, memory, the keeper and its
+ *	           workers, what each may do
+ *	image/     what is known of one image: its version, directories, boot trace
+ *	fetch/     which bytes, when, over which connection, from which server
+ *	kernel/    /dev/cachefiles, and the cache on the disk
+ *	tools/     what a person runs: --get, --check, --status, --upgrade
+ *
+ * To read on: main() below, then loop(). A READ of the kernel comes in by kernel/cachefiles.c,
+ * waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from http.c by
+ * fetch/file.c. A header says what its file promises, and why.
  */
-/* clang-format on */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -43,53 +27,63 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kernel/backing.h"
-#include "daemon/memory.h"
-#include "kernel/cachefiles.h"
-#include "tools/check.h"
 #include "base/clock.h"
-#include "daemon/conf.h"
-#include "kernel/cull.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/stats.h"
 #include "net/dns.h"
-#include "fetch/fetch.h"
-#include "tools/get.h"
+#include "net/netrc.h"
+#include "tls.h"
+#include "daemon/conf.h"
 #include "daemon/handover.h"
 #include "daemon/keeper.h"
-#include "base/log.h"
-#include "net/netrc.h"
+#include "daemon/memory.h"
 #include "daemon/options.h"
-#include "kernel/prime.h"
 #include "daemon/sandbox.h"
 #include "daemon/shutdown.h"
-#include "tools/show.h"
-#include "base/stats.h"
-#include "tools/status.h"
+#include "daemon/worker.h"
 #include "image/state.h"
-#include "tls.h"
 #include "image/trace.h"
+#include "fetch/fetch.h"
+#include "kernel/backing.h"
+#include "kernel/cachefiles.h"
+#include "kernel/cull.h"
+#include "kernel/prime.h"
+#include "tools/check.h"
+#include "tools/get.h"
+#include "tools/show.h"
+#include "tools/status.h"
+#include "tools/upgrade.h"
 
-/* How often a cache that is in use is asked whether it is alive, in milliseconds. */
+/* A cache that is in use is asked every ALIVE_EVERY milliseconds whether it is alive. */
 #define ALIVE_EVERY 30000
 
-/* While messages are left unread for want of room, how soon the loop looks again. */
+/* While a full table leaves messages unread, the loop tries again after this many milliseconds. */
 #define BEHIND_TICK 100
 
 /* Descriptors beside those that the kernel puts into our table, one for each cache file:
  * connections, name servers, the log and so on. */
 #define FDS_OF_OUR_OWN (CONNECTIONS_MAX + DNS_POLL_MAX + 32)
 
-static struct options options;
-static struct conf conf;
-static struct inherited inherited;
-static bool dir_is_bound; /* conf.dir is what the kernel was told, and stays that */
+/* Memory that the kernel and the C library take beside the program and the stack, as observed. */
+#define MEMORY_OF_OTHERS (36 << 10)
+
+/* The smallest page of any machine. */
+#define PAGE_LEAST 4096
 
 extern const char __executable_start[], _end[]; /* the linker's: program, data and tables */
 
-/* What the kernel and the C library have of us beside the program and the stack, by observation. */
-#define MEMORY_OF_OTHERS (36 << 10)
+static struct options options;
+static struct conf conf;
+static struct inherited inherited;
+static bool dir_is_bound; /* the kernel has bound conf.dir, which stays */
+
+/* ---- memory ---- */
 
 static void divide_memory(void)
 {
@@ -101,34 +95,6 @@ static void divide_memory(void)
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
-}
-
-static void print_version(void)
-{
-	char ciphers[128];
-
-	tls_ciphers(ciphers, sizeof(ciphers));
-	conf_init(&conf);
-	divide_memory();
-	printf("cachefilesd-mini %s\n"
-	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
-	       "ciphers: %s\n",
-		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
-		capacity.reads, ciphers);
-}
-
-/* ---- the start ---- */
-
-/* No file or socket of ours may take the place of a standard stream that is closed. */
-static void fill_standard_streams(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
 }
 
 static void *allocate(size_t size)
@@ -147,28 +113,14 @@ static void allocate_fetch(const struct frontend *frontend)
 	fetch_init(&conf, frontend, allocate(fetch_memory()));
 }
 
-static void prepare_recording(void)
+/* ---- the configuration, and what it names ---- */
+
+static void start_log(void)
 {
-	char why[512];
+	bool daemon = options.mode == DAEMON;
+	enum log_level least = daemon ? conf.log : LOG_LEVEL_WARNING;
 
-	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
-					    allocate(trace_memory(true)), why, sizeof(why)))
-		die(EXIT_USAGE, "trace record: %s", why);
-	if (trace_record_folder() >= 0)
-		sandbox_allow_folder(trace_record_folder());
-}
-
-/* Where nothing was said about it, it must not keep the daemon from starting. */
-static int open_status(void)
-{
-	char why[256];
-	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
-
-	if (fd < 0 && conf.status_given)
-		die(EXIT_SYSTEM, "status %s", why);
-	if (fd < 0 && conf.status[0])
-		log_info("no status socket: %s", why);
-	return fd;
+	log_open(options.to_stderr || !daemon, options.debug ? LOG_LEVEL_DEBUG : least);
 }
 
 static bool needs_roots(void)
@@ -179,130 +131,25 @@ static bool needs_roots(void)
 	return conf.ca[0];
 }
 
-static bool trust(char *why, size_t size)
+/* Reads what a connection needs, while its files can be read. */
+static bool load_files(char *why, size_t size)
 {
-	tls_pin(conf.pin, conf.pins, conf.pin_only);
-	tls_clock(conf.clock_strict);
-	return tls_client_cert(conf.cert, conf.key[0] ? conf.key : conf.cert, why, size) &&
-	       (conf.pin_only || tls_trust(conf.ca[0] ? conf.ca : NULL, why, size) ||
-		       !needs_roots());
-}
-
-/* What is needed to find a host and to log in to it: read once, while its files can be read. */
-static bool load_names(char *why, size_t size)
-{
+	const char *ca = conf.ca[0] ? conf.ca : NULL, *key = conf.key[0] ? conf.key : conf.cert;
 	const char *reason;
 
+	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
+		conf.retry = options.argv[0][0] == '@' ? RETRY_HARD : RETRY_SOFT;
+	tls_pin(conf.pin, conf.pins, conf.pin_only);
+	tls_clock(conf.clock_strict);
+	if (!sandbox_user(conf.user, why, size) || !tls_client_cert(conf.cert, key, why, size))
+		return false;
+	if (!conf.pin_only && !tls_trust(ca, why, size) && needs_roots())
+		return false;
 	dns_init();
 	for (size_t i = 0; i < conf.resolves; i++)
 		if (!dns_pin(conf.resolve[i], &reason)) /* conf.c has checked it */
 			die(EXIT_INTERNAL, "resolve %s: %s", conf.resolve[i], reason);
 	return netrc_load(conf.netrc, why, size);
-}
-
-static bool load_files(char *why, size_t size)
-{
-	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
-		conf.retry = options.argv[0][0] == '@' ? RETRY_HARD : RETRY_SOFT;
-	return sandbox_user(conf.user, why, size) && trust(why, size) && load_names(why, size);
-}
-
-/* The smallest page of any machine. */
-#define PAGE_LEAST 4096
-
-/* More stack than is ever used, so that it never has to grow: the kernel gives the main thread 132
- * KiB, most of which would be locked for nothing. */
-static void touch_stack(void)
-{
-	volatile char stack[STACK_TOUCHED];
-
-	for (size_t i = 0; i < sizeof(stack); i += PAGE_LEAST)
-		stack[i] = 0;
-}
-
-/* The machine's root may hang on us: no page of ours may have to be read from a file system that
- * waits for us, and others are to go first when memory is short. */
-static void stay_alive(void)
-{
-	touch_stack();
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ||
-		mlock(__executable_start, (size_t)(_end - __executable_start)) < 0)
-		log_warning(
-			"memory cannot be locked: %s: do not serve the root file system this way",
-			strerror(errno));
-}
-
-/* ---- the loop ---- */
-
-static void check_alive(int64_t now, int64_t *next)
-{
-	if (now >= *next) {
-		*next = now + ALIVE_EVERY;
-		if (cachefiles_open_files() > 0)
-			cachefiles_check();
-	}
-	if (!cachefiles_is_dead())
-		return;
-	keeper_lost_cache();
-	die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
-			 "system: start again and mount the images anew");
-}
-
-/* Waits until a descriptor is ready or `until`, counted from this turn's `now`. */
-static void wait_for(struct pollfd *set, size_t n, int64_t now, int64_t until)
-{
-	struct timespec timeout;
-
-	if (until < now)
-		until = now;
-	timeout.tv_sec = (time_t)((until - now) / 1000);
-	timeout.tv_nsec = (long)((until - now) % 1000) * 1000000;
-	if (ppoll(set, n, until == INT64_MAX ? NULL : &timeout, NULL) < 0)
-		for (size_t i = 0; i < n; i++)
-			set[i].revents = 0; /* a signal */
-}
-
-static enum keeper_word loop(void)
-{
-	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
-	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY;
-	enum keeper_word word;
-
-	for (;;) {
-		size_t dns = 3, fetch = dns + dns_poll(set + dns);
-		size_t n = fetch + fetch_poll(set + fetch);
-		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
-
-		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
-		set[1] = (struct pollfd){.fd = keeper_fd(), .events = POLLIN};
-		status_poll(&set[2]);
-		next = sooner(next, keeper_alive(now));
-		if (cachefiles_behind())
-			next = sooner(next, now + BEHIND_TICK);
-		if (cachefiles_open_files() > 0)
-			next = sooner(next, next_alive);
-		wait_for(set, n, now, next);
-		if ((keeper_fd() < 0 || set[1].revents) && (word = keeper_says()))
-			return word;
-		us = clock_us();
-		now = us / 1000;
-		dns_run(now);
-		fetch_run(set + fetch, us);
-		if (set[0].revents || cachefiles_behind()) {
-			cachefiles_run();
-			fetch_run(NULL, us);
-		}
-		status_run(&set[2], now);
-		check_alive(now, &next_alive);
-	}
-}
-
-static void start_log(void)
-{
-	if (options.mode == DAEMON)
-		log_open(options.to_stderr, options.debug ? LOG_LEVEL_DEBUG : conf.log);
-	else
-		log_open(true, options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING);
 }
 
 static bool load(char *why, size_t size)
@@ -320,59 +167,92 @@ static bool load(char *why, size_t size)
 	return load_files(why, size);
 }
 
-/* --get and --check: no device, and nothing that outlives the command. */
-static int run_tool(void)
-{
-	void *memory = NULL;
+/* ---- the start ---- */
 
-	signal(SIGPIPE, SIG_IGN);
-	if (!conf.connections)
-		conf.connections = 1; /* one range in order: its buffer gets all the memory */
-	if (options.mode == CHECK)
-		memory = allocate(check_memory());
-	else
-		allocate_fetch(&get_frontend);
-	sandbox_drop_rights(SANDBOX_TOOL);
-	sandbox_enter(SANDBOX_TOOL);
-	if (options.mode == CHECK)
-		return check_run(&conf, memory);
-	return get_run(&conf, options.offset, options.length);
+/* No file or socket of ours may become a standard stream in place of one that is closed. */
+static void fill_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
-/* ---- the worker ---- */
-
-static void prepare(void)
+/* The root may hang on a daemon that an initramfs has started. systemd lets a process live through
+ * the change of the root and to the very end when its command line begins with '@', which the
+ * programs that follow in its place inherit. */
+static void outlive_initramfs(char *name)
 {
-	allocate_fetch(&cachefiles_frontend);
-	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
-	cull_start(&conf, inherited.device);
-	sandbox_drop_rights(SANDBOX_WORKER);
-	prepare_recording();
-	if (state_folder() >= 0)
-		sandbox_allow_folder(state_folder());
-	stay_alive();
-	sandbox_enter(SANDBOX_WORKER);
+	if (access("/etc/initrd-release", F_OK) == 0)
+		name[0] = '@';
+	if (name[0] == '@')
+		log_avoid_syslog();
 }
 
-static int work(bool first)
+/* A status socket that was not asked for must not keep the daemon from starting. */
+static int open_status(void)
 {
 	char why[256];
+	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
 
-	stats.restores = handover_begin();
-	if (stats.restores > 0)
-		trace_record_go_on();
-	status_init(&conf, inherited.status, clock_ms());
-	if (!cachefiles_serve(&conf, inherited.device, first, why, sizeof(why)))
-		die(EXIT_SYSTEM, "%s", why);
-	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
-	if (loop() == KEEPER_STOP) {
-		cachefiles_close();
-		cull_stop();
-	}
-	return 0;
+	if (fd < 0 && conf.status_given)
+		die(EXIT_SYSTEM, "status %s", why);
+	if (fd < 0 && conf.status[0])
+		log_info("no status socket: %s", why);
+	return fd;
 }
 
-/* A program in whose place we are has left a worker, which goes on when we cannot begin another. */
+/* The caller's process waits for the first worker's turn, so that its exit status tells. Returns
+ * the descriptor on which to announce it. */
+static int go_to_background(void)
+{
+	int ends[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
+	pid_t pid;
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC) < 0 || (pid = _Fork()) < 0)
+		die(EXIT_SYSTEM, "fork: %s", strerror(errno));
+	if (pid > 0) {
+		close(ends[1]);
+		if (read(ends[0], &byte, 1) == 1)
+			_exit(0);
+		_exit(waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
+									   : EXIT_INTERNAL);
+	}
+	close(ends[0]);
+	setsid();
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		if (!options.to_stderr)
+			dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	if (chdir("/") < 0)
+		log_warning("chdir /: %s", strerror(errno));
+	return ends[1];
+}
+
+static void write_pid_file(void)
+{
+	const char *path = options.pid_file;
+
+	if (!options.pid_file_given && options.foreground)
+		return;
+	if (!fd_write_number(path, O_CREAT | O_TRUNC, (long)getpid())) {
+		if (options.pid_file_given)
+			die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+		log_warning("%s: %s", path, strerror(errno));
+	}
+}
+
+static void prepare(void);
+static int work(bool first);
+
+/* An earlier program in this process has left a worker, which goes on if ours cannot begin. */
 static int serve(bool configured, char *why, size_t size)
 {
 	static const struct keeper_calls calls = {load, prepare, work};
@@ -397,21 +277,152 @@ static int serve(bool configured, char *why, size_t size)
 	dir_is_bound = loaded;
 	state_open(conf.dir);
 	if (!inherited.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
-		log_warning("what is remembered cannot be given to the user: %s", strerror(errno));
+		log_warning("the state files cannot be given to the user: %s", strerror(errno));
 	if (inherited.state < 0 || !handover_take(inherited.state))
 		inherited.state = handover_make();
+	if (!inherited.resumed && !options.foreground)
+		inherited.announce = go_to_background();
+	if (!inherited.resumed)
+		write_pid_file();
 	return keeper_run(&options, &calls, &inherited, loaded);
 }
 
-/* The root may hang on a daemon that an initramfs has started: systemd lets a process live through
- * the change of the root and to the very end when its command line begins with '@'. That stays with
- * the programs that follow in its place. */
-static void outlive_initramfs(char *name)
+/* ---- the worker ---- */
+
+/* The machine's root may hang on us: no page may have to be read, and other processes are to be
+ * killed first when memory is short. More stack is touched than is ever used, so that it never has
+ * to grow: the kernel gives the main thread 132 KiB, most of which would be locked for nothing. */
+static void stay_alive(void)
 {
-	if (access("/etc/initrd-release", F_OK) == 0)
-		name[0] = '@';
-	if (name[0] == '@')
-		log_avoid_syslog();
+	volatile char stack[STACK_TOUCHED];
+
+	for (size_t i = 0; i < sizeof(stack); i += PAGE_LEAST)
+		stack[i] = 0;
+	if (!memory_lock(_end))
+		log_warning(
+			"memory cannot be locked: %s: do not serve the root file system this way",
+			strerror(errno));
+}
+
+static void prepare(void)
+{
+	char why[512];
+
+	allocate_fetch(&cachefiles_frontend);
+	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
+	cull_start(&conf, inherited.device);
+	sandbox_drop_rights(SANDBOX_WORKER);
+	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
+					    allocate(trace_memory(true)), why, sizeof(why)))
+		die(EXIT_USAGE, "trace record: %s", why);
+	if (trace_record_folder() >= 0)
+		sandbox_allow_folder(trace_record_folder());
+	if (state_folder() >= 0)
+		sandbox_allow_folder(state_folder());
+	stay_alive();
+	sandbox_enter(SANDBOX_WORKER);
+}
+
+static void check_alive(int64_t now, int64_t *next)
+{
+	if (now >= *next) {
+		*next = now + ALIVE_EVERY;
+		if (cachefiles_open_files() > 0)
+			cachefiles_check();
+	}
+	if (!cachefiles_is_dead())
+		return;
+	worker_lost_cache();
+	die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
+			 "system: start again and mount the images again");
+}
+
+static enum word loop(void)
+{
+	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
+	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY;
+	enum word word;
+
+	for (;;) {
+		size_t dns = 3, fetch = dns + dns_poll(set + dns);
+		size_t n = fetch + fetch_poll(set + fetch);
+		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
+
+		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
+		set[1] = (struct pollfd){.fd = worker_fd(), .events = POLLIN};
+		status_poll(&set[2]);
+		next = sooner(next, worker_alive(now));
+		if (cachefiles_behind())
+			next = sooner(next, now + BEHIND_TICK);
+		if (cachefiles_open_files() > 0)
+			next = sooner(next, next_alive);
+		fd_poll(set, n, now, next, NULL);
+		if ((worker_fd() < 0 || set[1].revents) && (word = worker_word()))
+			return word;
+		us = clock_us();
+		now = us / 1000;
+		dns_run(now);
+		fetch_run(set + fetch, us);
+		if (set[0].revents || cachefiles_behind()) {
+			cachefiles_run();
+			fetch_run(NULL, us);
+		}
+		status_run(&set[2], now);
+		check_alive(now, &next_alive);
+	}
+}
+
+static int work(bool first)
+{
+	char why[256];
+
+	stats.restores = handover_begin();
+	if (stats.restores > 0)
+		trace_record_go_on();
+	status_init(&conf, inherited.status, clock_ms());
+	if (!cachefiles_serve(&conf, inherited.device, first, why, sizeof(why)))
+		die(EXIT_SYSTEM, "%s", why);
+	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
+	if (loop() == WORD_STOP) {
+		cachefiles_close();
+		cull_stop();
+	}
+	return 0;
+}
+
+/* ---- what a person runs ---- */
+
+static void print_version(void)
+{
+	char ciphers[128];
+
+	tls_ciphers(ciphers, sizeof(ciphers));
+	conf_init(&conf);
+	divide_memory();
+	printf("cachefilesd-mini %s\n"
+	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
+	       "ciphers: %s\n",
+		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
+		capacity.reads, ciphers);
+}
+
+/* --get and --check: no device, and nothing that outlives the command. */
+static int run_tool(void)
+{
+	void *memory = NULL;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (!conf.connections)
+		conf.connections = 1; /* one range in order: its buffer gets all the memory */
+	if (options.mode == CHECK)
+		memory = allocate(check_memory());
+	else
+		allocate_fetch(&get_frontend);
+	sandbox_drop_rights(SANDBOX_TOOL);
+	sandbox_enter(SANDBOX_TOOL);
+	if (options.mode == CHECK)
+		return check_run(&conf, memory);
+	return get_run(&conf, options.offset, options.length);
 }
 
 static int run_with_conf(void)
@@ -444,16 +455,13 @@ int main(int argc, char **argv)
 	if (shutdown_is_meant(argv[0]))
 		shutdown_run(argc > 1 ? argv[1] : "");
 	options_parse(&options, argc, argv);
-	switch (options.mode) {
-	case PRINT_VERSION:
-		print_version();
-		return 0;
-	case PRINT_HELP:
-		options_help();
-		return 0;
-	case UPGRADE:
-		return keeper_upgrade(&options);
-	default:
+	if (options.mode == UPGRADE)
+		return upgrade_run(options.pid_file);
+	if (options.mode != PRINT_VERSION && options.mode != PRINT_HELP)
 		return run_with_conf();
-	}
+	if (options.mode == PRINT_VERSION)
+		print_version();
+	else
+		options_help();
+	return 0;
 }

@@ -1,115 +1,113 @@
 #include "daemon/keeper.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "kernel/cachefiles.h"
 #include "base/clock.h"
-#include "daemon/handover.h"
+#include "base/fd.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "daemon/handover.h"
+#include "daemon/memory.h"
 #include "daemon/notify.h"
 #include "daemon/sandbox.h"
+#include "daemon/worker.h"
 
-/* A worker that dies is followed at once by the next; when that dies too, later and later, until
- * one has lived for a while. In milliseconds, as all times. */
+/* When a worker dies the next is forked at once; when that dies too, after a pause that doubles
+ * until one has lived for LIVED. In milliseconds, as all times here. */
 #define BACK_OFF_FIRST 100
 #define BACK_OFF_LAST  10000
 #define LIVED	       30000
 
-/* How long a worker may take to leave before it is killed, and to prepare itself when nobody
- * serves: what it reads may lie on a file system that hangs on us. */
+/* A worker is killed that does not leave in this time, or does not get ready in it while nobody
+ * serves: what it reads may lie on a file system that this daemon serves. So is a new program that
+ * does not end its test. */
 #define LEAVE_TIME 10000
 
-/* What is unmounted is gone only a little later, and until then a signal to stop waits. Then it has
- * to be sent once more within this time. */
+/* The kernel forgets an unmounted image a little late: a first SIGTERM looks for mounted images
+ * every UNMOUNT_LOOK until UNMOUNT_TIME. A second within TWICE_TIME needs no look. */
 #define UNMOUNT_TIME 1000
 #define UNMOUNT_LOOK 50
 #define TWICE_TIME   10000
 
-/* Words on the channel between keeper and worker, a byte each. They are understood by other
- * versions of this program, which take over at an upgrade: never change one. */
-enum word {
-	READY = 'r',
-	ALIVE = 'a',
-	CACHE_LOST = 'd',
-	GO = 'g',
-	GO_FIRST = 'f',
-	LEAVE = 'l',
-	STOP = 's',
-};
-
-/* What an earlier program in our place leaves: the numbers of struct inherited with ','
- * between, in the environment. */
+/* What a program leaves in the environment of the one that takes its place: numbers, see
+ * become_program(). Every version reads them: never change their order. */
 #define LEGACY	    "CACHEFILESD_MINI_KEEPS"
 #define ENVIRON_MAX 64
 
-/* That somebody waits for the answer to SIGUSR2: its value; and the answers. */
-#define ASKED	       0x63666d
-#define ANSWER_DONE    SIGUSR1
-#define ANSWER_REFUSED SIGUSR2
-#define ANSWER_TIME    60
-
-struct worker {
-	pid_t pid;   /* 0: none */
-	int channel; /* -1: none */
-	bool ready, reads_anew;
-	int64_t since;	   /* its turn began, or it was forked */
-	int64_t killed_at; /* it has been told to go; INT64_MAX: not */
+/* The test of a new program is no state: beside SERVING and VACANT alike its child runs, and a
+ * worker that dies meanwhile is replaced. */
+enum state {
+	STARTING,  /* the first worker prepares itself; if it fails, the start has failed */
+	SERVING,   /* a worker serves */
+	REPLACING, /* a worker serves; the next prepares itself, or waits for its end */
+	VACANT,	   /* none serves; the next prepares itself, or is forked at retry_at */
+	STOPPING,  /* the worker that serves, if any, ends, and the keeper with it */
+	ENDED,
 };
 
-static const struct options *options;
-static const struct keeper_calls *calls;
-static char program_path[PROGRAM_PATH_MAX]; /* where we were started from */
-static struct inherited inherited;
-static int volumes = -1, announce = -1;
-static int run_folder = -1; /* /run, if an initramfs has started us */
-static bool loaded, is_first, cache_lost, stopping;
-static int exit_status = -1; /* once the keeper is to end */
-static struct worker serving = {.channel = -1, .killed_at = INT64_MAX};
-static struct worker next = {.channel = -1, .killed_at = INT64_MAX};
-static int64_t now, retry_at, back_off, watchdog;
+struct worker {
+	pid_t pid;	   /* 0: none, or it has ended */
+	int status;	   /* of waitpid(2), once it has ended; else -1 */
+	int channel;	   /* -1: none */
+	bool ready;	   /* it has prepared itself */
+	bool reloads;	   /* it has read the configuration again */
+	int64_t since;	   /* when it began to serve, or was forked */
+	int64_t killed_at; /* it has to have ended or got ready by then; INT64_MAX: no limit */
+};
 
-static int64_t stop_asked = INT64_MIN / 2, stop_look = INT64_MAX;
+/* killed_at of a worker that was told to leave, did not, and has been sent SIGKILL. */
+#define KILLED (INT64_MAX - 1)
 
-/* The new program's own test: a child, what it says, and who waits. */
+static const struct worker none = {.status = -1, .channel = -1, .killed_at = INT64_MAX};
+
 static struct {
-	pid_t pid; /* 0: none */
-	int output;
-	char text[256];
-	size_t said;
-	pid_t asker;
-	int64_t killed_at; /* if it has not ended by then */
-} trial = {.output = -1, .killed_at = INT64_MAX};
+	/* from the start to the end */
+	const struct options *options;
+	const struct keeper_calls *calls;
+	char program[PROGRAM_PATH_MAX]; /* where this program was started from */
+	struct inherited inherited;
+	int volumes;	/* /proc/fs/fscache/volumes; -1: none */
+	int run_folder; /* /run, if an initramfs has started us; -1: not so */
+	int64_t watchdog;
 
-static sigset_t while_waiting; /* the signals that are blocked then */
-static volatile sig_atomic_t hup, usr2, term;
-static volatile pid_t usr2_sender;
+	enum state state;
+	int64_t now;	 /* this turn's time */
+	bool loaded;	 /* calls->load() has succeeded in this process */
+	int exit_status; /* EXIT_SYSTEM from WORD_CACHE_LOST on */
+	struct worker serving, next;
 
-static void say(int channel, enum word word)
-{
-	char byte = (char)word;
+	int64_t retry_at, back_off; /* STARTING, VACANT: when to fork again; the last pause */
 
-	if (channel >= 0)
-		(void)!send(channel, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
+	/* SIGTERM has come, and images were mounted */
+	int64_t stop_asked, inspect_at;
 
-static void drop_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
+	/* a new program's test of itself */
+	struct {
+		pid_t pid; /* 0: none */
+		int output;
+		char text[256]; /* what it has written, `size` bytes */
+		size_t size;
+		pid_t client;	   /* to be told how the upgrade ended; 0: none */
+		int64_t killed_at; /* it has to have ended by then */
+	} upgrade_test;
+
+	/* signals that have come */
+	sigset_t while_waiting; /* those that are blocked then */
+	volatile sig_atomic_t hup, usr2, term;
+	volatile pid_t usr2_sender;
+} k;
 
 /* ---- signals ---- */
 
@@ -117,14 +115,15 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 {
 	(void)context;
 	if (signal == SIGHUP) {
-		hup = 1;
+		k.hup = 1;
 	} else if (signal == SIGUSR2) {
-		usr2 = 1;
-		usr2_sender = info->si_code == SI_QUEUE && info->si_value.sival_int == ASKED
-				      ? info->si_pid
-				      : 0;
+		k.usr2 = 1;
+		k.usr2_sender =
+			info->si_code == SI_QUEUE && info->si_value.sival_int == UPGRADE_ASKED
+				? info->si_pid
+				: 0;
 	} else if (signal != SIGCHLD) {
-		term = 1;
+		k.term = 1;
 	}
 }
 
@@ -137,27 +136,22 @@ static void catch_signals(void)
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
 	sigset_t blocked;
 
-	sigemptyset(&blocked);
-	for (size_t i = 0; i < CAUGHT; i++)
-		sigaddset(&blocked, caught[i]);
-	sigprocmask(SIG_BLOCK, &blocked, &while_waiting);
+	sigprocmask(SIG_BLOCK, NULL, &blocked);
+	k.while_waiting = blocked;
 	for (size_t i = 0; i < CAUGHT; i++) {
-		sigdelset(&while_waiting, caught[i]);
+		sigaddset(&blocked, caught[i]);
+		sigdelset(&k.while_waiting, caught[i]);
 		sigaction(caught[i], &action, NULL);
 	}
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
 
 static void uncatch_signals(void)
 {
-	sigset_t all;
-
 	for (size_t i = 0; i < CAUGHT; i++)
 		signal(caught[i], caught[i] == SIGCHLD ? SIG_DFL : SIG_IGN);
-	sigemptyset(&all);
-	for (size_t i = 0; i < CAUGHT; i++)
-		sigaddset(&all, caught[i]);
-	sigprocmask(SIG_UNBLOCK, &all, NULL);
+	sigprocmask(SIG_SETMASK, &k.while_waiting, NULL);
 }
 
 /* ---- whether images are mounted ---- */
@@ -166,326 +160,175 @@ static void uncatch_signals(void)
  * namespaces. */
 static unsigned count_volumes(void)
 {
-	static const char mark[] = " erofs,";
-	char text[1024];
-	size_t kept = 0;
-	ssize_t n;
+	struct lines l = {.fd = k.volumes};
 	unsigned count = 0;
-	off_t at = 0;
 
-	while ((n = pread(volumes, text + kept, sizeof(text) - 1 - kept, at)) > 0) {
-		const char *found = text;
-
-		at += n;
-		kept += (size_t)n;
-		text[kept] = '\0';
-		for (; (found = strstr(found, mark)); found++)
-			count++;
-		n = (ssize_t)(kept < sizeof(mark) - 2 ? kept : sizeof(mark) - 2);
-		memmove(text, text + kept - n, (size_t)n);
-		kept = (size_t)n;
-	}
+	for (const char *line; (line = lines_next(&l));)
+		count += strstr(line, " erofs,") != NULL;
 	return count;
 }
 
-/* The kernel's list has a mount that still waits for its OPEN, too; and among those that were
- * answered may be one that was unmounted while there was no worker. */
-static unsigned mounted(void)
+/* Either count may be too high: the kernel's list has mounts whose OPEN is unanswered, ours has
+ * images that were unmounted while no worker ran. The smaller one counts. */
+static unsigned count_mounted(void)
 {
-	unsigned answered = opened_files_count(), listed = volumes < 0 ? answered : count_volumes();
+	unsigned opened = opened_files_count(), listed = k.volumes < 0 ? opened : count_volumes();
 
-	return listed < answered ? listed : answered;
+	return listed < opened ? listed : opened;
 }
 
-/* ---- the worker's side ---- */
-
-static int channel = -1;
-static int64_t alive_next;
-static volatile sig_atomic_t orphan_stop;
-
-int keeper_fd(void)
-{
-	return channel;
-}
-
-static void on_orphan_stop(int signal)
-{
-	(void)signal;
-	orphan_stop = 1;
-}
-
-static enum keeper_word orphaned(void)
-{
-	if (channel >= 0) {
-		log_err("the keeper has died: nobody will take this worker's place; start anew "
-			"when no image is mounted");
-		signal(SIGTERM, on_orphan_stop);
-		signal(SIGINT, on_orphan_stop);
-		drop_fd(&channel);
-	}
-	return orphan_stop ? KEEPER_STOP : KEEPER_NOTHING;
-}
-
-enum keeper_word keeper_says(void)
-{
-	char byte;
-	ssize_t n = channel < 0 ? 0 : recv(channel, &byte, 1, MSG_DONTWAIT);
-
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		return orphaned();
-	if (n == 1 && byte == LEAVE)
-		return KEEPER_LEAVE;
-	return n == 1 && byte == STOP ? KEEPER_STOP : KEEPER_NOTHING;
-}
-
-int64_t keeper_alive(int64_t time)
-{
-	if (!watchdog || channel < 0)
-		return channel < 0 ? time + 1000 : INT64_MAX;
-	if (time >= alive_next) {
-		say(channel, ALIVE);
-		alive_next = time + watchdog / 4;
-	}
-	return alive_next;
-}
-
-void keeper_lost_cache(void)
-{
-	say(channel, CACHE_LOST);
-}
-
-/* Waits for the worker's turn. Returns whether the cache has just been bound. */
-static bool wait_for_turn(void)
-{
-	char byte;
-	ssize_t n;
-
-	say(channel, READY);
-	do
-		n = recv(channel, &byte, 1, 0);
-	while (n < 0 && errno == EINTR);
-	if (n != 1 || (byte != GO && byte != GO_FIRST))
-		_exit(0);
-	return byte == GO_FIRST;
-}
-
-__attribute__((noreturn)) static void become_worker(int end)
-{
-	bool reads_anew = next.reads_anew;
-	char why[512];
-
-	channel = end;
-	uncatch_signals();
-	drop_fd(&serving.channel);
-	drop_fd(&trial.output);
-	drop_fd(&announce);
-	if (reads_anew && !calls->load(why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
-	calls->prepare();
-	bool first = wait_for_turn();
-	_exit(calls->work(first));
-}
-
-/* ---- the keeper's: beginning and ending workers ---- */
+/* ---- workers ---- */
 
 static void retry_later(void)
 {
-	back_off = back_off ? back_off * 2 : BACK_OFF_FIRST;
-	if (back_off > BACK_OFF_LAST)
-		back_off = BACK_OFF_LAST;
-	retry_at = now + back_off;
+	k.back_off = k.back_off ? k.back_off * 2 : BACK_OFF_FIRST;
+	if (k.back_off > BACK_OFF_LAST)
+		k.back_off = BACK_OFF_LAST;
+	k.retry_at = k.now + k.back_off;
 }
 
-/* A boot leaves the root that we were started in behind, emptied; but /run goes along with it. What
- * our paths mean from then on lies beside that. */
+/* switch_root leaves and empties the root that we were started in, and moves /run to the new one.
+ * So the parent of /run is the new root, in which our paths are looked up from now on. */
 static void follow_root(void)
 {
-	int root = run_folder < 0 ? -1 : openat(run_folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int root = k.run_folder < 0 ? -1
+				    : openat(k.run_folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (root >= 0 && (fchdir(root) < 0 || chroot(".") < 0))
 		log_warning("the booted system's root: %s", strerror(errno));
-	drop_fd(&root);
+	fd_close(&root);
 }
 
-static void begin_worker(bool reads_anew)
+static bool fork_next(bool reloads)
 {
 	int ends[2];
 
 	follow_root();
-	retry_at = INT64_MAX;
-	next = (struct worker){
-		.channel = -1, .reads_anew = reads_anew, .since = now, .killed_at = INT64_MAX};
+	k.next = none;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
-		next.pid = _Fork(); /* fork() would link the locks of threads, which we have not */
-		if (next.pid == 0) {
+		k.next.pid = _Fork(); /* fork() would link locks for threads, which we have not */
+		if (k.next.pid == 0) {
 			close(ends[0]);
-			become_worker(ends[1]);
+			uncatch_signals();
+			fd_close(&k.serving.channel);
+			fd_close(&k.upgrade_test.output);
+			fd_close(&k.inherited.announce);
+			worker_run(ends[1], k.calls, reloads, k.watchdog);
 		}
 		close(ends[1]);
-		next.channel = ends[0];
-		if (next.pid > 0)
-			return;
+		k.next.channel = ends[0];
+		k.next.reloads = reloads;
+		if (k.next.pid > 0)
+			return true;
 	}
 	log_err("no new worker: %s", strerror(errno));
-	next.pid = 0;
-	drop_fd(&next.channel);
-	if (!serving.pid)
+	fd_close(&k.next.channel);
+	k.next = none;
+	if (!k.serving.pid)
 		retry_later();
+	return false;
 }
 
-static void end_worker(struct worker *w, enum word word)
+static void end_serving(enum word word)
 {
-	if (!w->pid || w->killed_at != INT64_MAX)
-		return;
-	say(w->channel, word);
-	w->killed_at = now + LEAVE_TIME;
+	if (!k.serving.pid || k.serving.killed_at != INT64_MAX)
+		return; /* it is told already */
+	send_word(k.serving.channel, word);
+	k.serving.killed_at = k.now + LEAVE_TIME;
 }
 
-static void answer(pid_t *asker, bool done)
+static void answer_client(bool done)
 {
-	if (*asker)
-		kill(*asker, done ? ANSWER_DONE : ANSWER_REFUSED);
-	*asker = 0;
+	if (k.upgrade_test.client)
+		kill(k.upgrade_test.client, done ? UPGRADE_DONE : UPGRADE_REFUSED);
+	k.upgrade_test.client = 0;
 }
 
-/* It serves: whoever has started us may know. */
-static void announce_start(void)
-{
-	static const char yes = 'y';
-
-	if (announce >= 0)
-		(void)!write(announce, &yes, 1);
-	drop_fd(&announce);
-	notify_send("READY=1\nSTATUS=serving", -1);
-}
-
-/* It is the turn of the one that is ready, since nobody serves. */
-static void change_over(void)
+/* The worker that is ready serves from now on. */
+static enum state change_over(enum word go)
 {
 	char why[512];
-	bool read_anew = next.reads_anew;
 
-	serving = next;
-	serving.since = now;
-	serving.killed_at = INT64_MAX;
-	next = (struct worker){.channel = -1, .killed_at = INT64_MAX};
-	say(serving.channel, is_first ? GO_FIRST : GO);
-	if (is_first)
-		announce_start();
-	is_first = false;
-	answer(&trial.asker, true);
-	/* Those that come after it are to have what it has read. */
-	if (read_anew && !(loaded = calls->load(why, sizeof(why))))
+	k.serving = k.next;
+	k.serving.since = k.now;
+	k.serving.killed_at = INT64_MAX;
+	k.next = none;
+	send_word(k.serving.channel, go);
+	answer_client(true);
+	/* The workers after it are forked with what it has read. */
+	if (k.serving.reloads && !(k.loaded = k.calls->load(why, sizeof(why))))
 		log_err("%s", why);
+	return SERVING;
 }
 
-/* ---- what has happened ---- */
-
-static void hear(struct worker *w)
+static const char *describe_end(int status)
 {
-	char byte;
-	ssize_t n;
+	static char text[32];
 
-	while (w->channel >= 0 && (n = recv(w->channel, &byte, 1, MSG_DONTWAIT)) >= 0) {
-		if (n == 0)
-			drop_fd(&w->channel);
-		else if (byte == READY)
-			w->ready = true;
-		else if (byte == ALIVE)
-			notify_send("WATCHDOG=1", -1);
-		else if (byte == CACHE_LOST)
-			cache_lost = true;
-	}
-}
-
-static void describe_end(char *text, size_t size, int status)
-{
 	if (WIFSIGNALED(status))
-		snprintf(text, size, "signal %d", WTERMSIG(status));
+		snprintf(text, sizeof(text), "signal %d", WTERMSIG(status));
 	else
-		snprintf(text, size, "exit status %d", WEXITSTATUS(status));
+		snprintf(text, sizeof(text), "exit status %d", WEXITSTATUS(status));
+	return text;
 }
 
-static void worker_died(int status)
+/* The worker that served has ended, and nobody wanted the keeper to end. */
+static enum state bury_serving(void)
 {
-	char how[32];
+	int status = k.serving.status;
 
-	describe_end(how, sizeof(how), status);
-	if (next.pid && !next.ready)
-		next.killed_at = now + LEAVE_TIME;
-	if (now - serving.since >= LIVED || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-		back_off = 0;
-	if (serving.killed_at != INT64_MAX) {
-		back_off = 0; /* it was told to */
-		retry_at = now;
-	} else if (next.pid || !back_off) {
-		log_err("the worker has died (%s): a new one takes its place", how);
-		back_off = BACK_OFF_FIRST / 2;
-		retry_at = now;
+	if (k.next.pid && !k.next.ready)
+		k.next.killed_at = k.now + LEAVE_TIME;
+	if (k.now - k.serving.since >= LIVED ||
+		(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+		k.back_off = 0;
+	k.retry_at = k.now;
+	if (k.serving.killed_at != INT64_MAX) {
+		k.back_off = 0; /* it was told to leave */
+	} else if (k.next.pid || !k.back_off) {
+		log_err("the worker has died (%s): a new one takes its place",
+			describe_end(status));
+		k.back_off = BACK_OFF_FIRST / 2;
 	} else {
 		retry_later();
-		log_err("the worker has died again (%s): a new one takes its place in %u ms", how,
-			(unsigned)back_off);
+		log_err("the worker has died again (%s): a new one takes its place in %u ms",
+			describe_end(status), (unsigned)k.back_off);
 	}
+	k.serving = none;
+	return VACANT;
 }
 
-static void candidate_died(int status)
+/* The next worker has ended before its turn. */
+static void bury_next(void)
 {
-	char how[32];
+	const char *how = describe_end(k.next.status);
 
-	describe_end(how, sizeof(how), status);
-	answer(&trial.asker, false);
-	if (serving.pid) {
+	k.next = none;
+	answer_client(false);
+	if (k.serving.pid) {
 		log_err("the new worker has ended before its turn (%s): the old one goes on", how);
 	} else {
 		retry_later();
 		log_err("the new worker has ended before its turn (%s): the next in %u ms", how,
-			(unsigned)back_off);
+			(unsigned)k.back_off);
 	}
-}
-
-static void serving_ended(int status)
-{
-	hear(&serving);
-	drop_fd(&serving.channel);
-	serving.pid = 0;
-	if (cache_lost) {
-		notify_send("FDSTOREREMOVE=1\nFDNAME=device", -1);
-		exit_status = EXIT_SYSTEM;
-	} else if (stopping) {
-		exit_status = 0;
-	} else {
-		worker_died(status);
-	}
-	serving.killed_at = INT64_MAX;
-}
-
-static void next_ended(int status)
-{
-	drop_fd(&next.channel);
-	next.pid = 0;
-	next.ready = false;
-	if (is_first)
-		exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_INTERNAL;
-	else if (!stopping)
-		candidate_died(status);
 }
 
 /* ---- a new program ---- */
 
-__attribute__((noreturn)) static void try_program(int output)
+_Noreturn static void test_program(int output)
 {
-	char *argv[options->argc + 2];
+	char *argv[k.options->argc + 2];
 	const char *reason;
 
-	argv[0] = options->argv[0];
+	argv[0] = k.options->argv[0];
 	argv[1] = "--test";
-	memcpy(argv + 2, options->argv + 1,
-		(size_t)options->argc * sizeof(*argv)); /* and its NULL */
+	memcpy(argv + 2, k.options->argv + 1,
+		(size_t)k.options->argc * sizeof(*argv)); /* and its NULL */
 	uncatch_signals();
 	dup2(output, STDOUT_FILENO);
 	dup2(output, STDERR_FILENO);
-	execve(program_path, argv, environ);
+	execve(k.program, argv, environ);
 	reason = strerror(errno);
 	(void)!write(output, reason, strlen(reason));
 	_exit(EXIT_SYSTEM);
@@ -493,51 +336,53 @@ __attribute__((noreturn)) static void try_program(int output)
 
 static void refuse_upgrade(const char *why)
 {
-	log_err("upgrade: %s: %s: all stays as it was", program_path, why);
-	answer(&trial.asker, false);
+	log_err("upgrade: %s: %s: all stays as it was", k.program, why);
+	answer_client(false);
 }
 
-/* The program is run once beside us, to see that it is ours and takes our configuration. */
-static void begin_trial(pid_t asker)
+/* Runs the program once, to see that it is ours and takes our configuration. */
+static void begin_upgrade_test(pid_t client)
 {
 	int ends[2] = {-1, -1};
+	pid_t pid = -1;
 
 	follow_root();
-	trial.asker = asker;
-	trial.said = 0;
-	trial.killed_at = now + LEAVE_TIME;
+	k.upgrade_test.client = client;
 	if (pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
-		trial.pid = _Fork();
-	if (ends[1] >= 0 && trial.pid == 0)
-		try_program(ends[1]);
-	drop_fd(&ends[1]);
-	trial.output = ends[0];
-	if (trial.pid > 0)
+		pid = _Fork();
+	if (pid == 0)
+		test_program(ends[1]);
+	fd_close(&ends[1]);
+	if (pid < 0) {
+		fd_close(&ends[0]);
+		refuse_upgrade(strerror(errno));
 		return;
-	trial.pid = 0;
-	trial.killed_at = INT64_MAX;
-	drop_fd(&trial.output);
-	refuse_upgrade(strerror(errno));
+	}
+	k.upgrade_test.pid = pid;
+	k.upgrade_test.output = ends[0];
+	k.upgrade_test.size = 0;
+	k.upgrade_test.killed_at = k.now + LEAVE_TIME;
 }
 
-/* Returns whether there may be more. What it leaves behind may have the other end still. */
-static bool hear_trial(void)
+/* Returns whether there may be more. A child of the program may hold the other end for ever. */
+static bool read_upgrade_test(void)
 {
+	size_t room = sizeof(k.upgrade_test.text) - 1 - k.upgrade_test.size;
 	ssize_t n;
 
-	if (trial.output < 0)
+	if (k.upgrade_test.output < 0)
 		return false;
-	n = read(trial.output, trial.text + trial.said, sizeof(trial.text) - 1 - trial.said);
+	n = read(k.upgrade_test.output, k.upgrade_test.text + k.upgrade_test.size, room);
 	if (n > 0)
-		trial.said += (size_t)n;
+		k.upgrade_test.size += (size_t)n;
 	else if (n == 0) /* the end, or no room */
-		drop_fd(&trial.output);
+		fd_close(&k.upgrade_test.output);
 	return n > 0;
 }
 
-static void keep_over_exec(const int *fds, size_t n, bool keep)
+static void keep_over_exec(const int fds[4], bool keep)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < 4; i++)
 		if (fds[i] >= 0)
 			fcntl(fds[i], F_SETFD, keep ? 0 : FD_CLOEXEC);
 }
@@ -546,41 +391,216 @@ static void keep_over_exec(const int *fds, size_t n, bool keep)
 static void become_program(void)
 {
 	char legacy[128], *environment[ENVIRON_MAX + 2];
-	const int fds[] = {inherited.device, inherited.state, inherited.status, serving.channel};
+	const struct inherited *i = &k.inherited;
+	const int fds[4] = {i->device, i->state, i->status, k.serving.channel};
 	size_t n = 0;
 
-	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", inherited.device,
-		inherited.state, inherited.status, (int)serving.pid, serving.channel, (int)trial.asker,
-		inherited.stored);
+	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", i->device, i->state,
+		i->status, (int)k.serving.pid, k.serving.channel, (int)k.upgrade_test.client,
+		i->stored);
 	for (char **e = environ; *e && n < ENVIRON_MAX; e++)
 		if (strncmp(*e, LEGACY "=", sizeof(LEGACY)) != 0)
 			environment[n++] = *e;
 	environment[n++] = legacy;
 	environment[n] = NULL;
-	log_info("upgrade: going on as %s", program_path);
-	keep_over_exec(fds, sizeof(fds) / sizeof(*fds), true);
-	execve(program_path, options->argv, environment);
-	keep_over_exec(fds, sizeof(fds) / sizeof(*fds), false);
+	log_info("upgrade: going on as %s", k.program);
+	keep_over_exec(fds, true);
+	execve(k.program, k.options->argv, environment);
+	keep_over_exec(fds, false);
 }
 
-static void trial_ended(int status)
+static void end_upgrade_test(int status)
 {
-	while (hear_trial())
+	char *text = k.upgrade_test.text;
+
+	while (read_upgrade_test())
 		;
-	drop_fd(&trial.output);
-	trial.pid = 0;
-	trial.killed_at = INT64_MAX;
-	trial.text[trial.said] = '\0';
-	trial.text[strcspn(trial.text, "\n")] = '\0';
-	if (stopping)
+	fd_close(&k.upgrade_test.output);
+	k.upgrade_test.pid = 0;
+	k.upgrade_test.killed_at = INT64_MAX;
+	text[k.upgrade_test.size] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (k.state == STOPPING)
 		return;
-	if (status != 0 ||
-		strncmp(trial.text, KEEPER_TEST_PASSED, sizeof(KEEPER_TEST_PASSED) - 1) != 0) {
-		refuse_upgrade(trial.said ? trial.text : "it is no cachefilesd-mini");
+	if (status != 0 || strncmp(text, KEEPER_TEST_PASSED, strlen(KEEPER_TEST_PASSED)) != 0) {
+		refuse_upgrade(k.upgrade_test.size ? text : "it is no cachefilesd-mini");
 		return;
 	}
 	become_program();
 	refuse_upgrade(strerror(errno));
+}
+
+/* ---- the end ---- */
+
+/* The worker that serves has no successor any more, in whatever state the keeper was. */
+static void become_stopping(int exit_status)
+{
+	k.state = STOPPING;
+	k.exit_status = exit_status;
+	k.inspect_at = INT64_MAX;
+}
+
+static void stop(void)
+{
+	become_stopping(0);
+	if (k.inherited.stored)
+		log_info("stopping; the service manager holds the device, and images can be read "
+			 "again when the service has started again");
+	else
+		log_info("stopping; images that are still mounted cannot be read any more");
+	if (k.next.pid)
+		kill(k.next.pid, SIGKILL);
+	end_serving(k.inherited.stored ? WORD_LEAVE : WORD_STOP);
+}
+
+/* SIGTERM has come: stops, or looks until UNMOUNT_TIME whether images are mounted. */
+static void consider_stop(void)
+{
+	unsigned n;
+
+	if (k.term) {
+		k.term = 0;
+		if (k.options->force || k.inherited.stored || k.now - k.stop_asked < TWICE_TIME) {
+			stop();
+			return;
+		}
+		k.stop_asked = k.inspect_at = k.now;
+	}
+	if (k.inspect_at > k.now)
+		return;
+	n = count_mounted();
+	k.inspect_at = INT64_MAX;
+	if (n == 0)
+		stop();
+	else if (k.now < k.stop_asked + UNMOUNT_TIME)
+		k.inspect_at = k.now + UNMOUNT_LOOK;
+	else
+		log_warning(
+			"not stopping: it would break %u mounted image%s; unmount first, or send "
+			"the signal once more within %d seconds",
+			n, n == 1 ? "" : "s", TWICE_TIME / 1000);
+}
+
+/* ---- the states: each function acts on what has happened, and returns the next state ---- */
+
+static enum state start(void)
+{
+	assert(k.state == STARTING);
+	if (k.next.status >= 0) {
+		k.exit_status =
+			WIFEXITED(k.next.status) ? WEXITSTATUS(k.next.status) : EXIT_INTERNAL;
+		return ENDED;
+	}
+	if (k.next.ready) {
+		change_over(WORD_GO_FIRST);
+		if (k.inherited.announce >= 0)
+			(void)!write(k.inherited.announce, "y", 1);
+		fd_close(&k.inherited.announce);
+		notify_send("READY=1\nSTATUS=serving", -1);
+		return SERVING;
+	}
+	if (!k.next.pid && k.now >= k.retry_at)
+		fork_next(!k.loaded);
+	return STARTING;
+}
+
+/* Takes SIGHUP or SIGUSR2, which wait while a program is tested. Returns whether the next worker
+ * has been forked. */
+static bool obey_signals(void)
+{
+	assert((k.state == SERVING || k.state == VACANT) && !k.next.pid);
+	if (k.upgrade_test.pid)
+		return false;
+	if (k.hup) {
+		k.hup = 0;
+		return fork_next(true);
+	}
+	if (k.usr2) {
+		k.usr2 = 0;
+		begin_upgrade_test(k.usr2_sender);
+	}
+	return false;
+}
+
+static enum state serve(void)
+{
+	assert(k.state == SERVING);
+	if (k.serving.status >= 0)
+		return bury_serving();
+	return obey_signals() ? REPLACING : SERVING;
+}
+
+static enum state replace(void)
+{
+	assert(k.state == REPLACING);
+	if (k.serving.status >= 0)
+		return bury_serving();
+	if (k.next.status >= 0) {
+		bury_next();
+		return SERVING;
+	}
+	if (k.next.ready)
+		end_serving(WORD_LEAVE);
+	return REPLACING;
+}
+
+static enum state fill_vacancy(void)
+{
+	assert(k.state == VACANT && !k.serving.pid);
+	if (k.next.status >= 0)
+		bury_next();
+	if (k.next.ready)
+		return change_over(WORD_GO);
+	if (!k.next.pid && !obey_signals() && k.now >= k.retry_at)
+		fork_next(!k.loaded);
+	return VACANT;
+}
+
+static enum state wait_for_end(void)
+{
+	assert(k.state == STOPPING);
+	if (k.serving.pid)
+		return STOPPING;
+	if (k.exit_status)
+		notify_send("FDSTOREREMOVE=1\nFDNAME=device", -1);
+	return ENDED;
+}
+
+static enum state step(void)
+{
+	switch (k.state) {
+	case STARTING:
+		return start();
+	case SERVING:
+		return serve();
+	case REPLACING:
+		return replace();
+	case VACANT:
+		return fill_vacancy();
+	case STOPPING:
+		return wait_for_end();
+	case ENDED:
+		break;
+	}
+	return ENDED;
+}
+
+/* ---- the loop ---- */
+
+static void receive_words(struct worker *w)
+{
+	enum word word;
+
+	while (w->channel >= 0 && (word = receive_word(w->channel, MSG_DONTWAIT)) != WORD_NONE) {
+		if (word == WORD_END)
+			fd_close(&w->channel);
+		else if (word == WORD_READY)
+			w->ready = true;
+		else if (word == WORD_ALIVE)
+			notify_send("WATCHDOG=1", -1);
+		else if (word == WORD_CACHE_LOST)
+			become_stopping(EXIT_SYSTEM);
+	}
 }
 
 static void reap(void)
@@ -589,330 +609,150 @@ static void reap(void)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == serving.pid)
-			serving_ended(status);
-		else if (pid == next.pid)
-			next_ended(status);
-		else if (pid == trial.pid)
-			trial_ended(status);
+		struct worker *w = pid == k.serving.pid ? &k.serving : &k.next;
+
+		if (pid == k.upgrade_test.pid)
+			end_upgrade_test(status);
+		if (pid != w->pid)
+			continue;
+		receive_words(w);
+		fd_close(&w->channel);
+		w->pid = 0;
+		w->status = status;
 	}
-}
-
-/* ---- the end ---- */
-
-static void stop(void)
-{
-	stopping = true;
-	stop_look = INT64_MAX;
-	if (inherited.stored)
-		log_info("stopping; the service manager holds the device, and images can be read "
-			 "again when the service has started again");
-	else
-		log_info("stopping; images that are still mounted cannot be read any more");
-	if (next.pid)
-		kill(next.pid, SIGKILL);
-	end_worker(&serving, inherited.stored ? LEAVE : STOP);
-	if (!serving.pid)
-		exit_status = 0;
-}
-
-static void asked_to_stop(void)
-{
-	if (stopping)
-		return;
-	if (options->force || inherited.stored || now - stop_asked < TWICE_TIME) {
-		stop();
-		return;
-	}
-	stop_asked = now;
-	stop_look = now;
-}
-
-static void look_whether_to_stop(void)
-{
-	unsigned n = mounted();
-
-	if (n == 0) {
-		stop();
-	} else if (now < stop_asked + UNMOUNT_TIME) {
-		stop_look = now + UNMOUNT_LOOK;
-	} else {
-		stop_look = INT64_MAX;
-		log_warning(
-			"not stopping: it would break %u mounted image%s; unmount first, or send "
-			"the signal once more within %d seconds",
-			n, n == 1 ? "" : "s", TWICE_TIME / 1000);
-	}
-}
-
-/* ---- the loop ---- */
-
-static void obey_signals(void)
-{
-	if (term) {
-		term = 0;
-		asked_to_stop();
-	}
-	if (stopping || next.pid || trial.pid || is_first)
-		return;
-	if (hup) {
-		hup = 0;
-		begin_worker(true);
-	} else if (usr2) {
-		usr2 = 0;
-		begin_trial(usr2_sender);
-	}
-}
-
-/* Returns when the next of it is due. */
-static int64_t see_to_workers(void)
-{
-	int64_t due = stop_look;
-
-	if (stopping)
-		return serving.killed_at;
-	if (next.pid && next.ready && serving.pid)
-		end_worker(&serving, LEAVE);
-	else if (next.pid && next.ready)
-		change_over();
-	else if (!next.pid && !serving.pid && now >= retry_at)
-		begin_worker(!loaded);
-	if (!next.pid && !serving.pid)
-		due = sooner(due, retry_at);
-	return due;
 }
 
 static void kill_the_late(pid_t pid, int64_t *killed_at)
 {
-	if (pid && now >= *killed_at) {
+	if (pid && k.now >= *killed_at) {
 		log_warning("process %d takes too long and is killed", (int)pid);
 		kill(pid, SIGKILL);
-		*killed_at = INT64_MAX - 1;
+		*killed_at = KILLED;
 	}
 }
 
-static void wait_for(int64_t until)
+static void wait_for_events(void)
 {
-	struct pollfd set[] = {{.fd = serving.channel, .events = POLLIN},
-		{.fd = next.channel, .events = POLLIN}, {.fd = trial.output, .events = POLLIN}};
-	struct timespec timeout;
+	struct pollfd set[] = {{.fd = k.serving.channel, .events = POLLIN},
+		{.fd = k.next.channel, .events = POLLIN},
+		{.fd = k.upgrade_test.output, .events = POLLIN}};
+	int64_t until = sooner(k.inspect_at, k.upgrade_test.killed_at);
 
-	until = until > now ? until - now : 0;
-	timeout.tv_sec = (time_t)(until / 1000);
-	timeout.tv_nsec = (long)(until % 1000) * 1000000;
-	if (ppoll(set, 3, until >= INT64_MAX / 2 ? NULL : &timeout, &while_waiting) > 0 &&
-		set[2].revents)
-		hear_trial();
+	until = sooner(until, sooner(k.serving.killed_at, k.next.killed_at));
+	if (!k.serving.pid && !k.next.pid)
+		until = sooner(until, k.retry_at);
+	if (fd_poll(set, 3, k.now, until, &k.while_waiting) > 0 && set[2].revents)
+		read_upgrade_test();
 }
 
-static int keep(void)
+static int supervise(void)
 {
-	while (exit_status < 0) {
-		int64_t due;
+	while (k.state != ENDED) {
+		enum state before;
 
-		now = clock_ms();
-		hear(&serving);
-		hear(&next);
+		k.now = clock_ms();
+		receive_words(&k.serving);
+		receive_words(&k.next);
 		reap();
-		obey_signals();
-		if (stop_look <= now)
-			look_whether_to_stop();
-		due = sooner(see_to_workers(), stop_look);
-		kill_the_late(serving.pid, &serving.killed_at);
-		kill_the_late(next.pid, &next.killed_at);
-		kill_the_late(trial.pid, &trial.killed_at);
-		due = sooner(due, trial.killed_at);
-		if (exit_status < 0)
-			wait_for(sooner(due, sooner(serving.killed_at, next.killed_at)));
+		if (k.state != STOPPING)
+			consider_stop();
+		do {
+			before = k.state;
+			k.state = step();
+		} while (k.state != before);
+		kill_the_late(k.serving.pid, &k.serving.killed_at);
+		kill_the_late(k.next.pid, &k.next.killed_at);
+		kill_the_late(k.upgrade_test.pid, &k.upgrade_test.killed_at);
+		if (k.state != ENDED)
+			wait_for_events();
 	}
-	return exit_status;
+	return k.exit_status;
 }
 
 /* ---- the beginning ---- */
 
-/* The keeper's code and data are in memory from the start, and stay there. */
-static void stay_alive(void)
+static bool store(void)
 {
-	extern const char __executable_start[], edata[]; /* the linker's: program and data */
-
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ||
-		mlock(__executable_start, (size_t)(edata - __executable_start)) < 0)
-		log_warning("the keeper's memory cannot be locked: %s", strerror(errno));
-}
-
-static bool write_number(const char *path, int flags, long number)
-{
-	char text[32];
-	int size = snprintf(text, sizeof(text), "%ld\n", number);
-	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0644);
-	bool written = fd >= 0 && write(fd, text, (size_t)size) == size;
-
-	drop_fd(&fd);
-	return written;
-}
-
-/* The caller's process waits for the first worker's turn, so that its exit status tells. */
-static void go_to_background(void)
-{
-	int ends[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
-	pid_t pid;
-	char byte;
-
-	if (pipe2(ends, O_CLOEXEC) < 0 || (pid = _Fork()) < 0)
-		die(EXIT_SYSTEM, "fork: %s", strerror(errno));
-	if (pid > 0) {
-		close(ends[1]);
-		if (read(ends[0], &byte, 1) == 1)
-			_exit(0);
-		_exit(waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
-									   : EXIT_INTERNAL);
-	}
-	close(ends[0]);
-	announce = ends[1];
-	setsid();
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		if (!options->to_stderr)
-			dup2(null, STDERR_FILENO);
-		close(null);
-	}
-	if (chdir("/") < 0)
-		log_warning("chdir /: %s", strerror(errno));
-}
-
-static void write_pid_file(void)
-{
-	const char *path = options->pid_file;
-
-	if (!options->pid_file_given && options->foreground)
-		return;
-	if (write_number(path, O_CREAT | O_TRUNC, (long)getpid()))
-		return;
-	if (options->pid_file_given)
-		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
-	log_warning("%s: %s", path, strerror(errno));
-}
-
-/* What is replaced later gets " (deleted)" behind its path, so this is asked at the start. */
-static void find_program(void)
-{
-	ssize_t n = readlink("/proc/self/exe", program_path, sizeof(program_path) - 1);
-
-	if (n <= 0)
-		snprintf(program_path, sizeof(program_path), "%s", options->argv[0]);
-}
-
-static void store(void)
-{
-	inherited.stored = notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", inherited.device) &&
-			inherited.state >= 0 &&
-			notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", inherited.state);
-}
-
-static int take_number(const char **text)
-{
-	char *end;
-	long n = strtol(*text, &end, 10);
-
-	*text = *end ? end + 1 : end;
-	return n < INT_MIN || n > INT_MAX ? -1 : (int)n;
+	return notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", k.inherited.device) &&
+	       k.inherited.state >= 0 &&
+	       notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", k.inherited.state);
 }
 
 void keeper_inherits(struct inherited *e, const struct options *o)
 {
+	int stored = 0;
+	int *const numbers[] = {&e->device, &e->state, &e->status, &e->worker, &e->channel,
+		&e->upgrade_client, &stored};
 	const char *text = getenv(LEGACY);
 
 	catch_signals();
-	*e = (struct inherited){.device = o->device, .state = -1, .status = -1, .channel = -1};
-	if (text) {
-		e->resumed = true;
-		e->device = take_number(&text);
-		e->state = take_number(&text);
-		e->status = take_number(&text);
-		e->worker = take_number(&text);
-		e->channel = take_number(&text);
-		e->asker = take_number(&text);
-		e->stored = take_number(&text) > 0;
-	} else if (e->device < 0) {
+	*e = (struct inherited){.device = o->device,
+		.state = -1,
+		.status = -1,
+		.announce = -1,
+		.resumed = text != NULL,
+		.channel = -1};
+	for (size_t i = 0; text && i < sizeof(numbers) / sizeof(*numbers); i++) {
+		char *end;
+		long n = strtol(text, &end, 10);
+
+		*numbers[i] = n < INT_MIN || n > INT_MAX ? -1 : (int)n;
+		text = *end ? end + 1 : end;
+	}
+	e->stored = stored > 0;
+	if (!e->resumed && e->device < 0) {
 		e->device = notify_handed_over("device");
 		e->state = notify_handed_over("state");
 	}
-	keep_over_exec((int[]){e->device, e->state, e->status, e->channel}, 4, false);
+	keep_over_exec((int[]){e->device, e->state, e->status, e->channel}, false);
 }
 
-int keeper_run(const struct options *o, const struct keeper_calls *program,
-	const struct inherited *begun_with, bool has_loaded)
+/* Notes what is not 0 at the start. */
+static void begin(const struct inherited *inherited)
 {
-	options = o;
-	calls = program;
-	inherited = *begun_with;
-	loaded = has_loaded;
-	is_first = !inherited.resumed;
-	find_program();
-	if (is_first && !o->foreground)
-		go_to_background();
-	if (is_first)
-		write_pid_file();
-	volumes = open("/proc/fs/fscache/volumes", O_RDONLY | O_CLOEXEC);
+	k.inherited = *inherited;
+	k.serving = k.next = none;
+	k.run_folder = k.upgrade_test.output = -1;
+	k.stop_asked = INT64_MIN / 2;
+	k.inspect_at = k.upgrade_test.killed_at = INT64_MAX;
+	k.state = STARTING;
+	if (!inherited->resumed)
+		return;
+	k.serving.pid = inherited->worker;
+	k.serving.channel = inherited->channel;
+	k.upgrade_test.client = inherited->upgrade_client;
+	k.state = k.serving.pid ? SERVING : VACANT;
+}
+
+int keeper_run(const struct options *o, const struct keeper_calls *calls,
+	const struct inherited *inherited, bool loaded)
+{
+	extern const char edata[]; /* the linker's: the end of program and data */
+
+	k.options = o;
+	k.calls = calls;
+	k.loaded = loaded;
+	begin(inherited);
+	/* Now, as the path of a program that is replaced later gets " (deleted)" behind it. */
+	if (readlink("/proc/self/exe", k.program, sizeof(k.program) - 1) <= 0)
+		snprintf(k.program, sizeof(k.program), "%s", o->argv[0]);
+	k.volumes = open("/proc/fs/fscache/volumes", O_RDONLY | O_CLOEXEC);
 	if (o->argv[0][0] == '@') {
-		run_folder = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		k.run_folder = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		sandbox_allow_chroot();
 	}
-	watchdog = notify_watchdog();
-	if (!write_number("/proc/self/oom_score_adj", 0, -1000))
+	k.watchdog = notify_watchdog();
+	if (!fd_write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));
-	stay_alive();
-	now = clock_ms();
-	if (!is_first) {
-		serving = (struct worker){.pid = inherited.worker,
-			.channel = inherited.channel,
-			.since = now,
-			.killed_at = INT64_MAX};
-		trial.asker = inherited.asker;
-	} else {
-		store();
-	}
+	if (!memory_lock(edata))
+		log_warning("the keeper's memory cannot be locked: %s", strerror(errno));
+	if (k.state == STARTING)
+		k.inherited.stored = store();
 	sandbox_drop_rights(SANDBOX_KEEPER);
-	if (is_first) /* else the earlier program's filter is in force */
+	if (k.state == STARTING) /* else the earlier program's filter is in force */
 		sandbox_enter(SANDBOX_KEEPER);
-	begin_worker(!loaded);
-	return keep();
-}
-
-/* ---- --upgrade ---- */
-
-static pid_t read_pid(const char *path)
-{
-	char text[32];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (n < 0)
-		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
-	text[n] = '\0';
-	return (pid_t)strtol(text, NULL, 10);
-}
-
-int keeper_upgrade(const struct options *o)
-{
-	pid_t pid = read_pid(o->pid_file);
-	struct timespec second = {.tv_sec = 1};
-	sigset_t answers;
-	int answer = -1;
-
-	if (pid <= 1 || !cachefiles_is_held_by(pid))
-		die(EXIT_SYSTEM, "%s: process %d does not hold the device", o->pid_file, (int)pid);
-	sigemptyset(&answers);
-	sigaddset(&answers, ANSWER_DONE);
-	sigaddset(&answers, ANSWER_REFUSED);
-	sigprocmask(SIG_BLOCK, &answers, NULL);
-	if (sigqueue(pid, SIGUSR2, (union sigval){.sival_int = ASKED}) < 0)
-		die(EXIT_SYSTEM, "process %d: %s", (int)pid, strerror(errno));
-	for (int i = 0; i < ANSWER_TIME && answer < 0 && kill(pid, 0) == 0; i++)
-		answer = sigtimedwait(&answers, NULL, &second);
-	if (answer == ANSWER_DONE)
-		return 0;
-	die(EXIT_SYSTEM, "process %d %s; its log says why", (int)pid,
-		answer == ANSWER_REFUSED ? "goes on as it was" : "does not answer");
+	k.now = k.serving.since = clock_ms();
+	if (k.state == SERVING && fork_next(!loaded))
+		k.state = REPLACING;
+	return supervise();
 }

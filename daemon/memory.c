@@ -2,16 +2,13 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/minmax.h"
 
 struct capacity capacity;
-
-static size_t between(size_t least, size_t n, size_t most)
-{
-	return n < least ? least : n > most ? most : n;
-}
 
 static size_t beyond(size_t n, size_t part)
 {
@@ -24,21 +21,22 @@ static size_t base(const struct memory_costs *costs)
 	return costs->fixed + capacity.files * costs->file + capacity.reads * costs->read;
 }
 
-bool memory_divide(const struct conf *conf, const struct memory_costs *costs, char *why, size_t size)
+bool memory_divide(
+	const struct conf *conf, const struct memory_costs *costs, char *why, size_t size)
 {
 	size_t memory = conf->memory ? (size_t)conf->memory : MEMORY_DEFAULT;
 	size_t page = (size_t)getpagesize();
 	size_t unit = page > BUFFER_MIN ? page : BUFFER_MIN;
 	size_t each, needed;
 
-	capacity.files = (unsigned)between(FILES_MIN,
+	capacity.files = (unsigned)clamp_u64(
 		beyond(memory, MEMORY_MIN - FILES_MIN * MEMORY_PER_FILE) / MEMORY_PER_FILE,
-		FILES_MAX);
+		FILES_MIN, FILES_MAX);
 	capacity.reads = READS_PER_FILE * capacity.files;
 	capacity.connections = conf->connections;
 	if (!capacity.connections)
-		capacity.connections = (unsigned)between(
-			1, beyond(memory, MEMORY_MIN / 2) / MEMORY_PER_CONNECTION, CONNECTIONS_MAX);
+		capacity.connections = (unsigned)clamp_u64(
+			beyond(memory, MEMORY_MIN / 2) / MEMORY_PER_CONNECTION, 1, CONNECTIONS_MAX);
 	needed = base(costs) + capacity.connections * (unit + costs->connection);
 	if (!conf->memory && memory < needed + capacity.connections * (BUFFER_DEFAULT - unit))
 		memory = needed + capacity.connections * (BUFFER_DEFAULT - unit);
@@ -49,6 +47,14 @@ bool memory_divide(const struct conf *conf, const struct memory_costs *costs, ch
 		return false;
 	}
 	each = (memory - base(costs)) / capacity.connections - costs->connection;
-	capacity.buffer = between(unit, each / unit * unit, BUFFER_MAX);
+	capacity.buffer = clamp_u64(each / unit * unit, unit, BUFFER_MAX);
 	return true;
+}
+
+bool memory_lock(const char *end)
+{
+	extern const char __executable_start[]; /* the linker's */
+
+	return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0 &&
+	       mlock(__executable_start, (size_t)(end - __executable_start)) == 0;
 }

@@ -1,6 +1,5 @@
-/* daemon/memory.h - how the memory is divided: from `memory` and `connections` of the configuration, once
- * at start, to the sizes of the tables.
- */
+/* daemon/memory.h - the memory: divided once, at the start, from `memory` and `connections` of the
+ * configuration to the sizes of the tables; and locked. */
 #ifndef DAEMON_MEMORY_H
 #define DAEMON_MEMORY_H
 
@@ -9,29 +8,35 @@
 
 #include "daemon/conf.h"
 
+/* Sizes of the tables, and what happens when one is full. */
 struct capacity {
 	unsigned connections; /* 1 to CONNECTIONS_MAX */
-	size_t buffer;	      /* bytes of a connection's body buffer: what one pwrite() carries, a
+	size_t buffer;	      /* bytes of a connection's buffer, which one pwrite() carries: a
 			       * multiple of the page size */
-	unsigned files;	      /* cache files that the kernel holds open: OPEN beyond it is refused
-			       * (ENFILE), since waiting would also hold up the CLOSE that makes room
-			       */
-	unsigned reads;	      /* READs that wait, one blocked reader each. When full, the device is
-			       * left alone. */
+	unsigned files;	      /* cache files that the kernel holds open. A further OPEN is refused
+			       * (ENFILE): to let it wait would also hold up the CLOSE */
+	unsigned reads;	      /* READs that wait, one blocked reader each. A further one is left in
+			       * the device */
 };
 
-extern struct capacity capacity; /* read only, but for memory_divide() */
+extern struct capacity capacity; /* written by memory_divide() only */
 
-/* What things cost, in bytes. */
+/* What one of each costs, in bytes. */
 struct memory_costs {
-	size_t fixed;	   /* what is there without any of them: the program, its stack */
-	size_t connection; /* each, without its buffer */
-	size_t file, read; /* each */
+	size_t fixed;	   /* the program and its stack, without any of them */
+	size_t connection; /* without its buffer */
+	size_t file, read;
 };
 
-/* Divides `memory` bytes; if the configuration has none, MEMORY_DEFAULT, and more where that many
- * connections need it. The more there is, the more connections, the larger the buffers and tables.
- * On failure returns false and fills `why` with what is too little for what. */
-bool memory_divide(const struct conf *conf, const struct memory_costs *costs, char *why, size_t size);
+/* Divides `memory` bytes. If the configuration has none these are MEMORY_DEFAULT, or more where
+ * `connections` needs it. More memory makes more connections, larger buffers and larger tables. On
+ * failure returns false and fills why. */
+bool memory_divide(
+	const struct conf *conf, const struct memory_costs *costs, char *why, size_t size);
+
+/* Locks the program up to the linker's symbol `end`, and all that is mapped, now or later, once it
+ * is touched: no page may have to be read from a file system that waits for us. False and errno: it
+ * cannot. */
+bool memory_lock(const char *end);
 
 #endif

@@ -1,0 +1,102 @@
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "daemon/keeper.h"
+
+static int channel = -1;
+static int64_t watchdog, alive_next;
+static volatile sig_atomic_t orphan_stop;
+
+void send_word(int to, enum word word)
+{
+	char byte = (char)word;
+
+	if (to >= 0)
+		(void)!send(to, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+enum word receive_word(int from, int flags)
+{
+	unsigned char byte;
+	ssize_t n;
+
+	do
+		n = recv(from, &byte, 1, flags);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return (enum word)byte;
+	return n < 0 && errno == EAGAIN ? WORD_NONE : WORD_END;
+}
+
+int worker_fd(void)
+{
+	return channel;
+}
+
+static void on_orphan_stop(int signal)
+{
+	(void)signal;
+	orphan_stop = 1;
+}
+
+static void become_orphan(void)
+{
+	log_err("the keeper has died: nobody will take this worker's place; start again when no "
+		"image is mounted");
+	signal(SIGTERM, on_orphan_stop);
+	signal(SIGINT, on_orphan_stop);
+	fd_close(&channel);
+}
+
+enum word worker_word(void)
+{
+	enum word word = receive_word(channel, MSG_DONTWAIT);
+
+	if (word == WORD_END && channel >= 0)
+		become_orphan();
+	if (word == WORD_END)
+		return orphan_stop ? WORD_STOP : WORD_NONE;
+	return word == WORD_LEAVE || word == WORD_STOP ? word : WORD_NONE;
+}
+
+int64_t worker_alive(int64_t now)
+{
+	if (channel < 0)
+		return now + 1000;
+	if (!watchdog)
+		return INT64_MAX;
+	if (now >= alive_next) {
+		send_word(channel, WORD_ALIVE);
+		alive_next = now + watchdog / 4;
+	}
+	return alive_next;
+}
+
+void worker_lost_cache(void)
+{
+	send_word(channel, WORD_CACHE_LOST);
+}
+
+void worker_run(int end, const struct keeper_calls *calls, bool reloads, int64_t watchdog_time)
+{
+	char why[512];
+	enum word word;
+
+	channel = end;
+	watchdog = watchdog_time;
+	if (reloads && !calls->load(why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+	calls->prepare();
+	send_word(channel, WORD_READY);
+	word = receive_word(channel, 0);
+	if (word != WORD_GO && word != WORD_GO_FIRST)
+		_exit(0);
+	_exit(calls->work(word == WORD_GO_FIRST));
+}

@@ -1,0 +1,56 @@
+/* daemon/worker.h - the worker's end of the channel to its keeper (keeper.h), and the words on it.
+ *
+ * When the keeper has died the worker goes on serving, and the signals that would have ended the
+ * keeper end it.
+ */
+#ifndef DAEMON_WORKER_H
+#define DAEMON_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct keeper_calls;
+
+/* The words, a byte each. Other versions of this program understand them, as a worker outlives its
+ * keeper's program at an upgrade: never change one. */
+enum word {
+	WORD_END = -1, /* no word: the other end is closed */
+	WORD_NONE = 0, /* no word: none has come */
+
+	/* from the worker */
+	WORD_READY = 'r',      /* it has prepared itself, and waits for its turn */
+	WORD_ALIVE = 'a',      /* its loop turns */
+	WORD_CACHE_LOST = 'd', /* the kernel has given the cache up */
+
+	/* from the keeper */
+	WORD_GO = 'g',	     /* serve */
+	WORD_GO_FIRST = 'f', /* serve: the cache has just been bound */
+	WORD_LEAVE = 'l',    /* end at once, and answer nothing more: another takes your place */
+	WORD_STOP = 's',     /* end in order: nobody takes your place */
+};
+
+/* For both ends. Sending never blocks, and does nothing without a channel (-1). `flags` are those
+ * of recv(2): MSG_DONTWAIT or 0. */
+void send_word(int channel, enum word word);
+enum word receive_word(int channel, int flags);
+
+/* In a process that has just been forked: prepares it, waits for its turn and serves. `reloads`:
+ * the configuration is read again. `watchdog`: see notify_watchdog(). */
+_Noreturn void worker_run(
+	int channel, const struct keeper_calls *calls, bool reloads, int64_t watchdog);
+
+/* The descriptor to poll for POLLIN before worker_word(); -1: the keeper has died, and
+ * worker_word() is to be called once a second. */
+int worker_fd(void);
+
+/* WORD_LEAVE, WORD_STOP or WORD_NONE. */
+enum word worker_word(void);
+
+/* For a service manager's watchdog: tells it, by way of the keeper, that the loop turns. Returns
+ * when to call it again, INT64_MAX for never. */
+int64_t worker_alive(int64_t now);
+
+/* The kernel has given the cache up: the keeper ends with this worker. */
+void worker_lost_cache(void);
+
+#endif

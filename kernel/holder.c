@@ -1,0 +1,65 @@
+#include "kernel/holder.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/dir.h"
+#include "base/fd.h"
+
+static bool see_fd(void *found, int folder, const char *name)
+{
+	char target[sizeof(DEVICE)];
+
+	*(bool *)found = readlinkat(folder, name, target, sizeof(target)) == sizeof(DEVICE) - 1 &&
+			 memcmp(target, DEVICE, sizeof(DEVICE) - 1) == 0;
+	return !*(bool *)found;
+}
+
+bool holder_is(int pid)
+{
+	char path[32];
+	bool found = false;
+	int folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	folder = folder_open(AT_FDCWD, path);
+	if (folder >= 0)
+		folder_each(folder, see_fd, &found);
+	fd_close(&folder);
+	return found;
+}
+
+static bool see_process(void *pid, int folder, const char *name)
+{
+	int n = atoi(name); /* 0: no process, as "self" */
+
+	(void)folder;
+	*(int *)pid = n > 0 && holder_is(n) ? n : 0;
+	return *(int *)pid == 0;
+}
+
+void holder_explain(char *why, size_t size)
+{
+	int pid = 0, folder = folder_open(AT_FDCWD, "/proc");
+	char path[64], name[32];
+
+	if (folder >= 0)
+		folder_each(folder, see_process, &pid);
+	fd_close(&folder);
+	if (pid == 0) {
+		snprintf(why, size,
+			DEVICE ": busy: a process that we cannot see holds it, or one still has a "
+			       "descriptor of a cache file that came from it");
+		return;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd_read_file(path, name, sizeof(name));
+	name[strcspn(name, "\n")] = '\0';
+	snprintf(why, size,
+		DEVICE ": busy: process %d (%s) holds it; the device serves one daemon, so stop "
+		       "that one first",
+		pid, name);
+}

@@ -1,0 +1,15 @@
+/* kernel/holder.h - which process has the device of cachefiles open, as far as we may see. */
+#ifndef KERNEL_HOLDER_H
+#define KERNEL_HOLDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define DEVICE "/dev/cachefiles"
+
+bool holder_is(int pid);
+
+/* Fills `why` with who holds the device, and what to do about it. */
+void holder_explain(char *why, size_t size);
+
+#endif

@@ -1,0 +1,46 @@
+#include "tools/upgrade.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "daemon/keeper.h"
+#include "kernel/holder.h"
+
+#define ANSWER_TIME 60 /* seconds */
+
+static pid_t read_pid(const char *path)
+{
+	char text[32];
+
+	if (fd_read_file(path, text, sizeof(text)) < 0)
+		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+	return (pid_t)strtol(text, NULL, 10);
+}
+
+int upgrade_run(const char *pid_file)
+{
+	pid_t pid = read_pid(pid_file);
+	struct timespec second = {.tv_sec = 1};
+	sigset_t answers;
+	int answer = -1;
+
+	if (pid <= 1 || !holder_is(pid))
+		die(EXIT_SYSTEM, "%s: process %d does not hold the device", pid_file, (int)pid);
+	sigemptyset(&answers);
+	sigaddset(&answers, UPGRADE_DONE);
+	sigaddset(&answers, UPGRADE_REFUSED);
+	sigprocmask(SIG_BLOCK, &answers, NULL);
+	if (sigqueue(pid, SIGUSR2, (union sigval){.sival_int = UPGRADE_ASKED}) < 0)
+		die(EXIT_SYSTEM, "process %d: %s", (int)pid, strerror(errno));
+	for (int i = 0; i < ANSWER_TIME && answer < 0 && kill(pid, 0) == 0; i++)
+		answer = sigtimedwait(&answers, NULL, &second);
+	if (answer == UPGRADE_DONE)
+		return 0;
+	die(EXIT_SYSTEM, "process %d %s; its log says why", (int)pid,
+		answer == UPGRADE_REFUSED ? "goes on as it was" : "does not answer");
+}
