@@ -1,8 +1,8 @@
 /* kernel/backing.h - whether the cache directory's file system can hold a cache.
  *
- * The kernel looks at some of it when the cache is bound, but not at what matters most: it takes
- * for cached what SEEK_DATA calls data (fs/cachefiles/io.c), and a file system without holes calls
- * all of a file so. Then every byte that is not cached would read as zero.
+ * The kernel checks some of it when the cache is bound, but not what matters most: it takes for
+ * cached what SEEK_DATA calls data (fs/cachefiles/io.c), and a file system without holes calls all
+ * of a file so. Then every byte that is not cached would read as zero.
  */
 #ifndef KERNEL_BACKING_H
 #define KERNEL_BACKING_H
@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Once, at start, before the cache is bound. False when it cannot, and `why` is filled with the
- * reason and the remedy. What cannot be found out is left to the kernel. */
+/* Once, at the start, before the cache is bound. False: it cannot, and `why` has the reason and the
+ * remedy. What cannot be found out is left to the kernel. */
 bool backing_check(const char *dir, char *why, size_t size);
 
 #endif

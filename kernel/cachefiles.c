@@ -11,128 +11,50 @@
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "daemon/memory.h"
-#include "kernel/cull.h"
-#include "base/dir.h"
-#include "daemon/handover.h"
+#include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
-#include "kernel/message.h"
-#include "fetch/reads.h"
 #include "base/stats.h"
+#include "daemon/handover.h"
+#include "daemon/memory.h"
+#include "fetch/fetch.h"
+#include "fetch/reads.h"
+#include "kernel/cull.h"
+#include "kernel/holder.h"
+#include "kernel/message.h"
 
-#define DEVICE "/dev/cachefiles"
-
-/* So many bytes are written from one look at the cache's size to the next. */
-#define LOOK_EVERY (8 << 20)
+/* After INSPECT_EVERY bytes written the culler inspects the cache again. */
+#define INSPECT_EVERY (8 << 20)
 
 /* include/uapi/linux/cachefiles.h: CACHEFILES_IOC_READ_COMPLETE, in the v8 series IOC_CREAD. Its
  * argument is the message's id itself. */
 #define IOC_READ_COMPLETE _IOW(0x98, 1, int)
 
-/* How long the READs of a file fail that could not be opened anew, in seconds. */
-#define BROKEN_TIME 5
+/* How long the READs of a file fail that could not be reopened, in milliseconds. */
+#define BROKEN_TIME 5000
 
-/* An object that the kernel has open; its place in the table is the file's number for fetch.c. */
+/* After ERRORS_MAX failed reads of the device the loop gets its turn. */
+#define ERRORS_MAX 16
+
+/* An object that the kernel has open. Its place in the table is the file's number for fetch.c. */
 struct object {
 	bool used;
-	bool opened;	 /* its OPEN was answered */
-	int fd;		 /* the anonymous fd */
-	uint64_t key;	 /* opened_files_key() */
-	uint32_t id;	 /* object_id; in v8 the number of fd */
-	uint32_t open_msg_id; /* the id of its OPEN */
-	time_t broken;	 /* fetch.c has given it up, and its READs fail until then; 0: it has not */
+	bool opened;	      /* its OPEN was answered */
+	int fd;		      /* the anonymous fd */
+	uint64_t key;	      /* opened_files_key() */
+	uint32_t id;	      /* object_id; in v8 the number of fd */
+	uint32_t open_msg_id; /* its OPEN's */
+	int64_t broken; /* fetch.c has given it up, its READs fail until then; 0: it has not */
 };
 
 static int device = -1, epoll_fd = -1;
 static enum conf_abi abi;
 static enum conf_compressed compressed;
-static bool behind;
-static bool dead;	       /* no command gets another answer than EIO any more */
-static unsigned garbage;       /* messages that could not be used */
+static bool behind;	       /* messages may be left unread */
+static bool dead;	       /* every command fails with EIO from now on */
 static struct object *objects; /* capacity.files */
-
-/* ---- who holds the device ---- */
-
-/* A search in a folder for a name that is a number. */
-struct search {
-	const char *folder;
-	bool (*matches)(const char *folder, int number);
-	int found;
-};
-
-static bool look_at(void *context, int folder, const char *name)
-{
-	struct search *s = context;
-
-	(void)folder;
-	if (name[0] >= '0' && name[0] <= '9' && s->matches(s->folder, atoi(name)))
-		s->found = atoi(name);
-	return s->found < 0;
-}
-
-/* The first entry of a folder whose name is a number and for which matches() is true; -1: none. */
-static int find_number(const char *folder, bool (*matches)(const char *folder, int number))
-{
-	struct search s = {folder, matches, -1};
-	int fd = folder_open(AT_FDCWD, folder);
-
-	if (fd >= 0) {
-		folder_each(fd, look_at, &s);
-		close(fd);
-	}
-	return s.found;
-}
-
-static bool is_device(const char *folder, int fd)
-{
-	char path[80], target[sizeof(DEVICE)];
-
-	snprintf(path, sizeof(path), "%s/%d", folder, fd);
-	return readlink(path, target, sizeof(target)) == sizeof(DEVICE) - 1 &&
-	       memcmp(target, DEVICE, sizeof(DEVICE) - 1) == 0;
-}
-
-static bool has_device(const char *folder, int pid)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "%s/%d/fd", folder, pid);
-	return find_number(path, is_device) >= 0;
-}
-
-bool cachefiles_is_held_by(int pid)
-{
-	return has_device("/proc", pid);
-}
-
-static void explain_busy(char *why, size_t size)
-{
-	int pid = find_number("/proc", has_device);
-	char path[64], name[32] = "";
-	ssize_t n = 0;
-	int fd;
-
-	if (pid < 0) {
-		snprintf(why, size,
-			DEVICE ": busy: a process that we cannot see holds it, or one still has a "
-			       "descriptor of a cache file that came from it");
-		return;
-	}
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, name, sizeof(name) - 1);
-		close(fd);
-	}
-	name[n > 0 ? n - 1 : 0] = '\0';
-	snprintf(why, size,
-		DEVICE ": busy: process %d (%s) holds it; the device serves one daemon, so stop "
-		       "that one first",
-		pid, name);
-}
 
 /* ---- commands ---- */
 
@@ -156,7 +78,7 @@ __attribute__((format(printf, 1, 2))) static int command(const char *format, ...
 
 void cachefiles_check(void)
 {
-	command("alive?"); /* death is looked for before the word (cachefiles_daemon_write) */
+	command("alive?"); /* cachefiles_daemon_write() tests for death before the word */
 }
 
 bool cachefiles_is_dead(void)
@@ -166,45 +88,42 @@ bool cachefiles_is_dead(void)
 
 static bool open_device(char *why, size_t size)
 {
+	const char *remedy = "";
+
 	device = open(DEVICE, O_RDWR | O_CLOEXEC);
 	if (device >= 0)
 		return true;
-	switch (errno) {
-	case EBUSY:
-		explain_busy(why, size);
-		break;
-	case ENOENT:
-	case ENODEV:
-	case ENXIO:
-		snprintf(why, size,
-			DEVICE ": %s: load the module (modprobe cachefiles) or use a kernel with "
-			       "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND",
-			strerror(errno));
-		break;
-	case EPERM:
-	case EACCES:
-		snprintf(why, size, DEVICE ": %s: start as root (CAP_SYS_ADMIN)", strerror(errno));
-		break;
-	default:
-		snprintf(why, size, DEVICE ": %s", strerror(errno));
+	if (errno == EBUSY) {
+		holder_explain(why, size);
+		return false;
 	}
+	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+		remedy = ": load the module (modprobe cachefiles) or use a kernel with "
+			 "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND";
+	else if (errno == EPERM || errno == EACCES)
+		remedy = ": start as root (CAP_SYS_ADMIN)";
+	snprintf(why, size, DEVICE ": %s%s", strerror(errno), remedy);
 	return false;
 }
 
-/* Each limit is checked against the other two as they are at that moment, so those that grow are
- * set from the top and those that shrink from the bottom: from defaults of 7, 5 and 1 per cent. */
-static int set_limits(char kind, int run, int cull, int stop)
+/* The kernel checks each limit against the other two as they are at that moment: limits larger than
+ * the defaults of 7, 5 and 1 per cent are set from the top, smaller ones from the bottom. */
+static bool send_limits(char kind, int run, int cull, int stop, char *why, size_t size)
 {
 	const char *order = cull > 5 ? "rcs" : "scr";
 	int error = 0;
 
 	if (run == 7 && cull == 5 && stop == 1)
-		return 0;
+		return true;
 	for (const char *limit = order; *limit && !error; limit++)
 		error = *limit == 'r'	? command("%crun %d%%", kind, run)
 			: *limit == 'c' ? command("%ccull %d%%", kind, cull)
 					: command("%cstop %d%%", kind, stop);
-	return error;
+	if (error)
+		snprintf(why, size,
+			"%crun, %ccull, %cstop %d%% %d%% %d%%: the kernel refuses it: %s", kind,
+			kind, kind, run, cull, stop, strerror(error));
+	return !error;
 }
 
 static const char *bind_remedy(int error)
@@ -231,31 +150,25 @@ static const char *bind_remedy(int error)
 	}
 }
 
-static bool complain(char *why, size_t size, const char *what, const char *value, int error)
-{
-	if (error)
-		snprintf(why, size, "%s %s: the kernel refuses it: %s", what, value,
-			strerror(error));
-	return error == 0;
-}
-
 static bool send_settings(const struct conf *c, char *why, size_t size)
 {
-	char limits[32];
+	const char *const settings[][2] = {
+		{"tag", c->tag}, {"secctx", c->secctx}, {"debug", c->debug}, {"dir", c->dir}};
 
-	snprintf(limits, sizeof(limits), "%d%% %d%% %d%%", c->brun, c->bcull, c->bstop);
-	if (!complain(why, size, "brun, bcull, bstop", limits,
-		    set_limits('b', c->brun, c->bcull, c->bstop)))
+	if (!send_limits('b', c->brun, c->bcull, c->bstop, why, size) ||
+		!send_limits('f', c->frun, c->fcull, c->fstop, why, size))
 		return false;
-	snprintf(limits, sizeof(limits), "%d%% %d%% %d%%", c->frun, c->fcull, c->fstop);
-	return complain(why, size, "frun, fcull, fstop", limits,
-		       set_limits('f', c->frun, c->fcull, c->fstop)) &&
-	       (!c->tag[0] || complain(why, size, "tag", c->tag, command("tag %s", c->tag))) &&
-	       (!c->secctx[0] ||
-		       complain(why, size, "secctx", c->secctx, command("secctx %s", c->secctx))) &&
-	       (!c->debug[0] ||
-		       complain(why, size, "debug", c->debug, command("debug %s", c->debug))) &&
-	       complain(why, size, "dir", c->dir, command("dir %s", c->dir));
+	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
+		const char *word = settings[i][0], *value = settings[i][1];
+		int error = value[0] ? command("%s %s", word, value) : 0;
+
+		if (error) {
+			snprintf(why, size, "%s %s: the kernel refuses it: %s", word, value,
+				strerror(error));
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool watch_device(char *why, size_t size)
@@ -285,20 +198,16 @@ static bool mishandles_bios(void)
 
 static void set_whole(void)
 {
-	enum fetch_whole whole = WHOLE_NEVER; /* compressed lazy: the kernel has our patch */
+	bool lazy = compressed == COMPRESSED_LAZY; /* the kernel has our patch */
+	bool whole = compressed == COMPRESSED_WHOLE || (!lazy && mishandles_bios());
 
-	if (abi == ABI_V8) {
-		whole = WHOLE_ALWAYS; /* whatever was said: its kernel knows no other way */
-		if (compressed == COMPRESSED_LAZY)
-			log_warning("compressed lazy has no effect: a kernel of the v8 layout "
-				    "needs every image whole");
-	} else if (compressed == COMPRESSED_WHOLE ||
-		   (compressed == COMPRESSED_AUTO && mishandles_bios()))
-		whole = WHOLE_COMPRESSED; /* compressed whole: on any kernel; auto: as it needs */
-	fetch_set_whole(whole);
+	if (abi == ABI_V8 && lazy)
+		log_warning("compressed lazy has no effect: a kernel of the v8 layout needs every "
+			    "image whole");
+	fetch_set_whole(abi == ABI_V8 ? WHOLE_ALWAYS : whole ? WHOLE_COMPRESSED : WHOLE_NEVER);
 }
 
-/* The layout, from the first message or by other signs. */
+/* The layout is known, by the first message or as the kernel knows `restore`. */
 static void learn(enum conf_abi learnt)
 {
 	abi = learnt;
@@ -331,8 +240,8 @@ static bool can_answer(char *why, size_t size)
 	return false;
 }
 
-/* Whether the kernel knows the command (2.4), which it does only once the cache is bound; and then
- * its messages have the released layout. */
+/* A kernel that knows the command, which it does only once the cache is bound, speaks the released
+ * layout. Returns 0 or a positive errno. */
 static int restore(void)
 {
 	int error = command("restore");
@@ -361,9 +270,9 @@ int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t si
 	return device;
 }
 
-/* What an earlier worker has read and not answered would wait for ever. The kernels in question
- * give the lowest free number to a request, and refuse an answer to what is no OPEN that was read.
- */
+/* OPENs that an earlier worker has read and not answered would wait for ever. Kernels without
+ * `restore` number requests from the lowest free number on, and refuse an answer to one that is no
+ * OPEN or was not read. */
 static void fail_left_opens(void)
 {
 	for (uint32_t id = 0; id < capacity.files + capacity.reads; id++)
@@ -382,10 +291,10 @@ bool cachefiles_serve(const struct conf *conf, int bound, bool first, char *why,
 	if (error == EOPNOTSUPP && first) {
 		log_warning("this kernel cannot hand its requests to another worker (Linux 6.8, "
 			    "6.6.35 and 6.1.95 can): if this one dies, its images have to be "
-			    "mounted anew");
+			    "mounted again");
 	} else if (error == EOPNOTSUPP) {
 		log_err("images that were mounted before cannot be read any more: unmount them and "
-			"mount them anew");
+			"mount them again");
 		fail_left_opens();
 	}
 	return watch_device(why, size);
@@ -395,8 +304,7 @@ bool cachefiles_serve(const struct conf *conf, int bound, bool first, char *why,
 
 static void release(struct object *o)
 {
-	if (o->fd >= 0)
-		close(o->fd);
+	fd_close(&o->fd);
 	o->used = false;
 }
 
@@ -416,14 +324,6 @@ static void answer_open(uint32_t id, int64_t size)
 		log_debug("answering OPEN %" PRIu32 ": %s", id, strerror(error));
 }
 
-static time_t seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec;
-}
-
 static void opened(unsigned file, enum outcome outcome, uint64_t size)
 {
 	struct object *o = &objects[file];
@@ -433,29 +333,29 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 	if (!outcome)
 		opened_files_add(o->key, size);
 	if (outcome && before >= 0) {
-		/* The kernel would repeat an OPEN anew for ever, and its READ would hang (3.7). */
-		o->broken = seconds() + BROKEN_TIME;
+		/* The kernel would repeat a refused reopen for ever, and its READ would hang
+		 * (cachefiles_ondemand_daemon_read() of fs/cachefiles/ondemand.c). */
+		o->broken = clock_ms() + BROKEN_TIME;
 		answer_open(o->open_msg_id, before);
 		return;
 	}
 	answer_open(o->open_msg_id, outcome ? -outcome_errno(outcome) : (int64_t)size);
-	cull_look();
+	cull_inspect();
 	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */
 }
 
 /* ---- the cache file ---- */
 
-/* Whether there is room for more is looked at now and then. */
 static void note_growth(size_t bytes)
 {
 	static size_t growth;
 
 	growth += bytes;
-	if (growth < LOOK_EVERY)
+	if (growth < INSPECT_EVERY)
 		return;
 	growth = 0;
-	cull_look();
+	cull_inspect();
 }
 
 static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
@@ -472,11 +372,11 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 		if (n < 0 && errno == EIO)
 			cachefiles_check();
 		if (n < 0 && (errno == ENOBUFS || errno == ENOSPC))
-			cull_look();
+			cull_inspect();
 		if (n < 0 && written == 0)
 			return errno == ENOBUFS ? -EAGAIN : -errno;
-		/* Before 6.13 the kernel reports what it rounded the size up to. What does not
-		 * reach the end of a page is written again. */
+		/* Before 6.13 the kernel returns the size rounded up. The part of a page at the end
+		 * of a short write is written again. */
 		if (n < (ssize_t)page)
 			break;
 		written += (size_t)n < size - written ? (size_t)n & ~(page - 1) : size - written;
@@ -511,18 +411,11 @@ const struct frontend cachefiles_frontend = {.any_order = true,
 
 /* ---- messages ---- */
 
-static struct object *find_object(uint32_t id)
+/* The object of that id, or a free place. */
+static struct object *find(bool used, uint32_t id)
 {
 	for (struct object *o = objects; o < objects + capacity.files; o++)
-		if (o->used && o->id == id)
-			return o;
-	return NULL;
-}
-
-static struct object *free_object(void)
-{
-	for (struct object *o = objects; o < objects + capacity.files; o++)
-		if (!o->used)
+		if (o->used == used && (!used || o->id == id))
 			return o;
 	return NULL;
 }
@@ -532,7 +425,7 @@ static void drop(struct object *o)
 	if (!o->broken)
 		fetch_close((unsigned)(o - objects));
 	opened_files_remove(o->key);
-	cull_look();
+	cull_inspect();
 	if (!o->opened)
 		answer_open(o->open_msg_id, -ECANCELED);
 	release(o);
@@ -545,16 +438,9 @@ static bool is_anonymous_fd(int fd)
 	return fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0;
 }
 
-/* A file that the kernel opens for the first time is not there before its OPEN is answered; one
- * that it opens anew is. Where its last CLOSE was not seen, what it was told is void. */
-static void forget_if_new(uint64_t key, int fd)
-{
-	if (lseek(fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
-		opened_files_remove(key);
-}
-
-/* Room for a file that is opened anew, whose OPEN would come again for ever if it were refused
- * (3.7): that of one which nobody waits for. The kernel opens it anew in its turn. */
+/* Frees a slot for a reopened file: the kernel repeats a refused reopen for ever
+ * (fs/cachefiles/ondemand.c). The slot is taken from an open file without a waiting READ, which the
+ * kernel reopens when it is read next. */
 static struct object *make_room(void)
 {
 	static unsigned last;
@@ -572,21 +458,25 @@ static struct object *make_room(void)
 	return NULL;
 }
 
-static void take_open(const struct message *m)
+/* `o`, if any, has the id already. */
+static void take_open(const struct message *m, struct object *o)
 {
-	struct object *o = find_object(m->object);
 	uint64_t key = opened_files_key(m->volume, m->cookie, m->cookie_size);
 
 	stats.opens++;
 	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
 	if (o) {
-		/* The kernel gives an id, or in v8 an fd, again only when the old one is gone. */
+		/* The kernel gives an id, or in v8 an fd, again only once the old one is gone. */
 		if (o->fd == m->fd)
 			o->fd = -1;
 		drop(o);
 	}
-	forget_if_new(key, m->fd);
-	o = free_object();
+	/* Before its OPEN is answered, a new file has no backing file (ENOBUFS); a reopened one
+	 * has. If it is new although we know it, we missed its CLOSE: forget the size that we
+	 * reported. */
+	if (lseek(m->fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
+		opened_files_remove(key);
+	o = find(false, 0);
 	if (!o && opened_files_size(key) >= 0)
 		o = make_room();
 	if (!o) {
@@ -611,45 +501,29 @@ static void take_read(struct object *o, const struct message *m)
 		return;
 	}
 	complete(file, m->id, OUTCOME_LIMIT);
-	if (o->broken && seconds() >= o->broken)
-		release(o); /* the next READ has the kernel open it anew */
+	if (o->broken && clock_ms() >= o->broken)
+		release(o); /* the kernel reopens it for the next READ */
 }
 
 static void take_message(const struct message *m)
 {
-	struct object *o;
+	struct object *o = find(true, m->object);
 
-	switch (m->opcode) {
-	case MESSAGE_OPEN:
-		take_open(m);
-		return;
-	case MESSAGE_CLOSE:
-		o = find_object(m->object);
-		if (o)
-			drop(o); /* else one whose fd we had closed: nothing is left to do */
-		return;
-	case MESSAGE_READ:
-		o = find_object(m->object);
-		if (!o)
-			log_warning("READ of an object that is not open (%" PRIu32
-				    "): it cannot be answered",
-				m->object);
-		else
-			take_read(o, m);
-		return;
-	}
-}
-
-/* A message that makes no sense is told and dropped, more and more rarely if they keep coming. */
-static void take_garbage(const char *reason, size_t size)
-{
-	garbage++;
-	if ((garbage & (garbage - 1)) == 0)
-		log_err(DEVICE ": %s (%zu bytes; %u such messages so far)", reason, size, garbage);
+	if (m->opcode == MESSAGE_OPEN)
+		take_open(m, o);
+	else if (m->opcode == MESSAGE_READ && o)
+		take_read(o, m);
+	else if (m->opcode == MESSAGE_READ)
+		log_warning("READ of an object that is not open (%" PRIu32
+			    "): it cannot be answered",
+			m->object);
+	else if (o)
+		drop(o); /* a CLOSE; without an object, of one that we have closed ourselves */
 }
 
 static void take_bytes(const void *bytes, size_t size)
 {
+	static unsigned garbage; /* messages without sense, which are logged ever more rarely */
 	enum conf_abi before = abi;
 	struct message m;
 	const char *reason = message_parse(&m, &abi, bytes, size);
@@ -659,7 +533,10 @@ static void take_bytes(const void *bytes, size_t size)
 	if (!reason && m.opcode == MESSAGE_OPEN && !is_anonymous_fd(m.fd))
 		reason = "an OPEN without a descriptor";
 	if (reason) {
-		take_garbage(reason, size);
+		garbage++;
+		if ((garbage & (garbage - 1)) == 0)
+			log_err(DEVICE ": %s (%zu bytes; %u such messages so far)", reason, size,
+				garbage);
 		return;
 	}
 	log_debug("from the kernel: message %" PRIu32 ", opcode %u, object %" PRIu32, m.id,
@@ -687,17 +564,16 @@ void cachefiles_run(void)
 	while (!(behind = fetch_full())) {
 		ssize_t n = read(device, bytes, sizeof(bytes));
 
-		if (n > 0)
-			take_bytes(bytes, (size_t)n);
-		else if (n == 0)
+		if (n == 0)
 			return;
-		/* EMFILE, ENFILE, ENOMEM, EEXIST: that OPEN has failed, the next message has not.
-		 */
-		else if (errno != EINTR) {
+		if (n > 0) {
+			take_bytes(bytes, (size_t)n);
+		} else if (errno != EINTR) {
+			/* EMFILE, ENFILE, ENOMEM, EEXIST: one OPEN has failed; more may follow. */
 			log_err(DEVICE ": an OPEN was lost: %s", strerror(errno));
 			behind = true;
-			if (++errors >= 16)
-				return; /* not for ever: the next turn goes on */
+			if (++errors >= ERRORS_MAX)
+				return;
 		}
 	}
 }

@@ -2,10 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "daemon/sandbox.h"
 #include "image/state.h"
@@ -24,13 +25,13 @@
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
 #define DEPTH_MAX 6
 
-/* Candidates that one walk through the cache finds. */
+/* The candidates that one scan of the cache finds. */
 #define CANDIDATES 8
 
-#define TELL_EVERY 60	/* seconds */
-#define LOOK_DELAY 1000 /* milliseconds from a word to the look */
+#define TELL_EVERY    60   /* seconds between two log lines about the same lack */
+#define INSPECT_DELAY 1000 /* milliseconds from a request to the inspection */
 
-/* The kernel counts what is being written too: so many bytes more than bstop has to be free. */
+/* The kernel counts what is being written too: MARGIN bytes more than bstop have to be free. */
 #define MARGIN (2 << 20)
 
 /* A cache file that may go: cache/VOLUME/FAN/NAME. */
@@ -41,13 +42,14 @@ struct candidate {
 	char volume[FOLDER_NAME], fan[4], name[FOLDER_NAME];
 };
 
-/* What the helper knows. All of it is on its own stack. */
+/* What the culler knows. All of it is on its own stack. */
 struct culler {
 	const struct conf *conf;
-	int device, worker; /* the latter our end of the socket pair */
+	int device, worker; /* the latter is our end of the socket pair */
 	int root, cache;
+	unsigned depth; /* in the graveyard */
 
-	/* of the walk that is under way */
+	/* of the scan that is under way */
 	uint64_t bytes; /* of all cache files */
 	uint64_t files; /* in this volume */
 	char volume[FOLDER_NAME], fan[4];
@@ -55,48 +57,39 @@ struct culler {
 	struct candidate oldest[CANDIDATES];
 	size_t count;
 
-	bool culling; /* something had to go in this look */
+	bool culling; /* something had to go in this inspection */
 
-	time_t budget_told, full_told; /* when; 0: not, or it has been good since */
+	time_t budget_told, full_told; /* when it was logged; 0: never, or it has been good since */
 };
 
-static int helper = -1; /* the worker's end of the socket pair */
+static int culler_fd = -1; /* the worker's end of the socket pair */
 
 /* ---- the graveyard ---- */
 
-struct grave {
-	unsigned depth;
-};
-
-/* Removes what is in a folder, and what is in that. */
+/* Removes an entry of a folder, with all that is in it. */
 static bool bury(void *context, int folder, const char *name)
 {
-	struct grave *grave = context;
+	struct culler *c = context;
 	int fd;
 
 	if (unlinkat(folder, name, 0) == 0 || (errno != EISDIR && errno != EPERM) ||
-		grave->depth == DEPTH_MAX)
+		c->depth == DEPTH_MAX || (fd = folder_open(folder, name)) < 0)
 		return true;
-	fd = folder_open(folder, name);
-	if (fd < 0)
-		return true;
-	grave->depth++;
-	folder_each(fd, bury, grave);
-	grave->depth--;
+	c->depth++;
+	folder_each(fd, bury, c);
+	c->depth--;
 	close(fd);
 	unlinkat(folder, name, AT_REMOVEDIR);
 	return true;
 }
 
-static void empty_graveyard(const struct culler *c)
+static void empty_graveyard(struct culler *c)
 {
-	struct grave grave = {0};
 	int fd = folder_open(c->root, "graveyard");
 
-	if (fd < 0)
-		return;
-	folder_each(fd, bury, &grave);
-	close(fd);
+	if (fd >= 0)
+		folder_each(fd, bury, c);
+	fd_close(&fd);
 }
 
 /* ---- commands ---- */
@@ -117,9 +110,9 @@ static int cull(const struct culler *c, int folder, const char *name)
 	return error;
 }
 
-/* ---- the walk ---- */
+/* ---- the scan ---- */
 
-/* Only what the kernel gives as names (fs/cachefiles/key.c): a command ends at a newline. */
+/* Only names that the kernel gives (fs/cachefiles/key.c): a command ends at a newline. */
 static bool is_plain(const char *name)
 {
 	for (; *name; name++)
@@ -133,26 +126,28 @@ static int64_t nanoseconds(struct timespec t)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The keys behind the names of a volume and a file. False for a key that is encoded. */
-static bool key_of(struct state_key *key, const char *volume, const char *name)
+/* The name of the state file (state.h) of a cache file's image. False: the key is encoded. */
+static bool state_of(char state[STATE_NAME], const char *volume, const char *name)
 {
-	*key = (struct state_key){volume + 1, name + 1, strlen(name + 1)};
-	return name[0] == 'D' && key->cookie_size <= KEY_MAX;
+	struct state_key key = {volume + 1, name + 1, strlen(name + 1)};
+
+	if (name[0] != 'D' || key.cookie_size > KEY_MAX)
+		return false;
+	state_name(state, key);
+	return true;
 }
 
-/* When its image was opened last: what is remembered of it was touched then, or its file was. */
+/* When the image was opened last: its state file was touched then. Without one, when the cache file
+ * was read. */
 static int64_t last_used(const char *volume, const char *name, const struct stat *file)
 {
 	char state[STATE_NAME];
-	struct state_key key;
 	struct stat s;
 
-	if (!key_of(&key, volume, name))
-		return nanoseconds(file->st_atim);
-	state_name(state, key);
-	if (fstatat(state_folder(), state, &s, AT_SYMLINK_NOFOLLOW) < 0)
-		return nanoseconds(file->st_atim);
-	return nanoseconds(s.st_mtim);
+	if (state_of(state, volume, name) &&
+		fstatat(state_folder(), state, &s, AT_SYMLINK_NOFOLLOW) == 0)
+		return nanoseconds(s.st_mtim);
+	return nanoseconds(file->st_atim);
 }
 
 static bool is_before(const struct candidate *a, const struct candidate *b)
@@ -160,7 +155,7 @@ static bool is_before(const struct candidate *a, const struct candidate *b)
 	return a->used < b->used || (a->used == b->used && a->inode < b->inode);
 }
 
-/* Keeps the oldest, in order. */
+/* Keeps the oldest candidates, in order. */
 static void add_candidate(struct culler *c, const struct candidate *new)
 {
 	size_t i = c->count;
@@ -212,8 +207,7 @@ static bool see_fan(void *context, int volume, const char *name)
 	return true;
 }
 
-/* The folders of a volume take space as well: without a file they go with what is culled, if it is
- * not in use. */
+/* A volume's folders take space as well: one without files is culled too, if it is not in use. */
 static bool see_volume(void *context, int cache, const char *name)
 {
 	struct culler *c = context;
@@ -230,16 +224,16 @@ static bool see_volume(void *context, int cache, const char *name)
 	return true;
 }
 
-static void walk(struct culler *c)
+static void scan_cache(struct culler *c)
 {
 	c->bytes = 0;
 	c->count = 0;
 	folder_each(c->cache, see_volume, c);
 }
 
-/* ---- what is to go ---- */
+/* ---- what has to go ---- */
 
-/* A limit of the kernel's: so many of `all` have to be free (fs/cachefiles/cache.c). */
+/* How many of `all` have to be free, as the kernel computes it (fs/cachefiles/cache.c). */
 static uint64_t limit(uint64_t all, int percent)
 {
 	return all / 100 * (uint64_t)percent;
@@ -250,7 +244,7 @@ static bool is_below(const struct statvfs *s, int blocks, int files)
 	return s->f_bavail < limit(s->f_blocks, blocks) || s->f_ffree < limit(s->f_files, files);
 }
 
-/* Whether something has to go: it begins below bcull and fcull, and ends at brun and frun. */
+/* Whether something has to go. Culling begins below bcull and fcull, and ends at brun and frun. */
 static bool has_too_much(const struct culler *c)
 {
 	const struct conf *conf = c->conf;
@@ -262,34 +256,23 @@ static bool has_too_much(const struct culler *c)
 						      c->culling ? conf->frun : conf->fcull);
 }
 
-static void forget_state(const struct candidate *o)
-{
-	char name[STATE_NAME];
-	struct state_key key;
-
-	if (!key_of(&key, o->volume, o->name))
-		return;
-	state_name(name, key);
-	unlinkat(state_folder(), name, 0);
-}
-
 static void remove_one(struct culler *c, const struct candidate *o)
 {
 	int volume = folder_open(c->cache, o->volume);
 	int fan = volume < 0 ? -1 : folder_open(volume, o->fan);
 	int error = fan < 0 ? ENOENT : cull(c, fan, o->name);
+	char state[STATE_NAME];
 
-	if (fan >= 0)
-		close(fan);
-	if (volume >= 0)
-		close(volume);
+	fd_close(&fan);
+	fd_close(&volume);
 	if (error)
 		return; /* in use, or gone */
 	c->bytes -= o->bytes;
 	send(c->worker, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	forget_state(o);
-	log_info("%s: culled, %llu bytes; the cache holds %llu now", o->name + 1,
-		(unsigned long long)o->bytes, (unsigned long long)c->bytes);
+	if (state_of(state, o->volume, o->name))
+		unlinkat(state_folder(), state, 0);
+	log_info("%s: culled, %" PRIu64 " bytes; the cache holds %" PRIu64 " now", o->name + 1,
+		o->bytes, c->bytes);
 }
 
 static const char *why_nothing_goes(const struct culler *c)
@@ -297,7 +280,7 @@ static const char *why_nothing_goes(const struct culler *c)
 	return c->conf->nocull ? "nothing may be culled (nocull)" : "all images are in use";
 }
 
-/* Whether it is time to say something, again. */
+/* Whether to log something that was logged at *told. */
 static bool is_due(time_t *told)
 {
 	time_t now = time(NULL);
@@ -308,48 +291,41 @@ static bool is_due(time_t *told)
 	return true;
 }
 
-static void tell_full(struct culler *c)
+/* Nothing more may go: logs what is missing. */
+static void tell(struct culler *c)
 {
 	const struct conf *conf = c->conf;
 	struct statvfs s;
 	uint64_t free, stop;
 
+	if (conf->budget && c->bytes > conf->budget && is_due(&c->budget_told))
+		log_warning("budget: the cache files take %" PRIu64 " bytes, %" PRIu64
+			    " too many, and %s",
+			c->bytes, c->bytes - conf->budget, why_nothing_goes(c));
 	if (fstatvfs(c->cache, &s) < 0)
 		return;
 	free = (uint64_t)s.f_bavail * s.f_frsize;
 	stop = limit(s.f_blocks, conf->bstop) * s.f_frsize + MARGIN;
 	if ((free >= stop && s.f_ffree >= limit(s.f_files, conf->fstop)) || !is_due(&c->full_told))
 		return;
-	log_err("the cache is full: %llu bytes and %llu inodes are free, and at least %llu (bstop "
-		"%d%%) and %llu (fstop %d%%) have to be: %llu bytes are missing, and %s",
-		(unsigned long long)free, (unsigned long long)s.f_ffree, (unsigned long long)stop,
-		conf->bstop, (unsigned long long)limit(s.f_files, conf->fstop), conf->fstop,
-		(unsigned long long)(stop > free ? stop - free : 0), why_nothing_goes(c));
+	log_err("the cache is full: %" PRIu64 " bytes and %" PRIu64
+		" inodes are free, and at least %" PRIu64 " (bstop %d%%) and %" PRIu64
+		" (fstop %d%%) have to be: %" PRIu64 " bytes are missing, and %s",
+		free, (uint64_t)s.f_ffree, stop, conf->bstop, limit(s.f_files, conf->fstop),
+		conf->fstop, stop > free ? stop - free : 0, why_nothing_goes(c));
 }
 
-/* Nothing that is left may go: says what is missing, now and then. */
-static void tell(struct culler *c)
-{
-	uint64_t most = c->conf->budget;
-
-	if (most && c->bytes > most && is_due(&c->budget_told))
-		log_warning("budget: the cache files take %llu bytes, %llu too many, and %s",
-			(unsigned long long)c->bytes, (unsigned long long)(c->bytes - most),
-			why_nothing_goes(c));
-	tell_full(c);
-}
-
-static void look(struct culler *c)
+static void inspect(struct culler *c)
 {
 	empty_graveyard(c);
 	c->culling = false;
 	c->after = (struct candidate){.used = INT64_MIN};
-	if (!c->conf->budget && !has_too_much(c)) { /* a volume has 256 folders: none for nothing */
+	if (!c->conf->budget && !has_too_much(c)) { /* a volume has 256 folders to be scanned */
 		c->full_told = 0;
 		return;
 	}
 	for (;;) {
-		walk(c);
+		scan_cache(c);
 		if (!has_too_much(c)) {
 			c->budget_told = c->full_told = 0;
 			break;
@@ -368,21 +344,21 @@ static void look(struct culler *c)
 
 /* ---- the process ---- */
 
-/* Waits for a word, and for what comes soon after it: a file gets its name a little after its
- * CLOSE. False at the worker's end. */
+/* Waits for a request, and for others that come soon after it: a file gets its name a little after
+ * its CLOSE. False at the worker's end. */
 static bool is_asked(int socket)
 {
 	struct pollfd end = {.fd = socket, .events = POLLRDHUP};
 	char bytes[64];
 
-	if (recv(socket, bytes, sizeof(bytes), 0) <= 0 || poll(&end, 1, LOOK_DELAY) > 0)
+	if (recv(socket, bytes, sizeof(bytes), 0) <= 0 || poll(&end, 1, INSPECT_DELAY) > 0)
 		return false;
 	while (recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		;
 	return true;
 }
 
-__attribute__((noreturn)) static void run(const struct conf *conf, int device, int socket)
+_Noreturn static void run(const struct conf *conf, int device, int socket)
 {
 	struct culler c = {.conf = conf, .device = device, .worker = socket};
 
@@ -390,14 +366,14 @@ __attribute__((noreturn)) static void run(const struct conf *conf, int device, i
 	c.root = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	c.cache = folder_open(c.root, "cache");
 	sandbox_drop_rights(SANDBOX_CULLER);
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* before, the change of rights would take it back */
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* here, as the change of rights clears it */
 	sandbox_enter(SANDBOX_CULLER);
 	if (c.cache < 0 || fchdir(c.cache) < 0) {
 		log_warning("%s/cache: %s: nothing is culled", conf->dir, strerror(errno));
 		_exit(EXIT_SYSTEM);
 	}
 	while (is_asked(socket))
-		look(&c);
+		inspect(&c);
 	_exit(0);
 }
 
@@ -413,45 +389,41 @@ void cull_start(const struct conf *conf, int device)
 			run(conf, device, ends[1]);
 		}
 		close(ends[1]);
-		helper = ends[0];
+		culler_fd = ends[0];
 	}
 	if (pid < 0)
 		log_warning("nothing is culled: %s", strerror(errno));
 }
 
-/* A byte comes for each image that is gone, and the end if the helper is. */
+/* A byte has come for each image that is culled, or the end if the culler has ended. */
 static void count_culls(void)
 {
 	char bytes[64];
 	ssize_t n;
 
-	while ((n = recv(helper, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+	while ((n = recv(culler_fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
 		stats.culls += (uint64_t)n;
 	if (n < 0 && errno == EAGAIN)
-		return; /* else reset, with words of ours in it */
+		return; /* else it is reset, with requests of ours unread */
 	log_err("the process that culls has ended: nothing is culled; SIGHUP begins another");
-	close(helper);
-	helper = -1;
+	fd_close(&culler_fd);
 }
 
-void cull_look(void)
+void cull_inspect(void)
 {
-	if (helper < 0)
-		return;
-	count_culls();
-	if (helper >= 0)
-		send(helper, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (culler_fd >= 0)
+		count_culls();
+	if (culler_fd >= 0)
+		send(culler_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void cull_stop(void)
 {
 	char byte;
 
-	if (helper < 0)
-		return;
-	shutdown(helper, SHUT_WR);
-	while (recv(helper, &byte, 1, 0) > 0)
+	if (culler_fd >= 0)
+		shutdown(culler_fd, SHUT_WR);
+	while (culler_fd >= 0 && recv(culler_fd, &byte, 1, 0) > 0)
 		;
-	close(helper);
-	helper = -1;
+	fd_close(&culler_fd);
 }

@@ -31,15 +31,15 @@ struct message {
 	uint64_t size;
 };
 
-/* Reads one message of `size` bytes. With *abi ABI_AUTO the layout is found out from the first OPEN
- * and stored in *abi. Returns NULL, or a static sentence that says why it is no message; then
- * out->fd is the anonymous fd that came with it if that much could be read, else -1. */
+/* Reads one message of `size` bytes. If *abi is ABI_AUTO, the first OPEN shows the layout, which is
+ * stored in *abi. Returns NULL or, if it is no message, the reason, static; then out->fd is the
+ * anonymous fd that came with it, if its number could be read, else -1. */
 const char *message_parse(struct message *out, enum conf_abi *abi, const void *bytes, size_t size);
 
 /* Whether a kernel takes the answer to a READ, an ioctl, from a program whose long has `bits` bits:
- * a 64-bit kernel has no compat_ioctl for it (fs/cachefiles/ondemand.c), and thus takes it from
- * 64-bit programs only. `machine` is uname(2)'s, `persona` personality(2)'s, which may make a
- * 64-bit kernel's `machine` look like a 32-bit one's. */
+ * a 64-bit kernel has no compat_ioctl for it (fs/cachefiles/ondemand.c), and takes it from 64-bit
+ * programs only. `machine` is uname(2)'s; `persona` is personality(2)'s, by which a 64-bit kernel's
+ * `machine` may look like a 32-bit one's. */
 bool message_answerable(unsigned bits, const char *machine, unsigned persona);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 #define FSCONFIG_SET_STRING 1
 #define FSCONFIG_CMD_CREATE 6
 
-/* The longest NAME with its options. */
+/* NAME with its options is shorter than this. */
 #define NAME_LENGTH 1024
 
 static const char *remedy(int error)
@@ -38,63 +38,37 @@ static const char *remedy(int error)
 	}
 }
 
-static bool set(int fs, const char *option, const char *value)
-{
-	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, option, value, 0) == 0;
-}
-
-/* Hands the options over: "fsid" stands before the first. */
-static bool set_all(int fs, char *options)
-{
-	const char *option = "fsid";
-	char *value = options;
-
-	for (;;) {
-		char *end = strchr(value, ',');
-
-		if (end)
-			*end = '\0';
-		if (!set(fs, option, value))
-			return false;
-		if (!end)
-			return true;
-		option = end + 1;
-		value = strchr(option, '=');
-		if (!value) {
-			errno = EINVAL;
-			return false;
-		}
-		*value++ = '\0';
-	}
-}
-
 /* Mounts the image and unmounts it. Returns 0 or a positive errno. */
 static int visit(const char *name)
 {
-	char options[NAME_LENGTH];
-	int fs, error;
+	char options[NAME_LENGTH + 5], *option, *next = options;
+	int fs, error = 0;
 
-	if (strlen(name) >= sizeof(options))
+	if (snprintf(options, sizeof(options), "fsid=%s", name) >= (int)sizeof(options))
 		return ENAMETOOLONG;
-	strcpy(options, name);
 	fs = (int)syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC);
 	if (fs < 0)
 		return errno;
-	error = set_all(fs, options) &&
-				syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0
-			? 0
-			: errno;
+	while (!error && (option = strsep(&next, ","))) {
+		char *value = strchr(option, '=');
+
+		if (value)
+			*value++ = '\0';
+		if (!value)
+			error = EINVAL;
+		else if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, option, value, 0) < 0)
+			error = errno;
+	}
+	if (!error && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		error = errno;
 	close(fs);
 	return error;
 }
 
 int prime_run(const char *dir, char *const *names)
 {
-	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int status = folder < 0;
+	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0;
 
-	if (folder < 0)
-		log_err("%s: %s", dir, strerror(errno));
 	for (; folder >= 0 && *names; names++) {
 		int error = visit(*names);
 
@@ -106,7 +80,7 @@ int prime_run(const char *dir, char *const *names)
 			status = 1;
 		}
 	}
-	if (folder >= 0 && syncfs(folder) < 0) {
+	if (folder < 0 || syncfs(folder) < 0) {
 		log_err("%s: %s", dir, strerror(errno));
 		status = 1;
 	}

@@ -1,9 +1,9 @@
 /* kernel/prime.h - --prime: makes the cache files of images permanent before they are used.
  *
- * The kernel links a new cache file into the cache only when its image is unmounted: what is
- * fetched in a first session is lost with the machine (fs/cachefiles/namei.c,
- * cachefiles_commit_tmpfile). So each image is mounted and unmounted here, by the running daemon,
- * without a place in the file tree. What is fetched from then on stays.
+ * The kernel links a new cache file into the cache only when its image is unmounted: what a first
+ * session fetches is lost with the machine (fs/cachefiles/namei.c, cachefiles_commit_tmpfile). So
+ * each image is mounted and unmounted here, by the running daemon, without a place in the file
+ * tree. What is fetched from then on stays.
  */
 #ifndef KERNEL_PRIME_H
 #define KERNEL_PRIME_H

@@ -6,6 +6,7 @@
 
 #include "kernel/cull.c"
 #include "base/dir.c"
+#include "base/fd.c"
 #include "image/state.c"
 
 struct stats stats;
@@ -59,7 +60,7 @@ static const char *looked(void)
 
 	c.root = open(dir, O_RDONLY | O_DIRECTORY);
 	c.cache = folder_open(c.root, "cache");
-	look(&c);
+	inspect(&c);
 	counted = c.bytes;
 	CHECK(write(commands[1], ".", 1) == 1);
 	n = read(commands[0], text, sizeof(text) - 1);
