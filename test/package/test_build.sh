@@ -80,6 +80,20 @@ manuals_are_clean()
 	! mandoc -T lint -W style man/* 2>/dev/null | grep -v 'referenced manual not found'
 }
 
+# No file includes one of a later room, in the row of the Makefile's ROOMS with tls.c and http.c
+# behind net.
+knows_only_rooms_before()
+{
+	local room own='' later=cachefilesd-mini wrong=0 files
+	for room in $(sed -n '/^ROOMS/{s/.*:= *//; s/ net / net tls http /p}' Makefile | tr ' ' '\n' | tac); do
+		own=$room/ files=("$room"/*.[ch])
+		[ -d "$room" ] || own="$room\.h" files=("$room".[ch])
+		! grep -E "^#include \"($later)" "${files[@]}" || wrong=1
+		later="$later|$own"
+	done
+	[ "$own" = base/ ] && [ $wrong -eq 0 ]
+}
+
 # Each word of conf.c's table.
 manual_has_words()
 {
@@ -131,6 +145,7 @@ check "format.c is the only formatter" has_one_formatter
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
 check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
+check "knowledge points one way" knows_only_rooms_before
 check "make install, DESTDIR, PREFIX" installs
 check "two builds in different folders give the same bytes" is_reproducible
 check "manual pages: mandoc finds nothing" manuals_are_clean
