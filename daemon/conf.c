@@ -70,7 +70,7 @@ static bool parse_text(struct conf *c, struct value *v)
 
 static bool parse_absolute_path(struct conf *c, struct value *v)
 {
-	/* The kernel would look from the daemon's working directory, which nobody sees. */
+	/* The kernel would look from the daemon's working directory. */
 	return v->text[0] == '/' && parse_text(c, v);
 }
 

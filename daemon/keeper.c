@@ -30,9 +30,9 @@
 #define BACK_OFF_LAST  10000
 #define LIVED	       30000
 
-/* A worker is killed that does not leave in this time, or does not get ready in it while nobody
- * serves: what it reads may lie on a file system that this daemon serves. So is a new program that
- * does not end its test. */
+/* A worker that does not leave in this time is killed. So is a new program that does not end its
+ * test in it, and a worker that does not get ready in it after the one that served has died: the
+ * files that it reads may lie on a file system that this daemon serves. */
 #define LEAVE_TIME 10000
 
 /* The kernel forgets an unmounted image a little late: a first SIGTERM looks for mounted images
@@ -272,7 +272,7 @@ static const char *describe_end(int status)
 	return text;
 }
 
-/* The worker that served has ended, and nobody wanted the keeper to end. */
+/* The worker that served has ended, and the keeper goes on. */
 static enum state bury_serving(void)
 {
 	int status = k.serving.status;

@@ -51,8 +51,8 @@ struct inherited {
 };
 
 /* Takes what another process has handed over: an earlier program in this process, a service
- * manager, or whoever has started us with -F (then the device may not be bound yet). Once, before
- * any descriptor is opened. From then on signals wait for keeper_run(). */
+ * manager, or a process that has started us with -F (which may not have bound the device). Once,
+ * before any descriptor is opened. From then on signals wait for keeper_run(). */
 void keeper_inherits(struct inherited *inherited, const struct options *o);
 
 /* Becomes the keeper. Returns the program's exit status: 0, or that of a first worker that failed

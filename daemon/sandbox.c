@@ -387,7 +387,7 @@ static void filter_calls(enum sandbox_role role)
 
 static uint32_t user, group; /* 0: root */
 
-/* Takes "UID:GID" off the front of a text. Returns what follows, or NULL. UINT32_MAX is nobody's:
+/* Takes "UID:GID" off the front of a text. Returns what follows, or NULL. UINT32_MAX is no id:
  * it would leave an id as it is. */
 static const char *take_ids(const char *text, uint64_t *uid, uint64_t *gid)
 {
@@ -437,15 +437,15 @@ bool sandbox_share(int folder)
 }
 
 /* setrlimit() would link code that sets it for every thread. */
-static bool raise_limit(int which, rlim_t wanted)
+static bool raise_limit(int which, rlim_t least)
 {
 	struct rlimit limit;
 
-	if (prlimit(0, which, NULL, &limit) < 0 || limit.rlim_cur >= wanted)
+	if (prlimit(0, which, NULL, &limit) < 0 || limit.rlim_cur >= least)
 		return true;
-	if (limit.rlim_max < wanted)
-		limit.rlim_max = wanted;
-	limit.rlim_cur = wanted;
+	if (limit.rlim_max < least)
+		limit.rlim_max = least;
+	limit.rlim_cur = least;
 	return prlimit(0, which, &limit, NULL) == 0;
 }
 
