@@ -177,8 +177,7 @@ static void fill_standard_streams(void)
 	do
 		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
+	fd_close(&fd);
 }
 
 /* The root may hang on a daemon that an initramfs has started. systemd lets a process live through

@@ -7,10 +7,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 /* A file of one hole, larger than what any file system keeps inside its inode. */
 #define HOLE (1 << 20)
 
-/* What is wrong with the file system of an empty file; NULL: nothing. */
+/* Why the file system of this empty file cannot hold a cache; NULL: it can. */
 static const char *mistake(int fd)
 {
 	struct statfs fs;
@@ -34,7 +36,6 @@ bool backing_check(const char *dir, char *why, size_t size)
 		snprintf(why, size,
 			"%s: its file system cannot hold a cache: %s; use ext4, xfs, btrfs or f2fs",
 			dir, wrong);
-	if (fd >= 0)
-		close(fd);
+	fd_close(&fd);
 	return !wrong;
 }

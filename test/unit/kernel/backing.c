@@ -31,6 +31,8 @@ static int played_fsetxattr(int fd, const char *name, const void *value, size_t 
 	return has_attributes ? 0 : -1;
 }
 
+#include "base/fd.c"
+
 #define fstatfs	  played_fstatfs
 #define lseek	  played_lseek
 #define fsetxattr played_fsetxattr
