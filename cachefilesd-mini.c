@@ -69,6 +69,8 @@
 #include "tools/status.h"
 #include "image/state.h"
 #include "tls.h"
+#include "trust/client_cert.h"
+#include "trust/roots.h"
 #include "image/trace.h"
 
 /* How often a cache that is in use is asked whether it is alive, in milliseconds. */
@@ -183,8 +185,8 @@ static bool trust(char *why, size_t size)
 {
 	tls_pin(conf.pin, conf.pins, conf.pin_only);
 	tls_clock(conf.clock_strict);
-	return tls_client_cert(conf.cert, conf.key[0] ? conf.key : conf.cert, why, size) &&
-	       (conf.pin_only || tls_trust(conf.ca[0] ? conf.ca : NULL, why, size) ||
+	return client_cert_load(conf.cert, conf.key[0] ? conf.key : conf.cert, why, size) &&
+	       (conf.pin_only || roots_open(conf.ca[0] ? conf.ca : NULL, why, size) ||
 		       !needs_roots());
 }
 

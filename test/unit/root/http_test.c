@@ -8,19 +8,16 @@
 #include "trust/client_cert.c"
 
 /* Some names are in several of the sources. */
-#define fail tls_fail
+#include "trust/roots.c"
 #include "tls.c"
-#undef fail
 #define fail	  head_fail
 #define hex_digit head_hex_digit
 #include "net/response.c"
 #undef fail
 #undef hex_digit
-#define fail	 url_fail
-#define set_host url_set_host
+#define fail url_fail
 #include "net/url.c"
 #undef fail
-#undef set_host
 
 static int server_socket(int domain, int type, int protocol);
 static int server_connect(int fd, const struct sockaddr *address, socklen_t size);
@@ -33,8 +30,8 @@ static ssize_t client_send(int fd, const void *data, size_t size, int flags);
 
 #include <sys/mman.h>
 
+#include "test/unit/certs.h"
 #include "test/unit/check.h"
-#include "test/unit/unit_identity.h"
 
 #define RANGES 12
 #define TOTAL  1000000
@@ -945,7 +942,7 @@ static void trust_server(void)
 		abort();
 	fchmod(fd, 0600);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!tls_client_cert(path, path, text, sizeof(text)) ||
+	if (!client_cert_load(path, path, text, sizeof(text)) ||
 		cert_parse(&c, own.cert[0].data, own.cert[0].data_len))
 		abort();
 	close(fd);
