@@ -193,12 +193,13 @@ static bool trust(char *why, size_t size)
 /* What is needed to find a host and to log in to it: read once, while its files can be read. */
 static bool load_names(char *why, size_t size)
 {
-	const char *reason;
-
 	dns_init();
-	for (size_t i = 0; i < conf.resolves; i++)
-		if (!dns_pin(conf.resolve[i], &reason)) /* conf.c has checked it */
+	for (size_t i = 0; i < conf.resolves; i++) {
+		const char *reason = dns_pin(conf.resolve[i]);
+
+		if (reason) /* conf.c has checked it */
 			die(EXIT_INTERNAL, "resolve %s: %s", conf.resolve[i], reason);
+	}
 	return netrc_load(conf.netrc, why, size);
 }
 

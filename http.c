@@ -535,7 +535,8 @@ static enum http_event judge_redirect(struct http *h)
 		return fail(h, OUTCOME_REFUSED, "redirect (%d): %s", h->response.status, why);
 	memcpy(reference, h->response.location, h->response.location_size);
 	reference[h->response.location_size] = '\0';
-	if (!url_resolve(&h->location, &h->url, reference, &why))
+	why = url_resolve(&h->location, &h->url, reference);
+	if (why)
 		return fail(h, OUTCOME_REFUSED, "redirect (%d) to %s: %s", h->response.status,
 			reference, why);
 	finish(h, skip_body(h));

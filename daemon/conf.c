@@ -202,7 +202,8 @@ static bool parse_proxy(struct conf *c, struct value *v)
 {
 	struct url proxy;
 
-	if (!url_parse(&proxy, v->text, &v->why))
+	v->why = url_parse(&proxy, v->text);
+	if (v->why)
 		return false;
 	if (proxy.https)
 		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
@@ -239,11 +240,11 @@ static bool parse_url(struct conf *c, struct value *v)
 		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
 	if (strlen(v->text) >= URL_MAX)
 		return mistake(v, "it is too long");
-	for (int i = 0; i < 2; i++)
-		if (!url_expand(
-			    expanded, sizeof(expanded), v->text, keys[i], 1, keys[i], &v->why) ||
-			!url_parse(&parsed[i], expanded, &v->why))
+	for (int i = 0; i < 2; i++) {
+		v->why = url_expand(expanded, sizeof(expanded), v->text, keys[i], 1, keys[i]);
+		if (v->why || (v->why = url_parse(&parsed[i], expanded)))
 			return false;
+	}
 	if (!url_same_origin(&parsed[0], &parsed[1]))
 		return mistake(v, "the host is missing, or is to come from an image's name");
 	strcpy(c->url[c->urls++], v->text);
@@ -436,8 +437,8 @@ static bool parse_trace(struct conf *c, struct value *v)
 	}
 	if (strlen(v->text) >= sizeof(c->trace))
 		return mistake(v, "it is too long");
-	if (!url_expand(expanded, sizeof(expanded), v->text, "x", 1, "x", &v->why) ||
-		!url_parse(&parsed, expanded, &v->why))
+	v->why = url_expand(expanded, sizeof(expanded), v->text, "x", 1, "x");
+	if (v->why || (v->why = url_parse(&parsed, expanded)))
 		return false;
 	strcpy(c->trace, v->text);
 	return true;
@@ -449,7 +450,8 @@ static bool parse_resolve(struct conf *c, struct value *v)
 		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
 	if (strlen(v->text) >= sizeof(c->resolve[0]))
 		return mistake(v, "it is too long");
-	if (!dns_pin_check(v->text, &v->why))
+	v->why = dns_pin_check(v->text);
+	if (v->why)
 		return false;
 	strcpy(c->resolve[c->resolves++], v->text);
 	return true;

@@ -8,16 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The sources that http.c stands on are part of this unit; each has its own fail(). */
-#define fail	  head_fail
-#define hex_digit head_hex_digit
-#include "net/response.c"
-#undef fail
-#undef hex_digit
-#define fail url_fail
-#include "net/url.c"
-#undef fail
 #include "base/base64.c"
+#include "base/text.c"
+#include "net/response.c"
+#include "net/url.c"
 
 static int server_socket(int domain, int type, int protocol);
 static int server_connect(int fd, const struct sockaddr *address, socklen_t size);
@@ -293,10 +287,9 @@ static void check_redirect(const struct url *from)
 	char text[URL_MAX + HOST_MAX + 64];
 	struct url again;
 	struct response r;
-	const char *why;
 
 	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || (from->https && !h.location.https) ||
-		!url_parse(&again, url_text(text, sizeof(text), &h.location), &why) ||
+		url_parse(&again, url_text(text, sizeof(text), &h.location)) ||
 		!url_same_origin(&again, &h.location) || (server.response = find_body(&r)) == 0)
 		abort();
 }

@@ -1,8 +1,9 @@
 /* Unit test of conf.c: every word, its good and its bad values, the file's form. */
-#include "net/url.c"
-#include "net/dns_packet.c"
-
+#include "base/text.c"
+#include "net/connect.c"
 #include "net/dns.c"
+#include "net/dns_packet.c"
+#include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
 #include "test/unit/check.h"

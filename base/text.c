@@ -1,0 +1,68 @@
+#include "base/text.h"
+
+#include <string.h>
+#include <unistd.h>
+
+bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
+{
+	const char *begin = *at;
+
+	for (*out = 0; *at < end && **at >= '0' && **at <= '9'; ++*at) {
+		unsigned digit = (unsigned)(**at - '0');
+
+		if (*out > (most - digit) / 10)
+			return false;
+		*out = *out * 10 + digit;
+	}
+	return *at > begin;
+}
+
+int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int percent_take(const char **at, const char *end)
+{
+	const char *p = (*at)++;
+
+	if (*p != '%')
+		return (unsigned char)*p;
+	if (end - p < 3 || hex_digit(p[1]) < 0 || hex_digit(p[2]) < 0)
+		return -1;
+	*at += 2;
+	return hex_digit(p[1]) << 4 | hex_digit(p[2]);
+}
+
+char *word_take(char **text)
+{
+	char *word = *text + strspn(*text, " \t\r\n");
+	size_t size = strcspn(word, " \t\r\n");
+
+	*text = word + size;
+	if (**text)
+		*(*text)++ = '\0';
+	return size > 0 ? word : NULL;
+}
+
+char *lines_next(struct lines *l)
+{
+	bool too_long = false;
+	ssize_t got;
+
+	while ((got = pread(l->fd, l->text, sizeof(l->text) - 1, l->offset)) > 0) {
+		char *newline = memchr(l->text, '\n', (size_t)got);
+		size_t size = newline ? (size_t)(newline - l->text) : (size_t)got;
+		bool whole = newline || (size_t)got < sizeof(l->text) - 1;
+
+		l->offset += (off_t)size + (newline != NULL);
+		l->text[size] = '\0';
+		if (whole && !too_long)
+			return l->text;
+		too_long = !whole;
+	}
+	return NULL;
+}
