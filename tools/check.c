@@ -92,7 +92,7 @@ static void watch_connecting(void)
 
 	if (http->state == HTTP_CONNECTING && !connecting)
 		connecting = clock_us();
-	if (!connecting || http->fd < 0 || getpeername(http->fd, &peer.any, &size) < 0)
+	if (!connecting || http_fd(http) < 0 || getpeername(http_fd(http), &peer.any, &size) < 0)
 		return;
 	connect_took = clock_us() - connecting;
 	connecting = 0;

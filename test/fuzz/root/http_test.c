@@ -10,6 +10,7 @@
 
 #include "base/base64.c"
 #include "base/text.c"
+#include "net/request.c"
 #include "net/response.c"
 #include "net/url.c"
 
@@ -17,7 +18,10 @@ static int server_socket(int domain, int type, int protocol);
 static int server_connect(int fd, const struct sockaddr *address, socklen_t size);
 #define socket	server_socket
 #define connect server_connect
+#include "net/connect.c"
 #include "http.c"
+
+#include "test/unit/stubs.h"
 
 #define STREAM_MAX 65536
 #define REQUESTS   6
@@ -128,21 +132,6 @@ static void serve(unsigned flags)
 }
 
 /* ---- stubs ---- */
-
-enum dns_result dns_lookup(const char *host, uint16_t port, int64_t when,
-	union address out[DNS_ADDRESSES_MAX], size_t *count)
-{
-	(void)host, (void)port, (void)when;
-	memset(out, 0, sizeof(out[0]));
-	out[0].in4.sin_family = AF_INET;
-	*count = 1;
-	return DNS_FOUND;
-}
-
-void dns_prefer(const char *host, const union address *address)
-{
-	(void)host, (void)address;
-}
 
 /* TLS here is plain text. It begins behind a proxy's answer. */
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t size)

@@ -7,11 +7,12 @@
 #include "trust/x509.c"
 #include "trust/client_cert.c"
 
-#include "trust/roots.c"
-#include "tls.c"
 #include "base/text.c"
+#include "net/request.c"
 #include "net/response.c"
 #include "net/url.c"
+#include "trust/roots.c"
+#include "tls.c"
 
 static int server_socket(int domain, int type, int protocol);
 static int server_connect(int fd, const struct sockaddr *address, socklen_t size);
@@ -19,36 +20,17 @@ static ssize_t client_send(int fd, const void *data, size_t size, int flags);
 #define socket(...)  server_socket(__VA_ARGS__)
 #define send(...)    client_send(__VA_ARGS__)
 #define connect(...) server_connect(__VA_ARGS__)
-#define handshake    http_handshake
+#include "net/connect.c"
 #include "http.c"
 
 #include <sys/mman.h>
 
 #include "test/unit/certs.h"
 #include "test/unit/check.h"
+#include "test/unit/stubs.h"
 
 #define RANGES 12
 #define TOTAL  1000000
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	(void)level, (void)format;
-}
-
-enum dns_result dns_lookup(const char *host, uint16_t port, int64_t when,
-	union address out[DNS_ADDRESSES_MAX], size_t *count)
-{
-	(void)host, (void)port, (void)when;
-	memset(out, 0, sizeof(out[0]));
-	out[0].in4.sin_family = AF_INET;
-	*count = 1;
-	return DNS_FOUND;
-}
-
-void dns_prefer(const char *host, const union address *address)
-{
-	(void)host, (void)address;
-}
 
 /* ---- the server ---- */
 
@@ -390,7 +372,7 @@ static bool is_right(unsigned count)
 	return at == fill;
 }
 
-/* Fetches all of the ranges, asking anew where the connection ended. Returns how many were. */
+/* Fetches all of the ranges, asking again where the connection ended. Returns how many were. */
 static unsigned fetch(const char *fields, unsigned count)
 {
 	unsigned done = 0;
@@ -973,7 +955,7 @@ int main(void)
 	memcpy(long_field, "X: ", 3);
 	memcpy(long_field + sizeof(long_field) - 3, "\r\n", 3);
 	trust_server();
-	server.fd = h.fd = h.rival = -1;
+	server.fd = h.fd = -1;
 
 	test_ahead();
 	begin_test("cut at every byte: plain bodies");
