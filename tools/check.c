@@ -407,6 +407,7 @@ int check_run(const struct conf *c, void *memory)
 	conf = c;
 	buffer = memory;
 	http = (struct http *)(buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8);
+	mirrors_init(conf);
 	images_init(conf, http + 1); /* one place */
 	image = image_get("", "", 0);
 	http_init(http, buffer + BUFFER_DEFAULT);
