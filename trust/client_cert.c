@@ -96,34 +96,30 @@ static bool parse_pkcs8(struct der in)
 	       parse_ec(key, cert_curve(oid));
 }
 
-/* Finds the key in a file, in any of its forms. */
+/* Reads the key, in any of its forms. */
 static bool read_key(int fd, const char *path, char *why, size_t why_size)
 {
 	static const char *const labels[] = {"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"};
-	struct pem p;
-	size_t size = 0;
-	bool good = false;
+	struct pem p = {.fd = fd};
+	struct der der = {own.key, 0};
 	int form = 0;
+	bool good;
 
-	for (; form < 3; form++) {
+	while (form < 3 && !pem_next(&p, labels[form], own.key, sizeof(own.key), &der.left)) {
 		p = (struct pem){.fd = fd};
-		if (pem_next(&p, labels[form], own.key, sizeof(own.key), &size))
-			break;
+		form++;
 	}
 	explicit_bzero(&p, sizeof(p));
-	if (form == 3) {
+	good = form < 3 && der.left <= sizeof(own.key) &&
+	       (form == 0	   ? parse_pkcs8(der)
+		       : form == 1 ? parse_rsa(der)
+				   : parse_ec(der, 0));
+	if (form == 3)
 		snprintf(why, why_size,
 			"%s holds no private key in PEM form (one that is encrypted cannot be "
 			"used)",
 			path);
-		return false;
-	}
-	if (size <= sizeof(own.key)) {
-		struct der der = {own.key, size};
-
-		good = form == 0 ? parse_pkcs8(der) : form == 1 ? parse_rsa(der) : parse_ec(der, 0);
-	}
-	if (!good)
+	else if (!good)
 		snprintf(why, why_size,
 			"the private key in %s is of no use: RSA of 2048 to 4096 bits and EC on "
 			"P-256, P-384 or P-521 are",
