@@ -48,7 +48,7 @@ static void close_connection(struct http *h)
 	if (h->fd >= 0)
 		close(h->fd);
 	h->fd = -1;
-	h->unwanted = 0;
+	h->to_skip = 0;
 	h->persists = false;
 }
 
@@ -124,7 +124,7 @@ static bool is_tls(const struct http *h)
 static bool is_quiet(const struct http *h)
 {
 	return h->head_done == h->head_size &&
-	       (h->unwanted > 0 || !(is_tls(h) && tls_pending(h->tls)));
+	       (h->to_skip > 0 || !(is_tls(h) && tls_pending(h->tls)));
 }
 
 /* The response is over; keeps the connection if nothing of another one can be on it. */
@@ -380,7 +380,7 @@ static bool skip_body(struct http *h)
 	if (here > (size_t)r->length)
 		here = (size_t)r->length;
 	h->head_done += here;
-	h->unwanted = (size_t)r->length - here;
+	h->to_skip = (size_t)r->length - here;
 	return true;
 }
 
@@ -608,13 +608,12 @@ bool http_is_connected(const struct http *h, const struct url *url, const struct
 {
 	const struct url *via = h->request.proxy;
 
-	if (h->fd < 0 || h->unwanted > 0 || !url_same_origin(&h->url, url))
+	if (h->fd < 0 || h->to_skip > 0 || !url_same_origin(&h->url, url))
 		return false;
 	return proxy ? via && url_same_origin(via, proxy) : !via;
 }
 
-void http_start(struct http *h, const struct http_request *request, void *scratch,
-	size_t scratch_size, int64_t now)
+void http_start(struct http *h, const struct http_request *request, int64_t now)
 {
 	assert(h->state == HTTP_IDLE && request->first <= request->last);
 	if (!http_is_connected(h, request->url, request->proxy))
@@ -623,8 +622,6 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
 	h->url = *request->url;
 	h->request = *request;
 	h->request.url = &h->url;
-	h->scratch = scratch;
-	h->scratch_size = scratch_size;
 	h->queued = 0;
 	begin_again(h);
 	h->progress = now;
@@ -638,11 +635,6 @@ bool http_pipeline(struct http *h, uint64_t first, uint64_t last)
 		return false;
 	h->queue[h->queued++] = (struct http_range){first, last};
 	return true;
-}
-
-unsigned http_queued(const struct http *h)
-{
-	return h->queued;
 }
 
 void http_close(struct http *h)
@@ -660,15 +652,15 @@ static enum http_event watch_idle(struct http *h)
 	size_t got;
 
 	assert(h->state == HTTP_IDLE);
-	while (h->fd >= 0 && h->unwanted > 0) {
-		enum io io = stream_read(h, h->head, h->unwanted, &got);
+	while (h->fd >= 0 && h->to_skip > 0) {
+		enum io io = stream_read(h, h->head, h->to_skip, &got);
 
 		if (io == IO_WAIT)
 			return HTTP_WAIT;
 		if (io != IO_OK)
 			close_connection(h);
 		else
-			h->unwanted -= got;
+			h->to_skip -= got;
 	}
 	if (h->fd >= 0 && (recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
 		close_connection(h);
@@ -720,10 +712,8 @@ enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got,
 	enum http_event event;
 
 	h->looked = now;
-	if (!h->fresh && (h->state == HTTP_SENDING || h->state == HTTP_AWAITING)) {
-		h->scratch = buffer;
-		h->scratch_size = room;
-	}
+	h->scratch = buffer;
+	h->scratch_size = room;
 	do {
 		short sending = is_answering(h) ? send_queued(h) : 0;
 

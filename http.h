@@ -55,24 +55,24 @@ struct http {
 	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
 	int64_t progress;	  /* when a byte last moved, or the request began */
 	int fd;			  /* -1: not connected */
-	bool pipelined; /* the request under way, or the one that failed, was sent before the
-			 * response before it had ended, and has not been sent again since */
-	bool followed;	/* after HTTP_FAILED: others had been sent behind it */
+	bool pipelined;	 /* the request under way, or the one that failed, was sent before the
+			  * response before it had ended, and has not been sent again since */
+	bool followed;	 /* after HTTP_FAILED: others had been sent behind it */
+	unsigned queued; /* requests behind the one under way, see http_pipeline() */
 
 	/* its own, with the life of the memory */
 	struct tls *tls;
-	int64_t looked; /* when http_run() was called last */
-	/* with the life of the connection */
-	short events;	 /* that it waits for, as poll(2) has them */
-	size_t unwanted; /* bytes of a skipped body still to come: not usable before */
-	bool drained;	 /* nothing is to be read from fd before the next wait */
-	int low_water;	 /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
-	bool fresh;	 /* no response on it has ended yet */
-	bool persists;	 /* a response on it has shown that it lasts for more requests */
-	/* until the first response on it begins */
-	struct race race;
+	int64_t looked; /* when http_run() was called last, and with which buffer */
 	void *scratch;
 	size_t scratch_size;
+	/* with the life of the connection */
+	short events;	  /* that it waits for, as poll(2) has them */
+	size_t to_skip;	  /* bytes of a skipped body still to come: not usable before */
+	bool drained;	  /* nothing is to be read from fd before the next wait */
+	int low_water;	  /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
+	bool fresh;	  /* no response on it has ended yet */
+	bool persists;	  /* a response on it has shown that it lasts for more requests */
+	struct race race; /* while it is being made */
 	/* with the life of the request */
 	struct http_request request; /* first and last are for the caller, see http_pipeline() */
 	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
@@ -85,19 +85,17 @@ struct http {
 	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
 	struct http_range {
 		uint64_t first, last;
-	} queue[PIPELINE_MAX];		 /* the requests behind it, in order */
-	unsigned queued, pipelined_sent; /* how many there are, and how many of them are all out */
+	} queue[PIPELINE_MAX];	 /* the requests behind it, in order */
+	unsigned pipelined_sent; /* how many of them are all out */
 };
 
 /* `tls` is memory of tls_size() bytes, aligned to 8, that belongs to the connection from now on. */
 void http_init(struct http *h, void *tls);
 
 /* Begins a request; the state must be HTTP_IDLE, and first <= last. The strings in it are borrowed,
- * and must not change, until the state is HTTP_IDLE again; the URL is copied. The scratch memory is
- * borrowed while a TLS handshake lasts, which is over when the response begins. A kept-alive
+ * and must not change, until the state is HTTP_IDLE again; the URL is copied. A kept-alive
  * connection to another origin is closed first. */
-void http_start(struct http *h, const struct http_request *request, void *scratch,
-	size_t scratch_size, int64_t now);
+void http_start(struct http *h, const struct http_request *request, int64_t now);
 
 /* Asks for one more range of the same file (first <= last), behind the request under way and those
  * asked for before; all else is as in that request. http_run() sends it while an earlier response
@@ -112,16 +110,14 @@ void http_start(struct http *h, const struct http_request *request, void *scratc
  * connection closed if any of it had been sent, even if only in part: the caller asks again.
  *
  * A connection that ends before the first byte of a response, but for the first on it, is no
- * failure: the request goes out again on a new one, and those behind it once that has answered. The
- * scratch memory of its TLS handshake is the buffer of the http_run() that noticed it, borrowed
- * until the response begins; with less than TLS_SCRATCH_MIN in it, it is a failure after all. */
+ * failure, unless there is no room for a TLS handshake: the request goes out again on a new one,
+ * and those behind it once that has answered. */
 bool http_pipeline(struct http *h, uint64_t first, uint64_t last);
 
-/* How many wait behind the request under way. */
-unsigned http_queued(const struct http *h);
-
 /* Goes on with the request; in HTTP_IDLE, watches a kept-alive connection for its end. Body bytes
- * are put into buffer[0..room); with room 0 the body waits. Call until it says HTTP_WAIT. */
+ * are put into buffer[0..room); with room 0 the body waits. A TLS handshake borrows the buffer that
+ * it begins with, at least TLS_SCRATCH_MIN bytes of it, until the response begins. Call until it
+ * says HTTP_WAIT. */
 enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
 
 /* Whether a kept-alive connection to the URL's origin is at hand, through that proxy if not NULL.

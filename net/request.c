@@ -152,25 +152,14 @@ static enum outcome judge_absent(const struct http_request *q, const struct resp
 
 static enum outcome status_outcome(int status)
 {
-	switch (status) {
-	case 404:
-	case 410:
+	if (status == 404 || status == 410)
 		return OUTCOME_NOT_FOUND;
-	case 401:
-	case 403:
-	case 407:
+	if (status == 401 || status == 403 || status == 407)
 		return OUTCOME_DENIED;
-	case 408:
-	case 425:
-	case 429:
-	case 500:
-	case 502:
-	case 503:
-	case 504:
+	if (status == 408 || status == 425 || status == 429 || status == 500 ||
+		(status >= 502 && status <= 504))
 		return OUTCOME_BUSY;
-	default:
-		return OUTCOME_REFUSED;
-	}
+	return OUTCOME_REFUSED;
 }
 
 enum outcome request_judge(

@@ -19,8 +19,7 @@ struct http_request {
 	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
 	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
 	const char *user_agent;
-	int64_t stall; /* milliseconds: without a byte for so long, or with next to none, it fails
-			*/
+	int64_t stall; /* milliseconds without a byte, or with next to none, until it fails */
 };
 
 /* Writes the request for the bytes first to last of the file that `r` is for. Returns its size; if

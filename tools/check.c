@@ -139,7 +139,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 	memset(&http->response, 0, sizeof(http->response));
 	connecting = 0;
 	bytes = 0;
-	http_start(http, &request, buffer, BUFFER_DEFAULT, now / 1000);
+	http_start(http, &request, now / 1000);
 	while (now - began < most) {
 		size_t kept = bytes < BUFFER_DEFAULT / 2 ? (size_t)bytes : BUFFER_DEFAULT / 2;
 

@@ -247,7 +247,7 @@ static void check_end(uint64_t delivered)
 {
 	if (h.state != HTTP_IDLE && h.state != HTTP_SENDING && h.state != HTTP_AWAITING)
 		abort();
-	if ((h.state == HTTP_IDLE && http_queued(&h) > 0) ||
+	if ((h.state == HTTP_IDLE && h.queued > 0) ||
 		delivered != h.response.last - h.response.first + 1)
 		abort();
 	if (!body.complete || delivered != body.size)
@@ -261,7 +261,7 @@ static void check_failed(void)
 {
 	if (body.complete)
 		abort();
-	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || h.outcome == OUTCOME_OK || !h.why[0])
+	if (h.state != HTTP_IDLE || h.queued > 0 || h.outcome == OUTCOME_OK || !h.why[0])
 		abort();
 	if (http_fd(&h) < 0)
 		return;
@@ -277,7 +277,7 @@ static void check_redirect(const struct url *from)
 	struct url again;
 	struct response r;
 
-	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || (from->https && !h.location.https) ||
+	if (h.state != HTTP_IDLE || h.queued > 0 || (from->https && !h.location.https) ||
 		url_parse(&again, url_text(text, sizeof(text), &h.location)) ||
 		!url_same_origin(&again, &h.location) || (server.response = find_body(&r)) == 0)
 		abort();
@@ -288,7 +288,7 @@ static void start(const struct http_request *r, unsigned ahead)
 {
 	uint64_t next = r->last + 1;
 
-	http_start(&h, r, NULL, TLS_SCRATCH_MIN, now);
+	http_start(&h, r, now);
 	for (; ahead > 0 && http_pipeline(&h, next, next + 99); ahead--)
 		next += 100;
 }

@@ -43,8 +43,8 @@ static struct {
 	bool tls;
 	size_t piece;	    /* bytes in a send */
 	size_t cut;	    /* none goes beyond this place */
-	size_t hold;	    /* a connection's bytes from here on wait for ... */
-	unsigned hold_for;  /* ... so many requests on it */
+	size_t hold;	    /* a connection's bytes from here on wait ... */
+	unsigned hold_for;  /* ... for this many requests on it */
 	unsigned hold_new;  /* hold and hold_for become 0 and this with the second connection */
 	bool deaf;	    /* it reads nothing, whatever comes */
 	bool tcp;	    /* with small buffers */
@@ -322,8 +322,8 @@ static void ask(const char *fields, unsigned from, unsigned count)
 	r.first = ranges[from].first;
 	r.last = ranges[from].last;
 	starts++;
-	http_start(&h, &r, buffer + fill, sizeof(buffer) - fill, clock_now);
-	for (unsigned i = from + 1; i < count && http_queued(&h) < PIPELINE_MAX; i++)
+	http_start(&h, &r, clock_now);
+	for (unsigned i = from + 1; i < count && h.queued < PIPELINE_MAX; i++)
 		if (!http_pipeline(&h, ranges[i].first, ranges[i].last))
 			abort();
 }
@@ -336,7 +336,9 @@ static enum http_event next_event(size_t room)
 	unsigned idle = 0;
 	size_t got;
 
-	while ((event = http_run(&h, buffer + fill, room, &got, clock_now)) == HTTP_WAIT) {
+	while ((event = http_run(&h, buffer + fill,
+			h.state < HTTP_SENDING ? sizeof(buffer) - fill : room, &got, clock_now)) ==
+		HTTP_WAIT) {
 		bool moved = false, ready;
 
 		do {
@@ -395,9 +397,9 @@ static unsigned fetch(const char *fields, unsigned count)
 		if (h.state == HTTP_AWAITING)
 			CHECK(h.window_bytes == h.head_size && h.window_began == clock_now &&
 				h.progress == clock_now && h.interim == 0);
-		while (h.state != HTTP_IDLE && done + 1 + http_queued(&h) < count)
-			if (!http_pipeline(&h, ranges[done + 1 + http_queued(&h)].first,
-				    ranges[done + 1 + http_queued(&h)].last))
+		while (h.state != HTTP_IDLE && done + 1 + h.queued < count)
+			if (!http_pipeline(&h, ranges[done + 1 + h.queued].first,
+				    ranges[done + 1 + h.queued].last))
 				break;
 	}
 	return done;
@@ -435,11 +437,11 @@ static void test_ahead(void)
 
 	begin_test("the queue has an end, and takes nothing when there is no request");
 	reset(good);
-	CHECK(!http_pipeline(&h, 0, 1) && http_queued(&h) == 0);
+	CHECK(!http_pipeline(&h, 0, 1) && h.queued == 0);
 	ask(NULL, 0, 9);
-	CHECK(http_queued(&h) == PIPELINE_MAX && !http_pipeline(&h, 0, 1));
+	CHECK(h.queued == PIPELINE_MAX && !http_pipeline(&h, 0, 1));
 	http_close(&h);
-	CHECK(http_queued(&h) == 0 && !http_pipeline(&h, 0, 1));
+	CHECK(h.queued == 0 && !http_pipeline(&h, 0, 1));
 }
 
 static void chunked(unsigned n, uint64_t first, uint64_t last)
@@ -578,7 +580,7 @@ static void test_ends(void)
 	reset(mute_after_two);
 	server.answering = 1;
 	CHECK(fetch(NULL, 9) == 2 && is_right(2) && h.outcome == OUTCOME_UNREACHABLE, "%s", h.why);
-	CHECK(server.connections == 2 && h.fd < 0 && http_queued(&h) == 0 && !h.pipelined);
+	CHECK(server.connections == 2 && h.fd < 0 && h.queued == 0 && !h.pipelined);
 
 	begin_test("and nothing ahead of its first answer");
 	reset(mute_after_two);
@@ -595,7 +597,7 @@ static bool refused(answer *a, unsigned done, const char *what)
 	server.hold_for = 5;
 	server.hold = 300; /* in the first body */
 	if (fetch(NULL, 5) == done && is_right(done) && strstr(h.why, what) && h.fd < 0 &&
-		h.state == HTTP_IDLE && http_queued(&h) == 0)
+		h.state == HTTP_IDLE && h.queued == 0)
 		return true;
 	printf("# after %u: %s\n", done, h.why);
 	return false;
@@ -770,9 +772,9 @@ static void test_refusals(void)
 	begin_test("a redirect in the middle ends all that was sent behind it");
 	reset(redirecting_third);
 	CHECK(fetch(NULL, 5) == 2 && is_right(2) && !strcmp(h.location.target, "/other"));
-	CHECK(h.fd < 0 && h.state == HTTP_IDLE && http_queued(&h) == 0);
+	CHECK(h.fd < 0 && h.state == HTTP_IDLE && h.queued == 0);
 	reset(redirecting);
-	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && http_queued(&h) == 0, "nothing was sent");
+	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && h.queued == 0, "nothing was sent");
 	CHECK(server.requests == 1);
 
 	begin_test("the connection outlives a 404 with a body, but not a 304, which has none");
