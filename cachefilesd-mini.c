@@ -36,6 +36,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "trust/client_cert.h"
+#include "trust/roots.h"
 #include "net/dns.h"
 #include "net/netrc.h"
 #include "tls.h"
@@ -135,20 +137,22 @@ static bool needs_roots(void)
 static bool load_files(char *why, size_t size)
 {
 	const char *ca = conf.ca[0] ? conf.ca : NULL, *key = conf.key[0] ? conf.key : conf.cert;
-	const char *reason;
 
 	if (conf.retry == RETRY_AUTO && options.mode == DAEMON)
 		conf.retry = options.argv[0][0] == '@' ? RETRY_HARD : RETRY_SOFT;
 	tls_pin(conf.pin, conf.pins, conf.pin_only);
 	tls_clock(conf.clock_strict);
-	if (!sandbox_user(conf.user, why, size) || !tls_client_cert(conf.cert, key, why, size))
+	if (!sandbox_user(conf.user, why, size) || !client_cert_load(conf.cert, key, why, size))
 		return false;
-	if (!conf.pin_only && !tls_trust(ca, why, size) && needs_roots())
+	if (!conf.pin_only && !roots_open(ca, why, size) && needs_roots())
 		return false;
 	dns_init();
-	for (size_t i = 0; i < conf.resolves; i++)
-		if (!dns_pin(conf.resolve[i], &reason)) /* conf.c has checked it */
+	for (size_t i = 0; i < conf.resolves; i++) {
+		const char *reason = dns_pin(conf.resolve[i]);
+
+		if (reason) /* conf.c has checked it */
 			die(EXIT_INTERNAL, "resolve %s: %s", conf.resolve[i], reason);
+	}
 	return netrc_load(conf.netrc, why, size);
 }
 

@@ -13,34 +13,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net/dns.h"
-#include "net/response.h"
 #include "base/limits.h"
 #include "base/outcome.h"
+#include "net/dns.h"
+#include "net/request.h"
+#include "net/response.h"
 #include "tls.h"
-#include "net/url.h"
-
-struct http_request {
-	const struct url *url;
-	const struct url *proxy; /* asked instead of the URL's host, by plain HTTP; NULL: none.
-				  * Borrowed for as long as the connection lives */
-	uint64_t first, last;	 /* the bytes asked for, both included */
-	const char *if_range;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
-	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
-	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
-	const char *user_agent;
-	int64_t stall; /* milliseconds: without a byte for so long, or with next to none, it fails
-			*/
-};
 
 enum http_state {
-	HTTP_IDLE,	  /* no request; fd may hold a connection that is kept alive */
-	HTTP_RESOLVING,	  /* waiting for addresses */
-	HTTP_CONNECTING,  /* waiting for the socket to connect */
-	HTTP_HANDSHAKING, /* waiting for TLS */
-	HTTP_SENDING,	  /* the request's head is on its way */
-	HTTP_AWAITING,	  /* waiting for the response's head */
-	HTTP_READING,	  /* the body is coming */
+	HTTP_IDLE,	     /* no request; there may be a connection that is kept alive */
+	HTTP_RESOLVING,	     /* waiting for addresses */
+	HTTP_CONNECTING,     /* waiting for a socket to connect */
+	HTTP_PROXY_SENDING,  /* the request for a tunnel is on its way to the proxy */
+	HTTP_PROXY_AWAITING, /* waiting for the proxy's answer */
+	HTTP_HANDSHAKING,    /* waiting for TLS */
+	HTTP_SENDING,	     /* the request is on its way */
+	HTTP_AWAITING,	     /* waiting for the response's head */
+	HTTP_READING,	     /* the body is coming */
 };
 
 enum http_event {
@@ -54,94 +43,81 @@ enum http_event {
 			* closed, unless it was answered with a status that refuses */
 };
 
-/* One connection; the caller owns it and reads its public part. Zero it, then http_init(). */
+/* One connection; the caller owns it. Zero it, then http_init(). */
 struct http {
 	/* for the caller to read */
 	enum http_state state;
+	struct url url;		  /* of the request under way or the last: fd leads to its origin */
 	struct response response; /* from HTTP_STARTED on, of the request under way or the last */
 	struct url location;	  /* after HTTP_REDIRECT */
 	enum outcome outcome;	  /* after HTTP_FAILED */
-	char why[256];		  /* after HTTP_FAILED: a sentence for a person */
+	char why[JUDGED_SIZE];	  /* after HTTP_FAILED: a sentence for a person */
 	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
 	int64_t progress;	  /* when a byte last moved, or the request began */
-	bool pipelined; /* the request under way, or the one that failed, was sent before the
-			 * response before it had ended; no longer so once it went out again, since
-			 * the server had closed the connection and left it unanswered */
-	bool followed;	/* after HTTP_FAILED: others had been sent behind it */
+	int fd;			  /* -1: not connected */
+	bool pipelined;	 /* the request under way, or the one that failed, was sent before the
+			  * response before it had ended, and has not been sent again since */
+	bool followed;	 /* after HTTP_FAILED: others had been sent behind it */
+	unsigned queued; /* requests behind the one under way, see http_pipeline() */
 
-	/* the connection's own, with the life of the memory */
+	/* its own, with the life of the memory */
 	struct tls *tls;
+	int64_t looked; /* when http_run() was called last, and with which buffer */
+	void *scratch;
+	size_t scratch_size;
 	/* with the life of the connection */
-	int fd;		       /* -1: none */
-	short events;	       /* what it waits for, as poll(2) says it */
-	struct url url;	       /* of the request under way or the last: fd leads to its origin */
-	const struct url *via; /* through this proxy; NULL: none */
-	size_t unwanted;       /* bytes of a body to come that nobody wants: not usable before */
-	bool drained;	       /* nothing is to be read from fd before the next wait */
-	int low_water;	       /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
-	int64_t looked;	       /* when it was looked at last */
-	bool persists;	       /* a response on it has shown that it lasts for more requests */
-	union address address[DNS_ADDRESSES_MAX];
-	size_t addresses, next_address;
-	/* while it connects */
-	int rival;			  /* the attempt before fd's, still under way; -1: none */
-	size_t fd_address, rival_address; /* their places in address[] */
-	int64_t next_attempt;		  /* when the next address is tried beside them */
+	short events;	  /* that it waits for, as poll(2) has them */
+	size_t to_skip;	  /* bytes of a skipped body still to come: not usable before */
+	bool drained;	  /* nothing is to be read from fd before the next wait */
+	int low_water;	  /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
+	bool fresh;	  /* no response on it has ended yet */
+	bool persists;	  /* a response on it has shown that it lasts for more requests */
+	struct race race; /* while it is being made */
 	/* with the life of the request */
-	struct http_request request;
-	bool tunnelling;  /* CONNECT is under way, for TLS through the proxy */
-	bool fresh;	  /* it went out on a connection of its own, not one kept alive */
-	size_t sent;	  /* bytes that are out of it or, once it is, of the next ahead */
+	struct http_request request; /* first and last are for the caller, see http_pipeline() */
+	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
 	unsigned interim; /* 1xx responses so far */
 	struct chunked chunked;
-	bool chunked_end;
 	uint64_t left;		     /* bytes of the range that are promised and did not come yet */
 	int64_t window_began;	     /* of the low-speed rule */
 	uint64_t window_bytes;	     /* that came in it */
-	char head[HEAD_MAX];	     /* the response's head and what came behind it */
+	char head[HEAD_MAX];	     /* the response's head and the bytes behind it */
 	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
 	struct http_range {
 		uint64_t first, last;
-	} ahead[PIPELINE_MAX];     /* the requests behind it, in order */
-	unsigned aheads, pipelined_sent; /* how many there are, and how many of them are all out */
-	bool was_ahead;		     /* asked for by http_pipeline() */
-	void *scratch;
-	size_t scratch_size;
+	} queue[PIPELINE_MAX];	 /* the requests behind it, in order */
+	unsigned pipelined_sent; /* how many of them are all out */
 };
 
 /* `tls` is memory of tls_size() bytes, aligned to 8, that belongs to the connection from now on. */
 void http_init(struct http *h, void *tls);
 
-/* Begins a request; the state must be HTTP_IDLE. The strings in it are borrowed, and must not
- * change, until the state is HTTP_IDLE again; the URL is copied. The scratch memory is borrowed
- * while a TLS handshake lasts, which is over when the response begins. A kept-alive connection to
- * another origin is closed first. */
-void http_start(struct http *h, const struct http_request *request, void *scratch,
-	size_t scratch_size, int64_t now);
+/* Begins a request; the state must be HTTP_IDLE, and first <= last. The strings in it are borrowed,
+ * and must not change, until the state is HTTP_IDLE again; the URL is copied. A kept-alive
+ * connection to another origin is closed first. */
+void http_start(struct http *h, const struct http_request *request, int64_t now);
 
-/* Asks for one more range of the same file, all else being as in the request under way, behind that
- * and those asked for before. http_run() sends it while an earlier response is awaited or read, if
- * one on this connection has shown that it lasts (HTTP/1.1, delimited, no Connection: close); else
- * when the one before has ended. Returns false, and nothing is asked, when PIPELINE_MAX wait
- * already or the state is HTTP_IDLE.
+/* Asks for one more range of the same file (first <= last), behind the request under way and those
+ * asked for before; all else is as in that request. http_run() sends it while an earlier response
+ * is awaited or read, if one on this connection has shown that it lasts (HTTP/1.1, delimited, no
+ * Connection: close); else when the one before has ended. Returns false, and nothing is asked, when
+ * PIPELINE_MAX wait already or the state is HTTP_IDLE.
  *
  * With HTTP_END the next one is under way: the state is HTTP_SENDING or HTTP_AWAITING, and
  * request.first and .last are its range; `response` is that of the one that has ended until
  * http_run() is called again. If the connection does not last, the state is HTTP_IDLE. With
  * HTTP_IDLE, thus also after a redirect or a failure, all that waited is forgotten, and the
- * connection closed if any of it had been sent, were it in part: the caller asks anew.
+ * connection closed if any of it had been sent, even if only in part: the caller asks again.
  *
  * A connection that ends before the first byte of a response, but for the first on it, is no
- * failure: the request goes out again on a new one, and those behind it once that has answered. For
- * its TLS handshake, the scratch memory is the buffer of the http_run() that noticed it, borrowed
- * until the response begins; with less than TLS_SCRATCH_MIN in it, it is a failure after all. */
+ * failure, unless there is no room for a TLS handshake: the request goes out again on a new one,
+ * and those behind it once that has answered. */
 bool http_pipeline(struct http *h, uint64_t first, uint64_t last);
 
-/* How many wait behind the request under way. */
-unsigned http_queued(const struct http *h);
-
 /* Goes on with the request; in HTTP_IDLE, watches a kept-alive connection for its end. Body bytes
- * are put into buffer[0..room); with room 0 the body waits. Call until it says HTTP_WAIT. */
+ * are put into buffer[0..room); with room 0 the body waits. A TLS handshake borrows the buffer that
+ * it begins with, at least TLS_SCRATCH_MIN bytes of it, until the response begins. Call until it
+ * says HTTP_WAIT. */
 enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
 
 /* Whether a kept-alive connection to the URL's origin is at hand, through that proxy if not NULL.
@@ -151,9 +127,9 @@ bool http_is_connected(const struct http *h, const struct url *url, const struct
 /* Ends the request, if any, and closes the connection. */
 void http_close(struct http *h);
 
-/* Before waiting: with fewer than so many more bytes of the body the caller can do nothing, so that
- * poll(2) need not tell of each packet. It is only a hint: what has come is looked at now and then
- * all the same. */
+/* Before waiting: with fewer than this many more bytes of the body the caller can do nothing, so
+ * that poll(2) need not tell of each packet. It is only a hint: bytes that have come are looked at
+ * now and then all the same. */
 void http_wait_for(struct http *h, size_t bytes);
 
 /* The loop's three: the descriptor (-1: none), its poll events, and the time at which http_run()

@@ -1,35 +1,31 @@
-/* tls.c - see tls.h. */
 #include "tls.h"
 
 #include <bearssl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "trust/client_cert.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "trust/pem.h"
+#include "trust/cert.h"
+#include "trust/client_cert.h"
+#include "trust/roots.h"
 #include "trust/x509.h"
 
-/* When this program was built, seconds since 1970: no clock that runs is earlier. */
+/* When this program was built, in seconds since 1970: no clock that is set is earlier. */
 #ifndef BUILD_TIME
 #define BUILD_TIME 1793491200 /* 2026-11-01 */
 #endif
 
-/* A record of 16 KiB with its header and GCM's or Poly1305's additions; BearSSL's smallest output.
- */
+/* A record of 16 KiB with its header and GCM's or Poly1305's additions; BearSSL's least output. */
 #define INPUT_SIZE  16709
 #define OUTPUT_SIZE (512 + 85)
 
-/* Reads from the socket in one call of ours: some 2 MB of full records, or 128 empty ones. */
+/* Reads from the socket in one call: some 2 MB of full records, or 128 empty ones. */
 #define READS_PER_CALL 256
 
 struct tls {
@@ -38,8 +34,8 @@ struct tls {
 	struct x509 *x509; /* in the scratch area; NULL once the handshake is over */
 	bool established;  /* the handshake succeeded */
 	bool failed, untrusted;
-	bool ended, ended_cleanly; /* the peer_info ended the stream, and said so */
-	bool asked, identified;	   /* the server asked for our certificate, and got it */
+	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
+	struct client_cert own;
 	char host[HOST_MAX];
 	char why[256];
 
@@ -47,80 +43,18 @@ struct tls {
 	uint8_t input[INPUT_SIZE];
 };
 
-static int bundle = -1;
-static struct {
-	const uint8_t (*list)[PIN_SIZE];
-	size_t count;
-	bool only;
-} pins;
+static struct x509_pins pins;
 static bool clock_strict;
-static struct tls_peer_info *peer_info; /* where to write down what is seen, or NULL */
+static struct tls_peer_info *peer_info; /* where to describe sessions, or NULL */
 
 size_t tls_size(void)
 {
 	return sizeof(struct tls);
 }
 
-/* ---- the bundle ---- */
-
-/* Returns a descriptor of the file if it holds certificates, else -1 and why. */
-static int open_bundle(const char *path, char *why, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-
-	if (fd < 0) {
-		snprintf(why, size, "%s: %s", path, strerror(errno));
-		return -1;
-	}
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && pem_count(fd, "CERTIFICATE") > 0)
-		return fd;
-	snprintf(why, size, "%s holds no certificate in PEM form", path);
-	close(fd);
-	return -1;
-}
-
-bool tls_trust(const char *ca_file, char *why, size_t size)
-{
-	static const char *const places[] = {
-		"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Arch, Gentoo */
-		"/etc/pki/tls/certs/ca-bundle.crt",		     /* Fedora, RHEL */
-		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL, images made of it */
-		"/etc/ssl/ca-bundle.pem",			     /* SUSE */
-		"/etc/ssl/cert.pem",				     /* Alpine, OpenWrt */
-		"/etc/ssl/certs/ca-bundle.crt",			     /* NixOS */
-	};
-	int fd = -1;
-
-	if (ca_file) {
-		fd = open_bundle(ca_file, why, size);
-	} else {
-		for (size_t i = 0; i < sizeof(places) / sizeof(*places) && fd < 0; i++)
-			fd = open_bundle(places[i], why, size);
-		if (fd < 0)
-			snprintf(why, size,
-				"no bundle of trusted roots in any usual place, such "
-				"as %s",
-				places[0]);
-	}
-	if (fd < 0)
-		return false;
-	if (bundle >= 0)
-		close(bundle);
-	bundle = fd;
-	return true;
-}
-
 void tls_pin(const uint8_t (*list)[PIN_SIZE], size_t count, bool only)
 {
-	pins.list = list;
-	pins.count = count;
-	pins.only = only;
-}
-
-bool tls_client_cert(const char *cert_file, const char *key_file, char *why, size_t size)
-{
-	return client_cert_load(cert_file, key_file, why, size);
+	pins = (struct x509_pins){list, count, only};
 }
 
 void tls_clock(bool strict)
@@ -130,11 +64,9 @@ void tls_clock(bool strict)
 
 /* ---- failures ---- */
 
-static enum tls_want fail(struct tls *t, bool untrusted, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
 /* Ends the session; the first reason stays. */
-static enum tls_want fail(struct tls *t, bool untrusted, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static enum tls_want tls_fail(
+	struct tls *t, bool untrusted, const char *format, ...)
 {
 	va_list list;
 
@@ -191,7 +123,7 @@ static const struct words alerts[] = {
 	{120, "no_application_protocol"},
 };
 
-/* After which a server has looked at our certificate, or missed it. */
+/* Whether a server sends this alert when it dislikes our certificate, or misses it. */
 static bool is_about_ours(int alert)
 {
 	return alert == 40 || (alert >= 42 && alert <= 49) || alert == 51 || alert == 116;
@@ -206,15 +138,15 @@ static enum tls_want fail_alert(struct tls *t, int alert)
 	name = name ? name : "unknown";
 	if (!t->established && alert == 70)
 		meaning = "the server speaks no TLS 1.2, and BearSSL nothing newer: ";
-	else if (!t->established && t->identified && is_about_ours(alert))
+	else if (!t->established && t->own.shown && is_about_ours(alert))
 		meaning = "the server refuses our certificate (cert): ";
-	else if (!t->established && t->asked && is_about_ours(alert))
+	else if (!t->established && t->own.asked && is_about_ours(alert))
 		meaning = "the server demands a client's certificate (cert, key) of a kind that "
 			  "is not configured here: ";
 	else if (!t->established && (alert == 40 || alert == 71))
 		meaning = "the server speaks no TLS 1.2 with ECDHE and AES-GCM or "
 			  "ChaCha20-Poly1305: ";
-	return fail(t, lasting, "%sthe server sent TLS alert %d, %s", meaning, alert, name);
+	return tls_fail(t, lasting, "%sthe server sent TLS alert %d, %s", meaning, alert, name);
 }
 
 /* BearSSL's errors that a client can meet. */
@@ -263,31 +195,31 @@ static enum tls_want engine_closed(struct tls *t)
 		return TLS_OK;
 	}
 	if (error == BR_ERR_OK)
-		return fail(t, false, "the server closed the session during the TLS handshake");
+		return tls_fail(t, false, "the server closed the session during the TLS handshake");
 	if (error >= BR_ERR_RECV_FATAL_ALERT && error < BR_ERR_SEND_FATAL_ALERT)
 		return fail_alert(t, error - BR_ERR_RECV_FATAL_ALERT);
-	if (is_about_certificates(error) && t->why[0]) {
-		/* x509.c has said it. */
+	if (is_about_certificates(error) && t->why[0]) { /* x509.c has said it */
 		t->failed = t->untrusted = true;
 		return TLS_FAILED;
 	}
 	if (words)
-		return fail(t, true, "%s", words);
-	return fail(t, true, "the server's TLS %s is malformed (BearSSL error %d)",
+		return tls_fail(t, true, "%s", words);
+	return tls_fail(t, true, "the server's TLS %s is malformed (BearSSL error %d)",
 		is_about_certificates(error) ? "certificate" : "handshake", error);
 }
 
-/* ---- peer_info ---- */
+/* ---- describing the session ---- */
 
-static const struct words suite_names[] = {
-	{BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-		"ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"},
-	{BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, "ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"},
-	{BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, "ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
-	{BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
-	{BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, "ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"},
-	{BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, "ECDHE_RSA_WITH_AES_256_GCM_SHA384"},
+#define SUITE(name) BR_TLS_##name, #name
+static const struct words suites[] = {
+	{SUITE(ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256)},
+	{SUITE(ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)},
+	{SUITE(ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)},
+	{SUITE(ECDHE_RSA_WITH_AES_128_GCM_SHA256)},
+	{SUITE(ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)},
+	{SUITE(ECDHE_RSA_WITH_AES_256_GCM_SHA384)},
 };
+#define SUITES (sizeof(suites) / sizeof(suites[0]))
 
 static const struct words curve_names[] = {
 	{BR_EC_curve25519, "X25519"},
@@ -301,23 +233,23 @@ void tls_describe(struct tls_peer_info *where)
 	peer_info = where;
 }
 
-/* What the engine has agreed upon so far. */
-static void note_session(br_ssl_engine_context *e)
+static void describe_session(br_ssl_engine_context *e)
 {
 	if (!peer_info)
 		return;
 	if (br_ssl_engine_get_version(e) == BR_TLS12)
 		peer_info->version = "TLS 1.2";
-	peer_info->cipher = FIND_WORDS(suite_names, e->session.cipher_suite);
+	peer_info->cipher = FIND_WORDS(suites, e->session.cipher_suite);
 	peer_info->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
 }
 
 /* ---- starting ---- */
 
-/* Seconds since 1970, by tls_clock()'s rule: then, or later. False: there is no time to go by. */
-static bool now(int64_t *seconds, bool *or_later)
+/* The time that certificates are judged by, in seconds since 1970, by tls_clock()'s rule. False:
+ * there is none. */
+static bool read_clock(int64_t *seconds, bool *or_later)
 {
-	static bool told;
+	static bool warned;
 	struct timespec clock = {0};
 
 	clock_gettime(CLOCK_REALTIME, &clock);
@@ -328,17 +260,18 @@ static bool now(int64_t *seconds, bool *or_later)
 	if (clock_strict && !pins.only)
 		return false;
 	*seconds = BUILD_TIME;
-	if (!told && !pins.only) {
+	if (!warned && !pins.only) {
 		log_warning("the clock is not set: certificates that had expired by the date of "
 			    "this program's build are refused, no others for their dates");
-		told = true;
+		warned = true;
 	}
 	return true;
 }
 
-/* The fastest of BearSSL's implementations on this machine. Its own choice (br_ssl_engine_set_
- * default_aes_gcm() and its like) would also link what the architecture never runs. Signatures are
- * the same everywhere: i31, and for RSA no i62, which would save a millisecond of a handshake. */
+/* The fastest of BearSSL's implementations on this machine. Its own choice
+ * (br_ssl_engine_set_default_aes_gcm() and its like) would also link those that the architecture
+ * never runs. Signatures are the same everywhere: i31, and for RSA no i62, which would save a
+ * millisecond of a handshake. */
 struct ciphers {
 	const br_block_ctr_class *aes;
 	br_ghash ghash;
@@ -350,18 +283,12 @@ struct ciphers {
 #define AES	 br_aes_ct64_ctr_vtable
 #define GHASH	 br_ghash_ctmul64
 #define POLY1305 br_poly1305_ctmulq_get()
-#define NAMES                                                                                      \
-	{                                                                                          \
-		"aes_ct64", "ghash_ctmul64", "poly1305_ctmulq"                                     \
-	}
+#define NAMES	 "aes_ct64", "ghash_ctmul64", "poly1305_ctmulq"
 #else
 #define AES	 br_aes_ct_ctr_vtable
 #define GHASH	 br_ghash_ctmul
 #define POLY1305 br_poly1305_ctmul_run
-#define NAMES                                                                                      \
-	{                                                                                          \
-		"aes_ct", "ghash_ctmul", "poly1305_ctmul"                                          \
-	}
+#define NAMES	 "aes_ct", "ghash_ctmul", "poly1305_ctmul"
 #endif
 
 /* SSE2 is part of x86-64, and of some i386; elsewhere br_chacha20_sse2_get() gives NULL. */
@@ -387,7 +314,7 @@ static struct ciphers best_ciphers(void)
 
 void tls_ciphers(char *out, size_t size)
 {
-	static const char *const names[] = NAMES;
+	static const char *const names[] = {NAMES};
 	struct ciphers c = best_ciphers();
 
 	snprintf(out, size, "%s, %s, %s, %s", c.aes == &AES ? names[0] : "aes_x86ni",
@@ -398,28 +325,11 @@ void tls_ciphers(char *out, size_t size)
 /* AES in hardware makes GCM the fastest; in software ChaCha20 is, by far. */
 static void set_suites(br_ssl_engine_context *e, bool gcm_first)
 {
-	static const uint16_t suites[] = {
-		BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-		BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-		BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-		BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-		BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-		BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-	};
+	uint16_t ids[SUITES];
 
-	br_ssl_engine_set_suites(e, suites + (gcm_first ? 2 : 0), 6);
-}
-
-/* No MD5 and no SHA-1. */
-static void set_hashes(br_ssl_engine_context *e)
-{
-	static const br_hash_class *const hashes[] = {
-		&br_sha256_vtable, &br_sha384_vtable, &br_sha512_vtable};
-
-	for (int i = 0; i < 3; i++)
-		br_ssl_engine_set_hash(e, br_sha256_ID + i, hashes[i]);
+	for (size_t i = 0; i < SUITES; i++)
+		ids[i] = (uint16_t)suites[(i + (gcm_first ? 2 : 0)) % SUITES].number;
+	br_ssl_engine_set_suites(e, ids, SUITES);
 }
 
 static void set_ciphers(br_ssl_engine_context *e)
@@ -441,7 +351,8 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_context *e = &t->client.eng;
 
 	br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
-	set_hashes(e);
+	for (int id = br_sha256_ID; id <= br_sha512_ID; id++) /* no MD5 and no SHA-1 */
+		br_ssl_engine_set_hash(e, id, cert_hash(id)->class);
 	br_ssl_engine_set_prf_sha256(e, br_tls12_sha256_prf);
 	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
 	set_ciphers(e);
@@ -452,8 +363,7 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_add_flags(e, BR_OPT_NO_RENEGOTIATION);
 }
 
-/* Early in boot this waits until the kernel has random bytes to give: nothing safe can go before.
- */
+/* Early in a boot this waits until the kernel has random bytes: nothing is safe without them. */
 static bool seed(br_ssl_engine_context *e)
 {
 	uint8_t bytes[32];
@@ -483,8 +393,8 @@ static void set_buffers(struct tls *t)
 	e->max_frag_len = 16384;
 }
 
-/* A dot at the end is DNS's affair: certificates and SNI are without. */
-static bool set_host(struct tls *t, const char *host)
+/* A dot at the end is for DNS only: certificates and SNI are without. */
+static bool set_server_name(struct tls *t, const char *host)
 {
 	size_t size = strlen(host);
 
@@ -497,56 +407,6 @@ static bool set_host(struct tls *t, const char *host)
 	return true;
 }
 
-/* BearSSL's br_ssl_client_certificate_class: the server may name the CAs that it likes, and asks
- * for a certificate. */
-static void ignore(const br_ssl_client_certificate_class **ctx)
-{
-	(void)ctx;
-}
-
-static void ignore_size(const br_ssl_client_certificate_class **ctx, size_t size)
-{
-	(void)ctx;
-	(void)size;
-}
-
-static void ignore_data(
-	const br_ssl_client_certificate_class **ctx, const uint8_t *data, size_t size)
-{
-	(void)ctx;
-	(void)data;
-	(void)size;
-}
-
-static void choose(const br_ssl_client_certificate_class **ctx, const br_ssl_client_context *client,
-	uint32_t auth_types, br_ssl_client_certificate *choices)
-{
-	struct tls *t = (struct tls *)(uintptr_t)client;
-
-	(void)ctx;
-	t->asked = true;
-	t->identified = client_cert_choose(auth_types, choices);
-}
-
-static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, size_t hash_size,
-	uint8_t *data, size_t room)
-{
-	(void)ctx;
-	return client_cert_sign(hash_id, hash_size, data, room);
-}
-
-static const br_ssl_client_certificate_class client_certificate_class = {
-	.context_size = sizeof(br_ssl_client_certificate_class *),
-	.start_name_list = ignore,
-	.start_name = ignore_size,
-	.append_name = ignore_data,
-	.end_name = ignore,
-	.end_name_list = ignore,
-	.choose = choose,
-	.do_sign = sign,
-};
-static const br_ssl_client_certificate_class *client_certificate = &client_certificate_class;
-
 /* Lays the certificate checker out in the scratch area. False: the session has failed. */
 static bool set_checker(
 	struct tls *t, const char *host, bool literal, uint8_t *scratch, size_t size)
@@ -556,20 +416,20 @@ static bool set_checker(
 	bool or_later;
 
 	t->x509 = (struct x509 *)(void *)(scratch + skip - sizeof(struct x509));
-	if (!now(&seconds, &or_later)) {
-		fail(t, true,
+	if (!read_clock(&seconds, &or_later)) {
+		tls_fail(t, true,
 			"the clock is not set, and by \"tls-clock strict\" no certificate is "
 			"trusted until it is");
 		return false;
 	}
-	if (!set_host(t, host) || !x509_init(t->x509, t->host, literal, seconds, bundle,
-					  scratch + skip, size - skip, t->why, sizeof(t->why))) {
-		fail(t, true, "%.100s is neither a host name nor an address", host);
+	if (!set_server_name(t, host) ||
+		!x509_init(t->x509, t->host, literal, seconds, roots_fd(), scratch + skip,
+			size - skip, t->why, sizeof(t->why))) {
+		tls_fail(t, true, "%.100s is neither a host name nor an address", host);
 		return false;
 	}
-	x509_pin(t->x509, pins.list, pins.count, pins.only);
-	if (or_later)
-		x509_or_later(t->x509);
+	t->x509->pins = pins;
+	t->x509->or_later = or_later;
 	t->x509->peer = peer_info;
 	return true;
 }
@@ -579,50 +439,50 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	br_ssl_client_zero(&t->client);
 	t->x509 = NULL;
 	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
-	t->asked = t->identified = false;
+	t->own = (struct client_cert){.vtable = &client_cert_class};
 	t->why[0] = '\0';
 	if (peer_info)
 		memset(peer_info, 0, sizeof(*peer_info));
-	if ((bundle < 0 && !pins.only) || scratch_size < TLS_SCRATCH_MIN) {
-		fail(t, true, "no trusted roots, or no room to check certificates");
+	if ((roots_fd() < 0 && !pins.only) || scratch_size < TLS_SCRATCH_MIN) {
+		tls_fail(t, true, "no trusted roots, or no room to check certificates");
 		return;
 	}
 	if (!set_checker(t, host, literal, scratch, scratch_size))
 		return;
 	set_algorithms(t);
 	if (!seed(&t->client.eng)) {
-		fail(t, false, "no random bytes: %s", strerror(errno));
+		tls_fail(t, false, "no random bytes: %s", strerror(errno));
 		return;
 	}
 	set_buffers(t);
-	br_ssl_client_set_client_certificate(&t->client, &client_certificate);
+	br_ssl_client_set_client_certificate(&t->client, &t->own.vtable);
 	if (!br_ssl_client_reset(&t->client, literal ? NULL : t->host, 0))
 		engine_closed(t);
 }
 
 /* ---- the pump ---- */
 
-/* What a failed send() or recv() means. */
+/* Judges a failed send() or recv(). `when_full`: what to wait for, if it is only that. */
 static enum tls_want socket_error(struct tls *t, enum tls_want when_full)
 {
 	if (errno == EAGAIN || errno == EINTR)
 		return when_full;
 	if (t->established && t->client.eng.shutdown_recv) {
-		/* The peer_info said its goodbye; that it does not wait for ours is no failure. */
+		/* The peer has said goodbye; that it does not wait for ours is no failure. */
 		t->ended = t->ended_cleanly = true;
 		return TLS_OK;
 	}
-	return fail(t, false, "the connection broke: %s", strerror(errno));
+	return tls_fail(t, false, "the connection broke: %s", strerror(errno));
 }
 
-/* Sends some of what the engine has for the peer_info. */
+/* Sends some of the engine's records to the peer. */
 static enum tls_want send_some(struct tls *t, int fd)
 {
 	size_t size;
 	const uint8_t *data = br_ssl_engine_sendrec_buf(&t->client.eng, &size);
 	ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	/* A server that has closed may have said why, or answered: that is read next. */
+	/* A server that has closed may have sent the reason, or an answer: that is read next. */
 	if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
 		n = (ssize_t)size;
 	if (n < 0)
@@ -641,20 +501,20 @@ static enum tls_want receive_some(struct tls *t, int fd)
 		return socket_error(t, TLS_WANT_READ);
 	if (n == 0) {
 		if (!t->established)
-			return fail(t, false,
+			return tls_fail(t, false,
 				"the server closed the connection during the TLS handshake");
 		t->ended = true;
 		return TLS_OK;
 	}
 	br_ssl_engine_recvrec_ack(&t->client.eng, (size_t)n);
-	/* Less than there was room for: a record without its end, and no more to read. */
+	/* The room is not filled: the record's end is still to come. */
 	return (size_t)n < room ? TLS_WANT_READ : TLS_OK;
 }
 
 /* Moves records in both directions until the engine offers one of the `aim` states
  * (br_ssl_engine_current_state) or, if aim is 0, has nothing to send. TLS_OK: it does, or t->ended.
- * Each read from the socket costs one of *reads, and with the last the others' turn has come. A
- * socket that takes nothing does not keep data from being read: the server may wait for that. */
+ * Each read from the socket costs one of *reads; after the last, other connections have their turn.
+ * A socket that takes nothing does not keep data from being read: the server may wait for that. */
 static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 {
 	bool stuck = false;
@@ -681,7 +541,7 @@ static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 		} else if (stuck) {
 			return TLS_WANT_WRITE;
 		} else {
-			return fail(t, true, "the TLS engine is stuck");
+			return tls_fail(t, true, "the TLS engine is stuck");
 		}
 		if (want != TLS_OK)
 			return want;
@@ -697,8 +557,8 @@ enum tls_want tls_handshake(struct tls *t, int fd)
 	want = pump(t, fd, BR_SSL_SENDAPP, &reads);
 	if (want == TLS_WANT_READ || want == TLS_WANT_WRITE)
 		return want;
-	note_session(&t->client.eng);
-	/* The scratch area is the caller's again; nothing looks at certificates any more. */
+	describe_session(&t->client.eng);
+	/* The scratch area is the caller's again; certificates are not needed any more. */
 	t->x509 = NULL;
 	br_ssl_engine_set_x509(&t->client.eng, NULL);
 	t->established = want == TLS_OK;
@@ -718,7 +578,7 @@ enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, siz
 		if (want != TLS_OK)
 			return want;
 		if (t->ended)
-			return fail(t, false, "the server has closed the session");
+			return tls_fail(t, false, "the server has closed the session");
 		buffer = br_ssl_engine_sendapp_buf(e, &room);
 		if (room > len - *done)
 			room = len - *done;
@@ -747,7 +607,7 @@ enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t 
 		memcpy((uint8_t *)buffer + *got, data, size);
 		br_ssl_engine_recvapp_ack(e, size);
 	}
-	/* Whatever stopped us is still there at the next call. */
+	/* The reason to stop will be there again at the next call. */
 	return *got > 0 ? TLS_OK : want;
 }
 
@@ -758,8 +618,8 @@ bool tls_pending(const struct tls *t)
 	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
 }
 
-/* The record under way gives no more than a record can hold, and each one behind it costs more
- * bytes than it gives. */
+/* At most a full record's data is in the record under way; each byte of data behind it takes more
+ * than one byte on the wire. */
 size_t tls_needs(const struct tls *t, size_t bytes)
 {
 	size_t record = 1;

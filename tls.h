@@ -1,5 +1,5 @@
 /* tls.h - TLS 1.2 client over a connected, non-blocking socket, on BearSSL: a byte stream over a
- * byte stream. Whom to trust is x509.h's matter.
+ * byte stream. trust/x509.h decides whom to trust; trust/client_cert.h has our own certificate.
  *
  * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time. The
  * caller owns all memory; nothing is allocated.
@@ -22,70 +22,59 @@ size_t tls_size(void);
 /* Which of BearSSL's implementations this machine runs, by their names there. */
 void tls_ciphers(char *out, size_t size);
 
-/* Opens the PEM bundle of trusted roots, once at start, and keeps it open: later look-ups read this
- * descriptor and no path, since the path may by then lead into the file system we serve. A bundle
- * that is replaced by a new file is thus seen at the next start. NULL tries the places where
- * systems keep theirs. Must have succeeded before tls_start(), but for tls_pin(). On failure (no
- * file, or no certificate in it) returns false and fills why with a sentence. */
-bool tls_trust(const char *ca_file, char *why, size_t size);
-
 /* The server's key must be one of these pins, which are borrowed from now on, of every server. If
- * `only`, they stand in place of the bundle, the names and the dates (x509_pin()), and tls_trust()
- * is not needed. */
+ * `only`, they stand in place of the bundle, the names and the dates (struct x509_pins), and
+ * roots_open(), which must else have succeeded before tls_start(), is not needed. */
 void tls_pin(const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
 
-/* The certificate and key to show to servers that ask for one; see client_cert_load(). May be called
- * again, as tls_trust() may. */
-bool tls_client_cert(const char *cert_file, const char *key_file, char *why, size_t size);
-
-/* What a clock before the date of this program's build means: it has not been set. At first, and
- * unless `strict`, it is that date or later, since a server's certificate is mostly younger than this
- * program, and a warning says so once. If `strict`, each session fails until the clock is set. Where
- * only pins count, no clock does. */
+/* A clock before the date of this program's build has not been set. Unless `strict`, as at first,
+ * the time then counts as that date or later, since a server's certificate is mostly younger than
+ * this program, and a warning says so once. If `strict`, each session fails until the clock is set.
+ * Where only pins count, the clock does not. */
 void tls_clock(bool strict);
 
 /* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)
  * that the certificate must be for. The scratch area, at least TLS_SCRATCH_MIN bytes, is borrowed
  * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a certificate:
- * at 16 KiB some 7,000 bytes, at 64 KiB some 40,000. What goes wrong here is told by
- * tls_handshake(). */
+ * at 16 KiB some 7,000 bytes, at 64 KiB some 40,000. tls_handshake() reports the failures of this
+ * too. */
 #define TLS_SCRATCH_MIN 16384
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size);
 
-/* From now on each session writes down at `where` what it sees; tls_start() clears it. Also of a
- * chain that is refused. NULL, as at first: no session does. For one session at a time. */
+/* From now on each session describes itself and the server's certificates, refused ones too, at
+ * `where`; tls_start() clears it. NULL, as at first: none does. For one session at a time. */
 void tls_describe(struct tls_peer_info *where);
 
-/* What a call wants next. Values of poll(2), so that a caller can pass them on. One call does a
- * bounded amount of work, whatever the peer sends; that a peer sends nothing useful for ever is for
- * the caller's clock to notice, which should count application bytes only. */
+/* What a call wants next: values of poll(2), so that a caller can pass them on. The work of one
+ * call is bounded, whatever the peer sends. A peer that never sends anything useful is for the
+ * caller's clock to notice, which should count application bytes only. */
 enum tls_want { TLS_OK = 0, TLS_WANT_READ = 0x001, TLS_WANT_WRITE = 0x004, TLS_FAILED = -1 };
 
 /* Drives the handshake. TLS_OK when application data can be written. */
 enum tls_want tls_handshake(struct tls *t, int fd);
 
-/* Writes up to `len` bytes; *done tells how many were taken, whatever is returned. TLS_OK when all
- * were taken and have left for the socket; otherwise what to wait for before calling again with the
- * rest, which may be of length 0; tls_read() may be called meanwhile. That the peer has gone is for
- * tls_read() to tell, behind what had been sent by it. */
+/* Writes up to `len` bytes, of which *done are taken, whatever is returned. TLS_OK when all are
+ * taken and have left for the socket; otherwise what to wait for before calling again with the
+ * rest, which may be of length 0; tls_read() may be called meanwhile. tls_read() also tells that
+ * the peer has gone, behind the bytes that it had sent. */
 enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, size_t *done);
 
-/* Reads up to `room` (> 0) bytes of application data; *got tells how many.
+/* Reads up to `room` (> 0) bytes of application data: *got of them.
  * TLS_OK, *got > 0: data. More may be there already, which poll(2) cannot know: call again until
  *   something else is returned, or ask tls_pending() before waiting.
- * TLS_OK, *got == 0: the peer ended the stream; tls_closed_cleanly() says whether it said so
- *   (close_notify). That is no sign of completeness: the layer above knows the length it expects.
+ * TLS_OK, *got == 0: the peer has ended the stream; tls_closed_cleanly() says whether it sent
+ *   close_notify. That is no sign of completeness: the layer above knows the length it expects.
  * Otherwise *got is 0: wait, or give up. */
 enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got);
 bool tls_pending(const struct tls *t);
 
-/* How many bytes the socket has to have, at the least, before tls_read() can give `bytes` more. */
+/* How many bytes the socket has to hold, at least, before tls_read() can give `bytes` more. */
 size_t tls_needs(const struct tls *t, size_t bytes);
 bool tls_closed_cleanly(const struct tls *t);
 
-/* After TLS_FAILED: whether it was the server's identity or protocol (true: trying again at once
- * will not help) or the transport (false), and a sentence that says why, borrowed until the next
- * tls_start(). Once the handshake has succeeded, every failure counts as the transport's: the
+/* After TLS_FAILED: whether the server's identity or protocol has failed (true: trying again at
+ * once will not help) or the transport (false), and a sentence that says why, borrowed until the
+ * next tls_start(). Once the handshake has succeeded, every failure counts as the transport's: the
  * server has proved who it is, and a new connection may do better. */
 bool tls_untrusted(const struct tls *t);
 const char *tls_why(const struct tls *t);

@@ -33,7 +33,7 @@ struct lines {
 };
 
 /* The next line without its newline, which the last one need not have; NULL at the end. It is the
- * caller's to change, until the next call. A line over 1,023 bytes is passed over. */
+ * caller's to change, until the next call. A line over 1,022 bytes is passed over. */
 char *lines_next(struct lines *l);
 
 #endif

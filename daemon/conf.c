@@ -190,7 +190,8 @@ static bool parse_proxy(struct conf *c, struct value *v)
 {
 	struct url proxy;
 
-	if (!url_parse(&proxy, v->text, &v->why))
+	v->why = url_parse(&proxy, v->text);
+	if (v->why)
 		return false;
 	if (proxy.https)
 		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
@@ -222,8 +223,10 @@ static bool expand(struct url *out, struct value *v, const char *key)
 
 	if (strlen(v->text) >= URL_MAX)
 		return mistake(v, too_long);
-	return url_expand(expanded, sizeof(expanded), v->text, key, 1, key, &v->why) &&
-	       url_parse(out, expanded, &v->why);
+	v->why = url_expand(expanded, sizeof(expanded), v->text, key, 1, key);
+	if (!v->why)
+		v->why = url_parse(out, expanded);
+	return !v->why;
 }
 
 /* With any key the URL must lead to the same server: a "http://" would otherwise take the key for a
@@ -346,7 +349,8 @@ static bool parse_resolve(struct conf *c, struct value *v)
 		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
 	if (strlen(v->text) >= sizeof(c->resolve[0]))
 		return mistake(v, too_long);
-	if (!dns_pin_check(v->text, &v->why))
+	v->why = dns_pin_check(v->text);
+	if (v->why)
 		return false;
 	strcpy(c->resolve[c->resolves++], v->text);
 	return true;

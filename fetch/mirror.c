@@ -40,11 +40,9 @@ static struct mirror {
 
 void mirrors_init(const struct conf *c)
 {
-	const char *why;
-
 	conf = c;
 	if (c->proxy[0])
-		url_parse(&proxy, c->proxy, &why); /* checked by conf.c */
+		url_parse(&proxy, c->proxy); /* checked by conf.c */
 }
 
 /* ---- redirects ---- */
@@ -156,12 +154,15 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 	const struct url *redirect;
 	struct url own;
 	bool elsewhere = image->is_trace && conf->trace[0];
+	const char *fault;
 
 	image->mirror = best_mirror(image, now);
-	if (!url_expand(text, sizeof(text), elsewhere ? conf->trace : conf->url[image->mirror],
-		    image->cookie, image->cookie_size, volume_name(image), why) ||
-		!url_parse(&own, text, why))
+	fault = url_expand(text, sizeof(text), elsewhere ? conf->trace : conf->url[image->mirror],
+		image->cookie, image->cookie_size, volume_name(image));
+	if (fault || (fault = url_parse(&own, text))) {
+		*why = fault;
 		return false;
+	}
 	add_credentials(&own);
 	redirect = redirect_of(image);
 	out->url = redirect ? *redirect : own;

@@ -198,7 +198,7 @@ static void ask_ahead(struct transfer *t)
 
 	if (t->http.state == HTTP_IDLE || !mirror_takes_pipelining(t->mirror, turn.ms))
 		return;
-	while ((next = 1 + http_queued(&t->http)) < t->count &&
+	while ((next = 1 + t->http.queued) < t->count &&
 		http_pipeline(&t->http, t->ranges[next].from, t->ranges[next].end - 1))
 		mirror_asked(t->image, t->mirror);
 }
@@ -217,7 +217,6 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.user_agent = conf->user_agent,
 		.stall = stall_time(),
 	};
-	size_t scratch;
 	int error = t->buffered > 0 && t->file >= 0 ? flush(t) : 0;
 
 	if (error && error != -EAGAIN) {
@@ -225,9 +224,8 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		return;
 	}
 	/* The space behind a partial page that is kept serves the TLS handshake. */
-	scratch = round_to(t->buffered, 16);
-	if (capacity.buffer - scratch < TLS_SCRATCH_MIN)
-		t->buffered = scratch = 0;
+	if (capacity.buffer - t->buffered < TLS_SCRATCH_MIN)
+		t->buffered = 0;
 	request.first = position(t);
 	t->attempted = position(t);
 	t->state = TRANSFER_ASKING;
@@ -240,7 +238,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		transfers_outstanding() == transfer_outstanding(t))
 		t->measured = turn.us;
 	mirror_asked(image, t->mirror);
-	http_start(&t->http, &request, t->buffer + scratch, capacity.buffer - scratch, turn.ms);
+	http_start(&t->http, &request, turn.ms);
 	ask_ahead(t);
 }
 

@@ -1,16 +1,16 @@
-/* net/dns.c - a small stub resolver: files, questions under way, names known. */
 #include "net/dns.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "net/dns_packet.h"
 
 #ifndef GRND_INSECURE
@@ -35,7 +35,7 @@
 /* The two questions that are asked about each name. */
 enum family { V4, V6, FAMILIES };
 
-/* Variables only so that the unit test can point them elsewhere. */
+/* Variables, since the unit test lets them lead elsewhere. */
 static const char *hosts_path = "/etc/hosts";
 static const char *resolv_path = "/etc/resolv.conf";
 static const char *pnp_path = "/proc/net/pnp";
@@ -43,44 +43,27 @@ static uint16_t server_port = 53;
 
 /* ---- addresses ---- */
 
+/* sin_port and sin6_port lie in the same place. */
 static void set_address(union address *out, enum family f, const void *bytes, uint16_t port)
 {
 	memset(out, 0, sizeof(*out));
-	if (f == V4) {
-		out->in4.sin_family = AF_INET;
-		out->in4.sin_port = htons(port);
+	out->any.sa_family = f == V4 ? AF_INET : AF_INET6;
+	out->in4.sin_port = htons(port);
+	if (f == V4)
 		memcpy(&out->in4.sin_addr, bytes, 4);
-	} else {
-		out->in6.sin6_family = AF_INET6;
-		out->in6.sin6_port = htons(port);
-		memcpy(&out->in6.sin6_addr, bytes, 16);
-	}
-}
-
-static void set_port(union address *a, uint16_t port)
-{
-	if (a->any.sa_family == AF_INET)
-		a->in4.sin_port = htons(port);
 	else
-		a->in6.sin6_port = htons(port);
-}
-
-static socklen_t address_size(const union address *a)
-{
-	return a->any.sa_family == AF_INET ? sizeof(a->in4) : sizeof(a->in6);
+		memcpy(&out->in6.sin6_addr, bytes, 16);
 }
 
 /* Adds an IP literal to the list of its family. */
 static bool add_literal(struct found found[FAMILIES], const char *text)
 {
 	unsigned char bytes[16];
+	enum family f = inet_pton(AF_INET, text, bytes) == 1 ? V4 : V6;
 
-	if (inet_pton(AF_INET, text, bytes) == 1)
-		dns_add_found(&found[V4], bytes, 4);
-	else if (inet_pton(AF_INET6, text, bytes) == 1)
-		dns_add_found(&found[V6], bytes, 16);
-	else
+	if (f == V6 && inet_pton(AF_INET6, text, bytes) != 1)
 		return false;
+	dns_add_found(&found[f], bytes, f == V4 ? 4 : 16);
 	return true;
 }
 
@@ -107,59 +90,42 @@ struct resolvers {
 	char search[HOST_MAX]; /* empty: none */
 };
 
-static struct resolvers from_resolv, from_pnp, from_nothing;
+static struct resolvers from_resolv;
+static struct resolvers from_pnp; /* 127.0.0.1 until the kernel has named a server */
 static int pnp_fd = -1;
 
-static char hosts[DNS_HOSTS_MAX]; /* lines "ADDRESS NAME NAME...\n" */
+/* Of each line of /etc/hosts the address and the names: a NUL stands behind each word, but '\n'
+ * behind the last one. */
+static char hosts[DNS_HOSTS_MAX];
 static size_t hosts_size;
 
-/* Hands out the file's lines, cut at a comment; a line over 1,023 bytes is passed over. */
-static void each_line(int fd, void (*take)(char *line))
+static int open_file(const char *path)
 {
-	char buffer[1024];
-	off_t offset = 0;
-	bool too_long = false;
-	ssize_t got;
-
-	while ((got = pread(fd, buffer, sizeof(buffer) - 1, offset)) > 0) {
-		char *newline = memchr(buffer, '\n', (size_t)got);
-		size_t len = newline ? (size_t)(newline - buffer) : (size_t)got;
-		bool whole = newline || (size_t)got < sizeof(buffer) - 1;
-
-		offset += (off_t)len + (newline != NULL);
-		buffer[len] = '\0';
-		buffer[strcspn(buffer, "#;")] = '\0';
-		if (whole && !too_long)
-			take(buffer);
-		too_long = !whole;
-	}
+	return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 }
 
-/* Takes the next word off *text; NULL at the end. */
-static char *next_word(char **text)
+/* The next line, cut at a comment. */
+static char *bare_line(struct lines *lines)
 {
-	char *word = *text + strspn(*text, " \t\r");
-	size_t len = strcspn(word, " \t\r");
+	char *line = lines_next(lines);
 
-	*text = word + len;
-	if (word[len])
-		*(*text)++ = '\0';
-	return len ? word : NULL;
+	if (line)
+		line[strcspn(line, "#;")] = '\0';
+	return line;
 }
 
-static void take_hosts_line(char *line)
+static void add_hosts_line(char *line)
 {
 	size_t end = hosts_size;
 	char *word;
 
-	while ((word = next_word(&line))) {
-		size_t len = strlen(word);
+	while ((word = word_take(&line))) {
+		size_t size = strlen(word) + 1;
 
-		if (len + 1 > sizeof(hosts) - end)
+		if (size > sizeof(hosts) - end)
 			return;
-		memcpy(hosts + end, word, len);
-		hosts[end + len] = ' ';
-		end += len + 1;
+		memcpy(hosts + end, word, size);
+		end += size;
 	}
 	if (end > hosts_size)
 		hosts[end - 1] = '\n';
@@ -186,43 +152,31 @@ static bool parse_server(union address *out, char *text)
 
 static void parse_resolv_line(struct resolvers *r, char *line)
 {
-	char *word = next_word(&line);
-	char *value = word ? next_word(&line) : NULL;
+	char *word = word_take(&line);
+	char *value = word ? word_take(&line) : NULL;
 	struct wire domain;
 
 	if (!value)
 		return;
-	if (!strcmp(word, "nameserver")) {
-		if (r->count < DNS_SERVERS_MAX && parse_server(&r->server[r->count], value))
-			r->count++;
-	} else if (!strcmp(word, "search") || !strcmp(word, "domain")) {
-		if (strlen(value) < sizeof(r->search) && dns_write_name(&domain, value))
-			strcpy(r->search, value);
-	}
+	if (!strcmp(word, "nameserver") && r->count < DNS_SERVERS_MAX)
+		r->count += parse_server(&r->server[r->count], value);
+	else if ((!strcmp(word, "search") || !strcmp(word, "domain")) &&
+		 strlen(value) < sizeof(r->search) && dns_write_name(&domain, value))
+		strcpy(r->search, value);
 }
 
-static struct resolvers reading;
-
-static void take_resolv_line(char *line)
-{
-	parse_resolv_line(&reading, line);
-}
-
-/* Reads what a file says about servers, if it names any. */
+/* Reads a file's servers and search domain. False, and *out stays, if it names no server. */
 static bool read_resolvers(struct resolvers *out, int fd)
 {
-	memset(&reading, 0, sizeof(reading));
-	if (fd >= 0)
-		each_line(fd, take_resolv_line);
-	if (reading.count == 0)
-		return false;
-	*out = reading;
-	return true;
-}
+	struct lines lines = {.fd = fd};
+	struct resolvers said = {.count = 0};
+	char *line;
 
-static int open_file(const char *path)
-{
-	return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	while ((line = bare_line(&lines)))
+		parse_resolv_line(&said, line);
+	if (said.count > 0)
+		*out = said;
+	return said.count > 0;
 }
 
 /* Its descriptor stays open: the path may lead elsewhere after a change of the root directory. */
@@ -244,70 +198,47 @@ struct pin {
 static struct pin pins[PINS_MAX];
 static size_t pin_count;
 
-static bool bad_pin(const char **why, const char *reason)
+static const char *parse_pin(struct pin *out, const char *line)
 {
-	*why = reason;
-	return false;
-}
-
-static bool parse_pin_address(struct pin *out, const char *text)
-{
+	const char *at = strchr(line, ':'), *end = line + strlen(line);
+	size_t size = at ? (size_t)(at++ - line) : 0;
 	struct found found[FAMILIES] = {0};
-	size_t len = strlen(text);
-
-	if (len > 2 && text[0] == '[' && text[len - 1] == ']') {
-		text++;
-		len -= 2;
-		if (!memchr(text, ':', len))
-			return false;
-	}
-	if (len >= sizeof(out->address))
-		return false;
-	memcpy(out->address, text, len);
-	out->address[len] = '\0';
-	return add_literal(found, out->address);
-}
-
-static bool parse_pin(struct pin *out, const char *line, const char **why)
-{
-	const char *colon = strchr(line, ':');
 	struct wire name;
-	size_t len = colon ? (size_t)(colon - line) : 0;
-	unsigned long port;
-	char *end;
+	uint64_t port;
 
-	if (!colon || !strchr(colon + 1, ':'))
-		return bad_pin(why, "it is not of the form HOST:PORT:ADDRESS");
-	if (len >= sizeof(out->host))
-		return bad_pin(why, "the host name is too long");
-	memcpy(out->host, line, len);
-	out->host[len] = '\0';
+	if (!at || !strchr(at, ':'))
+		return "it is not of the form HOST:PORT:ADDRESS";
+	if (size >= sizeof(out->host))
+		return "the host name is too long";
+	memcpy(out->host, line, size);
+	out->host[size] = '\0';
 	if (strpbrk(out->host, " \t/[]@") || !dns_write_name(&name, out->host))
-		return bad_pin(why, "the host is not a name");
-	port = strtoul(colon + 1, &end, 10);
-	if (colon[1] < '0' || colon[1] > '9' || *end != ':' || port < 1 || port > 65535)
-		return bad_pin(why, "the port is not a number from 1 to 65535");
+		return "the host is not a name";
+	if (!number_take(&at, end, 65535, &port) || port < 1 || *at++ != ':')
+		return "the port is not a number from 1 to 65535";
 	out->port = (uint16_t)port;
-	if (!parse_pin_address(out, end + 1))
-		return bad_pin(why, "the address is neither an IPv4 nor an IPv6 address");
-	return true;
+	if (*at == '[' && end[-1] == ']' && strchr(at, ':'))
+		at++, end--;
+	size = (size_t)snprintf(out->address, sizeof(out->address), "%.*s", (int)(end - at), at);
+	if (size >= sizeof(out->address) || !add_literal(found, out->address))
+		return "the address is neither an IPv4 nor an IPv6 address";
+	return NULL;
 }
 
-bool dns_pin_check(const char *line, const char **why)
+const char *dns_pin_check(const char *line)
 {
 	struct pin p;
 
-	return parse_pin(&p, line, why);
+	return parse_pin(&p, line);
 }
 
-bool dns_pin(const char *line, const char **why)
+const char *dns_pin(const char *line)
 {
-	if (pin_count == PINS_MAX)
-		return bad_pin(why, "there are too many of them");
-	if (!parse_pin(&pins[pin_count], line, why))
-		return false;
-	pin_count++;
-	return true;
+	const char *why = pin_count == PINS_MAX ? "there are too many of them"
+						: parse_pin(&pins[pin_count], line);
+
+	pin_count += !why;
+	return why;
 }
 
 static bool find_pinned(struct found found[FAMILIES], const char *host, uint16_t port)
@@ -320,7 +251,7 @@ static bool find_pinned(struct found found[FAMILIES], const char *host, uint16_t
 	return any;
 }
 
-/* RFC 6761 section 6.3: never asked about, whatever the files say. */
+/* RFC 6761 section 6.3: no server is asked about it, whatever the files say. */
 static bool find_localhost(struct found found[FAMILIES], const char *host)
 {
 	const char *tail = strrchr(host, '.');
@@ -329,39 +260,22 @@ static bool find_localhost(struct found found[FAMILIES], const char *host)
 	       add_literal(found, "127.0.0.1");
 }
 
-/* Whether one of the names in a line of `hosts`, from `at` to `end`, is `host`. */
-static bool line_names(const char *at, const char *end, const char *host)
-{
-	const size_t len = strlen(host);
-
-	while (at < end) {
-		const char *word = at + 1;
-
-		at = memchr(word, ' ', (size_t)(end - word));
-		if (!at)
-			at = end;
-		if ((size_t)(at - word) == len && !strncasecmp(word, host, len))
-			return true;
-	}
-	return false;
-}
-
 static bool find_in_hosts(struct found found[FAMILIES], const char *host)
 {
-	const char *line = hosts;
+	const char *address = NULL; /* of the line; empty: it has been added */
+	size_t size, len = strlen(host);
 	bool any = false;
 
-	while (line < hosts + hosts_size) {
-		const char *end = memchr(line, '\n', (size_t)(hosts + hosts_size - line));
-		size_t len = strcspn(line, " \n");
-		char address[INET6_ADDRSTRLEN];
-
-		if (len < sizeof(address) && line_names(line + len, end, host)) {
-			memcpy(address, line, len);
-			address[len] = '\0';
+	for (const char *word = hosts; word < hosts + hosts_size; word += size + 1) {
+		size = strcspn(word, "\n");
+		if (!address) {
+			address = word;
+		} else if (size == len && strncasecmp(word, host, len) == 0) {
 			any |= add_literal(found, address);
+			address = "";
 		}
-		line = end + 1;
+		if (word[size] == '\n')
+			address = NULL;
 	}
 	return any;
 }
@@ -381,16 +295,16 @@ struct name {
 struct question {
 	struct name *name; /* NULL: a free slot */
 	const struct resolvers *from;
-	bool searching; /* with the search domain behind the name */
+	bool searching; /* the search domain is put behind the name */
 	struct query query[FAMILIES];
 	struct found found[FAMILIES];
 	enum answer answer[FAMILIES]; /* ANSWER_FOREIGN: none yet */
-	unsigned step;		      /* counts servers asked: server is step modulo their count */
+	unsigned step; /* servers asked before; the next is this modulo their count */
 	int64_t started, next;
 	int fd[DNS_SERVERS_MAX]; /* connected: the kernel drops what anyone else sends */
-	int tcp;		 /* the server whose fd is TCP, or -1 */
+	int tcp;		 /* the server whose fd is TCP; -1: none */
 	bool tcp_sent;
-	size_t have;
+	size_t have; /* bytes of `in` */
 	unsigned char in[2 + DNS_MESSAGE_MAX];
 };
 
@@ -430,7 +344,7 @@ static int current_server(const struct question *q)
 	return (int)(q->step % q->from->count);
 }
 
-/* DNS_FOUND for `failure` is none. */
+/* `failure`: DNS_FOUND if it is none. */
 static void end_question(struct question *q, enum dns_result failure, int64_t until)
 {
 	q->name->failure = failure;
@@ -439,8 +353,8 @@ static void end_question(struct question *q, enum dns_result failure, int64_t un
 	q->name = NULL;
 }
 
-/* While one family's answer is missing, the other's must not hold for long: the host's network may
- * have no route but the missing one's. */
+/* While one family's answer is missing, the other's must not hold for long: perhaps there is a
+ * route only to addresses of the missing family. In milliseconds. */
 static int64_t time_to_live(const struct question *q)
 {
 	int64_t ttl = TTL_MOST;
@@ -458,36 +372,22 @@ static void finish(struct question *q, int64_t now)
 {
 	struct name *n = q->name;
 
-	if (!has_addresses(q)) {
-		if (q->searching) {
-			q->searching = false;
-			begin(q, now);
-		} else {
-			end_question(q, DNS_NO_SUCH_NAME, now + NO_NAME_HOLDS);
-		}
-		return;
+	if (has_addresses(q)) {
+		n->count = interleave(n->good, q->found, 0);
+		n->good_until = now + time_to_live(q);
+		end_question(q, DNS_FOUND, now);
+	} else if (q->searching) {
+		q->searching = false;
+		begin(q, now);
+	} else {
+		end_question(q, DNS_NO_SUCH_NAME, now + NO_NAME_HOLDS);
 	}
-	n->count = interleave(n->good, q->found, 0);
-	n->good_until = now + time_to_live(q);
-	end_question(q, DNS_FOUND, now);
 }
 
 /* ---- asking ---- */
 
-static int connect_to(const union address *server, int type)
-{
-	int fd = socket(server->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && connect(fd, &server->any, address_size(server)) < 0 &&
-		errno != EINPROGRESS) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
-}
-
-/* Sends what is not answered yet to the server of this step. The kernel picks a random port for
- * each new socket. */
+/* Sends the queries without an answer to the server of this step. The kernel picks a random port
+ * for each new socket. */
 static bool ask_server(struct question *q)
 {
 	const int server = current_server(q);
@@ -495,7 +395,7 @@ static bool ask_server(struct question *q)
 	bool sent = true;
 
 	if (q->fd[server] < 0)
-		q->fd[server] = connect_to(&q->from->server[server], SOCK_DGRAM);
+		q->fd[server] = connect_socket(&q->from->server[server], SOCK_DGRAM);
 	if (q->fd[server] < 0)
 		return false;
 	for (int f = 0; f < FAMILIES; f++)
@@ -509,24 +409,20 @@ static bool ask_server(struct question *q)
 	return sent;
 }
 
-static bool same_servers(const struct resolvers *a, const struct resolvers *b)
-{
-	return a->count == b->count &&
-	       !memcmp(a->server, b->server, a->count * sizeof(a->server[0]));
-}
-
 static void give_up(struct question *q, int64_t now)
 {
-	if (q->from == &from_resolv && read_pnp() && !same_servers(&from_pnp, q->from)) {
+	int64_t holds = q->name->count ? STALE_HOLDS : SILENCE_HOLDS;
+
+	if (q->from == &from_resolv && read_pnp() &&
+		memcmp(&from_pnp, q->from, offsetof(struct resolvers, search)) != 0)
 		ask_of(q, &from_pnp, now);
-		return;
-	}
-	end_question(
-		q, DNS_NO_SERVER_ANSWERED, now + (q->name->count ? STALE_HOLDS : SILENCE_HOLDS));
+	else
+		end_question(q, DNS_NO_SERVER_ANSWERED, now + holds);
 }
 
-/* On to the next server that can be sent to. `early`, because this one failed instead of being
- * silent: then a new round still waits for its time, lest a refusing server be asked in a loop. */
+/* Asks the next server to which a query can be sent. `early`: this one has failed, its time is not
+ * over. Then a new round still waits for that time, so that refusing servers are not asked in a
+ * loop. */
 static void go_on(struct question *q, int64_t now, bool early)
 {
 	const size_t count = q->from->count;
@@ -556,12 +452,9 @@ static bool set_queries(struct question *q)
 	char text[2 * HOST_MAX];
 	uint16_t ids[FAMILIES];
 
-	strcpy(text, q->name->host);
-	if (q->searching) {
-		strcat(text, ".");
-		strcat(text, q->from->search);
-	}
-	/* Early in a boot only the insecure kind does not block, and it does for this. */
+	snprintf(text, sizeof(text), "%s%s%s", q->name->host, q->searching ? "." : "",
+		q->searching ? q->from->search : "");
+	/* Early in a boot only the insecure kind does not block, and it is good enough here. */
 	if (getrandom(ids, sizeof(ids), GRND_INSECURE) != sizeof(ids) &&
 		getrandom(ids, sizeof(ids), 0) != sizeof(ids))
 		return false;
@@ -605,12 +498,9 @@ static void start_question(struct question *q, struct name *n, int64_t now)
 	q->tcp = -1;
 	q->name = n;
 	q->started = now;
-	if (from_resolv.count)
-		ask_of(q, &from_resolv, now);
-	else if (read_pnp() || from_pnp.count)
-		ask_of(q, &from_pnp, now);
-	else
-		ask_of(q, &from_nothing, now);
+	if (from_resolv.count == 0)
+		read_pnp();
+	ask_of(q, from_resolv.count ? &from_resolv : &from_pnp, now);
 }
 
 /* ---- being answered ---- */
@@ -627,7 +517,7 @@ static void start_tcp(struct question *q, int server, int64_t now)
 	if (q->tcp >= 0)
 		return;
 	close_server(q, server);
-	q->fd[server] = connect_to(&q->from->server[server], SOCK_STREAM);
+	q->fd[server] = connect_socket(&q->from->server[server], SOCK_STREAM);
 	if (q->fd[server] < 0) {
 		server_failed(q, server, now);
 		return;
@@ -640,37 +530,25 @@ static void start_tcp(struct question *q, int server, int64_t now)
 
 static void take_answer(struct question *q, int server, const struct dns_message *m, int64_t now)
 {
-	struct found found;
 	enum answer a = ANSWER_FOREIGN;
-	int f;
+	struct found found;
+	int f = -1;
 
-	for (f = 0; f < FAMILIES && a == ANSWER_FOREIGN; f++)
+	while (a == ANSWER_FOREIGN && ++f < FAMILIES)
 		if (unanswered(q, f))
 			a = dns_read_answer(&found, &q->query[f], m);
-	f--;
-	if (a == ANSWER_FOREIGN)
-		return;
-	if (a == ANSWER_TRUNCATED && server != q->tcp) {
+	if (a == ANSWER_FOUND || a == ANSWER_NONE) {
+		q->answer[f] = a;
+		q->found[f] = found;
+		if (!unanswered(q, V4) && !unanswered(q, V6))
+			finish(q, now);
+		else if (has_addresses(q) && q->next > now + FAMILY_WAIT)
+			q->next = now + FAMILY_WAIT;
+	} else if (a == ANSWER_TRUNCATED && server != q->tcp) {
 		start_tcp(q, server, now);
-		return;
+	} else if (a != ANSWER_FOREIGN && server == current_server(q)) {
+		go_on(q, now, true);
 	}
-	if (a == ANSWER_FAILED || a == ANSWER_TRUNCATED) {
-		if (server == current_server(q))
-			go_on(q, now, true);
-		return;
-	}
-	q->answer[f] = a;
-	q->found[f] = found;
-	if (!unanswered(q, V4) && !unanswered(q, V6))
-		finish(q, now);
-	else if (has_addresses(q) && q->next > now + FAMILY_WAIT)
-		q->next = now + FAMILY_WAIT;
-}
-
-/* Whether the last answer left the socket that it came by as it was. */
-static bool still_reading(const struct question *q, const struct name *n, int server, int fd)
-{
-	return q->name == n && q->fd[server] == fd && q->tcp != server;
 }
 
 static void run_udp(struct question *q, int server, int64_t now)
@@ -679,7 +557,9 @@ static void run_udp(struct question *q, int server, int64_t now)
 	const int fd = q->fd[server];
 	unsigned char message[1500];
 
-	for (int i = 0; i < DATAGRAMS_MAX && still_reading(q, n, server, fd); i++) {
+	/* An answer may end the question, or its use of this socket. */
+	for (int i = 0;
+		i < DATAGRAMS_MAX && q->name == n && q->fd[server] == fd && q->tcp != server; i++) {
 		ssize_t got = recv(fd, message, sizeof(message), 0);
 
 		if (got < 0) {
@@ -708,10 +588,10 @@ static bool send_tcp(struct question *q)
 	if (sent < 0)
 		return errno == EAGAIN || errno == EINTR; /* still connecting */
 	q->tcp_sent = true;
-	return sent == (ssize_t)len; /* a new socket takes so little at once */
+	return sent == (ssize_t)len; /* a new socket has room for these few bytes */
 }
 
-/* Takes the whole messages off q->in. Returns false if a message is larger than it. */
+/* Takes the complete messages off q->in. False: a message is larger than that. */
 static bool take_tcp_messages(struct question *q, int64_t now)
 {
 	const struct name *n = q->name;
@@ -736,20 +616,16 @@ static bool take_tcp_messages(struct question *q, int64_t now)
 static void run_tcp(struct question *q, int64_t now)
 {
 	const int server = q->tcp;
-	ssize_t got;
+	bool good = q->tcp_sent || send_tcp(q);
 
-	if (!q->tcp_sent && !send_tcp(q)) {
-		server_failed(q, server, now);
-		return;
+	if (good && q->tcp_sent) {
+		ssize_t got = recv(q->fd[server], q->in + q->have, sizeof(q->in) - q->have, 0);
+
+		good = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+		q->have += got > 0 ? (size_t)got : 0;
+		good = good && take_tcp_messages(q, now);
 	}
-	if (!q->tcp_sent)
-		return;
-	got = recv(q->fd[server], q->in + q->have, sizeof(q->in) - q->have, 0);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (got > 0)
-		q->have += (size_t)got;
-	if (got <= 0 || !take_tcp_messages(q, now))
+	if (!good)
 		server_failed(q, server, now);
 }
 
@@ -757,27 +633,24 @@ static void run_tcp(struct question *q, int64_t now)
 
 void dns_init(void)
 {
-	char loopback[] = "127.0.0.1";
-	int fd;
+	struct lines lines = {.fd = open_file(hosts_path)};
+	char *line, loopback[] = "127.0.0.1";
+	int fd = open_file(resolv_path);
 
 	for (size_t i = 0; i < DNS_QUESTIONS_MAX; i++)
 		if (questions[i].name)
 			end_question(&questions[i], DNS_FOUND, 0);
-	from_nothing.count = parse_server(&from_nothing.server[0], loopback);
-	from_resolv.count = 0;
-	fd = open_file(resolv_path);
-	if (fd >= 0) {
-		read_resolvers(&from_resolv, fd);
-		close(fd);
-	}
-	pin_count = 0;
-	hosts_size = 0;
-	fd = open_file(hosts_path);
-	if (fd >= 0) {
-		each_line(fd, take_hosts_line);
-		close(fd);
-	}
+	if (from_pnp.count == 0)
+		from_pnp.count = parse_server(&from_pnp.server[0], loopback);
+	from_resolv.count = pin_count = hosts_size = 0;
+	while ((line = bare_line(&lines)))
+		add_hosts_line(line);
+	read_resolvers(&from_resolv, fd);
 	read_pnp();
+	if (lines.fd >= 0)
+		close(lines.fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 static struct name *find_name(const char *host)
@@ -788,28 +661,17 @@ static struct name *find_name(const char *host)
 	return NULL;
 }
 
-static bool same_address(const union address *a, const union address *b)
-{
-	if (a->any.sa_family != b->any.sa_family)
-		return false;
-	if (a->any.sa_family == AF_INET)
-		return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
-	return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
-}
-
 void dns_prefer(const char *host, const union address *address)
 {
 	struct name *n = find_name(host);
-	union address first;
-	size_t i = 0;
+	union address first = *address;
 
-	while (n && i < n->count && !same_address(&n->good[i], address))
-		i++;
-	if (!n || i == n->count)
-		return;
-	first = n->good[i];
-	memmove(n->good + 1, n->good, i * sizeof(first));
-	n->good[0] = first;
+	first.in4.sin_port = 0;
+	for (size_t i = 0; n && i < n->count; i++)
+		if (memcmp(&n->good[i], &first, sizeof(first)) == 0) {
+			memmove(n->good + 1, n->good, i * sizeof(first));
+			n->good[0] = first;
+		}
 }
 
 static struct question *question_about(const struct name *n)
@@ -820,18 +682,16 @@ static struct question *question_about(const struct name *n)
 	return NULL;
 }
 
-/* A slot for a new name: the one that was not used for longest and is not being asked about. */
+/* Gives a new name a slot: a free one, or that of the name whose last use is longest ago. None is
+ * taken from a name under question; NULL: all are. */
 static struct name *take_name(const char *host)
 {
 	struct name *oldest = NULL;
 
-	for (size_t i = 0; i < DNS_NAMES_MAX; i++) {
-		struct name *n = &names[i];
-
+	for (struct name *n = names; n < names + DNS_NAMES_MAX; n++)
 		if (!question_about(n) &&
 			(!oldest || !n->host[0] || (oldest->host[0] && n->used < oldest->used)))
 			oldest = n;
-	}
 	if (oldest) {
 		memset(oldest, 0, sizeof(*oldest));
 		strcpy(oldest->host, host);
@@ -844,7 +704,7 @@ static enum dns_result give_good(
 {
 	for (size_t i = 0; i < n->count; i++) {
 		out[i] = n->good[i];
-		set_port(&out[i], port);
+		out[i].in4.sin_port = htons(port);
 	}
 	*count = n->count;
 	return DNS_FOUND;
@@ -920,14 +780,11 @@ int64_t dns_next(void)
 
 static void run_question(struct question *q, int64_t now)
 {
-	for (int s = 0; q->name && s < DNS_SERVERS_MAX; s++) {
-		if (q->fd[s] < 0)
-			continue;
+	for (int s = 0; q->name && s < DNS_SERVERS_MAX; s++)
 		if (s == q->tcp)
 			run_tcp(q, now);
-		else
+		else if (q->fd[s] >= 0)
 			run_udp(q, s, now);
-	}
 	if (q->name && now >= q->next)
 		go_on(q, now, false);
 }

@@ -36,8 +36,8 @@ bool dns_write_name(struct wire *out, const char *name)
 	return out->len > 1;
 }
 
-/* Reads the name at *at and moves *at behind it. A pointer must lead to before the name, and each
- * further one to before the last, so that no chain of them is endless. */
+/* Reads the name at *at and moves *at behind it. A pointer must lead to a place before the name,
+ * and each further one to a place before the last, so that no chain of them is endless. */
 static bool read_name(struct wire *out, const struct dns_message *m, size_t *at)
 {
 	size_t p = *at;
@@ -128,8 +128,8 @@ static bool read_alias(struct wire *target, const struct dns_message *m, const s
 	return read_name(target, m, &at) && at == r->data + r->size;
 }
 
-/* Takes the addresses that *name has among the records from `at` on. Where it is an alias, *name
- * becomes what it is an alias of, and *aliased says so. Returns false if a record is malformed. */
+/* Collects the addresses of *name among the records from `at` on. If it is an alias, *aliased is
+ * set, and *name becomes its target. Returns false if a record is malformed. */
 static bool scan_records(struct found *out, struct wire *name, bool *aliased, unsigned type,
 	const struct dns_message *m, size_t at)
 {
@@ -158,7 +158,7 @@ static bool scan_records(struct found *out, struct wire *name, bool *aliased, un
 	return true;
 }
 
-/* Follows the aliases, in whatever order the records stand. */
+/* Follows the aliases, in any order of the records. */
 static enum answer follow_chain(
 	struct found *out, const struct query *q, const struct dns_message *m, size_t at)
 {
@@ -210,7 +210,7 @@ enum answer dns_read_answer(struct found *out, const struct query *q, const stru
 	if (rcode != RCODE_OK)
 		return ANSWER_FAILED;
 	a = follow_chain(out, q, m, at);
-	/* A server that neither knows nor asks others for us has said nothing. */
+	/* From a server that is neither an authority nor asks others, no address means nothing. */
 	if (a == ANSWER_NONE && !(header[2] & 0x04) && !(header[3] & 0x80))
 		return ANSWER_FAILED;
 	return a;

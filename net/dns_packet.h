@@ -1,8 +1,10 @@
-/* net/dns_packet.h - a question and its answers as they go over the wire (RFC 1035 section 4). Pure.
+/* net/dns_packet.h - a question and its answers as they go over the wire (RFC 1035 section 4).
+ * Pure.
  *
  * Messages are written and read by hand. musl's ns_parserr() would do, but for its dn_expand(),
  * which copies a label's bytes as they are: a label that holds a NUL or a dot then compares equal
- * to another name. Here names are compared in their wire form, and what is malformed is never used.
+ * to another name. Here names are compared in their wire form, and malformed messages are never
+ * used.
  */
 #ifndef NET_DNS_PACKET_H
 #define NET_DNS_PACKET_H
@@ -65,9 +67,9 @@ struct query {
 size_t dns_write_query(unsigned char out[DNS_QUERY_MAX], const struct query *q);
 
 enum answer {
-	ANSWER_FOREIGN,	  /* not to this query: as if it had not come */
-	ANSWER_FAILED,	  /* the server cannot tell, or what it says is malformed */
-	ANSWER_TRUNCATED, /* to be had over TCP */
+	ANSWER_FOREIGN,	  /* to another query: to be ignored */
+	ANSWER_FAILED,	  /* the server does not know, or its message is malformed */
+	ANSWER_TRUNCATED, /* incomplete: all of it comes over TCP */
 	ANSWER_NONE,	  /* no such name, or no address of this family */
 	ANSWER_FOUND,
 };

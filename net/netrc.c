@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
 
 struct machine {
 	char host[HOST_MAX];		   /* empty: default */
@@ -21,27 +22,15 @@ static size_t count;
 static int file = -1;
 static struct stat status; /* of the file when it was read */
 
-/* Takes the next word off the text; false at its end. Words that are too long come back empty. */
-static bool next_word(const char **text, char word[HOST_MAX])
-{
-	const char *begin = *text + strspn(*text, " \t\r\n");
-	size_t size = strcspn(begin, " \t\r\n");
-
-	*text = begin + size;
-	if (size >= HOST_MAX)
-		word[0] = '\0';
-	else
-		snprintf(word, HOST_MAX, "%.*s", (int)size, begin);
-	return size > 0;
-}
-
-/* Begins a machine. */
+/* The parsers return NULL, or what is wrong. */
 static const char *take_machine(const char *host)
 {
+	if (strlen(host) >= HOST_MAX)
+		return "a machine's name is too long";
 	if (count == NETRC_MAX)
 		return "more machines than there is room for (NETRC_MAX)";
-	machines[count] = (struct machine){.host = ""};
-	snprintf(machines[count++].host, HOST_MAX, "%s", host);
+	machines[count].userinfo[0] = '\0';
+	strcpy(machines[count++].host, host);
 	return NULL;
 }
 
@@ -53,7 +42,7 @@ static const char *take_value(const char *keyword, const char *value)
 	if (count == 0)
 		return "login or password comes before the first machine";
 	m = &machines[count - 1];
-	if (value[0] == '\0' || strlen(value) >= NETRC_WORD_MAX)
+	if (strlen(value) >= NETRC_WORD_MAX)
 		return "a login or password is too long";
 	used = strlen(m->userinfo);
 	if (used == 0 && strcmp(keyword, "password") == 0)
@@ -63,18 +52,17 @@ static const char *take_value(const char *keyword, const char *value)
 	return NULL;
 }
 
-static const char *parse(const char *text)
+static const char *parse(char *text)
 {
-	char keyword[HOST_MAX], value[HOST_MAX];
-	const char *reason = NULL;
+	const char *keyword, *value, *reason = NULL;
 
-	while (!reason && next_word(&text, keyword)) {
+	while (!reason && (keyword = word_take(&text))) {
 		if (strcmp(keyword, "default") == 0)
 			reason = take_machine("");
-		else if (!next_word(&text, value))
+		else if (!(value = word_take(&text)))
 			reason = "a keyword has no value";
 		else if (strcmp(keyword, "machine") == 0)
-			reason = value[0] ? take_machine(value) : "a machine's name is too long";
+			reason = take_machine(value);
 		else if (strcmp(keyword, "login") == 0 || strcmp(keyword, "password") == 0)
 			reason = take_value(keyword, value);
 		else

@@ -1,6 +1,6 @@
-/* net/response.h - reading a response: its head (RFC 9112 sections 4 and 5) and the chunked coding (section
- * 7.1). Pure functions over the caller's buffers; what is ambiguous is refused, never guessed.
- */
+/* net/response.h - a response taken apart: its head (RFC 9112 sections 4 and 5) and the chunked
+ * coding of its body (section 7.1). Pure functions over the caller's buffers; what is ambiguous is
+ * refused, never guessed. */
 #ifndef NET_RESPONSE_H
 #define NET_RESPONSE_H
 
@@ -18,45 +18,50 @@ struct response {
 	bool keep_alive; /* Connection: keep-alive */
 	bool persistent; /* what both and the version come to (RFC 9112 section 9.3) */
 	bool chunked;	 /* Transfer-Encoding: chunked, the only coding taken */
-	int64_t length;	 /* Content-Length, or -1 */
+	int64_t length;	 /* Content-Length; -1: none */
 	bool has_range;	 /* Content-Range: bytes first-last/total */
 	uint64_t first;	 /* first <= last < total */
 	uint64_t last;
-	int64_t total;	     /* the image's size, from either form; -1: unknown ("*" or no field) */
+	int64_t total;	     /* the file's size, from either form of Content-Range; -1: unknown */
 	bool encoded;	     /* Content-Encoding other than identity */
-	bool multipart;	     /* Content-Type: multipart/…: the body is not the bytes themselves */
+	bool multipart;	     /* Content-Type: multipart/...: the body is not the file's bytes */
 	bool html;	     /* Content-Type: text/html */
 	bool etag_is_strong; /* an entity-tag without W/ */
-	char etag[VALIDATOR_MAX]; /* with its quotes; one that is longer as a weak one with a hash;
-				     empty: none */
+	char etag[VALIDATOR_MAX]; /* with its quotes; a longer one as a weak one with a hash; empty:
+				   * none */
 	char last_modified[DATE_MAX]; /* as sent; empty: none */
-	int64_t retry_after; /* Retry-After in seconds, a date counted from the Date field; -1: none
-			      */
-	int64_t date, retry_date; /* what it is made of: seconds since 1970; -1: none */
-	const char *location; /* points into the head; NULL: none. location_size bytes, no NUL */
-	size_t location_size;
+	int64_t retry_after;	      /* Retry-After in seconds, a date counted from the Date field;
+				       * -1: none */
+	int64_t date, retry_date;     /* Date, and a date in Retry-After, in seconds since 1970; -1:
+				       * none */
+	const char *location;	      /* Location, inside the head; NULL: none */
+	size_t location_size;	      /* its bytes; no NUL follows */
 };
 
-/* Reads a head from the beginning of `text`. Returns its size with the empty line; 0 when `size`
- * bytes do not hold all of it yet; -1 when it is malformed, *why then being a static sentence.
+/* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`
+ * bytes do not hold all of it yet; -1 if it is malformed, and then *why is a static sentence.
  * Refused are: folded and nameless fields, blanks before the colon, NUL and other controls,
  * repeated or listed Content-Length, Content-Length beside Transfer-Encoding, codings other than
  * chunked, a repeated Content-Range, numbers over 2^63 - 1. */
 ssize_t response_parse(struct response *out, const char *text, size_t size, const char **why);
 
+/* What Retry-After asks for, in milliseconds; 0: nothing. A date is counted by the server's clock,
+ * or by ours if it sent none. */
+int64_t response_retry_after(const struct response *r);
+
 /* A decoder's place in a chunked body; all zero at the beginning of the body. */
 struct chunked {
 	uint64_t left; /* bytes of this chunk's data still to come */
 	unsigned state;
-	unsigned line; /* bytes of the present line or trailer section: an endless one is refused */
-	unsigned digits;
+	unsigned line; /* bytes of this line or trailer section so far: an endless one is refused */
+	bool ended;    /* CHUNKED_END has been returned */
 };
 
 enum chunked_result { CHUNKED_MORE, CHUNKED_END, CHUNKED_MALFORMED };
 
-/* Decodes from in[0..in_size) to out[0..room) until either is used up or the body ends; *used and
- * *made tell how far it came. After CHUNKED_END the bytes from *used on are not part of the body.
- */
+/* Decodes from in[0..in_size) to out[0..room) until either is used up or the body ends. *used bytes
+ * of `in` have become *made bytes of `out`. After CHUNKED_END the bytes from *used on are not part
+ * of the body. */
 enum chunked_result chunked_decode(struct chunked *c, const char *in, size_t in_size, size_t *used,
 	char *out, size_t room, size_t *made);
 

@@ -92,7 +92,7 @@ static void watch_connecting(void)
 
 	if (http->state == HTTP_CONNECTING && !connecting)
 		connecting = clock_us();
-	if (!connecting || http->fd < 0 || getpeername(http->fd, &peer.any, &size) < 0)
+	if (!connecting || http_fd(http) < 0 || getpeername(http_fd(http), &peer.any, &size) < 0)
 		return;
 	connect_took = clock_us() - connecting;
 	connecting = 0;
@@ -139,7 +139,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 	memset(&http->response, 0, sizeof(http->response));
 	connecting = 0;
 	bytes = 0;
-	http_start(http, &request, buffer, BUFFER_DEFAULT, now / 1000);
+	http_start(http, &request, now / 1000);
 	while (now - began < most) {
 		size_t kept = bytes < BUFFER_DEFAULT / 2 ? (size_t)bytes : BUFFER_DEFAULT / 2;
 
@@ -407,6 +407,7 @@ int check_run(const struct conf *c, void *memory)
 	conf = c;
 	buffer = memory;
 	http = (struct http *)(buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8);
+	mirrors_init(conf);
 	images_init(conf, http + 1); /* one place */
 	image = image_get("", "", 0);
 	http_init(http, buffer + BUFFER_DEFAULT);

@@ -173,10 +173,9 @@ static void run_until(const bool *done)
 static size_t find_name(const char *text)
 {
 	struct url url;
-	const char *why;
 	size_t to, from;
 
-	if (!url_parse(&url, text, &why))
+	if (url_parse(&url, text))
 		return 0; /* conf.c has parsed it before */
 	to = from = strcspn(url.target, "?");
 	while (from > 1 && url.target[from - 1] != '/')

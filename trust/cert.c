@@ -1,14 +1,14 @@
-/* trust/cert.c - see cert.h. */
 #include "trust/cert.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The parsers of a certificate's parts return NULL, or what is wrong as the end of a sentence. */
+/* The parsers of a certificate's parts return NULL, or the end of a sentence that says what is
+ * wrong. */
 static const char malformed[] = "is malformed";
 
-/* The extensions that are looked at: the last byte of 2.5.29.x. */
+/* The extensions that are known here: the last byte of 2.5.29.x. */
 enum {
 	KEY_USAGE = 15,
 	SUBJECT_ALT_NAME = 17,
@@ -77,8 +77,8 @@ static const char *parse_extended_key_usage(struct cert *c, struct der value)
 	return NULL;
 }
 
-/* No policy is asked for here, so that any will do; but a qualifier, where they are critical, must
- * be one of RFC 5280's, which only inform. */
+/* No policy is required here, so any will do; but where they are critical, a qualifier must be one
+ * of RFC 5280's, which only inform. */
 static const char *parse_policies(struct der value)
 {
 	struct der list, policy, qualifiers, qualifier, oid;
@@ -342,13 +342,45 @@ const char *cert_describe_key(struct der info, unsigned *bits)
 	return IS_OID(oid, "\x2b\x65\x70") ? "Ed25519" : "unknown";
 }
 
+/* ---- signatures ---- */
+
+const struct cert_hash *cert_hash(int id)
+{
+	static const struct cert_hash hashes[] = {
+		{&br_sha256_vtable, BR_HASH_OID_SHA256, 32},
+		{&br_sha384_vtable, BR_HASH_OID_SHA384, 48},
+		{&br_sha512_vtable, BR_HASH_OID_SHA512, 64},
+	};
+
+	return id >= br_sha256_ID && id <= br_sha512_ID ? &hashes[id - br_sha256_ID] : NULL;
+}
+
+void cert_digest(uint8_t *out, int hash_id, struct der data)
+{
+	const br_hash_class *class = cert_hash(hash_id)->class;
+	br_hash_compat_context context;
+
+	class->init(&context.vtable);
+	class->update(&context.vtable, data.at, data.left);
+	class->out(&context.vtable, out);
+}
+
 void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c)
 {
-	br_sha256_context sha;
+	cert_digest(out, br_sha256_ID, c->key);
+}
 
-	br_sha256_init(&sha);
-	br_sha256_update(&sha, c->key.at, c->key.left);
-	br_sha256_out(&sha, out);
+bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
+	const uint8_t *signature, size_t size)
+{
+	const struct cert_hash *h = cert_hash(hash_id);
+	uint8_t found[CERT_HASH_MAX];
+
+	if (key->key_type == BR_KEYTYPE_EC)
+		return br_ecdsa_i31_vrfy_asn1(
+			       &br_ec_all_m31, hash, h->size, &key->key.ec, signature, size) == 1;
+	return br_rsa_i31_pkcs1_vrfy(signature, size, h->oid, h->size, &key->key.rsa, found) == 1 &&
+	       memcmp(found, hash, h->size) == 0;
 }
 
 /* ---- words for people ---- */

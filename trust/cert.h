@@ -1,5 +1,6 @@
-/* trust/cert.h - an X.509 certificate taken apart (RFC 5280 section 4.1), and its parts in words. Nothing
- * is verified here. What these functions give points into the certificate's bytes. */
+/* trust/cert.h - an X.509 certificate taken apart (RFC 5280 section 4.1), its parts in words, and
+ * the signatures that keys make. Whether to trust it is not decided here. The results point
+ * into the certificate's bytes. */
 #ifndef TRUST_CERT_H
 #define TRUST_CERT_H
 
@@ -15,7 +16,7 @@ struct cert {
 	struct der raw;
 	struct der issuer, subject; /* whole elements */
 	struct der key;		    /* SubjectPublicKeyInfo, whole */
-	struct der covered;	    /* what the signature is about, whole */
+	struct der covered;	    /* the signed part (TBSCertificate), whole */
 	struct der algorithm;	    /* the signature's, its OID */
 	struct der signature;
 	int64_t not_before, not_after;
@@ -35,22 +36,39 @@ struct cert {
 #define OID_EC	"\x2a\x86\x48\xce\x3d\x02\x01"
 
 /* Takes a certificate apart. Returns NULL, or what is wrong with its form as the end of a sentence
- * ("is malformed"): no v3 profile without it, no extension twice, none that is critical and
- * unknown. Then some parts may be there all the same; those that are not have no bytes left. */
+ * ("is malformed"): extensions only in v3, none twice, none that is critical and unknown. Then some
+ * parts may be set all the same; those that are not have no bytes left. */
 const char *cert_parse(struct cert *c, const uint8_t *raw, size_t size);
 
-/* A SubjectPublicKeyInfo as BearSSL takes it. Returns NULL, or why it cannot be used, as the end of
- * a sentence: RSA keys of 2048 to 4096 bits, EC keys on P-256, P-384 or P-521. */
+/* A SubjectPublicKeyInfo as BearSSL takes it: RSA keys of 2048 to 4096 bits, EC keys on P-256,
+ * P-384 or P-521. Returns NULL, or why it cannot be used, as the end of a sentence. */
 const char *cert_key(br_x509_pkey *out, struct der info);
 
-/* BearSSL's number of the curve that an OID (its inside) names; 0: not one of those. */
+/* BearSSL's number of the curve that an OID (its inside) stands for; 0: it has none. */
 int cert_curve(struct der oid);
 
-/* The same key, or any other, for people: its kind, and its size (0: unknown). */
+/* The kind of any key, for people, and its size (0: unknown). */
 const char *cert_describe_key(struct der info, unsigned *bits);
 
-/* What its key is pinned by. */
+/* SHA-256, SHA-384 or SHA-512, by BearSSL's number (br_sha256_ID to br_sha512_ID); NULL: another.
+ */
+#define CERT_HASH_MAX 64
+struct cert_hash {
+	const br_hash_class *class;
+	const uint8_t *oid; /* as br_rsa_pkcs1_vrfy takes it */
+	size_t size;
+};
+const struct cert_hash *cert_hash(int id);
+
+/* Hashes bytes with one of the three. */
+void cert_digest(uint8_t *out, int hash_id, struct der data);
+
+/* The pin of the certificate's key. */
 void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c);
+
+/* Whether the key has made this signature of a hash; RSA's is PKCS#1 v1.5, ECDSA's in DER. */
+bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
+	const uint8_t *signature, size_t size);
 
 /* For people, in bytes that can do no harm in a log: a distinguished name in short (its last common
  * name, else its organization), and the first few names that a certificate is for. */

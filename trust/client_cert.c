@@ -1,5 +1,3 @@
-/* trust/client_cert.c - see identity.h. The key is taken apart by der.c: BearSSL 0.6's own decoder of
- * private keys can be made to write beyond its buffer. */
 #include "trust/client_cert.h"
 
 #include <errno.h>
@@ -17,7 +15,7 @@
 
 static struct {
 	br_x509_certificate cert[CLIENT_CERTS_MAX];
-	size_t certs; /* 0: we are nobody */
+	size_t certs; /* 0: none is loaded */
 	uint8_t chain[CLIENT_CHAIN_MAX];
 
 	int key_type; /* BR_KEYTYPE_RSA or BR_KEYTYPE_EC */
@@ -34,7 +32,7 @@ static void set_part(unsigned char **out, size_t *size, struct der number)
 	*size = number.left;
 }
 
-/* RFC 8017 appendix A.1.2. That the numbers belong together is found out by a signature. */
+/* RFC 8017 appendix A.1.2. A signature will show whether the numbers belong together. */
 static bool parse_rsa(struct der in)
 {
 	struct der body, version, n, e, d, p, q, dp, dq, iq;
@@ -83,7 +81,7 @@ static bool parse_ec(struct der in, int curve)
 	return true;
 }
 
-/* RFC 5208: either of the two, in a wrapping that says which. */
+/* RFC 5208: either of the two, wrapped. */
 static bool parse_pkcs8(struct der in)
 {
 	struct der body, version, algorithm, oid, key;
@@ -98,34 +96,30 @@ static bool parse_pkcs8(struct der in)
 	       parse_ec(key, cert_curve(oid));
 }
 
-/* Finds the key in a file, in any of its forms. */
+/* Reads the key, in any of its forms. */
 static bool read_key(int fd, const char *path, char *why, size_t why_size)
 {
 	static const char *const labels[] = {"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"};
-	struct pem p;
-	size_t size = 0;
-	bool good = false;
+	struct pem p = {.fd = fd};
+	struct der der = {own.key, 0};
 	int form = 0;
+	bool good;
 
-	for (; form < 3; form++) {
+	while (form < 3 && !pem_next(&p, labels[form], own.key, sizeof(own.key), &der.left)) {
 		p = (struct pem){.fd = fd};
-		if (pem_next(&p, labels[form], own.key, sizeof(own.key), &size))
-			break;
+		form++;
 	}
 	explicit_bzero(&p, sizeof(p));
-	if (form == 3) {
+	good = form < 3 && der.left <= sizeof(own.key) &&
+	       (form == 0	   ? parse_pkcs8(der)
+		       : form == 1 ? parse_rsa(der)
+				   : parse_ec(der, 0));
+	if (form == 3)
 		snprintf(why, why_size,
 			"%s holds no private key in PEM form (one that is encrypted cannot be "
 			"used)",
 			path);
-		return false;
-	}
-	if (size <= sizeof(own.key)) {
-		struct der der = {own.key, size};
-
-		good = form == 0 ? parse_pkcs8(der) : form == 1 ? parse_rsa(der) : parse_ec(der, 0);
-	}
-	if (!good)
+	else if (!good)
 		snprintf(why, why_size,
 			"the private key in %s is of no use: RSA of 2048 to 4096 bits and EC on "
 			"P-256, P-384 or P-521 are",
@@ -159,77 +153,98 @@ static bool read_chain(int fd, const char *path, char *why, size_t why_size)
 
 /* ---- signatures ---- */
 
-static const br_hash_class *hash_class(int id)
+/* Replaces the hash in `data` by its signature; returns its length, 0 on failure. */
+static size_t make_signature(int hash_id, size_t hash_size, uint8_t *data, size_t room)
 {
-	return id == br_sha256_ID   ? &br_sha256_vtable
-	       : id == br_sha384_ID ? &br_sha384_vtable
-	       : id == br_sha512_ID ? &br_sha512_vtable
-				    : NULL;
-}
-
-static const uint8_t *hash_oid(int id)
-{
-	return id == br_sha256_ID   ? BR_HASH_OID_SHA256
-	       : id == br_sha384_ID ? BR_HASH_OID_SHA384
-				    : BR_HASH_OID_SHA512;
-}
-
-size_t client_cert_sign(int hash_id, size_t hash_size, uint8_t *data, size_t room)
-{
+	const struct cert_hash *h = cert_hash(hash_id);
 	size_t rsa_size = (own.rsa.n_bitlen + 7) / 8;
-	uint8_t hash[64];
+	uint8_t hash[CERT_HASH_MAX];
 
-	if (!hash_class(hash_id) || hash_size > sizeof(hash))
+	if (!h || hash_size > sizeof(hash))
 		return 0;
 	memcpy(hash, data, hash_size);
 	if (own.key_type == BR_KEYTYPE_RSA)
-		return room >= rsa_size && br_rsa_i31_pkcs1_sign(hash_oid(hash_id), hash, hash_size,
-						   &own.rsa, data)
+		return room >= rsa_size && br_rsa_i31_pkcs1_sign(
+						   h->oid, hash, hash_size, &own.rsa, data)
 			       ? rsa_size
 			       : 0;
 	/* Two numbers of at most 66 bytes, and their heads. */
 	return room < 144 ? 0
-			  : br_ecdsa_i31_sign_asn1(
-				    &br_ec_all_m31, hash_class(hash_id), hash, &own.ec, data);
+			  : br_ecdsa_i31_sign_asn1(&br_ec_all_m31, h->class, hash, &own.ec, data);
 }
 
 /* Whether the key is the certificate's: what the one signs, the other verifies. */
 static bool belong_together(const br_x509_pkey *pkey)
 {
 	static const uint8_t hash[32] = "any 32 bytes will do, as these d";
-	uint8_t signature[512], found[32];
+	uint8_t signature[512];
 	size_t size;
 
-	if (own.key_type != pkey->key_type)
-		return false;
 	memcpy(signature, hash, sizeof(hash));
-	size = client_cert_sign(br_sha256_ID, sizeof(hash), signature, sizeof(signature));
-	if (size == 0)
-		return false;
-	if (own.key_type == BR_KEYTYPE_EC)
-		return br_ecdsa_i31_vrfy_asn1(&br_ec_all_m31, hash, sizeof(hash), &pkey->key.ec,
-			       signature, size) == 1;
-	return br_rsa_i31_pkcs1_vrfy(signature, size, BR_HASH_OID_SHA256, sizeof(found),
-		       &pkey->key.rsa, found) == 1 &&
-	       memcmp(found, hash, sizeof(hash)) == 0;
+	size = make_signature(br_sha256_ID, sizeof(hash), signature, sizeof(signature));
+	return size > 0 && own.key_type == pkey->key_type &&
+	       cert_verify(pkey, br_sha256_ID, hash, signature, size);
 }
 
-bool client_cert_choose(uint32_t auth_types, br_ssl_client_certificate *choices)
+/* ---- BearSSL's side: br_ssl_client_certificate_class ---- */
+
+/* The server may name the CAs that it likes. */
+static void ignore(const br_ssl_client_certificate_class **ctx)
 {
-	uint32_t accepted = own.key_type == BR_KEYTYPE_EC ? auth_types >> 8 : auth_types;
-
-	memset(choices, 0, sizeof(*choices));
-	for (int id = br_sha256_ID; own.certs > 0 && id <= br_sha512_ID; id++) {
-		if (!(accepted >> id & 1))
-			continue;
-		choices->auth_type = own.key_type == BR_KEYTYPE_EC ? BR_AUTH_ECDSA : BR_AUTH_RSA;
-		choices->hash_id = id;
-		choices->chain = own.cert;
-		choices->chain_len = own.certs;
-		return true;
-	}
-	return false;
+	(void)ctx;
 }
+
+static void ignore_size(const br_ssl_client_certificate_class **ctx, size_t size)
+{
+	(void)ctx, (void)size;
+}
+
+static void ignore_data(
+	const br_ssl_client_certificate_class **ctx, const uint8_t *data, size_t size)
+{
+	(void)ctx, (void)data, (void)size;
+}
+
+/* Chooses the chain, and a form of signature that the server takes (`auth_types`); or nothing, if
+ * none is loaded or the server takes no such form. */
+static void choose(const br_ssl_client_certificate_class **ctx, const br_ssl_client_context *client,
+	uint32_t auth_types, br_ssl_client_certificate *choices)
+{
+	struct client_cert *c = (struct client_cert *)(void *)ctx;
+	uint32_t accepted = own.key_type == BR_KEYTYPE_EC ? auth_types >> 8 : auth_types;
+	int id = br_sha256_ID;
+
+	(void)client;
+	memset(choices, 0, sizeof(*choices));
+	while (id <= br_sha512_ID && !(accepted >> id & 1))
+		id++;
+	c->asked = true;
+	c->shown = own.certs > 0 && id <= br_sha512_ID;
+	if (!c->shown)
+		return;
+	choices->auth_type = own.key_type == BR_KEYTYPE_EC ? BR_AUTH_ECDSA : BR_AUTH_RSA;
+	choices->hash_id = id;
+	choices->chain = own.cert;
+	choices->chain_len = own.certs;
+}
+
+static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, size_t hash_size,
+	uint8_t *data, size_t room)
+{
+	(void)ctx;
+	return make_signature(hash_id, hash_size, data, room);
+}
+
+const br_ssl_client_certificate_class client_cert_class = {
+	.context_size = sizeof(struct client_cert),
+	.start_name_list = ignore,
+	.start_name = ignore_size,
+	.append_name = ignore_data,
+	.end_name = ignore,
+	.end_name_list = ignore,
+	.choose = choose,
+	.do_sign = sign,
+};
 
 /* ---- loading ---- */
 

@@ -1,4 +1,3 @@
-/* trust/der.c - see der.h. */
 #include "trust/der.h"
 
 #include <string.h>
@@ -60,10 +59,9 @@ bool der_same(struct der a, struct der b)
 
 bool der_is(struct der a, const char *bytes, size_t size)
 {
-	return a.left == size && memcmp(a.at, bytes, size) == 0;
+	return der_same(a, (struct der){(const uint8_t *)bytes, size});
 }
 
-/* An unsigned DER_INTEGER's bytes, without its leading zero. */
 bool der_unsigned(struct der *in, struct der *number)
 {
 	if (!der_get(in, DER_INTEGER, number) || number->left == 0 || number->at[0] & 0x80)

@@ -1,6 +1,6 @@
-/* trust/der.h - DER (X.690): taking bytes apart that nobody vouches for. Every step checks what it takes;
- * on a mistake it returns false, and what is left is of no use. Pure functions; what they give
- * points into what they were given. */
+/* trust/der.h - DER (X.690): taking bytes apart that nobody vouches for. Each function checks the
+ * element that it takes; on a mistake it returns false, and the rest is of no use. Pure; the
+ * results point into the input. */
 #ifndef TRUST_DER_H
 #define TRUST_DER_H
 
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Some bytes, and what is left to read of them. */
+/* Bytes that are being read: the next one, and how many are left. */
 struct der {
 	const uint8_t *at;
 	size_t left;
@@ -28,8 +28,8 @@ enum {
 	DER_CONSTRUCTED = 0xa0, /* [n] of a constructed one, or explicit */
 };
 
-/* Takes the next element, of whatever tag (of one byte). Lengths must be in DER's one shortest
- * form, and below 16 MiB. */
+/* Takes the next element, of any tag of one byte. Its length must be in DER's one shortest form,
+ * and below 16 MiB. */
 bool der_any(struct der *in, unsigned *tag, struct der *body);
 
 bool der_next_is(const struct der *in, unsigned tag);

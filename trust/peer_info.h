@@ -1,4 +1,4 @@
-/* trust/peer_info.h - what a TLS session and its certificates were like, for --check: see tls_describe(). */
+/* trust/peer_info.h - a TLS session and the server's certificates described, for --check. */
 #ifndef TRUST_PEER_INFO_H
 #define TRUST_PEER_INFO_H
 
@@ -21,7 +21,7 @@ struct tls_cert {
 };
 
 struct tls_peer_info {
-	/* once a handshake has got so far, else NULL; kept if it failed later */
+	/* NULL until the handshake has agreed on them; kept if it fails later */
 	const char *version; /* "TLS 1.2" */
 	const char *cipher;  /* as IANA names it, without its "TLS_" */
 	const char *curve;   /* of the key exchange: "X25519", "P-256", ... */

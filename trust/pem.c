@@ -1,4 +1,3 @@
-/* trust/pem.c - see pem.h. */
 #include "trust/pem.h"
 
 #include <errno.h>
@@ -55,8 +54,8 @@ static enum pem_line pem_line(struct pem *p, const char *label, int first)
 	return is_marker(line, size, "-----END ", label) ? PEM_END : PEM_OTHER;
 }
 
-/* Decodes what follows a BEGIN line, up to the next line that begins with '-', and tells which line
- * that is: END only if all between was base64. *size may exceed room; then out is cut. */
+/* Decodes the lines behind a BEGIN line, up to the next line that begins with '-', and tells which
+ * line that is: END only if all between was base64. *size may exceed room; then out is cut. */
 static enum pem_line pem_body(
 	struct pem *p, const char *label, uint8_t *out, size_t room, size_t *size)
 {
@@ -103,14 +102,4 @@ bool pem_next(struct pem *p, const char *label, uint8_t *out, size_t room, size_
 			return true;
 	}
 	return false;
-}
-
-size_t pem_count(int fd, const char *label)
-{
-	struct pem p = {.fd = fd};
-	size_t count = 0, size = 0;
-
-	while (pem_next(&p, label, NULL, 0, &size))
-		count++;
-	return count;
 }

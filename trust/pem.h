@@ -1,5 +1,4 @@
-/* trust/pem.h - the blocks of a PEM file (RFC 7468), read a piece at a time; what is not a whole block of
- * the label that is asked for is passed over. */
+/* trust/pem.h - the blocks of a PEM file (RFC 7468), read a piece at a time. */
 #ifndef TRUST_PEM_H
 #define TRUST_PEM_H
 
@@ -17,11 +16,9 @@ struct pem {
 	uint8_t block[2048];
 };
 
-/* Decodes the next block with this label ("CERTIFICATE"), if there is one. A *size over `room` says
- * that it did not fit, and what is in `out` is cut. */
+/* Decodes the next block with this label ("CERTIFICATE"); false: there is none. All else in the
+ * file is passed over. If *size is over `room`, the block does not fit, and `out` has its
+ * beginning. */
 bool pem_next(struct pem *p, const char *label, uint8_t *out, size_t room, size_t *size);
-
-/* How many blocks with this label a file holds, in form only. */
-size_t pem_count(int fd, const char *label);
 
 #endif

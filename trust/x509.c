@@ -1,4 +1,3 @@
-/* trust/x509.c - see x509.h. */
 #include "trust/x509.h"
 
 #include <arpa/inet.h>
@@ -13,7 +12,7 @@
 #include "trust/der.h"
 #include "trust/pem.h"
 
-/* ---- what a certificate must be; the answers are NULL, or the end of a sentence ---- */
+/* ---- the rules; a fault is the end of a sentence, or NULL ---- */
 
 /* The kind of a signature, in BearSSL's numbers. */
 static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
@@ -43,29 +42,27 @@ static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
 
 static const char too_long[] = "does not allow a chain of this length";
 
-/* What holds for every certificate alike, roots included. */
-static const char *common_fault(const struct cert *c)
+/* The rules for every certificate, roots included. Sets its key. */
+static const char *common_fault(const struct cert *c, br_x509_pkey *key)
 {
-	br_x509_pkey key;
-
 	if (c->constrained)
-		return "has name constraints, which nobody here can check";
+		return "has name constraints, which are not checked here";
 	if (!c->for_servers)
 		return "is not meant for TLS servers (extended key usage)";
-	return cert_key(&key, c->key);
+	return cert_key(key, c->key);
 }
 
-static const char *ca_fault(const struct cert *c)
+static const char *ca_fault(const struct cert *c, br_x509_pkey *key)
 {
 	if (!c->v3 || !c->ca)
 		return "is not marked as a CA";
 	if (c->usage_present && !c->may_certify)
 		return "may not sign certificates (key usage)";
-	return common_fault(c);
+	return common_fault(c, key);
 }
 
-/* What a server's own certificate must be, besides its names. */
-static const char *leaf_fault(const struct cert *c, bool direct)
+/* The rules for a server's own certificate, but for its names. `direct`: it lies in the bundle. */
+static const char *leaf_fault(const struct cert *c, bool direct, br_x509_pkey *key)
 {
 	if (!c->v3)
 		return "is not X.509 v3";
@@ -73,7 +70,7 @@ static const char *leaf_fault(const struct cert *c, bool direct)
 		return "is marked as a CA's";
 	if (c->usage_present && !c->may_sign)
 		return "may not sign (key usage), as every cipher here needs";
-	return common_fault(c);
+	return common_fault(c, key);
 }
 
 /* ---- names ---- */
@@ -130,8 +127,6 @@ static void say(struct x509 *x, const char *format, ...)
 	va_end(list);
 }
 
-#define NAMES_TEXT sizeof(((struct tls_peer_info *)0)->names)
-
 static void say_date(struct x509 *x, const char *before, int64_t seconds)
 {
 	time_t t = (time_t)seconds;
@@ -180,25 +175,8 @@ static void note_root(struct x509 *x, const struct cert *root, const char *fault
 
 /* ---- signatures ---- */
 
-static size_t hash_size(int hash_id)
-{
-	return 32 + 16 * (size_t)(hash_id - br_sha256_ID);
-}
-
-static void hash_of(uint8_t *out, int hash_id, struct der data)
-{
-	static const br_hash_class *const classes[] = {
-		&br_sha256_vtable, &br_sha384_vtable, &br_sha512_vtable};
-	const br_hash_class *hash = classes[hash_id - br_sha256_ID];
-	br_hash_compat_context context;
-
-	hash->init(&context.vtable);
-	hash->update(&context.vtable, data.at, data.left);
-	hash->out(&context.vtable, out);
-}
-
-/* Keeps what the certificate's issuer has to have signed, since the next certificate takes its
- * place in memory. */
+/* Keeps the signature, and the hash of the bytes that the issuer has to have signed, since the next
+ * certificate takes this one's place in memory. */
 static const char *keep_signature(struct x509 *x, const struct cert *c)
 {
 	const char *fault = signature_kind(c->algorithm, &x->key_type, &x->hash_id);
@@ -209,10 +187,10 @@ static const char *keep_signature(struct x509 *x, const struct cert *c)
 		x->key_type = 0; /* so that no key verifies it */
 		return fault;
 	}
-	hash_of(x->hash, x->hash_id, c->covered);
+	cert_digest(x->hash, x->hash_id, c->covered);
 	memcpy(x->signature, c->signature.at, c->signature.left);
 	x->signature_size = c->signature.left;
-	hash_of(x->issuer_hash, br_sha256_ID, c->issuer);
+	cert_digest(x->issuer_hash, br_sha256_ID, c->issuer);
 	cert_short_name(x->issuer, sizeof(x->issuer), c->issuer);
 	x->self_issued = der_same(c->issuer, c->subject);
 	return NULL;
@@ -221,19 +199,8 @@ static const char *keep_signature(struct x509 *x, const struct cert *c)
 /* Whether the kept signature was made with this key. */
 static bool verifies(const struct x509 *x, const br_x509_pkey *key)
 {
-	static const uint8_t *const oids[] = {
-		BR_HASH_OID_SHA256, BR_HASH_OID_SHA384, BR_HASH_OID_SHA512};
-	size_t size = hash_size(x->hash_id);
-	uint8_t found[64];
-
-	if (key->key_type != x->key_type)
-		return false;
-	if (key->key_type == BR_KEYTYPE_EC)
-		return br_ecdsa_i31_vrfy_asn1(&br_ec_all_m31, x->hash, size, &key->key.ec,
-			       x->signature, x->signature_size) == 1;
-	return br_rsa_i31_pkcs1_vrfy(x->signature, x->signature_size,
-		       oids[x->hash_id - br_sha256_ID], size, &key->key.rsa, found) == 1 &&
-	       memcmp(found, x->hash, size) == 0;
+	return key->key_type == x->key_type &&
+	       cert_verify(key, x->hash_id, x->hash, x->signature, x->signature_size);
 }
 
 /* ---- roots ---- */
@@ -243,8 +210,8 @@ static bool has_begun(const struct x509 *x, const struct cert *c)
 	return x->now >= c->not_before || x->or_later;
 }
 
-/* Why a certificate of the bundle cannot vouch for the one under examination. */
-static const char *root_fault(const struct x509 *x, const struct cert *root)
+/* Why a certificate of the bundle cannot vouch for the one under examination. Sets its key. */
+static const char *root_fault(const struct x509 *x, const struct cert *root, br_x509_pkey *key)
 {
 	if (x->now > root->not_after)
 		return "has expired";
@@ -252,7 +219,7 @@ static const char *root_fault(const struct x509 *x, const struct cert *root)
 		return "is not valid yet";
 	if (root->path >= 0 && (unsigned)root->path < x->depth)
 		return too_long;
-	return ca_fault(root);
+	return ca_fault(root, key);
 }
 
 /* Looks at one certificate of the bundle. Returns whether it makes `c` trusted. */
@@ -262,14 +229,12 @@ static bool consider_root(struct x509 *x, const struct cert *c, size_t size)
 	const char *fault;
 	struct cert root;
 
-	/* Most have another subject; what is wrong with those is nobody's business. */
+	/* The faults of those with another subject, which most are, do not matter. */
 	fault = cert_parse(&root, x->decoded, size);
 	if (!der_same(root.subject, c->issuer))
 		return false;
 	if (!fault)
-		fault = root_fault(x, &root);
-	if (!fault)
-		fault = cert_key(&key, root.key);
+		fault = root_fault(x, &root, &key);
 	if (fault) {
 		note_root(x, &root, fault);
 		return false;
@@ -308,14 +273,15 @@ static bool dates_hold(struct x509 *x, const struct cert *c)
 	else
 		say_date(x, " is not valid yet: it begins on", c->not_before);
 	say_date(x,
-		x->or_later ? ", and the clock is not set: it is later than" : ", and the clock says",
+		x->or_later ? ", and the clock is not set: it is later than"
+			    : ", and the clock says",
 		x->now);
 	return false;
 }
 
 static bool is_for_host(struct x509 *x, const struct cert *c)
 {
-	char names[NAMES_TEXT];
+	char names[sizeof(((struct tls_peer_info *)0)->names)];
 
 	if (c->names.left == 0) {
 		refuse(x, c,
@@ -356,8 +322,8 @@ static void look_at_pin(struct x509 *x, const struct cert *c)
 	cert_pin(pin, c);
 	base64_encode(x->pin, pin, sizeof(pin));
 	x->pin_fits = false;
-	for (size_t i = 0; i < x->pins; i++)
-		x->pin_fits = x->pin_fits || memcmp(pin, x->pin_list[i], sizeof(pin)) == 0;
+	for (size_t i = 0; i < x->pins.count; i++)
+		x->pin_fits = x->pin_fits || memcmp(pin, x->pins.list[i], sizeof(pin)) == 0;
 }
 
 static void refuse_pin(struct x509 *x)
@@ -367,7 +333,7 @@ static void refuse_pin(struct x509 *x)
 	say(x, "the server's key is not a pinned one: it is sha256//%s", x->pin);
 }
 
-/* The rule of x509_pin() with `only`: the key is all. */
+/* The rule of pins.only: the key is all. */
 static void examine_key(struct x509 *x, const struct cert *c)
 {
 	br_x509_pkey key;
@@ -390,9 +356,7 @@ static const char *examine_own(struct x509 *x, const struct cert *c)
 	bool direct;
 
 	x->trusted = find_root(x, c, &direct);
-	fault = leaf_fault(c, direct);
-	if (!fault)
-		fault = cert_key(&key, c->key);
+	fault = leaf_fault(c, direct, &key);
 	if (!fault && !direct)
 		fault = signature_fault;
 	if (!fault)
@@ -405,14 +369,12 @@ static const char *examine_ca(struct x509 *x, const struct cert *c)
 {
 	uint8_t hash[32];
 	br_x509_pkey key;
-	const char *fault = ca_fault(c);
+	const char *fault = ca_fault(c, &key);
 	bool direct;
 
-	if (!fault)
-		fault = cert_key(&key, c->key);
 	if (fault)
 		return fault;
-	hash_of(hash, br_sha256_ID, c->subject);
+	cert_digest(hash, br_sha256_ID, c->subject);
 	if (memcmp(hash, x->issuer_hash, sizeof(hash)) != 0)
 		return "is not the issuer of the one before it: the chain is not in order";
 	if (c->path >= 0 && (unsigned)c->path < x->depth - 1)
@@ -437,7 +399,7 @@ static void examine(struct x509 *x)
 	}
 	if (x->depth == 0)
 		look_at_pin(x, &c);
-	if (x->pin_only) {
+	if (x->pins.only) {
 		examine_key(x, &c);
 		return;
 	}
@@ -488,7 +450,7 @@ static void start_cert(const br_x509_class **ctx, uint32_t length)
 		refuse(x, NULL, "is too long");
 }
 
-static void append(const br_x509_class **ctx, const unsigned char *data, size_t size)
+static void append_bytes(const br_x509_class **ctx, const unsigned char *data, size_t size)
 {
 	struct x509 *x = self(ctx);
 
@@ -500,18 +462,17 @@ static void append(const br_x509_class **ctx, const unsigned char *data, size_t 
 	}
 }
 
-/* The server's own certificate has more to tell. */
-static void note_own(struct tls_peer_info *f, const struct cert *c)
+static void describe_own(struct tls_peer_info *out, const struct cert *c)
 {
 	uint8_t pin[PIN_SIZE];
 
 	if (c->names.left > 0)
-		cert_list_names(f->names, sizeof(f->names), c->names);
+		cert_list_names(out->names, sizeof(out->names), c->names);
 	cert_pin(pin, c);
-	base64_encode(stpcpy(f->pin, "sha256//"), pin, sizeof(pin));
+	base64_encode(stpcpy(out->pin, "sha256//"), pin, sizeof(pin));
 }
 
-static void note_facts(struct x509 *x)
+static void describe_cert(struct x509 *x)
 {
 	struct tls_cert *out;
 	struct cert c;
@@ -529,7 +490,7 @@ static void note_facts(struct x509 *x)
 	out->not_after = c.not_after;
 	out->key = cert_describe_key(c.key, &out->bits);
 	if (x->peer->certs == 1)
-		note_own(x->peer, &c);
+		describe_own(x->peer, &c);
 }
 
 static void end_cert(const br_x509_class **ctx)
@@ -537,7 +498,7 @@ static void end_cert(const br_x509_class **ctx)
 	struct x509 *x = self(ctx);
 
 	if (x->peer)
-		note_facts(x);
+		describe_cert(x);
 	if (settled(x))
 		return;
 	if (x->raw_size == x->announced)
@@ -570,7 +531,7 @@ static unsigned end_chain(const br_x509_class **ctx)
 {
 	struct x509 *x = self(ctx);
 
-	if (x->trusted && x->pins > 0 && !x->pin_fits)
+	if (x->trusted && x->pins.count > 0 && !x->pin_fits)
 		refuse_pin(x);
 	if (x->refused)
 		return BR_ERR_X509_NOT_TRUSTED;
@@ -594,11 +555,11 @@ static const br_x509_pkey *get_pkey(const br_x509_class *const *ctx, unsigned *u
 	return x->trusted && !x->refused ? &x->pkey : NULL;
 }
 
-static const br_x509_class class = {
+static const br_x509_class x509_class = {
 	.context_size = sizeof(struct x509),
 	.start_chain = start_chain,
 	.start_cert = start_cert,
-	.append = append,
+	.append = append_bytes,
 	.end_cert = end_cert,
 	.end_chain = end_chain,
 	.get_pkey = get_pkey,
@@ -617,7 +578,7 @@ bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int 
 	void *memory, size_t size, char *why, size_t why_size)
 {
 	memset(x, 0, sizeof(*x));
-	x->vtable = &class;
+	x->vtable = &x509_class;
 	x->host = host;
 	x->now = now;
 	x->bundle = bundle;
@@ -628,16 +589,4 @@ bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int 
 	x->raw_room = size - x->decoded_room;
 	x->raw = x->decoded + x->decoded_room;
 	return !literal || set_address(x);
-}
-
-void x509_pin(struct x509 *x, const uint8_t (*pins)[PIN_SIZE], size_t count, bool only)
-{
-	x->pin_list = pins;
-	x->pins = count;
-	x->pin_only = only;
-}
-
-void x509_or_later(struct x509 *x)
-{
-	x->or_later = true;
 }

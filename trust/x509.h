@@ -1,30 +1,30 @@
-/* trust/x509.h - whether a certificate chain proves that the server is who we asked for (RFC 5280,
- * RFC 6125). BearSSL calls us with the certificates, and we it for each signature. Whatever is not
- * understood is refused.
+/* trust/x509.h - whether a certificate chain proves that the server is the one that was asked for
+ * (RFC 5280, RFC 6125). BearSSL hands us the certificates, and verifies each signature for us. What
+ * is not understood is refused.
  *
  * The rules:
- * - The server sends its own certificate first, and each is signed by the next one; the last that
- *   is looked at is signed by a trusted root, which the server need not send. No other order, no
- *   search for a way around.
+ * - The server sends its own certificate first, and each is signed by the next one; the last one
+ *   needed is signed by a trusted root, which the server need not send. No other order is tried, no
+ *   other path searched.
  * - The server's certificate is X.509 v3, has a subject alternative name for the host (a dNSName,
  *   where "*" may stand for the whole left-most label if two or more labels follow; an iPAddress
  *   for an IP address; never the common name), is no CA, and may sign if it says what its key may
  *   do.
  * - The others are v3, marked as CA, allow a chain of this length, and may certify if they say what
- *   their keys may do. So are trusted roots. One of these need not be self-signed: an intermediate
- *   in the file is trusted as it stands.
+ *   their keys may do. So are trusted roots. A root need not be self-signed: an intermediate in the
+ *   file is trusted as it stands.
  * - Every certificate, trusted roots included, is within its dates. Extended key usage, where
- *   present, has serverAuth; anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla: who
- *   says "anything" has not said "a TLS server". No name constraints (nobody here checks them), no
- *   extension twice, no unknown critical one, RSA keys of 2048 to 4096 bits, EC keys on P-256,
- * P-384 or P-521.
+ *   present, has serverAuth; anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla:
+ *   "anything" does not say "a TLS server". There are no name constraints (they are not checked
+ *   here), no extension twice, no unknown critical one; keys are RSA of 2048 to 4096 bits, or EC on
+ *   P-256, P-384 or P-521.
  * - Signatures are RSA PKCS#1 or ECDSA with SHA-256, SHA-384 or SHA-512.
- * - A server's certificate that lies itself in the file, byte for byte, is trusted directly, and
- *   then may be marked as CA (`openssl req -x509` marks so). All other rules hold for it too.
- * - x509_pin() adds to these rules, or stands in their place.
+ * - A server's certificate that lies in the file itself, byte for byte, is trusted directly, and
+ *   then may be marked as CA (`openssl req -x509` does that). All other rules hold for it too.
+ * - Pins add to these rules, or stand in their place.
  *
- * Roots are not kept in memory: each look-up reads the bundle, for the issuer at hand. One of more
- * than a third of the caller's memory is passed over; a server's may have two thirds.
+ * Roots are not kept in memory: the bundle is read again for each certificate. A root of more than
+ * a third of the caller's memory is passed over; a server's certificate may have two thirds.
  */
 #ifndef TRUST_X509_H
 #define TRUST_X509_H
@@ -43,22 +43,31 @@
 /* A key: an RSA modulus and exponent. A signature is never longer. */
 #define X509_KEY_MAX (512 + 8)
 
-/* The state of one look at a chain. Internal; for the caller is only `peer`, which after
- * x509_init() may be set to where the certificates are to be described, whatever becomes of the
- * chain. */
+/* Pins of servers' keys. With `only`, the key is all that counts, in place of the bundle, the names
+ * and the dates: the server proves in the handshake that it holds the key's other half, and whoever
+ * holds that is the server, whatever its certificate says and whoever signed it. The key's kind and
+ * size still count, and the certificate's form. */
+struct x509_pins {
+	const uint8_t (*list)[PIN_SIZE];
+	size_t count; /* 0: any key will do; none, with `only` */
+	bool only;
+};
+
+/* The state of one look at a chain. Internal, but for the first group. */
 struct x509 {
 	const br_x509_class *vtable; /* must be first: BearSSL knows us by it */
-	struct tls_peer_info *peer;
 
-	const uint8_t (*pin_list)[PIN_SIZE];
-	size_t pins;
-	bool pin_only;
+	/* the caller may set these after x509_init() */
+	struct tls_peer_info *peer; /* describe the certificates there, also of a refused chain */
+	struct x509_pins pins;	    /* the server's key must be one of these as well */
+	bool or_later; /* no clock has been set, `now` is only the earliest time that it can be: a
+			* certificate that begins later may have begun, one that had expired by
+			* then has expired */
 
 	const char *host;
 	uint8_t address[16];
 	size_t address_size; /* 4 or 16; 0: host is a name */
 	int64_t now;
-	bool or_later; /* the clock is not set: it is `now` at the earliest */
 	int bundle;
 	char *why;
 	size_t why_size;
@@ -88,21 +97,10 @@ struct x509 {
 };
 
 /* Prepares to check one chain for `host`, an IP address if `literal`, at `now` (seconds since
- * 1970). `bundle` is the descriptor of a PEM file; `memory` is working space, the larger the longer
- * a certificate can be (two thirds of it); on failure a sentence is written on `why`. All are
- * borrowed until the chain has been judged. Returns false if a literal is no address. */
+ * 1970). `bundle` is the descriptor of a PEM file; `memory` is working space, whose size limits
+ * that of a certificate (see above); on failure a sentence is written on `why`. All are borrowed
+ * until the chain has been judged. Returns false if a literal is no address. */
 bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int bundle,
 	void *memory, size_t size, char *why, size_t why_size);
-
-/* Adds a rule, after x509_init(): the server's key must be one of these, which are borrowed as the
- * rest is. If `only`, that alone is looked at, in place of the bundle, the names and the dates: the
- * server proves in the handshake that it holds the key's other half, and whoever holds that is the
- * server, whatever its certificate says and whoever signed it. The key's kind and size still count,
- * and the certificate's form. No pin fits if there are none. */
-void x509_pin(struct x509 *x, const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
-
-/* Loosens a rule, after x509_init(), where no clock has been set: `now` is only the earliest that it can be.
- * What begins later may have begun long ago; what had expired by then has expired. */
-void x509_or_later(struct x509 *x);
 
 #endif

@@ -1,13 +1,11 @@
 /* Fuzz harness of conf.c, and with it of url.c and of the pins of dns.c: the lines of a file. What
  * was taken must keep to the ranges that conf.h promises. */
-#define hex_digit url_hex_digit
-#include "net/url.c"
-#undef hex_digit
-#include "net/dns_packet.c"
-
-#include "net/dns.c"
-#include "base/base64.c"
 #include "base/text.c"
+#include "net/connect.c"
+#include "net/dns.c"
+#include "net/dns_packet.c"
+#include "net/url.c"
+#include "base/base64.c"
 #include "daemon/conf.c"
 
 static void check_promises(const struct conf *c)

@@ -1,8 +1,11 @@
 /* Fuzz harness of dns.c's answer parser: one message, judged as the answer to both families of the
  * question that it repeats (the parser looks at nothing else if it repeats another). */
+#include "base/text.c"
+#include "net/connect.c"
+#include "net/dns.c"
 #include "net/dns_packet.c"
 
-#include "net/dns.c"
+#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {

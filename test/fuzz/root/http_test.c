@@ -8,22 +8,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The sources that http.c stands on are part of this unit; each has its own fail(). */
-#define fail	  head_fail
-#define hex_digit head_hex_digit
-#include "net/response.c"
-#undef fail
-#undef hex_digit
-#define fail url_fail
-#include "net/url.c"
-#undef fail
 #include "base/base64.c"
+#include "base/text.c"
+#include "net/request.c"
+#include "net/response.c"
+#include "net/url.c"
 
 static int server_socket(int domain, int type, int protocol);
 static int server_connect(int fd, const struct sockaddr *address, socklen_t size);
 #define socket	server_socket
 #define connect server_connect
+#include "net/connect.c"
 #include "http.c"
+
+#include "test/unit/stubs.h"
 
 #define STREAM_MAX 65536
 #define REQUESTS   6
@@ -134,21 +132,6 @@ static void serve(unsigned flags)
 }
 
 /* ---- stubs ---- */
-
-enum dns_result dns_lookup(const char *host, uint16_t port, int64_t when,
-	union address out[DNS_ADDRESSES_MAX], size_t *count)
-{
-	(void)host, (void)port, (void)when;
-	memset(out, 0, sizeof(out[0]));
-	out[0].in4.sin_family = AF_INET;
-	*count = 1;
-	return DNS_FOUND;
-}
-
-void dns_prefer(const char *host, const union address *address)
-{
-	(void)host, (void)address;
-}
 
 /* TLS here is plain text. It begins behind a proxy's answer. */
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t size)
@@ -264,7 +247,7 @@ static void check_end(uint64_t delivered)
 {
 	if (h.state != HTTP_IDLE && h.state != HTTP_SENDING && h.state != HTTP_AWAITING)
 		abort();
-	if ((h.state == HTTP_IDLE && http_queued(&h) > 0) ||
+	if ((h.state == HTTP_IDLE && h.queued > 0) ||
 		delivered != h.response.last - h.response.first + 1)
 		abort();
 	if (!body.complete || delivered != body.size)
@@ -278,7 +261,7 @@ static void check_failed(void)
 {
 	if (body.complete)
 		abort();
-	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || h.outcome == OUTCOME_OK || !h.why[0])
+	if (h.state != HTTP_IDLE || h.queued > 0 || h.outcome == OUTCOME_OK || !h.why[0])
 		abort();
 	if (http_fd(&h) < 0)
 		return;
@@ -293,10 +276,9 @@ static void check_redirect(const struct url *from)
 	char text[URL_MAX + HOST_MAX + 64];
 	struct url again;
 	struct response r;
-	const char *why;
 
-	if (h.state != HTTP_IDLE || http_queued(&h) > 0 || (from->https && !h.location.https) ||
-		!url_parse(&again, url_text(text, sizeof(text), &h.location), &why) ||
+	if (h.state != HTTP_IDLE || h.queued > 0 || (from->https && !h.location.https) ||
+		url_parse(&again, url_text(text, sizeof(text), &h.location)) ||
 		!url_same_origin(&again, &h.location) || (server.response = find_body(&r)) == 0)
 		abort();
 }
@@ -306,7 +288,7 @@ static void start(const struct http_request *r, unsigned ahead)
 {
 	uint64_t next = r->last + 1;
 
-	http_start(&h, r, NULL, TLS_SCRATCH_MIN, now);
+	http_start(&h, r, now);
 	for (; ahead > 0 && http_pipeline(&h, next, next + 99); ahead--)
 		next += 100;
 }

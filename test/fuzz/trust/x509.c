@@ -11,18 +11,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* Valid from 2020 to 2040; nobody has its key. */
-static const char root_pem[] = "-----BEGIN CERTIFICATE-----\n"
-			       "MIIBgDCCASagAwIBAgIUEyezIRkAk9q43x2kNFSBSmIUhs4wCgYIKoZIzj0EAwIw\n"
-			       "HjENMAsGA1UECgwEVGVzdDENMAsGA1UEAwwEcm9vdDAeFw0yMDAxMDEwMDAwMDBa\n"
-			       "Fw00MDAxMDEwMDAwMDBaMB4xDTALBgNVBAoMBFRlc3QxDTALBgNVBAMMBHJvb3Qw\n"
-			       "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASZdbZc5Iwut/znHoSZsvWLMonKqwHu\n"
-			       "L33P8bfbLTVueM2SYO5cRuI1kbbzaAZch7Urr6O/5Tpi9T50gUoY0MgDo0IwQDAP\n"
-			       "BgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwIBBjAdBgNVHQ4EFgQUag9btVKs\n"
-			       "1xepjRHWchMH0P2CGIEwCgYIKoZIzj0EAwIDSAAwRQIgODp0M24gaJqHHh3gwuFW\n"
-			       "NpVV4TBZta7GEoeMwdiNJ1UCIQCod+L9ssuhC+WhZ47uID1rxn34qNhUuZjuPRAg\n"
-			       "RiE6uA==\n"
-			       "-----END CERTIFICATE-----\n";
+#include "test/unit/certs.h"
 
 static int bundle(void)
 {
@@ -40,21 +29,21 @@ static bool judge(struct x509 *x, const unsigned char *data, size_t size)
 {
 	const br_x509_class **ctx = &x->vtable;
 
-	class.start_chain(ctx, "");
+	x509_class.start_chain(ctx, "");
 	while (size > 0) {
 		size_t skip = size > 2 ? 2 : 0;
 		size_t length = skip ? (size_t)(data[0] << 8 | data[1]) : size;
 
 		if (length > size - skip)
 			length = size - skip;
-		class.start_cert(ctx, (uint32_t)length);
-		class.append(ctx, data + skip, length / 2);
-		class.append(ctx, data + skip + length / 2, length - length / 2);
-		class.end_cert(ctx);
+		x509_class.start_cert(ctx, (uint32_t)length);
+		x509_class.append(ctx, data + skip, length / 2);
+		x509_class.append(ctx, data + skip + length / 2, length - length / 2);
+		x509_class.end_cert(ctx);
 		data += skip + length;
 		size -= skip + length;
 	}
-	return class.end_chain(ctx) == 0;
+	return x509_class.end_chain(ctx) == 0;
 }
 
 static void check(struct tls_peer_info *peer, const char *text, size_t size)
@@ -75,7 +64,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	for (int round = 0; round < 3; round++) {
 		x509_init(&x, round == 2 ? "127.0.0.1" : "example.test", round == 2, 1800000000,
 			bundle(), memory, 6000, why, sizeof(why));
-		x509_pin(&x, pin, round > 0, round == 1);
+		x.pins = (struct x509_pins){pin, round > 0, round == 1};
 		memset(&peer, 0, sizeof(peer));
 		x.peer = &peer;
 		bool trusted = judge(&x, data, size);

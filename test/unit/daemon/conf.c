@@ -1,12 +1,10 @@
 /* Unit test of conf.c: every word, its good and its bad values, the file's form. */
-#define hex_digit url_hex_digit
-#include "net/url.c"
-#undef hex_digit
-#include "net/dns_packet.c"
-
-#include "net/dns.c"
-#include "base/base64.c"
 #include "base/text.c"
+#include "net/connect.c"
+#include "net/dns.c"
+#include "net/dns_packet.c"
+#include "net/url.c"
+#include "base/base64.c"
 #include "daemon/conf.c"
 #include "test/unit/check.h"
 

@@ -1,15 +1,9 @@
-/* Unit tests of netrc.c. */
+/* Unit tests of net/netrc.c. */
 #include "test/unit/check.h"
 
+#include "base/text.c"
 #include "net/netrc.c"
-
-static unsigned warnings;
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	(void)format;
-	warnings += level == LOG_LEVEL_WARNING;
-}
+#include "test/unit/stubs.h"
 
 static bool load(const char *text, size_t text_size, mode_t mode, char *why, size_t size)
 {

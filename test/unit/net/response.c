@@ -1,6 +1,7 @@
-/* Unit tests of head.c: the response's head and the chunked coding. */
+/* Unit tests of net/response.c: the response's head and the chunked coding. */
 #include "test/unit/check.h"
 
+#include "base/text.c"
 #include "net/response.c"
 
 static const char good[] = "HTTP/1.1 206 Partial Content\r\n"

@@ -1,15 +1,16 @@
-/* Unit tests of url.c. */
+/* Unit tests of net/url.c. */
 #include "test/unit/check.h"
 
+#include "base/text.c"
 #include "net/url.c"
 
 static void check_parse(const char *text, const char *expected)
 {
 	struct url u;
-	const char *why = NULL;
+	const char *why = url_parse(&u, text);
 	char out[URL_MAX + 300];
 
-	if (!url_parse(&u, text, &why))
+	if (why)
 		CHECK(expected == NULL, "%s: refused: %s", text, why);
 	else
 		CHECK(expected && strcmp(url_text(out, sizeof(out), &u), expected) == 0,
@@ -55,41 +56,39 @@ static void test_limits(void)
 {
 	char text[URL_MAX + 400];
 	struct url u;
-	const char *why;
 
 	begin_test("url: lengths at their bounds");
 	for (size_t size = URL_MAX - 2; size <= URL_MAX + 1; size++) {
 		snprintf(text, sizeof(text), "http://h/%0*d", (int)size - 1, 0);
-		CHECK(url_parse(&u, text, &why) == (size < URL_MAX), "target of %zu bytes", size);
+		CHECK(!url_parse(&u, text) == (size < URL_MAX), "target of %zu bytes", size);
 	}
 	for (size_t size = HOST_MAX - 2; size <= HOST_MAX + 1; size++) {
 		snprintf(text, sizeof(text), "http://x%0*d/", (int)size - 1, 0);
-		CHECK(url_parse(&u, text, &why) == (size < HOST_MAX), "host of %zu bytes", size);
+		CHECK(!url_parse(&u, text) == (size < HOST_MAX), "host of %zu bytes", size);
 	}
 }
 
 static void test_userinfo(void)
 {
 	struct url u, to;
-	const char *why;
 	char out[300];
 
 	begin_test("url: userinfo is decoded, never printed, and stays with its origin");
-	CHECK(url_parse(&u, "http://us%40er:p%3aw@h:81/x/y", &why));
+	CHECK(!url_parse(&u, "http://us%40er:p%3aw@h:81/x/y"));
 	CHECK(strcmp(u.userinfo, "us@er:p:w") == 0, "%s", u.userinfo);
 	CHECK(strcmp(url_text(out, sizeof(out), &u), "http://h:81/x/y") == 0, "%s", out);
-	CHECK(url_resolve(&to, &u, "/z", &why) && strcmp(to.userinfo, "us@er:p:w") == 0);
-	CHECK(url_resolve(&to, &u, "http://h/z", &why) && to.userinfo[0] == '\0');
-	CHECK(url_resolve(&to, &u, "//other:81/z", &why) && to.userinfo[0] == '\0');
-	CHECK(!url_parse(&u, "http://a%00b@h/", &why));
+	CHECK(!url_resolve(&to, &u, "/z") && strcmp(to.userinfo, "us@er:p:w") == 0);
+	CHECK(!url_resolve(&to, &u, "http://h/z") && to.userinfo[0] == '\0');
+	CHECK(!url_resolve(&to, &u, "//other:81/z") && to.userinfo[0] == '\0');
+	CHECK(url_parse(&u, "http://a%00b@h/"));
 }
 
 static void check_resolve(const char *base, const char *reference, const char *expected)
 {
 	struct url b, u;
-	const char *why = "";
+	const char *why = url_parse(&b, base);
 	char out[URL_MAX + 300] = "";
-	bool good = url_parse(&b, base, &why) && url_resolve(&u, &b, reference, &why);
+	bool good = !why && !(why = url_resolve(&u, &b, reference));
 
 	if (good)
 		url_text(out, sizeof(out), &u);
@@ -129,8 +128,8 @@ static void check_expand(const char *base, const char *cookie, size_t cookie_siz
 	const char *volume, const char *expected)
 {
 	char out[URL_MAX];
-	const char *why = "";
-	bool good = url_expand(out, sizeof(out), base, cookie, cookie_size, volume, &why);
+	const char *why = url_expand(out, sizeof(out), base, cookie, cookie_size, volume);
+	bool good = !why;
 
 	CHECK(good == (expected != NULL), "%s: %s", base, why);
 	CHECK(!good || strcmp(out, expected) == 0, "%s: %s", base, out);
@@ -140,7 +139,6 @@ static void test_expand(void)
 {
 	char long_key[KEY_MAX];
 	char small[40];
-	const char *why;
 
 	begin_test("url: names put into a BASE");
 	check_expand("http://h/i/", "img", 3, "v", "http://h/i/img");
@@ -161,8 +159,7 @@ static void test_expand(void)
 
 	begin_test("url: a name that does not fit is refused");
 	memset(long_key, '\xff', sizeof(long_key));
-	CHECK(!url_expand(
-		small, sizeof(small), "http://h/", long_key, sizeof(long_key), "v", &why));
+	CHECK(url_expand(small, sizeof(small), "http://h/", long_key, sizeof(long_key), "v"));
 	CHECK(strlen(small) < sizeof(small));
 }
 

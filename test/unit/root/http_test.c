@@ -7,20 +7,12 @@
 #include "trust/x509.c"
 #include "trust/client_cert.c"
 
-/* Some names are in several of the sources. */
-#define fail tls_fail
-#include "tls.c"
-#undef fail
-#define fail	  head_fail
-#define hex_digit head_hex_digit
+#include "base/text.c"
+#include "net/request.c"
 #include "net/response.c"
-#undef fail
-#undef hex_digit
-#define fail	 url_fail
-#define set_host url_set_host
 #include "net/url.c"
-#undef fail
-#undef set_host
+#include "trust/roots.c"
+#include "tls.c"
 
 static int server_socket(int domain, int type, int protocol);
 static int server_connect(int fd, const struct sockaddr *address, socklen_t size);
@@ -28,36 +20,17 @@ static ssize_t client_send(int fd, const void *data, size_t size, int flags);
 #define socket(...)  server_socket(__VA_ARGS__)
 #define send(...)    client_send(__VA_ARGS__)
 #define connect(...) server_connect(__VA_ARGS__)
-#define handshake    http_handshake
+#include "net/connect.c"
 #include "http.c"
 
 #include <sys/mman.h>
 
+#include "test/unit/certs.h"
 #include "test/unit/check.h"
-#include "test/unit/unit_identity.h"
+#include "test/unit/stubs.h"
 
 #define RANGES 12
 #define TOTAL  1000000
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	(void)level, (void)format;
-}
-
-enum dns_result dns_lookup(const char *host, uint16_t port, int64_t when,
-	union address out[DNS_ADDRESSES_MAX], size_t *count)
-{
-	(void)host, (void)port, (void)when;
-	memset(out, 0, sizeof(out[0]));
-	out[0].in4.sin_family = AF_INET;
-	*count = 1;
-	return DNS_FOUND;
-}
-
-void dns_prefer(const char *host, const union address *address)
-{
-	(void)host, (void)address;
-}
 
 /* ---- the server ---- */
 
@@ -70,8 +43,8 @@ static struct {
 	bool tls;
 	size_t piece;	    /* bytes in a send */
 	size_t cut;	    /* none goes beyond this place */
-	size_t hold;	    /* a connection's bytes from here on wait for ... */
-	unsigned hold_for;  /* ... so many requests on it */
+	size_t hold;	    /* a connection's bytes from here on wait ... */
+	unsigned hold_for;  /* ... for this many requests on it */
 	unsigned hold_new;  /* hold and hold_for become 0 and this with the second connection */
 	bool deaf;	    /* it reads nothing, whatever comes */
 	bool tcp;	    /* with small buffers */
@@ -312,7 +285,6 @@ static size_t room_limit;  /* for one call */
 static void reset(answer *a)
 {
 	char text[] = "http://example.test/image";
-	const char *parse_why;
 
 	http_close(&h);
 	hang_up();
@@ -323,7 +295,7 @@ static void reset(answer *a)
 	server.fd = -1;
 	memset(&h, 0, sizeof(h));
 	http_init(&h, &session);
-	if (!url_parse(&url, text, &parse_why))
+	if (url_parse(&url, text))
 		abort();
 	clock_now = 1000000;
 	fill = pipelined = starts = 0;
@@ -350,8 +322,8 @@ static void ask(const char *fields, unsigned from, unsigned count)
 	r.first = ranges[from].first;
 	r.last = ranges[from].last;
 	starts++;
-	http_start(&h, &r, buffer + fill, sizeof(buffer) - fill, clock_now);
-	for (unsigned i = from + 1; i < count && http_queued(&h) < PIPELINE_MAX; i++)
+	http_start(&h, &r, clock_now);
+	for (unsigned i = from + 1; i < count && h.queued < PIPELINE_MAX; i++)
 		if (!http_pipeline(&h, ranges[i].first, ranges[i].last))
 			abort();
 }
@@ -364,7 +336,9 @@ static enum http_event next_event(size_t room)
 	unsigned idle = 0;
 	size_t got;
 
-	while ((event = http_run(&h, buffer + fill, room, &got, clock_now)) == HTTP_WAIT) {
+	while ((event = http_run(&h, buffer + fill,
+			h.state < HTTP_SENDING ? sizeof(buffer) - fill : room, &got, clock_now)) ==
+		HTTP_WAIT) {
 		bool moved = false, ready;
 
 		do {
@@ -400,7 +374,7 @@ static bool is_right(unsigned count)
 	return at == fill;
 }
 
-/* Fetches all of the ranges, asking anew where the connection ended. Returns how many were. */
+/* Fetches all of the ranges, asking again where the connection ended. Returns how many were. */
 static unsigned fetch(const char *fields, unsigned count)
 {
 	unsigned done = 0;
@@ -423,9 +397,9 @@ static unsigned fetch(const char *fields, unsigned count)
 		if (h.state == HTTP_AWAITING)
 			CHECK(h.window_bytes == h.head_size && h.window_began == clock_now &&
 				h.progress == clock_now && h.interim == 0);
-		while (h.state != HTTP_IDLE && done + 1 + http_queued(&h) < count)
-			if (!http_pipeline(&h, ranges[done + 1 + http_queued(&h)].first,
-				    ranges[done + 1 + http_queued(&h)].last))
+		while (h.state != HTTP_IDLE && done + 1 + h.queued < count)
+			if (!http_pipeline(&h, ranges[done + 1 + h.queued].first,
+				    ranges[done + 1 + h.queued].last))
 				break;
 	}
 	return done;
@@ -463,11 +437,11 @@ static void test_ahead(void)
 
 	begin_test("the queue has an end, and takes nothing when there is no request");
 	reset(good);
-	CHECK(!http_pipeline(&h, 0, 1) && http_queued(&h) == 0);
+	CHECK(!http_pipeline(&h, 0, 1) && h.queued == 0);
 	ask(NULL, 0, 9);
-	CHECK(http_queued(&h) == PIPELINE_MAX && !http_pipeline(&h, 0, 1));
+	CHECK(h.queued == PIPELINE_MAX && !http_pipeline(&h, 0, 1));
 	http_close(&h);
-	CHECK(http_queued(&h) == 0 && !http_pipeline(&h, 0, 1));
+	CHECK(h.queued == 0 && !http_pipeline(&h, 0, 1));
 }
 
 static void chunked(unsigned n, uint64_t first, uint64_t last)
@@ -606,7 +580,7 @@ static void test_ends(void)
 	reset(mute_after_two);
 	server.answering = 1;
 	CHECK(fetch(NULL, 9) == 2 && is_right(2) && h.outcome == OUTCOME_UNREACHABLE, "%s", h.why);
-	CHECK(server.connections == 2 && h.fd < 0 && http_queued(&h) == 0 && !h.pipelined);
+	CHECK(server.connections == 2 && h.fd < 0 && h.queued == 0 && !h.pipelined);
 
 	begin_test("and nothing ahead of its first answer");
 	reset(mute_after_two);
@@ -623,7 +597,7 @@ static bool refused(answer *a, unsigned done, const char *what)
 	server.hold_for = 5;
 	server.hold = 300; /* in the first body */
 	if (fetch(NULL, 5) == done && is_right(done) && strstr(h.why, what) && h.fd < 0 &&
-		h.state == HTTP_IDLE && http_queued(&h) == 0)
+		h.state == HTTP_IDLE && h.queued == 0)
 		return true;
 	printf("# after %u: %s\n", done, h.why);
 	return false;
@@ -798,9 +772,9 @@ static void test_refusals(void)
 	begin_test("a redirect in the middle ends all that was sent behind it");
 	reset(redirecting_third);
 	CHECK(fetch(NULL, 5) == 2 && is_right(2) && !strcmp(h.location.target, "/other"));
-	CHECK(h.fd < 0 && h.state == HTTP_IDLE && http_queued(&h) == 0);
+	CHECK(h.fd < 0 && h.state == HTTP_IDLE && h.queued == 0);
 	reset(redirecting);
-	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && http_queued(&h) == 0, "nothing was sent");
+	CHECK(fetch(NULL, 5) == 0 && h.fd >= 0 && h.queued == 0, "nothing was sent");
 	CHECK(server.requests == 1);
 
 	begin_test("the connection outlives a 404 with a body, but not a 304, which has none");
@@ -945,7 +919,7 @@ static void trust_server(void)
 		abort();
 	fchmod(fd, 0600);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!tls_client_cert(path, path, text, sizeof(text)) ||
+	if (!client_cert_load(path, path, text, sizeof(text)) ||
 		cert_parse(&c, own.cert[0].data, own.cert[0].data_len))
 		abort();
 	close(fd);
@@ -983,7 +957,7 @@ int main(void)
 	memcpy(long_field, "X: ", 3);
 	memcpy(long_field + sizeof(long_field) - 3, "\r\n", 3);
 	trust_server();
-	server.fd = h.fd = h.rival = -1;
+	server.fd = h.fd = -1;
 
 	test_ahead();
 	begin_test("cut at every byte: plain bodies");

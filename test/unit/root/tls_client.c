@@ -14,6 +14,7 @@
 #include "trust/x509.c"
 
 #include "trust/client_cert.c"
+#include "trust/roots.c"
 #include "tls.c"
 
 #include <netinet/in.h>
@@ -151,11 +152,11 @@ int main(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	set_pins(getenv("PIN"));
-	if (getenv("CERT") && !tls_client_cert(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
+	if (getenv("CERT") && !client_cert_load(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
 		return say_verdict("identity: ", text);
 	if (getenv("FACTS"))
 		tls_describe(&peer_info_seen);
-	if (!getenv("PIN_ONLY") && !tls_trust(argv[3], text, sizeof(text)))
+	if (!getenv("PIN_ONLY") && !roots_open(argv[3], text, sizeof(text)))
 		return say_verdict("bundle: ", text);
 	sock = socket(AF_INET, SOCK_STREAM, 0);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

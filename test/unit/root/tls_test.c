@@ -8,51 +8,16 @@
 #undef BUILD_TIME
 #define BUILD_TIME 32503680000 /* 3000-01-01: no clock is that late */
 #include "trust/client_cert.c"
+#include "trust/roots.c"
 #include "tls.c"
 
 #include <sys/mman.h>
 
+#include "test/unit/certs.h"
 #include "test/unit/check.h"
-#include "test/unit/unit_identity.h"
-
-static int warnings;
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	(void)format;
-	warnings += level == LOG_LEVEL_WARNING;
-}
+#include "test/unit/stubs.h"
 
 static char why[256];
-
-/* A bundle of one certificate, in form. */
-static const char pem[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-
-static bool trust(const char *text)
-{
-	int fd = memfd_create("pem", 0);
-	char path[64];
-	bool good;
-
-	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		abort();
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	good = tls_trust(path, why, sizeof(why));
-	close(fd);
-	return good;
-}
-
-static void test_bundle(void)
-{
-	begin_test("a bundle is taken only if it holds a certificate");
-	CHECK(!tls_trust("/nonexistent", why, sizeof(why)) && strstr(why, "/nonexistent: No such"));
-	CHECK(!tls_trust("/", why, sizeof(why)) && strstr(why, "no certificate"), "%s", why);
-	CHECK(!tls_trust("/dev/null", why, sizeof(why)) && strstr(why, "no certificate"));
-	CHECK(!trust("") && !trust("junk\n"));
-	CHECK(bundle == -1);
-	CHECK(trust(pem) && bundle >= 0);
-	CHECK(!trust("junk\n") && bundle >= 0, "the former one is kept");
-}
 
 static struct tls session;
 static uint64_t scratch[TLS_SCRATCH_MIN / 8];
@@ -302,7 +267,7 @@ static void load_identity(void)
 		abort();
 	fchmod(fd, 0600);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	CHECK(tls_client_cert(path, path, why, sizeof(why)), "%s", why);
+	CHECK(client_cert_load(path, path, why, sizeof(why)), "%s", why);
 	close(fd);
 }
 
@@ -406,9 +371,21 @@ static void test_after_handshake(void)
 	tls_pin(NULL, 0, false);
 }
 
+static void trust(const char *text)
+{
+	int fd = memfd_create("pem", 0);
+	char path[64];
+
+	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		abort();
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(roots_open(path, why, sizeof(why)), "%s", why);
+	close(fd);
+}
+
 int main(void)
 {
-	test_bundle();
+	trust(root_pem);
 	test_start();
 	test_clock();
 	test_hello();

@@ -1,4 +1,4 @@
-/* identity.c - unit tests of the client's certificate and key; test/test_tls.py has the servers
+/* client_cert.c - unit tests of the client's certificate and key; test/test_tls.py has the servers
  * that ask for one, and RSA. */
 #include "base/base64.c"
 #include "trust/der.c"
@@ -8,16 +8,9 @@
 
 #include <sys/mman.h>
 
+#include "test/unit/certs.h"
 #include "test/unit/check.h"
-#include "test/unit/unit_identity.h"
-
-static int warnings;
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	(void)format;
-	warnings += level == LOG_LEVEL_WARNING;
-}
+#include "test/unit/stubs.h"
 
 static const char pkcs8_pem[] = "-----BEGIN PRIVATE KEY-----\n"
 				"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgVvvqcg66qgIVoKra\n"
@@ -88,8 +81,8 @@ static const char *file_of(char path[64], const char *text)
 static bool load(const char *cert, const char *key)
 {
 	char cert_path[64], key_path[64];
-	bool good =
-		client_cert_load(file_of(cert_path, cert), file_of(key_path, key), why, sizeof(why));
+	bool good = client_cert_load(
+		file_of(cert_path, cert), file_of(key_path, key), why, sizeof(why));
 
 	close(atoi(cert_path + 14));
 	close(atoi(key_path + 14));
@@ -193,24 +186,39 @@ static void test_cut(void)
 	}
 }
 
+static br_ssl_client_certificate choices;
+
+static bool chooses(uint32_t auth_types)
+{
+	struct client_cert c = {.vtable = &client_cert_class};
+
+	c.vtable->choose(&c.vtable, NULL, auth_types, &choices);
+	CHECK(c.asked && c.shown == (choices.chain != NULL));
+	return c.shown;
+}
+
+static size_t signs(int hash_id, size_t hash_size, uint8_t *data, size_t room)
+{
+	return client_cert_class.do_sign(NULL, hash_id, hash_size, data, room);
+}
+
 static void test_choose(void)
 {
-	br_ssl_client_certificate choices;
 	uint8_t data[512] = {0};
 
 	begin_test("the server's wishes are met, or nothing is shown");
 	load(cert_pem, key_pem);
-	CHECK(client_cert_choose(1u << (8 + br_sha384_ID), &choices));
+	CHECK(chooses(1u << (8 + br_sha384_ID)));
 	CHECK(choices.auth_type == BR_AUTH_ECDSA && choices.hash_id == br_sha384_ID &&
 		choices.chain_len == 1);
-	CHECK(!client_cert_choose(0, &choices) && choices.chain == NULL);
-	CHECK(!client_cert_choose(0xff, &choices), "RSA only");
-	CHECK(!client_cert_choose(1u << (8 + br_sha1_ID), &choices), "SHA-1 only");
-	CHECK(client_cert_sign(br_sha256_ID, 32, data, sizeof(data)) > 60);
-	CHECK(client_cert_sign(br_sha256_ID, 32, data, 100) == 0, "no room");
-	CHECK(client_cert_sign(br_sha1_ID, 20, data, sizeof(data)) == 0);
+	CHECK(!chooses(0) && choices.chain == NULL);
+	CHECK(!chooses(0xff), "RSA only");
+	CHECK(!chooses(1u << (8 + br_sha1_ID)), "SHA-1 only");
+	CHECK(signs(br_sha256_ID, 32, data, sizeof(data)) > 60);
+	CHECK(signs(br_sha256_ID, 32, data, 100) == 0, "no room");
+	CHECK(signs(br_sha1_ID, 20, data, sizeof(data)) == 0);
 	CHECK(!load("", ""));
-	CHECK(!client_cert_choose(0xffff, &choices), "none is loaded");
+	CHECK(!chooses(0xffff), "none is loaded");
 }
 
 int main(void)

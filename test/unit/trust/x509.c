@@ -10,22 +10,11 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "test/unit/certs.h"
 #include "test/unit/check.h"
 
-/* A root, and a certificate by it for example.test, *.wild.test and 127.0.0.1, its extended
- * key usage critical. Both are valid from 2020 to 2040. */
-static const char root_pem[] = "-----BEGIN CERTIFICATE-----\n"
-			       "MIIBgDCCASagAwIBAgIUEyezIRkAk9q43x2kNFSBSmIUhs4wCgYIKoZIzj0EAwIw\n"
-			       "HjENMAsGA1UECgwEVGVzdDENMAsGA1UEAwwEcm9vdDAeFw0yMDAxMDEwMDAwMDBa\n"
-			       "Fw00MDAxMDEwMDAwMDBaMB4xDTALBgNVBAoMBFRlc3QxDTALBgNVBAMMBHJvb3Qw\n"
-			       "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASZdbZc5Iwut/znHoSZsvWLMonKqwHu\n"
-			       "L33P8bfbLTVueM2SYO5cRuI1kbbzaAZch7Urr6O/5Tpi9T50gUoY0MgDo0IwQDAP\n"
-			       "BgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwIBBjAdBgNVHQ4EFgQUag9btVKs\n"
-			       "1xepjRHWchMH0P2CGIEwCgYIKoZIzj0EAwIDSAAwRQIgODp0M24gaJqHHh3gwuFW\n"
-			       "NpVV4TBZta7GEoeMwdiNJ1UCIQCod+L9ssuhC+WhZ47uID1rxn34qNhUuZjuPRAg\n"
-			       "RiE6uA==\n"
-			       "-----END CERTIFICATE-----\n";
-
+/* Signed by the root of certs.h, for example.test, *.wild.test and 127.0.0.1, its extended key
+ * usage critical. Valid from 2020 to 2040. */
 static const char leaf_pem[] = "-----BEGIN CERTIFICATE-----\n"
 			       "MIIBxzCCAW2gAwIBAgIUVA0emfx2GRRmjjSU176DasHWgiIwCgYIKoZIzj0EAwIw\n"
 			       "HjENMAsGA1UECgwEVGVzdDENMAsGA1UEAwwEcm9vdDAeFw0yMDAxMDEwMDAwMDBa\n"
@@ -64,6 +53,7 @@ static size_t decode(const char *pem, uint8_t *out, size_t room)
 /* ---- the whole, by BearSSL's interface ---- */
 
 static char why[256];
+static br_x509_pkey key;
 
 struct chain {
 	const char *host;
@@ -87,16 +77,16 @@ static bool trusted(const struct chain *c)
 	unsigned error;
 	bool good;
 
-	if (c->or_later)
-		x509_or_later(x);
-	class.start_chain(ctx, c->host);
-	class.start_cert(ctx, (uint32_t)c->announced);
+	x->or_later = c->or_later;
+	x509_class.start_chain(ctx, c->host);
+	x509_class.start_cert(ctx, (uint32_t)c->announced);
 	for (size_t at = 0; at < c->size; at += c->piece)
-		class.append(ctx, c->cert + at, c->size - at < c->piece ? c->size - at : c->piece);
-	class.end_cert(ctx);
-	error = class.end_chain(ctx);
+		x509_class.append(
+			ctx, c->cert + at, c->size - at < c->piece ? c->size - at : c->piece);
+	x509_class.end_cert(ctx);
+	error = x509_class.end_chain(ctx);
 	good = error == 0;
-	CHECK(good == (class.get_pkey((const br_x509_class *const *)ctx, NULL) != NULL));
+	CHECK(good == (x509_class.get_pkey((const br_x509_class *const *)ctx, NULL) != NULL));
 	CHECK((why[0] == '\0') == good || error != BR_ERR_X509_NOT_TRUSTED, "%s", why);
 	free(memory);
 	free(x);
@@ -204,14 +194,14 @@ static void test_long_chain(void)
 	begin_test("a chain without end is refused");
 	x509_init(&x, "example.test", false, NOW, -1, memory, sizeof(memory), why, sizeof(why));
 	ctx = &x.vtable;
-	class.start_chain(ctx, "");
+	x509_class.start_chain(ctx, "");
 	x.depth = X509_CHAIN_MAX;
-	class.start_cert(ctx, (uint32_t)size);
-	class.append(ctx, leaf, size);
-	class.end_cert(ctx);
-	CHECK(class.end_chain(ctx) != 0 && strstr(why, "too many"), "%s", why);
-	class.start_chain(ctx, "");
-	CHECK(class.end_chain(ctx) == BR_ERR_X509_EMPTY_CHAIN);
+	x509_class.start_cert(ctx, (uint32_t)size);
+	x509_class.append(ctx, leaf, size);
+	x509_class.end_cert(ctx);
+	CHECK(x509_class.end_chain(ctx) != 0 && strstr(why, "too many"), "%s", why);
+	x509_class.start_chain(ctx, "");
+	CHECK(x509_class.end_chain(ctx) == BR_ERR_X509_EMPTY_CHAIN);
 }
 
 /* ---- taking certificates apart ---- */
@@ -226,13 +216,13 @@ static void test_parse(void)
 	CHECK(cert_parse(&c, leaf, size) == NULL);
 	CHECK(c.v3 && !c.ca && c.path == -1 && c.may_sign && !c.may_certify && c.for_servers);
 	CHECK(c.not_before == 1577836800 && c.not_after == 2208988800);
-	CHECK(leaf_fault(&c, false) == NULL &&
+	CHECK(leaf_fault(&c, false, &key) == NULL &&
 		IS_OID(c.algorithm, "\x2a\x86\x48\xce\x3d\x04\x03\x02"));
-	CHECK(ca_fault(&c) != NULL);
+	CHECK(ca_fault(&c, &key) != NULL);
 	size = decode(root_pem, leaf, sizeof(leaf));
 	CHECK(cert_parse(&c, leaf, size) == NULL && c.ca && c.may_certify && !c.may_sign);
-	CHECK(ca_fault(&c) == NULL && der_same(c.issuer, c.subject));
-	CHECK(leaf_fault(&c, false) && leaf_fault(&c, true));
+	CHECK(ca_fault(&c, &key) == NULL && der_same(c.issuer, c.subject));
+	CHECK(leaf_fault(&c, false, &key) && leaf_fault(&c, true, &key));
 
 	begin_test("a certificate cut at any byte is malformed");
 	for (size_t cut = 0; cut < size; cut++) {
@@ -362,7 +352,7 @@ static void test_extensions(void)
 	begin_test("extensions");
 	CHECK(!extension(&c, KEY_USAGE, DER("\x03\x02\x05\xa0")) && c.may_sign && !c.may_certify);
 	CHECK(!extension(&c, KEY_USAGE, DER("\x03\x02\x05\x20")) && !c.may_sign && c.usage_present);
-	CHECK(strstr(leaf_fault(&c, false), "may not sign"));
+	CHECK(strstr(leaf_fault(&c, false, &key), "may not sign"));
 	CHECK(!extension(&c, KEY_USAGE, DER("\x03\x03\x07\x06\x80")) && c.may_certify);
 	CHECK(extension(&c, KEY_USAGE, DER("\x03\x01\x00")) != NULL);
 	CHECK(extension(&c, KEY_USAGE, DER("\x03\x02\x08\x80")) != NULL);
@@ -520,10 +510,12 @@ static void test_words(void)
 
 static size_t count(const char *text, size_t size)
 {
-	int fd = file_of(text, size);
-	size_t found = pem_count(fd, "CERTIFICATE");
+	struct pem p = {.fd = file_of(text, size)};
+	size_t found = 0, length;
 
-	close(fd);
+	while (pem_next(&p, "CERTIFICATE", NULL, 0, &length))
+		found++;
+	close(p.fd);
 	return found;
 }
 
@@ -554,7 +546,7 @@ static void test_pem(void)
 	CHECK(COUNT("-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED "
 		    "CERTIFICATE-----\n") == 0);
 	CHECK(COUNT(BEGIN "\n\0\n" END "\n\0\n" BEGIN "\nAAAA\n" END "\n") == 1);
-	CHECK(pem_count(-1, "CERTIFICATE") == 0);
+	CHECK(!pem_next(&(struct pem){.fd = -1}, "CERTIFICATE", NULL, 0, &size));
 
 	CHECK(decode(BEGIN "\nAP+/\n" END, out, sizeof(out)) == 3 && !memcmp(out, "\0\xff\xbf", 3));
 	CHECK(decode(BEGIN "\nYWI=\n" END, out, sizeof(out)) == 2 && !memcmp(out, "ab", 2));

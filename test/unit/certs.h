@@ -1,5 +1,6 @@
-/* unit_identity.h - a certificate for example.test that signs itself, valid from 2020 to 2040, and
- * its private key, for the unit tests of tls.c and identity.c. The key is nobody's. */
+/* certs.h - certificates for the unit tests and fuzz harnesses, all valid from 2020 to 2040. */
+
+/* For example.test, signed by itself, and its key. */
 static const char cert_pem[] = "-----BEGIN CERTIFICATE-----\n"
 			       "MIIBizCCATCgAwIBAgIUKr6ghIVI6RyM5/2FLjCEzLN4+n8wCgYIKoZIzj0EAwIw\n"
 			       "DzENMAsGA1UEAwwEdW5pdDAeFw0yMDAxMDEwMDAwMDBaFw00MDAxMDEwMDAwMDBa\n"
@@ -17,3 +18,16 @@ static const char key_pem[] = "-----BEGIN EC PRIVATE KEY-----\n"
 			      "AwEHoUQDQgAE4UXtpErTE2XrowaDEM/UfXxc845s15EqzYvyDVoxk5wso1wPjPWg\n"
 			      "6g65LI0JusTW8dagTigavbtpSdgRAKHDwQ==\n"
 			      "-----END EC PRIVATE KEY-----\n";
+
+/* A root, whose key nobody has any more. */
+static const char root_pem[] = "-----BEGIN CERTIFICATE-----\n"
+			       "MIIBgDCCASagAwIBAgIUEyezIRkAk9q43x2kNFSBSmIUhs4wCgYIKoZIzj0EAwIw\n"
+			       "HjENMAsGA1UECgwEVGVzdDENMAsGA1UEAwwEcm9vdDAeFw0yMDAxMDEwMDAwMDBa\n"
+			       "Fw00MDAxMDEwMDAwMDBaMB4xDTALBgNVBAoMBFRlc3QxDTALBgNVBAMMBHJvb3Qw\n"
+			       "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASZdbZc5Iwut/znHoSZsvWLMonKqwHu\n"
+			       "L33P8bfbLTVueM2SYO5cRuI1kbbzaAZch7Urr6O/5Tpi9T50gUoY0MgDo0IwQDAP\n"
+			       "BgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwIBBjAdBgNVHQ4EFgQUag9btVKs\n"
+			       "1xepjRHWchMH0P2CGIEwCgYIKoZIzj0EAwIDSAAwRQIgODp0M24gaJqHHh3gwuFW\n"
+			       "NpVV4TBZta7GEoeMwdiNJ1UCIQCod+L9ssuhC+WhZ47uID1rxn34qNhUuZjuPRAg\n"
+			       "RiE6uA==\n"
+			       "-----END CERTIFICATE-----\n";

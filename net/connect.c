@@ -1,0 +1,113 @@
+#include "net/connect.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* RFC 8305 section 5, in milliseconds. */
+#define ATTEMPT_DELAY 250
+
+/* How often the attempt before the newest is looked at, in milliseconds. */
+#define RACE_TICK 25
+
+int connect_socket(const union address *to, int type)
+{
+	socklen_t size = to->any.sa_family == AF_INET ? sizeof(to->in4) : sizeof(to->in6);
+	int fd = socket(to->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
+
+	if (fd < 0 || connect(fd, &to->any, size) == 0 || errno == EINPROGRESS)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static void close_attempt(struct attempt *a)
+{
+	if (a->fd >= 0)
+		close(a->fd);
+	a->fd = -1;
+}
+
+void race_end(struct race *r)
+{
+	close_attempt(&r->attempt);
+	close_attempt(&r->before);
+}
+
+/* Tries addresses until one begins to connect. */
+static int try_next(struct race *r, int64_t now)
+{
+	int error = EADDRNOTAVAIL, one = 1;
+
+	while (r->next < r->count) {
+		int fd = connect_socket(&r->address[r->next++], SOCK_STREAM);
+
+		if (fd < 0) {
+			error = errno;
+			continue;
+		}
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		if (r->attempt.fd >= 0) {
+			close_attempt(&r->before);
+			r->before = r->attempt;
+		}
+		r->attempt = (struct attempt){fd, r->next - 1};
+		r->next_at = now + ATTEMPT_DELAY;
+		return EINPROGRESS;
+	}
+	return r->attempt.fd >= 0 ? EINPROGRESS : error;
+}
+
+int race_start(struct race *r, int64_t now)
+{
+	r->next = 0;
+	r->attempt.fd = r->before.fd = -1;
+	return try_next(r, now);
+}
+
+/* Returns 0 if connected, EINPROGRESS if not yet; else why not, and the attempt is over. */
+static int look_at(struct attempt *a)
+{
+	struct pollfd p = {.fd = a->fd, .events = POLLOUT};
+	socklen_t size = sizeof(int);
+	int error = 0;
+
+	if (a->fd < 0)
+		return EBADF;
+	if (poll(&p, 1, 0) == 0)
+		return EINPROGRESS;
+	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	if (error)
+		close_attempt(a);
+	return error;
+}
+
+int race_run(struct race *r, int64_t now)
+{
+	int error = look_at(&r->attempt), error_before = error ? look_at(&r->before) : EBADF;
+
+	if (error_before == 0 || r->attempt.fd < 0) {
+		close_attempt(&r->attempt);
+		r->attempt = r->before;
+		r->before.fd = -1;
+	}
+	if (error == 0 || error_before == 0) {
+		close_attempt(&r->before);
+		return 0;
+	}
+	if (r->next < r->count && (r->attempt.fd < 0 || now >= r->next_at))
+		return try_next(r, now);
+	return r->attempt.fd >= 0 ? EINPROGRESS : error;
+}
+
+int64_t race_next(const struct race *r, int64_t looked)
+{
+	int64_t next = r->next < r->count ? r->next_at : INT64_MAX;
+
+	return r->before.fd >= 0 ? sooner(next, looked + RACE_TICK) : next;
+}

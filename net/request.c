@@ -1,0 +1,180 @@
+#include "net/request.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/base64.h"
+
+/* ---- its text ---- */
+
+/* A field with a URL's user name and password, or nothing. Returns `out`. */
+static const char *credentials(char *out, size_t size, const char *name, const struct url *u)
+{
+	char encoded[BASE64_SIZE(sizeof(u->userinfo))];
+
+	out[0] = '\0';
+	if (u->userinfo[0]) {
+		base64_encode(encoded, u->userinfo, strlen(u->userinfo));
+		snprintf(out, size, "%s: Basic %s\r\n", name, encoded);
+	}
+	return out;
+}
+
+size_t request_tunnel(char *out, size_t size, const struct http_request *r)
+{
+	bool v6 = strchr(r->url->host, ':') != NULL;
+	char to[AUTHORITY_MAX], own[512];
+
+	snprintf(to, sizeof(to), "%s%s%s:%u", v6 ? "[" : "", r->url->host, v6 ? "]" : "",
+		(unsigned)r->url->port);
+	return (size_t)snprintf(out, size,
+		"CONNECT %s HTTP/1.1\r\n"
+		"Host: %s\r\n"
+		"User-Agent: %s\r\n"
+		"%s"
+		"\r\n",
+		to, to, r->user_agent,
+		credentials(own, sizeof(own), "Proxy-Authorization", r->proxy));
+}
+
+/* To a proxy the target is the whole URL (RFC 9112 section 3.2.2). */
+size_t request_range(
+	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last)
+{
+	bool by_proxy = r->proxy && !r->url->https;
+	char authority[AUTHORITY_MAX], own[512], proxys[512] = "";
+
+	url_authority(authority, sizeof(authority), r->url);
+	if (by_proxy)
+		credentials(proxys, sizeof(proxys), "Proxy-Authorization", r->proxy);
+	return (size_t)snprintf(out, size,
+		"GET %s%s%s HTTP/1.1\r\n"
+		"Host: %s\r\n"
+		"Range: bytes=%llu-%llu\r\n"
+		"%s%s%s"
+		"Accept-Encoding: identity\r\n"
+		"Cache-Control: no-transform\r\n"
+		"User-Agent: %s\r\n"
+		"%s%s%s"
+		"\r\n",
+		by_proxy ? "http://" : "", by_proxy ? authority : "", r->url->target, authority,
+		(unsigned long long)first, (unsigned long long)last,
+		r->if_range ? "If-Range: " : "", r->if_range ? r->if_range : "",
+		r->if_range ? "\r\n" : "", r->user_agent,
+		credentials(own, sizeof(own), "Authorization", r->url), proxys,
+		r->fields ? r->fields : "");
+}
+
+/* ---- what a response means ---- */
+
+__attribute__((format(printf, 3, 4))) static enum outcome conclude(
+	char *why, enum outcome outcome, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, JUDGED_SIZE, format, args);
+	va_end(args);
+	return outcome;
+}
+
+/* Whether the response is of another version than the pinned one. A 206 has to carry the ETag that
+ * a 200 would have (RFC 9110 section 15.3.7), so a missing one means another version. Beside a weak
+ * one, which two versions may share, Last-Modified has to be the same as well. */
+static bool is_other_version(const struct http_request *q, const struct response *r)
+{
+	if (q->etag && strcmp(r->etag, q->etag) != 0)
+		return true;
+	if (!q->if_range || (q->etag && strcmp(q->if_range, q->etag) == 0))
+		return false; /* nothing is pinned, or the strong ETag */
+	return r->last_modified[0] && strcmp(r->last_modified, q->if_range) != 0;
+}
+
+static enum outcome changed(const struct http_request *q, const struct response *r, char *why)
+{
+	bool by_etag = q->etag && strcmp(r->etag, q->etag) != 0;
+	const char *now = by_etag && r->etag[0] ? r->etag : r->last_modified;
+
+	return conclude(why, OUTCOME_CHANGED, "the image on the server was replaced: %s became %s",
+		by_etag ? q->etag : q->if_range, now[0] ? now : "one without a validator");
+}
+
+/* 200: the whole file in answer to a range. With If-Range the server may have another version; else
+ * it knows no ranges. */
+static enum outcome judge_whole(const struct http_request *q, const struct response *r, char *why)
+{
+	if (r->html)
+		return conclude(why, OUTCOME_REFUSED,
+			"a web page came instead of the image: a captive portal or proxy?");
+	/* Without a validator it may be a maintenance page: not the end of the image. */
+	if (is_other_version(q, r) && (r->etag[0] || r->last_modified[0]))
+		return changed(q, r, why);
+	return conclude(
+		why, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
+}
+
+static enum outcome judge_partial(const struct http_request *q, const struct response *r, char *why)
+{
+	if (r->encoded)
+		return conclude(
+			why, OUTCOME_REFUSED, "the server compressed it (Content-Encoding)");
+	if (r->multipart)
+		return conclude(why, OUTCOME_REFUSED, "a multipart 206 for a single range");
+	if (!r->has_range || r->total < 0)
+		return conclude(why, OUTCOME_REFUSED, "a 206 without a complete Content-Range");
+	if (r->first != q->first || r->last > q->last)
+		return conclude(why, OUTCOME_REFUSED,
+			"wrong Content-Range: bytes %llu-%llu came for %llu-%llu",
+			(unsigned long long)r->first, (unsigned long long)r->last,
+			(unsigned long long)q->first, (unsigned long long)q->last);
+	if (r->length >= 0 && (uint64_t)r->length != r->last - r->first + 1)
+		return conclude(why, OUTCOME_REFUSED, "Content-Length contradicts Content-Range");
+	return is_other_version(q, r) ? changed(q, r, why) : OUTCOME_OK;
+}
+
+/* 412 and 416: there is no such range, or no such version any more. */
+static enum outcome judge_absent(const struct http_request *q, const struct response *r, char *why)
+{
+	const char *pinned = q->etag ? q->etag : q->if_range;
+
+	if (!pinned && q->first == 0)
+		return conclude(why, OUTCOME_REFUSED, "the file on the server is empty (status %d)",
+			r->status);
+	if (r->total < 0)
+		return conclude(why, OUTCOME_CHANGED,
+			"the image on the server was replaced: %s became another (status %d)",
+			pinned ? pinned : "it", r->status);
+	return conclude(why, OUTCOME_CHANGED,
+		"the image on the server was replaced: %s became one of %lld bytes (status %d)",
+		pinned ? pinned : "it", (long long)r->total, r->status);
+}
+
+static enum outcome status_outcome(int status)
+{
+	if (status == 404 || status == 410)
+		return OUTCOME_NOT_FOUND;
+	if (status == 401 || status == 403 || status == 407)
+		return OUTCOME_DENIED;
+	if (status == 408 || status == 425 || status == 429 || status == 500 ||
+		(status >= 502 && status <= 504))
+		return OUTCOME_BUSY;
+	return OUTCOME_REFUSED;
+}
+
+enum outcome request_judge(
+	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE])
+{
+	switch (r->status) {
+	case 206:
+		return judge_partial(q, r, why);
+	case 200:
+		return judge_whole(q, r, why);
+	case 412:
+	case 416:
+		return judge_absent(q, r, why);
+	default:
+		return conclude(why, status_outcome(r->status),
+			"the server answered with status %d", r->status);
+	}
+}

@@ -1,0 +1,41 @@
+/* net/request.h - a request for a range of a file (RFC 9110 section 14.2): its text (RFC 9112
+ * section 3), and what a response means for it (RFC 9110 sections 13 to 15). Pure. */
+#ifndef NET_REQUEST_H
+#define NET_REQUEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/outcome.h"
+#include "net/response.h"
+#include "net/url.h"
+
+struct http_request {
+	const struct url *url;
+	const struct url *proxy; /* asked instead of the URL's host, by plain HTTP; NULL: none.
+				  * Borrowed for as long as the connection lives */
+	uint64_t first, last;	 /* the bytes asked for, both included */
+	const char *if_range;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
+	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
+	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
+	const char *user_agent;
+	int64_t stall; /* milliseconds without a byte, or with next to none, until it fails */
+};
+
+/* Writes the request for the bytes first to last of the file that `r` is for. Returns its size; if
+ * that is not below `size`, the text is cut. HEAD_MAX bytes suffice for any: URL_MAX, HOST_MAX,
+ * VALIDATOR_MAX and FIELDS_MAX bound the parts. */
+size_t request_range(
+	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last);
+
+/* The same for a tunnel to the URL's host through the proxy (RFC 9110 section 9.3.6). */
+size_t request_tunnel(char *out, size_t size, const struct http_request *r);
+
+/* Judges a final response but for redirects. OUTCOME_OK: a 206 with exactly the range that was
+ * asked for, or the beginning of it, of the pinned version; its body is to be read. Else a sentence
+ * for a person is written on `why`, in at most JUDGED_SIZE bytes. */
+#define JUDGED_SIZE 256
+enum outcome request_judge(
+	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE]);
+
+#endif
