@@ -49,8 +49,8 @@
 #include "daemon/sandbox.h"
 #include "daemon/shutdown.h"
 #include "daemon/worker.h"
+#include "image/recorder.h"
 #include "image/state.h"
-#include "image/trace.h"
 #include "fetch/fetch.h"
 #include "kernel/backing.h"
 #include "kernel/cachefiles.h"
@@ -315,11 +315,11 @@ static void prepare(void)
 	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
 	cull_start(&conf, inherited.device);
 	sandbox_drop_rights(SANDBOX_WORKER);
-	if (conf.trace_record[0] && !trace_record_init(conf.trace_record, (size_t)getpagesize(),
-					    allocate(trace_memory(true)), why, sizeof(why)))
+	if (conf.trace_record[0] &&
+		!recorder_init(conf.trace_record, allocate(recorder_memory()), why, sizeof(why)))
 		die(EXIT_USAGE, "trace record: %s", why);
-	if (trace_record_folder() >= 0)
-		sandbox_allow_folder(trace_record_folder());
+	if (recorder_folder() >= 0)
+		sandbox_allow_folder(recorder_folder());
 	if (state_folder() >= 0)
 		sandbox_allow_folder(state_folder());
 	stay_alive();
@@ -381,7 +381,7 @@ static int work(bool first)
 
 	stats.restores = handover_begin();
 	if (stats.restores > 0)
-		trace_record_go_on();
+		recorder_continue();
 	status_init(&conf, inherited.status, clock_ms());
 	if (!cachefiles_serve(&conf, inherited.device, first, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);

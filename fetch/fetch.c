@@ -16,7 +16,7 @@
 #include "fetch/reads.h"
 #include "fetch/transfer.h"
 #include "image/erofs.h"
-#include "image/trace.h"
+#include "image/recorder.h"
 
 /* Milliseconds. */
 #define WRITE_TIMEOUT 5000 /* a READ whose cache file is full for this long fails */
@@ -34,7 +34,7 @@ struct turn turn;
 static enum fetch_whole whole_rule;
 static char *zeros;	    /* one page */
 static bool unfinished;	    /* there may be work without an event to wait for */
-static int64_t record_next; /* when trace_record_flush() has to be called */
+static int64_t record_next; /* when recorder_flush() has to be called */
 
 /* ---- images ---- */
 
@@ -93,7 +93,7 @@ static void file_opened(struct file *f)
 				: "this kernel mishandles partly cached compressed images (6.9 and "
 				  "later)");
 	if (conf->trace_record[0])
-		f->recorder = trace_record_open(image->cookie, image->cookie_size);
+		f->recorder = recorder_open(image->cookie, image->cookie_size);
 	if (frontend->any_order)
 		prefetch_open(f);
 	frontend->opened(number_of(f), OUTCOME_OK,
@@ -379,7 +379,7 @@ void fetch_close(unsigned file)
 	pool_drop_file(file);
 	prefetch_close(f);
 	if (is_recording(f))
-		trace_record_close(f->recorder);
+		recorder_close(f->recorder);
 	file_close(f);
 	release_image(f->image);
 }
@@ -404,7 +404,7 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 		end = image_end(image); /* the kernel reads again behind the image's end */
 	reads_add(file, id, from, end);
 	if (is_recording(f))
-		trace_record_touch(f->recorder, from, end - from);
+		recorder_touch(f->recorder, from, end - from);
 	else if (frontend->any_order && from < image_end(image))
 		prefetch_read(f, from, end);
 }
@@ -531,5 +531,5 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 		run_transfers(NULL);
 	}
 	prefetch_log();
-	record_next = trace_record_flush(turn.ms);
+	record_next = recorder_flush(turn.ms);
 }

@@ -85,7 +85,8 @@ static void take_trace(struct file *f, const char *text, size_t size, bool whole
 	player.next = 0;
 	player.trace.count = player.trace.left_out = 0;
 	player.trace.image_size = f->image->size;
-	if (!trace_parse(&player.trace, text, size, whole, &why)) {
+	why = trace_parse(&player.trace, text, size, whole);
+	if (why) {
 		log_warning("%.*s: its trace is not used: line %u: %s", IMAGE_NAME(f->image),
 			player.trace.line, why);
 		return;
