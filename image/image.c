@@ -137,8 +137,8 @@ void image_settle(struct image *image, const char *url)
 
 	memcpy(now.etag, image->etag, sizeof(now.etag));
 	memcpy(now.last_modified, image->last_modified, sizeof(now.last_modified));
-	now.told = image->reported_size = state_reported_size(&now, known ? &before : NULL);
-	if (live >= 0 && now.told != (uint64_t)live) {
+	now.reported_size = image->reported_size = state_reported_size(&now, known ? &before : NULL);
+	if (live >= 0 && now.reported_size != (uint64_t)live) {
 		image->reported_size = (uint64_t)live;
 		image->changed = true;
 		log_err("%.*s: the server has another version than the one that is mounted; what "
@@ -146,7 +146,7 @@ void image_settle(struct image *image, const char *url)
 			IMAGE_NAME(image));
 		return;
 	}
-	if (known && now.told != before.told)
+	if (known && now.reported_size != before.reported_size)
 		log_warning(
 			"%.*s: was replaced on the server since it was opened last: %s, %llu "
 			"bytes, became %s, %llu bytes; what is cached of the old one is dropped",
@@ -161,7 +161,7 @@ void image_settle(struct image *image, const char *url)
 static void pin_state(struct image *image, const struct state *s)
 {
 	image->size = s->size;
-	image->reported_size = s->told;
+	image->reported_size = s->reported_size;
 	image->kind = s->kind;
 	image->etag_is_strong = s->etag_is_strong;
 	memcpy(image->etag, s->etag, sizeof(image->etag));
@@ -185,7 +185,7 @@ bool image_reopen(struct image *image)
 	int64_t live = opened_before(image);
 	struct state s;
 
-	if (live < 0 || !state_load(&s, key_of(image)) || s.told != (uint64_t)live)
+	if (live < 0 || !state_load(&s, key_of(image)) || s.reported_size != (uint64_t)live)
 		return false;
 	pin_state(image, &s);
 	return true;

@@ -11,12 +11,12 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/minmax.h"
 
-#define FORMAT "cachefilesd-mini 1"
 #define FOLDER "cachefilesd-mini"
 
-/* No told size reaches beyond the end of a stretch of so many bytes that the image's own size does
- * not reach: the smallest largest file of the file systems that can be the cache's is one. */
+/* A reported size never crosses a multiple of 16 GiB that the image's size does not cross: 16 GiB
+ * is the least maximum file size among the file systems that can hold the cache. */
 #define STRETCH ((uint64_t)16 << 30)
 
 static int folder = -1;
@@ -31,154 +31,80 @@ bool state_is_same(const struct state *a, const struct state *b)
 	return a->etag_is_strong || strcmp(a->last_modified, b->last_modified) == 0;
 }
 
-/* How many sizes there are to tell, the image's own among them. */
+/* How many sizes may be reported for an image of `size` bytes, its own among them. */
 static uint64_t spread(uint64_t size)
 {
 	uint64_t end = sizeof(long) == 4 ? LONG_MAX : (size / STRETCH + 1) * STRETCH;
 
-	return size >= end ? 1 : end - size < STATE_SPREAD ? end - size : STATE_SPREAD;
+	return size >= end ? 1 : min_u64(end - size, STATE_SPREAD);
 }
 
 uint64_t state_reported_size(const struct state *now, const struct state *before)
 {
 	uint64_t hash = hash_more(HASH_BEGIN, now->etag, strlen(now->etag));
-	uint64_t others = spread(now->size) - 1, told = now->size;
+	uint64_t others = spread(now->size) - 1, reported = now->size;
 
 	if (before && state_is_same(now, before))
-		return before->told;
+		return before->reported_size;
 	if (!now->etag_is_strong)
 		hash = hash_more(hash, now->last_modified, strlen(now->last_modified));
 	if (others > 0 && (now->etag[0] || now->last_modified[0]))
-		told += 1 + hash % others;
-	if (before && told == before->told && others > 0)
-		told = told == now->size + others ? now->size + 1 : told + 1;
-	return told;
+		reported += 1 + hash % others;
+	if (before && reported == before->reported_size && others > 0)
+		reported = reported == now->size + others ? now->size + 1 : reported + 1;
+	return reported;
 }
 
 /* ---- the text ---- */
 
-struct writer {
-	char *at;
-	size_t size, room;
-	bool full;
-};
+/* Its lines; the words are in format(). */
+enum line { NAME, VOLUME, COOKIE, URL, SIZE, TOLD, KIND, ETAG, LAST_MODIFIED, CHECKED, SUM, LINES };
 
-static void add(struct writer *t, char c)
-{
-	if (t->size < t->room)
-		t->at[t->size++] = c;
-	else
-		t->full = true;
-}
-
-static void add_plain(struct writer *t, const char *text)
-{
-	for (; *text; text++)
-		add(t, *text);
-}
-
-static void add_line(struct writer *t, const char *word, const void *value, size_t size)
+/* Writes up to three times the bytes, and a NUL. */
+static void escape(char *out, const void *bytes, size_t size)
 {
 	static const char digits[] = "0123456789ABCDEF";
-	const unsigned char *v = value;
 
-	add_plain(t, word);
-	add(t, ' ');
-	for (; size > 0; size--, v++) {
-		if (*v >= ' ' && *v <= '~' && *v != '%') {
-			add(t, (char)*v);
-			continue;
+	for (const unsigned char *b = bytes; size > 0; size--, b++) {
+		bool is_plain = *b >= ' ' && *b <= '~' && *b != '%';
+
+		*out++ = is_plain ? (char)*b : '%';
+		if (!is_plain) {
+			*out++ = digits[*b >> 4];
+			*out++ = digits[*b & 15];
 		}
-		add(t, '%');
-		add(t, digits[*v >> 4]);
-		add(t, digits[*v & 15]);
 	}
-	add(t, '\n');
+	*out = '\0';
 }
 
-static void add_text(struct writer *t, const char *word, const char *value)
+static size_t format(char *out, size_t room, const struct state *s, struct state_key key,
+	const char *url, size_t url_size)
 {
-	add_line(t, word, value, strlen(value));
-}
+	char volume[3 * KEY_MAX + 1], cookie[3 * KEY_MAX + 1];
+	char etag[3 * VALIDATOR_MAX], last_modified[3 * DATE_MAX];
+	size_t n;
 
-static void add_number(struct writer *t, const char *word, uint64_t value)
-{
-	char number[24];
-
-	snprintf(number, sizeof(number), "%llu", (unsigned long long)value);
-	add_text(t, word, number);
-}
-
-/* What the file begins with, whatever is remembered: it says whose it is. */
-static void add_keys(struct writer *t, struct state_key key)
-{
-	add_text(t, FORMAT "\nvolume", key.volume);
-	add_line(t, "cookie", key.cookie, key.cookie_size);
-}
-
-static void add_sum(struct writer *t)
-{
-	char sum[24];
-
-	snprintf(sum, sizeof(sum), "%016llx",
-		(unsigned long long)hash_more(HASH_BEGIN, t->at, t->size));
-	add_text(t, "sum", sum);
+	escape(volume, key.volume, strlen(key.volume));
+	escape(cookie, key.cookie, key.cookie_size);
+	escape(etag, s->etag, strlen(s->etag));
+	escape(last_modified, s->last_modified, strlen(s->last_modified));
+	n = (size_t)snprintf(out, room,
+		"cachefilesd-mini 1\nvolume %s\ncookie %s\nurl %.*s\nsize %llu\ntold %llu\nkind "
+		"%u\n"
+		"etag %s\nlast-modified %s\nchecked %lld\n",
+		volume, cookie, (int)url_size, url, (unsigned long long)s->size,
+		(unsigned long long)s->reported_size, (unsigned)s->kind, etag, last_modified,
+		(long long)s->checked);
+	if (n + sizeof("sum 0123456789abcdef\n") > room)
+		return 0;
+	return n + (size_t)snprintf(out + n, room - n, "sum %016llx\n",
+			   (unsigned long long)hash_more(HASH_BEGIN, out, n));
 }
 
 size_t state_format(
 	char *out, size_t room, const struct state *state, struct state_key key, const char *url)
 {
-	struct writer t = {.at = out, .room = room};
-
-	add_keys(&t, key);
-	add_plain(&t, "url ");
-	add_plain(&t, url);
-	add(&t, '\n');
-	add_number(&t, "size", state->size);
-	add_number(&t, "told", state->told);
-	add_number(&t, "kind", state->kind);
-	add_text(&t, "etag", state->etag);
-	add_text(&t, "last-modified", state->last_modified);
-	add_number(&t, "checked", (uint64_t)state->checked);
-	add_sum(&t);
-	return t.full ? 0 : t.size;
-}
-
-/* A text that is being read: what is left of it. */
-struct span {
-	const char *at, *end;
-};
-
-/* Takes the line that begins with the word; its value, *size bytes. NULL when it is another one. */
-static const char *take_line(struct span *s, const char *word, size_t *size)
-{
-	size_t length = strlen(word);
-	const char *value = s->at + length + 1;
-	const char *newline;
-
-	if ((size_t)(s->end - s->at) <= length || memcmp(s->at, word, length) != 0 ||
-		s->at[length] != ' ' || !(newline = memchr(value, '\n', (size_t)(s->end - value))))
-		return NULL;
-	*size = (size_t)(newline - value);
-	s->at = newline + 1;
-	return value;
-}
-
-static bool take_number(struct span *s, const char *word, uint64_t *out)
-{
-	size_t size;
-	const char *value = take_line(s, word, &size);
-	uint64_t n = 0;
-
-	if (!value || size == 0 || size > 18) /* less than 10^18: nothing overflows */
-		return false;
-	for (; size > 0; size--, value++) {
-		if (*value < '0' || *value > '9')
-			return false;
-		n = n * 10 + (uint64_t)(*value - '0');
-	}
-	*out = n;
-	return true;
+	return format(out, room, state, key, url, strlen(url));
 }
 
 static int digit(char c)
@@ -187,75 +113,68 @@ static int digit(char c)
 }
 
 /* A text of less than `room` bytes, without a control byte: it becomes part of a request's head. */
-static bool take_text(struct span *s, const char *word, char *out, size_t room)
+static bool read_text(char *out, size_t room, const char *value)
 {
-	size_t size, used = 0;
-	const char *value = take_line(s, word, &size);
-	const char *end;
-
-	if (!value)
-		return false;
-	end = value + size;
-	while (value < end && used + 1 < room) {
-		int c = (unsigned char)*value++;
+	for (; room > 1 && *value != '\n'; room--, value++) {
+		int c = (unsigned char)*value;
 
 		if (c == '%') {
-			if (end - value < 2 || digit(value[0]) < 0 || digit(value[1]) < 0)
+			if (digit(value[1]) < 0 || digit(value[2]) < 0)
 				return false;
-			c = digit(value[0]) << 4 | digit(value[1]);
+			c = digit(value[1]) << 4 | digit(value[2]);
 			value += 2;
 		}
 		if (c < ' ' || c == 0x7f)
 			return false;
-		out[used++] = (char)c;
+		*out++ = (char)c;
 	}
-	out[used] = '\0';
-	return value == end;
+	*out = '\0';
+	return *value == '\n';
 }
 
-/* Whether the text is ours, of this format, of these keys and undamaged; then what stands between
- * the keys and the sum. */
-static bool take_frame(struct span *s, struct state_key key)
+static uint64_t read_number(const char *value)
 {
-	char expected[64 + 6 * KEY_MAX];
-	struct writer keys = {.at = expected, .room = sizeof(expected)};
-	const char *begin = s->at, *end = s->end;
-	const size_t sum_size = sizeof("sum 0123456789abcdef\n") - 1;
+	uint64_t n = 0;
 
-	add_keys(&keys, key);
-	if (keys.full || (size_t)(end - begin) < keys.size + sum_size ||
-		memcmp(begin, expected, keys.size) != 0)
-		return false;
-	s->at += keys.size;
-	s->end -= sum_size;
-	snprintf(expected, sizeof(expected), "sum %016llx\n",
-		(unsigned long long)hash_more(HASH_BEGIN, begin, (size_t)(s->end - begin)));
-	return memcmp(s->end, expected, sum_size) == 0;
+	for (; *value >= '0' && *value <= '9'; value++)
+		n = n * 10 + (uint64_t)(*value - '0');
+	return n;
 }
 
-static bool makes_sense(const struct state *s, uint64_t kind, uint64_t checked)
+static bool makes_sense(const struct state *s)
 {
-	return s->told >= s->size && s->told - s->size < STATE_SPREAD && kind <= EROFS_COMPRESSED &&
-	       checked <= INT64_MAX && (s->etag_is_strong || !s->etag[0] || s->etag[0] == 'W');
+	return s->reported_size >= s->size && s->reported_size - s->size < STATE_SPREAD &&
+	       s->reported_size <= INT64_MAX && s->kind <= EROFS_COMPRESSED &&
+	       (s->etag_is_strong || !s->etag[0] || s->etag[0] == 'W');
 }
 
+/* What is read counts only if the same text, with the keys and the sum, is made of it again: so
+ * nothing else has to be checked of how it is written. */
 bool state_parse(struct state *out, struct state_key key, const char *text, size_t size)
 {
-	struct span s = {text, text + size};
-	uint64_t kind, checked;
-	size_t url_size;
+	const char *value[LINES], *at = text, *end = text + size;
+	char again[STATE_MAX];
 
-	if (!take_frame(&s, key) || !take_line(&s, "url", &url_size) ||
-		!take_number(&s, "size", &out->size) || !take_number(&s, "told", &out->told) ||
-		!take_number(&s, "kind", &kind) ||
-		!take_text(&s, "etag", out->etag, sizeof(out->etag)) ||
-		!take_text(&s, "last-modified", out->last_modified, sizeof(out->last_modified)) ||
-		!take_number(&s, "checked", &checked) || s.at != s.end)
-		return false;
-	out->etag_is_strong = out->etag[0] == '"';
-	out->kind = (enum erofs_kind)kind;
-	out->checked = (int64_t)checked;
-	return makes_sense(out, kind, checked);
+	for (int i = 0; i < LINES; i++) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		const char *blank = newline ? memchr(at, ' ', (size_t)(newline - at)) : NULL;
+
+		if (!blank)
+			return false;
+		value[i] = blank + 1; /* ends with the newline */
+		at = newline + 1;
+	}
+	*out = (struct state){.size = read_number(value[SIZE]),
+		.reported_size = read_number(value[TOLD]),
+		.kind = (enum erofs_kind)read_number(value[KIND]),
+		.etag_is_strong = *value[ETAG] == '"',
+		.checked = (int64_t)read_number(value[CHECKED])};
+	return read_text(out->etag, sizeof(out->etag), value[ETAG]) &&
+	       read_text(out->last_modified, sizeof(out->last_modified), value[LAST_MODIFIED]) &&
+	       makes_sense(out) &&
+	       format(again, sizeof(again), out, key, value[URL], strcspn(value[URL], "\n")) ==
+		       size &&
+	       memcmp(text, again, size) == 0;
 }
 
 /* ---- the files ---- */
@@ -309,7 +228,7 @@ static bool write_file(const char *name, const char *text, size_t size)
 	bool written;
 	int fd;
 
-	unlinkat(folder, new, 0); /* of a run that was cut off */
+	unlinkat(folder, new, 0); /* left by a run that was cut off */
 	fd = openat(folder, new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return false;
@@ -320,14 +239,14 @@ static bool write_file(const char *name, const char *text, size_t size)
 
 void state_store(const struct state *state, struct state_key key, const char *url)
 {
-	static bool told;
+	static bool logged;
 	char name[STATE_NAME], text[STATE_MAX];
 	size_t size = state_format(text, sizeof(text), state, key, url);
 
 	state_name(name, key);
-	if (folder < 0 || write_file(name, text, size) || told)
+	if (folder < 0 || write_file(name, text, size) || logged)
 		return;
-	told = true;
+	logged = true;
 	log_warning("%.*s: cannot be remembered in " FOLDER "/: %s", (int)key.cookie_size,
 		(const char *)key.cookie, strerror(errno));
 }
@@ -337,6 +256,6 @@ void state_touch(struct state_key key)
 	char name[STATE_NAME];
 
 	state_name(name, key);
-	/* The C library's would bring along what times need where they have two forms. */
+	/* The C library's function would bring its conversion between two forms of times. */
 	syscall(SYS_utimensat, folder, name, NULL, AT_SYMLINK_NOFOLLOW);
 }

@@ -1,10 +1,10 @@
-/* image/state.h - what is remembered of an image beside the cache, in DIR/cachefilesd-mini/: one small
- * text file for each, so that a later run knows which version the cached bytes are of.
+/* image/state.h - what is remembered of an image beside the cache, in DIR/cachefilesd-mini/: one
+ * small text file for each image, by which a later run knows the version of the cached bytes.
  *
- * It is never trusted with more than the cache: what is missing, damaged or of another format
- * counts as not there. Lines, each "word value", in this order: the format and its number, volume
- * and cookie (the image's keys), url, size, told, kind, etag, last-modified, checked, sum. Bytes
- * outside printable ASCII, and '%', are written as %XX.
+ * The file is trusted no more than the cache: one that is missing, damaged or of another format
+ * counts as not there. It has lines, each "word value", in this order: the format and its number,
+ * volume and cookie (the image's keys), url, size, told (the reported size), kind, etag,
+ * last-modified, checked, sum. Bytes outside printable ASCII, and '%', are written as %XX.
  */
 #ifndef IMAGE_STATE_H
 #define IMAGE_STATE_H
@@ -16,63 +16,63 @@
 #include "image/erofs.h"
 #include "base/limits.h"
 
-/* The keys of OPEN, borrowed. */
+/* The keys of OPEN, borrowed; at most KEY_MAX bytes each. */
 struct state_key {
 	const char *volume;
 	const void *cookie;
-	size_t cookie_size; /* at most KEY_MAX */
+	size_t cookie_size;
 };
 
 struct state {
-	uint64_t size; /* the image's */
-	uint64_t told; /* the size that the kernel was told: see state_reported_size() */
+	uint64_t size;		/* the image's */
+	uint64_t reported_size; /* to the kernel: see state_reported_size() */
 	enum erofs_kind kind;
 	char etag[VALIDATOR_MAX]; /* as in struct response */
 	bool etag_is_strong;
 	char last_modified[DATE_MAX];
-	int64_t checked; /* when a server said so, in seconds since 1970 */
+	int64_t checked; /* when a server last confirmed it, in seconds since 1970 */
 };
 
-/* Whether both are of the same version of an image: size and strong ETag, else size, weak ETag and
- * Last-Modified. Without any of these two the size alone decides. */
+/* Whether both describe the same version of an image: by size and strong ETag, else by size, weak
+ * ETag and Last-Modified. Where the server sent neither, the size alone decides. */
 bool state_is_same(const struct state *a, const struct state *b);
 
-/* The size that the kernel is to be told of a version, at least `now->size`.
+/* The size to report to the kernel for a version, at least `now->size`.
  *
- * The kernel keeps a cache file only while the size that copen names is the one it has stored with
- * it (fs/cachefiles/xattr.c); else it drops the file and begins a new one before anything is read.
- * EROFS does not look at that size. So it says which version the bytes are of: the image's size and
- * a hash of its validator, less than STATE_SPREAD; 0 where there is none. What another version
- * before, if there was one (else NULL), was told as is avoided. Where nothing is remembered the
- * same version still gets the same size. */
+ * The kernel keeps a cache file only while the size that copen names is the one stored with the
+ * file (fs/cachefiles/xattr.c); else it drops the file and begins a new one before anything is
+ * read. EROFS ignores that size. So the size identifies the version: it is the image's size plus a
+ * hash of its validator below STATE_SPREAD, 0 without a validator. It differs from what was
+ * reported for another version, `before` (NULL: none is remembered). The same version always gets
+ * the same size, even where nothing is remembered, unless that other version had it. */
 #define STATE_SPREAD (1 << 24)
 uint64_t state_reported_size(const struct state *now, const struct state *before);
 
-/* A file's text, `url` (as url_text() writes it, borrowed) only for people who look at it. Returns
- * its bytes, 0 when `room` is too little; STATE_MAX always suffices. */
+/* Writes a file's text; `url`, as url_text() writes it, is only for people who look at the file.
+ * Returns its size, or 0: more than `room` bytes are needed. STATE_MAX bytes always suffice. */
 #define STATE_MAX (URL_MAX + 512 + 6 * KEY_MAX + 3 * (VALIDATOR_MAX + DATE_MAX) + 256)
 size_t state_format(
 	char *out, size_t room, const struct state *state, struct state_key key, const char *url);
 
-/* Reads it back. False, and `out` without meaning, when it is not whole or of other keys. */
+/* Reads it back. False, with `out` undefined: it is not whole, or of other keys. */
 bool state_parse(struct state *out, struct state_key key, const char *text, size_t size);
 
-/* The name of the image's file: STATE_NAME bytes with the NUL. */
-#define STATE_NAME 17
+/* The name of the image's file. */
+#define STATE_NAME 17 /* bytes, with the NUL */
 void state_name(char out[STATE_NAME], struct state_key key);
 
-/* Once, at start: makes and opens the folder in the cache directory `dir`. Without it, which is
- * told as a warning, nothing is remembered. */
+/* Once, at the start: makes and opens the folder in the cache directory `dir`. If that fails, which
+ * is logged as a warning, nothing is remembered. */
 void state_open(const char *dir);
 
-/* The folder's descriptor; -1: none. All files are reached through it, so that neither a path nor
- * the right to see one is needed later. */
+/* The folder's descriptor; -1: none. All files are reached through it, so that no path has to be
+ * allowed later. */
 int state_folder(void);
 
 bool state_load(struct state *out, struct state_key key);
 
-/* Replaces the file as a whole, and touches it: its time of modification is when the image was
- * opened last. state_touch() does that alone. The first failure is told as a warning. */
+/* Replaces the file as a whole. Its time of modification is the image's last OPEN: state_touch()
+ * sets only that. The first failure is logged as a warning. */
 void state_store(const struct state *state, struct state_key key, const char *url);
 void state_touch(struct state_key key);
 
