@@ -1,9 +1,8 @@
-/* base/base64.c - see base64.h. */
 #include "base/base64.h"
 
 #include <stdint.h>
 
-/* Not a look into the digits: bundles of trusted roots are read through it at each handshake. */
+/* By ranges rather than a search in the digits: each handshake reads a whole bundle of roots. */
 int base64_value(int c)
 {
 	if (c >= 'A' && c <= 'Z')

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* The value of a digit, or -1 if it is none. */
+/* A digit's value; -1: it is none. */
 int base64_value(int c);
 
 /* Writes the digits of `size` bytes, padded with '=', and a NUL. */

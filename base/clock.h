@@ -1,5 +1,5 @@
-/* base/clock.h - points in time: monotonic, in milliseconds where nothing else is said, INT64_MAX for
- * never. */
+/* base/clock.h - points in time: monotonic, in milliseconds unless a name says otherwise, INT64_MAX
+ * for never. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

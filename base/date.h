@@ -1,11 +1,11 @@
-/* base/date.h - the one calculation that dates in HTTP and in certificates need. */
+/* base/date.h - the calendar of the dates in HTTP and in certificates. */
 #ifndef BASE_DATE_H
 #define BASE_DATE_H
 
 #include <stdint.h>
 
-/* Days from 1970-01-01 to a day of the Gregorian calendar, for years from 0 on; months and days
- * count from 1. Inside, the year begins in March, so that the leap day comes last. */
+/* Days from 1970-01-01 to a day of the Gregorian calendar, from the year 0 on; months and days
+ * count from 1. The calculation lets a year begin in March, so that the leap day is its last. */
 static inline int64_t days_since_1970(int year, int month, int day)
 {
 	int64_t y = year - (month <= 2), m = (month + 9) % 12;

@@ -1,5 +1,4 @@
-/* base/dir.h - walking through folders without the C library's opendir(), which allocates.
- */
+/* base/dir.h - reading folders without the C library's opendir(), which allocates. */
 #ifndef BASE_DIR_H
 #define BASE_DIR_H
 
@@ -8,11 +7,11 @@
 /* The longest name, with its NUL. */
 #define FOLDER_NAME 256
 
-/* Opens a folder in another one to be read; a link is not followed. -1: it cannot be. */
+/* Opens a folder in another one for reading, and follows no link. -1: errno says why not. */
 int folder_open(int folder, const char *name);
 
-/* Calls see() for each name in a folder but "." and "..", until that returns false. A name that is
- * removed meanwhile may be seen or not. A descriptor can be read through more than once. */
+/* Calls see() for each name in a folder except "." and "..", until that returns false. A name that
+ * is removed meanwhile may be seen or not. The same descriptor can be used again. */
 void folder_each(
 	int folder, bool (*see)(void *context, int folder, const char *name), void *context);
 

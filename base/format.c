@@ -1,12 +1,13 @@
-/* base/format.c - snprintf, vsnprintf, printf and dprintf for this program, under the C library's names.
+/* base/format.c - snprintf, vsnprintf, printf and dprintf for this program, under the C library's
+ * names.
  *
  * The linker takes them instead of the library's, whose one formatter for everything (floating
- * point, wide characters) would be a twentieth of the binary. The names are the standard ones so
- * that the compiler goes on checking formats and arguments.
+ * point, wide characters) would be a twentieth of the binary. The compiler still checks formats and
+ * arguments, since the names are the standard ones.
  *
- * Known are: the flags - and 0, a width, a precision of strings, the sizes l, ll and z, and the
- * conversions d u x c s %. test/test_build.sh looks for others in the sources. Were there one, the
- * format would be written as it stands from there on, and no argument looked at any more.
+ * It knows the flags - and 0, a width, a precision of strings, the sizes l, ll and z, and the
+ * conversions d u x c s %. test/test_build.sh looks for others in the sources. From an unknown one
+ * on the format would be printed as it is, and no further argument used.
  */
 #include <errno.h>
 #include <limits.h>
@@ -21,15 +22,15 @@
 #define DPRINTF_MAX 1024
 
 struct job {
-	const char *format; /* what is left of it */
+	const char *format; /* the rest of it */
 	va_list args;
-	FILE *file;   /* where to write, or NULL: */
-	char *buffer; /* has room for `room` bytes and a NUL */
+	FILE *file;   /* where to write; NULL: to `buffer` */
+	char *buffer; /* of `room` bytes, and one for a NUL */
 	size_t room;
-	size_t total; /* bytes so far, also those that did not fit */
+	size_t total; /* bytes so far, with those that did not fit */
 };
 
-/* What stands between a % and its conversion. */
+/* Between a % and its conversion. */
 struct directive {
 	bool left, zeros;
 	int width, precision; /* precision -1: none */
@@ -109,35 +110,19 @@ static void put_string(struct job *j, const struct directive *d)
 	put_text(j, d, text, d->precision < 0 ? strlen(text) : strnlen(text, (size_t)d->precision));
 }
 
-static int64_t take_signed(struct job *j, char size)
+static uint64_t take_integer(struct job *j, char size, bool is_signed)
 {
-	switch (size) {
-	case 'L':
-		return va_arg(j->args, long long);
-	case 'l':
-		return va_arg(j->args, long);
-	case 'z':
-		return va_arg(j->args, ssize_t);
-	default:
-		return va_arg(j->args, int);
-	}
-}
+	_Static_assert(sizeof(size_t) == sizeof(long), "z would need a case of its own");
 
-static uint64_t take_unsigned(struct job *j, char size)
-{
-	switch (size) {
-	case 'L':
+	if (size == 'L')
 		return va_arg(j->args, unsigned long long);
-	case 'l':
-		return va_arg(j->args, unsigned long);
-	case 'z':
-		return va_arg(j->args, size_t);
-	default:
-		return va_arg(j->args, unsigned);
-	}
+	if (size)
+		return is_signed ? (uint64_t)va_arg(j->args, long) : va_arg(j->args, unsigned long);
+	return is_signed ? (uint64_t)va_arg(j->args, int) : va_arg(j->args, unsigned);
 }
 
-static void put_integer(struct job *j, const struct directive *d, bool negative, uint64_t n, int base)
+static void put_integer(
+	struct job *j, const struct directive *d, bool negative, uint64_t n, int base)
 {
 	char text[24];
 	char *end = text + sizeof(text), *p = end;
@@ -156,22 +141,22 @@ static void put_integer(struct job *j, const struct directive *d, bool negative,
 	put_text(j, d, p, (size_t)(end - p));
 }
 
-/* False: the conversion is none of ours. */
+/* False: the conversion is not known. */
 static bool put_conversion(struct job *j, const struct directive *d)
 {
-	int64_t n;
+	uint64_t n;
 	char c;
 
 	switch (*j->format++) {
 	case 'd':
-		n = take_signed(j, d->size);
-		put_integer(j, d, n < 0, n < 0 ? -(uint64_t)n : (uint64_t)n, 10);
+		n = take_integer(j, d->size, true);
+		put_integer(j, d, n > INT64_MAX, n > INT64_MAX ? -n : n, 10);
 		return true;
 	case 'u':
-		put_integer(j, d, false, take_unsigned(j, d->size), 10);
+		put_integer(j, d, false, take_integer(j, d->size, false), 10);
 		return true;
 	case 'x':
-		put_integer(j, d, false, take_unsigned(j, d->size), 16);
+		put_integer(j, d, false, take_integer(j, d->size, false), 16);
 		return true;
 	case 'c':
 		c = (char)va_arg(j->args, int);
@@ -244,7 +229,7 @@ int printf(const char *format, ...)
 	return total;
 }
 
-/* In one write(); a text that is too long is an error, and nothing of it is written. */
+/* By one write(). A text that is too long is an error, and nothing of it is written. */
 int dprintf(int fd, const char *format, ...)
 {
 	char text[DPRINTF_MAX];

@@ -1,4 +1,4 @@
-/* base/hash.h - FNV-1a in 64 bits: to tell things apart, never against an attacker. */
+/* base/hash.h - FNV-1a in 64 bits: tells things apart, but is no defence against an attacker. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 

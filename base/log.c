@@ -1,4 +1,3 @@
-/* base/log.c - one line an event, to standard error, /dev/log or /dev/kmsg, never blocking. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -22,7 +21,7 @@
 #define FACILITY     (3 << 3) /* daemon */
 #define RECONNECT_MS 60000
 
-/* Lines of one format: so many at once, then one in so many milliseconds. */
+/* Of one format: KIND_BURST lines at once, then one every KIND_EACH milliseconds. */
 #define KIND_BURST 50
 #define KIND_EACH  250
 #define KINDS	   16
@@ -34,13 +33,12 @@ static const char *kmsg_path = "/dev/kmsg";
 static enum { TO_STDERR, TO_SYSLOG, TO_KMSG } target = TO_STDERR;
 static enum log_level least_level = LOG_LEVEL_INFO;
 static int target_fd = STDERR_FILENO;
-static int syslog_fd = -1; /* unless lines go to standard error: connected, or to be */
+static int syslog_fd = -1; /* connected or not yet; -1: lines go to standard error */
 static bool avoids_syslog;
 static int64_t reconnect_at;
-static unsigned long dropped; /* since that was told last */
-static unsigned long dropped_in_all;
+static unsigned long dropped, dropped_told; /* since the start; how many of them the log has told */
 
-/* Formats that were used lately, and when the next line of each would be in time. */
+/* The formats used last, and the time at which the next line of each keeps to one in KIND_EACH. */
 static struct {
 	const char *format;
 	int64_t next;
@@ -85,7 +83,7 @@ void log_open(bool to_stderr, enum log_level least)
 	}
 }
 
-/* Writes `text` so that it is one line of printable ASCII. */
+/* Writes `text` as one line of printable ASCII, cut to TEXT_MAX bytes. */
 static void escape(char out[TEXT_MAX + 1], const char *text)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -115,7 +113,7 @@ static void escape(char out[TEXT_MAX + 1], const char *text)
 	out[n] = '\0';
 }
 
-/* A full pipe, a stopped terminal or a vanished reader is seen before the write, which would
+/* poll() sees a full pipe, a stopped terminal or a vanished reader before the write, which would
  * block or raise SIGPIPE. A pipe that polls writable takes PIPE_BUF (4,096) bytes at once. */
 static bool write_stderr(const char *line, size_t len)
 {
@@ -126,7 +124,7 @@ static bool write_stderr(const char *line, size_t len)
 	return write(STDERR_FILENO, line, len) == (ssize_t)len;
 }
 
-/* A syslog daemon that was started anew has another socket at the same path. */
+/* A restarted syslog daemon has another socket at the same path. */
 static bool reconnect(void)
 {
 	int64_t now = clock_ms();
@@ -137,7 +135,7 @@ static bool reconnect(void)
 	return connect_syslog();
 }
 
-/* From the kernel's log to syslog, once there is one. */
+/* Turns from the kernel's log to syslog, once there is one. */
 static void leave_kmsg(void)
 {
 	if (target != TO_KMSG || avoids_syslog || !reconnect())
@@ -175,19 +173,18 @@ static bool emit(enum log_level level, const char *text)
 	return write(target_fd, line, (size_t)n) == n;
 }
 
-/* Whether nothing stands dropped any more. */
+/* False: not even this line was taken, so no other is tried. */
 static bool tell_dropped(void)
 {
+	unsigned long n = dropped - dropped_told;
 	char text[100];
 
-	if (dropped == 0)
-		return true;
 	snprintf(text, sizeof(text),
-		"%lu log line%s dropped here: nobody took them, or too many of a kind came",
-		dropped, dropped == 1 ? "" : "s");
-	if (!emit(LOG_LEVEL_WARNING, text))
+		"%lu log line%s dropped here: nobody took them, or too many of a kind came", n,
+		n == 1 ? "" : "s");
+	if (n > 0 && !emit(LOG_LEVEL_WARNING, text))
 		return false;
-	dropped = 0;
+	dropped_told = dropped;
 	return true;
 }
 
@@ -212,15 +209,9 @@ static bool is_too_often(const char *format)
 	return false;
 }
 
-static void drop_line(void)
-{
-	dropped++;
-	dropped_in_all++;
-}
-
 unsigned long log_dropped(void)
 {
-	return dropped_in_all;
+	return dropped;
 }
 
 void log_line(enum log_level level, const char *format, ...)
@@ -233,7 +224,7 @@ void log_line(enum log_level level, const char *format, ...)
 	if (level > least_level)
 		return;
 	if (least_level < LOG_LEVEL_DEBUG && is_too_often(format)) {
-		drop_line();
+		dropped++;
 		return;
 	}
 	va_start(arguments, format);
@@ -242,7 +233,7 @@ void log_line(enum log_level level, const char *format, ...)
 	va_end(arguments);
 	escape(text, raw);
 	if (!tell_dropped() || !emit(level, text))
-		drop_line();
+		dropped++;
 	errno = kept_errno;
 }
 

@@ -1,4 +1,4 @@
-/* base/outcome.h - how an attempt to open or fetch can end, in words that a person can act on. */
+/* base/outcome.h - how an attempt to open or fetch can end, by what a person can do about it. */
 #ifndef BASE_OUTCOME_H
 #define BASE_OUTCOME_H
 
@@ -6,21 +6,21 @@ enum outcome {
 	OUTCOME_OK,
 	OUTCOME_NOT_FOUND,   /* 404, 410: no such image */
 	OUTCOME_DENIED,	     /* 401, 403, 407 */
-	OUTCOME_CHANGED,     /* the server holds another version than the one pinned at OPEN */
-	OUTCOME_REFUSED,     /* a reply that cannot be trusted to hold the bytes asked for */
+	OUTCOME_CHANGED,     /* the server has another version than the one pinned at OPEN */
+	OUTCOME_REFUSED,     /* the reply may hold other bytes than those asked for */
 	OUTCOME_TIMED_OUT,   /* no answer, or no further byte, in time */
 	OUTCOME_UNREACHABLE, /* no address, no route, refused, reset, closed */
-	OUTCOME_UNTRUSTED,   /* the certificate does not prove who the server is, or TLS failed */
-	OUTCOME_BUSY,	     /* 408, 425, 429, 5xx: the server asks for patience */
+	OUTCOME_UNTRUSTED,   /* the certificate does not prove the server's name, or TLS failed */
+	OUTCOME_BUSY,	     /* 408, 425, 429, 5xx: the server may answer later */
 	OUTCOME_NO_SPACE,    /* the cache is full */
 	OUTCOME_LIMIT,	     /* one of our own tables is full, or a URL too long */
 };
 
-/* The errno that tells the kernel, positive; 0 for OUTCOME_OK. */
+/* The errno for the kernel, positive; 0 for OUTCOME_OK. */
 int outcome_errno(enum outcome o);
 
-/* The exit status of --get, 0 for OUTCOME_OK, else 4 or more (1 to 3 are the system's,
- * the usage's and our own errors): documented in the README, so never to change. */
+/* The exit status of --get: 0 for OUTCOME_OK, else 4 or more (1 to 3 are EXIT_SYSTEM and so on,
+ * log.h). The manual has them, so they never change. */
 int outcome_exit_status(enum outcome o);
 
 /* A few words for a log line, static. */

@@ -1,5 +1,5 @@
-/* base/page.h - pages of memory, which are those of the cache files too, and rounding to them. Bytes
- * everywhere.
+/* base/page.h - pages of memory, which are those of the cache files too, and rounding to them. All
+ * numbers are bytes.
  */
 #ifndef BASE_PAGE_H
 #define BASE_PAGE_H
@@ -23,7 +23,7 @@ static inline uint64_t page_up(uint64_t n)
 	return page_down(n + page_size() - 1);
 }
 
-/* Upwards, to a multiple of any unit. */
+/* Up to a multiple of any unit. */
 static inline size_t round_to(size_t size, size_t unit)
 {
 	return (size + unit - 1) / unit * unit;

@@ -1,26 +1,25 @@
-/* base/stats.h - what the daemon counts of its work, for status.h to tell: plain increments, no system
- * call. What belongs to an image or a mirror is counted in image.h.
+/* base/stats.h - the daemon's counters, which the status socket shows: plain increments, no system
+ * call. Those of an image are in image.h, those of a mirror in mirror.h.
  */
 #ifndef BASE_STATS_H
 #define BASE_STATS_H
 
 #include <stdint.h>
 
-/* Classes of the time that a READ took, by their upper ends in milliseconds; one more for the rest.
- */
+/* Classes of the histogram of READs, by upper end in milliseconds; one more has the rest. */
 #define READ_TIMES 15
 extern const uint16_t stats_read_times[READ_TIMES];
 
 struct stats {
 	/* since the start */
 	uint64_t opens, opens_refused;
-	uint64_t read_times[READ_TIMES + 1]; /* READs that were answered with all their bytes */
-	uint64_t read_milliseconds;	     /* of all of them */
+	uint64_t read_times[READ_TIMES + 1]; /* READs answered with all their bytes, by class */
+	uint64_t read_milliseconds;	     /* the time that these took together */
 	uint64_t reads_failed;
-	uint64_t restores; /* a new process has taken the kernel's requests over */
-	uint64_t culls;	   /* images that were thrown out of the cache */
+	uint64_t restores; /* workers that took the cache over from the one before */
+	uint64_t culls;	   /* images removed from the cache */
 
-	/* as they were when status.c looked */
+	/* set by status.c when a client connects */
 	uint64_t uptime; /* milliseconds */
 	uint64_t open_files, reads_waiting, connections;
 	uint64_t bandwidth_rate, bandwidth_rtt_seen; /* bytes a second, microseconds */
@@ -29,7 +28,7 @@ struct stats {
 
 extern struct stats stats;
 
-/* A READ was answered so long after it came. */
+/* A READ was answered with all its bytes, this time after it came. */
 void stats_answered(int64_t milliseconds);
 
 #endif

@@ -1,4 +1,4 @@
-/* base/units.h - what was measured, for people. */
+/* base/units.h - measurements as text for people. */
 #ifndef BASE_UNITS_H
 #define BASE_UNITS_H
 
