@@ -1,19 +1,20 @@
 #include "image/dirwalk.h"
 
-#include "image/erofs.h"
 #include "base/limits.h"
+#include "base/minmax.h"
+#include "image/erofs.h"
 
-/* Of the superblock, from the image's beginning. */
+/* Fields of the superblock: offsets in the image. */
 #define ROOT_NID	 (1024 + 14)
 #define META_BLOCK	 (1024 + 40)
 #define FEATURE_INCOMPAT (1024 + 80)
 
-/* Up to 6.12's features. What is newer may mean other fields: the walk would only name nonsense. */
+/* The features of Linux 6.12. Newer ones may change fields that the walk reads. */
 #define INCOMPAT_KNOWN 0x7fu
 
-/* An inode's number counts the places of this size since the metadata's beginning, and all that is
- * read of an inode lies in its first place, hence in one block. */
-#define INODE_PLACE    32
+/* An inode's number counts slots from the beginning of the metadata. All that the walk reads of an
+ * inode lies in its first slot, hence in one block. */
+#define INODE_SLOT     32
 #define INODE_EXTENDED 64
 #define FORMAT_LAYOUT  (7 << 1)
 #define LAYOUT_PLAIN   (0 << 1)
@@ -26,8 +27,8 @@
 #define ENTRY_KIND     10
 #define KIND_DIRECTORY 2
 
-/* What has to pass by: the inode of a directory (size 0), or entries: whole blocks and the rest of
- * the last one, or the tail behind an inode, within one block. */
+/* Bytes that have to pass by: the inode of a directory (size 0), or entries: whole blocks and the
+ * rest of the last one, or the tail behind an inode, within one block. */
 struct awaited {
 	uint64_t from;
 	uint32_t size;
@@ -38,20 +39,20 @@ struct range {
 	uint32_t from, end;
 };
 
-/* Pages that are told apart: 32 MiB of 4 KiB each. For two that are not, one may be fetched twice.
- */
+/* A page that passes by is remembered by its number modulo PASSED, which is 28 MiB of 4 KiB pages.
+ * Two pages with the same remainder may cost a needless fetch. */
 #define PASSED (16 * DIRWALK_MAX)
 
-/* `ranges` is a ring: the `unnamed` before `next` are the queue, and those before them are kept, so
- * that they are not named again, until they are overwritten. */
+/* `ranges` is a ring: the `unnamed` before `next` are the queue. Those before them have been named,
+ * and are kept until they are overwritten, so that they are not named again. */
 struct dirwalk {
 	uint64_t image_size, meta, limit;
-	uint64_t readable; /* bytes of entries that are read at most: bounds the work */
+	uint64_t readable; /* bytes of entries that may still be read: bounds the work */
 	uint32_t block, page, gap;
 	unsigned awaiting, next, unnamed;
 	struct awaited awaited[DIRWALK_MAX];
 	struct range ranges[DIRWALK_MAX];
-	uint8_t passed[PASSED / 8]; /* which pages did, by their number modulo PASSED */
+	uint8_t passed[PASSED / 8]; /* a bit for each page that passed by */
 };
 
 /* Bytes that pass by. */
@@ -65,16 +66,7 @@ size_t dirwalk_size(void)
 	return sizeof(struct dirwalk);
 }
 
-static uint64_t le_at(const uint8_t *bytes, unsigned count)
-{
-	uint64_t value = 0;
-
-	while (count-- > 0)
-		value = value << 8 | bytes[count];
-	return value;
-}
-
-/* ---- what is to be named ---- */
+/* ---- ranges to name ---- */
 
 static struct range *unnamed_at(struct dirwalk *w, unsigned i)
 {
@@ -89,46 +81,46 @@ static bool is_near(const struct dirwalk *w, const struct range *a, const struct
 
 static void join(struct range *a, const struct range *b)
 {
-	a->from = b->from < a->from ? b->from : a->from;
-	a->end = b->end > a->end ? b->end : a->end;
+	a->from = (uint32_t)min_u64(a->from, b->from);
+	a->end = (uint32_t)max_u64(a->end, b->end);
 }
 
-/* What other ranges have of it at either end is taken away. */
-static struct range without_known(const struct dirwalk *w, struct range wanted)
+/* Cuts off either end what another range has of it. */
+static struct range without_known(const struct dirwalk *w, struct range range)
 {
 	for (const struct range *r = w->ranges; r < w->ranges + DIRWALK_MAX; r++) {
-		if (r->from <= wanted.from && wanted.from < r->end)
-			wanted.from = r->end;
-		if (r->from < wanted.end && wanted.end <= r->end)
-			wanted.end = r->from;
+		if (r->from <= range.from && range.from < r->end)
+			range.from = r->end;
+		if (r->from < range.end && range.end <= r->end)
+			range.end = r->from;
 	}
-	return wanted;
+	return range;
 }
 
-/* False when there is no room for it: then nobody waits for it either. */
-static bool want(struct dirwalk *w, uint64_t from, uint64_t size)
+/* Queues the pages of [from, from + size). False: there is no room, so they must not be awaited. */
+static bool queue(struct dirwalk *w, uint64_t from, uint64_t size)
 {
-	struct range wanted = {
+	struct range range = {
 		(uint32_t)(from / w->page), (uint32_t)((from + size + w->page - 1) / w->page)};
 
-	wanted = without_known(w, wanted);
-	if (wanted.from >= wanted.end)
+	range = without_known(w, range);
+	if (range.from >= range.end)
 		return true;
 	for (unsigned i = w->unnamed; i-- > 0;) {
-		if (is_near(w, unnamed_at(w, i), &wanted)) {
-			join(unnamed_at(w, i), &wanted);
+		if (is_near(w, unnamed_at(w, i), &range)) {
+			join(unnamed_at(w, i), &range);
 			return true;
 		}
 	}
 	if (w->unnamed == DIRWALK_MAX)
 		return false;
-	w->ranges[w->next] = wanted;
+	w->ranges[w->next] = range;
 	w->next = (w->next + 1) % DIRWALK_MAX;
 	w->unnamed++;
 	return true;
 }
 
-/* ---- what is waited for ---- */
+/* ---- bytes awaited ---- */
 
 static void await(struct dirwalk *w, uint64_t from, uint64_t size)
 {
@@ -138,29 +130,31 @@ static void await(struct dirwalk *w, uint64_t from, uint64_t size)
 
 static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory)
 {
-	uint64_t from = w->meta + number * INODE_PLACE;
+	uint64_t from = w->meta + number * INODE_SLOT;
 
-	if (number < (w->image_size - w->meta) / INODE_PLACE && want(w, from, INODE_PLACE) &&
+	if (number < (w->image_size - w->meta) / INODE_SLOT && queue(w, from, INODE_SLOT) &&
 		is_directory)
 		await(w, from, 0);
 }
 
 static void expect_entries(struct dirwalk *w, uint64_t from, uint64_t size)
 {
-	if (size > 0 && from < w->image_size && size <= w->image_size - from && want(w, from, size))
+	if (size > 0 && from < w->image_size && size <= w->image_size - from &&
+		queue(w, from, size))
 		await(w, from, size);
 }
 
-/* ---- what passes by ---- */
+/* ---- bytes that pass by ---- */
 
 static void read_inode(struct dirwalk *w, const uint8_t *inode, uint64_t at)
 {
-	unsigned format = (unsigned)le_at(inode, 2), attributes = (unsigned)le_at(inode + 2, 2);
+	unsigned format = (unsigned)erofs_number(inode, 2),
+		 attributes = (unsigned)erofs_number(inode + 2, 2);
 	bool is_extended = format & 1;
-	uint64_t size = le_at(inode + 8, is_extended ? 8 : 4), tail = 0;
-	uint64_t behind = at + (is_extended ? INODE_EXTENDED : INODE_PLACE);
+	uint64_t size = erofs_number(inode + 8, is_extended ? 8 : 4), tail = 0;
+	uint64_t behind = at + (is_extended ? INODE_EXTENDED : INODE_SLOT);
 
-	if ((le_at(inode + 4, 2) & MODE_KIND) != MODE_DIRECTORY || size > UINT32_MAX)
+	if ((erofs_number(inode + 4, 2) & MODE_KIND) != MODE_DIRECTORY || size > UINT32_MAX)
 		return;
 	if (attributes > 0)
 		behind += 12 + (attributes - 1) * 4;
@@ -169,12 +163,12 @@ static void read_inode(struct dirwalk *w, const uint8_t *inode, uint64_t at)
 	else if ((format & FORMAT_LAYOUT) != LAYOUT_PLAIN)
 		return;
 	if (behind <= w->image_size)
-		want(w, at, behind - at);
-	expect_entries(w, le_at(inode + 16, 4) * w->block, size - tail);
+		queue(w, at, behind - at);
+	expect_entries(w, erofs_number(inode + 16, 4) * w->block, size - tail);
 	expect_entries(w, behind, tail);
 }
 
-/* "." or "..", which lead back. Only the last name may end with a NUL. */
+/* "." or "..", which lead back. Only a block's last name may end with a NUL. */
 static bool is_dots(const uint8_t *name, size_t size)
 {
 	if (size == 0 || name[0] != '.')
@@ -187,7 +181,7 @@ static bool is_dots(const uint8_t *name, size_t size)
 /* A block of a directory, or its tail. */
 static void read_entries(struct dirwalk *w, const uint8_t *bytes, size_t size)
 {
-	size_t names = size < ENTRY ? 0 : (size_t)le_at(bytes + ENTRY_NAME, 2);
+	size_t names = size < ENTRY ? 0 : (size_t)erofs_number(bytes + ENTRY_NAME, 2);
 
 	if (names > size || size > w->readable)
 		return;
@@ -195,29 +189,28 @@ static void read_entries(struct dirwalk *w, const uint8_t *bytes, size_t size)
 	for (size_t entry = 0; entry + ENTRY <= names; entry += ENTRY) {
 		const uint8_t *e = bytes + entry;
 		bool is_last = entry + 2 * ENTRY > names;
-		size_t name = (size_t)le_at(e + ENTRY_NAME, 2);
-		size_t end = is_last ? size : (size_t)le_at(e + ENTRY + ENTRY_NAME, 2);
+		size_t name = (size_t)erofs_number(e + ENTRY_NAME, 2);
+		size_t end = is_last ? size : (size_t)erofs_number(e + ENTRY + ENTRY_NAME, 2);
 
 		if (name < end && end <= size && !is_dots(bytes + name, end - name))
-			expect_inode(w, le_at(e, 8), e[ENTRY_KIND] == KIND_DIRECTORY);
+			expect_inode(w, erofs_number(e, 8), e[ENTRY_KIND] == KIND_DIRECTORY);
 	}
 }
 
 static void read_blocks(struct dirwalk *w, const struct piece *piece, uint64_t from, uint64_t to)
 {
 	for (uint64_t next; from < to; from = next) {
-		next = (from / w->block + 1) * w->block;
-		next = next < to ? next : to;
+		next = min_u64((from / w->block + 1) * w->block, to);
 		read_entries(w, piece->bytes + (from - piece->from), (size_t)(next - from));
 	}
 }
 
-/* Of what is waited for at `i` reads what lies in the piece, but no parts of blocks, and goes on to
- * wait for the rest; false: nothing. */
+/* Reads the whole blocks of awaited[i] that lie in the piece, and keeps waiting for the rest.
+ * False: none does. */
 static bool read_awaited(struct dirwalk *w, unsigned i, const struct piece *piece)
 {
 	struct awaited a = w->awaited[i];
-	uint64_t end = a.from + (a.size > 0 ? a.size : INODE_PLACE);
+	uint64_t end = a.from + (a.size > 0 ? a.size : INODE_SLOT);
 	uint64_t from = a.from, to = end;
 
 	if (from < piece->from)
@@ -246,8 +239,8 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 	for (uint64_t at = offset; at < piece.end; at += w->page)
 		w->passed[at / w->page % PASSED / 8] |= 1u << at / w->page % 8;
 
-	/* What is found in the piece may be waited for in the piece: it is put behind, or in the
-	 * place of what was just read. */
+	/* A directory found in the piece may lie in it too: it is appended to `awaited`, or takes
+	 * the place of what was just read. */
 	for (unsigned i = 0; i < w->awaiting;)
 		if (!read_awaited(w, i, &piece))
 			i++;
@@ -255,31 +248,31 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 
 /* ---- the walk ---- */
 
-bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t gap,
-	uint64_t limit)
+bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page,
+	uint64_t gap, uint64_t limit)
 {
 	const uint8_t *super = head;
 	uint32_t block;
 
 	*w = (struct dirwalk){0};
 	if (erofs_kind(head, EROFS_HEAD) == EROFS_NONE ||
-		le_at(super + FEATURE_INCOMPAT, 4) > INCOMPAT_KNOWN)
+		erofs_number(super + FEATURE_INCOMPAT, 4) > INCOMPAT_KNOWN)
 		return false;
 	block = erofs_block_size(head);
-	w->meta = le_at(super + META_BLOCK, 4) * block;
+	w->meta = erofs_number(super + META_BLOCK, 4) * block;
 	if (block == 0 || block > page || image_size / page >= UINT32_MAX || w->meta > image_size)
 		return false;
 	w->image_size = image_size;
 	w->block = block;
 	w->page = (uint32_t)page;
-	w->gap = gap / page < UINT32_MAX ? (uint32_t)(gap / page) : UINT32_MAX;
+	w->gap = (uint32_t)min_u64(gap / page, UINT32_MAX);
 	w->limit = limit;
 	w->readable = limit / 2;
-	expect_inode(w, le_at(super + ROOT_NID, 2), true);
+	expect_inode(w, erofs_number(super + ROOT_NID, 2), true);
 	return w->awaiting > 0;
 }
 
-/* Takes in what has come near since, and what that has made near. */
+/* Joins the queue's ranges that lie near, and those that lie near the result. */
 static void join_near(struct dirwalk *w, struct range *range)
 {
 	for (unsigned i = 1; i < w->unnamed; i++) {
@@ -299,12 +292,10 @@ bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end)
 		struct range *r = unnamed_at(w, 0);
 
 		if (r->from == r->end)
-			continue; /* joined to another */
+			continue; /* it was joined to another */
 		join_near(w, r);
 		*from = (uint64_t)r->from * w->page;
-		*end = (uint64_t)r->end * w->page;
-		if (*end > w->image_size)
-			*end = w->image_size;
+		*end = min_u64((uint64_t)r->end * w->page, w->image_size);
 		if (*end - *from > w->limit)
 			*end = *from + w->limit / w->page * w->page;
 		if (*from >= *end) {
@@ -326,9 +317,9 @@ bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end)
 
 		if (!(*passed >> page % 8 & 1))
 			continue;
-		*passed &= (uint8_t) ~(1u << page % 8); /* until it passes again */
+		*passed &= (uint8_t)(0xff ^ 1u << page % 8); /* until it passes by again */
 		*from = page * w->page;
-		*end = w->image_size - *from < w->page ? w->image_size : *from + w->page;
+		*end = min_u64(*from + w->page, w->image_size);
 		w->limit -= w->page;
 		return true;
 	}

@@ -1,47 +1,43 @@
 #include "image/erofs.h"
 
-#define SUPER_OFFSET	       1024
-#define SUPER_MAGIC	       0xe0f5e1e2u
-#define SUPER_BLOCK_BITS       12
-#define SUPER_FEATURE_INCOMPAT 80
-#define SUPER_LZ4_MAX_DISTANCE 84
-#define SUPER_EXTRA_DEVICES    86
+#define EROFS_SUPER_MAGIC_V1 0xe0f5e1e2u
+
+/* Offsets in the image. */
+#define MAGIC		 1024
+#define BLOCK_BITS	 (1024 + 12)
+#define FEATURE_INCOMPAT (1024 + 80)
+#define LZ4_MAX_DISTANCE (1024 + 84)
+#define EXTRA_DEVICES	 (1024 + 86)
 
 /* feature_incompat bits that only images with compressed files have: LZ4_0PADDING, which mkfs.erofs
- * sets for all of them, COMPR_CFGS, ZTAILPACKING, FRAGMENTS and DEDUPE. The chunked file's and the
- * device table's bits tell nothing. */
+ * sets for all of them, COMPR_CFGS, ZTAILPACKING, FRAGMENTS and DEDUPE. The bits of chunked files
+ * and of the device table say nothing about compression. */
 #define INCOMPAT_COMPRESSION (0x1u | 0x2u | 0x10u | 0x20u)
 #define INCOMPAT_DEVICES     0x8u
 
-static uint32_t le32_at(const unsigned char *bytes, size_t offset)
-{
-	const unsigned char *p = bytes + offset;
-
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 enum erofs_kind erofs_kind(const void *head, size_t size)
 {
-	uint32_t incompat, lz4_max_distance;
+	const uint8_t *h = head;
 
-	if (size < EROFS_HEAD || le32_at(head, SUPER_OFFSET) != SUPER_MAGIC)
+	if (size < EROFS_HEAD || erofs_number(h + MAGIC, 4) != EROFS_SUPER_MAGIC_V1)
 		return EROFS_NONE;
-	incompat = le32_at(head, SUPER_OFFSET + SUPER_FEATURE_INCOMPAT);
-	lz4_max_distance = le32_at(head, SUPER_OFFSET + SUPER_LZ4_MAX_DISTANCE) & 0xffff;
-	return (incompat & INCOMPAT_COMPRESSION) || lz4_max_distance ? EROFS_COMPRESSED
-								     : EROFS_PLAIN;
+	if (erofs_number(h + FEATURE_INCOMPAT, 4) & INCOMPAT_COMPRESSION ||
+		erofs_number(h + LZ4_MAX_DISTANCE, 2) > 0)
+		return EROFS_COMPRESSED;
+	return EROFS_PLAIN;
 }
 
 uint32_t erofs_block_size(const void *head)
 {
-	unsigned bits = ((const unsigned char *)head)[SUPER_OFFSET + SUPER_BLOCK_BITS];
+	unsigned bits = ((const uint8_t *)head)[BLOCK_BITS];
 
 	return bits >= 9 && bits <= 16 ? 1u << bits : 0;
 }
 
 unsigned erofs_extra_devices(const void *head)
 {
-	if (!(le32_at(head, SUPER_OFFSET + SUPER_FEATURE_INCOMPAT) & INCOMPAT_DEVICES))
-		return 0;
-	return le32_at(head, SUPER_OFFSET + SUPER_EXTRA_DEVICES) & 0xffff;
+	const uint8_t *h = head;
+	bool has_devices = erofs_number(h + FEATURE_INCOMPAT, 4) & INCOMPAT_DEVICES;
+
+	return has_devices ? (unsigned)erofs_number(h + EXTRA_DEVICES, 2) : 0;
 }

@@ -1,4 +1,5 @@
-/* image/erofs.h - the little that the daemon must know of an EROFS image (fs/erofs/erofs_fs.h). Pure. */
+/* image/erofs.h - the superblock of an EROFS image (fs/erofs/erofs_fs.h), as far as we use it.
+ * Pure. */
 #ifndef IMAGE_EROFS_H
 #define IMAGE_EROFS_H
 
@@ -6,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How many bytes from the image's beginning the functions below want to see: the superblock lies at
- * byte 1024 and is 128 bytes long. */
+/* The functions below take an image's first EROFS_HEAD bytes: its superblock has 128, from byte
+ * 1024. */
 #define EROFS_HEAD 1152
 
 enum erofs_kind {
@@ -16,11 +17,22 @@ enum erofs_kind {
 	EROFS_COMPRESSED, /* an image that may have compressed files */
 };
 
+/* EROFS_NONE also for a head of fewer bytes. */
 enum erofs_kind erofs_kind(const void *head, size_t size);
 
-/* Of a head whose kind is not EROFS_NONE: the bytes of a block, 0 when they make no sense; how many
- * extra devices (blobs) it has beside itself. */
+/* If the kind is not EROFS_NONE: the bytes of a block, 0 if the image has a senseless number; the
+ * number of extra devices (blobs). */
 uint32_t erofs_block_size(const void *head);
 unsigned erofs_extra_devices(const void *head);
+
+/* A little-endian number of `count` bytes, as all of EROFS has them. */
+static inline uint64_t erofs_number(const uint8_t *bytes, unsigned count)
+{
+	uint64_t value = 0;
+
+	while (count-- > 0)
+		value = value << 8 | bytes[count];
+	return value;
+}
 
 #endif

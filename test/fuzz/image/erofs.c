@@ -15,10 +15,10 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	if (kind > EROFS_COMPRESSED)
 		abort();
 	if (kind != EROFS_NONE &&
-		(size < EROFS_HEAD || memcmp(head + SUPER_OFFSET, "\xe2\xe1\xf5\xe0", 4) != 0))
+		(size < EROFS_HEAD || memcmp(head + MAGIC, "\xe2\xe1\xf5\xe0", 4) != 0))
 		abort();
 	if (size >= EROFS_HEAD) {
-		memset(head, 0xff, SUPER_OFFSET);
+		memset(head, 0xff, MAGIC);
 		memset(head + EROFS_HEAD, 0xff, size - EROFS_HEAD);
 		if (erofs_kind(head, size) != kind || erofs_kind(head, EROFS_HEAD) != kind)
 			abort();
