@@ -1,4 +1,3 @@
-/* tools/check.c - the report on a server. Whatever a server or a certificate says is escaped. */
 #include "tools/check.h"
 
 #include <arpa/inet.h>
@@ -18,27 +17,34 @@
 #include "fetch/mirror.h"
 #include "image/image.h"
 #include "base/log.h"
+#include "base/minmax.h"
+#include "base/page.h"
 #include "base/units.h"
 
 #define ROUND_TRIPS	5
 #define THROUGHPUT_SIZE (4 << 20)
 #define THROUGHPUT_TIME 2000000 /* microseconds */
-#define STALL_MAX	10000	/* milliseconds, as fetch.c has it */
+#define STALL_MAX	10000	/* milliseconds, as in fetch/transfer.c */
 
 static const struct conf *conf;
 static struct image *image;
-static struct mirror_target target; /* what is asked now */
+static struct mirror_target target; /* of the current request */
 static struct http *http;
 static struct tls_peer_info tls;
 static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
-static union address peer; /* who answered; any.sa_family 0: nobody */
-static int64_t connecting; /* since when, 0: not; all of these in microseconds */
-static int64_t connect_took;
-static int64_t took;   /* by the last request */
-static uint64_t bytes; /* of its body */
+static union address peer; /* of the connection; any.sa_family 0: there was none */
+/* In microseconds: since when it has been connecting, 0: it is not; and what was measured. */
+static int64_t connecting, connect_took, request_took;
+static uint64_t bytes; /* of the last request's body */
 static char warnings[512];
 
-/* ---- telling ---- */
+/* ---- the report ---- */
+
+static void print_escaped(const char *text)
+{
+	for (; *text; text++)
+		putchar(*text < ' ' || *text > '~' ? '?' : *text);
+}
 
 __attribute__((format(printf, 2, 3))) static void say(const char *name, const char *format, ...)
 {
@@ -48,10 +54,9 @@ __attribute__((format(printf, 2, 3))) static void say(const char *name, const ch
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	for (char *p = text; *p; p++)
-		if (*p < ' ' || *p > '~')
-			*p = '?';
-	printf("%s:%*s%s\n", name, 14 - (int)strlen(name), "", text);
+	printf("%s:%*s", name, 14 - (int)strlen(name), "");
+	print_escaped(text);
+	putchar('\n');
 	fflush(stdout);
 }
 
@@ -76,16 +81,14 @@ static int judge_fit(void)
 static int judge_unfit(enum outcome outcome, const char *why)
 {
 	printf("verdict: NOT fit: ");
-	for (; *why; why++)
-		putchar(*why < ' ' || *why > '~' ? '?' : *why);
+	print_escaped(why);
 	printf(" (%s)\n", outcome_words(outcome));
 	return 1;
 }
 
-/* ---- asking ---- */
+/* ---- requests ---- */
 
-/* Measures the connecting, which http.c does in between: called before and after each step of it.
- */
+/* Measures how long connecting takes: called before and after each step of http.c. */
 static void watch_connecting(void)
 {
 	socklen_t size = sizeof(peer);
@@ -102,28 +105,27 @@ static void wait_for_more(int64_t now, int64_t by)
 {
 	struct pollfd set[DNS_POLL_MAX + 1];
 	size_t n = dns_poll(set);
-	int64_t next = http_next(http) < dns_next() ? http_next(http) : dns_next();
+	int64_t next = sooner(http_next(http), dns_next()) - now / 1000;
 	int64_t most = (by - now) / 1000 + 1;
 
 	if (http_fd(http) >= 0)
 		set[n++] = (struct pollfd){.fd = http_fd(http), .events = http_events(http)};
-	next -= now / 1000;
-	poll(set, n, (int)(next < 0 ? 0 : next < most ? next : most));
+	poll(set, n, (int)(next < 0 ? 0 : sooner(next, most)));
 	dns_run(clock_us() / 1000);
 }
 
-/* For a whole answer, in microseconds; that nothing comes at all is noticed earlier, by http.c. */
-static int64_t patience(void)
+/* For a whole answer, in microseconds. http.c notices earlier if no byte comes. */
+static int64_t answer_timeout(void)
 {
 	return (int64_t)conf->timeout * 2000000;
 }
 
-/* Asks for the bytes up to `last` and takes them, for `most` microseconds; the first of them are in
- * the buffer then. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED, or another value if the time is
- * up. */
+/* Requests the bytes up to `last` and receives them, for `most` microseconds; the buffer has the
+ * first of them then. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED, or another value: the time is
+ * up.
+ */
 static enum http_event ask(uint64_t last, int64_t most)
 {
-	int64_t stall = (int64_t)conf->timeout * 1000;
 	struct http_request request = {.url = &target.url,
 		.proxy = target.proxy,
 		.last = last,
@@ -131,7 +133,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 		.etag = image->etag[0] ? image->etag : NULL,
 		.fields = target.trusted ? conf->fields : NULL,
 		.user_agent = conf->user_agent,
-		.stall = stall < STALL_MAX ? stall : STALL_MAX};
+		.stall = sooner((int64_t)conf->timeout * 1000, STALL_MAX)};
 	int64_t began = clock_us(), now = began;
 	enum http_event event = HTTP_WAIT;
 	size_t got;
@@ -141,7 +143,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 	bytes = 0;
 	http_start(http, &request, now / 1000);
 	while (now - began < most) {
-		size_t kept = bytes < BUFFER_DEFAULT / 2 ? (size_t)bytes : BUFFER_DEFAULT / 2;
+		size_t kept = (size_t)min_u64(bytes, BUFFER_DEFAULT / 2);
 
 		watch_connecting();
 		event = http_run(http, buffer + kept, BUFFER_DEFAULT - kept, &got, now / 1000);
@@ -153,7 +155,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 		if (event == HTTP_END || event == HTTP_REDIRECT || event == HTTP_FAILED)
 			break;
 	}
-	took = now - began;
+	request_took = now - began;
 	return event;
 }
 
@@ -176,7 +178,7 @@ static void say_addresses(void)
 	size_t n, used = 0;
 
 	say(target.proxy ? "proxy" : "host", "%s", to->host);
-	/* http.c has just asked the same, so the answer is at hand. */
+	/* http.c has just looked up the same name, so the answer is known. */
 	if (dns_lookup(to->host, to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
 		for (size_t i = 0; i < n; i++) {
 			used += (size_t)snprintf(text + used, 3, "%s", i > 0 ? ", " : "");
@@ -248,8 +250,8 @@ static void say_url(unsigned hops)
 		say("redirect", "%d to %s", http->response.status, text);
 }
 
-/* Follows the redirects to the file's own server, and asks it for the superblock. Of HTTP_REDIRECT
- * *why tells the reason. */
+/* Follows the redirects to the file's own server, and requests the superblock. With HTTP_REDIRECT
+ * *why is the reason. */
 static enum http_event reach(const char **why)
 {
 	for (unsigned hops = 0;; hops++) {
@@ -261,7 +263,7 @@ static enum http_event reach(const char **why)
 		say_url(hops);
 		memset(&peer, 0, sizeof(peer));
 		memset(&tls, 0, sizeof(tls));
-		event = ask(EROFS_HEAD - 1, patience());
+		event = ask(EROFS_HEAD - 1, answer_timeout());
 		if (hops == 0 || peer.any.sa_family) {
 			say_addresses();
 			say_tls();
@@ -288,7 +290,7 @@ static void say_validator(const struct response *r)
 		warn("it names no version, so a replaced image is noticed by its size only");
 }
 
-/* Of whatever head came, also one that was refused. */
+/* Whatever head came, even a refused one. */
 static void say_response(const struct response *r, bool kept)
 {
 	say("status", "%d, HTTP/1.%d", r->status, r->minor);
@@ -307,7 +309,6 @@ static void say_response(const struct response *r, bool kept)
 static void say_image(void)
 {
 	enum erofs_kind kind = erofs_kind(buffer, (size_t)bytes);
-	long page = sysconf(_SC_PAGESIZE);
 	uint32_t block;
 
 	if (kind == EROFS_NONE) {
@@ -320,9 +321,9 @@ static void say_image(void)
 		kind == EROFS_PLAIN ? "not compressed" : "compressed", erofs_extra_devices(buffer));
 	if (kind == EROFS_COMPRESSED)
 		warn("the image is compressed: it takes Linux 6.9 or later, and is fetched whole");
-	if (block != (unsigned long)page)
-		warn("blocks of %u bytes cannot be mounted on this machine, whose pages have %ld",
-			(unsigned)block, page);
+	if (block != page_size())
+		warn("blocks of %u bytes cannot be mounted on this machine, whose pages have %zu",
+			(unsigned)block, page_size());
 }
 
 /* Small requests with the validator, as the daemon sends them. */
@@ -332,31 +333,30 @@ static enum http_event say_round_trip(void)
 	char time[32];
 
 	for (int n = 0; n < ROUND_TRIPS; n++) {
-		enum http_event event = ask(0, patience());
+		enum http_event event = ask(0, answer_timeout());
 		int i = n;
 
 		if (event != HTTP_END)
 			return event;
-		for (; i > 0 && times[i - 1] > took; i--)
+		for (; i > 0 && times[i - 1] > request_took; i--)
 			times[i] = times[i - 1];
-		times[i] = took;
+		times[i] = request_took;
 	}
 	say("round trip", "%s, the median of %d%s", measure_time(time, times[ROUND_TRIPS / 2]),
 		ROUND_TRIPS, http->fd < 0 ? ", each with a new connection" : "");
 	return HTTP_END;
 }
 
-/* On a slow link the time is meant to run out. */
+/* On a slow link the time runs out, as it is meant to. */
 static enum http_event say_throughput(void)
 {
-	uint64_t size = image->size < THROUGHPUT_SIZE ? image->size : THROUGHPUT_SIZE;
-	enum http_event event = ask(size - 1, THROUGHPUT_TIME);
+	enum http_event event = ask(min_u64(image->size, THROUGHPUT_SIZE) - 1, THROUGHPUT_TIME);
 	char rate[32], time[32];
 
 	if (event == HTTP_FAILED || event == HTTP_REDIRECT || bytes == 0)
 		return event;
-	say("throughput", "%s, %llu bytes in %s", measure_rate(rate, bytes, took),
-		(unsigned long long)bytes, measure_time(time, took));
+	say("throughput", "%s, %llu bytes in %s", measure_rate(rate, bytes, request_took),
+		(unsigned long long)bytes, measure_time(time, request_took));
 	return HTTP_END;
 }
 
@@ -376,7 +376,7 @@ static int judge(enum http_event event, const char *why)
 	}
 }
 
-static int look(void)
+static int inspect(void)
 {
 	const char *why;
 	enum http_event event = reach(&why);
@@ -397,7 +397,7 @@ static int look(void)
 
 size_t check_memory(void)
 {
-	return BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8 + sizeof(*http) + image_memory_each();
+	return BUFFER_DEFAULT + round_to(tls_size(), 8) + sizeof(*http) + image_memory_each();
 }
 
 int check_run(const struct conf *c, void *memory)
@@ -406,13 +406,13 @@ int check_run(const struct conf *c, void *memory)
 
 	conf = c;
 	buffer = memory;
-	http = (struct http *)(buffer + BUFFER_DEFAULT + (tls_size() + 7) / 8 * 8);
+	http = (struct http *)(buffer + BUFFER_DEFAULT + round_to(tls_size(), 8));
 	mirrors_init(conf);
 	images_init(conf, http + 1); /* one place */
 	image = image_get("", "", 0);
 	http_init(http, buffer + BUFFER_DEFAULT);
 	tls_describe(&tls);
-	status = look();
+	status = inspect();
 	http_close(http);
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
