@@ -2,128 +2,114 @@
 
 #include <string.h>
 
-#define PREFIX "cachefilesd_"
-
-/* What still has meaning as a number here. */
+/* More digits are no number here. */
 #define DIGITS_MAX 20
 
-/* Takes the bytes at *p that are of the set. */
-static struct slice take(const char **p, const char *set)
+/* Takes a name and the byte behind it, which is returned, and becomes a NUL in the text. Returns a
+ * NUL if there is no name. */
+static char take_name(const char **out, char **text)
 {
-	struct slice taken = {*p, strspn(*p, set)};
+	char *end = *text + strspn(*text, "abcdefghijklmnopqrstuvwxyz_"), behind = *end;
 
-	*p += taken.size;
-	return taken;
+	if (end == *text || !behind)
+		return '\0';
+	*out = *text;
+	*end = '\0';
+	*text = end + 1;
+	return behind;
 }
 
-static struct slice take_name(const char **p)
+/* Takes a text up to its closing quote, and the quote. */
+static bool take_quoted(const char **out, char **text)
 {
-	return take(p, "abcdefghijklmnopqrstuvwxyz_");
-}
-
-/* A text to its closing quote, which is taken too. */
-static bool take_quoted(struct slice *out, const char **text)
-{
-	const char *p = *text;
+	char *p = *text;
 
 	for (; *p != '"'; p++)
 		if (*p < ' ' || *p > '~' || (*p == '\\' && *++p != '\\' && *p != '"' && *p != 'n'))
 			return false;
-	*out = (struct slice){*text, (size_t)(p - *text)};
+	*out = *text;
+	*p = '\0';
 	*text = p + 1;
 	return true;
 }
 
-/* What stands behind a '{' or ','. */
-static bool take_label(struct metric *s, unsigned i, const char **p)
+static bool take_digits(char **text)
 {
-	if (i == METRIC_LABELS)
-		return false;
-	++*p;
-	s->label[i].name = take_name(p);
-	if (s->label[i].name.size == 0 || strncmp(*p, "=\"", 2) != 0)
-		return false;
-	*p += 2;
-	return take_quoted(&s->label[i].value, p);
-}
+	size_t n = strspn(*text, "0123456789");
 
-static bool take_digits(const char **p)
-{
-	size_t n = take(p, "0123456789").size;
-
+	*text += n;
 	return n > 0 && n <= DIGITS_MAX;
 }
 
-/* As JSON has it: without needless zeros before it. */
-static bool take_value(struct slice *out, const char **text)
+/* Takes a number without needless zeros before it, as JSON has it, and the line's end. */
+static bool take_value(const char **out, char **text)
 {
-	const char *p = *text;
-	bool good = take_digits(&p) && (*p != '.' || (p++, take_digits(&p)));
+	const char *v = *out = *text;
 
-	*out = (struct slice){*text, (size_t)(p - *text)};
-	*text = p;
-	return good && (out->at[0] != '0' || out->size == 1 || out->at[1] == '.');
-}
-
-/* The line is taken without its end. */
-static bool take_line(struct metric *s, const char **p)
-{
-	*s = (struct metric){0};
-	if (strncmp(*p, PREFIX, sizeof(PREFIX) - 1) != 0)
+	if (!take_digits(text) || (**text == '.' && (++*text, !take_digits(text))))
 		return false;
-	*p += sizeof(PREFIX) - 1;
-	s->name = take_name(p);
-	if (**p == '{') {
-		for (unsigned i = 0; i == 0 || **p == ','; i++)
-			if (!take_label(s, i, p))
-				return false;
-		if (*(*p)++ != '}')
-			return false;
-	}
-	return s->name.size > 0 && *(*p)++ == ' ' && take_value(&s->value, p);
+	if (**text != '\n' || (v[0] == '0' && v[1] != '.' && v[1] != '\n'))
+		return false;
+	*(*text)++ = '\0';
+	return true;
 }
 
-unsigned metrics_parse(struct metrics *out, const char *text)
+static bool take_line(struct metric *m, char **text)
+{
+	char behind;
+
+	*m = (struct metric){0};
+	if (strncmp(*text, METRIC_PREFIX, sizeof(METRIC_PREFIX) - 1) != 0)
+		return false;
+	*text += sizeof(METRIC_PREFIX) - 1;
+	behind = take_name(&m->name, text);
+	if (behind == '{') {
+		for (unsigned i = 0; i == 0 || behind == ','; i++) {
+			if (i == METRIC_LABELS || take_name(&m->label[i].name, text) != '=' ||
+				*(*text)++ != '"' || !take_quoted(&m->label[i].value, text))
+				return false;
+			behind = *(*text)++;
+		}
+		if (behind != '}')
+			return false;
+		behind = *(*text)++;
+	}
+	return behind == ' ' && take_value(&m->value, text);
+}
+
+unsigned metrics_parse(struct metrics *out, char *text)
 {
 	out->count = 0;
 	for (unsigned line = 1;; line++) {
 		if (strncmp(text, "# EOF\n", 6) == 0)
 			return text[6] ? line : 0;
-		if (*text == '#')
+		if (*text == '#') {
 			text += strcspn(text, "\n");
-		else if (out->count == out->max || !take_line(&out->metric[out->count++], &text))
+			if (*text++ != '\n')
+				return line;
+		} else if (out->count == out->max ||
+			   !take_line(&out->metric[out->count++], &text)) {
 			return line;
-		if (*text++ != '\n')
-			return line;
+		}
 	}
 }
 
-bool slice_is_same(struct slice a, struct slice b)
+const char *metric_label(const struct metric *m, const char *name)
 {
-	return a.size == b.size && memcmp(a.at, b.at, a.size) == 0;
+	for (size_t i = 0; i < METRIC_LABELS && m->label[i].name; i++)
+		if (strcmp(m->label[i].name, name) == 0)
+			return m->label[i].value;
+	return NULL;
 }
 
-bool slice_is(struct slice slice, const char *text)
-{
-	return slice_is_same(slice, (struct slice){text, strlen(text)});
-}
-
-struct slice metric_label(const struct metric *s, const char *name)
-{
-	for (size_t i = 0; i < METRIC_LABELS && s->label[i].name.at; i++)
-		if (slice_is(s->label[i].name, name))
-			return s->label[i].value;
-	return (struct slice){NULL, 0};
-}
-
-bool metric_is_of(const struct metric *s, const struct metric *other)
+bool metric_is_of(const struct metric *m, const struct metric *other)
 {
 	static const char *const names[] = {"image", "volume", "mirror"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		struct slice a = metric_label(s, names[i]), b = metric_label(other, names[i]);
+		const char *a = metric_label(m, names[i]), *b = metric_label(other, names[i]);
 
-		if (!a.at != !b.at || (a.at && !slice_is_same(a, b)))
+		if (!a != !b || (a && strcmp(a, b) != 0))
 			return false;
 	}
 	return true;
@@ -133,21 +119,19 @@ const struct metric *metric_find(
 	const struct metrics *all, const char *name, const struct metric *other)
 {
 	for (size_t i = 0; i < all->count; i++)
-		if (slice_is(all->metric[i].name, name) && metric_is_of(&all->metric[i], other))
+		if (strcmp(all->metric[i].name, name) == 0 && metric_is_of(&all->metric[i], other))
 			return &all->metric[i];
 	return NULL;
 }
 
-uint64_t metric_number(const struct metric *s, unsigned decimals)
+uint64_t metric_number(const struct metric *m, unsigned decimals)
 {
-	const char *p = s ? s->value.at : NULL, *end = s ? p + s->value.size : NULL;
+	const char *p = m ? m->value : "";
 	uint64_t n = 0;
 
-	for (; p < end && *p != '.'; p++)
+	for (; *p && *p != '.'; p++)
 		n = n * 10 + (uint64_t)(*p - '0');
-	if (p < end)
-		p++;
-	for (; decimals > 0; decimals--)
-		n = n * 10 + (p < end ? (uint64_t)(*p++ - '0') : 0);
+	for (p += *p == '.'; decimals > 0; decimals--)
+		n = n * 10 + (*p ? (uint64_t)(*p++ - '0') : 0);
 	return n;
 }

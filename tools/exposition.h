@@ -1,6 +1,5 @@
-/* tools/exposition.h - the text of the status socket (status.h), taken apart: Prometheus' exposition format,
- * as strictly as we write it. Nothing is copied or allocated; what is printed of it later is
- * printable ASCII, whoever wrote it.
+/* tools/exposition.h - a parser for the text of the status socket (status.h): Prometheus'
+ * exposition format, as strictly as we write it. Nothing is allocated, and no text copied.
  */
 #ifndef TOOLS_EXPOSITION_H
 #define TOOLS_EXPOSITION_H
@@ -9,43 +8,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define METRIC_PREFIX "cachefilesd_" /* of all our names */
 #define METRIC_LABELS 3
 
-struct slice {
-	const char *at; /* NULL: there is none */
-	size_t size;
-};
-
+/* All texts are printable ASCII, whoever wrote them, and borrowed from what was parsed. */
 struct metric {
-	struct slice name; /* without what all of ours begin with */
+	const char *name; /* without METRIC_PREFIX */
 	struct {
-		struct slice name;
-		struct slice value; /* as it stands: with the escapes \\ \" \n, which JSON has too
-				     */
+		const char *name;  /* NULL: no further label */
+		const char *value; /* with the escapes \\ \" \n, which JSON has too */
 	} label[METRIC_LABELS];
-	struct slice value; /* digits, and it may be a point and digits: JSON has that too */
+	const char *value; /* digits, or digits, a point and digits, as JSON has numbers */
 };
 
 struct metrics {
-	struct metric *metric;
+	struct metric *metric; /* a table of max */
 	size_t count, max;
 };
 
-/* Parses the whole of a text, which ends in a NUL. Returns 0, or the number of the line that is
- * wrong: one that is cut off or does not end in "# EOF" is, in its last line, and one of more
- * metrics than max. */
-unsigned metrics_parse(struct metrics *out, const char *text);
+/* Parses a whole text, which ends in a NUL, and puts NULs into it. Returns 0, or the number of the
+ * wrong line: in a text that is cut off or does not end in "# EOF" that is the last one, with too
+ * many metrics the one that has no room. */
+unsigned metrics_parse(struct metrics *out, char *text);
 
-bool slice_is(struct slice slice, const char *text);
-bool slice_is_same(struct slice a, struct slice b);
+/* The value of the label of this name; NULL: there is none. */
+const char *metric_label(const struct metric *metric, const char *name);
 
-/* The value of the label of this name. */
-struct slice metric_label(const struct metric *metric, const char *name);
-
-/* Whether both are of the same image, or mirror, or of none. */
+/* Whether both belong to the same image, to the same mirror, or to neither. */
 bool metric_is_of(const struct metric *metric, const struct metric *other);
 
-/* The metric of this name that is of the same as `other`; NULL: there is none. */
+/* The metric of this name that belongs to the same as `other`; NULL: there is none. */
 const struct metric *metric_find(
 	const struct metrics *all, const char *name, const struct metric *other);
 

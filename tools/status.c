@@ -19,6 +19,7 @@
 #include "image/image.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tools/exposition.h"
 
 /* Milliseconds. */
 #define CLIENT_TIME  5000 /* to take all of the text */
@@ -29,8 +30,6 @@
 
 /* Buffers that are sent in a turn of the loop. */
 #define BUFFERS 4
-
-#define PREFIX "cachefilesd_"
 
 /* A URL is cut after so many bytes. A byte takes up to five when it is escaped. */
 #define URL_SHOWN 200
@@ -283,7 +282,7 @@ static bool put_row(const struct family *f, unsigned row)
 	if (n == 0 && details_of(f) > 1)
 		return true;
 	client.labels = 0;
-	put(PREFIX "%s%s", f->name, suffix_of(f, row));
+	put(METRIC_PREFIX "%s%s", f->name, suffix_of(f, row));
 	if (image)
 		put_image(image);
 	else if (f->rows >= MIRRORS)
@@ -299,7 +298,7 @@ static void put_type(const struct family *f)
 {
 	size_t size = strlen(f->name);
 
-	put("# TYPE " PREFIX "%s %s\n", f->name,
+	put("# TYPE " METRIC_PREFIX "%s %s\n", f->name,
 		f->rows == TIMES			       ? "histogram"
 		: memcmp(f->name + size - 6, "_total", 6) == 0 ? "counter"
 							       : "gauge");

@@ -1,5 +1,5 @@
-/* Fuzz harness of metric.c: whatever answers at the status socket. What is taken holds no byte that
- * a terminal or JSON would stumble over, and lies in the text; a text that is cut is none. */
+/* Fuzz harness of exposition.c: whatever answers at the status socket. A text that is taken has no byte
+ * that a terminal or JSON would stumble over, and lies in the input; an input that is cut is refused. */
 #include "tools/exposition.c"
 
 #include <stdlib.h>
@@ -8,39 +8,39 @@
 
 static const char *begin, *end;
 
-static void check_slice(struct slice s, const char *set)
+static void check_text(const char *text, const char *set)
 {
-	if (s.at < begin || s.at + s.size > end)
+	if (text < begin || text + strlen(text) >= end)
 		abort();
-	for (size_t i = 0; i < s.size; i++)
-		if (s.at[i] < ' ' || s.at[i] > '~' || (set && !strchr(set, s.at[i])))
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~' || (set && !strchr(set, *text)))
 			abort();
 }
 
 /* As in JSON: each '\' has one of its own behind it, and no quote stands alone. */
-static void check_quoted(struct slice s)
+static void check_quoted(const char *text)
 {
-	check_slice(s, NULL);
-	for (size_t i = 0; i < s.size; i++) {
-		if (s.at[i] == '"')
+	check_text(text, NULL);
+	for (; *text; text++) {
+		if (*text == '"')
 			abort();
-		if (s.at[i] == '\\' && (++i == s.size || !strchr("\\\"n", s.at[i])))
+		if (*text == '\\' && (!*++text || !strchr("\\\"n", *text)))
 			abort();
 	}
 }
 
-static void check_sample(const struct metrics *all, const struct metric *s)
+static void check_metric(const struct metrics *all, const struct metric *m)
 {
-	check_slice(s->name, "abcdefghijklmnopqrstuvwxyz_");
-	check_slice(s->value, "0123456789.");
-	if (s->value.size == 0 || s->name.size == 0)
+	check_text(m->name, "abcdefghijklmnopqrstuvwxyz_");
+	check_text(m->value, "0123456789.");
+	if (!*m->value || !*m->name)
 		abort();
-	for (size_t i = 0; i < METRIC_LABELS && s->label[i].name.at; i++) {
-		check_slice(s->label[i].name, "abcdefghijklmnopqrstuvwxyz_");
-		check_quoted(s->label[i].value);
+	for (size_t i = 0; i < METRIC_LABELS && m->label[i].name; i++) {
+		check_text(m->label[i].name, "abcdefghijklmnopqrstuvwxyz_");
+		check_quoted(m->label[i].value);
 	}
-	metric_number(s, 6);
-	if (!metric_is_of(s, s) || !metric_find(all, "x", s) != !metric_find(all, "x", s))
+	metric_number(m, 6);
+	if (!metric_is_of(m, m) || !metric_find(all, "x", m) != !metric_find(all, "x", m))
 		abort();
 }
 
@@ -59,8 +59,9 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	if (all.count > all.max)
 		abort();
 	for (size_t i = 0; good && i < all.count; i++)
-		check_sample(&all, &table[i]);
+		check_metric(&all, &table[i]);
 	if (good) {
+		memcpy(text, data, size);
 		text[strlen(text) - 1] = '\0';
 		if (metrics_parse(&all, text) == 0)
 			abort();
