@@ -1,5 +1,3 @@
-/* tools/get.c - a front end of fetch.c with one file and one READ. A READ is fetched by one lane at a
- * time, so its pages come in order. */
 #include "tools/get.h"
 
 #include <errno.h>
@@ -12,6 +10,7 @@
 #include "base/clock.h"
 #include "net/dns.h"
 #include "base/log.h"
+#include "base/minmax.h"
 #include "base/units.h"
 #include "net/url.h"
 
@@ -21,17 +20,16 @@
 static bool opened, complete;
 static enum outcome open_outcome;
 static uint64_t file_size;
-static uint64_t next, end;    /* of the bytes that are wanted: the next one to write, their end */
-static uint64_t filled;	      /* whole pages have been taken up to here */
-static uint64_t begin;	      /* for the progress: the first wanted byte */
-static int64_t began;	      /* and when asking for it began */
-static int64_t next_progress; /* INT64_MAX: none is shown */
-static int64_t held;	      /* microseconds that standard output has let us wait */
+static uint64_t begin, next, end; /* the bytes asked for: the first, the next to write, their end */
+static uint64_t filled;		  /* whole pages have come up to here */
+static int64_t began;		  /* when the first byte was asked for; microseconds, as these: */
+static int64_t next_progress;	  /* INT64_MAX: none is shown */
+static int64_t held;		  /* how long standard output has kept us waiting in all */
 static char name[KEY_MAX + 1];
 
 /* ---- progress ---- */
 
-/* Leaves the cursor at the line's beginning, for log lines and the shell to write over it. */
+/* Leaves the cursor at the line's beginning, so that log lines and the shell overwrite it. */
 static void show_line(const char *text)
 {
 	char line[PROGRESS_WIDTH + 3];
@@ -93,7 +91,7 @@ static void put(const char *bytes, size_t size)
 	held += clock_us() - since;
 }
 
-/* ---- what fetch.c asks of us ---- */
+/* ---- the front end: one file, and one READ, whose pages come in order ---- */
 
 static void take_opened(unsigned file, enum outcome outcome, uint64_t size)
 {
@@ -105,11 +103,11 @@ static void take_opened(unsigned file, enum outcome outcome, uint64_t size)
 
 static ssize_t take_pages(unsigned file, const void *pages, size_t size, uint64_t offset)
 {
-	uint64_t to = offset + size < end ? offset + size : end;
+	uint64_t to = min_u64(offset + size, end);
 
 	(void)file;
 	if (offset > next)
-		return -EIO; /* a gap: it cannot be, and must not come out as one */
+		return -EIO; /* a gap: it cannot be, and must not be written */
 	if (to > next) {
 		put((const char *)pages + (next - offset), (size_t)(to - next));
 		next = to;
@@ -124,14 +122,14 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t until, uint64_
 	if (filled >= until)
 		return (int64_t)until;
 	*hole_end = until;
-	return (int64_t)(offset > filled ? offset : filled);
+	return (int64_t)max_u64(offset, filled);
 }
 
 static void take_complete(unsigned file, uint32_t id, enum outcome outcome)
 {
 	(void)file;
 	(void)id;
-	(void)outcome; /* fetch_outcome() has the words, too */
+	(void)outcome; /* fetch_outcome() has it too */
 	complete = true;
 }
 
@@ -140,8 +138,8 @@ const struct frontend get_frontend = {
 
 /* ---- the run ---- */
 
-/* The client's clock, in microseconds, stands still while standard output keeps us: that is no
- * fault of the server. */
+/* The client's clock stands still while standard output keeps us waiting: that is not the server's
+ * fault. */
 static int64_t client_clock(void)
 {
 	return clock_us() - held;
@@ -158,10 +156,10 @@ static void run_until(const bool *done)
 		size_t n = fetch + fetch_poll(set + fetch);
 		int64_t wait = sooner(fetch_next(), dns_next()) - now / 1000;
 
-		/* At most until the next progress, which also fits it into poll()'s int. */
+		/* At most until the next progress: so it fits poll()'s int. */
 		wait = wait < 0 ? 0 : sooner(wait, PROGRESS_EVERY / 1000);
 		if (poll(set, n, (int)wait) < 0)
-			memset(set, 0, sizeof(set)); /* a signal */
+			memset(set, 0, sizeof(set)); /* interrupted by a signal */
 		now = client_clock();
 		dns_run(now / 1000);
 		fetch_run(set + fetch, now);
@@ -169,21 +167,20 @@ static void run_until(const bool *done)
 	}
 }
 
-/* The last segment of the URL's path names the file in the log and at mirrors. */
+/* The last segment of the URL's path names the file in the log and on mirrors. Returns its size. */
 static size_t find_name(const char *text)
 {
 	struct url url;
 	size_t to, from;
 
 	if (url_parse(&url, text))
-		return 0; /* conf.c has parsed it before */
+		return 0; /* cannot be: conf.c has parsed it */
 	to = from = strcspn(url.target, "?");
 	while (from > 1 && url.target[from - 1] != '/')
 		from--;
 	if (from == to)
 		from--; /* a folder: its "/" */
-	if (to - from > KEY_MAX)
-		to = from + KEY_MAX;
+	to = from + (size_t)min_u64(to - from, KEY_MAX);
 	memcpy(name, url.target + from, to - from);
 	return to - from;
 }
@@ -194,7 +191,7 @@ static int verdict(void)
 	enum outcome outcome = fetch_outcome(0, &why);
 
 	if (next == end) {
-		/* Some file systems tell only now that they could not take it. */
+		/* Some file systems report only now that a write has failed. */
 		if (close(STDOUT_FILENO) < 0)
 			output_failed();
 		return 0;
@@ -202,7 +199,7 @@ static int verdict(void)
 	if (outcome == OUTCOME_OK) {
 		log_err("%s: only %llu of %llu bytes came", name,
 			(unsigned long long)(next - begin), (unsigned long long)(end - begin));
-		outcome = OUTCOME_REFUSED; /* such as a size beyond what can be asked for */
+		outcome = OUTCOME_REFUSED; /* a size over INT64_MAX, for example */
 	}
 	return outcome_exit_status(outcome);
 }
@@ -210,7 +207,7 @@ static int verdict(void)
 int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 {
 	next_progress = INT64_MAX;
-	fetch_run(NULL, client_clock()); /* tells it the time */
+	fetch_run(NULL, client_clock()); /* sets its time */
 	fetch_open(0, "", name, find_name(conf->url[0]));
 	run_until(&opened);
 	if (open_outcome != OUTCOME_OK)
@@ -221,7 +218,7 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 		return 2;
 	}
 	begin = next = offset;
-	end = length < file_size - offset ? offset + length : file_size;
+	end = offset + min_u64(length, file_size - offset);
 	began = clock_us();
 	if (isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
 		next_progress = began;

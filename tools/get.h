@@ -1,8 +1,9 @@
-/* tools/get.h - `--get URL [OFFSET [LENGTH]]`: a file's bytes to standard output, by the same client and
- * with the same care as an image's: a second user of fetch.h beside /dev/cachefiles.
+/* tools/get.h - `--get URL [OFFSET [LENGTH]]`: writes a file's bytes to standard output. A front
+ * end of fetch/ beside /dev/cachefiles, so the same client fetches them with the same care as an
+ * image's.
  *
- * The version is pinned with the first answer, so what comes out is of one version, in order and
- * without a gap; after an error it is a correct beginning of what was asked for.
+ * The first answer pins the version. So the output is of one version, in order and without a gap;
+ * after an error it is a correct beginning of the bytes asked for.
  */
 #ifndef TOOLS_GET_H
 #define TOOLS_GET_H
@@ -12,15 +13,15 @@
 #include "daemon/conf.h"
 #include "fetch/fetch.h"
 
-/* What fetch_init() is given. */
+/* For fetch_init(). */
 extern const struct frontend get_frontend;
 
-/* Writes [offset, offset + length), cut at the file's end, of conf->url[0]; the other urls are its
- * mirrors, where the URL's last segment is appended to one that ends in '/'. dns_init() and
- * fetch_init() must have been called, and SIGPIPE be ignored. Blocks while standard output takes no
- * bytes. Returns the exit status: 0, 1 (standard output; a reader that has gone is not worth a
- * line), 2 (`offset` is beyond the end), or the outcome's. Errors are logged. While standard error
- * is a terminal and standard output is none, the former shows how far it is. */
+/* Writes [offset, offset + length), cut at the file's end, of conf->url[0]. The other urls are its
+ * mirrors; to one that ends in '/' the last segment of url[0] is appended. Call dns_init() and
+ * fetch_init() before, and ignore SIGPIPE. Blocks while standard output takes no bytes. Returns the
+ * exit status: 0, 1 (standard output failed), 2 (`offset` is beyond the end), or the outcome's.
+ * Errors are logged, except that the reader of standard output has gone. If standard error is a
+ * terminal and standard output is none, the progress is shown. */
 int get_run(const struct conf *conf, uint64_t offset, uint64_t length);
 
 #endif

@@ -1,4 +1,3 @@
-/* tools/status.c - one table of the families, the rows of each, and the socket that they go to. */
 #include "tools/status.h"
 
 #include <errno.h>
@@ -22,27 +21,23 @@
 #include "tools/exposition.h"
 
 /* Milliseconds. */
-#define CLIENT_TIME  5000 /* to take all of the text */
-#define ACCEPT_AGAIN 1000 /* after a client could not be taken for want of something */
+#define CLIENT_TIME  5000 /* for a client to take the whole text */
+#define ACCEPT_AGAIN 1000 /* after accept() has failed, for want of descriptors for example */
 
-/* Clients that wait for their turn. */
-#define QUEUE 8
+#define QUEUE	8 /* clients that wait for their turn */
+#define BUFFERS 4 /* sent in a turn of the loop at most */
 
-/* Buffers that are sent in a turn of the loop. */
-#define BUFFERS 4
+#define URL_SHOWN 200			  /* bytes of a URL */
+#define ROW_MAX	  (2 * 5 * KEY_MAX + 160) /* a byte of both keys may take five */
 
-/* A URL is cut after so many bytes. A byte takes up to five when it is escaped. */
-#define URL_SHOWN 200
-#define ROW_MAX	  (2 * 5 * KEY_MAX + 160)
-
-/* What a family has a row for. */
+/* A family has one row, or one for each of these. */
 enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES };
 
 struct family {
 	const char *name;
-	uint16_t offset; /* of its number: in struct stats, mirror_stats or image */
+	uint16_t offset; /* of its number in struct stats, mirror_stats or image */
 	uint8_t rows;
-	uint8_t decimals; /* it counts thousandths (3) or millionths (6) */
+	uint8_t decimals; /* 3: the number is in thousandths, 6: in millionths */
 };
 
 #define NO_NUMBER UINT16_MAX
@@ -93,11 +88,10 @@ static int64_t accept_after;
 static struct {
 	bool here;
 	int fd;
-	int64_t until; /* when it is dropped */
-	/* the row to be made next; 0 is the family's head, its first row number 1 */
-	unsigned family, row;
-	bool counting;	 /* what is cached of the image of that row */
-	unsigned labels; /* of the row that is made */
+	int64_t until;	      /* when it is dropped */
+	unsigned family, row; /* to make next; row 0 is the family's # TYPE */
+	bool counting;	      /* the cached bytes of the image of that row */
+	unsigned labels;      /* of the row being made, so far */
 	char text[ROW_MAX + 512];
 	size_t size, sent; /* of the text */
 } client;
@@ -146,8 +140,7 @@ static void put_decimal(uint64_t n, unsigned decimals)
 			(unsigned long long)(n % unit));
 }
 
-/* Of the histogram: row 0 to READ_TIMES are a class and those before it, then come sum and number.
- */
+/* Rows of the histogram: 0 to READ_TIMES are cumulative buckets, then the sum, then the count. */
 static const char *suffix_of(const struct family *f, unsigned row)
 {
 	if (f->rows != TIMES)
@@ -177,7 +170,7 @@ static uint64_t times_value(unsigned row)
 	return n;
 }
 
-/* Without what may be a secret: the user's name and password, the query. */
+/* Without possible secrets: user name, password and query. */
 static void put_url(const char *url)
 {
 	const char *host = strstr(url, "://") + 3; /* conf.c has parsed it */
@@ -197,7 +190,7 @@ static void put_mirror(unsigned mirror)
 	put_text_label("mirror", number);
 }
 
-/* The volume is told where it is not the one that EROFS makes of the image's name. */
+/* With the volume where it is not the one that EROFS makes of the image's name. */
 static void put_image(const struct image *image)
 {
 	const char *own = image->volume + 6; /* behind "erofs," */
@@ -208,7 +201,7 @@ static void put_image(const struct image *image)
 		put_text_label("volume", image->volume);
 }
 
-/* How many rows a family has for each thing, and in all; one whose number is 0 may be left out. */
+/* Rows of a family for each image or mirror, and in all; rows with the number 0 may be left out. */
 static unsigned details_of(const struct family *f)
 {
 	return f->rows == REASONS ? OUTCOME_LIMIT + 1 : f->rows == STATES ? FETCH_STATES : 1;
@@ -224,7 +217,7 @@ static unsigned rows_of(const struct family *f)
 	return things * details_of(f);
 }
 
-/* What it counts for each image is looked at as it is told. False: that is not done yet. */
+/* The cached bytes of an image are counted when its row is made. False: that is not done yet. */
 static bool count_cached(const struct family *f, struct image *image)
 {
 	if (f->offset != offsetof(struct image, stats.cached))
@@ -237,29 +230,19 @@ static bool count_cached(const struct family *f, struct image *image)
 
 static void put_labels(const struct family *f, unsigned thing, unsigned detail)
 {
-	switch ((enum rows)f->rows) {
-	case ONCE:
-	case MIRRORS:
-	case IMAGES:
-		break;
-	case VERSIONS:
+	if (f->rows == VERSIONS)
 		put_text_label("version", VERSION);
-		break;
-	case TIMES:
+	else if (f->rows == TIMES)
 		put_time(thing);
-		break;
-	case URLS:
+	else if (f->rows == URLS)
 		put_url(conf->url[thing]);
-		break;
-	case REASONS:
+	else if (f->rows == REASONS)
 		put_text_label("reason", outcome_words((enum outcome)detail));
-		break;
-	case STATES:
+	else if (f->rows == STATES)
 		put_text_label("state", fetch_state_words[detail]);
-	}
 }
 
-/* False: it cannot be made yet. */
+/* False: the row cannot be made yet. */
 static bool put_row(const struct family *f, unsigned row)
 {
 	unsigned thing = row / details_of(f), detail = row % details_of(f);
@@ -304,7 +287,7 @@ static void put_type(const struct family *f)
 							       : "gauge");
 }
 
-/* Makes rows while there is room for the longest. */
+/* Makes rows while the buffer has room for the longest. */
 static void fill(void)
 {
 	client.size = client.sent = 0;
@@ -358,7 +341,7 @@ static void serve(void)
 
 static void take_client(void)
 {
-	/* The C library's function would bring what kernels without it need. */
+	/* The C library's function would bring its code for kernels without the system call. */
 	int fd = (int)syscall(SYS_accept4, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
@@ -379,7 +362,7 @@ static void take_client(void)
 
 /* ---- the public functions ---- */
 
-/* A socket that nobody answers at any more, and nothing else, makes room. */
+/* Removes a socket that nobody answers at, but nothing else. */
 static void remove_old(const char *path)
 {
 	struct stat s;
@@ -392,24 +375,21 @@ int status_open(const char *path, char *why, size_t size)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	mode_t mask;
-	bool good;
+	const char *fault = NULL;
+	mode_t mask = umask(0177);
 
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN) {
-		snprintf(why, size, "%s: another daemon answers there", path);
-	} else {
-		if (errno == ECONNREFUSED)
-			remove_old(path);
-		mask = umask(0177);
-		good = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, QUEUE) == 0;
-		umask(mask);
-		if (good)
-			return fd;
-		snprintf(why, size, "%s: %s", path, strerror(errno));
-	}
-	if (fd >= 0)
-		close(fd);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN)
+		fault = "another daemon answers there";
+	else if (errno == ECONNREFUSED)
+		remove_old(path);
+	if (!fault && (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, QUEUE) < 0))
+		fault = strerror(errno);
+	umask(mask);
+	if (!fault)
+		return fd;
+	snprintf(why, size, "%s: %s", path, fault);
+	close(fd);
 	return -1;
 }
 
