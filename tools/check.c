@@ -72,12 +72,6 @@ __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
 	va_end(args);
 }
 
-static int judge_fit(void)
-{
-	printf("verdict: fit for cachefilesd-mini%s%s\n", warnings[0] ? ", but: " : "", warnings);
-	return 0;
-}
-
 static int judge_unfit(enum outcome outcome, const char *why)
 {
 	printf("verdict: NOT fit: ");
@@ -120,10 +114,8 @@ static int64_t answer_timeout(void)
 	return (int64_t)conf->timeout * 2000000;
 }
 
-/* Requests the bytes up to `last` and receives them, for `most` microseconds; the buffer has the
- * first of them then. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED, or another value: the time is
- * up.
- */
+/* Requests the bytes up to `last` and receives them, for `most` microseconds; the first ones stay
+ * in the buffer. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED; anything else: the time is up. */
 static enum http_event ask(uint64_t last, int64_t most)
 {
 	struct http_request request = {.url = &target.url,
@@ -166,8 +158,7 @@ static void put_address(char *out, size_t size, const union address *a)
 	const void *bytes = a->any.sa_family == AF_INET6 ? (const void *)&a->in6.sin6_addr
 							 : (const void *)&a->in4.sin_addr;
 
-	if (!inet_ntop(a->any.sa_family, bytes, out, (socklen_t)size))
-		snprintf(out, size, "?");
+	inet_ntop(a->any.sa_family, bytes, out, (socklen_t)size);
 }
 
 static void say_addresses(void)
@@ -199,10 +190,8 @@ static void put_date(char out[48], int64_t seconds)
 	time_t t = (time_t)seconds;
 	struct tm day;
 
-	if (gmtime_r(&t, &day))
-		snprintf(out, 48, "%d-%02d-%02d", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
-	else
-		snprintf(out, 48, "?");
+	gmtime_r(&t, &day); /* certificates have years up to 9999 */
+	snprintf(out, 48, "%d-%02d-%02d", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
 }
 
 static void say_certificate(const struct tls_cert *c)
@@ -278,15 +267,12 @@ static enum http_event reach(const char **why)
 
 static void say_validator(const struct response *r)
 {
-	if (r->etag[0])
-		say("validator", "ETag %s", r->etag);
-	else if (r->last_modified[0])
-		say("validator", "Last-Modified %s", r->last_modified);
-	else
-		say("validator", "none");
+	const char *value = r->etag[0] ? r->etag : r->last_modified;
+
+	say("validator", "%s%s", r->etag[0] ? "ETag " : *value ? "Last-Modified " : "none", value);
 	if (r->etag[0] && !r->etag_is_strong)
 		warn("its ETag is weak, so versions that differ a little may share it");
-	else if (!r->etag[0] && !r->last_modified[0])
+	else if (!*value)
 		warn("it names no version, so a replaced image is noticed by its size only");
 }
 
@@ -366,7 +352,9 @@ static int judge(enum http_event event, const char *why)
 {
 	switch (event) {
 	case HTTP_END:
-		return judge_fit();
+		printf("verdict: fit for cachefilesd-mini%s%s\n", warnings[0] ? ", but: " : "",
+			warnings);
+		return 0;
 	case HTTP_FAILED:
 		return judge_unfit(http->outcome, http->why);
 	case HTTP_REDIRECT:
