@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "image/erofs.h"
 #include "base/limits.h"
+#include "image/erofs.h"
 
 /* The keys of OPEN, borrowed; at most KEY_MAX bytes each. */
 struct state_key {

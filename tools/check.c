@@ -11,15 +11,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "net/dns.h"
-#include "image/erofs.h"
-#include "http.h"
-#include "fetch/mirror.h"
-#include "image/image.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/page.h"
 #include "base/units.h"
+#include "fetch/mirror.h"
+#include "http.h"
+#include "image/erofs.h"
+#include "image/image.h"
+#include "net/dns.h"
 
 #define ROUND_TRIPS	5
 #define THROUGHPUT_SIZE (4 << 20)

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "net/dns.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/units.h"
+#include "net/dns.h"
 #include "net/url.h"
 
 #define PROGRESS_EVERY 250000 /* microseconds */

@@ -12,12 +12,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "base/stats.h"
 #include "daemon/memory.h"
 #include "fetch/fetch.h"
 #include "fetch/mirror.h"
 #include "image/image.h"
-#include "base/log.h"
-#include "base/stats.h"
 #include "tools/exposition.h"
 
 /* Milliseconds. */
