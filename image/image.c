@@ -137,7 +137,8 @@ void image_settle(struct image *image, const char *url)
 
 	memcpy(now.etag, image->etag, sizeof(now.etag));
 	memcpy(now.last_modified, image->last_modified, sizeof(now.last_modified));
-	now.reported_size = image->reported_size = state_reported_size(&now, known ? &before : NULL);
+	now.reported_size = image->reported_size =
+		state_reported_size(&now, known ? &before : NULL);
 	if (live >= 0 && now.reported_size != (uint64_t)live) {
 		image->reported_size = (uint64_t)live;
 		image->changed = true;

@@ -27,10 +27,11 @@ static void check_promises(const struct state *s)
 	struct state again;
 	size_t size;
 
-	if (s->reported_size < s->size || s->reported_size - s->size >= STATE_SPREAD || s->reported_size > INT64_MAX ||
-		s->kind > EROFS_COMPRESSED || strlen(s->etag) >= VALIDATOR_MAX ||
-		strlen(s->last_modified) >= DATE_MAX || has_control(s->etag) ||
-		has_control(s->last_modified) || s->checked < 0 || state_reported_size(s, s) != s->reported_size)
+	if (s->reported_size < s->size || s->reported_size - s->size >= STATE_SPREAD ||
+		s->reported_size > INT64_MAX || s->kind > EROFS_COMPRESSED ||
+		strlen(s->etag) >= VALIDATOR_MAX || strlen(s->last_modified) >= DATE_MAX ||
+		has_control(s->etag) || has_control(s->last_modified) || s->checked < 0 ||
+		state_reported_size(s, s) != s->reported_size)
 		abort();
 	size = state_format(text, sizeof(text), s, key, "http://h/");
 	if (size == 0 || !state_parse(&again, key, text, size) || !state_is_same(s, &again) ||
@@ -46,8 +47,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	if (size < 1 || size > STATE_MAX)
 		return 0;
 	if (data[0] & 1) {
-		static const char keys[] =
-			"cachefilesd-mini 1\nvolume erofs,plain\ncookie plain\n";
+		static const char keys[] = "cachefilesd-mini 1\nvolume erofs,plain\ncookie plain\n";
 		char framed[2 * STATE_MAX];
 		size_t n = sizeof(keys) - 1;
 

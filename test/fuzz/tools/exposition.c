@@ -1,5 +1,6 @@
-/* Fuzz harness of exposition.c: whatever answers at the status socket. A text that is taken has no byte
- * that a terminal or JSON would stumble over, and lies in the input; an input that is cut is refused. */
+/* Fuzz harness of exposition.c: whatever answers at the status socket. A text that is taken has no
+ * byte that a terminal or JSON would stumble over, and lies in the input; an input that is cut is
+ * refused. */
 #include "tools/exposition.c"
 
 #include <stdlib.h>

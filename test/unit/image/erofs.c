@@ -9,8 +9,7 @@ static enum erofs_kind kind_of(uint32_t magic, uint32_t incompat, uint16_t lz4_m
 
 	for (int i = 0; i < 4; i++) {
 		head[MAGIC + i] = (unsigned char)(magic >> 8 * i);
-		head[FEATURE_INCOMPAT + i] =
-			(unsigned char)(incompat >> 8 * i);
+		head[FEATURE_INCOMPAT + i] = (unsigned char)(incompat >> 8 * i);
 	}
 	head[LZ4_MAX_DISTANCE] = (unsigned char)lz4_max_distance;
 	head[LZ4_MAX_DISTANCE + 1] = (unsigned char)(lz4_max_distance >> 8);

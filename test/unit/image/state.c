@@ -1,5 +1,5 @@
-/* Unit tests of state.c: reported sizes, and texts written, read back, cut at every byte and changed at
- * each. */
+/* Unit tests of state.c: reported sizes, and texts written, read back, cut at every byte and
+ * changed at each. */
 #include "test/unit/check.h"
 
 #include "image/state.c"
@@ -46,13 +46,16 @@ static void test_reported_size(void)
 	uint64_t edges[] = {1, 4096, STRETCH - 4096, STRETCH, STRETCH + 1, INT64_MAX - 4096};
 
 	begin_test("state: a version has its size, another one another");
-	CHECK(a.reported_size == 7539722, "%llu", (unsigned long long)a.reported_size); /* as it is on disks by now */
+	CHECK(a.reported_size == 7539722, "%llu",
+		(unsigned long long)a.reported_size); /* as it is on disks by now */
 	CHECK(a.reported_size > a.size && a.reported_size - a.size < STATE_SPREAD);
 	CHECK(a.reported_size != b.reported_size);
 	CHECK(state_reported_size(&none, NULL) == 4096);
-	CHECK(state_reported_size(&a, &a) == a.reported_size && state_reported_size(&b, &a) == b.reported_size);
+	CHECK(state_reported_size(&a, &a) == a.reported_size &&
+		state_reported_size(&b, &a) == b.reported_size);
 	strcpy(later.last_modified, "Mon, 02 Jan 2023 03:04:06 GMT");
-	CHECK(!state_is_same(&weak, &later) && state_reported_size(&later, NULL) != weak.reported_size);
+	CHECK(!state_is_same(&weak, &later) &&
+		state_reported_size(&later, NULL) != weak.reported_size);
 	strcpy(b.etag, a.etag);
 	strcpy(b.last_modified, "Mon, 02 Jan 2023 03:04:06 GMT");
 	CHECK(state_is_same(&a, &b) && state_reported_size(&b, NULL) == a.reported_size);
@@ -72,7 +75,8 @@ static void test_reported_size(void)
 		CHECK(a.reported_size >= edges[i] && a.reported_size <= most, "%zu", i);
 		b = strong(edges[i], "\"y\"");
 		b.reported_size = a.reported_size;
-		CHECK(spread(edges[i]) == 1 || state_reported_size(&a, &b) != a.reported_size, "%zu", i);
+		CHECK(spread(edges[i]) == 1 || state_reported_size(&a, &b) != a.reported_size,
+			"%zu", i);
 	}
 	none.reported_size = a.reported_size = 4096 + STATE_SPREAD - 1;
 	a = none;
@@ -82,7 +86,8 @@ static void test_reported_size(void)
 		snprintf(a.etag, sizeof(a.etag), "\"%u\"", i);
 		b = none;
 		b.reported_size = state_reported_size(&a, NULL);
-		CHECK(state_reported_size(&a, &b) != b.reported_size && state_reported_size(&a, &b) - 4096 < STATE_SPREAD);
+		CHECK(state_reported_size(&a, &b) != b.reported_size &&
+			state_reported_size(&a, &b) - 4096 < STATE_SPREAD);
 	}
 }
 
