@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/page.h"
+#include "base/text.h"
 #include "image/trace.h"
 
 #define SUFFIX ".trace"
@@ -92,25 +93,16 @@ static void write_recorder(struct recorder *r)
 
 static void read_recorded(struct recorder *r)
 {
-	char name[NAME_MAX + 1], text[1024];
-	const char *end;
-	size_t kept = 0;
-	ssize_t n;
-	int fd;
+	char name[NAME_MAX + 1], *line;
+	struct lines l = {0};
 
 	name_file(name, r);
-	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
+	l.fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (l.fd < 0)
 		return;
-	while ((n = read(fd, text + kept, sizeof(text) - kept)) > 0) {
-		kept += (size_t)n;
-		end = memrchr(text, '\n', kept);
-		if (!end || trace_parse(&r->trace, text, (size_t)(++end - text), true))
-			break;
-		kept -= (size_t)(end - text);
-		memmove(text, end, kept);
-	}
-	close(fd);
+	while ((line = lines_next(&l)) && !trace_parse(&r->trace, line, strlen(line), true))
+		;
+	close(l.fd);
 }
 
 /* ---- the recorders ---- */

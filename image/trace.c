@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/minmax.h"
+#include "base/text.h"
 
 /* ---- the table ---- */
 
@@ -70,17 +71,6 @@ static bool skip_blanks(const char **p, const char *end)
 	return *p > begin;
 }
 
-static bool take_number(const char **p, const char *end, uint64_t *out)
-{
-	const char *begin = *p;
-
-	for (*out = 0; *p < end && **p >= '0' && **p <= '9'; ++*p)
-		if (__builtin_mul_overflow(*out, 10, out) ||
-			__builtin_add_overflow(*out, (uint64_t)(**p - '0'), out))
-			return false;
-	return *p > begin;
-}
-
 static const char *take_line(struct trace *t, const char *p, const char *end)
 {
 	struct trace_extent e;
@@ -92,8 +82,8 @@ static const char *take_line(struct trace *t, const char *p, const char *end)
 	skip_blanks(&p, end);
 	if (p == end || *p == '#')
 		return NULL;
-	good = take_number(&p, end, &offset) && skip_blanks(&p, end) &&
-	       take_number(&p, end, &length);
+	good = number_take(&p, end, UINT64_MAX, &offset) && skip_blanks(&p, end) &&
+	       number_take(&p, end, UINT64_MAX, &length);
 	skip_blanks(&p, end);
 	if (!good || p < end)
 		return "it is not two numbers of 64 bits";

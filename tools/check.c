@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/page.h"
@@ -99,12 +100,11 @@ static void wait_for_more(int64_t now, int64_t by)
 {
 	struct pollfd set[DNS_POLL_MAX + 1];
 	size_t n = dns_poll(set);
-	int64_t next = sooner(http_next(http), dns_next()) - now / 1000;
-	int64_t most = (by - now) / 1000 + 1;
+	int64_t next = sooner(sooner(http_next(http), dns_next()), by / 1000 + 1);
 
 	if (http_fd(http) >= 0)
 		set[n++] = (struct pollfd){.fd = http_fd(http), .events = http_events(http)};
-	poll(set, n, (int)(next < 0 ? 0 : sooner(next, most)));
+	fd_poll(set, n, now / 1000, next, NULL);
 	dns_run(clock_us() / 1000);
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/units.h"
@@ -154,12 +155,10 @@ static void run_until(const bool *done)
 	while (!*done) {
 		size_t fetch = dns_poll(set);
 		size_t n = fetch + fetch_poll(set + fetch);
-		int64_t wait = sooner(fetch_next(), dns_next()) - now / 1000;
+		int64_t progress = (now + PROGRESS_EVERY) / 1000;
 
-		/* At most until the next progress: so it fits poll()'s int. */
-		wait = wait < 0 ? 0 : sooner(wait, PROGRESS_EVERY / 1000);
-		if (poll(set, n, (int)wait) < 0)
-			memset(set, 0, sizeof(set)); /* interrupted by a signal */
+		fd_poll(set, n, now / 1000, sooner(progress, sooner(fetch_next(), dns_next())),
+			NULL);
 		now = client_clock();
 		dns_run(now / 1000);
 		fetch_run(set + fetch, now);

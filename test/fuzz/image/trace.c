@@ -3,6 +3,7 @@
  * off nothing else is taken than of the whole one. What was taken is then recorded, one touch after
  * the other.
  */
+#include "base/text.c"
 #include "image/trace.c"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* Unit tests of trace.c: texts and touches become tables. */
 #include "test/unit/check.h"
 
+#include "base/text.c"
 #include "image/trace.c"
 
 #define PAGE 4096
