@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/minmax.h"
+#include "base/text.h"
 
 #define FOLDER "cachefilesd-mini"
 
@@ -107,44 +108,34 @@ size_t state_format(
 	return format(out, room, state, key, url, strlen(url));
 }
 
-static int digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* A text of less than `room` bytes, without a control byte: it becomes part of a request's head. */
 static bool read_text(char *out, size_t room, const char *value)
 {
-	for (; room > 1 && *value != '\n'; room--, value++) {
-		int c = (unsigned char)*value;
+	const char *end = value + strcspn(value, "\n");
 
-		if (c == '%') {
-			if (digit(value[1]) < 0 || digit(value[2]) < 0)
-				return false;
-			c = digit(value[1]) << 4 | digit(value[2]);
-			value += 2;
-		}
+	for (; room > 1 && value < end; room--) {
+		int c = percent_take(&value, end);
+
 		if (c < ' ' || c == 0x7f)
 			return false;
 		*out++ = (char)c;
 	}
 	*out = '\0';
-	return *value == '\n';
+	return value == end;
 }
 
 static uint64_t read_number(const char *value)
 {
-	uint64_t n = 0;
+	uint64_t n;
 
-	for (; *value >= '0' && *value <= '9'; value++)
-		n = n * 10 + (uint64_t)(*value - '0');
+	number_take(&value, value + strcspn(value, "\n"), INT64_MAX, &n);
 	return n;
 }
 
 static bool makes_sense(const struct state *s)
 {
 	return s->reported_size >= s->size && s->reported_size - s->size < STATE_SPREAD &&
-	       s->reported_size <= INT64_MAX && s->kind <= EROFS_COMPRESSED &&
+	       s->kind <= EROFS_COMPRESSED &&
 	       (s->etag_is_strong || !s->etag[0] || s->etag[0] == 'W');
 }
 

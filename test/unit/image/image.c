@@ -5,6 +5,7 @@
 
 #include "image/image.c"
 
+#include "base/text.c"
 #include "image/state.c"
 
 static char said[4][300];

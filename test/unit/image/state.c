@@ -2,6 +2,7 @@
  * changed at each. */
 #include "test/unit/check.h"
 
+#include "base/text.c"
 #include "image/state.c"
 
 #include <stdarg.h>

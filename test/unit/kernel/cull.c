@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "kernel/cull.c"
+#include "base/text.c"
 #include "base/dir.c"
 #include "base/fd.c"
 #include "image/state.c"
