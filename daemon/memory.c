@@ -1,6 +1,5 @@
 #include "daemon/memory.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>

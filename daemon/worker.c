@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

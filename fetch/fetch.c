@@ -1,8 +1,6 @@
 #include "fetch/fetch.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"

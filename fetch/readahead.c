@@ -1,7 +1,6 @@
 #include "fetch/readahead.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #include "base/limits.h"
 #include "base/minmax.h"

@@ -1,16 +1,11 @@
 #include "image/image.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "daemon/memory.h"
-#include "base/clock.h"
 #include "daemon/handover.h"
 #include "base/log.h"
-#include "net/netrc.h"
 #include "image/state.h"
 
 /* Seconds after which the time of the last check is stored again. */

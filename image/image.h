@@ -100,9 +100,6 @@ bool image_recall(struct image *image);
  * changed, the first request will show it. */
 bool image_reopen(struct image *image);
 
-/* Whether it may be asked for now. */
-bool image_may_be_asked(const struct image *image, int64_t now);
-
 /* The image in a place of the table, 0 to capacity.files, with stats.failing as of now; NULL: there
  * is none, or a trace. */
 struct image *image_at(unsigned place, int64_t now);

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/limits.h"
 #include "base/minmax.h"
 #include "base/text.h"
 

@@ -7,7 +7,6 @@
 #include <strings.h>
 #include <time.h>
 
-#include "base/base64.h"
 #include "trust/cert.h"
 #include "trust/der.h"
 #include "trust/pem.h"
