@@ -5,14 +5,15 @@
 #include <stdbool.h>
 
 /* The longest name, with its NUL. */
-#define FOLDER_NAME 256
+#define DIR_NAME 256
 
 /* Opens a folder in another one for reading, and follows no link. -1: errno says why not. */
-int folder_open(int folder, const char *name);
+int dir_open(int parent, const char *name);
 
-/* Calls see() for each name in a folder except "." and "..", until that returns false. A name that
- * is removed meanwhile may be seen or not. The same descriptor can be used again. */
-void folder_each(
-	int folder, bool (*see)(void *context, int folder, const char *name), void *context);
+/* Opens such a folder, and calls see() for each name in it except "." and "..", until that returns
+ * false. A name that is removed meanwhile may be seen or not. False and errno: it cannot be opened.
+ */
+bool dir_each(int parent, const char *name,
+	bool (*see)(void *context, int folder, const char *name), void *context);
 
 #endif

@@ -18,9 +18,9 @@
 #include "base/dir.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/stats.h"
 #include "daemon/sandbox.h"
 #include "image/state.h"
-#include "base/stats.h"
 
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
 #define DEPTH_MAX 6
@@ -39,7 +39,7 @@ struct candidate {
 	int64_t used; /* nanoseconds since 1970 */
 	uint64_t inode;
 	uint64_t bytes;
-	char volume[FOLDER_NAME], fan[4], name[FOLDER_NAME];
+	char volume[DIR_NAME], fan[4], name[DIR_NAME];
 };
 
 /* What the culler knows. All of it is on its own stack. */
@@ -52,7 +52,7 @@ struct culler {
 	/* of the scan that is under way */
 	uint64_t bytes; /* of all cache files */
 	uint64_t files; /* in this volume */
-	char volume[FOLDER_NAME], fan[4];
+	char volume[DIR_NAME], fan[4];
 	struct candidate after; /* only what was used later is a candidate */
 	struct candidate oldest[CANDIDATES];
 	size_t count;
@@ -70,26 +70,15 @@ static int culler_fd = -1; /* the worker's end of the socket pair */
 static bool bury(void *context, int folder, const char *name)
 {
 	struct culler *c = context;
-	int fd;
 
 	if (unlinkat(folder, name, 0) == 0 || (errno != EISDIR && errno != EPERM) ||
-		c->depth == DEPTH_MAX || (fd = folder_open(folder, name)) < 0)
+		c->depth == DEPTH_MAX)
 		return true;
 	c->depth++;
-	folder_each(fd, bury, c);
+	if (dir_each(folder, name, bury, c))
+		unlinkat(folder, name, AT_REMOVEDIR);
 	c->depth--;
-	close(fd);
-	unlinkat(folder, name, AT_REMOVEDIR);
 	return true;
-}
-
-static void empty_graveyard(struct culler *c)
-{
-	int fd = folder_open(c->root, "graveyard");
-
-	if (fd >= 0)
-		folder_each(fd, bury, c);
-	fd_close(&fd);
 }
 
 /* ---- commands ---- */
@@ -97,7 +86,7 @@ static void empty_graveyard(struct culler *c)
 /* Has the kernel remove `name` in a folder of the cache. Returns 0 or an errno: EBUSY, in use. */
 static int cull(const struct culler *c, int folder, const char *name)
 {
-	char text[FOLDER_NAME + 8];
+	char text[DIR_NAME + 8];
 	int n = snprintf(text, sizeof(text), "cull %s", name);
 	int error = 0;
 
@@ -197,13 +186,11 @@ static bool see_file(void *context, int fan, const char *name)
 static bool see_fan(void *context, int volume, const char *name)
 {
 	struct culler *c = context;
-	int fd;
 
-	if (name[0] != '@' || strlen(name) != 3 || (fd = folder_open(volume, name)) < 0)
-		return true;
-	strcpy(c->fan, name);
-	folder_each(fd, see_file, c);
-	close(fd);
+	if (name[0] == '@' && strlen(name) == 3) {
+		strcpy(c->fan, name);
+		dir_each(volume, name, see_file, c);
+	}
 	return true;
 }
 
@@ -211,15 +198,12 @@ static bool see_fan(void *context, int volume, const char *name)
 static bool see_volume(void *context, int cache, const char *name)
 {
 	struct culler *c = context;
-	int fd;
 
-	if (name[0] != 'I' || !is_plain(name) || (fd = folder_open(cache, name)) < 0)
+	if (name[0] != 'I' || !is_plain(name))
 		return true;
 	strcpy(c->volume, name);
 	c->files = 0;
-	folder_each(fd, see_fan, c);
-	close(fd);
-	if (c->files == 0 && c->culling)
+	if (dir_each(cache, name, see_fan, c) && c->files == 0 && c->culling)
 		cull(c, cache, name);
 	return true;
 }
@@ -228,7 +212,7 @@ static void scan_cache(struct culler *c)
 {
 	c->bytes = 0;
 	c->count = 0;
-	folder_each(c->cache, see_volume, c);
+	dir_each(c->root, "cache", see_volume, c);
 }
 
 /* ---- what has to go ---- */
@@ -258,8 +242,8 @@ static bool has_too_much(const struct culler *c)
 
 static void remove_one(struct culler *c, const struct candidate *o)
 {
-	int volume = folder_open(c->cache, o->volume);
-	int fan = volume < 0 ? -1 : folder_open(volume, o->fan);
+	int volume = dir_open(c->cache, o->volume);
+	int fan = volume < 0 ? -1 : dir_open(volume, o->fan);
 	int error = fan < 0 ? ENOENT : cull(c, fan, o->name);
 	char state[STATE_NAME];
 
@@ -317,7 +301,7 @@ static void tell(struct culler *c)
 
 static void inspect(struct culler *c)
 {
-	empty_graveyard(c);
+	dir_each(c->root, "graveyard", bury, c);
 	c->culling = false;
 	c->after = (struct candidate){.used = INT64_MIN};
 	if (!c->conf->budget && !has_too_much(c)) { /* a volume has 256 folders to be scanned */
@@ -339,7 +323,7 @@ static void inspect(struct culler *c)
 			remove_one(c, &c->oldest[i]);
 		c->after = c->oldest[c->count - 1];
 	}
-	empty_graveyard(c);
+	dir_each(c->root, "graveyard", bury, c);
 }
 
 /* ---- the process ---- */
@@ -364,7 +348,7 @@ _Noreturn static void run(const struct conf *conf, int device, int socket)
 
 	prctl(PR_SET_NAME, "cachefilesd-cul");
 	c.root = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	c.cache = folder_open(c.root, "cache");
+	c.cache = dir_open(c.root, "cache");
 	sandbox_drop_rights(SANDBOX_CULLER);
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* here, as the change of rights clears it */
 	sandbox_enter(SANDBOX_CULLER);

@@ -22,13 +22,9 @@ bool holder_is(int pid)
 {
 	char path[32];
 	bool found = false;
-	int folder;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	folder = folder_open(AT_FDCWD, path);
-	if (folder >= 0)
-		folder_each(folder, see_fd, &found);
-	fd_close(&folder);
+	dir_each(AT_FDCWD, path, see_fd, &found);
 	return found;
 }
 
@@ -43,12 +39,10 @@ static bool see_process(void *pid, int folder, const char *name)
 
 void holder_explain(char *why, size_t size)
 {
-	int pid = 0, folder = folder_open(AT_FDCWD, "/proc");
 	char path[64], name[32];
+	int pid = 0;
 
-	if (folder >= 0)
-		folder_each(folder, see_process, &pid);
-	fd_close(&folder);
+	dir_each(AT_FDCWD, "/proc", see_process, &pid);
 	if (pid == 0) {
 		snprintf(why, size,
 			DEVICE ": busy: a process that we cannot see holds it, or one still has a "

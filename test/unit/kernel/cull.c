@@ -60,7 +60,7 @@ static const char *looked(void)
 	ssize_t n;
 
 	c.root = open(dir, O_RDONLY | O_DIRECTORY);
-	c.cache = folder_open(c.root, "cache");
+	c.cache = dir_open(c.root, "cache");
 	inspect(&c);
 	counted = c.bytes;
 	CHECK(write(commands[1], ".", 1) == 1);
