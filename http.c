@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 /* SO_RCVLOWAT is not set below LOW_WATER_MIN, where it is not worth its system call, nor above
  * LOW_WATER_MAX, which may be a window's worth. Fewer bytes than it are looked at every
@@ -45,9 +45,7 @@ static void close_connection(struct http *h)
 {
 	if (h->state == HTTP_CONNECTING)
 		race_end(&h->race);
-	if (h->fd >= 0)
-		close(h->fd);
-	h->fd = -1;
+	fd_close(&h->fd);
 	h->to_skip = 0;
 	h->persists = false;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 #define PROGRAM	     "cachefilesd-mini"
 #define TEXT_MAX     900
@@ -59,10 +60,8 @@ void log_avoid_syslog(void)
 void log_open(bool to_stderr, enum log_level least)
 {
 	if (target == TO_KMSG)
-		close(target_fd);
-	if (syslog_fd >= 0)
-		close(syslog_fd);
-	syslog_fd = -1;
+		fd_close(&target_fd);
+	fd_close(&syslog_fd);
 	target = TO_STDERR;
 	target_fd = STDERR_FILENO;
 	least_level = least;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/hash.h"
 #include "base/limits.h"
 
@@ -51,10 +52,8 @@ int handover_make(void)
 	int fd = memfd_create("cachefilesd-mini", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd >= 0 && (ftruncate(fd, sizeof(*shared)) < 0 ||
-			       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
-		close(fd);
-		fd = -1;
-	}
+			       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0))
+		fd_close(&fd);
 	shared = map(fd, fd < 0 ? MAP_ANONYMOUS : 0);
 	if (!shared)
 		return fd;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/page.h"
@@ -71,8 +72,7 @@ static int write_trace(const struct trace *t, const char *name)
 		error = errno;
 		unlinkat(folder, draft, 0);
 	}
-	if (fd >= 0)
-		close(fd);
+	fd_close(&fd);
 	return error;
 }
 

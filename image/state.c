@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/minmax.h"
@@ -189,8 +190,7 @@ void state_open(const char *dir)
 	if (folder < 0)
 		log_warning("%s/" FOLDER ": %s: nothing is remembered from one start to the next",
 			dir, strerror(errno));
-	if (parent >= 0)
-		close(parent);
+	fd_close(&parent);
 }
 
 int state_folder(void)

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 /* RFC 8305 section 5, in milliseconds. */
 #define ATTEMPT_DELAY 250
@@ -16,27 +16,17 @@
 int connect_socket(const union address *to, int type)
 {
 	socklen_t size = to->any.sa_family == AF_INET ? sizeof(to->in4) : sizeof(to->in6);
-	int fd = socket(to->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
+	int fd = socket(to->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || connect(fd, &to->any, size) == 0 || errno == EINPROGRESS)
-		return fd;
-	error = errno;
-	close(fd);
-	errno = error;
-	return -1;
-}
-
-static void close_attempt(struct attempt *a)
-{
-	if (a->fd >= 0)
-		close(a->fd);
-	a->fd = -1;
+	if (fd >= 0 && connect(fd, &to->any, size) < 0 && errno != EINPROGRESS)
+		fd_close(&fd);
+	return fd;
 }
 
 void race_end(struct race *r)
 {
-	close_attempt(&r->attempt);
-	close_attempt(&r->before);
+	fd_close(&r->attempt.fd);
+	fd_close(&r->before.fd);
 }
 
 /* Tries addresses until one begins to connect. */
@@ -53,7 +43,7 @@ static int try_next(struct race *r, int64_t now)
 		}
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		if (r->attempt.fd >= 0) {
-			close_attempt(&r->before);
+			fd_close(&r->before.fd);
 			r->before = r->attempt;
 		}
 		r->attempt = (struct attempt){fd, r->next - 1};
@@ -83,7 +73,7 @@ static int look_at(struct attempt *a)
 		return EINPROGRESS;
 	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
 	if (error)
-		close_attempt(a);
+		fd_close(&a->fd);
 	return error;
 }
 
@@ -92,12 +82,12 @@ int race_run(struct race *r, int64_t now)
 	int error = look_at(&r->attempt), error_before = error ? look_at(&r->before) : EBADF;
 
 	if (error_before == 0 || r->attempt.fd < 0) {
-		close_attempt(&r->attempt);
+		fd_close(&r->attempt.fd);
 		r->attempt = r->before;
 		r->before.fd = -1;
 	}
 	if (error == 0 || error_before == 0) {
-		close_attempt(&r->before);
+		fd_close(&r->before.fd);
 		return 0;
 	}
 	if (r->next < r->count && (r->attempt.fd < 0 || now >= r->next_at))

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/text.h"
 #include "net/dns_packet.h"
 
@@ -316,9 +316,7 @@ static void ask_of(struct question *q, const struct resolvers *from, int64_t now
 
 static void close_server(struct question *q, int server)
 {
-	if (q->fd[server] >= 0)
-		close(q->fd[server]);
-	q->fd[server] = -1;
+	fd_close(&q->fd[server]);
 	if (q->tcp == server)
 		q->tcp = -1;
 }
@@ -647,10 +645,8 @@ void dns_init(void)
 		add_hosts_line(line);
 	read_resolvers(&from_resolv, fd);
 	read_pnp();
-	if (lines.fd >= 0)
-		close(lines.fd);
-	if (fd >= 0)
-		close(fd);
+	fd_close(&lines.fd);
+	fd_close(&fd);
 }
 
 static struct name *find_name(const char *host)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -93,9 +94,7 @@ bool netrc_load(const char *path, char *why, size_t size)
 {
 	const char *reason;
 
-	if (file >= 0)
-		close(file);
-	file = -1;
+	fd_close(&file);
 	if (count)
 		explicit_bzero(machines, sizeof(machines));
 	count = 0;

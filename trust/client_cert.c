@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "trust/cert.h"
-#include "trust/der.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "trust/cert.h"
+#include "trust/der.h"
 #include "trust/pem.h"
 
 static struct {
@@ -293,11 +293,8 @@ bool client_cert_load(const char *cert_file, const char *key_file, char *why, si
 	key = cert < 0 ? -1 : open_file(key_file, true, why, size);
 	good = cert >= 0 && key >= 0 && read_chain(cert, cert_file, why, size) &&
 	       read_key(key, key_file, why, size) && check_pair(cert_file, key_file, why, size);
-
-	if (cert >= 0)
-		close(cert);
-	if (key >= 0)
-		close(key);
+	fd_close(&cert);
+	fd_close(&key);
 	if (!good)
 		explicit_bzero(&own, sizeof(own));
 	return good;

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "trust/pem.h"
 
 static int bundle = -1;
@@ -26,7 +26,7 @@ static int open_bundle(const char *path, char *why, size_t size)
 		pem_next(&p, "CERTIFICATE", NULL, 0, &length))
 		return p.fd;
 	snprintf(why, size, "%s holds no certificate in PEM form", path);
-	close(p.fd);
+	fd_close(&p.fd);
 	return -1;
 }
 
@@ -49,8 +49,7 @@ bool roots_open(const char *path, char *why, size_t size)
 			places[0]);
 	if (fd < 0)
 		return false;
-	if (bundle >= 0)
-		close(bundle);
+	fd_close(&bundle);
 	bundle = fd;
 	return true;
 }

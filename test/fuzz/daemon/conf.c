@@ -1,5 +1,6 @@
 /* Fuzz harness of conf.c, and with it of url.c and of the pins of dns.c: the lines of a file. What
  * was taken must keep to the ranges that conf.h promises. */
+#include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
 #include "net/dns.c"

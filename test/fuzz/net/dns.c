@@ -1,5 +1,6 @@
 /* Fuzz harness of dns.c's answer parser: one message, judged as the answer to both families of the
  * question that it repeats (the parser looks at nothing else if it repeats another). */
+#include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
 #include "net/dns.c"

@@ -1,4 +1,5 @@
 /* Unit test of log.c: escapes, cuts, drops, and where lines go. */
+#include "base/fd.c"
 #include "base/log.c"
 #include "test/unit/check.h"
 

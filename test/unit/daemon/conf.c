@@ -1,4 +1,5 @@
 /* Unit test of conf.c: every word, its good and its bad values, the file's form. */
+#include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
 #include "net/dns.c"

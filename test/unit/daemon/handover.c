@@ -2,6 +2,7 @@
  * memory makes it read or write elsewhere. */
 #include "test/unit/check.h"
 
+#include "base/fd.c"
 #include "daemon/handover.c"
 
 #include <signal.h>

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 
+#include "base/fd.c"
 #include "base/text.c"
 #include "net/url.c"
 

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 
+#include "base/fd.c"
 #include "image/image.c"
 
 #include "base/text.c"

@@ -8,6 +8,7 @@
 
 #include "base/page.h"
 
+#include "base/fd.c"
 #include "base/text.c"
 #include "image/trace.c"
 

@@ -2,6 +2,7 @@
  * changed at each. */
 #include "test/unit/check.h"
 
+#include "base/fd.c"
 #include "base/text.c"
 #include "image/state.c"
 

@@ -1,5 +1,6 @@
 /* Unit tests of net/dns.c and net/dns_packet.c: messages, files, pins, and the whole against
  * servers on loopback. */
+#include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
 #include "net/dns.c"

@@ -1,6 +1,7 @@
 /* Unit tests of net/netrc.c. */
 #include "test/unit/check.h"
 
+#include "base/fd.c"
 #include "base/text.c"
 #include "net/netrc.c"
 #include "test/unit/stubs.h"

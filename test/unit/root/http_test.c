@@ -1,6 +1,7 @@
 /* http.c - unit tests of pipelining, plain and over TLS: http.c and tls.c against a scripted server
  * at the other end of a socket pair. test/test_client.py and test/hostile have the rest of HTTP. */
 #include "base/base64.c"
+#include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"

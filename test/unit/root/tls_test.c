@@ -1,5 +1,6 @@
 /* tls.c - unit tests of what tls.c does without a real server; test/test_tls.py has the servers. */
 #include "base/base64.c"
+#include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
