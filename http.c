@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/minmax.h"
 
 /* SO_RCVLOWAT is not set below LOW_WATER_MIN, where it is not worth its system call, nor above
  * LOW_WATER_MAX, which may be a window's worth. Fewer bytes than it are looked at every
@@ -375,8 +376,7 @@ static bool skip_body(struct http *h)
 
 	if (r->chunked || r->length < 0 || r->length > HEAD_MAX)
 		return false;
-	if (here > (size_t)r->length)
-		here = (size_t)r->length;
+	here = (size_t)min_u64(here, (uint64_t)r->length);
 	h->head_done += here;
 	h->to_skip = (size_t)r->length - here;
 	return true;
@@ -539,8 +539,7 @@ static enum io read_plain(struct http *h, char *buffer, size_t room, size_t *got
 {
 	size_t ready = h->head_size - h->head_done;
 
-	if (room > h->left)
-		room = (size_t)h->left;
+	room = (size_t)min_u64(room, h->left);
 	if (ready == 0)
 		return stream_read(h, buffer, room, got);
 	*got = ready < room ? ready : room;

@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/minmax.h"
 #include "trust/cert.h"
 #include "trust/client_cert.h"
 #include "trust/roots.h"
@@ -580,8 +581,7 @@ enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, siz
 		if (t->ended)
 			return tls_fail(t, false, "the server has closed the session");
 		buffer = br_ssl_engine_sendapp_buf(e, &room);
-		if (room > len - *done)
-			room = len - *done;
+		room = (size_t)min_u64(room, len - *done);
 		memcpy(buffer, (const uint8_t *)data + *done, room);
 		br_ssl_engine_sendapp_ack(e, room);
 	}
@@ -602,8 +602,7 @@ enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t 
 		if (want != TLS_OK || t->ended)
 			break;
 		data = br_ssl_engine_recvapp_buf(e, &size);
-		if (size > room - *got)
-			size = room - *got;
+		size = (size_t)min_u64(size, room - *got);
 		memcpy((uint8_t *)buffer + *got, data, size);
 		br_ssl_engine_recvapp_ack(e, size);
 	}

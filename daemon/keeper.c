@@ -181,9 +181,7 @@ static unsigned count_mounted(void)
 
 static void retry_later(void)
 {
-	k.back_off = k.back_off ? k.back_off * 2 : BACK_OFF_FIRST;
-	if (k.back_off > BACK_OFF_LAST)
-		k.back_off = BACK_OFF_LAST;
+	k.back_off = k.back_off ? sooner(k.back_off * 2, BACK_OFF_LAST) : BACK_OFF_FIRST;
 	k.retry_at = k.now + k.back_off;
 }
 

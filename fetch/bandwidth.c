@@ -72,8 +72,7 @@ static void take_sample(uint64_t seen)
 /* All bytes in flight came in less than the time of a sample: more can be in flight. */
 static void take_burst(uint64_t seen)
 {
-	if (seen > rate)
-		rate = seen < 2 * rate ? seen : 2 * rate;
+	rate = clamp_u64(seen, rate, 2 * rate);
 }
 
 static uint64_t in_time(uint64_t microseconds)

@@ -308,9 +308,7 @@ static void back_off(struct image *image, const struct failure *f, int64_t now)
 	int64_t delay = retry_delay(BACKOFF_FIRST, BACKOFF_LAST, image->failures);
 	unsigned next;
 
-	if (f->retry_after > delay)
-		delay = f->retry_after < RETRY_AFTER_MAX ? f->retry_after : RETRY_AFTER_MAX;
-	image->backoff[f->mirror] = now + delay;
+	image->backoff[f->mirror] = now + later(delay, sooner(f->retry_after, RETRY_AFTER_MAX));
 	if (is_transport(f->outcome))
 		quarantine(f->mirror, now);
 	next = best_mirror(image, now);

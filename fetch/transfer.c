@@ -184,9 +184,7 @@ static void write_failed(struct transfer *t, int error)
 /* One request that stalls does not use up the whole time-out. */
 static int64_t stall_time(void)
 {
-	int64_t third = mirror_timeout() / 3;
-
-	return third > STALL_MAX ? STALL_MAX : third < STALL_MIN ? STALL_MIN : third;
+	return (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX);
 }
 
 static void request_failed(struct transfer *t, enum outcome outcome, const char *why);
@@ -612,12 +610,10 @@ void transfers_init(const struct conf *c, void *memory)
  * is looked at from its first byte on. */
 static size_t enough(const struct transfer *t)
 {
-	uint64_t pos = position(t), end = range_end(t), wanted;
+	uint64_t pos = position(t), end = min_u64(range_end(t), t->base + capacity.buffer), wanted;
 
 	if (t->file < 0 || pos >= end || (t->measured && t->http.state == HTTP_AWAITING))
 		return 1;
-	if (end > t->base + capacity.buffer)
-		end = t->base + capacity.buffer;
 	wanted = reads_first_end((unsigned)t->file, t->base, end);
 	return (size_t)((wanted > pos && wanted < end ? wanted : end) - pos);
 }

@@ -8,6 +8,7 @@
 
 #include "base/date.h"
 #include "base/hash.h"
+#include "base/minmax.h"
 #include "base/text.h"
 
 /* The longest line of a chunk's size with its extensions, and the longest trailer section. */
@@ -448,9 +449,8 @@ enum chunked_result chunked_decode(struct chunked *c, const char *in, size_t in_
 
 	while (!c->ended && i < in_size && result == CHUNKED_MORE) {
 		if (c->state == CHUNK_DATA) {
-			size_t n = in_size - i < room - o ? in_size - i : room - o;
-			if (n > c->left)
-				n = (size_t)c->left;
+			size_t n = (size_t)min_u64(min_u64(in_size - i, room - o), c->left);
+
 			if (n == 0)
 				break;
 			memcpy(out + o, in + i, n);
