@@ -10,6 +10,7 @@
 #define BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 /* Values of syslog(3). */
 enum log_level {
@@ -48,5 +49,8 @@ enum { EXIT_SYSTEM = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 3 };
 
 /* Logs why, as an error, and ends the program. */
 void die(int status, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
+
+/* Tells the caller why instead, by a text of at most `size` bytes. Returns false. */
+#define fail(why, size, ...) (snprintf(why, size, __VA_ARGS__), false)
 
 #endif

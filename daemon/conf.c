@@ -458,15 +458,13 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 	else
 		without_password(shown, v->text);
 	if (v->why)
-		snprintf(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
-	else if (!k->takes)
-		snprintf(why, size, "%s: %s '%s': takes no value", where, k->name, shown);
-	else if (!*v->text)
-		snprintf(why, size, "%s: %s: needs %s", where, k->name, k->takes);
-	else
-		snprintf(why, size, "%s: %s '%s': needs %s%s", where, k->name, shown, k->takes,
-			ends_in_blank(v->text) ? ", without a blank at its end" : "");
-	return false;
+		return fail(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
+	if (!k->takes)
+		return fail(why, size, "%s: %s '%s': takes no value", where, k->name, shown);
+	if (!*v->text)
+		return fail(why, size, "%s: %s: needs %s", where, k->name, k->takes);
+	return fail(why, size, "%s: %s '%s': needs %s%s", where, k->name, shown, k->takes,
+		ends_in_blank(v->text) ? ", without a blank at its end" : "");
 }
 
 static bool take_value(struct conf *c, struct value *v)
@@ -497,9 +495,8 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 		return true;
 	if (!v.keyword) { /* what stands behind it may be a secret */
 		snprintf(first, sizeof(first), "%.*s", (int)len, word);
-		snprintf(
+		return fail(
 			why, size, "%s: '%s': unknown word", where, without_password(shown, first));
-		return false;
 	}
 	v.text = word + len + strspn(word + len, " \t");
 	return take_value(c, &v) || complain(&v, where, why, size);
@@ -522,24 +519,18 @@ static bool read_lines(struct conf *c, int fd, const char *path, char *why, size
 			*end = '\0';
 			have -= (size_t)(end + 1 - line);
 			snprintf(where, sizeof(where), "%.480s:%u", path, number++);
-			if (strlen(line) < (size_t)(end - line)) {
-				snprintf(why, size, "%s: the line contains a NUL byte", where);
-				return false;
-			}
+			if (strlen(line) < (size_t)(end - line))
+				return fail(why, size, "%s: the line contains a NUL byte", where);
 			if (!conf_line(c, where, line, why, size))
 				return false;
 		}
-		if (have == sizeof(buffer)) {
-			snprintf(why, size, "%s:%u: the line is too long", path, number);
-			return false;
-		}
+		if (have == sizeof(buffer))
+			return fail(why, size, "%s:%u: the line is too long", path, number);
 		memmove(buffer, line, have);
 	}
 	if (got < 0)
-		snprintf(why, size, "%s: %s", path, strerror(errno));
-	else if (have)
-		snprintf(why, size, "%s:%u: the line has no newline at its end", path, number);
-	return got == 0 && have == 0;
+		return fail(why, size, "%s: %s", path, strerror(errno));
+	return !have || fail(why, size, "%s:%u: the line has no newline at its end", path, number);
 }
 
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing)
@@ -548,10 +539,8 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 	bool good;
 
 	*missing = fd < 0 && errno == ENOENT;
-	if (fd < 0) {
-		snprintf(why, size, "%s: %s", path, strerror(errno));
-		return false;
-	}
+	if (fd < 0)
+		return fail(why, size, "%s: %s", path, strerror(errno));
 	good = read_lines(c, fd, path, why, size);
 	close(fd);
 	return good;
@@ -585,29 +574,21 @@ void conf_init(struct conf *c)
 
 static bool check_limits(char kind, int run, int cull, int stop, char *why, size_t size)
 {
-	if (stop < cull && cull < run)
-		return true;
-	snprintf(why, size,
-		"%cstop %d%%, %ccull %d%%, %crun %d%%: each must be less than the next, "
-		"as 1%%, 5%%, 7%% are",
-		kind, stop, kind, cull, kind, run);
-	return false;
+	return (stop < cull && cull < run) ||
+	       fail(why, size,
+		       "%cstop %d%%, %ccull %d%%, %crun %d%%: each must be less than the next, "
+		       "as 1%%, 5%%, 7%% are",
+		       kind, stop, kind, cull, kind, run);
 }
 
 bool conf_check(const struct conf *c, char *why, size_t size)
 {
-	if (c->urls == 0) {
-		snprintf(why, size, "no url is given: nothing to fetch from");
-		return false;
-	}
-	if (c->pin_only && c->pins == 0) {
-		snprintf(why, size, "pin-only yes, but no pin is given: nothing to trust");
-		return false;
-	}
-	if (c->key[0] && !c->cert[0]) {
-		snprintf(why, size, "key %.200s: it is of no use without its cert", c->key);
-		return false;
-	}
+	if (c->urls == 0)
+		return fail(why, size, "no url is given: nothing to fetch from");
+	if (c->pin_only && c->pins == 0)
+		return fail(why, size, "pin-only yes, but no pin is given: nothing to trust");
+	if (c->key[0] && !c->cert[0])
+		return fail(why, size, "key %.200s: it is of no use without its cert", c->key);
 	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&
 	       check_limits('f', c->frun, c->fcull, c->fstop, why, size);
 }

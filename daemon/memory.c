@@ -1,10 +1,10 @@
 #include "daemon/memory.h"
 
-#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/minmax.h"
 
 struct capacity capacity;
@@ -39,12 +39,10 @@ bool memory_divide(
 	needed = base(costs) + capacity.connections * (unit + costs->connection);
 	if (!conf->memory && memory < needed + capacity.connections * (BUFFER_DEFAULT - unit))
 		memory = needed + capacity.connections * (BUFFER_DEFAULT - unit);
-	if (memory < needed) {
-		snprintf(why, size,
+	if (memory < needed)
+		return fail(why, size,
 			"memory %zu: too little for %u connections, which take %zu with the rest",
 			memory, capacity.connections, needed);
-		return false;
-	}
 	each = (memory - base(costs)) / capacity.connections - costs->connection;
 	capacity.buffer = clamp_u64(each / unit * unit, unit, BUFFER_MAX);
 	return true;

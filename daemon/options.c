@@ -165,8 +165,7 @@ static bool take_url(struct conf *c, const char *url, const char *suffix, struct
 
 	if (snprintf(line, sizeof(line), "url %s%s", url, suffix) < (int)sizeof(line))
 		return conf_line(c, "argument", line, m.why, m.size);
-	snprintf(m.why, m.size, "argument: the URL is longer than %d bytes", URL_MAX - 1);
-	return false;
+	return fail(m.why, m.size, "argument: the URL is longer than %d bytes", URL_MAX - 1);
 }
 
 static bool take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)

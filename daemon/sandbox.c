@@ -424,11 +424,9 @@ bool sandbox_user(const char *name, char *why, size_t size)
 			found = passwd_match(line, name, &uid, &gid);
 		fd_close(&l.fd);
 	}
-	if (!found)
-		snprintf(why, size, "user %s: not in /etc/passwd", name);
 	user = found ? (uint32_t)uid : 0;
 	group = found ? (uint32_t)gid : 0;
-	return found;
+	return found || fail(why, size, "user %s: not in /etc/passwd", name);
 }
 
 bool sandbox_share(int folder)

@@ -136,9 +136,7 @@ bool recorder_init(const char *path, void *memory, char *why, size_t size)
 		fault = "is not a file, and would be replaced by one";
 	else
 		recorders = memory;
-	if (fault)
-		snprintf(why, size, "%s: %s", path, fault);
-	return !fault;
+	return !fault || fail(why, size, "%s: %s", path, fault);
 }
 
 int recorder_folder(void)

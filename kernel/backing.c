@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 
 /* A file of one hole, larger than what any file system keeps inside its inode. */
 #define HOLE (1 << 20)
@@ -32,10 +32,9 @@ bool backing_check(const char *dir, char *why, size_t size)
 	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	const char *wrong = fd < 0 ? NULL : mistake(fd);
 
-	if (wrong)
-		snprintf(why, size,
-			"%s: its file system cannot hold a cache: %s; use ext4, xfs, btrfs or f2fs",
-			dir, wrong);
 	fd_close(&fd);
-	return !wrong;
+	return !wrong ||
+	       fail(why, size,
+		       "%s: its file system cannot hold a cache: %s; use ext4, xfs, btrfs or f2fs",
+		       dir, wrong);
 }

@@ -93,17 +93,14 @@ static bool open_device(char *why, size_t size)
 	device = open(DEVICE, O_RDWR | O_CLOEXEC);
 	if (device >= 0)
 		return true;
-	if (errno == EBUSY) {
-		holder_explain(why, size);
-		return false;
-	}
+	if (errno == EBUSY)
+		return holder_explain(why, size);
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
 		remedy = ": load the module (modprobe cachefiles) or use a kernel with "
 			 "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND";
 	else if (errno == EPERM || errno == EACCES)
 		remedy = ": start as root (CAP_SYS_ADMIN)";
-	snprintf(why, size, DEVICE ": %s%s", strerror(errno), remedy);
-	return false;
+	return fail(why, size, DEVICE ": %s%s", strerror(errno), remedy);
 }
 
 /* The kernel checks each limit against the other two as they are at that moment: limits larger than
@@ -119,11 +116,9 @@ static bool send_limits(char kind, int run, int cull, int stop, char *why, size_
 		error = *limit == 'r'	? command("%crun %d%%", kind, run)
 			: *limit == 'c' ? command("%ccull %d%%", kind, cull)
 					: command("%cstop %d%%", kind, stop);
-	if (error)
-		snprintf(why, size,
-			"%crun, %ccull, %cstop %d%% %d%% %d%%: the kernel refuses it: %s", kind,
-			kind, kind, run, cull, stop, strerror(error));
-	return !error;
+	return !error ||
+	       fail(why, size, "%crun, %ccull, %cstop %d%% %d%% %d%%: the kernel refuses it: %s",
+		       kind, kind, kind, run, cull, stop, strerror(error));
 }
 
 static const char *bind_remedy(int error)
@@ -162,11 +157,9 @@ static bool send_settings(const struct conf *c, char *why, size_t size)
 		const char *word = settings[i][0], *value = settings[i][1];
 		int error = value[0] ? command("%s %s", word, value) : 0;
 
-		if (error) {
-			snprintf(why, size, "%s %s: the kernel refuses it: %s", word, value,
+		if (error)
+			return fail(why, size, "%s %s: the kernel refuses it: %s", word, value,
 				strerror(error));
-			return false;
-		}
 	}
 	return true;
 }
@@ -176,10 +169,8 @@ static bool watch_device(char *why, size_t size)
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (epoll_fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, device, &event) == 0)
-		return true;
-	snprintf(why, size, "epoll: %s", strerror(errno));
-	return false;
+	return (epoll_fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, device, &event) == 0) ||
+	       fail(why, size, "epoll: %s", strerror(errno));
 }
 
 /* From 6.9 on EROFS reads compressed files through fscache, and ends a bio that is partly cached
@@ -234,10 +225,9 @@ static bool can_answer(char *why, size_t size)
 	if (uname(&name) < 0 || message_answerable(sizeof(long) * 8, name.machine,
 					(unsigned)personality(0xffffffff)))
 		return true;
-	snprintf(why, size,
+	return fail(why, size,
 		"this is a 32-bit program, from which a 64-bit kernel takes no answer to a READ: "
 		"use a binary that was built for 64 bits");
-	return false;
 }
 
 /* A kernel that knows the command, which it does only once the cache is bound, speaks the released

@@ -8,6 +8,7 @@
 
 #include "base/dir.h"
 #include "base/fd.h"
+#include "base/log.h"
 
 static bool see_fd(void *found, int folder, const char *name)
 {
@@ -37,22 +38,20 @@ static bool see_process(void *pid, int folder, const char *name)
 	return *(int *)pid == 0;
 }
 
-void holder_explain(char *why, size_t size)
+bool holder_explain(char *why, size_t size)
 {
 	char path[64], name[32];
 	int pid = 0;
 
 	dir_each(AT_FDCWD, "/proc", see_process, &pid);
-	if (pid == 0) {
-		snprintf(why, size,
+	if (pid == 0)
+		return fail(why, size,
 			DEVICE ": busy: a process that we cannot see holds it, or one still has a "
 			       "descriptor of a cache file that came from it");
-		return;
-	}
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	fd_read_file(path, name, sizeof(name));
 	name[strcspn(name, "\n")] = '\0';
-	snprintf(why, size,
+	return fail(why, size,
 		DEVICE ": busy: process %d (%s) holds it; the device serves one daemon, so stop "
 		       "that one first",
 		pid, name);

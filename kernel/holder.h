@@ -9,7 +9,7 @@
 
 bool holder_is(int pid);
 
-/* Fills `why` with who holds the device, and what to do about it. */
-void holder_explain(char *why, size_t size);
+/* Fills `why` with which process holds the device, and what to do about it. Returns false. */
+bool holder_explain(char *why, size_t size);
 
 #endif

@@ -102,10 +102,8 @@ bool netrc_load(const char *path, char *why, size_t size)
 		return true;
 	file = open(path, O_RDONLY | O_CLOEXEC);
 	reason = file < 0 ? strerror(errno) : read_file();
-	if (reason) {
-		snprintf(why, size, "netrc %s: %s", path, reason);
-		return false;
-	}
+	if (reason)
+		return fail(why, size, "netrc %s: %s", path, reason);
 	if (status.st_mode & 077)
 		log_warning("%s: others may read the passwords in it (chmod 600)", path);
 	return true;

@@ -103,28 +103,25 @@ static bool read_key(int fd, const char *path, char *why, size_t why_size)
 	struct pem p = {.fd = fd};
 	struct der der = {own.key, 0};
 	int form = 0;
-	bool good;
 
 	while (form < 3 && !pem_next(&p, labels[form], own.key, sizeof(own.key), &der.left)) {
 		p = (struct pem){.fd = fd};
 		form++;
 	}
 	explicit_bzero(&p, sizeof(p));
-	good = form < 3 && der.left <= sizeof(own.key) &&
-	       (form == 0	   ? parse_pkcs8(der)
-		       : form == 1 ? parse_rsa(der)
-				   : parse_ec(der, 0));
 	if (form == 3)
-		snprintf(why, why_size,
+		return fail(why, why_size,
 			"%s holds no private key in PEM form (one that is encrypted cannot be "
 			"used)",
 			path);
-	else if (!good)
-		snprintf(why, why_size,
-			"the private key in %s is of no use: RSA of 2048 to 4096 bits and EC on "
-			"P-256, P-384 or P-521 are",
-			path);
-	return good;
+	if (der.left <= sizeof(own.key) && (form == 0	       ? parse_pkcs8(der)
+						   : form == 1 ? parse_rsa(der)
+							       : parse_ec(der, 0)))
+		return true;
+	return fail(why, why_size,
+		"the private key in %s is of no use: RSA of 2048 to 4096 bits and EC on P-256, "
+		"P-384 or P-521 are",
+		path);
 }
 
 /* ---- the chain ---- */
@@ -137,18 +134,14 @@ static bool read_chain(int fd, const char *path, char *why, size_t why_size)
 	for (own.certs = 0;
 		pem_next(&p, "CERTIFICATE", own.chain + used, sizeof(own.chain) - used, &size);
 		own.certs++) {
-		if (own.certs == CLIENT_CERTS_MAX || size > sizeof(own.chain) - used) {
-			snprintf(why, why_size, "%s holds more than %d certificates or %d bytes",
+		if (own.certs == CLIENT_CERTS_MAX || size > sizeof(own.chain) - used)
+			return fail(why, why_size, "%s holds more than %d certificates or %d bytes",
 				path, CLIENT_CERTS_MAX, CLIENT_CHAIN_MAX);
-			return false;
-		}
 		own.cert[own.certs].data = own.chain + used;
 		own.cert[own.certs].data_len = size;
 		used += size;
 	}
-	if (own.certs == 0)
-		snprintf(why, why_size, "%s holds no certificate in PEM form", path);
-	return own.certs > 0;
+	return own.certs > 0 || fail(why, why_size, "%s holds no certificate in PEM form", path);
 }
 
 /* ---- signatures ---- */
@@ -271,13 +264,10 @@ static bool check_pair(const char *cert_file, const char *key_file, char *why, s
 	if (!fault)
 		fault = cert_key(&pkey, c.key);
 	if (fault)
-		snprintf(why, size, "the certificate in %s %s", cert_file, fault);
-	else if (!belong_together(&pkey))
-		snprintf(why, size, "the private key in %s is not that of the certificate in %s",
-			key_file, cert_file);
-	else
-		return true;
-	return false;
+		return fail(why, size, "the certificate in %s %s", cert_file, fault);
+	return belong_together(&pkey) ||
+	       fail(why, size, "the private key in %s is not that of the certificate in %s",
+		       key_file, cert_file);
 }
 
 bool client_cert_load(const char *cert_file, const char *key_file, char *why, size_t size)
