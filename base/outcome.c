@@ -2,11 +2,7 @@
 
 #include <errno.h>
 
-static const struct {
-	int error;
-	int exit_status;
-	const char *words;
-} table[] = {
+const struct outcome_form outcomes[] = {
 	[OUTCOME_OK] = {0, 0, "done"},
 	[OUTCOME_NOT_FOUND] = {ENOENT, 4, "not found on the server"},
 	[OUTCOME_DENIED] = {EACCES, 5, "denied by the server"},
@@ -19,18 +15,3 @@ static const struct {
 	[OUTCOME_NO_SPACE] = {ENOSPC, 12, "cache full"},
 	[OUTCOME_LIMIT] = {ENFILE, 13, "over one of our limits"},
 };
-
-int outcome_errno(enum outcome o)
-{
-	return table[o].error;
-}
-
-int outcome_exit_status(enum outcome o)
-{
-	return table[o].exit_status;
-}
-
-const char *outcome_words(enum outcome o)
-{
-	return table[o].words;
-}

@@ -16,14 +16,12 @@ enum outcome {
 	OUTCOME_LIMIT,	     /* one of our own tables is full, or a URL too long */
 };
 
-/* The errno for the kernel, positive; 0 for OUTCOME_OK. */
-int outcome_errno(enum outcome o);
-
-/* The exit status of --get: 0 for OUTCOME_OK, else 4 or more (1 to 3 are EXIT_SYSTEM and so on,
- * log.h). The manual has them, so they never change. */
-int outcome_exit_status(enum outcome o);
-
-/* A few words for a log line, static. */
-const char *outcome_words(enum outcome o);
+/* By outcome. The exit statuses of --get are 0 for OUTCOME_OK, else 4 or more (1 to 3 are
+ * EXIT_SYSTEM and so on, log.h). The manual has them, so they never change. */
+extern const struct outcome_form {
+	int error; /* the errno for the kernel, positive; 0 for OUTCOME_OK */
+	int exit_status;
+	const char *words; /* for a log line */
+} outcomes[];
 
 #endif

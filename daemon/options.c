@@ -59,8 +59,8 @@ void options_help(void)
 {
 	fputs(usage, stdout);
 	for (int o = OUTCOME_OK + 1; o <= OUTCOME_LIMIT; o++)
-		printf(" %d %s%s", outcome_exit_status((enum outcome)o),
-			outcome_words((enum outcome)o), o == OUTCOME_LIMIT ? "\n" : ",");
+		printf(" %d %s%s", outcomes[o].exit_status, outcomes[o].words,
+			o == OUTCOME_LIMIT ? "\n" : ",");
 }
 
 /* ---- the command line ---- */

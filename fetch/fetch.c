@@ -65,7 +65,7 @@ static void refuse_open(struct file *f)
 	struct image *image = f->image;
 
 	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), image->why,
-		outcome_words(image->outcome));
+		outcomes[image->outcome].words);
 	f->used = f->opening = false;
 	stats.opens_refused++;
 	frontend->opened((unsigned)(f - files), image->outcome, 0);

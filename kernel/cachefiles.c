@@ -329,7 +329,7 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 		answer_open(o->open_msg_id, before);
 		return;
 	}
-	answer_open(o->open_msg_id, outcome ? -outcome_errno(outcome) : (int64_t)size);
+	answer_open(o->open_msg_id, outcome ? -outcomes[outcome].error : (int64_t)size);
 	cull_inspect();
 	if (outcome)
 		release(o); /* no CLOSE follows an OPEN that failed */

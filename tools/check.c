@@ -76,7 +76,7 @@ static int judge_unfit(enum outcome outcome, const char *why)
 {
 	printf("verdict: NOT fit: ");
 	print_escaped(why);
-	printf(" (%s)\n", outcome_words(outcome));
+	printf(" (%s)\n", outcomes[outcome].words);
 	return 1;
 }
 

@@ -200,7 +200,7 @@ static int verdict(void)
 			(unsigned long long)(next - begin), (unsigned long long)(end - begin));
 		outcome = OUTCOME_REFUSED; /* a size over INT64_MAX, for example */
 	}
-	return outcome_exit_status(outcome);
+	return outcomes[outcome].exit_status;
 }
 
 int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
@@ -210,7 +210,7 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 	fetch_open(0, "", name, find_name(conf->url[0]));
 	run_until(&opened);
 	if (open_outcome != OUTCOME_OK)
-		return outcome_exit_status(open_outcome);
+		return outcomes[open_outcome].exit_status;
 	if (offset > file_size) {
 		log_err("%s: OFFSET %llu is beyond the end: it has %llu bytes", name,
 			(unsigned long long)offset, (unsigned long long)file_size);

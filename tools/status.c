@@ -236,7 +236,7 @@ static void put_labels(const struct family *f, unsigned thing, unsigned detail)
 	else if (f->rows == URLS)
 		put_url(conf->url[thing]);
 	else if (f->rows == REASONS)
-		put_text_label("reason", outcome_words((enum outcome)detail));
+		put_text_label("reason", outcomes[detail].words);
 	else if (f->rows == STATES)
 		put_text_label("state", fetch_state_words[detail]);
 }
