@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define K SANDBOX_KEEPER
 #define W SANDBOX_WORKER
 #define C SANDBOX_CULLER
 #define T SANDBOX_TOOL
@@ -168,7 +167,6 @@ static const struct row table[] = {
 	ANY(connect, W | C | T), /* the culler: to a new syslog daemon */
 	ANY(sendto, W | C | T),
 	ANY(recvfrom, W | C | T),
-	ANY(sendmsg, 0),
 	ANY(getsockopt, W | T),
 	ANY(getpeername, T),
 	ANY(accept4, W), /* clients of the status socket, opened at the start */
@@ -204,9 +202,6 @@ static const struct row table[] = {
 	/* Files below the folders that are allowed: traces, state files; the cache, to be scanned.
 	 */
 	ANY(openat, W | C),
-#ifdef __NR_open
-	ANY(open, 0),
-#endif
 #ifdef __NR_renameat
 	ANY(renameat, W),
 #endif
@@ -217,7 +212,6 @@ static const struct row table[] = {
 	ANY(utimensat, W),
 	ANY(getdents64, C),
 	ANY(fchdir, C),
-	ANY(chroot, K),
 #ifdef __NR_fstatfs64
 	ANY(fstatfs64, C),
 #else
@@ -233,72 +227,55 @@ static const struct row table[] = {
 #endif
 	ANY(exit, W | C | T),
 	ANY(exit_group, W | C | T),
-
-/* The keeper forks, ends and reaps workers, which prepare themselves, and becomes another
- * program, whose start has calls of its own. */
-#ifdef __NR_fork
-	ANY(fork, 0),
-#endif
-	ANY(clone, 0),
-	ANY(gettid, 0),
-	ANY(execve, 0),
-	ANY(wait4, 0),
-	ANY(kill, 0),
-	ANY(socketpair, 0),
-	ANY(pipe2, 0),
-#ifdef __NR_dup2
-	ANY(dup2, 0),
-#endif
-	ANY(dup3, 0),
-#ifdef __NR_mmap2
-	ANY(mmap2, 0),
-#else
-	ANY(mmap, 0),
-#endif
-	ANY(mprotect, 0),
-	ANY(munmap, 0),
-	ANY(madvise, 0),
-	ANY(mlock, 0),
-	ANY(mlockall, 0),
-	ANY(memfd_create, 0),
-#ifdef __NR_ftruncate64
-	ANY(ftruncate64, 0),
-#endif
-#ifdef __NR_ftruncate
-	ANY(ftruncate, 0),
-#endif
-#ifdef __NR_access
-	ANY(access, 0),
-#endif
-	ANY(faccessat, 0),
-#ifdef __NR_readlink
-	ANY(readlink, 0),
-#endif
-	ANY(readlinkat, 0),
-	ANY(prlimit64, 0),
-	ANY(prctl, 0),
-	ANY(seccomp, 0),
-	ANY(capset, 0),
-	{NR_GETEUID, 0, -1, 0},
-	{NR_SETRESUID, 0, -1, 0},
-	{NR_SETRESGID, 0, -1, 0},
-	{NR_SETGROUPS, 0, -1, 0},
-	{NR_CREATE_RULESET, 0, -1, 0},
-	{NR_ADD_RULE, 0, -1, 0},
-	{NR_RESTRICT_SELF, 0, -1, 0},
-	ANY(set_tid_address, 0),
-#ifdef __NR_arch_prctl
-	ANY(arch_prctl, 0),
-#endif
-#ifdef __NR_set_thread_area
-	ANY(set_thread_area, 0),
-#endif
-#ifdef __ARM_NR_set_tls
-	{__ARM_NR_set_tls, 0, -1, 0},
-#endif
 };
 
-#define ROWS (sizeof(table) / sizeof(*table))
+/* The keeper's own: it forks, ends and reaps workers, which prepare themselves, tells the service
+ * manager, and becomes another program, whose start has calls of its own. */
+static const uint32_t keeper_calls[] = {
+#ifdef __NR_fork
+	__NR_fork,
+#endif
+#ifdef __NR_open
+	__NR_open,
+#endif
+#ifdef __NR_dup2
+	__NR_dup2,
+#endif
+#ifdef __NR_mmap2
+	__NR_mmap2,
+#else
+	__NR_mmap,
+#endif
+#ifdef __NR_ftruncate64
+	__NR_ftruncate64,
+#endif
+#ifdef __NR_ftruncate
+	__NR_ftruncate,
+#endif
+#ifdef __NR_access
+	__NR_access,
+#endif
+#ifdef __NR_readlink
+	__NR_readlink,
+#endif
+#ifdef __NR_arch_prctl
+	__NR_arch_prctl,
+#endif
+#ifdef __NR_set_thread_area
+	__NR_set_thread_area,
+#endif
+#ifdef __ARM_NR_set_tls
+	__ARM_NR_set_tls,
+#endif
+	__NR_clone, __NR_gettid, __NR_execve, __NR_wait4, __NR_kill, __NR_socketpair, __NR_pipe2,
+	__NR_dup3, __NR_mprotect, __NR_munmap, __NR_madvise, __NR_mlock, __NR_mlockall,
+	__NR_memfd_create, __NR_faccessat, __NR_readlinkat, __NR_prlimit64, __NR_prctl,
+	__NR_seccomp, __NR_capset, NR_GETEUID, NR_SETRESUID, NR_SETRESGID, NR_SETGROUPS,
+	NR_CREATE_RULESET, NR_ADD_RULE, NR_RESTRICT_SELF, __NR_set_tid_address, __NR_chroot,
+	__NR_sendmsg};
+
+#define ROWS	     (sizeof(table) / sizeof(*table))
+#define KEEPER_CALLS (sizeof(keeper_calls) / sizeof(*keeper_calls))
 
 /* A call that is not in the table fails, with an error that the caller handles as any other: a call
  * that only some C library makes on some architecture is no death, and an intruder gains nothing.
@@ -339,7 +316,7 @@ static const struct row table[] = {
 #endif
 
 struct program {
-	struct sock_filter code[5 + 5 * ROWS];
+	struct sock_filter code[5 + 5 * ROWS + 2 * KEEPER_CALLS];
 	unsigned short size;
 };
 
@@ -376,6 +353,8 @@ static void filter_calls(enum sandbox_role role)
 	for (const struct row *r = table; r < table + ROWS; r++)
 		if (role == SANDBOX_KEEPER || r->roles & role)
 			put_row(&p, r);
+	for (size_t i = 0; role == SANDBOX_KEEPER && i < KEEPER_CALLS; i++)
+		put_row(&p, &(struct row){keeper_calls[i], 0, -1, 0});
 	put(&p, RETURN, SANDBOX_DENIES, 0, 0);
 	filter.len = p.size;
 	if (!ARCHITECTURE || syscall(SYS_seccomp, SET_MODE_FILTER, 0, &filter) < 0)
