@@ -29,17 +29,6 @@
 /* A step that has moved the state and has nothing to tell yet. */
 #define HTTP_AGAIN ((enum http_event) - 1)
 
-/* One function for each state, or for two that differ in the peer only: it goes as far as it can
- * without waiting, sets the next state and tells what happened. step() is the state diagram. */
-static enum http_event watch_idle(struct http *h);
-static enum http_event resolve(struct http *h, int64_t now);
-static enum http_event finish_connect(struct http *h, int64_t now);
-static enum http_event shake_hands(struct http *h, int64_t now);
-static enum http_event send_request(struct http *h, int64_t now);
-static enum http_event read_head(struct http *h, int64_t now);
-static enum http_event read_body(
-	struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
-
 /* ---- ends ---- */
 
 static void close_connection(struct http *h)
@@ -214,13 +203,13 @@ static enum http_event await_connection(struct http *h, int error)
 		"connecting: %s", strerror(error));
 }
 
-static enum http_event resolve(struct http *h, int64_t now)
+static enum http_event resolve(struct http *h)
 {
 	const struct url *to = peer(h);
 	enum dns_result result;
 
 	assert(h->state == HTTP_RESOLVING && h->fd < 0);
-	result = dns_lookup(to->host, to->port, now, h->race.address, &h->race.count);
+	result = dns_lookup(to->host, to->port, h->now, h->race.address, &h->race.count);
 	if (result == DNS_WAIT) {
 		h->events = 0;
 		return HTTP_WAIT;
@@ -229,8 +218,8 @@ static enum http_event resolve(struct http *h, int64_t now)
 		return http_fail(h, OUTCOME_UNREACHABLE, "%s: %s", to->host,
 			result == DNS_NO_SUCH_NAME ? "no such host name"
 						   : "no name server answered");
-	h->progress = now;
-	return await_connection(h, race_start(&h->race, now));
+	h->progress = h->now;
+	return await_connection(h, race_start(&h->race, h->now));
 }
 
 static enum http_event begin_tls(struct http *h)
@@ -240,17 +229,17 @@ static enum http_event begin_tls(struct http *h)
 	return HTTP_AGAIN;
 }
 
-static enum http_event finish_connect(struct http *h, int64_t now)
+static enum http_event finish_connect(struct http *h)
 {
 	int error;
 
 	assert(h->state == HTTP_CONNECTING && h->fd < 0);
-	error = race_run(&h->race, now);
+	error = race_run(&h->race, h->now);
 	if (error)
 		return await_connection(h, error);
 	h->fd = h->race.attempt.fd;
 	dns_prefer(peer(h)->host, &h->race.address[h->race.attempt.address]);
-	h->progress = now;
+	h->progress = h->now;
 	h->low_water = 1;
 	h->drained = false;
 	h->fresh = true;
@@ -258,7 +247,7 @@ static enum http_event finish_connect(struct http *h, int64_t now)
 	return is_tls(h) ? begin_tls(h) : HTTP_AGAIN;
 }
 
-static enum http_event shake_hands(struct http *h, int64_t now)
+static enum http_event shake_hands(struct http *h)
 {
 	enum io io;
 
@@ -266,7 +255,7 @@ static enum http_event shake_hands(struct http *h, int64_t now)
 	io = tls_io(h, tls_handshake(h->tls, h->fd), IO_OK);
 	if (io != IO_OK)
 		return io == IO_WAIT ? HTTP_WAIT : fail_tls(h);
-	h->progress = now;
+	h->progress = h->now;
 	h->state = HTTP_SENDING;
 	return HTTP_AGAIN;
 }
@@ -274,22 +263,22 @@ static enum http_event shake_hands(struct http *h, int64_t now)
 /* ---- the request ---- */
 
 /* The low-speed rule begins to count, with these bytes. */
-static void begin_window(struct http *h, int64_t now, uint64_t bytes)
+static void begin_window(struct http *h, uint64_t bytes)
 {
-	h->window_began = now;
+	h->window_began = h->now;
 	h->window_bytes = bytes;
 }
 
 /* The request is out; the bytes behind the response before begin its response. */
-static void await(struct http *h, int64_t now)
+static void await(struct http *h)
 {
 	h->interim = 0;
-	begin_window(h, now, h->head_size);
+	begin_window(h, h->head_size);
 	h->state = h->state == HTTP_PROXY_SENDING ? HTTP_PROXY_AWAITING : HTTP_AWAITING;
 }
 
 /* The request's text is the same each time, so that only the place in it is kept. */
-static enum http_event send_request(struct http *h, int64_t now)
+static enum http_event send_request(struct http *h)
 {
 	const struct http_request *q = &h->request;
 	char text[HEAD_MAX];
@@ -303,14 +292,14 @@ static enum http_event send_request(struct http *h, int64_t now)
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
 		if (io == IO_OK || done > 0)
-			h->progress = now;
+			h->progress = h->now;
 	} while (io == IO_OK && h->sent < size);
 	if (io == IO_WAIT)
 		return HTTP_WAIT;
 	if (io != IO_OK)
 		return lost(h, "while the request was sent");
 	h->sent = 0;
-	await(h, now);
+	await(h);
 	h->drained = true; /* the answer takes a round trip */
 	return HTTP_AGAIN;
 }
@@ -347,7 +336,7 @@ static short send_queued(struct http *h)
 }
 
 /* The next request becomes the one under way. */
-static void advance(struct http *h, int64_t now)
+static void advance(struct http *h)
 {
 	h->pipelined = is_followed(h);
 	h->request.first = h->queue[0].first;
@@ -357,12 +346,12 @@ static void advance(struct http *h, int64_t now)
 	memmove(h->head, h->head + h->head_done, h->head_size);
 	h->head_done = 0;
 	h->fresh = false;
-	h->progress = now;
+	h->progress = h->now;
 	h->state = HTTP_SENDING;
 	if (h->pipelined_sent == 0)
 		return;
 	h->pipelined_sent--;
-	await(h, now);
+	await(h);
 }
 
 /* ---- the response's head ---- */
@@ -488,7 +477,7 @@ static enum http_event parse_head(struct http *h)
 	return size > 0 ? judge(h) : HTTP_AGAIN;
 }
 
-static enum http_event read_head(struct http *h, int64_t now)
+static enum http_event read_head(struct http *h)
 {
 	size_t got;
 	enum io io;
@@ -503,7 +492,7 @@ static enum http_event read_head(struct http *h, int64_t now)
 		return fail_tls(h);
 	if (io != IO_OK)
 		return lost(h, "before the response's head was complete");
-	h->progress = now;
+	h->progress = h->now;
 	h->window_bytes += got;
 	h->head_size += got;
 	return parse_head(h);
@@ -549,30 +538,29 @@ static enum io read_plain(struct http *h, char *buffer, size_t room, size_t *got
 }
 
 /* Bytes behind the body that no request of ours has asked for make the connection useless. */
-static enum http_event end_body(struct http *h, int64_t now)
+static enum http_event end_body(struct http *h)
 {
 	bool lasts = h->response.persistent && is_delimited(&h->response);
 
 	if (h->queued > 0 && lasts && (h->pipelined_sent > 0 || is_quiet(h)))
-		advance(h, now);
+		advance(h);
 	else
 		finish(h, lasts);
 	return HTTP_END;
 }
 
-static enum http_event read_body(
-	struct http *h, char *buffer, size_t room, size_t *got, int64_t now)
+static enum http_event read_body(struct http *h, char *buffer, size_t room, size_t *got)
 {
 	bool chunked = h->response.chunked;
 	enum io io;
 
 	assert(h->state == HTTP_READING);
 	if (h->left == 0 && (!chunked || h->chunked.ended))
-		return end_body(h, now);
+		return end_body(h);
 	if (room == 0 && h->left > 0) {
 		h->events = 0; /* the buffer is full: that is not the server's fault */
-		h->progress = now;
-		begin_window(h, now, 0);
+		h->progress = h->now;
+		begin_window(h, 0);
 		return HTTP_WAIT;
 	}
 	io = chunked ? read_chunked(h, buffer, room, got) : read_plain(h, buffer, room, got);
@@ -584,13 +572,38 @@ static enum http_event read_body(
 		return http_fail(h, OUTCOME_UNREACHABLE,
 			"the connection was lost %llu bytes before the end",
 			(unsigned long long)h->left);
-	h->progress = now;
+	h->progress = h->now;
 	h->window_bytes += *got;
 	if (*got > h->left || (h->chunked.ended && *got < h->left))
 		return http_fail(
 			h, OUTCOME_REFUSED, "the chunks and Content-Range contradict each other");
 	h->left -= *got;
 	return *got > 0 ? HTTP_DATA : HTTP_AGAIN;
+}
+
+/* ---- no request ---- */
+
+/* Reads the rest of a body that was skipped. Anything else that arrives on an idle connection, its
+ * end most likely, makes it useless. */
+static enum http_event watch_idle(struct http *h)
+{
+	char byte;
+	size_t got;
+
+	assert(h->state == HTTP_IDLE);
+	while (h->fd >= 0 && h->to_skip > 0) {
+		enum io io = stream_read(h, h->head, h->to_skip, &got);
+
+		if (io == IO_WAIT)
+			return HTTP_WAIT;
+		if (io != IO_OK)
+			close_connection(h);
+		else
+			h->to_skip -= got;
+	}
+	if (h->fd >= 0 && (recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
+		close_connection(h);
+	return HTTP_WAIT;
 }
 
 /* ---- the public functions ---- */
@@ -641,66 +654,45 @@ void http_close(struct http *h)
 	h->state = HTTP_IDLE;
 }
 
-/* Reads the rest of a body that was skipped. Anything else that arrives on an idle connection, its
- * end most likely, makes it useless. */
-static enum http_event watch_idle(struct http *h)
-{
-	char byte;
-	size_t got;
-
-	assert(h->state == HTTP_IDLE);
-	while (h->fd >= 0 && h->to_skip > 0) {
-		enum io io = stream_read(h, h->head, h->to_skip, &got);
-
-		if (io == IO_WAIT)
-			return HTTP_WAIT;
-		if (io != IO_OK)
-			close_connection(h);
-		else
-			h->to_skip -= got;
-	}
-	if (h->fd >= 0 && (recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
-		close_connection(h);
-	return HTTP_WAIT;
-}
-
-static enum http_event step(struct http *h, char *buffer, size_t room, size_t *got, int64_t now)
+/* The state diagram: one function for each state, or for two that differ in the peer only. It goes
+ * as far as it can without waiting, sets the next state and tells what happened. */
+static enum http_event step(struct http *h, char *buffer, size_t room, size_t *got)
 {
 	switch (h->state) {
 	case HTTP_IDLE:
 		return watch_idle(h);
 	case HTTP_RESOLVING:
-		return resolve(h, now);
+		return resolve(h);
 	case HTTP_CONNECTING:
-		return finish_connect(h, now);
+		return finish_connect(h);
 	case HTTP_HANDSHAKING:
-		return shake_hands(h, now);
+		return shake_hands(h);
 	case HTTP_PROXY_SENDING:
 	case HTTP_SENDING:
-		return send_request(h, now);
+		return send_request(h);
 	case HTTP_PROXY_AWAITING:
 	case HTTP_AWAITING:
-		return read_head(h, now);
+		return read_head(h);
 	case HTTP_READING:
-		return read_body(h, buffer, room, got, now);
+		return read_body(h, buffer, room, got);
 	}
 	return HTTP_WAIT;
 }
 
 /* A byte now and then is as bad as none: the bytes of a stall time must be worth the wait. */
-static enum http_event check_time(struct http *h, int64_t now)
+static enum http_event check_time(struct http *h)
 {
 	int64_t stall = h->request.stall;
-	bool window_ends = is_answering(h) && now - h->window_began >= stall;
+	bool window_ends = is_answering(h) && h->now - h->window_began >= stall;
 
-	if (now - h->progress >= stall)
+	if (h->now - h->progress >= stall)
 		return http_fail(
 			h, OUTCOME_TIMED_OUT, "no byte came for %lld s", (long long)(stall / 1000));
 	if (window_ends && h->window_bytes < (uint64_t)stall * LOW_SPEED / 1000)
 		return http_fail(h, OUTCOME_TIMED_OUT, "only %llu bytes came in %lld s",
 			(unsigned long long)h->window_bytes, (long long)(stall / 1000));
 	if (window_ends)
-		begin_window(h, now, 0);
+		begin_window(h, 0);
 	return HTTP_WAIT;
 }
 
@@ -708,18 +700,18 @@ enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got,
 {
 	enum http_event event;
 
-	h->looked = now;
+	h->now = now;
 	h->scratch = buffer;
 	h->scratch_size = room;
 	do {
 		short sending = is_answering(h) ? send_queued(h) : 0;
 
 		*got = 0;
-		event = step(h, buffer, room, got, now);
+		event = step(h, buffer, room, got);
 		if (event == HTTP_WAIT)
 			h->events |= sending;
 	} while (event == HTTP_AGAIN);
-	return event == HTTP_WAIT && h->state != HTTP_IDLE ? check_time(h, now) : event;
+	return event == HTTP_WAIT && h->state != HTTP_IDLE ? check_time(h) : event;
 }
 
 /* A response whose request was pipelined is expected to be the 206. The low water mark doubles or
@@ -756,18 +748,13 @@ int64_t http_next(const struct http *h)
 {
 	int64_t next = h->progress + h->request.stall;
 
-	switch (h->state) {
-	case HTTP_IDLE:
+	if (h->state == HTTP_IDLE)
 		return INT64_MAX;
-	case HTTP_CONNECTING:
-		return sooner(next, race_next(&h->race, h->looked));
-	case HTTP_PROXY_AWAITING:
-	case HTTP_AWAITING:
-	case HTTP_READING:
-		if (h->low_water > 1)
-			next = sooner(next, h->looked + LOW_WATER_TICK);
-		return sooner(next, h->window_began + h->request.stall);
-	default:
+	if (h->state == HTTP_CONNECTING)
+		return sooner(next, race_next(&h->race, h->now));
+	if (!is_answering(h))
 		return next;
-	}
+	if (h->low_water > 1)
+		next = sooner(next, h->now + LOW_WATER_TICK);
+	return sooner(next, h->window_began + h->request.stall);
 }

@@ -62,7 +62,7 @@ struct http {
 
 	/* its own, with the life of the memory */
 	struct tls *tls;
-	int64_t looked; /* when http_run() was called last, and with which buffer */
+	int64_t now; /* when http_run() was called last, and with which buffer */
 	void *scratch;
 	size_t scratch_size;
 	/* with the life of the connection */

@@ -144,33 +144,25 @@ static void put_integer(
 /* False: the conversion is not known. */
 static bool put_conversion(struct job *j, const struct directive *d)
 {
+	char c = *j->format++;
 	uint64_t n;
-	char c;
 
-	switch (*j->format++) {
-	case 'd':
+	if (c == 'd') {
 		n = take_integer(j, d->size, true);
 		put_integer(j, d, n > INT64_MAX, n > INT64_MAX ? -n : n, 10);
-		return true;
-	case 'u':
-		put_integer(j, d, false, take_integer(j, d->size, false), 10);
-		return true;
-	case 'x':
-		put_integer(j, d, false, take_integer(j, d->size, false), 16);
-		return true;
-	case 'c':
+	} else if (c == 'u' || c == 'x') {
+		put_integer(j, d, false, take_integer(j, d->size, false), c == 'u' ? 10 : 16);
+	} else if (c == 'c') {
 		c = (char)va_arg(j->args, int);
 		put_text(j, d, &c, 1);
-		return true;
-	case 's':
+	} else if (c == 's') {
 		put_string(j, d);
-		return true;
-	case '%':
+	} else if (c == '%') {
 		put(j, "%", 1);
-		return true;
-	default:
+	} else {
 		return false;
 	}
+	return true;
 }
 
 static int run(struct job *j)

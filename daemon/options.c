@@ -87,37 +87,25 @@ static uint64_t take_number(const char *what, const char *text)
 
 static void take_option(struct options *o, int c)
 {
-	switch (c) {
-	case 0:	  /* getopt_long() has set it */
-	case 'N': /* options_configure()'s */
-	case 'o':
-		break;
-	case 'd':
+	if (c == 'd') {
 		o->debug = true;
-		break;
-	case 'n':
+	} else if (c == 'n') {
 		o->foreground = true;
-		break;
-	case 's':
+	} else if (c == 's') {
 		o->to_stderr = true;
-		break;
-	case 'f':
+	} else if (c == 'f') {
 		o->conf_file = optarg;
-		break;
-	case 'p':
+	} else if (c == 'p') {
 		o->pid_file = optarg;
 		o->pid_file_given = true;
-		break;
-	case 'F':
+	} else if (c == 'F') {
 		o->device = (int)take_number("-F", optarg);
-		break;
-	case 'v':
+	} else if (c == 'v') {
 		mode = PRINT_VERSION;
-		break;
-	default:
+	} else if (c == '?') {
 		fputs("try cachefilesd-mini --help\n", stderr);
 		exit(EXIT_USAGE);
-	}
+	} /* else getopt_long() has set it, or it is for options_configure() */
 }
 
 static void take_tool(struct options *o, int n)

@@ -508,48 +508,33 @@ static void response_ended(struct transfer *t)
 /* One step of a request under way. Returns false when it has to wait. */
 static bool ask_on(struct transfer *t)
 {
-	size_t got;
+	size_t got, room = capacity.buffer - t->buffered;
+	enum http_event event = http_run(&t->http, t->buffer + t->buffered, room, &got, turn.ms);
 
-	switch (http_run(
-		&t->http, t->buffer + t->buffered, capacity.buffer - t->buffered, &got, turn.ms)) {
-	case HTTP_WAIT:
-		return false;
-	case HTTP_STARTED:
+	if (event == HTTP_STARTED)
 		response_began(t);
-		return true;
-	case HTTP_DATA:
+	else if (event == HTTP_DATA)
 		take_data(t, got);
-		return true;
-	case HTTP_END:
+	else if (event == HTTP_END)
 		response_ended(t);
-		return true;
-	case HTTP_REDIRECT:
+	else if (event == HTTP_REDIRECT)
 		redirected(t);
-		return true;
-	case HTTP_FAILED:
+	else if (event == HTTP_FAILED)
 		request_failed(t, t->http.outcome, t->http.why);
-		return true;
-	}
-	return false;
+	return event != HTTP_WAIT;
 }
 
 static int64_t next_time(const struct transfer *t)
 {
-	switch (t->state) {
-	case TRANSFER_FREE:
-		break;
-	case TRANSFER_PAUSED:
+	if (t->state == TRANSFER_FREE)
+		return INT64_MAX;
+	if (t->state == TRANSFER_PAUSED)
 		return t->resume;
-	case TRANSFER_HEAD:
-	case TRANSFER_WRITING:
-		return t->write_after;
-	case TRANSFER_ENDED:
+	if (t->state == TRANSFER_ENDED)
 		return 0;
-	case TRANSFER_ASKING:
-		return t->write_since ? sooner(t->write_after, http_next(&t->http))
-				      : http_next(&t->http);
-	}
-	return INT64_MAX;
+	if (t->state != TRANSFER_ASKING)
+		return t->write_after;
+	return t->write_since ? sooner(t->write_after, http_next(&t->http)) : http_next(&t->http);
 }
 
 /* Whether the transfer has something to do in this turn. */

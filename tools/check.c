@@ -349,18 +349,14 @@ static enum http_event say_throughput(void)
 
 static int judge(enum http_event event, const char *why)
 {
-	switch (event) {
-	case HTTP_END:
-		printf("verdict: fit for cachefilesd-mini%s%s\n", warnings[0] ? ", but: " : "",
-			warnings);
-		return 0;
-	case HTTP_FAILED:
+	if (event == HTTP_FAILED)
 		return judge_unfit(http->outcome, http->why);
-	case HTTP_REDIRECT:
+	if (event == HTTP_REDIRECT)
 		return judge_unfit(OUTCOME_REFUSED, why);
-	default:
+	if (event != HTTP_END)
 		return judge_unfit(OUTCOME_TIMED_OUT, "the answer takes too long");
-	}
+	printf("verdict: fit for cachefilesd-mini%s%s\n", warnings[0] ? ", but: " : "", warnings);
+	return 0;
 }
 
 static int inspect(void)
