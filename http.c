@@ -19,8 +19,7 @@
 #define LOW_WATER_MIN  (8 << 10)
 #define LOW_WATER_MAX  (64 << 10)
 
-/* The low-speed rule: fewer bytes a second than this, over the request's stall time, count as none.
- */
+/* The low-speed rule: fewer bytes a second than this, over the stall time, count as none. */
 #define LOW_SPEED 512
 
 /* Interim (1xx) responses before the final one; more are an attack. */

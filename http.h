@@ -120,8 +120,7 @@ bool http_pipeline(struct http *h, uint64_t first, uint64_t last);
  * says HTTP_WAIT. */
 enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
 
-/* Whether a kept-alive connection to the URL's origin is at hand, through that proxy if not NULL.
- */
+/* Whether a kept-alive connection to the URL's origin is there, through that proxy if not NULL. */
 bool http_is_connected(const struct http *h, const struct url *url, const struct url *proxy);
 
 /* Ends the request, if any, and closes the connection. */

@@ -75,7 +75,7 @@ bool tls_closed_cleanly(const struct tls *t);
 /* After TLS_FAILED: whether the server's identity or protocol has failed (true: trying again at
  * once will not help) or the transport (false), and a sentence that says why, borrowed until the
  * next tls_start(). Once the handshake has succeeded, every failure counts as the transport's: the
- * server has proved who it is, and a new connection may do better. */
+ * server has proved its identity, and a new connection may do better. */
 bool tls_untrusted(const struct tls *t);
 const char *tls_why(const struct tls *t);
 

@@ -10,9 +10,9 @@
 /* Opens a folder in another one for reading, and follows no link. -1: errno says why not. */
 int dir_open(int parent, const char *name);
 
-/* Opens such a folder, and calls see() for each name in it except "." and "..", until that returns
- * false. A name that is removed meanwhile may be seen or not. False and errno: it cannot be opened.
- */
+/* Opens a folder in the same way, and calls see() for each name in it except "." and "..", until
+ * that returns false. A name that is removed meanwhile may be seen or not. False and errno: the
+ * folder cannot be opened. */
 bool dir_each(int parent, const char *name,
 	bool (*see)(void *context, int folder, const char *name), void *context);
 

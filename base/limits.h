@@ -7,8 +7,7 @@
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
-/* `memory` in bytes: the least, the default, and the share of a file and a connection (memory.h).
- */
+/* `memory` in bytes: the least, the default, the shares of a file and a connection (memory.h). */
 #define MEMORY_MIN	      (512 << 10)
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      4672

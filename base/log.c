@@ -178,8 +178,9 @@ static bool tell_dropped(void)
 	char text[100];
 
 	snprintf(text, sizeof(text),
-		"%lu log line%s dropped here: nobody took them, or too many of a kind came", n,
-		n == 1 ? "" : "s");
+		"%lu log line%s dropped here: the log did not take them, or too many of a kind "
+		"came",
+		n, n == 1 ? "" : "s");
 	if (n > 0 && !emit(LOG_LEVEL_WARNING, text))
 		return false;
 	dropped_told = dropped;

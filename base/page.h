@@ -1,6 +1,5 @@
 /* base/page.h - pages of memory, which are those of the cache files too, and rounding to them. All
- * numbers are bytes.
- */
+ * numbers are bytes. */
 #ifndef BASE_PAGE_H
 #define BASE_PAGE_H
 

@@ -1,6 +1,5 @@
 /* base/stats.h - the daemon's counters, which the status socket shows: plain increments, no system
- * call. Those of an image are in image.h, those of a mirror in mirror.h.
- */
+ * call. Those of an image are in image.h, those of a mirror in mirror.h. */
 #ifndef BASE_STATS_H
 #define BASE_STATS_H
 

@@ -16,16 +16,14 @@ bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
 int hex_digit(char c);
 
 /* Takes a byte off the front of the text from *at to `end`, which is not empty, and decodes it if
- * it is percent-encoded (RFC 3986 section 2.1). Returns 0 to 255, or -1 if a '%' has no two digits.
- */
+ * it is percent-encoded (RFC 3986 section 2.1). Returns 0 to 255; -1: a '%' has no two digits. */
 int percent_take(const char **at, const char *end);
 
 /* Takes the next word off a text, and writes a NUL behind it. Words are parted by blanks and line
  * ends. NULL: there is no more. */
 char *word_take(char **text);
 
-/* A place in a file. Zero it, but for the descriptor, whose own offset is neither used nor moved.
- */
+/* A place in a file. Zero all but the descriptor, whose own offset is neither used nor moved. */
 struct lines {
 	int fd;
 	off_t offset;

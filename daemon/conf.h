@@ -15,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "trust/peer_info.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "trust/peer_info.h"
 
 enum conf_abi { ABI_AUTO, ABI_MAINLINE, ABI_V8 };
 

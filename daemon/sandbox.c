@@ -199,8 +199,7 @@ static const struct row table[] = {
 	ANY(getpid, W | C | T), /* in lines for syslog */
 	ANY(uname, W),		/* which kernel it is: cachefiles.c */
 
-	/* Files below the folders that are allowed: traces, state files; the cache, to be scanned.
-	 */
+	/* Files below the allowed folders: traces, state files; the cache, to be scanned. */
 	ANY(openat, W | C),
 #ifdef __NR_renameat
 	ANY(renameat, W),

@@ -47,7 +47,7 @@ static void on_orphan_stop(int signal)
 
 static void become_orphan(void)
 {
-	log_err("the keeper has died: nobody will take this worker's place; start again when no "
+	log_err("the keeper has died: no other will take this worker's place; start again when no "
 		"image is mounted");
 	signal(SIGTERM, on_orphan_stop);
 	signal(SIGINT, on_orphan_stop);

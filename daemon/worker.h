@@ -26,7 +26,7 @@ enum word {
 	WORD_GO = 'g',	     /* serve */
 	WORD_GO_FIRST = 'f', /* serve: the cache has just been bound */
 	WORD_LEAVE = 'l',    /* end at once, and answer nothing more: another takes your place */
-	WORD_STOP = 's',     /* end in order: nobody takes your place */
+	WORD_STOP = 's',     /* end in order: none takes your place */
 };
 
 /* For both ends. Sending never blocks, and does nothing without a channel (-1). `flags` are those

@@ -1,6 +1,5 @@
 /* fetch/bandwidth.h - the link to the servers: its round trip and rate, measured as data comes, and
- * how much may be in flight by them. Pure; times are monotonic microseconds, sizes bytes.
- */
+ * how much may be in flight by them. Pure; times are monotonic microseconds, sizes bytes. */
 #ifndef FETCH_BANDWIDTH_H
 #define FETCH_BANDWIDTH_H
 

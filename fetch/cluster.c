@@ -82,9 +82,7 @@ void cluster_earn(struct file *f, uint64_t from, uint64_t end)
 		f->credit = CREDIT_MAX;
 }
 
-/* For metadata the directory walk predicts better than a cluster; a trace predicts better than
- * either.
- */
+/* For metadata the directory walk predicts better than a cluster; a trace, better than either. */
 uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
 {
 	uint64_t n = page_up(is_metadata(from, end) ? METADATA_CLUSTER : bandwidth_per_rtt());

@@ -1,7 +1,6 @@
 /* fetch/cluster.h - the neighbourhood of READs: how much is fetched together with a READ, and what
  * else of its region is fetched while the link is idle. Both are bounded by a credit that READs
- * earn, so that random READs do not fetch far more than they use. Offsets are bytes, whole pages.
- */
+ * earn, so that random READs do not fetch far more than they use. Offsets are whole pages. */
 #ifndef FETCH_CLUSTER_H
 #define FETCH_CLUSTER_H
 

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "image/erofs.h"
+#include "image/recorder.h"
 #include "fetch/bandwidth.h"
 #include "fetch/cluster.h"
 #include "fetch/file.h"
@@ -13,8 +15,6 @@
 #include "fetch/prefetch.h"
 #include "fetch/reads.h"
 #include "fetch/transfer.h"
-#include "image/erofs.h"
-#include "image/recorder.h"
 
 /* Milliseconds. */
 #define WRITE_TIMEOUT 5000 /* a READ whose cache file is full for this long fails */

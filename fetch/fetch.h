@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/memory.h"
-#include "daemon/conf.h"
-#include "fetch/frontend.h"
 #include "base/limits.h"
+#include "daemon/conf.h"
+#include "daemon/memory.h"
+#include "fetch/frontend.h"
 
 /* Which images are cached whole before the first of their READs is answered. */
 enum fetch_whole {

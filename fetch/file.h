@@ -1,6 +1,5 @@
 /* fetch/file.h - the cache files that are open, what is known to be in them, and file_write(), the
- * one way of a byte to the front end. Offsets are bytes.
- */
+ * one way of a byte to the front end. Offsets are bytes. */
 #ifndef FETCH_FILE_H
 #define FETCH_FILE_H
 
@@ -11,9 +10,9 @@
 #include "base/minmax.h"
 #include "base/page.h"
 #include "daemon/memory.h"
-#include "fetch/frontend.h"
 #include "image/dirwalk.h"
 #include "image/image.h"
+#include "fetch/frontend.h"
 
 enum trace_state {
 	TRACE_NONE,

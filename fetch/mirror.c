@@ -279,7 +279,7 @@ static void version_changed(struct image *image, unsigned mirror, const char *wh
 		return;
 	}
 	image->changed = true;
-	log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted anew",
+	log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted again",
 		IMAGE_NAME(image), why);
 }
 

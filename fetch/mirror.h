@@ -1,7 +1,6 @@
 /* fetch/mirror.h - the servers of an image: which url line is asked next and when, redirects, the
  * proxy, credentials, and what failures lead to. Mirrors are url lines, numbered from 0. Times are
- * monotonic milliseconds and come as arguments.
- */
+ * monotonic milliseconds and come as arguments. */
 #ifndef FETCH_MIRROR_H
 #define FETCH_MIRROR_H
 
@@ -10,9 +9,9 @@
 #include <stdint.h>
 
 #include "base/outcome.h"
+#include "net/url.h"
 #include "daemon/conf.h"
 #include "image/image.h"
-#include "net/url.h"
 
 /* Once, at start. `conf` stays borrowed. */
 void mirrors_init(const struct conf *conf);

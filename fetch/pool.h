@@ -1,14 +1,13 @@
 /* fetch/pool.h - the pool of transfers: which of them gets a range, and which ranges are in flight.
- * Offsets are bytes; `pos` is any byte of a file.
- */
+ * Offsets are bytes; `pos` is any byte of a file. */
 #ifndef FETCH_POOL_H
 #define FETCH_POOL_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fetch/file.h"
 #include "image/image.h"
+#include "fetch/file.h"
 
 /* Requests an image's size and first bytes, or a small text: transfers_run() returns
  * TRANSFER_OPENED or TRANSFER_TEXT. False when no transfer is free. */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/units.h"
+#include "image/trace.h"
 #include "fetch/bandwidth.h"
 #include "fetch/cluster.h"
 #include "fetch/mirror.h"
@@ -10,7 +11,6 @@
 #include "fetch/readahead.h"
 #include "fetch/reads.h"
 #include "fetch/transfer.h"
-#include "image/trace.h"
 
 /* Milliseconds. */
 #define WRITE_AGAIN  20	   /* until a cache file that is not ready is looked at again */
@@ -24,8 +24,7 @@
 /* The walk rests after this many READs of data in a row: names are not looked up then. */
 #define WALK_RESTS 2
 
-/* Two ranges of the walk with a gap of at most this many bytes are joined: a request costs as much.
- */
+/* Ranges of the walk that are at most this far apart are joined: a request costs as much. */
 #define WALK_GAP (32 << 10)
 
 /* A prefetched range is pipelined behind at most this many others, so that room is left for a

@@ -1,8 +1,7 @@
 /* fetch/prefetch.h - bytes that no READ waits for yet: which parts of an image are fetched ahead of
  * its readers, and when. Its sources are sequential streams (readahead.h), the image's boot trace
  * (trace.h), the neighbourhood of READs (cluster.h), the image's directories (dirwalk.h), and in
- * the background the rest of it.
- */
+ * the background the rest of it. */
 #ifndef FETCH_PREFETCH_H
 #define FETCH_PREFETCH_H
 

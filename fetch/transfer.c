@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/page.h"
+#include "image/erofs.h"
 #include "fetch/bandwidth.h"
 #include "fetch/reads.h"
-#include "image/erofs.h"
 
 /* Milliseconds. */
 #define STALL_MAX     10000 /* a request without a byte for this long has failed, */
@@ -409,8 +409,7 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 		ask_one_by_one(t);
 	} else if (t->redirected && t->hops == 0 &&
 		   (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
-		/* A signed URL, remembered from a redirect, has expired: its origin gives another.
-		 */
+		/* A signed URL of an earlier redirect has expired: its origin gives another. */
 		mirror_forget_redirect(image);
 		ask(t);
 	} else if (t->file >= 0 && position(t) == range_end(t)) {

@@ -1,7 +1,6 @@
 /* fetch/transfer.h - a transfer: one connection with its buffer, and the ranges that it fetches one
  * behind the other. It goes on where a body breaks off, at another mirror if need be, follows
- * redirects, and writes the bytes by file_write(). Which transfer gets a range is pool.h's matter.
- */
+ * redirects, and writes the bytes by file_write(). pool.h chooses the transfer for a range. */
 #ifndef FETCH_TRANSFER_H
 #define FETCH_TRANSFER_H
 
@@ -11,11 +10,11 @@
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "http.h"
 #include "daemon/conf.h"
 #include "daemon/memory.h"
 #include "fetch/file.h"
 #include "fetch/mirror.h"
-#include "http.h"
 
 /* The ranges of a transfer: the one that is coming and those behind it. */
 #define RANGES (1 + PIPELINE_MAX)
@@ -107,8 +106,7 @@ void transfer_append(struct transfer *t, struct range range);
 /* Makes it free. What came and is not written is lost, and no range is taken for requested. */
 void transfer_free(struct transfer *t);
 
-/* Ends an attempt that has failed: whole pages that have come are written, and the mirror is told.
- */
+/* Ends an attempt that has failed: writes the whole pages that have come, and tells the mirror. */
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);
 
 /* Must follow TRANSFER_OPENED: the first bytes also belong to the file, and are written unless it

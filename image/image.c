@@ -3,9 +3,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/memory.h"
-#include "daemon/handover.h"
 #include "base/log.h"
+#include "daemon/handover.h"
+#include "daemon/memory.h"
 #include "image/state.h"
 
 /* Seconds after which the time of the last check is stored again. */
@@ -138,7 +138,7 @@ void image_settle(struct image *image, const char *url)
 		image->reported_size = (uint64_t)live;
 		image->changed = true;
 		log_err("%.*s: the server has another version than the one that is mounted; what "
-			"is not cached of it cannot be read until it is mounted anew",
+			"is not cached of it cannot be read until it is mounted again",
 			IMAGE_NAME(image));
 		return;
 	}

@@ -1,6 +1,5 @@
 /* image/image.h - what is known of an image: its keys, the version that is pinned, how attempts at
- * it go, and what is counted of it. Times are monotonic milliseconds and come as arguments.
- */
+ * it go, and what is counted of it. Times are monotonic milliseconds and come as arguments. */
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
 
@@ -10,9 +9,9 @@
 
 #include "base/limits.h"
 #include "base/outcome.h"
+#include "net/response.h"
 #include "daemon/conf.h"
 #include "image/erofs.h"
-#include "net/response.h"
 
 /* Members are for all to read. */
 struct image {
@@ -63,8 +62,8 @@ struct image {
 /* For log lines: "%.*s" takes it. */
 #define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
 
-/* Once, at start. `conf` stays borrowed; `memory` has room for capacity.files + 1 images, all zero.
- */
+/* Once, at the start. `memory` has room for capacity.files + 1 images, all zero; `conf` stays
+ * borrowed. */
 size_t image_memory_each(void);
 void images_init(const struct conf *conf, void *memory);
 

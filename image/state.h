@@ -48,7 +48,7 @@ bool state_is_same(const struct state *a, const struct state *b);
 #define STATE_SPREAD (1 << 24)
 uint64_t state_reported_size(const struct state *now, const struct state *before);
 
-/* Writes a file's text; `url`, as url_text() writes it, is only for people who look at the file.
+/* Writes a file's text; `url`, as url_text() writes it, is only for people.
  * Returns its size, or 0: more than `room` bytes are needed. STATE_MAX bytes always suffice. */
 #define STATE_MAX (URL_MAX + 512 + 6 * KEY_MAX + 3 * (VALIDATOR_MAX + DATE_MAX) + 256)
 size_t state_format(

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/conf.h"
 #include "base/limits.h"
+#include "daemon/conf.h"
 
 enum message_opcode { MESSAGE_OPEN = 0, MESSAGE_CLOSE = 1, MESSAGE_READ = 2 };
 

@@ -288,8 +288,7 @@ static const char *parse_field(struct response *r, struct span line)
 
 /* ---- the head ---- */
 
-/* RFC 9112 section 4: HTTP/1.x SP 3DIGIT SP reason; servers that leave the last SP out are common.
- */
+/* RFC 9112 section 4: HTTP/1.x SP 3DIGIT SP reason. Many servers leave the last SP out. */
 static const char *parse_status_line(struct response *r, struct span line)
 {
 	const char *t = line.at;

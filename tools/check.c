@@ -15,11 +15,11 @@
 #include "base/minmax.h"
 #include "base/page.h"
 #include "base/units.h"
-#include "fetch/mirror.h"
+#include "net/dns.h"
 #include "http.h"
 #include "image/erofs.h"
 #include "image/image.h"
-#include "net/dns.h"
+#include "fetch/mirror.h"
 
 #define ROUND_TRIPS	5
 #define THROUGHPUT_SIZE (4 << 20)

@@ -1,6 +1,5 @@
 /* tools/exposition.h - a parser for the text of the status socket (status.h): Prometheus'
- * exposition format, as strictly as we write it. Nothing is allocated, and no text copied.
- */
+ * exposition format, as strictly as we write it. Nothing is allocated, and no text copied. */
 #ifndef TOOLS_EXPOSITION_H
 #define TOOLS_EXPOSITION_H
 
@@ -11,7 +10,7 @@
 #define METRIC_PREFIX "cachefilesd_" /* of all our names */
 #define METRIC_LABELS 3
 
-/* All texts are printable ASCII, whoever wrote them, and borrowed from what was parsed. */
+/* All texts are printable ASCII, whatever wrote them, and borrowed from what was parsed. */
 struct metric {
 	const char *name; /* without METRIC_PREFIX */
 	struct {

@@ -190,8 +190,7 @@ static void put_metric(const struct metric *m, unsigned depth)
 		put_number(m, depth > 0 ? strlen(m->label[0].name) + 1 : 0);
 }
 
-/* At most `room` bytes of a label's text, without the backslashes of escapes. Returns their number.
- */
+/* At most `room` bytes of a label's text, without the backslashes of escapes. Returns how many. */
 static int put_label(const char *text, int room)
 {
 	int n = 0;

@@ -14,9 +14,9 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "daemon/memory.h"
+#include "image/image.h"
 #include "fetch/fetch.h"
 #include "fetch/mirror.h"
-#include "image/image.h"
 #include "tools/exposition.h"
 
 /* Milliseconds. */
@@ -361,7 +361,7 @@ static void take_client(void)
 
 /* ---- the public functions ---- */
 
-/* Removes a socket that nobody answers at, but nothing else. */
+/* Removes a socket without a listener, but nothing else. */
 static void remove_old(const char *path)
 {
 	struct stat s;

@@ -19,11 +19,11 @@
 
 #include "daemon/conf.h"
 
-/* Makes the socket at `path`, for its owner alone; replaces a socket at which nobody answers.
+/* Makes the socket at `path`, for its owner alone; replaces a socket without a listener.
  * Returns its descriptor to listen on, or -1 with the reason in `why`. */
 int status_open(const char *path, char *why, size_t size);
 
-/* Serves on that descriptor from now on; -1: nobody. `conf` stays borrowed. */
+/* Serves on that descriptor from now on; -1: on none. `conf` stays borrowed. */
 void status_init(const struct conf *conf, int listener, int64_t now);
 
 /* For the loop, as in fetch.h: status_poll() writes one entry, whose descriptor is -1 when there is

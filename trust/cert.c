@@ -187,8 +187,7 @@ static bool parse_validity(struct cert *c, struct der *tbs)
 	       der_time(&dates, &c->not_after) && dates.left == 0;
 }
 
-/* The end of a TBSCertificate: the unique identifiers of v2, which nobody uses, and the extensions.
- */
+/* The end of a TBSCertificate: the unique identifiers of v2, of no use here, and the extensions. */
 static const char *parse_tail(struct cert *c, struct der *tbs)
 {
 	struct der body, list;

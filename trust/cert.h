@@ -50,8 +50,7 @@ int cert_curve(struct der oid);
 /* The kind of any key, for people, and its size (0: unknown). */
 const char *cert_describe_key(struct der info, unsigned *bits);
 
-/* SHA-256, SHA-384 or SHA-512, by BearSSL's number (br_sha256_ID to br_sha512_ID); NULL: another.
- */
+/* SHA-256, SHA-384 or SHA-512, by BearSSL's number (br_sha256_ID to br_sha512_ID), or NULL. */
 #define CERT_HASH_MAX 64
 struct cert_hash {
 	const br_hash_class *class;

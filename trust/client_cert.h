@@ -1,5 +1,5 @@
-/* trust/client_cert.h - who we are, to a server that asks: a certificate chain and its private key,
- * read once at start into fixed memory. */
+/* trust/client_cert.h - our own certificate, for servers that ask: its chain and its private key,
+ * read once at the start into fixed memory. */
 #ifndef TRUST_CLIENT_CERT_H
 #define TRUST_CLIENT_CERT_H
 
@@ -17,8 +17,7 @@
  * beyond its buffer. */
 bool client_cert_load(const char *cert_file, const char *key_file, char *why, size_t size);
 
-/* A session's side of it, for br_ssl_client_set_client_certificate(): set the vtable to this class.
- */
+/* A session's part, for br_ssl_client_set_client_certificate(): set the vtable to this class. */
 struct client_cert {
 	const br_ssl_client_certificate_class *vtable; /* must be first: BearSSL knows us by it */
 	bool asked, shown; /* the server asked for our certificate, and got it */

@@ -1,4 +1,4 @@
-/* trust/der.h - DER (X.690): taking bytes apart that nobody vouches for. Each function checks the
+/* trust/der.h - DER (X.690): taking apart bytes that may be forged. Each function checks the
  * element that it takes; on a mistake it returns false, and the rest is of no use. Pure; the
  * results point into the input. */
 #ifndef TRUST_DER_H

@@ -44,9 +44,9 @@
 #define X509_KEY_MAX (512 + 8)
 
 /* Pins of servers' keys. With `only`, the key is all that counts, in place of the bundle, the names
- * and the dates: the server proves in the handshake that it holds the key's other half, and whoever
- * holds that is the server, whatever its certificate says and whoever signed it. The key's kind and
- * size still count, and the certificate's form. */
+ * and the dates: the server proves in the handshake that it holds the key's other half, which makes
+ * it the server, whatever its certificate says and whatever CA signed it. The key's kind and size
+ * still count, and the certificate's form. */
 struct x509_pins {
 	const uint8_t (*list)[PIN_SIZE];
 	size_t count; /* 0: any key will do; none, with `only` */
@@ -87,7 +87,7 @@ struct x509 {
 	br_x509_pkey pkey;
 	uint8_t key[X509_KEY_MAX];
 
-	/* of the last certificate: who has signed it, and what has to be verified by that key */
+	/* of the last certificate: its issuer, and what has to be verified by that key */
 	char issuer[64];	 /* for people */
 	uint8_t issuer_hash[32]; /* of the name */
 	int key_type, hash_id;	 /* BearSSL's */

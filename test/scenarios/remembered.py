@@ -228,7 +228,7 @@ def offline_changed():
             s.start()
             assert f.filled(3 * MIB, 65536) == 0
             fails(k, f, 3 * MIB, 65536, 10)
-            k.wait_log("cannot be read until it is mounted anew", 2)
+            k.wait_log("cannot be read until it is mounted again", 2)
             check(f, data)
         k, f, _ = session(s, new, after=k, changed=True)
         forgotten(k)

@@ -123,8 +123,8 @@ static void test_full_pipe(void)
 	CHECK(strstr(heard(reader), "dropped") == NULL);
 	log_info("after");
 	CHECK(!strcmp(heard(reader),
-		"cachefilesd-mini: 5 log lines dropped here: nobody took them, or too many of a "
-		"kind came\n"
+		"cachefilesd-mini: 5 log lines dropped here: the log did not take them, or too many "
+		"of a kind came\n"
 		"cachefilesd-mini: after\n"));
 	CHECK(untold() == 0);
 
