@@ -69,12 +69,6 @@ static void take_sample(uint64_t seen)
 	measured = true;
 }
 
-/* All bytes in flight came in less than the time of a sample: more can be in flight. */
-static void take_burst(uint64_t seen)
-{
-	rate = clamp_u64(seen, rate, 2 * rate);
-}
-
 static uint64_t in_time(uint64_t microseconds)
 {
 	return rate / 1000 * microseconds / 1000;
@@ -119,7 +113,8 @@ void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 		take_sample(sample.bytes * SECOND / (uint64_t)length);
 		sample.began = 0;
 	} else if (outstanding == 0 && length >= BURST_MIN) {
-		take_burst(sample.bytes * SECOND / (uint64_t)length);
+		/* All of them came in less than the time of a sample: more can be in flight. */
+		rate = clamp_u64(sample.bytes * SECOND / (uint64_t)length, rate, 2 * rate);
 		sample.began = 0;
 	} /* else it goes on: on a short link all bytes in flight come at once, again and again */
 }

@@ -181,12 +181,6 @@ static void write_failed(struct transfer *t, int error)
 
 /* ---- asking ---- */
 
-/* One request that stalls does not use up the whole time-out. */
-static int64_t stall_time(void)
-{
-	return (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX);
-}
-
 static void request_failed(struct transfer *t, enum outcome outcome, const char *why);
 
 /* Hands the ranges behind the first one to the connection. */
@@ -213,7 +207,8 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.if_range = image->ready ? image_validator(image) : NULL,
 		.etag = image->ready && image->etag[0] ? image->etag : NULL,
 		.user_agent = conf->user_agent,
-		.stall = stall_time(),
+		/* One request that stalls does not use up the whole time-out. */
+		.stall = (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX),
 	};
 	int error = t->buffered > 0 && t->file >= 0 ? flush(t) : 0;
 

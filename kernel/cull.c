@@ -208,13 +208,6 @@ static bool see_volume(void *context, int cache, const char *name)
 	return true;
 }
 
-static void scan_cache(struct culler *c)
-{
-	c->bytes = 0;
-	c->count = 0;
-	dir_each(c->root, "cache", see_volume, c);
-}
-
 /* ---- what has to go ---- */
 
 /* How many of `all` have to be free, as the kernel computes it (fs/cachefiles/cache.c). */
@@ -309,7 +302,9 @@ static void inspect(struct culler *c)
 		return;
 	}
 	for (;;) {
-		scan_cache(c);
+		c->bytes = 0;
+		c->count = 0;
+		dir_each(c->root, "cache", see_volume, c);
 		if (!has_too_much(c)) {
 			c->budget_told = c->full_told = 0;
 			break;

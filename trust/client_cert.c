@@ -147,12 +147,14 @@ static bool read_chain(int fd, const char *path, char *why, size_t why_size)
 /* ---- signatures ---- */
 
 /* Replaces the hash in `data` by its signature; returns its length, 0 on failure. */
-static size_t make_signature(int hash_id, size_t hash_size, uint8_t *data, size_t room)
+static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, size_t hash_size,
+	uint8_t *data, size_t room)
 {
 	const struct cert_hash *h = cert_hash(hash_id);
 	size_t rsa_size = (own.rsa.n_bitlen + 7) / 8;
 	uint8_t hash[CERT_HASH_MAX];
 
+	(void)ctx;
 	if (!h || hash_size > sizeof(hash))
 		return 0;
 	memcpy(hash, data, hash_size);
@@ -174,7 +176,7 @@ static bool belong_together(const br_x509_pkey *pkey)
 	size_t size;
 
 	memcpy(signature, hash, sizeof(hash));
-	size = make_signature(br_sha256_ID, sizeof(hash), signature, sizeof(signature));
+	size = sign(NULL, br_sha256_ID, sizeof(hash), signature, sizeof(signature));
 	return size > 0 && own.key_type == pkey->key_type &&
 	       cert_verify(pkey, br_sha256_ID, hash, signature, size);
 }
@@ -219,13 +221,6 @@ static void choose(const br_ssl_client_certificate_class **ctx, const br_ssl_cli
 	choices->hash_id = id;
 	choices->chain = own.cert;
 	choices->chain_len = own.certs;
-}
-
-static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, size_t hash_size,
-	uint8_t *data, size_t room)
-{
-	(void)ctx;
-	return make_signature(hash_id, hash_size, data, room);
 }
 
 const br_ssl_client_certificate_class client_cert_class = {

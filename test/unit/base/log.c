@@ -122,10 +122,10 @@ static void test_full_pipe(void)
 	CHECK(untold() == 5, "%lu", untold());
 	CHECK(strstr(heard(reader), "dropped") == NULL);
 	log_info("after");
-	CHECK(!strcmp(heard(reader),
-		"cachefilesd-mini: 5 log lines dropped here: the log did not take them, or too many "
-		"of a kind came\n"
-		"cachefilesd-mini: after\n"));
+	CHECK(!strcmp(heard(reader), "cachefilesd-mini: 5 log lines dropped here: the log did not "
+				     "take them, or too many "
+				     "of a kind came\n"
+				     "cachefilesd-mini: after\n"));
 	CHECK(untold() == 0);
 
 	begin_test("log: a pipe without a reader is no SIGPIPE");
