@@ -59,7 +59,7 @@ static struct region *region_of(unsigned file, uint64_t pos)
 
 void cluster_open(struct file *f)
 {
-	f->credit = (int64_t)min_u64(CREDIT_MAX, f->image->size / CREDIT_SHARE);
+	f->credit = (int64_t)min_u64(CREDIT_MAX, f->image->pinned.size / CREDIT_SHARE);
 }
 
 void cluster_close(const struct file *f)

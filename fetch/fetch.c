@@ -83,7 +83,7 @@ static void file_opened(struct file *f)
 	f->since = turn.ms;
 	if (f->whole)
 		log_info("%.*s: all %llu bytes are fetched before the first READ is answered: %s",
-			IMAGE_NAME(image), (unsigned long long)image->size,
+			IMAGE_NAME(image), (unsigned long long)image->pinned.size,
 			whole_rule == WHOLE_ALWAYS
 				? "this kernel returns zeros from partly cached ranges (v8)"
 			: conf->compressed == COMPRESSED_WHOLE
@@ -95,7 +95,7 @@ static void file_opened(struct file *f)
 	if (frontend->any_order)
 		prefetch_open(f);
 	frontend->opened(number_of(f), OUTCOME_OK,
-		frontend->size_is_version ? image->reported_size : image->size);
+		frontend->size_is_version ? image->pinned.reported_size : image->pinned.size);
 }
 
 /* ---- results of transfers ---- */
@@ -120,20 +120,20 @@ static void image_opened(const struct transfer_result *r)
 	char text[URL_MAX + 300];
 	int file;
 
-	image->kind = erofs_kind(r->bytes, r->size);
-	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image), (unsigned long long)image->size,
-		url_text(text, sizeof(text), r->url),
-		image->kind == EROFS_NONE    ? "not EROFS (a data blob?)"
-		: image->kind == EROFS_PLAIN ? "plain EROFS"
-					     : "compressed EROFS");
-	if (!image->etag[0] && !image->last_modified[0])
+	image->pinned.kind = erofs_kind(r->bytes, r->size);
+	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image),
+		(unsigned long long)image->pinned.size, url_text(text, sizeof(text), r->url),
+		image->pinned.kind == EROFS_NONE    ? "not EROFS (a data blob?)"
+		: image->pinned.kind == EROFS_PLAIN ? "plain EROFS"
+						    : "compressed EROFS");
+	if (!image->pinned.etag[0] && !image->pinned.last_modified[0])
 		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
 			    "is replaced by one of the same size would not be noticed",
 			IMAGE_NAME(image));
 	if (frontend->size_is_version)
 		image_settle(image, text);
 	file = answer_opens(image);
-	if (frontend->any_order && image->kind != EROFS_NONE)
+	if (frontend->any_order && image->pinned.kind != EROFS_NONE)
 		prefetch_begin(image, r->bytes);
 	transfer_write_head(r->transfer, frontend->any_order ? file : -1);
 }
@@ -145,7 +145,7 @@ static void open_offline(struct image *image)
 		!mirrors_are_unreachable(image) || !image_recall(image))
 		return;
 	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
-		IMAGE_NAME(image), (unsigned long long)image->size, image->why);
+		IMAGE_NAME(image), (unsigned long long)image->pinned.size, image->why);
 	answer_opens(image);
 }
 
@@ -465,16 +465,17 @@ bool fetch_count_cached(struct image *image)
 	const struct file *f = file_of(image);
 	struct image_stats *s = &image->stats;
 
-	for (int i = 0; i < COUNT_STEPS && f && s->cached_to < image->size; i++) {
-		uint64_t hole_end = image->size;
-		int64_t hole = frontend->hole(number_of(f), s->cached_to, image->size, &hole_end);
+	for (int i = 0; i < COUNT_STEPS && f && s->cached_to < image->pinned.size; i++) {
+		uint64_t hole_end = image->pinned.size;
+		int64_t hole =
+			frontend->hole(number_of(f), s->cached_to, image->pinned.size, &hole_end);
 
 		if (hole < 0)
 			return true; /* it cannot tell now */
 		s->cached += (uint64_t)hole - s->cached_to;
-		s->cached_to = (uint64_t)hole < image->size ? hole_end : image->size;
+		s->cached_to = (uint64_t)hole < image->pinned.size ? hole_end : image->pinned.size;
 	}
-	return !f || s->cached_to >= image->size;
+	return !f || s->cached_to >= image->pinned.size;
 }
 
 void fetch_stop(void)

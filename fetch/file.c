@@ -87,7 +87,7 @@ int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *h
 ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset)
 {
 	ssize_t n = frontend->write(number_of(f), pages, size, offset);
-	uint64_t left = offset < f->image->size ? f->image->size - offset : 0;
+	uint64_t left = offset < f->image->pinned.size ? f->image->pinned.size - offset : 0;
 
 	if (n <= 0 || left == 0)
 		return n;

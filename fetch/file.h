@@ -67,7 +67,7 @@ static inline bool is_recording(const struct file *f)
 /* The end of the image, rounded up to pages. */
 static inline uint64_t image_end(const struct image *image)
 {
-	return page_up(image->size);
+	return page_up(image->pinned.size);
 }
 
 /* Whether its READs wait until all of it is cached. */

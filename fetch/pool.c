@@ -150,7 +150,8 @@ uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 	uint64_t before;
 	unsigned file = number_of(f);
 	struct transfer *idle = find_idle(target, &connected), *busy;
-	struct range range = {from, min_u64(end = free_until(file, from, end), f->image->size)};
+	struct range range = {
+		from, min_u64(end = free_until(file, from, end), f->image->pinned.size)};
 
 	assert(range.from < range.end);
 	busy = find_busy(f->image, file, is_another_starved(f->image) ? 0 : behind, &before);

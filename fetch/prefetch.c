@@ -83,7 +83,7 @@ static void take_trace(struct file *f, const char *text, size_t size, bool whole
 
 	player.next = 0;
 	player.trace.count = player.trace.left_out = 0;
-	player.trace.image_size = f->image->size;
+	player.trace.image_size = f->image->pinned.size;
 	why = trace_parse(&player.trace, text, size, whole);
 	if (why) {
 		log_warning("%.*s: its trace is not used: line %u: %s", IMAGE_NAME(f->image),
@@ -309,7 +309,7 @@ static void all_cached(struct file *f)
 {
 	f->filled = true;
 	log_info("%.*s: all %llu bytes are cached", IMAGE_NAME(f->image),
-		(unsigned long long)f->image->size);
+		(unsigned long long)f->image->pinned.size);
 	reads_advance(number_of(f), 0, image_end(f->image));
 	pool_hang_up();
 }
@@ -377,7 +377,7 @@ void prefetch_log(void)
 			continue;
 		log_info("%.*s: %llu of %llu bytes are asked for or cached, %s",
 			IMAGE_NAME(f->image), (unsigned long long)f->cursor,
-			(unsigned long long)f->image->size,
+			(unsigned long long)f->image->pinned.size,
 			measure_rate(rate, f->written, (turn.ms - f->logged_at) * 1000));
 		f->logged_at = turn.ms;
 		f->written = 0;
@@ -413,8 +413,8 @@ void prefetch_begin(const struct image *image, const void *head)
 		return;
 	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->image == image && !f->whole && !is_recording(f) &&
-			dirwalk_start(walk, head, image->size, page_size(), WALK_GAP,
-				min_u64(WALK_BYTES, image->size / WALK_SHARE))) {
+			dirwalk_start(walk, head, image->pinned.size, page_size(), WALK_GAP,
+				min_u64(WALK_BYTES, image->pinned.size / WALK_SHARE))) {
 			walked = f;
 			f->walk = walk;
 			wanted.from = wanted.end = 0;

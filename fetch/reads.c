@@ -77,7 +77,7 @@ uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
 		return end;
 	for_each_read (r)
 		if (r->file == file && r->end > from && r->pos < to)
-			end = min_u64(end, min_u64(r->end, files[file].image->size));
+			end = min_u64(end, min_u64(r->end, files[file].image->pinned.size));
 	return end;
 }
 

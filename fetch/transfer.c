@@ -130,7 +130,7 @@ static size_t writable(struct transfer *t)
 {
 	size_t size = (size_t)page_up(t->buffered);
 
-	if (position(t) < t->image->size)
+	if (position(t) < t->image->pinned.size)
 		return (size_t)page_down(t->buffered);
 	memset(t->buffer + t->buffered, 0, size - t->buffered);
 	return size;
@@ -205,7 +205,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.fields = target->trusted ? conf->fields : NULL,
 		.last = range_end(t) - 1,
 		.if_range = image->ready ? image_validator(image) : NULL,
-		.etag = image->ready && image->etag[0] ? image->etag : NULL,
+		.etag = image->ready && image->pinned.etag[0] ? image->pinned.etag : NULL,
 		.user_agent = conf->user_agent,
 		/* One request that stalls does not use up the whole time-out. */
 		.stall = (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX),
@@ -332,7 +332,7 @@ static void write_on(struct transfer *t)
 
 void transfer_write_head(struct transfer *t, int file)
 {
-	uint64_t end = position(t) < t->image->size ? page_down(t->buffered) : t->buffered;
+	uint64_t end = position(t) < t->image->pinned.size ? page_down(t->buffered) : t->buffered;
 
 	assert(t->state == TRANSFER_ENDED && t->file == HEAD_ONLY);
 	if (file < 0 || end == 0) {
@@ -430,10 +430,10 @@ static void response_began(struct transfer *t)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
 	if (t->file < 0) {
 		image_pin(image, response);
-	} else if ((uint64_t)response->total != image->size) {
+	} else if ((uint64_t)response->total != image->pinned.size) {
 		snprintf(why, sizeof(why),
 			"the image on the server was replaced: %llu bytes became %lld",
-			(unsigned long long)image->size, (long long)response->total);
+			(unsigned long long)image->pinned.size, (long long)response->total);
 		http_close(&t->http);
 		request_failed(t, OUTCOME_CHANGED, why);
 		return;
@@ -472,8 +472,9 @@ static void take_data(struct transfer *t, size_t got)
 	/* The image's last page is padded when it is written, so it has to be complete by then. */
 	if (t->file >= 0 && turn.ms >= t->write_after &&
 		(t->buffered == capacity.buffer ||
-			(position(t) < t->image->size && reads_first_end((unsigned)t->file, t->base,
-								 position(t)) <= position(t))))
+			(position(t) < t->image->pinned.size &&
+				reads_first_end((unsigned)t->file, t->base, position(t)) <=
+					position(t))))
 		write_on(t);
 }
 

@@ -70,10 +70,11 @@ void image_free(struct image *image)
 
 bool image_is_compressed(const struct image *image)
 {
-	if (image->kind != EROFS_NONE)
-		return image->kind == EROFS_COMPRESSED;
+	if (image->pinned.kind != EROFS_NONE)
+		return image->pinned.kind == EROFS_COMPRESSED;
 	for (const struct image *i = images; i <= images + capacity.files; i++)
-		if (i->used && i->kind == EROFS_COMPRESSED && strcmp(i->volume, image->volume) == 0)
+		if (i->used && i->pinned.kind == EROFS_COMPRESSED &&
+			strcmp(i->volume, image->volume) == 0)
 			return true;
 	return false;
 }
@@ -82,17 +83,17 @@ bool image_is_compressed(const struct image *image)
 
 const char *image_validator(const struct image *image)
 {
-	if (image->etag_is_strong)
-		return image->etag;
-	return image->last_modified[0] ? image->last_modified : NULL;
+	if (image->pinned.etag_is_strong)
+		return image->pinned.etag;
+	return image->pinned.last_modified[0] ? image->pinned.last_modified : NULL;
 }
 
 void image_pin(struct image *image, const struct response *response)
 {
-	image->size = (uint64_t)response->total;
-	memcpy(image->etag, response->etag, sizeof(image->etag));
-	image->etag_is_strong = response->etag_is_strong;
-	memcpy(image->last_modified, response->last_modified, sizeof(image->last_modified));
+	image->pinned.size = (uint64_t)response->total;
+	strcpy(image->pinned.etag, response->etag);
+	image->pinned.etag_is_strong = response->etag_is_strong;
+	strcpy(image->pinned.last_modified, response->last_modified);
 }
 
 static struct state_key key_of(const struct image *image)
@@ -123,45 +124,35 @@ static bool is_up_to_date(const struct state *before, const struct state *now)
 void image_settle(struct image *image, const char *url)
 {
 	struct state_key key = key_of(image);
-	struct state before, now = {.size = image->size,
-				     .kind = image->kind,
-				     .etag_is_strong = image->etag_is_strong,
-				     .checked = (int64_t)time(NULL)};
+	struct state before, *now = &image->pinned;
 	bool known = state_load(&before, key);
 	int64_t live = opened_before(image);
 
-	memcpy(now.etag, image->etag, sizeof(now.etag));
-	memcpy(now.last_modified, image->last_modified, sizeof(now.last_modified));
-	now.reported_size = image->reported_size =
-		state_reported_size(&now, known ? &before : NULL);
-	if (live >= 0 && now.reported_size != (uint64_t)live) {
-		image->reported_size = (uint64_t)live;
+	now->checked = (int64_t)time(NULL);
+	now->reported_size = state_reported_size(now, known ? &before : NULL);
+	if (live >= 0 && now->reported_size != (uint64_t)live) {
+		now->reported_size = (uint64_t)live;
 		image->changed = true;
 		log_err("%.*s: the server has another version than the one that is mounted; what "
 			"is not cached of it cannot be read until it is mounted again",
 			IMAGE_NAME(image));
 		return;
 	}
-	if (known && now.reported_size != before.reported_size)
+	if (known && now->reported_size != before.reported_size)
 		log_warning(
 			"%.*s: was replaced on the server since it was opened last: %s, %llu "
 			"bytes, became %s, %llu bytes; what is cached of the old one is dropped",
 			IMAGE_NAME(image), version_text(&before), (unsigned long long)before.size,
-			version_text(&now), (unsigned long long)now.size);
-	if (known && is_up_to_date(&before, &now))
+			version_text(now), (unsigned long long)now->size);
+	if (known && is_up_to_date(&before, now))
 		state_touch(key);
 	else
-		state_store(&now, key, url);
+		state_store(now, key, url);
 }
 
 static void pin_state(struct image *image, const struct state *s)
 {
-	image->size = s->size;
-	image->reported_size = s->reported_size;
-	image->kind = s->kind;
-	image->etag_is_strong = s->etag_is_strong;
-	memcpy(image->etag, s->etag, sizeof(image->etag));
-	memcpy(image->last_modified, s->last_modified, sizeof(image->last_modified));
+	image->pinned = *s;
 	image->not_before = 0; /* what is cached of it can be looked for at once */
 	state_touch(key_of(image));
 }

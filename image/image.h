@@ -11,7 +11,7 @@
 #include "base/outcome.h"
 #include "net/response.h"
 #include "daemon/conf.h"
-#include "image/erofs.h"
+#include "image/state.h"
 
 /* Members are for all to read. */
 struct image {
@@ -20,17 +20,12 @@ struct image {
 	unsigned char cookie[KEY_MAX];
 	size_t cookie_size;
 	bool is_trace; /* of another image */
-	enum erofs_kind kind;
 
 	/* the pinned version, written by image.c */
+	struct state pinned;
 	bool ready;   /* all of it is known; set when its OPENs are answered */
 	bool unknown; /* no state of it is stored */
-	uint64_t size;
-	uint64_t reported_size;	  /* to the kernel: see state.h */
-	char etag[VALIDATOR_MAX]; /* weak or not; empty: none */
-	bool etag_is_strong;
-	char last_modified[DATE_MAX]; /* empty: none */
-	bool changed;		      /* no mirror has the pinned version any more */
+	bool changed; /* no mirror has the pinned version any more */
 
 	/* attempts, written by mirror.c */
 	bool refused;		   /* no further attempt will help: an OPEN that waits fails */

@@ -121,7 +121,7 @@ static enum http_event ask(uint64_t last, int64_t most)
 		.proxy = target.proxy,
 		.last = last,
 		.if_range = image_validator(image),
-		.etag = image->etag[0] ? image->etag : NULL,
+		.etag = image->pinned.etag[0] ? image->pinned.etag : NULL,
 		.fields = target.trusted ? conf->fields : NULL,
 		.user_agent = conf->user_agent,
 		.stall = sooner((int64_t)conf->timeout * 1000, STALL_MAX)};
@@ -335,7 +335,8 @@ static enum http_event say_round_trip(void)
 /* On a slow link the time runs out, as it is meant to. */
 static enum http_event say_throughput(void)
 {
-	enum http_event event = ask(min_u64(image->size, THROUGHPUT_SIZE) - 1, THROUGHPUT_TIME);
+	enum http_event event =
+		ask(min_u64(image->pinned.size, THROUGHPUT_SIZE) - 1, THROUGHPUT_TIME);
 	char rate[32], time[32];
 
 	if (event == HTTP_FAILED || event == HTTP_REDIRECT || bytes == 0)

@@ -64,7 +64,7 @@ static const struct family families[] = {
 	{"mirror_received_bytes_total", MIRROR(received), 0},
 	{"mirror_failures_total", offsetof(struct mirror_stats, failures), REASONS, 0},
 	{"mirror_set_aside_seconds", MIRROR(set_aside), 3},
-	{"image_size_bytes", IMAGE(size), 0},
+	{"image_size_bytes", IMAGE(pinned.size), 0},
 	{"image_cached_bytes", IMAGE(stats.cached), 0},
 	{"image_requests_total", IMAGE(stats.requests), 0},
 	{"image_received_bytes_total", IMAGE(stats.received), 0},

@@ -98,12 +98,12 @@ static void test_compressed(void)
 		image_free(start());
 		for (unsigned n = 0; n < before; n++) {
 			snprintf(name, sizeof(name), "other%u", n);
-			image_get("erofs,other", name, strlen(name))->kind = EROFS_PLAIN;
+			image_get("erofs,other", name, strlen(name))->pinned.kind = EROFS_PLAIN;
 		}
 		i = image_get("erofs,v", "img", 3);
 		blob = image_get("erofs,v", "blob", 4);
 		CHECK(!image_is_compressed(blob));
-		i->kind = EROFS_COMPRESSED;
+		i->pinned.kind = EROFS_COMPRESSED;
 		CHECK(image_is_compressed(i) && image_is_compressed(blob), "%u before it", before);
 		CHECK(before == 0 || !image_is_compressed(image_get("erofs,other", "other0", 6)));
 	}
@@ -117,7 +117,7 @@ static struct image *described(uint64_t size, const char *etag)
 
 	strcpy(r.etag, etag);
 	image_pin(i, &r);
-	i->kind = EROFS_COMPRESSED;
+	i->pinned.kind = EROFS_COMPRESSED;
 	image_settle(i, "http://a/img");
 	return i;
 }
@@ -129,44 +129,47 @@ static void test_remembered(void)
 	uint64_t told;
 
 	begin_test("image: without a state the same version is told as the same size");
-	told = described(5000, "\"1\"")->reported_size;
-	CHECK(told > 5000 && described(5000, "\"1\"")->reported_size == told);
-	CHECK(described(5000, "\"2\"")->reported_size != told && lines == 0);
-	CHECK(described(5000, "")->reported_size == 5000);
+	told = described(5000, "\"1\"")->pinned.reported_size;
+	CHECK(told > 5000 && described(5000, "\"1\"")->pinned.reported_size == told);
+	CHECK(described(5000, "\"2\"")->pinned.reported_size != told && lines == 0);
+	CHECK(described(5000, "")->pinned.reported_size == 5000);
 	i = start();
 	CHECK(!image_recall(i));
 
 	begin_test("image: a replaced one is told as another size, and in the log");
 	CHECK(mkdtemp(dir));
 	state_open(dir);
-	CHECK(described(5000, "\"1\"")->reported_size == told && lines == 0);
-	CHECK(described(5000, "\"1\"")->reported_size == told && lines == 0);
-	CHECK(described(5000, "\"2\"")->reported_size != told && lines == 1);
+	CHECK(described(5000, "\"1\"")->pinned.reported_size == told && lines == 0);
+	CHECK(described(5000, "\"1\"")->pinned.reported_size == told && lines == 0);
+	CHECK(described(5000, "\"2\"")->pinned.reported_size != told && lines == 1);
 	CHECK(strstr(said[0], "img") && strstr(said[0], "\"1\"") && strstr(said[0], "\"2\""), "%s",
 		said[0]);
-	CHECK(described(6000, "\"2\"")->reported_size > 6000 && lines == 1);
+	CHECK(described(6000, "\"2\"")->pinned.reported_size > 6000 && lines == 1);
 	CHECK(strstr(said[0], "5000 bytes, became \"2\", 6000 bytes"), "%s", said[0]);
 
 	begin_test("image: recalled as it was");
 	i = start();
-	CHECK(image_recall(i) && i->size == 6000 && i->reported_size > 6000 && i->etag_is_strong &&
-		i->kind == EROFS_COMPRESSED && strcmp(i->etag, "\"2\"") == 0);
+	CHECK(image_recall(i) && i->pinned.size == 6000 && i->pinned.reported_size > 6000 &&
+		i->pinned.etag_is_strong && i->pinned.kind == EROFS_COMPRESSED &&
+		strcmp(i->pinned.etag, "\"2\"") == 0);
 
 	begin_test("image: one that was open before this worker is told as it was");
-	told = i->reported_size;
+	told = i->pinned.reported_size;
 	live = (int64_t)told;
 	i = start();
-	CHECK(image_reopen(i) && i->reported_size == told && i->size == 6000 && !i->changed);
+	CHECK(image_reopen(i) && i->pinned.reported_size == told && i->pinned.size == 6000 &&
+		!i->changed);
 	i = described(6000, "\"2\"");
-	CHECK(i->reported_size == told && !i->changed && lines == 0);
+	CHECK(i->pinned.reported_size == told && !i->changed && lines == 0);
 	i = described(6000, "\"3\"");
-	CHECK(i->reported_size == told && i->changed && lines == 1, "%s", said[0]);
+	CHECK(i->pinned.reported_size == told && i->changed && lines == 1, "%s", said[0]);
 	live++;
 	i = start();
 	CHECK(!image_reopen(i));
 	live = -1;
 	CHECK(!image_reopen(i));
-	CHECK(described(6000, "\"2\"")->reported_size == told && lines == 0); /* not forgotten */
+	CHECK(described(6000, "\"2\"")->pinned.reported_size == told &&
+		lines == 0); /* not forgotten */
 
 	begin_test("image: asked long ago, or by a clock that was wrong: written anew");
 	state_name(name, key_of(i));
