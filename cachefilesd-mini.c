@@ -317,10 +317,8 @@ static void prepare(void)
 	if (conf.trace_record[0] &&
 		!recorder_init(conf.trace_record, allocate(recorder_memory()), why, sizeof(why)))
 		die(EXIT_USAGE, "trace record: %s", why);
-	if (recorder_folder() >= 0)
-		sandbox_allow_folder(recorder_folder());
-	if (state_folder() >= 0)
-		sandbox_allow_folder(state_folder());
+	sandbox_allow_folder(recorder_folder());
+	sandbox_allow_folder(state_folder());
 	stay_alive();
 	sandbox_enter(SANDBOX_WORKER);
 }

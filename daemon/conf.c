@@ -198,7 +198,7 @@ static bool parse_proxy(struct conf *c, struct value *v)
 	return parse_text(c, v);
 }
 
-/* RFC 9110 sections 5.1 and 5.5. A field that http.c writes itself is refused. */
+/* RFC 9110 sections 5.1 and 5.5. A field that request.c writes itself is refused. */
 static bool parse_header(struct conf *c, struct value *v)
 {
 	static const char *const ours[] = {"Host", "Range", "If-Range", "Accept-Encoding",

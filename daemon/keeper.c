@@ -113,15 +113,14 @@ static struct {
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
+	bool waits = info->si_code == SI_QUEUE && info->si_value.sival_int == UPGRADE_ASKED;
+
 	(void)context;
 	if (signal == SIGHUP) {
 		k.hup = 1;
 	} else if (signal == SIGUSR2) {
 		k.usr2 = 1;
-		k.usr2_sender =
-			info->si_code == SI_QUEUE && info->si_value.sival_int == UPGRADE_ASKED
-				? info->si_pid
-				: 0;
+		k.usr2_sender = waits ? info->si_pid : 0;
 	} else if (signal != SIGCHLD) {
 		k.term = 1;
 	}

@@ -139,9 +139,9 @@ static const struct row table[] = {
 	ANY(pread64, W | T), /* the bundle of roots, netrc, /proc/net/pnp */
 	ANY(pwrite64, W),
 #ifdef __NR__llseek
-	ANY(_llseek, W | C),
+	ANY(_llseek, W),
 #else
-	ANY(lseek, W | C),
+	ANY(lseek, W),
 #endif
 	ANY(close, W | C | T),
 #ifdef __NR_fcntl64
@@ -492,7 +492,7 @@ static size_t folder_count;
 
 void sandbox_allow_folder(int folder)
 {
-	if (folder_count < FOLDERS_MAX)
+	if (folder >= 0 && folder_count < FOLDERS_MAX)
 		folders[folder_count++] = folder;
 }
 

@@ -39,7 +39,8 @@ void sandbox_allow_chroot(void);
 /* Drops capabilities and, but for keeper and culler, becomes that user, for good. */
 void sandbox_drop_rights(enum sandbox_role role);
 
-/* Before sandbox_enter(): files below this folder may be made, read, renamed and removed. */
+/* Before sandbox_enter(): files below this folder, if it is not -1, may be made, read, renamed and
+ * removed. */
 void sandbox_allow_folder(int folder);
 
 /* Forbids the rest, at the end of all preparations. */

@@ -159,11 +159,10 @@ uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 		busy = NULL;
 	if (!busy && !idle)
 		return 0;
-	if (busy) {
+	if (busy)
 		transfer_append(busy, range);
-	} else {
+	else
 		transfer_start(idle, target, f->image, (int)file, range);
-	}
 	return end;
 }
 

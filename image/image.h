@@ -21,7 +21,7 @@ struct image {
 	size_t cookie_size;
 	bool is_trace; /* of another image */
 
-	/* the pinned version, written by image.c */
+	/* the pinned version, written by image.c, except for its kind, which fetch.c finds */
 	struct state pinned;
 	bool ready;   /* all of it is known; set when its OPENs are answered */
 	bool unknown; /* no state of it is stored */

@@ -312,7 +312,6 @@ static struct name names[DNS_NAMES_MAX];
 static struct question questions[DNS_QUESTIONS_MAX];
 
 static void begin(struct question *q, int64_t now);
-static void ask_of(struct question *q, const struct resolvers *from, int64_t now);
 
 static void close_server(struct question *q, int server)
 {
@@ -407,6 +406,16 @@ static bool ask_server(struct question *q)
 	return sent;
 }
 
+static void ask_of(struct question *q, const struct resolvers *from, int64_t now)
+{
+	const char *host = q->name->host;
+
+	q->from = from;
+	q->searching = from->search[0] && !strchr(host, '.') &&
+		       strlen(host) + 1 + strlen(from->search) < HOST_MAX;
+	begin(q, now);
+}
+
 static void give_up(struct question *q, int64_t now)
 {
 	int64_t holds = q->name->count ? STALE_HOLDS : SILENCE_HOLDS;
@@ -477,16 +486,6 @@ static void begin(struct question *q, int64_t now)
 		end_question(q, DNS_NO_SERVER_ANSWERED, now + SILENCE_HOLDS);
 	else if (!ask_server(q))
 		go_on(q, now, true);
-}
-
-static void ask_of(struct question *q, const struct resolvers *from, int64_t now)
-{
-	const char *host = q->name->host;
-
-	q->from = from;
-	q->searching = from->search[0] && !strchr(host, '.') &&
-		       strlen(host) + 1 + strlen(from->search) < HOST_MAX;
-	begin(q, now);
 }
 
 static void start_question(struct question *q, struct name *n, int64_t now)
