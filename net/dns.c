@@ -310,8 +310,9 @@ struct question {
 
 static struct name names[DNS_NAMES_MAX];
 static struct question questions[DNS_QUESTIONS_MAX];
+static int64_t now; /* as dns_lookup() or dns_run() was told it last */
 
-static void begin(struct question *q, int64_t now);
+static void begin(struct question *q);
 
 static void close_server(struct question *q, int server)
 {
@@ -365,7 +366,7 @@ static int64_t time_to_live(const struct question *q)
 	return ttl < TTL_LEAST ? TTL_LEAST : ttl;
 }
 
-static void finish(struct question *q, int64_t now)
+static void finish(struct question *q)
 {
 	struct name *n = q->name;
 
@@ -375,7 +376,7 @@ static void finish(struct question *q, int64_t now)
 		end_question(q, DNS_FOUND, now);
 	} else if (q->searching) {
 		q->searching = false;
-		begin(q, now);
+		begin(q);
 	} else {
 		end_question(q, DNS_NO_SUCH_NAME, now + NO_NAME_HOLDS);
 	}
@@ -406,23 +407,23 @@ static bool ask_server(struct question *q)
 	return sent;
 }
 
-static void ask_of(struct question *q, const struct resolvers *from, int64_t now)
+static void ask_of(struct question *q, const struct resolvers *from)
 {
 	const char *host = q->name->host;
 
 	q->from = from;
 	q->searching = from->search[0] && !strchr(host, '.') &&
 		       strlen(host) + 1 + strlen(from->search) < HOST_MAX;
-	begin(q, now);
+	begin(q);
 }
 
-static void give_up(struct question *q, int64_t now)
+static void give_up(struct question *q)
 {
 	int64_t holds = q->name->count ? STALE_HOLDS : SILENCE_HOLDS;
 
 	if (q->from == &from_resolv && read_pnp() &&
 		memcmp(&from_pnp, q->from, offsetof(struct resolvers, search)) != 0)
-		ask_of(q, &from_pnp, now);
+		ask_of(q, &from_pnp);
 	else
 		end_question(q, DNS_NO_SERVER_ANSWERED, now + holds);
 }
@@ -430,12 +431,12 @@ static void give_up(struct question *q, int64_t now)
 /* Asks the next server to which a query can be sent. `early`: this one has failed, its time is not
  * over. Then a new round still waits for that time, so that refusing servers are not asked in a
  * loop. */
-static void go_on(struct question *q, int64_t now, bool early)
+static void go_on(struct question *q, bool early)
 {
 	const size_t count = q->from->count;
 
 	if (has_addresses(q)) {
-		finish(q, now);
+		finish(q);
 		return;
 	}
 	do {
@@ -446,7 +447,7 @@ static void go_on(struct question *q, int64_t now, bool early)
 		q->step++;
 		q->next = now + SERVER_WAIT;
 		if (q->step >= ROUNDS * count) {
-			give_up(q, now);
+			give_up(q);
 			return;
 		}
 		early = true;
@@ -475,7 +476,7 @@ static bool set_queries(struct question *q)
 }
 
 /* Asks q->name of q->from, from the start. */
-static void begin(struct question *q, int64_t now)
+static void begin(struct question *q)
 {
 	close_all(q);
 	q->step = 0;
@@ -485,10 +486,10 @@ static void begin(struct question *q, int64_t now)
 	if (!set_queries(q))
 		end_question(q, DNS_NO_SERVER_ANSWERED, now + SILENCE_HOLDS);
 	else if (!ask_server(q))
-		go_on(q, now, true);
+		go_on(q, true);
 }
 
-static void start_question(struct question *q, struct name *n, int64_t now)
+static void start_question(struct question *q, struct name *n)
 {
 	for (int i = 0; i < DNS_SERVERS_MAX; i++)
 		q->fd[i] = -1;
@@ -497,26 +498,26 @@ static void start_question(struct question *q, struct name *n, int64_t now)
 	q->started = now;
 	if (from_resolv.count == 0)
 		read_pnp();
-	ask_of(q, from_resolv.count ? &from_resolv : &from_pnp, now);
+	ask_of(q, from_resolv.count ? &from_resolv : &from_pnp);
 }
 
 /* ---- being answered ---- */
 
-static void server_failed(struct question *q, int server, int64_t now)
+static void server_failed(struct question *q, int server)
 {
 	close_server(q, server);
 	if (server == current_server(q))
-		go_on(q, now, true);
+		go_on(q, true);
 }
 
-static void start_tcp(struct question *q, int server, int64_t now)
+static void start_tcp(struct question *q, int server)
 {
 	if (q->tcp >= 0)
 		return;
 	close_server(q, server);
 	q->fd[server] = connect_socket(&q->from->server[server], SOCK_STREAM);
 	if (q->fd[server] < 0) {
-		server_failed(q, server, now);
+		server_failed(q, server);
 		return;
 	}
 	q->tcp = server;
@@ -525,7 +526,7 @@ static void start_tcp(struct question *q, int server, int64_t now)
 	q->next = now + TCP_WAIT;
 }
 
-static void take_answer(struct question *q, int server, const struct dns_message *m, int64_t now)
+static void take_answer(struct question *q, int server, const struct dns_message *m)
 {
 	enum answer a = ANSWER_FOREIGN;
 	struct found found;
@@ -538,17 +539,17 @@ static void take_answer(struct question *q, int server, const struct dns_message
 		q->answer[f] = a;
 		q->found[f] = found;
 		if (!unanswered(q, V4) && !unanswered(q, V6))
-			finish(q, now);
+			finish(q);
 		else if (has_addresses(q) && q->next > now + FAMILY_WAIT)
 			q->next = now + FAMILY_WAIT;
 	} else if (a == ANSWER_TRUNCATED && server != q->tcp) {
-		start_tcp(q, server, now);
+		start_tcp(q, server);
 	} else if (a != ANSWER_FOREIGN && server == current_server(q)) {
-		go_on(q, now, true);
+		go_on(q, true);
 	}
 }
 
-static void run_udp(struct question *q, int server, int64_t now)
+static void run_udp(struct question *q, int server)
 {
 	const struct name *n = q->name;
 	const int fd = q->fd[server];
@@ -561,10 +562,10 @@ static void run_udp(struct question *q, int server, int64_t now)
 
 		if (got < 0) {
 			if (errno != EAGAIN && errno != EINTR)
-				server_failed(q, server, now);
+				server_failed(q, server);
 			return;
 		}
-		take_answer(q, server, &(struct dns_message){message, (size_t)got}, now);
+		take_answer(q, server, &(struct dns_message){message, (size_t)got});
 	}
 }
 
@@ -589,7 +590,7 @@ static bool send_tcp(struct question *q)
 }
 
 /* Takes the complete messages off q->in. False: a message is larger than that. */
-static bool take_tcp_messages(struct question *q, int64_t now)
+static bool take_tcp_messages(struct question *q)
 {
 	const struct name *n = q->name;
 	const int server = q->tcp;
@@ -605,12 +606,12 @@ static bool take_tcp_messages(struct question *q, int64_t now)
 		memcpy(message, q->in + 2, len);
 		q->have -= 2 + len;
 		memmove(q->in, q->in + 2 + len, q->have);
-		take_answer(q, server, &(struct dns_message){message, len}, now);
+		take_answer(q, server, &(struct dns_message){message, len});
 	}
 	return true;
 }
 
-static void run_tcp(struct question *q, int64_t now)
+static void run_tcp(struct question *q)
 {
 	const int server = q->tcp;
 	bool good = q->tcp_sent || send_tcp(q);
@@ -620,10 +621,10 @@ static void run_tcp(struct question *q, int64_t now)
 
 		good = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
 		q->have += got > 0 ? (size_t)got : 0;
-		good = good && take_tcp_messages(q, now);
+		good = good && take_tcp_messages(q);
 	}
 	if (!good)
-		server_failed(q, server, now);
+		server_failed(q, server);
 }
 
 /* ---- the caller's side ---- */
@@ -705,8 +706,8 @@ static enum dns_result give_good(
 	return DNS_FOUND;
 }
 
-static enum dns_result lookup_asked(const char *host, uint16_t port, int64_t now,
-	union address out[DNS_ADDRESSES_MAX], size_t *count)
+static enum dns_result lookup_asked(
+	const char *host, uint16_t port, union address out[DNS_ADDRESSES_MAX], size_t *count)
 {
 	struct name *n = find_name(host);
 	struct question *q;
@@ -723,7 +724,7 @@ static enum dns_result lookup_asked(const char *host, uint16_t port, int64_t now
 		q = question_about(NULL);
 		if (!q)
 			return DNS_WAIT;
-		start_question(q, n, now);
+		start_question(q, n);
 		q = question_about(n); /* none if it has failed at once */
 	}
 	if (n->count &&
@@ -732,12 +733,13 @@ static enum dns_result lookup_asked(const char *host, uint16_t port, int64_t now
 	return q ? DNS_WAIT : n->failure;
 }
 
-enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
+enum dns_result dns_lookup(const char *host, uint16_t port, int64_t time,
 	union address out[DNS_ADDRESSES_MAX], size_t *count)
 {
 	struct found found[FAMILIES] = {0};
 	struct wire name;
 
+	now = time;
 	if (find_pinned(found, host, port) || add_literal(found, host) ||
 		find_localhost(found, host) || find_in_hosts(found, host)) {
 		*count = interleave(out, found, port);
@@ -745,7 +747,7 @@ enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 	}
 	if (strlen(host) >= HOST_MAX || !dns_write_name(&name, host))
 		return DNS_NO_SUCH_NAME;
-	return lookup_asked(host, port, now, out, count);
+	return lookup_asked(host, port, out, count);
 }
 
 size_t dns_poll(struct pollfd out[DNS_POLL_MAX])
@@ -773,20 +775,21 @@ int64_t dns_next(void)
 	return next;
 }
 
-static void run_question(struct question *q, int64_t now)
+static void run_question(struct question *q)
 {
 	for (int s = 0; q->name && s < DNS_SERVERS_MAX; s++)
 		if (s == q->tcp)
-			run_tcp(q, now);
+			run_tcp(q);
 		else if (q->fd[s] >= 0)
-			run_udp(q, s, now);
+			run_udp(q, s);
 	if (q->name && now >= q->next)
-		go_on(q, now, false);
+		go_on(q, false);
 }
 
-void dns_run(int64_t now)
+void dns_run(int64_t time)
 {
+	now = time;
 	for (size_t i = 0; i < DNS_QUESTIONS_MAX; i++)
 		if (questions[i].name)
-			run_question(&questions[i], now);
+			run_question(&questions[i]);
 }
