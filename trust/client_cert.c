@@ -252,7 +252,7 @@ static int open_file(const char *path, bool secret, char *why, size_t size)
 static bool check_pair(const char *cert_file, const char *key_file, char *why, size_t size)
 {
 	const char *fault;
-	br_x509_pkey pkey;
+	br_x509_pkey pkey = {0};
 	struct cert c;
 
 	fault = cert_parse(&c, own.cert[0].data, own.cert[0].data_len);
