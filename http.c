@@ -261,18 +261,19 @@ static enum http_event shake_hands(struct http *h)
 
 /* ---- the request ---- */
 
-/* The low-speed rule begins to count, with these bytes. */
-static void begin_window(struct http *h, uint64_t bytes)
+/* The low-speed rule begins to count. */
+static void begin_window(struct http *h)
 {
 	h->window_began = h->now;
-	h->window_bytes = bytes;
+	h->window_bytes = 0;
 }
 
 /* The request is out; the bytes behind the response before begin its response. */
 static void await(struct http *h)
 {
 	h->interim = 0;
-	begin_window(h, h->head_size);
+	if (!h->request.goes_on)
+		begin_window(h);
 	h->state = h->state == HTTP_PROXY_SENDING ? HTTP_PROXY_AWAITING : HTTP_AWAITING;
 }
 
@@ -340,6 +341,7 @@ static void advance(struct http *h)
 	h->pipelined = is_followed(h);
 	h->request.first = h->queue[0].first;
 	h->request.last = h->queue[0].last;
+	h->request.goes_on = false;
 	memmove(h->queue, h->queue + 1, --h->queued * sizeof(*h->queue));
 	h->head_size -= h->head_done;
 	memmove(h->head, h->head + h->head_done, h->head_size);
@@ -492,7 +494,6 @@ static enum http_event read_head(struct http *h)
 	if (io != IO_OK)
 		return lost(h, "before the response's head was complete");
 	h->progress = h->now;
-	h->window_bytes += got;
 	h->head_size += got;
 	return parse_head(h);
 }
@@ -502,7 +503,6 @@ static enum http_event read_head(struct http *h)
 /* The head buffer takes the raw bytes of the body, once those in it have been looked at. */
 static enum io read_chunked(struct http *h, char *buffer, size_t room, size_t *got)
 {
-	char spare;
 	size_t used;
 
 	if (h->head_done == h->head_size) {
@@ -511,10 +511,6 @@ static enum io read_chunked(struct http *h, char *buffer, size_t room, size_t *g
 		h->head_done = 0;
 		if (io != IO_OK)
 			return io;
-	}
-	if (h->left == 0) { /* only the coding's end may come: one byte more is too many */
-		buffer = &spare;
-		room = 1;
 	}
 	if (chunked_decode(&h->chunked, h->head + h->head_done, h->head_size - h->head_done, &used,
 		    buffer, room, got) == CHUNKED_MALFORMED)
@@ -527,7 +523,6 @@ static enum io read_plain(struct http *h, char *buffer, size_t room, size_t *got
 {
 	size_t ready = h->head_size - h->head_done;
 
-	room = (size_t)min_u64(room, h->left);
 	if (ready == 0)
 		return stream_read(h, buffer, room, got);
 	*got = ready < room ? ready : room;
@@ -548,34 +543,53 @@ static enum http_event end_body(struct http *h)
 	return HTTP_END;
 }
 
-static enum http_event read_body(struct http *h, char *buffer, size_t room, size_t *got)
+/* The body did not go on. Of one that the connection's end delimits that may be its own end, which
+ * in TLS a close_notify has to tell (RFC 9112 section 9.8). */
+static enum http_event stop_body(struct http *h, enum io io)
 {
-	bool chunked = h->response.chunked;
-	enum io io;
-
-	assert(h->state == HTTP_READING);
-	if (h->left == 0 && (!chunked || h->chunked.ended))
-		return end_body(h);
-	if (room == 0 && h->left > 0) {
-		h->events = 0; /* the buffer is full: that is not the server's fault */
-		h->progress = h->now;
-		begin_window(h, 0);
-		return HTTP_WAIT;
-	}
-	io = chunked ? read_chunked(h, buffer, room, got) : read_plain(h, buffer, room, got);
 	if (io == IO_WAIT)
 		return HTTP_WAIT;
 	if (io == IO_MALFORMED)
 		return http_fail(h, OUTCOME_REFUSED, "malformed response: a chunk is wrong");
-	if (io != IO_OK)
+	if (io == IO_END && h->left == 0 && !is_delimited(&h->response) &&
+		(!is_tls(h) || tls_closed_cleanly(h->tls)))
+		return end_body(h);
+	if (h->left == 0)
 		return http_fail(h, OUTCOME_UNREACHABLE,
-			"the connection was lost %llu bytes before the end",
-			(unsigned long long)h->left);
+			"the connection was lost before the end of the body was announced");
+	return http_fail(h, OUTCOME_UNREACHABLE,
+		"the connection was lost %llu bytes before the end", (unsigned long long)h->left);
+}
+
+static enum http_event read_body(struct http *h, char *buffer, size_t room, size_t *got)
+{
+	bool chunked = h->response.chunked;
+	char spare;
+	enum io io;
+
+	assert(h->state == HTTP_READING);
+	if (h->left == 0 && (h->chunked.ended || h->response.length >= 0))
+		return end_body(h);
+	if (room == 0 && h->left > 0) {
+		h->events = 0; /* the buffer is full: that is not the server's fault */
+		h->progress = h->now;
+		begin_window(h);
+		return HTTP_WAIT;
+	}
+	if (h->left == 0) { /* only the body's end may come: one byte more is too many */
+		buffer = &spare;
+		room = 1;
+	} else if (!chunked) {
+		room = (size_t)min_u64(room, h->left);
+	}
+	io = chunked ? read_chunked(h, buffer, room, got) : read_plain(h, buffer, room, got);
+	if (io != IO_OK)
+		return stop_body(h, io);
 	h->progress = h->now;
 	h->window_bytes += *got;
 	if (*got > h->left || (h->chunked.ended && *got < h->left))
-		return http_fail(
-			h, OUTCOME_REFUSED, "the chunks and Content-Range contradict each other");
+		return http_fail(h, OUTCOME_REFUSED, "the %s and Content-Range contradict each other",
+			chunked ? "chunks" : "body");
 	h->left -= *got;
 	return *got > 0 ? HTTP_DATA : HTTP_AGAIN;
 }
@@ -691,7 +705,7 @@ static enum http_event check_time(struct http *h)
 		return http_fail(h, OUTCOME_TIMED_OUT, "only %llu bytes came in %lld s",
 			(unsigned long long)h->window_bytes, (long long)(stall / 1000));
 	if (window_ends)
-		begin_window(h, 0);
+		begin_window(h);
 	return HTTP_WAIT;
 }
 

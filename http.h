@@ -5,6 +5,16 @@
  * alive for the next request where both sides allow it. More ranges of the same file may be asked
  * for behind the one under way; they are sent without waiting for its end (pipelining, RFC 9112
  * section 9.3.2).
+ *
+ * What the body's framing (RFC 9112 section 6.3) says of the bytes of HTTP_DATA:
+ *   Content-Length    equals the size of Content-Range, so that each byte has its place when it
+ *                     comes. A body that is cut is right as far as it came.
+ *   chunked           Where the data begins and ends is certain only once the last chunk has come:
+ *                     before HTTP_END no byte may be used, and after HTTP_FAILED none at all.
+ *   the connection's  The same. Its end is a FIN, or in TLS a close_notify; a reset, or a FIN alone
+ *   end               in TLS, is none.
+ * In all three exactly the bytes of Content-Range come before HTTP_END; one byte more in a body of
+ * the last two is HTTP_FAILED, and behind the first ends the connection.
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -35,9 +45,10 @@ enum http_state {
 enum http_event {
 	HTTP_WAIT,     /* nothing to do now: see http_fd(), http_events(), http_next() */
 	HTTP_STARTED,  /* a 206 with exactly the range asked for or a prefix of it: see response */
-	HTTP_DATA,     /* *got bytes of the range were put into the buffer, in order */
-	HTTP_END,      /* the promised bytes are all there; the state is HTTP_IDLE again, or that of
-			* the next request, see http_pipeline() */
+	HTTP_DATA,     /* *got bytes of the range were put into the buffer, in order; without
+			* Content-Length they are provisional, see above */
+	HTTP_END,      /* the body has ended, with all promised bytes; the state is HTTP_IDLE again,
+			* or that of the next request, see http_pipeline() */
 	HTTP_REDIRECT, /* location holds where to ask instead; the state is HTTP_IDLE again */
 	HTTP_FAILED,   /* outcome and why tell; the state is HTTP_IDLE again. The connection is
 			* closed, unless it was answered with a status that refuses */

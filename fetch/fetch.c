@@ -207,8 +207,8 @@ static struct read_request *next_read(void)
 		const struct file *f = &files[r->file];
 		unsigned n;
 
-		if (is_held(f) || !mirror_may_be_asked(f->image, turn.ms) ||
-			pool_cover(r->file, r->pos))
+		if (is_held(f) || r->pos >= image_end(f->image) ||
+			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos))
 			continue;
 		n = pool_count(f->image);
 		if (!best || n < best_count || (n == best_count && r->sequence < best->sequence)) {

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/memory.h"
 #include "net/netrc.h"
 
 /* Milliseconds. */
@@ -17,6 +18,7 @@
 #define RETRY_AFTER_MAX	  60000 /* what a server may ask for */
 #define LOG_EVERY	  60000
 #define NO_PIPELINING_FOR 600000 /* with a server that has failed at it */
+#define NO_LENGTH_FOR	  600000 /* with a server that sent a body without Content-Length */
 
 /* Where an image's mirror has redirected to. */
 struct redirect {
@@ -34,7 +36,7 @@ static struct url proxy; /* an empty host: none */
 static struct mirror {
 	unsigned failures; /* in a row */
 	int64_t quarantined_until;
-	int64_t no_pipelining_until;
+	int64_t no_pipelining_until, no_length_until;
 	struct mirror_stats stats;
 } mirrors[URLS_MAX];
 
@@ -195,7 +197,7 @@ static void quarantine(unsigned mirror, int64_t now)
 
 bool mirror_takes_pipelining(unsigned mirror, int64_t now)
 {
-	return now >= mirrors[mirror].no_pipelining_until;
+	return now >= mirrors[mirror].no_pipelining_until && !mirror_needs_buffer(mirror, now);
 }
 
 void mirror_refuses_pipelining(unsigned mirror, int64_t now)
@@ -203,6 +205,20 @@ void mirror_refuses_pipelining(unsigned mirror, int64_t now)
 	mirrors[mirror].no_pipelining_until = now + NO_PIPELINING_FOR;
 	log_info("mirror %u: does not bear pipelined requests; one at a time for the next %d min",
 		mirror + 1, NO_PIPELINING_FOR / 60000);
+}
+
+bool mirror_needs_buffer(unsigned mirror, int64_t now)
+{
+	return now < mirrors[mirror].no_length_until;
+}
+
+void mirror_sends_no_length(unsigned mirror, int64_t now)
+{
+	if (!mirror_needs_buffer(mirror, now))
+		log_info("mirror %u: sends bodies without Content-Length; asked for at most %zu "
+			 "bytes at a time for the next %d min",
+			mirror + 1, capacity.buffer, NO_LENGTH_FOR / 60000);
+	mirrors[mirror].no_length_until = now + NO_LENGTH_FOR;
 }
 
 /* ---- attempts ---- */

@@ -45,6 +45,11 @@ bool mirrors_are_unreachable(const struct image *image);
 bool mirror_takes_pipelining(unsigned mirror, int64_t now);
 void mirror_refuses_pipelining(unsigned mirror, int64_t now);
 
+/* A mirror has sent a body without Content-Length; and whether it has done so lately, so that it is
+ * asked, one request at a time, for at most as many bytes as can be held until the body's end. */
+void mirror_sends_no_length(unsigned mirror, int64_t now);
+bool mirror_needs_buffer(unsigned mirror, int64_t now);
+
 /* A request goes to a mirror; bytes of a body came; a response is as it should be. */
 void mirror_asked(struct image *image, unsigned mirror);
 void mirror_received(struct image *image, unsigned mirror, size_t size);

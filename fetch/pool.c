@@ -27,12 +27,19 @@ void pool_preempt(const struct image *image)
 {
 	if (pool_count(image) > 0)
 		return;
-	for_each_transfer (t)
-		if (t->image != image && transfer_is_stalled(t)) {
+	for_each_transfer (t) {
+		if (t->image == image)
+			continue;
+		if (transfer_waits_to_write(t)) {
+			transfer_drop(t);
+			return;
+		}
+		if (transfer_is_stalled(t)) {
 			transfer_fail(
 				t, OUTCOME_TIMED_OUT, "the server sends nothing while others wait");
 			return;
 		}
+	}
 }
 
 /* The best free transfer for a request to the target: one that is connected to it, else one without

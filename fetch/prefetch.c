@@ -145,7 +145,7 @@ static void forget_trace(struct file *f)
  * whole buffers, and the kernel's read-ahead has the same boundaries. */
 static uint64_t piece_end(uint64_t from)
 {
-	uint64_t unit = capacity.buffer, end = from + page_down(bandwidth_piece());
+	uint64_t unit = capacity.buffer, end = from + page_up(bandwidth_piece());
 
 	return end / unit > from / unit ? end / unit * unit : end;
 }

@@ -25,7 +25,7 @@
 /* After this many bodies in a row that were cut, the rest is not requested at once. */
 #define INTERRUPTIONS_AT_ONCE 3
 
-/* A 206 of fewer bytes than this counts as a cut body, where a page or more was requested. */
+/* A 206 of fewer bytes than this counts as a cut body, where there is room for more. */
 #define TINY_PART 64
 
 static const struct conf *conf;
@@ -52,6 +52,12 @@ bool transfer_is_stalled(const struct transfer *t)
 {
 	return t->state == TRANSFER_PAUSED ||
 	       (t->state == TRANSFER_ASKING && turn.ms - t->http.progress >= PREEMPT_AFTER);
+}
+
+bool transfer_waits_to_write(const struct transfer *t)
+{
+	return t->state != TRANSFER_FREE && t->write_since != 0 &&
+	       turn.ms - t->write_since >= PREEMPT_AFTER;
 }
 
 uint64_t transfer_outstanding(const struct transfer *t)
@@ -84,8 +90,7 @@ void transfer_free(struct transfer *t)
 	t->freed = turn.ms;
 }
 
-/* Frees a transfer whose ranges are not complete. */
-static void drop(struct transfer *t)
+void transfer_drop(struct transfer *t)
 {
 	uint64_t from = t->base;
 
@@ -124,13 +129,23 @@ static void attempt_failed(struct transfer *t, enum outcome outcome, const char 
 
 /* ---- writing ---- */
 
-/* How many bytes of the buffer can be written now: whole pages. The image's last page gets zeros
- * behind the image's end. */
+/* Forgets what came of a body that has not ended as it has to. */
+static void drop_provisional(struct transfer *t)
+{
+	if (t->provisional)
+		t->buffered = (size_t)(t->attempted - t->base);
+	t->provisional = false;
+}
+
+/* How many bytes of the buffer can be written now: whole pages. Once the range is complete the
+ * image's last page gets zeros behind the image's end. */
 static size_t writable(struct transfer *t)
 {
 	size_t size = (size_t)page_up(t->buffered);
 
-	if (position(t) < t->image->pinned.size)
+	if (t->provisional)
+		return (size_t)page_down(t->attempted - t->base);
+	if (t->state != TRANSFER_WRITING || position(t) < t->image->pinned.size)
 		return (size_t)page_down(t->buffered);
 	memset(t->buffer + t->buffered, 0, size - t->buffered);
 	return size;
@@ -174,7 +189,7 @@ static int flush(struct transfer *t)
 
 static void write_failed(struct transfer *t, int error)
 {
-	drop(t);
+	transfer_drop(t);
 	file_unwritable(&files[t->file], error);
 	reads_fail((unsigned)t->file, OUTCOME_NO_SPACE);
 }
@@ -195,6 +210,13 @@ static void ask_ahead(struct transfer *t)
 		mirror_asked(t->image, t->mirror);
 }
 
+/* Whether the image's version is known: an open image's is, and that of one whose first bytes have
+ * begun to come. */
+static bool is_pinned(const struct transfer *t)
+{
+	return t->file >= 0 || t->buffered > 0;
+}
+
 /* Requests the missing part of the first range from the target. */
 static void ask_target(struct transfer *t, const struct mirror_target *target)
 {
@@ -204,8 +226,8 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.proxy = target->proxy,
 		.fields = target->trusted ? conf->fields : NULL,
 		.last = range_end(t) - 1,
-		.if_range = image->ready ? image_validator(image) : NULL,
-		.etag = image->ready && image->pinned.etag[0] ? image->pinned.etag : NULL,
+		.if_range = is_pinned(t) ? image_validator(image) : NULL,
+		.etag = is_pinned(t) && image->pinned.etag[0] ? image->pinned.etag : NULL,
 		.user_agent = conf->user_agent,
 		/* One request that stalls does not use up the whole time-out. */
 		.stall = (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX),
@@ -217,10 +239,18 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		return;
 	}
 	/* The space behind a partial page that is kept serves the TLS handshake. */
-	if (capacity.buffer - t->buffered < TLS_SCRATCH_MIN)
+	if (capacity.buffer - t->buffered < (target->url.https ? TLS_SCRATCH_MIN : 1))
 		t->buffered = 0;
+	if (t->goes_on && position(t) <= t->attempted) {
+		request_failed(t, OUTCOME_REFUSED, "the server sends too little at a time");
+		return;
+	}
 	request.first = position(t);
+	request.goes_on = t->goes_on && t->mirror == target->mirror;
+	if (mirror_needs_buffer(target->mirror, turn.ms))
+		request.last = min_u64(request.last, t->base + capacity.buffer - 1);
 	t->attempted = position(t);
+	t->provisional = false;
 	t->state = TRANSFER_ASKING;
 	t->mirror = target->mirror;
 	t->redirected = target->redirected;
@@ -252,6 +282,7 @@ static void begin_range(struct transfer *t)
 	t->base = t->credited = t->attempted = t->ranges[0].from;
 	t->buffered = 0;
 	t->interruptions = 0;
+	t->goes_on = false;
 }
 
 void transfer_start(struct transfer *t, const struct mirror_target *target, struct image *image,
@@ -262,6 +293,7 @@ void transfer_start(struct transfer *t, const struct mirror_target *target, stru
 	t->ranges[0] = range;
 	t->count = 1;
 	t->hops = 0;
+	t->provisional = false;
 	t->data_at = 0;
 	t->write_after = t->write_since = 0;
 	begin_range(t);
@@ -290,6 +322,7 @@ static void next_range(struct transfer *t)
 	else
 		begin_range(t);
 	t->interruptions = 0;
+	t->goes_on = false;
 	t->state = TRANSFER_ASKING;
 	t->started = true;
 	if (t->http.state == HTTP_IDLE) {
@@ -349,7 +382,7 @@ void transfer_fail(struct transfer *t, enum outcome outcome, const char *why)
 {
 	if (t->file >= 0)
 		flush(t);
-	drop(t);
+	transfer_drop(t);
 	attempt_failed(t, outcome, why);
 }
 
@@ -397,9 +430,12 @@ static void ask_one_by_one(struct transfer *t)
 static void request_failed(struct transfer *t, enum outcome outcome, const char *why)
 {
 	struct image *image = t->image;
-	bool moved = position(t) > t->attempted;
 	bool broke_off = outcome == OUTCOME_UNREACHABLE || outcome == OUTCOME_TIMED_OUT;
+	bool moved;
 
+	drop_provisional(t);
+	moved = position(t) > t->attempted;
+	t->goes_on = false;
 	if (blames_pipelining(t, outcome)) {
 		ask_one_by_one(t);
 	} else if (t->redirected && t->hops == 0 &&
@@ -407,8 +443,6 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 		/* A signed URL of an earlier redirect has expired: its origin gives another. */
 		mirror_forget_redirect(image);
 		ask(t);
-	} else if (t->file >= 0 && position(t) == range_end(t)) {
-		t->state = TRANSFER_WRITING; /* only the end of the body was wrong */
 	} else if (t->file == HEAD_ONLY && broke_off && t->buffered >= EROFS_HEAD) {
 		t->state = TRANSFER_ENDED; /* enough to know it by */
 	} else if (t->file >= 0 && broke_off && moved) {
@@ -420,6 +454,20 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 
 /* ---- what the server says ---- */
 
+/* A body without Content-Length has to fit into the buffer, as it is written only once it has
+ * ended. Else the server is asked again, for less. */
+static void hold_back(struct transfer *t)
+{
+	const struct response *response = &t->http.response;
+
+	mirror_sends_no_length(t->mirror, turn.ms);
+	t->provisional = response->last - response->first < capacity.buffer - t->buffered;
+	if (t->provisional)
+		return;
+	http_close(&t->http);
+	ask(t);
+}
+
 static void response_began(struct transfer *t)
 {
 	struct image *image = t->image;
@@ -428,7 +476,7 @@ static void response_began(struct transfer *t)
 
 	if (t->measured)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
-	if (t->file < 0) {
+	if (!is_pinned(t)) {
 		image_pin(image, response);
 	} else if ((uint64_t)response->total != image->pinned.size) {
 		snprintf(why, sizeof(why),
@@ -439,6 +487,10 @@ static void response_began(struct transfer *t)
 		return;
 	}
 	t->hops = 0;
+	if (response->length < 0) {
+		hold_back(t);
+		return;
+	}
 	mirror_works(image, t->mirror, turn.ms);
 	ask_ahead(t);
 }
@@ -478,23 +530,39 @@ static void take_data(struct transfer *t, size_t got)
 		write_on(t);
 }
 
+/* How far the first range has to come: all of a file's; of an image that is opened, the bytes that
+ * it is known by; of a text, as much as leaves room for the handshake of another request. */
+static uint64_t wanted_end(const struct transfer *t)
+{
+	uint64_t end = t->file == HEAD_ONLY   ? EROFS_HEAD
+		       : t->file == TEXT_ONLY ? range_end(t) - TLS_SCRATCH_MIN
+					      : range_end(t);
+
+	return min_u64(end, t->image->pinned.size);
+}
+
 /* The response is complete, but may hold less than was requested. A server that sends next to
  * nothing each time counts as one whose bodies break off, so that it does not go on for ever. */
 static void response_ended(struct transfer *t)
 {
-	uint64_t asked = range_end(t) - t->attempted, got = position(t) - t->attempted;
+	uint64_t got = position(t) - t->attempted;
+	bool all = position(t) >= wanted_end(t);
 
+	if (t->provisional)
+		mirror_works(t->image, t->mirror, turn.ms);
+	t->provisional = false;
+	t->goes_on = !all;
 	if (t->measured && transfers_outstanding() == 0)
 		bandwidth_answered(got, turn.us - t->measured);
-	if (t->file < 0)
+	if (all && t->file < 0)
 		t->state = TRANSFER_ENDED;
-	else if (got == asked && goes_straight_on(t))
+	else if (all && goes_straight_on(t))
 		next_range(t);
-	else if (got == asked)
+	else if (all)
 		t->state = TRANSFER_WRITING;
 	else if (t->http.state != HTTP_IDLE)
 		ask_one_by_one(t); /* the rest would come out of turn */
-	else if (got < TINY_PART && asked >= page_size())
+	else if (t->file >= 0 && got < TINY_PART && t->buffered < capacity.buffer)
 		body_interrupted(t, OUTCOME_REFUSED, "the server sends next to nothing of a range");
 	else
 		ask(t);

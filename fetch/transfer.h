@@ -61,12 +61,14 @@ struct transfer {
 	size_t buffered;	/* bytes in the buffer */
 	uint64_t credited;	/* how far the range had come at data_at */
 	unsigned interruptions; /* requests in a row that ended early */
+	bool goes_on;		/* the last response was short: the next request has the rest */
 	int64_t resume;		/* PAUSED: when to go on */
 
 	/* with the life of the request */
 	unsigned mirror;    /* the url line that is asked */
 	bool redirected;    /* it goes to a redirect's target, not to the configured URL */
 	uint64_t attempted; /* the first byte that it asks for */
+	bool provisional;   /* what came from `attempted` on counts once the body has ended */
 	int64_t asked_at;   /* when it began, in milliseconds */
 	int64_t measured;   /* the same in microseconds, if nothing else was under way; else 0 */
 };
@@ -87,8 +89,9 @@ void transfers_init(const struct conf *conf, void *memory);
 /* Whether the transfer works for the file. */
 bool transfer_is_for(const struct transfer *t, unsigned file);
 
-/* Whether its server has sent nothing for PREEMPT_AFTER. */
+/* Whether its server has sent nothing, or its cache file taken nothing, for PREEMPT_AFTER. */
 bool transfer_is_stalled(const struct transfer *t);
+bool transfer_waits_to_write(const struct transfer *t);
 
 /* Bytes in flight: those that it has requested and not got; of all transfers, except those whose
  * server sends nothing. */
@@ -103,8 +106,10 @@ void transfer_start(struct transfer *t, const struct mirror_target *target, stru
 /* Puts a range behind those of a transfer in TRANSFER_ASKING that has fewer than RANGES. */
 void transfer_append(struct transfer *t, struct range range);
 
-/* Makes it free. What came and is not written is lost, and no range is taken for requested. */
+/* Makes it free. What came and is not written is lost; the second also takes back that its ranges
+ * were requested. */
 void transfer_free(struct transfer *t);
+void transfer_drop(struct transfer *t);
 
 /* Ends an attempt that has failed: writes the whole pages that have come, and tells the mirror. */
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);

@@ -20,6 +20,8 @@ struct http_request {
 	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
 	const char *user_agent;
 	int64_t stall; /* milliseconds without a byte, or with next to none, until it fails */
+	bool goes_on;  /* it asks for the rest of a range whose response was short: the milliseconds
+			* with next to none go on too */
 };
 
 /* Writes the request for the bytes first to last of the file that `r` is for. Returns its size; if

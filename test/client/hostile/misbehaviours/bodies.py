@@ -1,5 +1,6 @@
 """The length of the body."""
-from client.hostile.table import (FIRST, LOST, ONCE, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, case)
+from client.hostile.table import (FIRST, LOST, ONCE, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both,
+                                  case)
 
 
 @case("body cut once after 2^n bytes", RIGHT, when=ONCE, variants=range(0, 21), about="n from 0 to 20; then it goes on")
@@ -57,18 +58,37 @@ def until_close(r):
     r.c.close()
 
 
-@case("no Content-Length, kept open", RIGHT)
+@case("no Content-Length, kept open", TIMED_OUT, r"no byte")
 def until_close_open(r):
     """nothing says where the body ends but Content-Range, and the connection stays open"""
     r.answer(content_length=None)
     r.c.linger()
 
 
-@case("no Content-Length, cut once", RIGHT, when=ONCE)
-def until_close_cut(r):
-    """a body that ends with the connection, and too early"""
-    r.c.send(r.head(content_length=None, connection="close") + r.body()[:1000])
-    r.c.close()
+def until_end(name, body, about, reason="contradict|lost", how="close", **more):
+    """Two lines of the table: this body, which ends with the connection."""
+    @both(f"no Content-Length, {name}", reason, {REFUSED, UNREACHABLE}, about=about, **more)
+    def answer(r):
+        r.c.send(r.head(content_length=None, connection="close") + body(r.body()))
+        r.c.end(how)
+
+
+until_end("cut", lambda body: body[:1000], "and too early")
+until_end("a byte short", lambda body: body[:-1], "one byte before the range's end")
+until_end("a byte too long", lambda body: body + b"x", "one byte behind the range's end")
+until_end("a notice first", lambda body: b"Notice: undefined index\r\n" + body, "text before the bytes of the range")
+until_end("a byte-order mark first", lambda body: b"\xef\xbb\xbf" + body, "three bytes too many, and the first ones")
+until_end("a mark in the place of the end", lambda body: (b"\xef\xbb\xbf" + body)[:-4],
+          "a byte-order mark first, and a byte too few")
+until_end("reset at its end", lambda body: body, "all bytes of the range, then RST, which is no end", how="reset")
+until_end("TLS, without close_notify", lambda body: body, "all bytes of the range, then FIN", tls=True)
+
+
+@case("no Content-Length, TLS", RIGHT, tls=True)
+def until_close_notify(r):
+    """the body ends with the connection, by close_notify"""
+    r.answer(content_length=None, connection="close")
+    r.c.end_tls()
 
 
 def lines(name, reason, text, about=None, protocol="HTTP/1.1"):

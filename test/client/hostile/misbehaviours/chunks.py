@@ -102,3 +102,35 @@ def chunks_too_long(r):
 def chunks_too_short(r):
     """a proper end, but half of what Content-Range says"""
     r.chunked(body=r.body()[:len(r.body()) // 2])
+
+
+def stumble(name, text, about, **more):
+    """Two lines of the table: a body in chunks with one mistake, after which a client that goes on behind it has wrong
+    bytes. text(body) is the body as it is sent."""
+    @both(f"chunks: {name}", CHUNK + "|Content-Range|" + LOST, {REFUSED, UNREACHABLE}, about=about, **more)
+    def answer(r):
+        r.c.send(head(r) + text(r.body()))
+        r.c.give_up()
+
+
+def chunk(data, size=None):
+    return b"%x\r\n%b\r\n" % (len(data) if size is None else size, data)
+
+
+LAST = b"0\r\n\r\n"
+MARK = b"\xef\xbb\xbf"
+stumble("a size larger than what comes", lambda b: chunk(b[:100], 2000) + chunk(b[100:]) + LAST, "2,000, and 100 bytes")
+stumble("a size of all, and half comes", lambda b: chunk(b[:len(b) // 2], len(b)) + chunk(b[len(b) // 2:]) + LAST,
+        "the size line of the second half lies within the first")
+stumble("a size smaller than what comes", lambda b: chunk(b, len(b) - 1) + LAST, "smaller by one")
+stumble("a size line twice", lambda b: b"%x\r\n" % len(b) + chunk(b) + LAST, "the second is data, as it seems")
+stumble("a notice before the size", lambda b: b"Notice: x\r\n" + chunk(b) + LAST, "text where a size has to be")
+stumble("a notice in a chunk", lambda b: chunk(b"Notice: x\r\n" + b) + LAST, "text before the bytes of the range")
+stumble("a notice in a chunk of its own", lambda b: chunk(b"Notice: x\r\n") + chunk(b) + LAST, "and more than the range")
+stumble("a byte-order mark before the size", lambda b: MARK + chunk(b) + LAST, "three bytes")
+stumble("a byte-order mark in the chunk", lambda b: chunk(MARK + b) + LAST, "three bytes more than the range")
+stumble("a byte-order mark, and the end missing", lambda b: chunk((MARK + b)[:-4]) + LAST, "one byte less than the range")
+stumble("a chunk twice", lambda b: chunk(b[:1000]) * 2 + chunk(b[1000:]) + LAST, "the first 1,000 bytes")
+stumble("a chunk left out", lambda b: chunk(b[:1000]) + chunk(b[2000:]) + LAST, "1,000 bytes are missing in the middle")
+stumble("the last chunk in the middle", lambda b: chunk(b[:1000]) + LAST + chunk(b[1000:]) + LAST, "after 1,000 bytes")
+stumble("bytes behind the range, no end", lambda b: chunk(b) + b"1\r\nx", "a chunk that does not belong to it")

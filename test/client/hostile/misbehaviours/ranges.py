@@ -1,5 +1,6 @@
 """Ranges: other bytes than those of the request."""
-from client.hostile.table import LATER, ONCE, REFUSED, RIGHT, SIZE, both, case, fields
+from client.hostile.table import (CHANGE, CHANGED, LATER, NEWER, ONCE, REFUSED, RIGHT, SIZE, TIMED_OUT, both, case,
+                                  fields)
 
 NO_RANGES = r"range"
 
@@ -40,6 +41,44 @@ def wider(r):
 def half(r):
     """half of what is left, each time"""
     part(r, r.first, r.first + (r.last - r.first) // 2)
+
+
+@case("short first answer", RIGHT, when="first", variants=(1, 63, 64, 100, 1023, 1024, 1151, 1152),
+      about="206 of so many bytes: too few to know the image by")
+@case("short answers at first", RIGHT, variants=(200, 1100), range=(0, 9000), about="206 of so many bytes each time")
+def short_first(r):
+    part(r, r.first, min(r.last, r.first + r.server.variant - 1))
+
+
+@case("short first answer in chunks", RIGHT, when="first")
+def short_chunked(r):
+    """206 of 100 bytes, without Content-Length"""
+    r.chunked(body=r.body()[:100], content_range=r.content_range(r.first, min(r.last, r.first + 99)))
+
+
+@case("short first answer, then another image", {RIGHT, CHANGED, REFUSED}, CHANGE, peer=NEWER)
+def short_other(r):
+    """206 of 100 bytes of one version, the rest of another"""
+    if r.number == 1:
+        part(r, 0, 99)
+    elif r.number == 2:
+        r.give_to(r.server.peer)
+        r.answer()
+    else:
+        r.answer()
+
+
+@case("drip of short answers", TIMED_OUT, r"only \d+ bytes", step=64, pause=0.8, timeout=3, within=20,
+      about="206 of 64 bytes each, after 0.8 s: no byte is missing for long, and the range never ends")
+@case("drip of short answers, faster", TIMED_OUT, r"only \d+ bytes", step=80, pause=0.3, timeout=3, within=20,
+      about="206 of 80 bytes each, after 0.3 s")
+@case("drip of short answers, each on its connection", TIMED_OUT, r"only \d+ bytes", step=64, pause=0.4, timeout=3,
+      within=20, ends=True, about="206 of 64 bytes each, after 0.4 s, then the connection ends")
+def drip(r, step, pause, ends=False):
+    r.c.linger(pause)
+    part(r, r.first, min(r.last, r.first + step - 1))
+    if ends:
+        r.c.close()
 
 
 @case("206 of 500 bytes each", RIGHT, range=(5000, 20000))
