@@ -85,10 +85,18 @@ build/asan/libbearssl.a: bearssl.mk
 	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(HOSTCC)" AR=gcc-ar CFLAGS="-g -O1"
 
 # The same sources with the sanitizers, against the C library that has them.
-asan: build/asan/cachefilesd-mini
+asan: build/asan/cachefilesd-mini build/asan/cachefilesd-mini.pages
 build/asan/cachefilesd-mini: $(MODULES:%=build/asan/%.o) build/asan/libbearssl.a
 	@echo "  LD      $@"
 	@$(HOSTCC) $(SANITIZE) -o $@ $^ -lresolv
+
+# For the stand-in tests of machines with larger pages.
+build/asan/cachefilesd-mini.pages: $(MODULES:%=build/asan/%.o) build/asan/pages.o build/asan/libbearssl.a
+	@echo "  LD      $@"
+	@$(HOSTCC) $(SANITIZE) -Wl,--wrap=getpagesize -o $@ $^ -lresolv
+build/asan/pages.o: test/lib/pages.c Makefile
+	@mkdir -p $(@D)
+	@$(HOSTCC) $(WARN) $(SANITIZE) -c -o $@ $<
 
 build/asan/%.o: %.c Makefile
 	@echo "  CC      $@"

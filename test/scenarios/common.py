@@ -75,10 +75,10 @@ def limit(table):
     return int(re.search(rf"(\d+) {table}", Program.run("--version")[1])[1])
 
 
-def daemon(url, *directives, options=(), traced=False, **more):
+def daemon(url, *directives, options=(), traced=False, program=None, **more):
     """The daemon in the stand-in, with an empty directory. It requests no trace, which the server's script would not
     expect, unless `traced` or a directive says so; and its status socket is not the one of the whole machine."""
-    argv = [Program.path, "-n", "-s", "--force", *options]
+    argv = [program or Program.path, "-n", "-s", "--force", *options]
     if not traced and not any(d.startswith("trace ") for d in directives):
         argv += ["-o", "trace none"]
     if not any(d.startswith("status ") for d in directives):

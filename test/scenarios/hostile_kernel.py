@@ -4,8 +4,8 @@ import random
 import time
 
 from lib.cachefiles import GONE
-from scenarios.common import (KIB, MIB, Server, close_message, daemon, each, fails, header, image, need,
-                              open_message, pack, read_message, recovers, scenario, serving, still_serves)
+from scenarios.common import (KIB, MIB, Server, after_the_probe, close_message, daemon, each, fails, got, header, image,
+                              limit, need, open_message, pack, read_message, recovers, scenario, serving, still_serves)
 
 
 def garbage(k, rng, count):
@@ -122,6 +122,55 @@ def writes_fail(name):
         assert calls < 2000, f"{calls} pwrite()s"
         k.on_write = None
         recovers(k, f, data, 131072, 65536)
+
+
+@scenario
+def write_refused_at_the_end():
+    """a write that is refused while the end of the body is to come: the image does not count as replaced"""
+    data = image(1, 60000)
+    with Server({"/img": data}) as s, daemon(s) as k:
+        s.rule = after_the_probe(chunked=65536, rate=40000)     # the end comes 50 ms after the last bytes
+        k.on_write = lambda file, offset, length: \
+            -errno.ENOBUFS if offset >= 40960 and max(r.range[0] + r.sent for r in s.requests) < 60000 else None
+        f = k.opened("erofs,img", b"img")
+        for r in [k.read(f, 40960, 20480), k.read(f, 40960, 4096)]:
+            got(k, r, data)
+        assert "replaced" not in k.stderr, k.stderr
+
+
+@scenario
+def read_behind_a_full_end():
+    """a READ behind the image's end while the cache is full: nothing is requested for it, and it is answered"""
+    data = image(1, 60000)
+    with serving(data) as (s, k, f):
+        need(k, f, data, 0, 61440)
+        count = len(s.requests)
+        k.on_write = lambda file, offset, length: -errno.ENOBUFS
+        r = k.read(f, 65536, 4096)
+        k.wait_taken(r)
+        time.sleep(1)
+        k.on_write = None
+        k.wait_complete(r)
+        assert len(s.requests) == count, f"{len(s.requests) - count} requests: {s.requests[-1]}"
+        assert "replaced" not in k.stderr, k.stderr
+
+
+@each("connections 1", "connections 2", "chunked")
+def full_cache_of_one_image(how):
+    """READs that wait for room in the cache, for ever, do not keep another image from being opened and read"""
+    data, other = image(1, 3 * MIB), image(2, 100000)
+    knobs = {"chunked": 10000} if how == "chunked" else {}
+    with Server({"/img": data, "/other": other}, **knobs) as s, \
+            daemon(s, "retry hard", "connections 2" if how == "chunked" else how) as k:
+        f = k.opened("erofs,img", b"img")
+        k.on_write = lambda file, offset, length: -errno.ENOSPC if file is f else None
+        waiting = [k.read(f, n * 512 * KIB + 65536, 65536) for n in range(limit("connections"))]
+        k.wait(lambda: len(f.writes) >= 1, 10, "a write")
+        g = k.opened("erofs,other", b"other", timeout=20)
+        need(k, g, other, 0, 100000, timeout=20)
+        k.on_write = None
+        for r in waiting:
+            got(k, r, data, 20)
 
 
 @scenario

@@ -1,8 +1,9 @@
 """HTTP: servers that are right in another way, slow, or wrong."""
 import errno
+import re
 import time
 
-from scenarios.common import (KIB, MIB, PAGE, Server, check, daemon, each, fails, got, image, limit, need,
+from scenarios.common import (KIB, MIB, PAGE, Program, Server, check, daemon, each, fails, got, image, limit, need,
                               recovers, refused, reported, scenario, serving, still_serves)
 
 WAYS = {
@@ -23,6 +24,39 @@ def server_of_another_way(name):
         for offset in range(0, size, max(PAGE, size // 5 // PAGE * PAGE)):
             need(k, f, data, offset, 20480)
             time.sleep(0.07 if name == "closed when idle" else 0)
+
+
+@each("chunked", "prefetch all")
+def bodies_without_length(how):
+    """a server without Content-Length: right bytes, none written before its body has ended, a buffer at a time"""
+    size = int(re.search(r"with (\d+) bytes", Program.run("--version")[1])[1])
+    data = image("no length", MIB + 77)
+    with serving(data, *([how] if how != "chunked" else []), knobs={"chunked": 10000}) as (s, k, f):
+        for at in range(0, MIB, 128 * KIB):
+            need(k, f, data, at, 128 * KIB)
+        need(k, f, data, MIB, 4096)
+        large = [r for r in s.requests[2 * limit("connections"):] if r.range[1] - r.range[0] >= size]
+        assert not large, f"{len(large)} requests for more than {size} bytes: {large[0]}"
+        assert s.bytes_sent() < len(data) * 3 // 2, f"{s.bytes_sent()} bytes sent"
+
+
+@each("cut", "malformed", "too long")
+def body_without_length_fails(how):
+    """of a body without Content-Length that does not end as announced, nothing is written"""
+    data = image("no length", 300000)
+    with serving(data, "retry soft 2") as (s, k, f):
+        s.default.update({"chunked": 10000, "cut": 10001} if how == "cut" else {})
+        if how != "cut":
+            body = {"malformed": b"fffff\r\n%b\r\n0\r\n\r\n", "too long": b"10001\r\n%bx\r\n0\r\n\r\n"}[how]
+            s.rule = lambda r: {"raw": (
+                b"HTTP/1.1 206 Partial Content\r\nTransfer-Encoding: chunked\r\nETag: %b\r\n"
+                b"Content-Range: bytes %d-%d/300000\r\n\r\n" % (
+                    s._etag(data).encode(), r.range[0], r.range[0] + 65535)) + body % bytes(65536)}
+        fails(k, f, 131072, 65536, 8)
+        assert f.present() <= PAGE, f"written: {f.writes}"      # OPEN has brought the first page
+        s.default.clear()
+        s.rule = None
+        recovers(k, f, data, 131072, 65536)
 
 
 @scenario
