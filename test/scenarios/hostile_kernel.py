@@ -5,7 +5,8 @@ import time
 
 from lib.cachefiles import GONE
 from scenarios.common import (KIB, MIB, Server, after_the_probe, close_message, daemon, each, fails, got, header, image,
-                              limit, need, open_message, pack, read_message, recovers, scenario, serving, still_serves)
+                              limit, need, open_message, pack, quiet, read_message, recovers, scenario, serving,
+                              still_serves)
 
 
 def garbage(k, rng, count):
@@ -127,14 +128,23 @@ def writes_fail(name):
 @scenario
 def write_refused_at_the_end():
     """a write that is refused while the end of the body is to come: the image does not count as replaced"""
-    data = image(1, 60000)
+    data, refusals = image(1, 60000), []
+
+    def refuse(file, offset, length):
+        """All writes behind the first pages, and one when all bytes have been sent."""
+        if offset < 40960 or (refusals and refusals[-1]):
+            return None
+        refusals.append(max(r.range[0] + r.sent for r in s.requests) == 60000)
+        return -errno.ENOBUFS
+
     with Server({"/img": data}) as s, daemon(s) as k:
         s.rule = after_the_probe(chunked=65536, rate=40000)     # the end comes 50 ms after the last bytes
-        k.on_write = lambda file, offset, length: \
-            -errno.ENOBUFS if offset >= 40960 and max(r.range[0] + r.sent for r in s.requests) < 60000 else None
+        k.on_write = refuse
         f = k.opened("erofs,img", b"img")
         for r in [k.read(f, 40960, 20480), k.read(f, 40960, 4096)]:
             got(k, r, data)
+        quiet(s)
+        assert all(r.range[0] <= r.range[1] for r in s.requests), s.requests
         assert "replaced" not in k.stderr, k.stderr
 
 
