@@ -1,4 +1,4 @@
-/* Fuzz harness of walk.c. The input is an image's head, its size and what to do: pieces of the
+/* Fuzz harness of dirwalk.c. The input is an image's head, its size and what to do: pieces of the
  * image pass by in any order, or as they are named. Whatever is named lies within the image, in
  * whole pages, within the limit, and it ends. */
 #include "image/erofs.c"

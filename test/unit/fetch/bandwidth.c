@@ -1,4 +1,5 @@
-/* Unit tests of link.c: against a simulated way to a server, and with numbers that no way has. */
+/* Unit tests of bandwidth.c: against a simulated way to a server, and with numbers that no way has.
+ */
 #include "test/unit/check.h"
 
 #include "fetch/bandwidth.c"
@@ -51,7 +52,7 @@ static void request(uint64_t size)
 	sim.outstanding += size;
 }
 
-/* One step of time: what arrives in it is told to link.c. */
+/* One step of time: what arrives in it is told to bandwidth.c. */
 static void step(void)
 {
 	sim.now += sim.step;
@@ -152,7 +153,7 @@ static void check_bounds(void)
 
 static void test_first(void)
 {
-	begin_test("link: before anything is measured, a slow link is assumed");
+	begin_test("bandwidth: before anything is measured, a slow link is assumed");
 	start();
 	check_bounds();
 	CHECK(bandwidth_window(QUEUE_LONG) <= 64 << 10, "%llu",
@@ -167,7 +168,7 @@ static void test_converges(void)
 		double want = window_of(links[i].megabits, links[i].round_trip);
 
 		end_test(); /* its name is written over */
-		snprintf(name, sizeof(name), "link: the window of %s is found", links[i].name);
+		snprintf(name, sizeof(name), "bandwidth: the window of %s is found", links[i].name);
 		begin_test(name);
 		start();
 		simulate(links[i].megabits, links[i].round_trip);
@@ -188,7 +189,7 @@ static void test_converges(void)
 
 static void test_starting(void)
 {
-	begin_test("link: it is starting until the rate is found, whatever comes before that");
+	begin_test("bandwidth: it is starting until the rate is found, whatever comes before that");
 	for (size_t i = 0; i < LINKS; i++) {
 		start();
 		simulate(links[i].megabits, links[i].round_trip);
@@ -204,7 +205,7 @@ static void test_starting(void)
 
 static void test_changes(void)
 {
-	begin_test("link: one that becomes slower, or faster, is followed");
+	begin_test("bandwidth: one that becomes slower, or faster, is followed");
 	for (size_t i = 0; i < LINKS; i++)
 		for (size_t j = 0; j < LINKS; j++) {
 			double want = window_of(links[j].megabits, links[j].round_trip);
@@ -228,13 +229,13 @@ static void test_changes(void)
 		fill_for(5000);
 		sim.bytes_a_second = (down ? 2 : 100) * 1e6 / 8;
 		fill_for(60000);
-		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), window_of(down ? 2 : 100, 30 * MS),
-			      1.4),
+		CHECK(is_about((double)bandwidth_window(QUEUE_LONG),
+			      window_of(down ? 2 : 100, 30 * MS), 1.4),
 			"%s: %llu", down ? "down" : "up",
 			(unsigned long long)bandwidth_window(QUEUE_LONG));
 	}
 
-	begin_test("link: a round trip that becomes longer is followed when it is seen");
+	begin_test("bandwidth: a round trip that becomes longer is followed when it is seen");
 	start();
 	simulate(50, 10 * MS);
 	read_alone(20, 4096, 100);
@@ -259,8 +260,8 @@ static void test_gaps(void)
 		double want = window_of(links[i].megabits, links[i].round_trip);
 
 		end_test(); /* its name is written over */
-		snprintf(
-			name, sizeof(name), "link: idle times do not change it: %s", links[i].name);
+		snprintf(name, sizeof(name), "bandwidth: idle times do not change it: %s",
+			links[i].name);
 		begin_test(name);
 		start();
 		simulate(links[i].megabits, links[i].round_trip);
@@ -291,7 +292,7 @@ static void test_small(void)
 		double want = window_of(links[i].megabits, links[i].round_trip), first;
 
 		end_test(); /* its name is written over */
-		snprintf(name, sizeof(name), "link: only small answers: %s", links[i].name);
+		snprintf(name, sizeof(name), "bandwidth: only small answers: %s", links[i].name);
 		begin_test(name);
 		start();
 		simulate(links[i].megabits, links[i].round_trip);
@@ -301,15 +302,15 @@ static void test_small(void)
 		first = (double)RATE_FIRST * ((double)links[i].round_trip / 1e6 + QUEUE_LONG / 1e3);
 		CHECK((double)bandwidth_window(QUEUE_LONG) <= want * 1.5 ||
 				(double)bandwidth_window(QUEUE_LONG) <= first * 1.1,
-			"of 4 KiB: %llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
-			want);
+			"of 4 KiB: %llu, not %.0f",
+			(unsigned long long)bandwidth_window(QUEUE_LONG), want);
 		read_alone(300, 128 << 10, 5);
 		check_bounds();
 		CHECK(is_about((double)bandwidth_window(QUEUE_LONG), want, 3.5),
-			"of 128 KiB: %llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
-			want);
+			"of 128 KiB: %llu, not %.0f",
+			(unsigned long long)bandwidth_window(QUEUE_LONG), want);
 	}
-	begin_test("link: a slow link is not kept for fast after answers out of a buffer");
+	begin_test("bandwidth: a slow link is not kept for fast after answers out of a buffer");
 	start();
 	simulate(4, 60 * MS);
 	read_alone(1, 4096, 0);
@@ -328,7 +329,7 @@ static void test_small(void)
  * for. */
 static void test_bursts(void)
 {
-	begin_test("link: whole windows that come at once make it grow as well");
+	begin_test("bandwidth: whole windows that come at once make it grow as well");
 	start();
 	simulate(1000, 2 * MS);
 	sim.step = 3 * MS;
@@ -343,7 +344,7 @@ static void test_bursts(void)
  */
 static void test_short_way(void)
 {
-	begin_test("link: a short way is measured over many of its round trips");
+	begin_test("bandwidth: a short way is measured over many of its round trips");
 	start();
 	simulate(1000, 2 * MS);
 	for (unsigned i = 0; i < 500; i++) {
@@ -363,7 +364,7 @@ static void test_absurd(void)
 		(uint64_t)1 << 50, UINT64_MAX / 2, UINT64_MAX};
 	unsigned seed = 1;
 
-	begin_test("link: numbers that no link has do no harm");
+	begin_test("bandwidth: numbers that no link has do no harm");
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++) {
 			int64_t n = numbers[i];
@@ -405,7 +406,7 @@ static void test_absurd(void)
 		check_bounds();
 	}
 
-	begin_test("link: and it finds the right window again after them");
+	begin_test("bandwidth: and it finds the right window again after them");
 	simulate(20, 50 * MS);
 	sim.now = INT64_MAX / 2;
 	read_alone(3, 4096, 6000);
@@ -414,7 +415,7 @@ static void test_absurd(void)
 		"%llu, not %.0f", (unsigned long long)bandwidth_window(QUEUE_LONG),
 		window_of(20, 50 * MS));
 
-	begin_test("link: nothing that comes leaves the window where it is, or at its least");
+	begin_test("bandwidth: nothing that comes leaves the window where it is, or at its least");
 	start();
 	for (int n = 0; n < 1000; n++)
 		bandwidth_received(0, 0, n * (int64_t)50000);

@@ -1,4 +1,4 @@
-/* Unit tests of ahead.c: which READs are streams, and how far ahead of them is fetched. */
+/* Unit tests of readahead.c: which READs are streams, and how far ahead of them is fetched. */
 #include "test/unit/check.h"
 
 #include "fetch/readahead.c"
@@ -51,7 +51,7 @@ static void test_sequential(void)
 	unsigned file;
 	uint64_t from, end;
 
-	begin_test("ahead: one READ is no stream, two in sequence are");
+	begin_test("readahead: one READ is no stream, two in sequence are");
 	start();
 	CHECK(!readahead_next(&file, &from, &end));
 	CHECK(!readahead_read(3, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB));
@@ -60,7 +60,8 @@ static void test_sequential(void)
 	CHECK(readahead_next(&file, &from, &end) && file == 3 && from == 32 * KIB);
 	CHECK(end >= from + LEAST && end <= from + 4 * LEAST, "%llu", (unsigned long long)end);
 
-	begin_test("ahead: a range is wanted until it is asked for, and then what is behind it");
+	begin_test(
+		"readahead: a range is wanted until it is asked for, and then what is behind it");
 	for (int i = 0; i < 3; i++)
 		CHECK(readahead_next(&file, &from, &end) && from == 32 * KIB);
 	readahead_asked(3, 32 * KIB, 64 * KIB);
@@ -70,7 +71,7 @@ static void test_sequential(void)
 	readahead_asked(3, from, end);
 	CHECK(!readahead_next(&file, &from, &end));
 
-	begin_test("ahead: what is fetched together with a READ is not wanted again");
+	begin_test("readahead: what is fetched together with a READ is not wanted again");
 	start();
 	readahead_read(3, 0, 16 * KIB, 100 * KIB, 8 * MIB, 64 * MIB);
 	CHECK(!readahead_next(&file, &from, &end));
@@ -83,7 +84,8 @@ static void test_window(void)
 	uint64_t pos = 0, frontier, reach, last = 0, most = 2 * MIB;
 	unsigned reads = 0;
 
-	begin_test("ahead: the window grows with what was read, at most doubles, and is capped");
+	begin_test(
+		"readahead: the window grows with what was read, at most doubles, and is capped");
 	start();
 	readahead_read(0, 0, 16 * KIB, 16 * KIB, most, 64 * MIB);
 	for (pos = 16 * KIB; pos < 32 * MIB; pos = last_read()->frontier, reads++) {
@@ -101,7 +103,7 @@ static void test_window(void)
 	CHECK(last == most, "%llu", (unsigned long long)last);
 	CHECK(reads < 64, "%u READs of 32 MiB", reads);
 
-	begin_test("ahead: READs inside of what is on its way keep a stream going");
+	begin_test("readahead: READs inside of what is on its way keep a stream going");
 	start();
 	for (pos = 0; pos < 4 * MIB; pos += 16 * KIB) {
 		bool goes = readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB);
@@ -112,7 +114,7 @@ static void test_window(void)
 	}
 	CHECK(last_read()->frontier == pos + most);
 
-	begin_test("ahead: a window that gets smaller takes nothing back");
+	begin_test("readahead: a window that gets smaller takes nothing back");
 	frontier = last_read()->frontier;
 	CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 0 && last_read()->frontier == frontier);
@@ -120,7 +122,7 @@ static void test_window(void)
 		0, frontier, frontier + 16 * KIB, frontier + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 256 * KIB);
 
-	begin_test("ahead: no room at all still lets streams be found");
+	begin_test("readahead: no room at all still lets streams be found");
 	start();
 	readahead_read(0, 0, 16 * KIB, 16 * KIB, 0, 64 * MIB);
 	CHECK(readahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 0, 64 * MIB));
@@ -131,7 +133,7 @@ static void test_strides(void)
 {
 	uint64_t pos;
 
-	begin_test("ahead: a stream that holds may step over a little, one READ may not");
+	begin_test("readahead: a stream that holds may step over a little, one READ may not");
 	start();
 	readahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
 	CHECK(!readahead_read(0, 20 * KIB, 36 * KIB, 36 * KIB, 8 * MIB, 64 * MIB));
@@ -145,7 +147,7 @@ static void test_strides(void)
 	pos = last_read()->frontier + 4 * MIB;
 	CHECK(!readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 
-	begin_test("ahead: READs backwards are no stream");
+	begin_test("readahead: READs backwards are no stream");
 	start();
 	for (pos = 4 * MIB; pos > 0; pos -= 16 * KIB)
 		CHECK(!readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
@@ -157,7 +159,7 @@ static void test_several(void)
 	unsigned found = 0, file;
 	uint64_t from, end;
 
-	begin_test("ahead: as many streams as there are places, in one file and in several");
+	begin_test("readahead: as many streams as there are places, in one file and in several");
 	for (unsigned all_one = 0; all_one < 2; all_one++) {
 		start();
 		found = 0;
@@ -174,7 +176,7 @@ static void test_several(void)
 			CHECK(streams[s].frontier == streams[s].next + MIB);
 	}
 
-	begin_test("ahead: what was read last is wanted first");
+	begin_test("readahead: what was read last is wanted first");
 	start();
 	for (unsigned s = 0; s < 4; s++)
 		for (unsigned n = 0; n < 2; n++)
@@ -186,7 +188,7 @@ static void test_several(void)
 	}
 	CHECK(!readahead_next(&file, &from, &end));
 
-	begin_test("ahead: a further stream takes the place of the one unused for longest");
+	begin_test("readahead: a further stream takes the place of the one unused for longest");
 	start();
 	for (unsigned s = 0; s < STREAMS_MAX; s++)
 		for (unsigned n = 0; n < 2; n++)
@@ -198,7 +200,8 @@ static void test_several(void)
 	CHECK(readahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
 	CHECK(!readahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
 
-	begin_test("ahead: a single READ does not push out a stream while others prove nothing");
+	begin_test(
+		"readahead: a single READ does not push out a stream while others prove nothing");
 	start();
 	for (uint64_t pos = 0; pos < MIB; pos += 16 * KIB) {
 		bool goes = readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, MIB, 64 * MIB);
@@ -222,8 +225,8 @@ static unsigned random_reads(uint64_t image, unsigned count, uint64_t beside, ui
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t pos = random_below((uint32_t)(image / (4 * KIB)) - 4) * 4 * KIB;
 
-		found +=
-			readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
+		found += readahead_read(
+			0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
 		*asked += ask_all();
 	}
 	return found * 100 / count;
@@ -234,7 +237,7 @@ static void test_random(void)
 	uint64_t asked;
 	unsigned found;
 
-	begin_test("ahead: random READs do not look like streams");
+	begin_test("readahead: random READs do not look like streams");
 	found = random_reads(1024 * MIB, 2000, 0, &asked);
 	CHECK(found <= 2, "%u %%", found);
 	CHECK(asked <= 2000 * 16 * KIB, "%llu", (unsigned long long)asked);
@@ -251,7 +254,7 @@ static void test_forget(void)
 	unsigned file;
 	uint64_t from, end;
 
-	begin_test("ahead: a file that is closed is forgotten, others are not");
+	begin_test("readahead: a file that is closed is forgotten, others are not");
 	start();
 	for (unsigned s = 0; s < 3; s++)
 		for (unsigned n = 0; n < 2; n++)
@@ -274,7 +277,7 @@ static void test_end(void)
 {
 	uint64_t size = 3 * MIB + 4 * KIB, pos;
 
-	begin_test("ahead: nothing is wanted behind the image's end");
+	begin_test("readahead: nothing is wanted behind the image's end");
 	start();
 	for (pos = 0; pos < size; pos += 4 * KIB) {
 		readahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, 64 * MIB, size);
@@ -288,7 +291,7 @@ static void test_end(void)
 	CHECK(readahead_read(0, 4 * KIB, 8 * KIB, 8 * KIB, MIB, 8 * KIB));
 	CHECK(ask_all() == 0);
 
-	begin_test("ahead: numbers at the end of what 63 bits count");
+	begin_test("readahead: numbers at the end of what 63 bits count");
 	start();
 	pos = INT64_MAX / (4 * KIB) * (4 * KIB) - 64 * KIB;
 	readahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, UINT64_MAX / 4, pos + 64 * KIB);

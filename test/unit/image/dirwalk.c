@@ -1,6 +1,6 @@
-/* Unit tests of walk.c: images made by hand, and by mkfs.erofs where it is at hand. What is named
- * is compared with what a plain reader of the whole tree needs. With an image as argument the walk
- * is told for several gaps. */
+/* Unit tests of dirwalk.c: images made by hand, and by mkfs.erofs where it is at hand. What is
+ * named is compared with what a plain reader of the whole tree needs. With an image as argument the
+ * walk is told for several gaps. */
 #include "test/unit/check.h"
 
 #include "image/erofs.c"
@@ -273,12 +273,13 @@ static void test_start(struct dirwalk *w)
 {
 	uint64_t from, end;
 
-	begin_test("walk: what cannot be walked");
+	begin_test("dirwalk: what cannot be walked");
 	CHECK(dirwalk_size() <= 14336 && dirwalk_size() % 8 == 0);
 	make_super(12, 0, 36);
 	CHECK(starts(w, 4096, 1 << 20) && !dirwalk_is_over(w));
 	CHECK(dirwalk_next(w, &from, &end) && from == 0 && end == 4096);
-	CHECK(!dirwalk_next(w, &from, &end) && !dirwalk_reread(w, &from, &end) && !dirwalk_is_over(w));
+	CHECK(!dirwalk_next(w, &from, &end) && !dirwalk_reread(w, &from, &end) &&
+		!dirwalk_is_over(w));
 	dirwalk_feed(w, made, 0, 4096); /* the root is no directory */
 	CHECK(dirwalk_is_over(w));
 	CHECK(starts(w, 65536, 1 << 20) && !starts(w, 2048, 1 << 20));
@@ -315,7 +316,7 @@ static void make_tree(unsigned bits, unsigned format)
 
 static void test_layouts(void)
 {
-	begin_test("walk: layouts");
+	begin_test("dirwalk: layouts");
 	for (unsigned format = COMPACT; format <= EXTENDED; format++) {
 		for (unsigned bits = 9; bits <= 12; bits++) {
 			make_tree(bits, format);
@@ -324,7 +325,7 @@ static void test_layouts(void)
 			check_made(UINT64_MAX);
 		}
 	}
-	begin_test("walk: an inode across two blocks, its xattrs and tail behind it");
+	begin_test("dirwalk: an inode across two blocks, its xattrs and tail behind it");
 	make_super(12, 0, 127);
 	make_inode(4096 - 32, EXTENDED | INLINE, FOLDER, 0, 0);
 	put(4096 - 32 + 2, 11, 2);
@@ -344,7 +345,7 @@ static void test_order(struct dirwalk *w)
 	uint64_t from, end;
 	static const unsigned order[] = {1, 3, 0, 2};
 
-	begin_test("walk: a directory's blocks pass by in any order, and twice");
+	begin_test("dirwalk: a directory's blocks pass by in any order, and twice");
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | PLAIN, FOLDER, 4 * BLOCK, 10);
 	for (unsigned i = 0; i < 4; i++)
@@ -373,7 +374,7 @@ static void test_ranges(struct dirwalk *w)
 {
 	uint64_t from, end;
 
-	begin_test("walk: joined, never twice, within the limit");
+	begin_test("dirwalk: joined, never twice, within the limit");
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 9, 10 * 128, 3 * 128 - 1, false), 4);
@@ -396,7 +397,7 @@ static void test_missed(struct dirwalk *w)
 {
 	uint64_t from, end;
 
-	begin_test("walk: a directory that has passed by before it was known");
+	begin_test("dirwalk: a directory that has passed by before it was known");
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 1, 10 * 128, 1, true), 4);
@@ -423,7 +424,7 @@ static void check_end(void)
 
 static void test_hostile(struct dirwalk *w)
 {
-	begin_test("walk: a directory in itself, more of them than fit, numbers beyond");
+	begin_test("dirwalk: a directory in itself, more of them than fit, numbers beyond");
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 100, 36, 0, true), 4);

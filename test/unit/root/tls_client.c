@@ -1,4 +1,4 @@
-/* tls_client - one HTTPS request over tls.c, for test/test_tls.py.
+/* tls_client - one HTTPS request over tls.c, for test/client/test_tls.py.
  *
  *   tls_client HOST PORT CAFILE [PATH [OUTPUT]]
  *

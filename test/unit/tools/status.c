@@ -59,7 +59,8 @@ unsigned long log_dropped(void)
 
 static void set_image(unsigned place, const char *volume, const void *cookie, size_t size)
 {
-	images[place] = (struct image){.used = true, .cookie_size = size, .pinned.size = 1000 + place};
+	images[place] =
+		(struct image){.used = true, .cookie_size = size, .pinned.size = 1000 + place};
 	memcpy(images[place].cookie, cookie, size);
 	strcpy(images[place].volume, volume);
 }
@@ -183,7 +184,8 @@ static void test_names(void)
 	for (unsigned i = 0; i <= capacity.files; i++) {
 		set_image(i, volume, bytes, KEY_MAX);
 		images[i].cookie[0] = (unsigned char)i;
-		images[i].pinned.size = images[i].stats.failing = images[i].stats.reads = UINT64_MAX;
+		images[i].pinned.size = images[i].stats.failing = images[i].stats.reads =
+			UINT64_MAX;
 	}
 	for (const char *line = whole_text(), *end; (end = strchr(line, '\n')); line = end + 1)
 		CHECK(end + 1 - line <= ROW_MAX, "%zu", (size_t)(end + 1 - line));

@@ -1,4 +1,4 @@
-/* client_cert.c - unit tests of the client's certificate and key; test/test_tls.py has the servers
+/* client_cert.c - unit tests of the client's certificate and key; test/client/test_tls.py has the servers
  * that ask for one, and RSA. */
 #include "base/base64.c"
 #include "base/fd.c"
