@@ -588,7 +588,8 @@ static enum http_event read_body(struct http *h, char *buffer, size_t room, size
 	h->progress = h->now;
 	h->window_bytes += *got;
 	if (*got > h->left || (h->chunked.ended && *got < h->left))
-		return http_fail(h, OUTCOME_REFUSED, "the %s and Content-Range contradict each other",
+		return http_fail(h, OUTCOME_REFUSED,
+			"the %s and Content-Range contradict each other",
 			chunked ? "chunks" : "body");
 	h->left -= *got;
 	return *got > 0 ? HTTP_DATA : HTTP_AGAIN;

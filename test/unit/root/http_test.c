@@ -1,5 +1,6 @@
 /* http.c - unit tests of pipelining, plain and over TLS: http.c and tls.c against a scripted server
- * at the other end of a socket pair. test/client/test_client.py and test/client/hostile have the rest of HTTP. */
+ * at the other end of a socket pair. test/client/test_client.py and test/client/hostile have the
+ * rest of HTTP. */
 #include "base/base64.c"
 #include "base/fd.c"
 #include "trust/der.c"

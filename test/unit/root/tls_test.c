@@ -1,4 +1,5 @@
-/* tls.c - unit tests of what tls.c does without a real server; test/client/test_tls.py has the servers. */
+/* tls.c - unit tests of what tls.c does without a real server; test/client/test_tls.py has the
+ * servers. */
 #include "base/base64.c"
 #include "base/fd.c"
 #include "trust/der.c"

@@ -1,6 +1,6 @@
 /* x509.c - unit tests of the certificate checker. Signatures, dates and chains as servers send them
- * are tried by test/client/test_tls.py; here are the parts, and certificates that are cut, changed and
- * forged. */
+ * are tried by test/client/test_tls.py; here are the parts, and certificates that are cut, changed
+ * and forged. */
 #include "base/base64.c"
 #include "trust/der.c"
 #include "trust/pem.c"
