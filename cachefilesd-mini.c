@@ -257,7 +257,7 @@ static int work(bool first);
 /* An earlier program in this process has left a worker, which goes on if ours cannot begin. */
 static int serve(bool configured, char *why, size_t size)
 {
-	static const struct keeper_calls calls = {load, prepare, work};
+	static const struct worker_calls calls = {load, prepare, work};
 	bool loaded;
 
 	keeper_inherits(&inherited, &options);

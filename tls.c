@@ -606,7 +606,7 @@ enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t 
 		memcpy((uint8_t *)buffer + *got, data, size);
 		br_ssl_engine_recvapp_ack(e, size);
 	}
-	/* The reason to stop will be there again at the next call. */
+	/* The next call finds the same reason to stop. */
 	return *got > 0 ? TLS_OK : want;
 }
 

@@ -11,8 +11,9 @@
 int dir_open(int parent, const char *name);
 
 /* Opens a folder in the same way, and calls see() for each name in it except "." and "..", until
- * that returns false. A name that is removed meanwhile may be seen or not. False and errno: the
- * folder cannot be opened. */
+ * that returns false. It is a call, since the entries lie in dir_each()'s own memory while it
+ * reads. A name that is removed meanwhile may be seen or not. False and errno: the folder cannot be
+ * opened. */
 bool dir_each(int parent, const char *name,
 	bool (*see)(void *context, int folder, const char *name), void *context);
 

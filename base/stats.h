@@ -21,7 +21,7 @@ struct stats {
 	/* set by status.c when a client connects */
 	uint64_t uptime; /* milliseconds */
 	uint64_t open_files, reads_waiting, connections;
-	uint64_t bandwidth_rate, bandwidth_rtt_seen; /* bytes a second, microseconds */
+	uint64_t bandwidth_rate, bandwidth_rtt; /* bytes a second, microseconds */
 	uint64_t log_dropped;
 };
 

@@ -409,7 +409,7 @@ static const struct keyword keywords[] = {
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
 	{"status", parse_status, "none, or an absolute path of at most 107 bytes", MEMBER(status)},
-	/* Level 5, which log.h has not, gets a word that no value can be. */
+	/* log.h has no level 5: its word is a line feed, which no value has. */
 	{"log", parse_word, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR,
 		.words = "error\0warning\0\n\0info\0debug\0"},
 };

@@ -75,7 +75,7 @@ static const struct worker none = {.status = -1, .channel = -1, .killed_at = INT
 static struct {
 	/* from the start to the end */
 	const struct options *options;
-	const struct keeper_calls *calls;
+	const struct worker_calls *calls;
 	char program[PROGRAM_PATH_MAX]; /* where this program was started from */
 	struct inherited inherited;
 	int volumes;	/* /proc/fs/fscache/volumes; -1: none */
@@ -721,7 +721,7 @@ static void begin(const struct inherited *inherited)
 	k.state = k.serving.pid ? SERVING : VACANT;
 }
 
-int keeper_run(const struct options *o, const struct keeper_calls *calls,
+int keeper_run(const struct options *o, const struct worker_calls *calls,
 	const struct inherited *inherited, bool loaded)
 {
 	extern const char edata[]; /* the linker's: the end of program and data */

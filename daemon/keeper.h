@@ -22,19 +22,7 @@
 #include <stddef.h>
 
 #include "daemon/options.h"
-
-/* What the program does for the keeper and its workers. */
-struct keeper_calls {
-	/* Reads the configuration and all that it names. On failure returns false and fills why. */
-	bool (*load)(char *why, size_t size);
-
-	/* In a new worker: all that can be done before its turn. Ends the process on failure. */
-	void (*prepare)(void);
-
-	/* In the worker: serves the device until worker_word() ends it. Returns the exit status.
-	 * `first`: the cache has just been bound. */
-	int (*work)(bool first);
-};
+#include "daemon/worker.h"
 
 /* What was open when this program began. Descriptors are -1 where there are none. */
 struct inherited {
@@ -58,7 +46,7 @@ void keeper_inherits(struct inherited *inherited, const struct options *o);
 /* Becomes the keeper. Returns the program's exit status: 0, or that of a first worker that failed
  * before its turn, or EXIT_SYSTEM when the kernel has given the cache up. `loaded`: calls->load()
  * has succeeded. */
-int keeper_run(const struct options *o, const struct keeper_calls *calls,
+int keeper_run(const struct options *o, const struct worker_calls *calls,
 	const struct inherited *inherited, bool loaded);
 
 /* --test begins with this, its version follows: only such a program is taken at an upgrade. */

@@ -7,7 +7,6 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "daemon/keeper.h"
 
 static int channel = -1;
 static int64_t watchdog, alive_next;
@@ -83,7 +82,7 @@ void worker_lost_cache(void)
 	send_word(channel, WORD_CACHE_LOST);
 }
 
-void worker_run(int end, const struct keeper_calls *calls, bool reloads, int64_t watchdog_time)
+void worker_run(int end, const struct worker_calls *calls, bool reloads, int64_t watchdog_time)
 {
 	char why[512];
 	enum word word;

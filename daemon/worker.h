@@ -7,9 +7,8 @@
 #define DAEMON_WORKER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-
-struct keeper_calls;
 
 /* The words, a byte each. Other versions of this program understand them, as a worker outlives its
  * keeper's program at an upgrade: never change one. */
@@ -34,10 +33,24 @@ enum word {
 void send_word(int channel, enum word word);
 enum word receive_word(int channel, int flags);
 
+/* What the program does for the keeper and its workers. They are calls, and not returns to the loop
+ * of cachefilesd-mini.c, since a worker is a fork of the keeper that ends in them. */
+struct worker_calls {
+	/* Reads the configuration and all that it names. On failure returns false and fills why. */
+	bool (*load)(char *why, size_t size);
+
+	/* In a new worker: all that can be done before its turn. Ends the process on failure. */
+	void (*prepare)(void);
+
+	/* In the worker: serves the device until worker_word() ends it. Returns the exit status.
+	 * `first`: the cache has just been bound. */
+	int (*work)(bool first);
+};
+
 /* In a process that has just been forked: prepares it, waits for its turn and serves. `reloads`:
  * the configuration is read again. `watchdog`: see notify_watchdog(). */
 _Noreturn void worker_run(
-	int channel, const struct keeper_calls *calls, bool reloads, int64_t watchdog);
+	int channel, const struct worker_calls *calls, bool reloads, int64_t watchdog);
 
 /* The descriptor to poll for POLLIN before worker_word(); -1: the keeper has died, and
  * worker_word() is to be called once a second. */

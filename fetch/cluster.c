@@ -12,12 +12,11 @@
 /* The most that is fetched with a READ of metadata, the READ included. */
 #define METADATA_CLUSTER (20 << 10)
 
-/* Credit: bytes for each byte that is read outside of streams, the image's share at first, the most
- * that is kept, and the most READs that one READ stands for. */
-#define CREDIT_RATIO 3
-#define CREDIT_SHARE 16
-#define CREDIT_MAX   (8 << 20)
-#define EARN_MAX     8
+/* Credit, in bytes. */
+#define CREDIT_RATIO 3	       /* for each byte that is read outside of streams */
+#define CREDIT_SHARE 16	       /* at first: this share of the image */
+#define CREDIT_MAX   (8 << 20) /* the most that is kept */
+#define EARN_MAX     8	       /* the most READs that one READ stands for */
 
 /* A region. The bytes behind the READ come first, then those before it. */
 struct region {

@@ -425,7 +425,7 @@ void fetch_look(void)
 	stats.reads_waiting = reads_used;
 	stats.connections = pool_connections();
 	stats.bandwidth_rate = bandwidth_rate();
-	stats.bandwidth_rtt_seen = bandwidth_rtt();
+	stats.bandwidth_rtt = bandwidth_rtt();
 }
 
 const char *const fetch_state_words[FETCH_STATES] = {

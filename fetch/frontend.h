@@ -28,8 +28,8 @@ struct frontend {
 	ssize_t (*write)(unsigned file, const void *pages, size_t size, uint64_t offset);
 
 	/* The first hole of the file at or after `offset` and before `end`: its beginning and, in
-	 * *hole_end, its end (at most `end`). Returns `end` when there is none, -1 when it cannot
-	 * be told now. */
+	 * *hole_end, its end (at most `end`). Returns `end` when there is none; -1: not known yet.
+	 */
 	int64_t (*hole)(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end);
 
 	/* The READ is over. OUTCOME_OK: all its bytes are written. Otherwise the bytes that were
@@ -40,7 +40,7 @@ struct frontend {
 /* The one in use, from fetch_init() on. */
 extern const struct frontend *frontend;
 
-/* The time of this turn of the loop, monotonic, as fetch_run() was told it. */
+/* The time of this turn of the loop, monotonic: fetch_run()'s argument. */
 extern struct turn {
 	int64_t us, ms;
 } turn;

@@ -8,7 +8,7 @@
 #include "fetch/reads.h"
 #include "fetch/transfer.h"
 
-/* Round trips that it takes to connect and greet, as far as the choice of a transfer goes. */
+/* A new connection costs this many round trips, where a transfer is chosen. */
 #define CONNECT_ROUND_TRIPS 3
 
 /* The cost of a request for the server, in bytes of the link: small requests are not free. */
@@ -128,7 +128,8 @@ bool pool_may_prefetch(const struct file *f)
 	       turn.ms >= f->ahead_after && !is_another_starved(f->image);
 }
 
-/* Where to ask for the image; NULL when its name makes no URL, which the attempt will tell. */
+/* Where to ask for the image. NULL: its name makes no URL; the attempt then fails with the reason.
+ */
 static const struct mirror_target *find_target(struct mirror_target *target, struct image *image)
 {
 	const char *why;

@@ -530,8 +530,9 @@ static void take_data(struct transfer *t, size_t got)
 		write_on(t);
 }
 
-/* How far the first range has to come: all of a file's; of an image that is opened, the bytes that
- * it is known by; of a text, as much as leaves room for the handshake of another request. */
+/* The end of what is needed of the first range. Of a file that is all. Of an image that is opened
+ * it is the bytes that show its kind; of a text, as much as leaves room for another request's
+ * handshake. */
 static uint64_t wanted_end(const struct transfer *t)
 {
 	uint64_t end = t->file == HEAD_ONLY   ? EROFS_HEAD

@@ -55,7 +55,7 @@ static const struct family families[] = {
 	{"read_seconds", NO_NUMBER, TIMES, 0},
 	{"connections", STATS(connections), 0},
 	{"link_bytes_per_second", STATS(bandwidth_rate), 0},
-	{"round_trip_seconds", STATS(bandwidth_rtt_seen), 6},
+	{"round_trip_seconds", STATS(bandwidth_rtt), 6},
 	{"restores_total", STATS(restores), 0},
 	{"culls_total", STATS(culls), 0},
 	{"log_dropped_total", STATS(log_dropped), 0},

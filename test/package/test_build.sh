@@ -94,6 +94,16 @@ knows_only_rooms_before()
 	[ "$own" = base/ ] && [ $wrong -eq 0 ]
 }
 
+# No module includes itself by way of others: tsort finds loops.
+modules_form_no_circle()
+{
+	local includes
+	includes=$(for file in *.[ch] */*.[ch]; do
+		sed -n "s|^#include \"\(.*\)\.h\"\$|${file%.*} \1|p" "$file"
+	done | awk '$1 != $2')
+	[ "$(echo "$includes" | wc -l)" -gt 100 ] && ! echo "$includes" | tsort 2>&1 >/dev/null | grep .
+}
+
 # Each word of conf.c's table.
 manual_has_words()
 {
@@ -146,6 +156,7 @@ check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
 check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
 check "knowledge points one way" knows_only_rooms_before
+check "modules form no circle" modules_form_no_circle
 check "make install, DESTDIR, PREFIX" installs
 check "two builds in different folders give the same bytes" is_reproducible
 check "manual pages: mandoc finds nothing" manuals_are_clean

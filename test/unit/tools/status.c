@@ -122,7 +122,7 @@ static void test_rows(void)
 	begin_test("status: counters, times with their point, a histogram that adds up");
 	start();
 	stats.opens = 18446744073709ull;
-	stats.bandwidth_rtt_seen = 20012;
+	stats.bandwidth_rtt = 20012;
 	stats_answered(0);
 	stats_answered(1);
 	stats_answered(2);
