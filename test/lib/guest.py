@@ -68,6 +68,9 @@ def kernel_environment(work, memory):
     except OSError:
         roomy = False
     environment["TMPDIR"] = "/dev/shm" if roomy else os.environ.get("TMPDIR", "/tmp")
+    environment["LD_PRELOAD"] = f"{work}/xstate.so"
+    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"{GUEST}/kernel/xstate.c",
+                    "-o", environment["LD_PRELOAD"], "-ldl"], check=True)
     return environment
 
 
