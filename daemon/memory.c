@@ -26,6 +26,7 @@ bool memory_divide(
 	size_t memory = conf->memory ? (size_t)conf->memory : MEMORY_DEFAULT;
 	size_t page = (size_t)getpagesize();
 	size_t unit = page > BUFFER_MIN ? page : BUFFER_MIN;
+	size_t least = BUFFER_MIN + page; /* a TLS handshake, and a page that is not complete yet */
 	size_t each, needed;
 
 	capacity.files = (unsigned)clamp_u64(
@@ -45,6 +46,8 @@ bool memory_divide(
 			memory, capacity.connections, needed);
 	each = (memory - base(costs)) / capacity.connections - costs->connection;
 	capacity.buffer = clamp_u64(each / unit * unit, unit, BUFFER_MAX);
+	if (capacity.buffer < least && each >= least)
+		capacity.buffer = least;
 	return true;
 }
 

@@ -400,6 +400,8 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 	}
 	if (from < image_end(image) && end > image_end(image))
 		end = image_end(image); /* the kernel reads again behind the image's end */
+	if (!reads_wait(file))
+		f->full_since = 0; /* the READ gets all of the time that a full cache file has */
 	reads_add(file, id, from, end);
 	if (is_recording(f))
 		recorder_touch(f->recorder, from, end - from);

@@ -91,6 +91,7 @@ ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offs
 
 	if (n <= 0 || left == 0)
 		return n;
+	f->full_since = 0;
 	f->since = turn.ms;
 	f->written += (uint64_t)n;
 	f->image->stats.written += (uint64_t)n;
@@ -109,6 +110,7 @@ void file_dropped(struct file *f, uint64_t from)
 void file_unwritable(struct file *f, int error)
 {
 	f->ahead_after = turn.ms + FULL_AGAIN;
+	f->full_since = 0;
 	if (f->full_logged_at != 0 && turn.ms - f->full_logged_at < LOG_EVERY)
 		return;
 	f->full_logged_at = turn.ms;

@@ -27,6 +27,7 @@ struct file {
 	bool opening; /* frontend->opened() is owed */
 	struct image *image;
 	int64_t since;		/* the OPEN, or the last byte written */
+	int64_t full_since;	/* it takes no bytes since then; 0: it does */
 	int64_t full_logged_at; /* that the cache takes no bytes; 0: never */
 	int recorder;		/* of its boot trace; -1: none */
 

@@ -50,7 +50,7 @@ bool transfer_is_for(const struct transfer *t, unsigned file)
 
 bool transfer_is_stalled(const struct transfer *t)
 {
-	return t->state == TRANSFER_PAUSED ||
+	return (t->state == TRANSFER_PAUSED && t->write_since == 0) ||
 	       (t->state == TRANSFER_ASKING && turn.ms - t->http.progress >= PREEMPT_AFTER);
 }
 
@@ -154,12 +154,16 @@ static size_t writable(struct transfer *t)
 /* -EAGAIN: the cache file may become ready, or space free, in a while. */
 static int write_refused(struct transfer *t, int error)
 {
+	struct file *f = &files[t->file];
+
+	if (f->full_since == 0)
+		f->full_since = turn.ms;
 	if (t->write_since == 0)
 		t->write_since = turn.ms;
 	t->write_after = turn.ms + (turn.ms - t->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
 	if (error != -EAGAIN && error != -ENOSPC)
 		return error;
-	if (turn.ms - t->write_since < WRITE_TIMEOUT || mirror_timeout() == INT64_MAX)
+	if (turn.ms - f->full_since < WRITE_TIMEOUT || mirror_timeout() == INT64_MAX)
 		return -EAGAIN;
 	return error == -EAGAIN ? -ENOBUFS : error;
 }
@@ -233,15 +237,21 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.stall = (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX),
 	};
 	int error = t->buffered > 0 && t->file >= 0 ? flush(t) : 0;
+	/* The space behind a partial page that is kept serves the TLS handshake. */
+	bool full = capacity.buffer - t->buffered < (target->url.https ? TLS_SCRATCH_MIN : 1);
 
 	if (error && error != -EAGAIN) {
 		write_failed(t, error);
 		return;
 	}
-	/* The space behind a partial page that is kept serves the TLS handshake. */
-	if (capacity.buffer - t->buffered < (target->url.https ? TLS_SCRATCH_MIN : 1))
+	if (full && error) {
+		t->state = TRANSFER_PAUSED;
+		t->resume = t->write_after;
+		return;
+	}
+	if (full)
 		t->buffered = 0;
-	if (t->goes_on && position(t) <= t->attempted) {
+	if (full && t->goes_on && position(t) <= t->attempted) {
 		request_failed(t, OUTCOME_REFUSED, "the server sends too little at a time");
 		return;
 	}
@@ -563,7 +573,9 @@ static void response_ended(struct transfer *t)
 		t->state = TRANSFER_WRITING;
 	else if (t->http.state != HTTP_IDLE)
 		ask_one_by_one(t); /* the rest would come out of turn */
-	else if (t->file >= 0 && got < TINY_PART && t->buffered < capacity.buffer)
+	else if (got < TINY_PART && t->file == TEXT_ONLY)
+		request_failed(t, OUTCOME_REFUSED, "the server sends next to nothing of a range");
+	else if (got < TINY_PART && t->buffered < capacity.buffer)
 		body_interrupted(t, OUTCOME_REFUSED, "the server sends next to nothing of a range");
 	else
 		ask(t);

@@ -1,8 +1,10 @@
 """Garbage from the device, and errors of system calls."""
 import errno
 import random
+import tempfile
 import time
 
+from lib import certs
 from lib.cachefiles import GONE
 from scenarios.common import (KIB, MIB, Server, after_the_probe, close_message, daemon, each, fails, got, header, image,
                               limit, need, open_message, pack, quiet, read_message, recovers, scenario, serving,
@@ -181,6 +183,56 @@ def full_cache_of_one_image(how):
         k.on_write = None
         for r in waiting:
             got(k, r, data, 20)
+
+
+@each("chunked", "short answers", "plain")
+def full_cache_is_named(how):
+    """a cache that stays full fails the READ by its own reason, whatever way the server has: few requests, no log flood"""
+    data = image(1, MIB)
+    knobs = {"chunked": {"chunked": 10000}, "short answers": {"short": 65536}, "plain": {}}[how]
+    with serving(data, "retry soft 5", knobs=knobs) as (s, k, f):
+        k.on_write = lambda file, offset, length: -errno.ENOSPC
+        asked, lines = len(s.requests), k.stderr.count("\n")
+        fails(k, f, 262144, 262144, 12)
+        k.wait_log("cannot write to the cache")
+        assert len(s.requests) - asked <= 8, f"{len(s.requests) - asked} requests"
+        assert k.stderr.count("\n") - lines <= 4, k.stderr
+        k.on_write = None
+        recovers(k, f, data, 262144, 262144)
+
+
+@each("connections 1", "connections 2")
+def full_cache_of_many_images(how):
+    """more images than connections wait for room in the cache: each READ ends in bounded time"""
+    data = [image(n, MIB) for n in range(3)]
+    with Server({f"/{n}": data[n] for n in range(3)}) as s, daemon(s, "retry soft 5", how) as k:
+        files = [k.opened(f"erofs,{n}", b"%d" % n) for n in range(3)]
+        k.on_write = lambda file, offset, length: -errno.ENOBUFS
+        for r in [k.read(f, 524288, 65536) for f in files]:
+            k.wait_complete(r, 20)
+        k.on_write = None
+        for n, f in enumerate(files):
+            recovers(k, f, data[n], 524288, 65536)
+
+
+@scenario
+def full_cache_and_a_cut():
+    """a body over TLS that is cut with a full buffer while the cache takes nothing: waiting costs no time of the processor"""
+    data = image(1, MIB)
+    with tempfile.TemporaryDirectory() as work:
+        certs.make_ca(work)
+        certs.make_server(work, "ec")
+        with Server({"/img": data}, tls=certs.server_context(work, "ec")) as s, daemon(s, f"ca {work}/ca.pem") as k:
+            f = k.opened("erofs,img", b"img", timeout=20)
+            k.on_write = lambda file, offset, length: -errno.ENOBUFS
+            s.next({"cut": 60000}, {"delay": 3})
+            before = k.cpu()
+            r = k.read(f, 262144, 262144)
+            time.sleep(3)
+            used = k.cpu() - before
+            k.on_write = None
+            got(k, r, data, 25)
+            assert used < 1, f"{used} s of the processor's time"
 
 
 @scenario

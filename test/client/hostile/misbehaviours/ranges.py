@@ -1,6 +1,6 @@
 """Ranges: other bytes than those of the request."""
-from client.hostile.table import (CHANGE, CHANGED, LATER, NEWER, ONCE, REFUSED, RIGHT, SIZE, TIMED_OUT, both, case,
-                                  fields)
+from client.hostile.table import (ALWAYS, CHANGE, CHANGED, FINE, LATER, NEWER, ONCE, REFUSED, RIGHT, SIZE, TIMED_OUT,
+                                  both, case, fields)
 
 NO_RANGES = r"range"
 
@@ -66,6 +66,21 @@ def short_other(r):
         r.answer()
     else:
         r.answer()
+
+
+@case("short answer, then a redirect", RIGHT, when=ALWAYS, size=200, at_number=1, peer=FINE)
+@case("short later answer, then a redirect", RIGHT, when=ALWAYS, size=50000, at_number=2, peer=FINE)
+@case("short answer, then chunks", RIGHT, when=ALWAYS, size=50000, at_number=2, chunked=True)
+def short_then(r, size, at_number, chunked=False):
+    """206 of the first bytes only, and another way for the rest"""
+    if r.number == at_number:
+        part(r, r.first, min(r.last, r.first + size - 1))
+    elif r.number < at_number:
+        r.answer()
+    elif chunked:
+        r.chunked()
+    else:
+        r.redirect(r.server.peer.url())
 
 
 @case("drip of short answers", TIMED_OUT, r"only \d+ bytes", step=64, pause=0.8, timeout=3, within=20,
