@@ -432,7 +432,7 @@ static enum http_event judge_tunnel(struct http *h)
 static enum http_event judge(struct http *h)
 {
 	int status = h->response.status;
-	bool refuses = status >= 400 && status != 412 && status != 416;
+	bool refuses = status >= 400;
 	enum outcome outcome;
 
 	if (h->state == HTTP_PROXY_AWAITING)

@@ -226,6 +226,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.proxy = target->proxy,
 		.fields = target->trusted ? conf->fields : NULL,
 		.last = range_end(t) - 1,
+		.size = is_pinned(t) ? image->pinned.size : 0,
 		.if_range = is_pinned(t) ? image_validator(image) : NULL,
 		.etag = is_pinned(t) && image->pinned.etag[0] ? image->pinned.etag : NULL,
 		.user_agent = conf->user_agent,
@@ -471,23 +472,13 @@ static void hold_back(struct transfer *t)
 static void response_began(struct transfer *t)
 {
 	struct image *image = t->image;
-	const struct response *response = &t->http.response;
-	char why[128];
 
 	if (t->measured)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
-	if (!is_pinned(t)) {
-		image_pin(image, response);
-	} else if ((uint64_t)response->total != image->pinned.size) {
-		snprintf(why, sizeof(why),
-			"the image on the server was replaced: %llu bytes became %lld",
-			(unsigned long long)image->pinned.size, (long long)response->total);
-		http_close(&t->http);
-		request_failed(t, OUTCOME_CHANGED, why);
-		return;
-	}
+	if (!is_pinned(t))
+		image_pin(image, &t->http.response);
 	t->hops = 0;
-	if (response->length < 0) {
+	if (t->http.response.length < 0) {
 		hold_back(t);
 		return;
 	}
