@@ -108,6 +108,7 @@ static struct failure failure_of(const struct transfer *t, enum outcome outcome,
 		.outcome = outcome,
 		.why = why,
 		.mirror = t->mirror,
+		.redirected = t->redirected,
 		.began = t->asked_at,
 		.retry_after = outcome == OUTCOME_BUSY ? t->http.retry_after : 0,
 	};
@@ -255,6 +256,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 	t->state = TRANSFER_ASKING;
 	t->mirror = target->mirror;
 	t->redirected = target->redirected;
+	t->remembered = target->redirected && t->hops == 0;
 	t->started = true;
 	t->asked_at = turn.ms;
 	t->measured = 0;
@@ -330,6 +332,7 @@ static void next_range(struct transfer *t)
 		ask(t);
 		return;
 	}
+	t->remembered = t->redirected;
 	t->asked_at = turn.ms;
 	t->measured = 0;
 	ask_ahead(t);
@@ -438,10 +441,11 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 	moved = position(t) > t->attempted;
 	t->goes_on = false;
 	if (blames_pipelining(t, outcome)) {
+		mirror_forget_redirect(image);
 		ask_one_by_one(t);
-	} else if (t->redirected && t->hops == 0 &&
-		   (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
-		/* A signed URL of an earlier redirect has expired: its origin gives another. */
+	} else if (t->remembered && mirror_may_be_asked(image, turn.ms)) {
+		/* A signed URL has expired, a mirror is gone: the origin gives another. */
+		log_debug("%.*s: where it was redirected to: %s", IMAGE_NAME(image), why);
 		mirror_forget_redirect(image);
 		ask(t);
 	} else if (t->file == HEAD_ONLY && broke_off && t->buffered >= EROFS_HEAD) {
@@ -478,6 +482,7 @@ static void response_began(struct transfer *t)
 	if (!is_pinned(t))
 		image_pin(image, &t->http.response);
 	t->hops = 0;
+	t->remembered = false;
 	if (t->http.response.length < 0) {
 		hold_back(t);
 		return;

@@ -159,14 +159,15 @@ static enum outcome judge_absent(const struct http_request *q, const struct resp
 		(unsigned long long)q->first, (unsigned long long)q->last);
 }
 
+/* An unknown status counts as the x00 of its class, one over 599 as 500 (RFC 9110 section 15). */
 static enum outcome status_outcome(int status)
 {
 	if (status == 404 || status == 410)
 		return OUTCOME_NOT_FOUND;
 	if (status == 401 || status == 403 || status == 407)
 		return OUTCOME_DENIED;
-	if (status == 408 || status == 425 || status == 429 || status == 500 ||
-		(status >= 502 && status <= 504))
+	if (status == 408 || status == 425 || status == 429 ||
+		(status >= 500 && status != 501 && status != 505))
 		return OUTCOME_BUSY;
 	return OUTCOME_REFUSED;
 }

@@ -126,6 +126,38 @@ def redirect_target_expires():
         need(k, f, data, 200704, 4096)
 
 
+DEATHS = {"400": {"status": 400}, "500": {"status": 500}, "a web page": {"ignore_range": True}, "drops": {"drop": True},
+          "hangs": {"delay": 1000}, "another version": {"image": image("other", 300000)}}
+
+
+@each(*DEATHS)
+def redirect_target_dies(how):
+    """whatever a redirect's target does: the next attempt asks the url line, which has another one"""
+    data = image(1, 300000)
+    with Server({"/a": data}) as old, Server({"/b": data}) as new, Server() as s, daemon(s, "timeout 20") as k:
+        s.paths["/img"] = {"redirect": (307, old.url + "a")}
+        f = k.opened("erofs,img", b"img")
+        need(k, f, data, 0, 4096)
+        quiet(old)
+        old.default = DEATHS[how]
+        s.paths["/img"] = {"redirect": (307, new.url + "b")}
+        need(k, f, data, 200704, 4096)
+
+
+@each("404", "403", "200")
+def redirect_target_of_an_open(status):
+    """what one target says does not refuse an OPEN: another is asked for, once"""
+    data = image(1, 300000)
+    bad = {"ignore_range": True} if status == "200" else {"status": int(status)}
+    with Server({"/a": data}, **bad) as old, Server({"/b": data}) as new, Server() as s, daemon(s, "timeout 20") as k:
+        s.rule = lambda r: {"redirect": (302, (new.url + "b") if len(s.requests) > 1 else old.url + "a")}
+        k.opened("erofs,img", b"img")
+        s.rule = lambda r: {"redirect": (302, old.url + "a")}
+        asked = len(old.requests)
+        refused(k, k.open("erofs,other", b"other"))
+        assert len(old.requests) == asked + 2, f"{len(old.requests) - asked} requests"
+
+
 @scenario
 def read_fails_for_good():
     """500 for longer than the time-out: READ is answered without data, one line says so, the daemon goes on"""

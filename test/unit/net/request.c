@@ -93,8 +93,27 @@ static void test_whole(void)
 	CHECK(judged(sized, 200, "ETag: \"2\"\r\nContent-Length: 7\r\n") == OUTCOME_REFUSED);
 }
 
+static void test_classes(void)
+{
+	begin_test("judge: an unknown 5xx and a status beyond the classes mean a busy server");
+	for (int status = 400; status < 1000; status++) {
+		bool refused = status == 501 || status == 505;
+
+		if (status >= 500)
+			CHECK(judged(nothing, status, "") ==
+					(refused ? OUTCOME_REFUSED : OUTCOME_BUSY),
+				"%d", status);
+		else if (status == 408 || status == 425 || status == 429)
+			CHECK(judged(nothing, status, "") == OUTCOME_BUSY, "%d", status);
+		else
+			CHECK(judged(nothing, status, "") != OUTCOME_BUSY, "%d", status);
+	}
+	CHECK(judged(nothing, 499, "") == OUTCOME_REFUSED);
+}
+
 int main(void)
 {
+	test_classes();
 	test_absent();
 	test_versions();
 	test_whole();
