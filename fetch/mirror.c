@@ -312,7 +312,7 @@ static void log_failure(const struct image *image)
 	if (image->failures > 1)
 		log_debug("%.*s: %s (failure %u)", IMAGE_NAME(image), image->why, image->failures);
 	else if (image->doubted && !image->ready)
-		log_warning("%.*s: %s; trying again", IMAGE_NAME(image), image->why);
+		log_info("%.*s: %s; trying again", IMAGE_NAME(image), image->why);
 	else if (conf->retry == RETRY_HARD)
 		log_warning("%.*s: %s; trying again until it works", IMAGE_NAME(image), image->why);
 	else

@@ -102,11 +102,18 @@ void transfer_drop(struct transfer *t)
 		file_dropped(&files[t->file], t->ranges[i].from);
 }
 
-static struct failure failure_of(const struct transfer *t, enum outcome outcome, const char *why)
+/* The failure of an attempt, with the address that is to blame for it. */
+static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
+	static char text[JUDGED_SIZE + INET6_ADDRSTRLEN];
+	char address[INET6_ADDRSTRLEN];
+
+	http_blame(&t->http);
+	http_address(&t->http, address);
+	snprintf(text, sizeof(text), *address ? "%s (%s)" : "%s", why, address);
 	return (struct failure){
 		.outcome = outcome,
-		.why = why,
+		.why = outcome == OUTCOME_LIMIT ? why : text,
 		.mirror = t->mirror,
 		.redirected = t->redirected,
 		.began = t->asked_at,
@@ -117,9 +124,9 @@ static struct failure failure_of(const struct transfer *t, enum outcome outcome,
 /* An attempt has failed; its transfer is free already. */
 static void attempt_failed(struct transfer *t, enum outcome outcome, const char *why)
 {
-	struct failure failure = failure_of(t, outcome, why);
-
 	if (t->file != TEXT_ONLY) {
+		struct failure failure = blame(t, outcome, why);
+
 		mirror_failed(t->image, &failure, turn.ms);
 		return;
 	}
@@ -403,7 +410,7 @@ void transfer_append(struct transfer *t, struct range range)
 /* The body broke off: what has come is kept, and the rest requested from the byte behind it. */
 static void body_interrupted(struct transfer *t, enum outcome outcome, const char *why)
 {
-	struct failure failure = failure_of(t, outcome, why);
+	struct failure failure = blame(t, outcome, why);
 
 	mirror_interrupted(t->image, &failure, turn.ms);
 	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(t->image), why,
@@ -446,6 +453,7 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 	} else if (t->remembered && mirror_may_be_asked(image, turn.ms)) {
 		/* A signed URL has expired, a mirror is gone: the origin gives another. */
 		log_debug("%.*s: where it was redirected to: %s", IMAGE_NAME(image), why);
+		http_blame(&t->http);
 		mirror_forget_redirect(image);
 		ask(t);
 	} else if (t->file == HEAD_ONLY && broke_off && t->buffered >= EROFS_HEAD) {

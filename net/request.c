@@ -105,6 +105,13 @@ static enum outcome resized(const struct http_request *q, const struct response 
 		(unsigned long long)q->size, (long long)r->total);
 }
 
+/* A 206 has to carry the ETag that a 200 would have (RFC 9110 section 15.3.7). */
+static enum outcome lacks_etag(const struct response *r, char *why)
+{
+	return conclude(why, OUTCOME_REFUSED,
+		"the server answered with status %d and without the image's ETag", r->status);
+}
+
 /* 200: the whole file in answer to a range. With If-Range the server may have another version; else
  * it knows no ranges. */
 static enum outcome judge_whole(const struct http_request *q, const struct response *r, char *why)
@@ -115,6 +122,8 @@ static enum outcome judge_whole(const struct http_request *q, const struct respo
 	/* Without a validator it may be a maintenance page: not the end of the image. */
 	if (is_other_version(q, r))
 		return changed(q, r, why);
+	if (q->etag && !r->etag[0])
+		return lacks_etag(r, why);
 	return conclude(
 		why, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
 }
@@ -139,10 +148,7 @@ static enum outcome judge_partial(const struct http_request *q, const struct res
 		return resized(q, r, why);
 	if (is_other_version(q, r))
 		return changed(q, r, why);
-	/* A 206 has to carry the ETag that a 200 would have (RFC 9110 section 15.3.7). */
-	if (q->etag && !r->etag[0])
-		return conclude(why, OUTCOME_REFUSED, "a 206 without the ETag that the image has");
-	return OUTCOME_OK;
+	return q->etag && !r->etag[0] ? lacks_etag(r, why) : OUTCOME_OK;
 }
 
 /* 416: there is no such range. A cache may say so of an image that is as it was, even with its

@@ -164,7 +164,8 @@ static void test_doubts(void)
 
 	begin_test("image: what need not last is final only if it comes twice in a row");
 	CHECK(fails(i, 0, OUTCOME_REFUSED, 1000));
-	CHECK(lines == 1 && strstr(said[0], "trying again") && !strstr(said[0], "for up"));
+	CHECK(lines == 1 && strstr(said[0], "trying again") && !strstr(said[0], "for up"), "%s",
+		said[0]);
 	CHECK(!fails(i, 0, OUTCOME_REFUSED, 2000) && i->refused);
 	i = start(1, RETRY_SOFT);
 	CHECK(fails(i, 0, OUTCOME_UNTRUSTED, 1000));

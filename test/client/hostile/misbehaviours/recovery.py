@@ -1,5 +1,6 @@
 """What passes if it is asked again: a redirect's target that dies, one bad answer of a cache, busy servers."""
-from client.hostile.table import ALWAYS, BUSY, CHANGE, CHANGED, FIRST, OTHER, REFUSED, RIGHT, case
+from client.hostile.table import (ALWAYS, BUSY, CHANGE, CHANGED, FINE, FINE_TLS, FIRST, LATER, OTHER, REFUSED, RIGHT,
+                                  Case, case)
 
 
 def page(status, **fields):
@@ -94,3 +95,45 @@ def each_second(r):
 @case("200 twice", REFUSED, "200", about="a server that knows no ranges")
 def no_ranges(r):
     r.whole()
+
+
+# The name has two addresses, of which the second is right. The first does one of these for ever.
+TWO = {"timeout": 12, "within": 30, "second": FINE}
+for death, function in DEATHS.items():
+    if death == "a redirect to a closed port":      # there it is the target that fails
+        continue
+    case(f"first address, {death}, later", RIGHT, when=LATER, about="the second is right", **TWO)(function)
+    if not death.endswith(("401", "403", "404", "410")):        # of these the first is final
+        case(f"first address, {death}", RIGHT, about="the second is right", **TWO)(function)
+
+
+@case("first address, closed at once", RIGHT, at="connect", about="the second is right", **TWO)
+@case("first address, closed, TLS", RIGHT, at="connect", about="before the handshake", tls=True,
+      **{**TWO, "second": FINE_TLS})
+def closes(c):
+    c.close()
+
+
+@case("first address, silent, TLS", RIGHT, at="connect", about="a black hole behind TCP's handshake", tls=True,
+      **{**TWO, "second": FINE_TLS})
+def says_nothing(c):
+    c.linger()
+
+
+@case("first address, no TLS", RIGHT, at="connect", about="it speaks something else", tls=True,
+      **{**TWO, "second": FINE_TLS})
+def no_tls(c):
+    c.raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    c.give_up()
+
+
+@case("first address, not accepted", RIGHT, at="listen", about="the kernel connects, the program does not", **TWO)
+def not_accepted(s):
+    s.mark()
+    s.listener.listen(128)
+    s.stopped.wait(60)
+
+
+BUSY_TOO = Case("(a busy server)", BUSY, listed=False, request=page("503 Busy"))
+case("both addresses, 503", BUSY, r"503.*\(127\.0\.0\.[12]\)", second=BUSY_TOO,
+     about="the line names the address")(page("503 Busy"))
