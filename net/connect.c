@@ -10,18 +10,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-/* RFC 8305 section 5, in milliseconds. */
+/* RFC 8305 section 8, in milliseconds: the usual delay, and the longest one, for an address that
+ * has failed behind the handshake and could win again. */
 #define ATTEMPT_DELAY 250
+#define FAILED_DELAY  2000
 
 /* How often the attempt before the newest is looked at, in milliseconds. */
 #define RACE_TICK 25
-
-/* What has become of addresses, the port included. */
-static struct known {
-	union address address;
-	int64_t mark; /* its size grows with the time; below 0: good, above: failed; 0: free */
-} known[ADDRESSES_KNOWN];
-static int64_t marks;
 
 const char *address_text(char out[INET6_ADDRSTRLEN], const union address *a)
 {
@@ -33,47 +28,14 @@ const char *address_text(char out[INET6_ADDRSTRLEN], const union address *a)
 	return out;
 }
 
-int connect_socket(const union address *to, int type)
-{
-	socklen_t size = to->any.sa_family == AF_INET ? sizeof(to->in4) : sizeof(to->in6);
-	int fd = socket(to->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && connect(fd, &to->any, size) < 0 && errno != EINPROGRESS)
-		fd_close(&fd);
-	return fd;
-}
-
-void race_end(struct race *r)
-{
-	fd_close(&r->attempt.fd);
-	fd_close(&r->before.fd);
-}
-
-/* Tries addresses until one begins to connect. */
-static int try_next(struct race *r, int64_t now)
-{
-	int error = EADDRNOTAVAIL, one = 1;
-
-	while (r->next < r->count) {
-		int fd = connect_socket(&r->address[r->next++], SOCK_STREAM);
-
-		if (fd < 0) {
-			error = errno;
-			continue;
-		}
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		if (r->attempt.fd >= 0) {
-			fd_close(&r->before.fd);
-			r->before = r->attempt;
-		}
-		r->attempt = (struct attempt){fd, r->next - 1};
-		r->next_at = now + ATTEMPT_DELAY;
-		return EINPROGRESS;
-	}
-	return r->attempt.fd >= 0 ? EINPROGRESS : error;
-}
-
 /* ---- which address is tried first ---- */
+
+/* What has become of addresses, the port included. */
+static struct known {
+	union address address;
+	int64_t mark; /* its size grows with the time; below 0: good, above: failed; 0: free */
+} known[ADDRESSES_KNOWN];
+static int64_t marks;
 
 static struct known *find_known(const union address *a)
 {
@@ -117,6 +79,50 @@ void race_judge(const struct race *r, bool good)
 bool race_has_failed(const struct race *r)
 {
 	return r->count > 1 && mark_of(&r->address[r->attempt.address]) > 0;
+}
+
+/* ---- connecting ---- */
+
+int connect_socket(const union address *to, int type)
+{
+	socklen_t size = to->any.sa_family == AF_INET ? sizeof(to->in4) : sizeof(to->in6);
+	int fd = socket(to->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && connect(fd, &to->any, size) < 0 && errno != EINPROGRESS)
+		fd_close(&fd);
+	return fd;
+}
+
+void race_end(struct race *r)
+{
+	fd_close(&r->attempt.fd);
+	fd_close(&r->before.fd);
+}
+
+/* Tries addresses until one begins to connect. */
+static int try_next(struct race *r, int64_t now)
+{
+	int error = EADDRNOTAVAIL, one = 1;
+
+	while (r->next < r->count) {
+		int fd = connect_socket(&r->address[r->next++], SOCK_STREAM);
+
+		if (fd < 0) {
+			error = errno;
+			continue;
+		}
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		if (r->attempt.fd >= 0) {
+			fd_close(&r->before.fd);
+			r->before = r->attempt;
+		}
+		r->attempt = (struct attempt){fd, r->next - 1};
+		r->next_at = now + (r->next < r->count && mark_of(&r->address[r->next]) > 0
+						   ? FAILED_DELAY
+						   : ATTEMPT_DELAY);
+		return EINPROGRESS;
+	}
+	return r->attempt.fd >= 0 ? EINPROGRESS : error;
 }
 
 /* A sort that keeps the order of equals. */

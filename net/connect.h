@@ -25,7 +25,7 @@ const char *address_text(char out[INET6_ADDRSTRLEN], const union address *a);
 int connect_socket(const union address *to, int type);
 
 /* At most two attempts are under way at a time: where the newest has not connected after 250 ms,
- * the next address is tried beside it. */
+ * the next address is tried beside it; after 2 s if that one has failed before. */
 struct race {
 	union address address[DNS_ADDRESSES_MAX]; /* the caller's, in the order to try them, in
 						   * which race_start() puts known ones */

@@ -77,6 +77,15 @@ static void test_order(void)
 	CHECK(strcmp(order(4, 1), "0321") == 0 && !race_has_failed(&r));
 	CHECK(strcmp(order(4, 2), "0123") == 0, "another port is another server");
 
+	begin_test("race: an address that has failed gets a late start");
+	r = begin(2, 5);
+	CHECK(r.next_at == ATTEMPT_DELAY);
+	race_end(&r);
+	judge(1, 2, 5, false);
+	r = begin(2, 5);
+	CHECK(r.next_at == FAILED_DELAY);
+	race_end(&r);
+
 	begin_test("race: a host's only address is not remembered, nor a race without a winner");
 	r = judge(0, 1, 3, false);
 	CHECK(!race_has_failed(&r) && strcmp(order(2, 3), "01") == 0);
