@@ -63,8 +63,9 @@ fleet("each, closed", lambda r: r.c.close(), 1, 1)
 
 def status(number):
     """Two lines of the table: a status that RFC 9110 has not, once and for ever."""
-    case(f"status {number}, at first", RIGHT, when=FIRST, about=f"{number} and a web page, once")(page(f"{number} What"))
-    case(f"status {number}", BUSY, str(number), ALWAYS, about=f"{number} and a web page")(page(f"{number} What"))
+    answer = page(f"{number} What")
+    case(f"status {number}, at first", RIGHT, when=FIRST, about=f"{number} and a web page, once")(answer)
+    case(f"status {number}", BUSY, str(number), about=f"{number} and a web page")(answer)
 
 
 for code in (506, 507, 508, 509, 510, 511, 520, 521, 522, 523, 524, 525, 526, 527, 530, 561, 598, 599, 600, 999):
@@ -99,12 +100,11 @@ def no_ranges(r):
 
 # The name has two addresses, of which the second is right. The first does one of these for ever.
 TWO = {"timeout": 12, "within": 30, "second": FINE}
+del DEATHS["a redirect to a closed port"]      # there it is the target that fails
 for death, function in DEATHS.items():
-    if death == "a redirect to a closed port":      # there it is the target that fails
-        continue
-    case(f"first address, {death}, later", RIGHT, when=LATER, about="the second is right", **TWO)(function)
-    if not death.endswith(("401", "403", "404", "410")):        # of these the first is final
-        case(f"first address, {death}", RIGHT, about="the second is right", **TWO)(function)
+    final = death.endswith(("401", "403", "404", "410"))        # for the first request
+    case(f"first address, {death}", RIGHT, when=LATER if final else ALWAYS, about="the second is right",
+         **TWO)(function)
 
 
 @case("first address, closed at once", RIGHT, at="connect", about="the second is right", **TWO)
