@@ -79,11 +79,22 @@ __attribute__((format(printf, 3, 4))) static enum outcome conclude(
 	return outcome;
 }
 
+/* An ETag without what makes it weak. */
+static const char *opaque_tag(const char *etag)
+{
+	return etag + (strncmp(etag, "W/", 2) == 0 ? 2 : 0);
+}
+
+static bool has_other_etag(const struct http_request *q, const struct response *r)
+{
+	return q->etag && r->etag[0] && strcmp(opaque_tag(r->etag), opaque_tag(q->etag)) != 0;
+}
+
 /* Whether the response has another validator than the pinned version. Beside a weak ETag, which two
  * versions may share, Last-Modified has to be the same as well. */
 static bool is_other_version(const struct http_request *q, const struct response *r)
 {
-	if (q->etag && r->etag[0] && strcmp(r->etag, q->etag) != 0)
+	if (has_other_etag(q, r))
 		return true;
 	if (!q->if_range || (q->etag && strcmp(q->if_range, q->etag) == 0))
 		return false; /* nothing is pinned, or the strong ETag */
@@ -92,7 +103,7 @@ static bool is_other_version(const struct http_request *q, const struct response
 
 static enum outcome changed(const struct http_request *q, const struct response *r, char *why)
 {
-	bool by_etag = q->etag && r->etag[0] && strcmp(r->etag, q->etag) != 0;
+	bool by_etag = has_other_etag(q, r);
 
 	return conclude(why, OUTCOME_CHANGED, "the image on the server was replaced: %s became %s",
 		by_etag ? q->etag : q->if_range, by_etag ? r->etag : r->last_modified);
@@ -105,11 +116,18 @@ static enum outcome resized(const struct http_request *q, const struct response 
 		(unsigned long long)q->size, (long long)r->total);
 }
 
-/* A 206 has to carry the ETag that a 200 would have (RFC 9110 section 15.3.7). */
-static enum outcome lacks_etag(const struct response *r, char *why)
+/* A 206 has to carry the ETag that a 200 would have (RFC 9110 section 15.3.7). One that has become
+ * weak on the way proves neither the same version nor another one. */
+static bool lacks_etag(const struct http_request *q, const struct response *r)
+{
+	return q->etag && strcmp(r->etag, q->etag) != 0;
+}
+
+static enum outcome unproved(const struct http_request *q, const struct response *r, char *why)
 {
 	return conclude(why, OUTCOME_REFUSED,
-		"the server answered with status %d and without the image's ETag", r->status);
+		"the server answered with status %d, but not with the image's ETag %s", r->status,
+		q->etag);
 }
 
 /* 200: the whole file in answer to a range. With If-Range the server may have another version; else
@@ -122,8 +140,8 @@ static enum outcome judge_whole(const struct http_request *q, const struct respo
 	/* Without a validator it may be a maintenance page: not the end of the image. */
 	if (is_other_version(q, r))
 		return changed(q, r, why);
-	if (q->etag && !r->etag[0])
-		return lacks_etag(r, why);
+	if (lacks_etag(q, r))
+		return unproved(q, r, why);
 	return conclude(
 		why, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
 }
@@ -148,7 +166,7 @@ static enum outcome judge_partial(const struct http_request *q, const struct res
 		return resized(q, r, why);
 	if (is_other_version(q, r))
 		return changed(q, r, why);
-	return q->etag && !r->etag[0] ? lacks_etag(r, why) : OUTCOME_OK;
+	return lacks_etag(q, r) ? unproved(q, r, why) : OUTCOME_OK;
 }
 
 /* 416: there is no such range. A cache may say so of an image that is as it was, even with its

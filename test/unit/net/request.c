@@ -66,6 +66,9 @@ static void test_versions(void)
 	CHECK(judged(strong, 206, PART "ETag: \"1\"\r\n") == OUTCOME_OK);
 	CHECK(judged(strong, 206, PART "ETag: \"2\"\r\n") == OUTCOME_CHANGED);
 	CHECK(judged(strong, 206, PART) == OUTCOME_REFUSED);
+	CHECK(judged(strong, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(weak, 206, PART "ETag: \"1\"\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(strong, 206, PART "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_OK);
 	CHECK(judged(weak, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
@@ -87,6 +90,7 @@ static void test_whole(void)
 	CHECK(judged(strong, 200, "") == OUTCOME_REFUSED);
 	CHECK(judged(strong, 200, "ETag: \"1\"\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(strong, 200, "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 200, "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(strong, 200, "ETag: \"2\"\r\n") == OUTCOME_CHANGED);
 	CHECK(judged(strong, 200, "ETag: \"2\"\r\nContent-Type: text/html\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(dated, 200, "Last-Modified: another\r\n") == OUTCOME_CHANGED);

@@ -60,7 +60,8 @@ def replaced_ignoring(r, changes={}):
 
 @case("ETag changes, not the image", CHANGED, CHANGE, when=LATER, etag='"other"',
       about="no promise is left that it is the same")
-@case("ETag becomes weak", {RIGHT, CHANGED}, CHANGE, when=LATER, etag='W/"one"',
+@case("ETag becomes weak, once", RIGHT, when=ONCE, etag='W/"one"', about="W/ before the same tag")
+@case("ETag becomes weak", {RIGHT, REFUSED}, "ETag", when=LATER, etag='W/"one"',
       about="W/ before the same tag, as a proxy does that changes the coding")
 def renamed(r, etag):
     """206 of the same image with another ETag."""
