@@ -208,6 +208,7 @@ static enum http_event resolve(struct http *h)
 	enum dns_result result;
 
 	assert(h->state == HTTP_RESOLVING && h->fd < 0);
+	h->race.count = 0;
 	result = dns_lookup(to->host, to->port, h->now, h->race.address, &h->race.count);
 	if (result == DNS_WAIT) {
 		h->events = 0;
@@ -237,7 +238,6 @@ static enum http_event finish_connect(struct http *h)
 	if (error)
 		return await_connection(h, error);
 	h->fd = h->race.attempt.fd;
-	dns_prefer(peer(h)->host, &h->race.address[h->race.attempt.address]);
 	h->progress = h->now;
 	h->low_water = 1;
 	h->drained = false;
@@ -385,6 +385,7 @@ static enum http_event follow_redirect(struct http *h)
 	if (why)
 		return http_fail(h, OUTCOME_REFUSED, "redirect (%d) to %s: %s", h->response.status,
 			reference, why);
+	race_judge(&h->race, true);
 	finish(h, skip_body(h));
 	return HTTP_REDIRECT;
 }
@@ -402,6 +403,7 @@ static enum http_event begin_body(struct http *h)
 	h->left = r->last - r->first + 1;
 	memset(&h->chunked, 0, sizeof(h->chunked));
 	h->persists = r->persistent && r->minor > 0 && is_delimited(r);
+	race_judge(&h->race, true);
 	h->state = HTTP_READING;
 	return HTTP_STARTED;
 }
@@ -432,7 +434,7 @@ static enum http_event judge_tunnel(struct http *h)
 static enum http_event judge(struct http *h)
 {
 	int status = h->response.status;
-	bool refuses = status >= 400 && status != 412 && status != 416;
+	bool refuses = status >= 400;
 	enum outcome outcome;
 
 	if (h->state == HTTP_PROXY_AWAITING)
@@ -632,7 +634,8 @@ bool http_is_connected(const struct http *h, const struct url *url, const struct
 {
 	const struct url *via = h->request.proxy;
 
-	if (h->fd < 0 || h->to_skip > 0 || !url_same_origin(&h->url, url))
+	if (h->fd < 0 || h->to_skip > 0 || race_has_failed(&h->race) ||
+		!url_same_origin(&h->url, url))
 		return false;
 	return proxy ? via && url_same_origin(via, proxy) : !via;
 }
@@ -666,6 +669,19 @@ void http_close(struct http *h)
 	close_connection(h);
 	h->queued = 0;
 	h->state = HTTP_IDLE;
+}
+
+void http_blame(const struct http *h)
+{
+	race_judge(&h->race, false);
+}
+
+const char *http_address(const struct http *h, char out[INET6_ADDRSTRLEN])
+{
+	const struct race *r = &h->race;
+
+	out[0] = '\0';
+	return r->count ? address_text(out, &r->address[r->attempt.address]) : out;
 }
 
 /* The state diagram: one function for each state, or for two that differ in the peer only. It goes

@@ -83,7 +83,7 @@ struct http {
 	int low_water;	  /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
 	bool fresh;	  /* no response on it has ended yet */
 	bool persists;	  /* a response on it has shown that it lasts for more requests */
-	struct race race; /* while it is being made */
+	struct race race; /* in which it was made */
 	/* with the life of the request */
 	struct http_request request; /* first and last are for the caller, see http_pipeline() */
 	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
@@ -131,11 +131,20 @@ bool http_pipeline(struct http *h, uint64_t first, uint64_t last);
  * says HTTP_WAIT. */
 enum http_event http_run(struct http *h, char *buffer, size_t room, size_t *got, int64_t now);
 
-/* Whether a kept-alive connection to the URL's origin is there, through that proxy if not NULL. */
+/* Whether a kept-alive connection to the URL's origin is there, through that proxy if not NULL. One
+ * that has failed counts as none while the host has other addresses. */
 bool http_is_connected(const struct http *h, const struct url *url, const struct url *proxy);
 
 /* Ends the request, if any, and closes the connection. */
 void http_close(struct http *h);
+
+/* The last attempt has failed, in whatever way: if the host has other addresses, the next
+ * connection to it is made to one of these. */
+void http_blame(const struct http *h);
+
+/* The address that the last request went to, or the last one that was tried, for a person. It is
+ * empty where the name was not found. Returns `out`. */
+const char *http_address(const struct http *h, char out[INET6_ADDRSTRLEN]);
 
 /* Before waiting: with fewer than this many more bytes of the body the caller can do nothing, so
  * that poll(2) need not tell of each packet. It is only a hint: bytes that have come are looked at

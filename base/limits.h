@@ -74,6 +74,9 @@
 #define DNS_ADDRESSES_MAX 8
 #define DNS_SERVERS_MAX	  4
 
+/* Addresses of which it is known how they did last, of hosts that have several. */
+#define ADDRESSES_KNOWN 16
+
 /* Names that are looked up at the same time; a further one waits for its turn. */
 #define DNS_QUESTIONS_MAX 2
 

@@ -81,6 +81,12 @@ void mirror_redirected(struct image *image, unsigned mirror, const struct url *u
 
 /* ---- mirrors ---- */
 
+/* As bits. */
+static unsigned all_mirrors(void)
+{
+	return (1u << conf->urls) - 1;
+}
+
 static int64_t backoff_until(const struct image *image, unsigned mirror)
 {
 	return later(image->backoff[mirror], mirrors[mirror].quarantined_until);
@@ -246,7 +252,7 @@ bool mirror_may_be_asked(const struct image *image, int64_t now)
 
 bool mirrors_are_unreachable(const struct image *image)
 {
-	return image->unreached == (1u << conf->urls) - 1;
+	return image->unreached == all_mirrors();
 }
 
 void mirror_works(struct image *image, unsigned mirror, int64_t now)
@@ -259,6 +265,8 @@ void mirror_works(struct image *image, unsigned mirror, int64_t now)
 	image->unreached = 0;
 	image->not_before = 0;
 	image->backoff[mirror] = 0;
+	image->doubted &= ~(1u << mirror);
+	image->refused_by &= ~(1u << mirror);
 	mirrors[mirror].failures = 0;
 	mirrors[mirror].quarantined_until = 0;
 }
@@ -274,6 +282,8 @@ static void note_failure(struct image *image, const struct failure *f, int64_t n
 	if (f->outcome == OUTCOME_TIMED_OUT || f->outcome == OUTCOME_UNREACHABLE)
 		image->unreached |= 1u << f->mirror;
 	snprintf(image->why, sizeof(image->why), "%s", f->why);
+	if (f->redirected)
+		mirror_forget_redirect(image);
 }
 
 void mirror_interrupted(struct image *image, const struct failure *f, int64_t now)
@@ -284,12 +294,10 @@ void mirror_interrupted(struct image *image, const struct failure *f, int64_t no
 
 static void version_changed(struct image *image, unsigned mirror, const char *why)
 {
-	unsigned all = (1u << conf->urls) - 1;
-
 	if (image->mirrors_out & 1u << mirror)
 		return;
 	image->mirrors_out |= 1u << mirror;
-	if (image->mirrors_out != all) {
+	if (image->mirrors_out != all_mirrors()) {
 		log_warning("%.*s: %s; mirror %u is not asked for it again", IMAGE_NAME(image), why,
 			mirror + 1);
 		return;
@@ -303,6 +311,8 @@ static void log_failure(const struct image *image)
 {
 	if (image->failures > 1)
 		log_debug("%.*s: %s (failure %u)", IMAGE_NAME(image), image->why, image->failures);
+	else if (image->doubted && !image->ready)
+		log_info("%.*s: %s; trying again", IMAGE_NAME(image), image->why);
 	else if (conf->retry == RETRY_HARD)
 		log_warning("%.*s: %s; trying again until it works", IMAGE_NAME(image), image->why);
 	else
@@ -310,12 +320,29 @@ static void log_failure(const struct image *image)
 			conf->timeout);
 }
 
-static bool is_final(enum outcome outcome)
+/* Whether the outcome says that asking again is of no use. */
+static bool is_refusal(enum outcome outcome)
 {
 	return outcome == OUTCOME_LIMIT ||
 	       (conf->retry != RETRY_HARD &&
 		       (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED ||
 			       outcome == OUTCOME_REFUSED || outcome == OUTCOME_UNTRUSTED));
+}
+
+/* Whether the failure is the mirror's last word. What a redirect's target says, what a cache
+ * without the bytes may answer, and what only one of the server's addresses may be to blame for,
+ * has to come twice in a row. */
+static bool is_last_word(struct image *image, const struct failure *f)
+{
+	unsigned bit = 1u << f->mirror;
+	bool refusal = is_refusal(f->outcome) || (f->outcome == OUTCOME_CHANGED && image->ready);
+	bool doubtful =
+		f->redirected || f->outcome == OUTCOME_REFUSED || f->outcome == OUTCOME_UNTRUSTED;
+	bool last = refusal && (!doubtful || (image->doubted & bit));
+
+	image->doubted = refusal ? image->doubted | bit : image->doubted & ~bit;
+	image->refused_by = last ? image->refused_by | bit : image->refused_by & ~bit;
+	return last;
 }
 
 /* Sets when the next mirror may be asked: at once if one is left without a backoff. */
@@ -329,14 +356,14 @@ static void back_off(struct image *image, const struct failure *f, int64_t now)
 		quarantine(f->mirror, now);
 	next = best_mirror(image, now);
 	image->not_before = later(now, image->backoff[next]);
-	if (next != f->mirror)
-		mirror_forget_redirect(image);
 }
 
 void mirror_failed(struct image *image, const struct failure *f, int64_t now)
 {
+	bool changed = f->outcome == OUTCOME_CHANGED && image->ready;
+
 	note_failure(image, f, now);
-	if (f->outcome == OUTCOME_CHANGED && image->ready) {
+	if (changed && !f->redirected) {
 		version_changed(image, f->mirror, f->why);
 		return;
 	}
@@ -349,8 +376,10 @@ void mirror_failed(struct image *image, const struct failure *f, int64_t now)
 	back_off(image, f, now);
 	if (f->outcome == OUTCOME_DENIED && netrc_reload())
 		return; /* a token that was renewed */
-	image->refused = !image->ready && is_final(f->outcome) && image->failures >= conf->urls;
-	if (!image->refused)
+	if (is_last_word(image, f) && changed)
+		version_changed(image, f->mirror, f->why);
+	image->refused = !image->ready && image->refused_by == all_mirrors();
+	if (!image->refused && !image->changed)
 		log_failure(image);
 }
 

@@ -59,6 +59,7 @@ struct failure {
 	enum outcome outcome;
 	const char *why; /* copied */
 	unsigned mirror;
+	bool redirected;     /* a redirect's target failed, not the mirror's own URL */
 	int64_t began;	     /* when the attempt began */
 	int64_t retry_after; /* milliseconds that the server asked for; 0: none */
 };
@@ -67,7 +68,8 @@ struct failure {
 void mirror_interrupted(struct image *image, const struct failure *failure, int64_t now);
 
 /* An attempt has failed: sets backoff and quarantine, logs the first failure, and may set the
- * image's `refused` or `changed`. */
+ * image's `refused` or `changed`. After this and the one above, the next attempt at a mirror begins
+ * at its own URL. */
 void mirror_failed(struct image *image, const struct failure *failure, int64_t now);
 
 /* While the image's servers fail, logs once a minute what READs wait for. */

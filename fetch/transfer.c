@@ -102,12 +102,20 @@ void transfer_drop(struct transfer *t)
 		file_dropped(&files[t->file], t->ranges[i].from);
 }
 
-static struct failure failure_of(const struct transfer *t, enum outcome outcome, const char *why)
+/* The failure of an attempt, with the address that is to blame for it. */
+static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
+	static char text[JUDGED_SIZE + INET6_ADDRSTRLEN];
+	char address[INET6_ADDRSTRLEN];
+
+	http_blame(&t->http);
+	http_address(&t->http, address);
+	snprintf(text, sizeof(text), *address ? "%s (%s)" : "%s", why, address);
 	return (struct failure){
 		.outcome = outcome,
-		.why = why,
+		.why = outcome == OUTCOME_LIMIT ? why : text,
 		.mirror = t->mirror,
+		.redirected = t->redirected,
 		.began = t->asked_at,
 		.retry_after = outcome == OUTCOME_BUSY ? t->http.retry_after : 0,
 	};
@@ -116,9 +124,9 @@ static struct failure failure_of(const struct transfer *t, enum outcome outcome,
 /* An attempt has failed; its transfer is free already. */
 static void attempt_failed(struct transfer *t, enum outcome outcome, const char *why)
 {
-	struct failure failure = failure_of(t, outcome, why);
-
 	if (t->file != TEXT_ONLY) {
+		struct failure failure = blame(t, outcome, why);
+
 		mirror_failed(t->image, &failure, turn.ms);
 		return;
 	}
@@ -230,6 +238,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.proxy = target->proxy,
 		.fields = target->trusted ? conf->fields : NULL,
 		.last = range_end(t) - 1,
+		.size = is_pinned(t) ? image->pinned.size : 0,
 		.if_range = is_pinned(t) ? image_validator(image) : NULL,
 		.etag = is_pinned(t) && image->pinned.etag[0] ? image->pinned.etag : NULL,
 		.user_agent = conf->user_agent,
@@ -264,6 +273,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 	t->state = TRANSFER_ASKING;
 	t->mirror = target->mirror;
 	t->redirected = target->redirected;
+	t->remembered = target->redirected && t->hops == 0;
 	t->started = true;
 	t->asked_at = turn.ms;
 	t->measured = 0;
@@ -339,6 +349,7 @@ static void next_range(struct transfer *t)
 		ask(t);
 		return;
 	}
+	t->remembered = t->redirected;
 	t->asked_at = turn.ms;
 	t->measured = 0;
 	ask_ahead(t);
@@ -409,7 +420,7 @@ void transfer_append(struct transfer *t, struct range range)
 /* The body broke off: what has come is kept, and the rest requested from the byte behind it. */
 static void body_interrupted(struct transfer *t, enum outcome outcome, const char *why)
 {
-	struct failure failure = failure_of(t, outcome, why);
+	struct failure failure = blame(t, outcome, why);
 
 	mirror_interrupted(t->image, &failure, turn.ms);
 	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(t->image), why,
@@ -447,10 +458,12 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 	moved = position(t) > t->attempted;
 	t->goes_on = false;
 	if (blames_pipelining(t, outcome)) {
+		mirror_forget_redirect(image);
 		ask_one_by_one(t);
-	} else if (t->redirected && t->hops == 0 &&
-		   (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED)) {
-		/* A signed URL of an earlier redirect has expired: its origin gives another. */
+	} else if (t->remembered && mirror_may_be_asked(image, turn.ms)) {
+		/* A signed URL has expired, a mirror is gone: the origin gives another. */
+		log_debug("%.*s: where it was redirected to: %s", IMAGE_NAME(image), why);
+		http_blame(&t->http);
 		mirror_forget_redirect(image);
 		ask(t);
 	} else if (t->file == HEAD_ONLY && broke_off && t->buffered >= EROFS_HEAD) {
@@ -481,23 +494,14 @@ static void hold_back(struct transfer *t)
 static void response_began(struct transfer *t)
 {
 	struct image *image = t->image;
-	const struct response *response = &t->http.response;
-	char why[128];
 
 	if (t->measured)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
-	if (!is_pinned(t)) {
-		image_pin(image, response);
-	} else if ((uint64_t)response->total != image->pinned.size) {
-		snprintf(why, sizeof(why),
-			"the image on the server was replaced: %llu bytes became %lld",
-			(unsigned long long)image->pinned.size, (long long)response->total);
-		http_close(&t->http);
-		request_failed(t, OUTCOME_CHANGED, why);
-		return;
-	}
+	if (!is_pinned(t))
+		image_pin(image, &t->http.response);
 	t->hops = 0;
-	if (response->length < 0) {
+	t->remembered = false;
+	if (t->http.response.length < 0) {
 		hold_back(t);
 		return;
 	}

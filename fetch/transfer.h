@@ -67,6 +67,7 @@ struct transfer {
 	/* with the life of the request */
 	unsigned mirror;    /* the url line that is asked */
 	bool redirected;    /* it goes to a redirect's target, not to the configured URL */
+	bool remembered;    /* to that of an earlier redirect, and is not answered yet */
 	uint64_t attempted; /* the first byte that it asks for */
 	bool provisional;   /* what came from `attempted` on counts once the body has ended */
 	int64_t asked_at;   /* when it began, in milliseconds */

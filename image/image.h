@@ -31,6 +31,8 @@ struct image {
 	bool refused;		   /* no further attempt will help: an OPEN that waits fails */
 	unsigned mirror;	   /* the url line asked last */
 	unsigned mirrors_out;	   /* bit by url line: it has another version */
+	unsigned doubted;	   /* bit by url line: the last attempt was refused */
+	unsigned refused_by;	   /* bit by url line: and another try is of no use */
 	unsigned unreached;	   /* bit by url line: the last attempt did not reach its server */
 	int64_t backoff[URLS_MAX]; /* by url line: until when another one is preferred */
 	int64_t not_before;	   /* no request earlier */

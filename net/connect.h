@@ -4,6 +4,7 @@
 #define NET_CONNECT_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -16,14 +17,18 @@ union address {
 	struct sockaddr_in6 in6;
 };
 
+/* As a person reads it. Returns `out`. */
+const char *address_text(char out[INET6_ADDRSTRLEN], const union address *a);
+
 /* Begins to connect a new socket of this type (SOCK_STREAM or SOCK_DGRAM), which does not block.
  * Returns it, or -1 and errno. */
 int connect_socket(const union address *to, int type);
 
 /* At most two attempts are under way at a time: where the newest has not connected after 250 ms,
- * the next address is tried beside it. */
+ * the next address is tried beside it; after 2 s if that one has failed before. */
 struct race {
-	union address address[DNS_ADDRESSES_MAX]; /* the caller's, in the order to try them */
+	union address address[DNS_ADDRESSES_MAX]; /* the caller's, in the order to try them, in
+						   * which race_start() puts known ones */
 	size_t count;
 	struct attempt {
 		int fd; /* -1: none */
@@ -33,8 +38,15 @@ struct race {
 	int64_t next_at;
 };
 
-/* Begins with the first of the addresses. Returns EINPROGRESS, or an errno if none can be tried. */
+/* Begins with the address that was good last, ends with those that failed, the last failure last,
+ * and keeps the order of the others. Returns EINPROGRESS, or an errno if none can be tried. */
 int race_start(struct race *r, int64_t now);
+
+/* The address that has won the race was good for something, or an attempt by it has failed, which a
+ * connection alone does not show; and whether the latter was said last. Both are remembered of
+ * hosts that have several addresses, for ADDRESSES_KNOWN addresses. */
+void race_judge(const struct race *r, bool good);
+bool race_has_failed(const struct race *r);
 
 /* Goes on, while it returns EINPROGRESS. 0: `attempt` has won, and its socket is the caller's. Else
  * all have failed, and this is the last one's errno. */

@@ -657,19 +657,6 @@ static struct name *find_name(const char *host)
 	return NULL;
 }
 
-void dns_prefer(const char *host, const union address *address)
-{
-	struct name *n = find_name(host);
-	union address first = *address;
-
-	first.in4.sin_port = 0;
-	for (size_t i = 0; n && i < n->count; i++)
-		if (memcmp(&n->good[i], &first, sizeof(first)) == 0) {
-			memmove(n->good + 1, n->good, i * sizeof(first));
-			n->good[0] = first;
-		}
-}
-
 static struct question *question_about(const struct name *n)
 {
 	for (size_t i = 0; i < DNS_QUESTIONS_MAX; i++)

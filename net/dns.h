@@ -49,10 +49,6 @@ const char *dns_pin_check(const char *line);
 enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 	union address out[DNS_ADDRESSES_MAX], size_t *count);
 
-/* A connection to the host was made to this address first: puts it first from now on, until the
- * name is looked up again (RFC 8305 sections 4 and 5). */
-void dns_prefer(const char *host, const union address *address);
-
 /* The loop's three: what to poll (at most DNS_POLL_MAX entries written, their count returned), when
  * to run at the latest (INT64_MAX: never), and running, which tries every descriptor by itself. A
  * server has one second to answer, then the next is asked too; each is asked three times. */

@@ -79,12 +79,22 @@ __attribute__((format(printf, 3, 4))) static enum outcome conclude(
 	return outcome;
 }
 
-/* Whether the response is of another version than the pinned one. A 206 has to carry the ETag that
- * a 200 would have (RFC 9110 section 15.3.7), so a missing one means another version. Beside a weak
- * one, which two versions may share, Last-Modified has to be the same as well. */
+/* An ETag without what makes it weak. */
+static const char *opaque_tag(const char *etag)
+{
+	return etag + (strncmp(etag, "W/", 2) == 0 ? 2 : 0);
+}
+
+static bool has_other_etag(const struct http_request *q, const struct response *r)
+{
+	return q->etag && r->etag[0] && strcmp(opaque_tag(r->etag), opaque_tag(q->etag)) != 0;
+}
+
+/* Whether the response has another validator than the pinned version. Beside a weak ETag, which two
+ * versions may share, Last-Modified has to be the same as well. */
 static bool is_other_version(const struct http_request *q, const struct response *r)
 {
-	if (q->etag && strcmp(r->etag, q->etag) != 0)
+	if (has_other_etag(q, r))
 		return true;
 	if (!q->if_range || (q->etag && strcmp(q->if_range, q->etag) == 0))
 		return false; /* nothing is pinned, or the strong ETag */
@@ -93,11 +103,31 @@ static bool is_other_version(const struct http_request *q, const struct response
 
 static enum outcome changed(const struct http_request *q, const struct response *r, char *why)
 {
-	bool by_etag = q->etag && strcmp(r->etag, q->etag) != 0;
-	const char *now = by_etag && r->etag[0] ? r->etag : r->last_modified;
+	bool by_etag = has_other_etag(q, r);
 
 	return conclude(why, OUTCOME_CHANGED, "the image on the server was replaced: %s became %s",
-		by_etag ? q->etag : q->if_range, now[0] ? now : "one without a validator");
+		by_etag ? q->etag : q->if_range, by_etag ? r->etag : r->last_modified);
+}
+
+static enum outcome resized(const struct http_request *q, const struct response *r, char *why)
+{
+	return conclude(why, OUTCOME_CHANGED,
+		"the image on the server was replaced: %llu bytes became %lld",
+		(unsigned long long)q->size, (long long)r->total);
+}
+
+/* A 206 has to carry the ETag that a 200 would have (RFC 9110 section 15.3.7). One that has become
+ * weak on the way proves neither the same version nor another one. */
+static bool lacks_etag(const struct http_request *q, const struct response *r)
+{
+	return q->etag && strcmp(r->etag, q->etag) != 0;
+}
+
+static enum outcome unproved(const struct http_request *q, const struct response *r, char *why)
+{
+	return conclude(why, OUTCOME_REFUSED,
+		"the server answered with status %d, but not with the image's ETag %s", r->status,
+		q->etag);
 }
 
 /* 200: the whole file in answer to a range. With If-Range the server may have another version; else
@@ -108,8 +138,10 @@ static enum outcome judge_whole(const struct http_request *q, const struct respo
 		return conclude(why, OUTCOME_REFUSED,
 			"a web page came instead of the image: a captive portal or proxy?");
 	/* Without a validator it may be a maintenance page: not the end of the image. */
-	if (is_other_version(q, r) && (r->etag[0] || r->last_modified[0]))
+	if (is_other_version(q, r))
 		return changed(q, r, why);
+	if (lacks_etag(q, r))
+		return unproved(q, r, why);
 	return conclude(
 		why, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
 }
@@ -130,34 +162,36 @@ static enum outcome judge_partial(const struct http_request *q, const struct res
 			(unsigned long long)q->first, (unsigned long long)q->last);
 	if (r->length >= 0 && (uint64_t)r->length != r->last - r->first + 1)
 		return conclude(why, OUTCOME_REFUSED, "Content-Length contradicts Content-Range");
-	return is_other_version(q, r) ? changed(q, r, why) : OUTCOME_OK;
+	if (q->size && (uint64_t)r->total != q->size)
+		return resized(q, r, why);
+	if (is_other_version(q, r))
+		return changed(q, r, why);
+	return lacks_etag(q, r) ? unproved(q, r, why) : OUTCOME_OK;
 }
 
-/* 412 and 416: there is no such range, or no such version any more. */
+/* 416: there is no such range. A cache may say so of an image that is as it was, even with its
+ * size: only another size means another image. */
 static enum outcome judge_absent(const struct http_request *q, const struct response *r, char *why)
 {
-	const char *pinned = q->etag ? q->etag : q->if_range;
-
-	if (!pinned && q->first == 0)
-		return conclude(why, OUTCOME_REFUSED, "the file on the server is empty (status %d)",
-			r->status);
-	if (r->total < 0)
-		return conclude(why, OUTCOME_CHANGED,
-			"the image on the server was replaced: %s became another (status %d)",
-			pinned ? pinned : "it", r->status);
-	return conclude(why, OUTCOME_CHANGED,
-		"the image on the server was replaced: %s became one of %lld bytes (status %d)",
-		pinned ? pinned : "it", (long long)r->total, r->status);
+	if (q->size && r->total >= 0 && (uint64_t)r->total != q->size)
+		return resized(q, r, why);
+	if (!q->size && r->total <= 0)
+		return conclude(
+			why, OUTCOME_REFUSED, "the file on the server is empty (status 416)");
+	return conclude(why, OUTCOME_REFUSED,
+		"the server denies that there are bytes %llu-%llu (status 416)",
+		(unsigned long long)q->first, (unsigned long long)q->last);
 }
 
+/* An unknown status counts as the x00 of its class, one over 599 as 500 (RFC 9110 section 15). */
 static enum outcome status_outcome(int status)
 {
 	if (status == 404 || status == 410)
 		return OUTCOME_NOT_FOUND;
 	if (status == 401 || status == 403 || status == 407)
 		return OUTCOME_DENIED;
-	if (status == 408 || status == 425 || status == 429 || status == 500 ||
-		(status >= 502 && status <= 504))
+	if (status == 408 || status == 425 || status == 429 ||
+		(status >= 500 && status != 501 && status != 505))
 		return OUTCOME_BUSY;
 	return OUTCOME_REFUSED;
 }
@@ -170,7 +204,6 @@ enum outcome request_judge(
 		return judge_partial(q, r, why);
 	case 200:
 		return judge_whole(q, r, why);
-	case 412:
 	case 416:
 		return judge_absent(q, r, why);
 	default:

@@ -15,6 +15,7 @@ struct http_request {
 	const struct url *proxy; /* asked instead of the URL's host, by plain HTTP; NULL: none.
 				  * Borrowed for as long as the connection lives */
 	uint64_t first, last;	 /* the bytes asked for, both included */
+	uint64_t size;		 /* of the pinned version; 0: none is pinned */
 	const char *if_range;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
 	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
 	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
@@ -34,8 +35,10 @@ size_t request_range(
 size_t request_tunnel(char *out, size_t size, const struct http_request *r);
 
 /* Judges a final response but for redirects. OUTCOME_OK: a 206 with exactly the range that was
- * asked for, or the beginning of it, of the pinned version; its body is to be read. Else a sentence
- * for a person is written on `why`, in at most JUDGED_SIZE bytes. */
+ * asked for, or the beginning of it, of the pinned version; its body is to be read.
+ * OUTCOME_CHANGED: it has another size or validator than that version; a response that only lacks
+ * them is OUTCOME_REFUSED. Else a sentence for a person is written on `why`, in at most JUDGED_SIZE
+ * bytes. */
 #define JUDGED_SIZE 256
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE]);

@@ -297,7 +297,7 @@ static const char *parse_status_line(struct response *r, struct span line)
 		return "it is not HTTP";
 	if (t[5] != '1' || t[6] != '.' || (t[7] != '0' && t[7] != '1') || t[8] != ' ')
 		return "it is neither HTTP/1.0 nor HTTP/1.1";
-	if (t[9] < '1' || t[9] > '5' || !isdigit((unsigned char)t[10]) ||
+	if (t[9] < '1' || t[9] > '9' || !isdigit((unsigned char)t[10]) ||
 		!isdigit((unsigned char)t[11]) || (t + 12 < line.end && t[12] != ' '))
 		return "the status code is malformed";
 	r->status = (t[9] - '0') * 100 + digit_pair(t + 10);

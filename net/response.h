@@ -12,7 +12,7 @@
 #include "base/limits.h"
 
 struct response {
-	int status;	 /* 100 to 599 */
+	int status;	 /* 100 to 999 */
 	int minor;	 /* HTTP/1.minor */
 	bool closing;	 /* Connection: close */
 	bool keep_alive; /* Connection: keep-alive */

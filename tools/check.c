@@ -1,6 +1,5 @@
 #include "tools/check.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -152,14 +151,6 @@ static enum http_event ask(uint64_t last, int64_t most)
 
 /* ---- the server ---- */
 
-static void put_address(char *out, size_t size, const union address *a)
-{
-	const void *bytes = a->any.sa_family == AF_INET6 ? (const void *)&a->in6.sin6_addr
-							 : (const void *)&a->in4.sin_addr;
-
-	inet_ntop(a->any.sa_family, bytes, out, (socklen_t)size);
-}
-
 static void say_addresses(void)
 {
 	const struct url *to = target.proxy ? target.proxy : &target.url;
@@ -172,15 +163,13 @@ static void say_addresses(void)
 	if (dns_lookup(to->host, to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
 		for (size_t i = 0; i < n; i++) {
 			used += (size_t)snprintf(text + used, 3, "%s", i > 0 ? ", " : "");
-			put_address(text + used, sizeof(text) - used, &a[i]);
-			used += strlen(text + used);
+			used += strlen(address_text(text + used, &a[i]));
 		}
 		say("addresses", "%s", text);
 	}
 	if (peer.any.sa_family == 0)
 		return;
-	put_address(text, sizeof(text), &peer);
-	say("connected", "to %s port %u in %s", text, (unsigned)to->port,
+	say("connected", "to %s port %u in %s", address_text(text, &peer), (unsigned)to->port,
 		measure_time(time, connect_took));
 }
 

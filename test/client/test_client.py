@@ -175,7 +175,7 @@ def get_in_namespaces(flags, program, expected):
 @test
 def a_network_that_is_not_up_yet_is_waited_for():
     """The loopback interface is down at first (ENETUNREACH)."""
-    get_in_namespaces("-rn", LATE_NETWORK, "unreachable; trying again")
+    get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1); trying again")
 
 
 LATE_NAMES = """

@@ -29,9 +29,4 @@ enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 	*count = 1;
 	return DNS_FOUND;
 }
-
-void dns_prefer(const char *host, const union address *address)
-{
-	(void)host, (void)address;
-}
 #endif

@@ -10,8 +10,9 @@ a line that says why, and only right bytes written; in bounded time. WRONG, HANG
 the table does not have) are failures. Prints a table of all, and TAP.
 """
 import argparse
-import copy
 import concurrent.futures
+import contextlib
+import copy
 import os
 import re
 import ssl
@@ -44,9 +45,10 @@ class Client:
     def __init__(self, binary, ca):
         self.binary, self.ca = binary, ca
 
-    def get(self, url, span, timeout, within):
+    def get(self, url, span, timeout, within, lines=()):
         """Runs --get. Returns the exit status (None: killed as a hang), the output, the log, seconds."""
-        command = [self.binary, "-o", f"timeout {timeout}", "-o", f"ca {self.ca}", "--get", url, *map(str, span)]
+        options = [word for line in (f"timeout {timeout}", f"ca {self.ca}", *lines) for word in ("-o", line)]
+        command = [self.binary, *options, "--get", url, *map(str, span)]
         start = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
@@ -91,15 +93,20 @@ def last_line(said):
 
 
 def run_once(client, case, context, variant=None):
-    peer = Server(case.peer, case.peer.version, context) if case.peer else None
-    with Server(case, case.version, context, variant) as server:
+    first, port, lines, host = "127.0.0.1", 0, (), None
+    with contextlib.ExitStack() as servers:
+        def start(*arguments, **more):
+            return servers.enter_context(Server(*arguments, **more))
+
+        peer = start(case.peer, case.peer.version, context) if case.peer else None
+        if case.second:
+            first, host = "127.0.0.2", "localhost"
+            port = start(case.second, case.version, context).port
+            lines = [f"resolve {host}:{port}:{address}" for address in (first, "127.0.0.1")]
+        server = start(case, case.version, context, variant, port=port, host=first)
         server.peer = peer
-        try:
-            url = server.url(userinfo=case.userinfo, scheme=case.scheme)
-            status, output, said, seconds = client.get(url, case.range, case.timeout, case.within)
-        finally:
-            if peer:
-                peer.stop()
+        url = server.url(userinfo=case.userinfo, scheme=case.scheme, host=host)
+        status, output, said, seconds = client.get(url, case.range, case.timeout, case.within, lines)
     verdict, detail = judge(case, status, output, said)
     if verdict in GOOD and not server.misbehaved:
         verdict, detail = "OTHER", "it was never asked what it does wrong"

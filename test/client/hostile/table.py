@@ -46,6 +46,7 @@ class Case:
         self.tls = False                # HTTPS
         self.scheme = None              # of the URL, if the server speaks another one
         self.peer = None                # the case of a second server, server.peer
+        self.second = None              # the case of a server at a second address of the first one's name
         self.version = IMAGE
         self.range = ()                 # OFFSET, LENGTH; (): the whole image
         self.timeout = 2                # -o 'timeout N', of the client

@@ -1,4 +1,5 @@
-/* Unit tests of mirror.c: the order of mirrors, backoff, redirects, credentials; time is an argument. */
+/* Unit tests of mirror.c: the order of mirrors, backoff, redirects, credentials; time is an
+ * argument. */
 #include "test/unit/check.h"
 
 #include <stdarg.h>
@@ -82,7 +83,7 @@ static unsigned asked(struct image *image, int64_t now)
 /* Whether another attempt is due. */
 static bool fails(struct image *image, unsigned mirror, enum outcome outcome, int64_t now)
 {
-	struct failure f = {outcome, "because", mirror, now - 10, 0};
+	struct failure f = {outcome, "because", mirror, false, now - 10, 0};
 
 	mirror_failed(image, &f, now);
 	return !image->refused && !image->changed;
@@ -149,6 +150,57 @@ static void test_changed(void)
 	CHECK(!fails(i, 0, OUTCOME_CHANGED, 3000) && i->changed);
 }
 
+static bool target_fails(struct image *image, enum outcome outcome, int64_t now)
+{
+	struct failure f = {outcome, "because", 0, true, now - 10, 0};
+
+	mirror_failed(image, &f, now);
+	return !image->refused && !image->changed;
+}
+
+static void test_doubts(void)
+{
+	struct image *i = start(1, RETRY_SOFT);
+
+	begin_test("image: what need not last is final only if it comes twice in a row");
+	CHECK(fails(i, 0, OUTCOME_REFUSED, 1000));
+	CHECK(lines == 1 && strstr(said[0], "trying again") && !strstr(said[0], "for up"), "%s",
+		said[0]);
+	CHECK(!fails(i, 0, OUTCOME_REFUSED, 2000) && i->refused);
+	i = start(1, RETRY_SOFT);
+	CHECK(fails(i, 0, OUTCOME_UNTRUSTED, 1000));
+	CHECK(fails(i, 0, OUTCOME_BUSY, 2000));
+	CHECK(fails(i, 0, OUTCOME_REFUSED, 4000));
+	CHECK(!fails(i, 0, OUTCOME_NOT_FOUND, 9000) && i->refused);
+	i = start(1, RETRY_HARD);
+	for (int n = 1; n < 5; n++)
+		CHECK(fails(i, 0, OUTCOME_REFUSED, n * 10000));
+
+	begin_test("image: what a redirect's target says is never final by itself");
+	for (enum outcome o = OUTCOME_NOT_FOUND; o <= OUTCOME_DENIED; o++) {
+		i = start(1, RETRY_SOFT);
+		CHECK(target_fails(i, o, 1000));
+		CHECK(!target_fails(i, o, 2000) && i->refused);
+		i = start(1, RETRY_SOFT);
+		CHECK(target_fails(i, o, 1000));
+		mirror_works(i, 0, 1500);
+		CHECK(target_fails(i, o, 2000));
+	}
+	for (int hard = 0; hard < 2; hard++) {
+		i = start(1, hard ? RETRY_HARD : RETRY_SOFT);
+		i->ready = true;
+		CHECK(target_fails(i, OUTCOME_CHANGED, 1000));
+		CHECK(target_fails(i, OUTCOME_CHANGED, 1001), "the same failure");
+		CHECK(!target_fails(i, OUTCOME_CHANGED, 2000) && i->changed);
+	}
+
+	begin_test("image: a mirror that may still have it is waited for");
+	i = start(2, RETRY_SOFT);
+	CHECK(fails(i, 0, OUTCOME_NOT_FOUND, 1000) && fails(i, 1, OUTCOME_BUSY, 1001));
+	CHECK(fails(i, 0, OUTCOME_NOT_FOUND, 2000) && fails(i, 1, OUTCOME_TIMED_OUT, 2001));
+	CHECK(!fails(i, 1, OUTCOME_DENIED, 9000) && i->refused);
+}
+
 static void test_delays(void)
 {
 	struct image *i = start(1, RETRY_SOFT);
@@ -166,9 +218,9 @@ static void test_delays(void)
 
 	begin_test("image: what a server asks for is honoured up to a minute");
 	i = start(1, RETRY_SOFT);
-	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, 0, 7000}, 1000);
+	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, 7000}, 1000);
 	CHECK(i->not_before == 8000);
-	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, 0, INT64_MAX}, 9000);
+	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX}, 9000);
 	CHECK(i->not_before == 9000 + RETRY_AFTER_MAX);
 
 	begin_test("image: requests that fail together are one failure");
@@ -243,6 +295,16 @@ static void test_redirects(void)
 	}
 	CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
 	CHECK(mirror_target(&target, more[0], 0, &why) && target.redirected);
+	mirror_redirected(i, 0, &to);
+	fails(i, 0, OUTCOME_BUSY, 1000);
+	CHECK(mirror_target(&target, i, 0, &why) && target.redirected, "its own URL failed");
+	for (int n = 0; n < 2; n++) {
+		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0};
+
+		mirror_redirected(i, 0, &to);
+		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
+		CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
+	}
 	mirror_forget_redirect(more[0]);
 	image_free(more[0]);
 	more[0] = image_get("erofs,v", "new", 3);
@@ -336,6 +398,7 @@ int main(void)
 	test_all_down();
 	test_not_of_the_mirror();
 	test_changed();
+	test_doubts();
 	test_delays();
 	test_told();
 	test_no_proxy();

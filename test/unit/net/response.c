@@ -110,7 +110,8 @@ static void test_refused(void)
 	CHECK(!parse(&r, "HTTP/1.2 200 OK", ""));
 	CHECK(!parse(&r, "HTTP/1.1 20 OK", ""));
 	CHECK(!parse(&r, "HTTP/1.1 2000", ""));
-	CHECK(!parse(&r, "HTTP/1.1 600 x", ""));
+	CHECK(!parse(&r, "HTTP/1.1 099 x", ""));
+	CHECK(parse(&r, "HTTP/1.1 999 x", "") && r.status == 999);
 	CHECK(!parse(&r, "ICY 200 OK", ""));
 	CHECK(!parse(&r, "", ""));
 	CHECK(parse(&r, "HTTP/1.1 200", "") && r.status == 200);

@@ -41,7 +41,7 @@ for code in (404, 410):
     status(code, NOT_FOUND)
 status(404, NOT_FOUND, LATER)
 status(403, DENIED, LATER)
-for code in (201, 203, 207, 226, 299, 300, 305, 306, 400, 405, 414, 418, 426, 431, 451, 501, 505, 511, 599):
+for code in (201, 203, 207, 226, 299, 300, 305, 306, 400, 405, 414, 418, 426, 431, 451, 501, 505):
     status(code, REFUSED)
 for code in (408, 425, 429, 500, 502, 503, 504):
     status(code, RIGHT, ONCE)

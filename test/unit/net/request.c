@@ -1,0 +1,125 @@
+/* Unit tests of net/request.c: what a response means for a request. Its text is tested by
+ * root/http_test.c. */
+#include "test/unit/check.h"
+
+#include "base/base64.c"
+#include "base/text.c"
+#include "net/request.c"
+#include "net/response.c"
+#include "net/url.c"
+
+#define DATE "Wed, 06 Apr 2022 07:55:52 GMT"
+
+/* Judges a response made of a status and these fields, to a request for the bytes 100 to 199. */
+static enum outcome judged(struct http_request q, int status, const char *fields)
+{
+	static char why[JUDGED_SIZE];
+	char text[1024];
+	struct response r;
+	const char *fault = "";
+	int size = snprintf(text, sizeof(text), "HTTP/1.1 %d X\r\n%s\r\n", status, fields);
+
+	q.first = 100;
+	q.last = 199;
+	CHECK(response_parse(&r, text, (size_t)size, &fault) == size, "%s: %s", fields, fault);
+	why[0] = '\0';
+	return request_judge(&q, &r, why);
+}
+
+static const struct http_request nothing;
+
+/* What may be pinned: a strong ETag, a weak one beside a date, a date, the size alone. */
+static const struct http_request pinned[] = {
+	{.size = 1000, .if_range = "\"1\"", .etag = "\"1\""},
+	{.size = 1000, .if_range = DATE, .etag = "W/\"1\""},
+	{.size = 1000, .if_range = DATE},
+	{.size = 1000},
+};
+#define strong pinned[0]
+#define weak   pinned[1]
+#define dated  pinned[2]
+#define sized  pinned[3]
+
+static void test_absent(void)
+{
+	begin_test("judge: 416 means another image only if it names another size; 412 never does");
+	for (const struct http_request *q = pinned; q < pinned + 4; q++) {
+		CHECK(judged(*q, 416, "") == OUTCOME_REFUSED);
+		CHECK(judged(*q, 416, "Content-Range: bytes */1000\r\n") == OUTCOME_REFUSED);
+		CHECK(judged(*q, 416, "Content-Range: bytes */*\r\n") == OUTCOME_REFUSED);
+		CHECK(judged(*q, 416, "ETag: \"2\"\r\n") == OUTCOME_REFUSED);
+		CHECK(judged(*q, 416, "Content-Range: bytes */999\r\n") == OUTCOME_CHANGED);
+		CHECK(judged(*q, 416, "Content-Range: bytes */0\r\n") == OUTCOME_CHANGED);
+		CHECK(judged(*q, 412, "") == OUTCOME_REFUSED);
+		CHECK(judged(*q, 412, "Content-Range: bytes */999\r\n") == OUTCOME_REFUSED);
+	}
+	CHECK(judged(nothing, 416, "Content-Range: bytes */0\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(nothing, 416, "Content-Range: bytes */1000\r\n") == OUTCOME_REFUSED);
+}
+
+#define PART "Content-Range: bytes 100-199/1000\r\n"
+
+static void test_versions(void)
+{
+	begin_test("judge: another size or validator is a change, one that is missing is not");
+	CHECK(judged(nothing, 206, PART) == OUTCOME_OK);
+	CHECK(judged(strong, 206, PART "ETag: \"1\"\r\n") == OUTCOME_OK);
+	CHECK(judged(strong, 206, PART "ETag: \"2\"\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(strong, 206, PART) == OUTCOME_REFUSED);
+	CHECK(judged(strong, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(weak, 206, PART "ETag: \"1\"\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 206, PART "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_OK);
+	CHECK(judged(weak, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(weak, 206, PART "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(weak, 206, PART "Last-Modified: another\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\nLast-Modified: another\r\n") ==
+		OUTCOME_CHANGED);
+	CHECK(judged(dated, 206, PART) == OUTCOME_OK);
+	CHECK(judged(dated, 206, PART "Last-Modified: another\r\n") == OUTCOME_CHANGED);
+	for (const struct http_request *q = pinned; q < pinned + 4; q++)
+		CHECK(judged(*q, 206,
+			      "Content-Range: bytes 100-199/1001\r\n"
+			      "ETag: \"1\"\r\n") == OUTCOME_CHANGED);
+}
+
+static void test_whole(void)
+{
+	begin_test("judge: a 200 is a change only with another validator");
+	CHECK(judged(strong, 200, "") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 200, "ETag: \"1\"\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 200, "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 200, "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(strong, 200, "ETag: \"2\"\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(strong, 200, "ETag: \"2\"\r\nContent-Type: text/html\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(dated, 200, "Last-Modified: another\r\n") == OUTCOME_CHANGED);
+	CHECK(judged(sized, 200, "ETag: \"2\"\r\nContent-Length: 7\r\n") == OUTCOME_REFUSED);
+}
+
+static void test_classes(void)
+{
+	begin_test("judge: an unknown 5xx and a status beyond the classes mean a busy server");
+	for (int status = 400; status < 1000; status++) {
+		bool refused = status == 501 || status == 505;
+
+		if (status >= 500)
+			CHECK(judged(nothing, status, "") ==
+					(refused ? OUTCOME_REFUSED : OUTCOME_BUSY),
+				"%d", status);
+		else if (status == 408 || status == 425 || status == 429)
+			CHECK(judged(nothing, status, "") == OUTCOME_BUSY, "%d", status);
+		else
+			CHECK(judged(nothing, status, "") != OUTCOME_BUSY, "%d", status);
+	}
+	CHECK(judged(nothing, 499, "") == OUTCOME_REFUSED);
+}
+
+int main(void)
+{
+	test_classes();
+	test_absent();
+	test_versions();
+	test_whole();
+	return finish_tests();
+}
