@@ -33,7 +33,7 @@ def tls_no_notify(r):
     r.c.close()
 
 
-@case("TLS, no length, no close_notify", RIGHT, tls=True)
+@case("TLS, no length, no close_notify", UNREACHABLE, LOST, tls=True)
 def tls_no_length(r):
     """behind a body that is complete by its Content-Range alone"""
     r.answer(content_length=None)
