@@ -7,14 +7,17 @@
 #	cfd_parse "$(cat /proc/cmdline)"	false: no root= of ours
 #	(brings the network up, its own way)
 #	cfd_boot ROOT				mounts the root there; false: a mistake, told
+# cfd_boot may be called again after it has failed: what is mounted by then and a daemon that runs are kept.
 
 cfd_run=${cfd_run-/run/cachefilesd-mini}
+# The file that the daemon reads, now and when it is upgraded.
+cfd_conf=$cfd_run/cachefilesd.conf
 # In this folder systemd leaves alone at shutdown what an initramfs has mounted and the root still needs.
 cfd_cache_at=${cfd_cache_at-/run/initramfs/cachefilesd-mini}
 cfd_daemon=${cfd_daemon-cachefilesd-mini}
 cfd_meminfo=${cfd_meminfo-/proc/meminfo}
 cfd_own_conf=${cfd_own_conf-/etc/cachefilesd.conf}
-
+cfd_mounts=${cfd_mounts-/proc/mounts}
 cfd_bundles=${cfd_bundles-/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt}
 
 cfd_newline='
@@ -211,13 +214,24 @@ cfd_check_places()
 
 # ---- places ----
 
+# Whether something is mounted at the folder $1.
+cfd_mounted()
+{
+	while read -r cfd_source cfd_place cfd_rest; do
+		[ "$cfd_place" != "$1" ] || return 0
+	done <"$cfd_mounts"
+	: "$cfd_source$cfd_rest"
+	return 1
+}
+
 # A block device in memory of $1 KiB, in $cfd_device.
 cfd_ram_device()
 {
 	modprobe -q zram 2>/dev/null
 	if [ -r /sys/class/zram-control/hot_add ]; then
-		read -r cfd_number </sys/class/zram-control/hot_add &&
-			echo "$1K" >"/sys/block/zram$cfd_number/disksize" || return
+		[ -s "$cfd_run/zram" ] || cat /sys/class/zram-control/hot_add >"$cfd_run/zram"
+		read -r cfd_number <"$cfd_run/zram" && read -r cfd_kib <"/sys/block/zram$cfd_number/disksize" || return
+		[ "$cfd_kib" != 0 ] || echo "$1K" >"/sys/block/zram$cfd_number/disksize" || return
 		cfd_device=/dev/zram$cfd_number
 	else
 		modprobe -q brd rd_nr=1 rd_size="$1" 2>/dev/null
@@ -261,6 +275,7 @@ cfd_mount_device()
 		cfd_at=$cfd_cache_at
 		return 0
 	fi
+	cfd_mounted "$2" && return
 	mkdir -p "$2"
 	mount -o rw,noatime "$cfd_device" "$2" 2>/dev/null && return
 	# Busybox's mount tries only what the kernel knows already. Of these, initramfs images have ext4 by
@@ -271,7 +286,7 @@ cfd_mount_device()
 
 cfd_mount_cache()
 {
-	case $cfd_cache in
+	cfd_mounted "$cfd_cache_at" || case $cfd_cache in
 	ram:*) cfd_ram_device "${cfd_cache#ram:}" ;;
 	*) cfd_find_device "$cfd_cache" ;;
 	esac && cfd_mount_device "$cfd_cache" "$cfd_cache_at" && mkdir -p "$cfd_cache_at/fscache"
@@ -307,10 +322,9 @@ cfd_keep_files()
 	done
 }
 
-# The file that it reads, now and when it is upgraded: the initramfs's own, then the command line's.
+# The configuration: the initramfs's own, then the command line's.
 cfd_configure()
 {
-	cfd_conf=$cfd_run/cachefilesd.conf
 	# Tokens and keys may be in these.
 	cfd_umask=$(umask)
 	umask 077
@@ -320,6 +334,11 @@ cfd_configure()
 		printf %s "$cfd_lines"
 	} | cfd_keep_files >"$cfd_conf"
 	umask "$cfd_umask"
+}
+
+cfd_runs()
+{
+	[ -r "$cfd_run/pid" ] && read -r cfd_pid <"$cfd_run/pid" && kill -0 "$cfd_pid" 2>/dev/null
 }
 
 # The daemon's own words about a mistake are on the console then. What may become better is tried
@@ -344,6 +363,7 @@ cfd_start()
 # servers; what it gives up, as a 404, is tried again ever more rarely.
 cfd_mount_image()
 {
+	cfd_mounted "$cfd_run/image" && return
 	mkdir -p "$cfd_run/image"
 	"$cfd_daemon" -f "$cfd_conf" --prime "$cfd_name" ||
 		cfd_say "$cfd_name is not primed: what this boot fetches is not kept if the machine is cut off"
@@ -371,17 +391,22 @@ cfd_keep_end()
 	mkdir -p "${cfd_end%/*}"
 	# Debian's /run is a place for no programs.
 	cfd_copy_end && "$cfd_end" --version >/dev/null 2>&1 && return
-	mount -t tmpfs -o mode=755,nosuid,nodev,size=1M tmpfs "${cfd_end%/*}" && cfd_copy_end
+	cfd_mounted "${cfd_end%/*}" || mount -t tmpfs -o mode=755,nosuid,nodev,size=1M tmpfs "${cfd_end%/*}" || return
+	cfd_copy_end
 }
 
 # ---- the root ----
 
 cfd_mount_root()
 {
+	cfd_mounted "$1" && return
 	case $cfd_overlay in
-	none) mount -o bind "$cfd_run/image" "$1" && return ;;
-	tmpfs) mkdir -p "$cfd_run/overlay" && mount -t tmpfs -o mode=755 tmpfs "$cfd_run/overlay" &&
-		cfd_at=$cfd_run/overlay ;;
+	none) mount -o bind "$cfd_run/image" "$1"; return ;;
+	tmpfs)
+		cfd_at=$cfd_run/overlay
+		mkdir -p "$cfd_at"
+		cfd_mounted "$cfd_at" || mount -t tmpfs -o mode=755 tmpfs "$cfd_at"
+		;;
 	*) cfd_find_device "$cfd_overlay" && cfd_mount_device "$cfd_overlay" "$cfd_run/overlay" ;;
 	esac || return
 	mkdir -p "$cfd_at/overlay/upper" "$cfd_at/overlay/work"
@@ -394,7 +419,8 @@ cfd_boot()
 {
 	mkdir -p "$cfd_run"
 	cfd_keep_end
-	cfd_mount_cache && cfd_configure && cfd_start && cfd_mount_image && cfd_mount_root "$1" || return
+	cfd_mount_cache && { cfd_runs || { cfd_configure && cfd_start; }; } &&
+		cfd_mount_image && cfd_mount_root "$1" || return
 	# sysvinit's sendsigs lets live what is named here.
 	mkdir -p /run/sendsigs.omit.d && ln -sf "$cfd_run/pid" /run/sendsigs.omit.d/cachefilesd-mini
 }

@@ -10,6 +10,8 @@ cfd_cache_at=$cfd_run/cache
 cfd_meminfo=$cfd_run/meminfo
 cfd_own_conf=$cfd_run/own.conf
 cfd_bundles=
+cfd_mounts=$cfd_run/mounts
+: >"$cfd_mounts"
 printf 'MemTotal:        2048000 kB\nMemFree: 7 kB\n' >"$cfd_meminfo"
 . contrib/initramfs/cachefilesd-boot.sh
 cfd_say() { said=$*; }
@@ -168,4 +170,41 @@ cfd_mount_device LABEL=x "$cfd_run/overlay"
 tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "$cfd_cache_at"
 cfd_mount_device LABEL=y "$cfd_run/overlay"
 tell "an overlay on another is" "$cfd_at" "$cfd_run/overlay"
+
+# A boot whose overlay fails at first, and what it does to the machine: its mounts, its daemon.
+did=
+overlay_fails=yes
+mount()
+{
+	for place; do :; done
+	[ "$place" != /newroot ] || [ -z "$overlay_fails" ] || return 1
+	did="$did ${place##*/}"
+	echo "source $place type rw 0 0" >>"$cfd_mounts"
+}
+# Of two only one can hold the device; this shell is the process that does.
+a_daemon()
+{
+	case $* in *--prime*) did="$did prime"; return 0 ;; esac
+	did="$did start"
+	[ ! -e "$cfd_run/pid" ] || return 1
+	echo $$ >"$cfd_run/pid"
+}
+mkdir() { case $* in */run/sendsigs*) ;; *) command mkdir "$@" ;; esac; }
+ln() { :; }
+modprobe() { :; }
+cfd_keep_end() { :; }
+cfd_ram_device() { did="$did ram"; }
+cfd_daemon=a_daemon
+cfd_parse "$u cachefilesd.wait=0"
+cfd_boot /newroot && did="$did booted"
+tell "a boot without its overlay fails" "$did" " ram cache start prime image overlay"
+did=
+cfd_boot /newroot
+tell "again: what is mounted and the daemon are kept" "$?$did" 1
+overlay_fails=
+cfd_boot /newroot
+tell "at last: the root, and nothing else" "$?$did" "0 newroot"
+did=
+cfd_boot /newroot
+tell "a boot that has succeeded is not begun again" "$?$did" 0
 exit $failed
