@@ -6,6 +6,7 @@
 # An initramfs calls, in this order:
 #	cfd_parse "$(cat /proc/cmdline)"	false: no root= of ours
 #	(brings the network up, its own way)
+#	cfd_resolve SERVERS DOMAINS		names to the daemon's resolver what that has taught
 #	cfd_boot ROOT				mounts the root there; false: a mistake, told
 # cfd_boot may be called again after it has failed: what is mounted by then and a daemon that runs are kept.
 
@@ -18,6 +19,7 @@ cfd_daemon=${cfd_daemon-cachefilesd-mini}
 cfd_meminfo=${cfd_meminfo-/proc/meminfo}
 cfd_own_conf=${cfd_own_conf-/etc/cachefilesd.conf}
 cfd_mounts=${cfd_mounts-/proc/mounts}
+cfd_resolv_conf=${cfd_resolv_conf-/etc/resolv.conf}
 cfd_bundles=${cfd_bundles-/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt}
 
 cfd_newline='
@@ -290,6 +292,44 @@ cfd_mount_cache()
 	ram:*) cfd_ram_device "${cfd_cache#ram:}" ;;
 	*) cfd_find_device "$cfd_cache" ;;
 	esac && cfd_mount_device "$cfd_cache" "$cfd_cache_at" && mkdir -p "$cfd_cache_at/fscache"
+}
+
+# ---- the network ----
+
+# Adds to resolv.conf those of the name servers $1 that are missing there, and the search domains $2 if it
+# has none. systemd-networkd appends "#NAME" to a server, and writes one with a port in brackets; ipconfig
+# writes 0.0.0.0 for none.
+cfd_resolve()
+{
+	cfd_lines_new=
+	cfd_known=
+	cfd_domains=
+	for cfd_value in $2; do
+		cfd_domains="$cfd_domains $cfd_value"
+	done
+	[ ! -r "$cfd_resolv_conf" ] || while read -r cfd_key cfd_value cfd_rest || [ -n "$cfd_key" ]; do
+		case $cfd_key in
+		nameserver) cfd_known="$cfd_known $cfd_value" ;;
+		search | domain) cfd_domains= ;;
+		esac
+	done <"$cfd_resolv_conf"
+	for cfd_value in $1; do
+		cfd_value=${cfd_value%%#*}
+		case "$cfd_known " in
+		*" $cfd_value "*) continue ;;
+		esac
+		case $cfd_value in
+		'' | 0.0.0.0 | \[*) continue ;;
+		esac
+		cfd_known="$cfd_known $cfd_value"
+		cfd_lines_new="${cfd_lines_new}nameserver $cfd_value$cfd_newline"
+	done
+	cfd_lines_new="$cfd_lines_new${cfd_domains:+search$cfd_domains$cfd_newline}"
+	[ -n "$cfd_lines_new" ] || return 0
+	# A link to a file that does not exist cannot be written through.
+	[ -e "$cfd_resolv_conf" ] || [ ! -L "$cfd_resolv_conf" ] || rm -f "$cfd_resolv_conf"
+	cfd_text=$(cat "$cfd_resolv_conf" 2>/dev/null)
+	printf %s "${cfd_text:+$cfd_text$cfd_newline}$cfd_lines_new" >"$cfd_resolv_conf"
 }
 
 # ---- the daemon ----

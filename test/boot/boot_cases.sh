@@ -171,6 +171,93 @@ tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "
 cfd_mount_device LABEL=y "$cfd_run/overlay"
 tell "an overlay on another is" "$cfd_at" "$cfd_run/overlay"
 
+# resolves NAME BEFORE SERVERS DOMAINS AFTER: cfd_resolve makes that of resolv.conf; "-": there is none.
+cfd_resolv_conf=$cfd_run/resolv.conf
+resolves()
+{
+	rm -f "$cfd_resolv_conf"
+	[ "$2" = - ] || printf %s "$2" >"$cfd_resolv_conf"
+	cfd_resolve "$3" "$4"
+	tell "resolv.conf: $1" "$(cat "$cfd_resolv_conf")" "$5"
+}
+resolves "a new one" - "192.0.2.1 2001:db8::1" "a.example b.example" "nameserver 192.0.2.1
+nameserver 2001:db8::1
+search a.example b.example"
+resolves "what is there stays" "search old.example
+nameserver  2001:db8::53
+options ndots:2
+" "192.0.2.1" a.example "search old.example
+nameserver  2001:db8::53
+options ndots:2
+nameserver 192.0.2.1"
+resolves "nothing twice, no final newline" "nameserver 192.0.2.1 " "192.0.2.1 192.0.2.2 192.0.2.2" "" \
+	"nameserver 192.0.2.1 
+nameserver 192.0.2.2"
+resolves "nothing new" "domain old.example
+nameserver 192.0.2.1" "192.0.2.1" "new.example" "domain old.example
+nameserver 192.0.2.1"
+resolves "nothing at all" "# empty" " 0.0.0.0 " " " "# empty"
+resolves "servers as systemd-networkd writes them" - "192.0.2.1#dns.example [2001:db8::1]:5353 fe80::1%eth0" "" \
+	"nameserver 192.0.2.1
+nameserver fe80::1%eth0"
+rm -f "$cfd_resolv_conf"
+command ln -s none/stub "$cfd_resolv_conf"
+cfd_resolve 192.0.2.1 ""
+tell "resolv.conf: a link that leads nowhere" "$(cat "$cfd_resolv_conf")" "nameserver 192.0.2.1"
+
+# The scripts of initramfs-tools and dracut as they are, but for their paths; cfd_boot prints what the daemon
+# finds.
+tree=$cfd_run/tree
+mkdir -p "$tree/run/systemd/netif" "$tree/etc" "$tree/scripts" "$tree/lib" "$tree/proc"
+moved()
+{
+	sed 's#\(^\|[ (]\|[^0-9]>\|<\)/\(run\|etc\|scripts\|lib\|proc\)/#\1'"$tree"'/\2/#g' "$1"
+}
+moved contrib/initramfs/cachefilesd-boot.sh >"$tree/scripts/cachefilesd-boot.sh"
+cat >>"$tree/scripts/cachefilesd-boot.sh" <<END
+cfd_resolv_conf=$tree/etc/resolv.conf
+cfd_boot() { cat "$tree/etc/resolv.conf"; }
+END
+cp "$tree/scripts/cachefilesd-boot.sh" "$tree/lib/"
+echo 'ismounted() { false; }' >"$tree/lib/dracut-lib.sh"
+echo "$u" >"$tree/proc/cmdline"
+moved contrib/initramfs-tools/scripts/cachefilesd-mini >"$tree/tools"
+moved contrib/dracut/70cachefilesd-mini/cachefilesd-root.sh >"$tree/dracut"
+tools()
+{
+	(
+		for stub in run_scripts wait_for_udev configure_networking panic; do eval "$stub() { :; }"; done
+		. "$tree/tools"
+		mountroot
+	)
+}
+cat >"$tree/run/net-eth0.conf" <<END
+IPV4DNS0='192.0.2.53'
+IPV4DNS1='0.0.0.0'
+DNSDOMAIN='corp.example'
+DOMAINSEARCH='corp.example lan.example'
+END
+tell "initramfs-tools: what ipconfig has learnt" "$(tools)" "nameserver 192.0.2.53
+search corp.example lan.example"
+printf 'search lan.example\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n' >"$tree/etc/resolv.conf"
+tell "initramfs-tools: its own resolv.conf stays" "$(tools)" "search lan.example
+nameserver 192.0.2.53
+nameserver 2001:db8::53"
+rm "$tree"/run/net-eth0.conf
+tell "initramfs-tools: also without a file of ipconfig's" "$(tools)" "search lan.example
+nameserver 192.0.2.53
+nameserver 2001:db8::53"
+rm "$tree/etc/resolv.conf"
+printf "IPV6DNS0='2001:db8::53'\nIPV6DOMAINSEARCH='six.example'\n" >"$tree/run/net6-eth0.conf"
+tell "initramfs-tools: IPv6" "$(tools)" "nameserver 2001:db8::53
+search six.example"
+printf '#empty\n' >"$tree/etc/resolv.conf"
+printf 'DNS=192.0.2.53 2001:db8::53\nDOMAINS=corp.example lan.example\n' >"$tree/run/systemd/netif/state"
+tell "dracut: what systemd-networkd has learnt" "$($shell "$tree/dracut" networkd "" /newroot 2>&1)" "#empty
+nameserver 192.0.2.53
+nameserver 2001:db8::53
+search corp.example lan.example"
+
 # A boot whose overlay fails at first, and what it does to the machine: its mounts, its daemon.
 did=
 overlay_fails=yes

@@ -7,8 +7,9 @@
 [ $# -ge 3 ] && [ -n "$3" ] || exit 1
 ismounted "$3" && exit 0
 # systemd-networkd keeps the name servers that it has learnt to itself.
-if [ -r /run/systemd/netif/state ] && ! grep -q ^nameserver /etc/resolv.conf 2>/dev/null; then
-	sed -n 's/^DNS=//p' /run/systemd/netif/state | tr ' ' '\n' | sed 's/^./nameserver &/' >/etc/resolv.conf
+if [ -r /run/systemd/netif/state ]; then
+	cfd_resolve "$(sed -n 's/^DNS=//p' /run/systemd/netif/state)" \
+		"$(sed -n 's/^DOMAINS=//p' /run/systemd/netif/state)"
 fi
 read -r cfd_line </proc/cmdline
 cfd_parse "$cfd_line" || exit 1

@@ -18,7 +18,7 @@ installkernel() {
 
 # shellcheck disable=SC2154 # moddir is dracut's
 install() {
-	inst_multiple cachefilesd-mini mke2fs findfs grep sed tr ip mount mkdir ln chmod sleep
+	inst_multiple cachefilesd-mini mke2fs findfs sed ip mount mkdir ln rm chmod sleep
 	inst_multiple -o /etc/cachefilesd.conf /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt
 	inst_simple "$moddir/cachefilesd-boot.sh" /lib/cachefilesd-boot.sh
 	inst_hook cmdline 90 "$moddir/parse-cachefilesd-mini.sh"

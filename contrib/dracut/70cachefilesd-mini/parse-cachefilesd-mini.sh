@@ -13,7 +13,10 @@ if cfd_parse "$cfd_line"; then
 		echo ip=dhcp >/etc/cmdline.d/70-cachefilesd-mini.conf
 		# The same for systemd-networkd, which reads the kernel's own words only.
 		mkdir -p /run/systemd/network
-		printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' >/run/systemd/network/70-cachefilesd-mini.network
+		{
+			printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n'
+			printf '[%s]\nUseDomains=yes\n' DHCPv4 DHCPv6 IPv6AcceptRA
+		} >/run/systemd/network/70-cachefilesd-mini.network
 	}
 	# Two days, as the daemon itself has no end: a switch may be late.
 	echo rd.neednet=1 rd.retry=172800 >>/etc/cmdline.d/70-cachefilesd-mini.conf
