@@ -376,9 +376,10 @@ cfd_configure()
 	umask "$cfd_umask"
 }
 
+# Whether there is a process whose id stands in the file $1.
 cfd_runs()
 {
-	[ -r "$cfd_run/pid" ] && read -r cfd_pid <"$cfd_run/pid" && kill -0 "$cfd_pid" 2>/dev/null
+	[ -r "$1" ] && read -r cfd_pid <"$1" && kill -0 "$cfd_pid" 2>/dev/null
 }
 
 # The daemon's own words about a mistake are on the console then. What may become better is tried
@@ -459,7 +460,7 @@ cfd_boot()
 {
 	mkdir -p "$cfd_run"
 	cfd_keep_end
-	cfd_mount_cache && { cfd_runs || { cfd_configure && cfd_start; }; } &&
+	cfd_mount_cache && { cfd_runs "$cfd_run/pid" || { cfd_configure && cfd_start; }; } &&
 		cfd_mount_image && cfd_mount_root "$1" || return
 	# sysvinit's sendsigs lets live what is named here.
 	mkdir -p /run/sendsigs.omit.d && ln -sf "$cfd_run/pid" /run/sendsigs.omit.d/cachefilesd-mini

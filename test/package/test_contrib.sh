@@ -33,6 +33,8 @@ script_parses()
 	shellcheck -s "$2" -e SC1090,SC1091,SC2034 "$1"
 }
 
+# It waits for most of its time.
+test/boot/network_cases.sh >"$scratch/network" 2>&1 &
 check "systemd-analyze verify: cachefilesd-mini.service" unit_verifies
 check "systemd-analyze security: cachefilesd-mini.service, at most 3.2" unit_is_hardened
 for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/*; do
@@ -49,4 +51,6 @@ check "bash -n and shellcheck: dracut's module-setup.sh" script_parses \
 for shell in dash "busybox sh"; do
 	$shell test/boot/boot_cases.sh "$shell" || status=1
 done
+wait $! || status=1
+cat "$scratch/network"
 exit $status
