@@ -177,7 +177,7 @@ def got(k, r, data, timeout=10):
     return r
 
 
-def recovers(k, f, data, offset, length, timeout=6):
+def recovers(k, f, data, offset, length, timeout=15):
     """need() after a failure. One more READ may fail: it may meet the end of an old attempt."""
     end = time.monotonic() + timeout
     while k.wait_complete(k.read(f, offset, length), timeout) < min(length, len(data) - offset):

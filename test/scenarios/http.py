@@ -296,7 +296,7 @@ def image_changed(how):
              "last_modified": {"image": other, "etag": "", "last_modified": "Thu, 07 Apr 2022 07:55:52 GMT"},
              "shrunk": {"image": other[:1000]}}[how]
     with Server({"/img": data}, **({"etag": ""} if how == "last_modified" else {})) as s:
-        with daemon(s, "timeout 2") as k:
+        with daemon(s) as k:
             f = k.opened("erofs,img", b"img")
             need(k, f, data, 0, 4096)
             s.paths["/img"] = knobs

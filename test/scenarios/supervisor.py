@@ -175,8 +175,11 @@ def reloaded_with_another_dir():
                 file.write(f"url {s.url}\ndir {directory}\n")
 
         def culls_there():
-            children = k.proc(f"task/{k.worker}/children").split()
-            return [os.readlink(f"/proc/{child}/cwd") for child in children] == [dirs[0] + "/cache"]
+            try:
+                children = k.proc(f"task/{k.worker}/children").split()
+                return [os.readlink(f"/proc/{child}/cwd") for child in children] == [dirs[0] + "/cache"]
+            except (FileNotFoundError, ProcessLookupError):     # it has ended, another takes its place
+                return False
 
         configure(dirs[0])
         with StandIn([Program.path, "-n", "-s", "--force", "-f", path, "-o", "trace none", "-o", "status none"]) as k:

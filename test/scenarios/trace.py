@@ -3,6 +3,7 @@ import contextlib
 import os
 import random
 import tempfile
+import threading
 import time
 
 from scenarios.common import (KIB, MIB, PAGE, Server, all_once, check, constant, daemon, each, image, joined,
@@ -146,11 +147,14 @@ def closed_while_the_trace_comes():
 def reads_beside_a_trace():
     """READs of what the trace does not name: nothing is fetched around them, the trace knows better"""
     data, length = large("beside", 64 * MIB), 16 * KIB
+    all_read = threading.Event()
     with Server({"/img": data, "/img.trace": trace_text([(32 * MIB, 40 * MIB)])}) as s:
-        s.paths["/img.trace"] = {"delay": 0.3}
+        s.rule = lambda r: all_read.wait(60) and {} if r.path == "/img.trace" else {}
         with daemon(s, traced=True) as k:
             f = k.opened("erofs,img", b"img")
+            k.wait(lambda: traces_asked(s), 10, "asking for the trace")
             reads = sum(touch(k, f, data, n, length) for n in range(MIB, 24 * MIB, MIB))
+            all_read.set()
             k.wait(lambda: f.present() >= 8 * MIB, 20, "the trace's range")
             quiet(s)
             fetched, most = all_once(s), 8 * MIB + reads * length + MIB
