@@ -121,12 +121,12 @@ $(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) M
 	@$(UNIT_CC) $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -o $@ $< $(UNIT_LIBRARIES)
 
 # For the stand-in tests of another architecture.
-$(OUT)/cachefilesd-mini.qemu: $(OBJECTS) $(OUT)/cross_ioctl.o $(ARCHIVE)
+$(OUT)/cachefilesd-mini.qemu: $(OBJECTS) $(OUT)/cross_calls.o $(ARCHIVE)
 	@echo "  LD      $@"
-	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections,--wrap=ioctl -o $@ $^
-$(OUT)/cross_ioctl.o: test/cross/ioctl.c Makefile
+	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections,--wrap=ioctl,--wrap=mlockall -o $@ $^
+$(OUT)/cross_calls.o: test/cross/calls.c Makefile
 	@mkdir -p $(@D)
-	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -c -o $@ $<
+	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -fno-lto -c -o $@ $<
 
 # A fuzz harness is made the same way, for clang's libFuzzer: `make fuzz SECONDS=60`, for each.
 CLANG   = clang

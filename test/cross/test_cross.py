@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """The daemon of other architectures, built here and run under qemu-user.
 
-    test/cross/test_cross.py [--short] TRIPLET...   (those of test/lib/machines.py; `make check-cross` runs all)
+    test/cross/test_cross.py [--short] [TRIPLET...]     (those of test/lib/machines.py; `make check-cross` runs all)
 
 For each: the build (test/musl keeps musl for it in the user's cache directory), its unit tests, --get over HTTPS
 with each kind of cipher and key, the scenarios that can run under an emulator, page sizes, and a 32-bit program on
 a 64-bit kernel. Prints TAP; exit status 1 if a test failed.
 """
+import argparse
 import glob
 import os
 import re
@@ -28,7 +29,7 @@ IMAGE = httpserver.image("cross", 300001)
 SCENARIOS = ("^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|"
              "open_server_down|started_by)")
 # Start, READs of all sizes, keys, garbage, the end: both layouts.
-SCENARIOS_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated)"
+SCENARIOS_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated|emulator)"
 
 
 def tell(triplet, name, wrong):
@@ -132,10 +133,14 @@ def wide_kernel(triplet, machine):
 
 
 def main():
-    short = sys.argv[1:2] == ["--short"]
-    triplets = sys.argv[2 if short else 1:] or list(MACHINES)
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--short", action="store_true", help="the scenarios that differ between machines")
+    parser.add_argument("triplets", nargs="*", metavar="TRIPLET", default=list(MACHINES), help=", ".join(MACHINES))
+    a = parser.parse_args()
+    for triplet in set(a.triplets) - set(MACHINES):
+        parser.error(f"there is no {triplet}")
     all_servers = list(servers())
-    for triplet in triplets:
+    for triplet in a.triplets:
         machine = MACHINES[triplet]
         if build(triplet):
             version(triplet, machine)
@@ -143,7 +148,7 @@ def main():
             https(triplet, machine, all_servers)
             page_sizes(triplet, machine)
             wide_kernel(triplet, machine)
-            scenarios(triplet, SCENARIOS_SHORT if short else SCENARIOS)
+            scenarios(triplet, SCENARIOS_SHORT if a.short else SCENARIOS)
     for _, _, server in all_servers:
         server.stop()
     return tap.status()

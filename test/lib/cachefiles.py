@@ -16,7 +16,7 @@ from lib.seccomp import DEVICE_FD, MEMORY, PAGE, Notified
 
 DEVICE = "/dev/cachefiles"
 OPEN, CLOSE, READ = 0, 1, 2
-IOCTL_WHENCE = 0x98                 # of a lseek that stands for an ioctl: test/cross/ioctl.c
+IOCTL_WHENCE = 0x98                 # of a lseek that stands for an ioctl: test/cross/calls.c
 GONE = 0xFFFFFFFF                   # object id of a file whose descriptor is closed
 LIMITS = {"brun": 7, "bcull": 5, "bstop": 1, "frun": 7, "fcull": 5, "fstop": 1}
 

@@ -25,6 +25,31 @@ releases()
 		make -s dist && cmp build/dist/cachefilesd-mini-"$version".tar.gz "$scratch"/*.tar.gz
 }
 
+# test/install with stand-ins for apt-get and its like: the locks are held once or twice, then apt-get ends with status
+# $1. $2: its calls.
+installs_behind_another()
+{
+	rm -rf "$scratch/stubs" "$scratch/calls"
+	mkdir "$scratch/stubs"
+	cat >"$scratch/stubs/apt-get" <<-END
+	#!/bin/sh
+	echo "\$2" >>$scratch/calls
+	case \$2\$(grep -c "\$2" $scratch/calls) in
+	update[12]) echo "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)" ;;
+	install1) echo "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (dpkg)" ;;
+	install*) exit $1 ;;
+	*) exit 0 ;;
+	esac >&2
+	exit 100
+	END
+	printf '#!/bin/sh\nexit 1\n' >"$scratch/stubs/dpkg-query"
+	printf '#!/bin/sh\necho 0\n' >"$scratch/stubs/id"
+	printf '#!/bin/sh\n' >"$scratch/stubs/sleep"
+	chmod 755 "$scratch"/stubs/*
+	PATH=$scratch/stubs:$PATH test/install build
+	[ $? -eq $((!!$1)) ] && [ "$(tr '\n' ' ' <"$scratch/calls")" = "$2" ]
+}
+
 # As a distribution builds it: with our tarball and BearSSL's.
 builds_for_debian()
 {
@@ -96,6 +121,8 @@ makefile_parses()
 
 check "one version everywhere" has_one_version
 check "make dist: a tarball, its checksum, the same bytes again" releases
+check "test/install waits for another package manager" installs_behind_another 0 "update update update install install "
+check "test/install ends where apt-get cannot" installs_behind_another 100 "update update update install install "
 check "Debian: dpkg-buildpackage" builds_for_debian
 check "Debian: lintian finds nothing" lintian_is_silent
 check "Debian: the program, manual pages, service files and what an initramfs takes are in them" has_its_files

@@ -1,9 +1,11 @@
 """Processor time and memory."""
 import errno
 import random
+import re
 import time
 
 from lib import tap
+from lib.machines import Target
 from scenarios.common import (KIB, MIB, Program, Server, after_the_probe, daemon, each, got, image, need, refused,
                               scenario, serving, still_serves)
 from scenarios.hostile_kernel import garbage
@@ -103,3 +105,16 @@ def standard_error_is_full():
         k.wait_taken(timeout=20)
         need(k, f, data, 0, 65536)
         still_serves(k, s)
+
+
+@scenario
+def emulator_can_have_memory():
+    """of the emulator of another machine only the daemon is locked in memory: what is locked limits what it can get"""
+    if not Target.emulator:
+        raise tap.Skip("no emulator")
+    with Server({"/img": image(1, 5000)}) as s, daemon(s) as k:
+        k.opened("erofs,img", b"img")
+        for pid in k.pid, k.worker:
+            with open(f"/proc/{pid}/status") as file:
+                locked = int(re.search(r"(?m)^VmLck:\s+(\d+) kB$", file.read())[1])
+            assert locked < 1024, f"{locked} KiB of {pid} are locked"

@@ -205,12 +205,14 @@ def culler_killed():
 
     with Server({"/img": data, "/two": data, "/after": data}) as s, daemon(s) as k:
         k.opened("erofs,img", b"img")
+        k.wait(cullers, 10, "a culler")
         os.kill(int(cullers()[0]), signal.SIGKILL)
         time.sleep(0.2)
         f = k.opened("erofs,two", b"two")
         k.wait_log("the process that culls has ended")
         need(k, f, data, 0, 5000)
         reload(k)
+        k.wait(cullers, 10, "a culler")
         assert len(cullers()) == 1, cullers()
         still_serves(k, s)
 
