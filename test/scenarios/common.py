@@ -97,7 +97,7 @@ def serving(data, *directives, knobs=None, **more):
         yield s, k, k.opened("erofs,img", b"img")
 
 
-def kill_worker(k, number=signal.SIGKILL, timeout=10):
+def kill_worker(k, number=signal.SIGKILL, timeout=30):
     """Kills the worker and waits until another one serves."""
     before = k.worker
     os.kill(before, number)
@@ -108,7 +108,7 @@ def reload(k):
     """Sends SIGHUP and waits until another worker serves."""
     before = k.worker
     k.signal(signal.SIGHUP)
-    k.wait(lambda: k.worker != before, 10, "another worker")
+    k.wait(lambda: k.worker != before, 30, "another worker")
 
 
 def still_serves(k, server, name="after"):
