@@ -29,7 +29,7 @@ def boot_ends(root):
     expect(os.access("/run/initramfs/shutdown", os.X_OK), "no program for the end of the machine")
 
 
-@scenario("contrib/initramfs: cache, daemon, image and overlay by the kernel's command line; again, nothing twice",
+@scenario("contrib/initramfs: cache, daemon, image, overlay by the kernel's command line; tried again; later, nothing twice",
           True)
 def boot_words():
     os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
@@ -44,6 +44,14 @@ def boot_words():
     expect(0 < nginx.sent(start) < 1.5 * size, f"{nginx.sent(start)} bytes fetched of {size}")
     with open(f"{root}/written", "w") as file:
         file.write("here")
+    pid = contents("/run/cachefilesd-mini/pid")
+    umount(root)        # as if the overlay had failed
+    boot(["busybox", "sh"], line)
+    expect(contents(f"{root}/written") == "here", "what was written above the image is gone")
+    expect(contents("/run/cachefilesd-mini/pid") == pid, "another daemon")
+    points = [mount.split()[1] for mount in contents("/proc/mounts").splitlines()]
+    twice = {point for point in points if points.count(point) > 1}
+    expect(not twice & {root, "/run/cachefilesd-mini/image", "/run/initramfs/cachefilesd-mini"}, f"twice: {twice}")
     boot_ends(root)
 
     start = nginx.mark()
