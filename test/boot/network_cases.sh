@@ -158,7 +158,8 @@ tell "what has an address already, as of the kernel" "$?, $(addresses)" "0, eth1
 
 begin 1 1
 net_up "ip=[2001:db8::7]::[2001:db8::1]:64::eth0:off ip=10.0.0.7:::::eth1"
-tell "addresses of two cards" "$?, $(addresses), $(ip -6 route | grep -o 'default via [^ ]* dev eth0')" "0, eth0 2001:db8::7/64
+tell "addresses of two cards" "$?, $(addresses), $(ip -6 route | grep -o 'default via [^ ]* dev eth0')" \
+	"0, eth0 2001:db8::7/64
 eth1 10.0.0.7/8, default via 2001:db8::1 dev eth0"
 
 begin 1

@@ -29,7 +29,8 @@ IMAGE = httpserver.image("cross", 300001)
 SCENARIOS = ("^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|"
              "open_server_down|started_by)")
 # Start, READs of all sizes, keys, garbage, the end: both layouts.
-SCENARIOS_SHORT = "^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated|emulator)"
+SCENARIOS_SHORT = ("^(bind_seq|read_sizes|image_tails|lengths|v8_|keys|close_|fd_number|garbage_f|write|terminated|"
+                   "emulator)")
 
 
 def tell(triplet, name, wrong):

@@ -29,7 +29,7 @@ def boot_ends(root):
     expect(os.access("/run/initramfs/shutdown", os.X_OK), "no program for the end of the machine")
 
 
-@scenario("contrib/initramfs: cache, daemon, image, overlay by the kernel's command line; tried again; later, nothing twice",
+@scenario("contrib/initramfs: the command line makes cache, daemon, image, overlay; tried again; later, nothing twice",
           True)
 def boot_words():
     os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
