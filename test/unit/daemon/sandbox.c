@@ -4,34 +4,16 @@
 
 #define SANDBOX_DENIES (0x00050000 | EPERM) /* as the daemon has it, and not for the sanitizers */
 #include "base/fd.c"
+#include "base/log.c"
 #include "base/text.c"
 #include "daemon/sandbox.c"
 
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
-
-static char logged[512];
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	va_list arguments;
-
-	(void)level;
-	va_start(arguments, format);
-	vsnprintf(logged, sizeof(logged), format, arguments);
-	va_end(arguments);
-}
-
-void die(int status, const char *format, ...)
-{
-	(void)format;
-	_exit(100 + status);
-}
 
 /* Runs `attempt` in a child that has entered as `role`. Returns its errno, 0 for success. */
 static int as(enum sandbox_role role, int (*attempt)(void))
@@ -50,19 +32,31 @@ static int as(enum sandbox_role role, int (*attempt)(void))
 	return WEXITSTATUS(status);
 }
 
-static int pipes[2], folder, datagrams;
+static int pipes[2], folder;
 
 static int try_write(void)
 {
 	return (int)write(pipes[1], "x", 1);
 }
 
-/* As log.c does when the syslog daemon was started anew. */
-static int try_reconnect(void)
+/* A line to a syslog daemon that was started anew: log.c connects its socket again. */
+static int try_log(void)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/tmp/there is no such socket"};
+	reconnect_at = 0;
+	log_warning("after the restart");
+	return log_dropped() == 0 ? 0 : -1;
+}
 
-	return connect(datagrams, (struct sockaddr *)&a, sizeof(a));
+static int try_unix(void)
+{
+	return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+static int try_pair(void)
+{
+	int ends[2];
+
+	return socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
 }
 
 static int try_inet(void)
@@ -143,10 +137,12 @@ static void test_worker(void)
 	begin_test("sandbox: what a worker needs");
 	CHECK(as(SANDBOX_WORKER, try_write) == 0);
 	CHECK(as(SANDBOX_WORKER, try_inet) == 0);
-	CHECK(as(SANDBOX_WORKER, try_reconnect) == ENOENT);
 	begin_test("sandbox: what a worker does not");
 	CHECK(as(SANDBOX_WORKER, try_packet) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_netlink) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_unix) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_pair) == EPERM);
+	CHECK(as(SANDBOX_TOOL, try_unix) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_exec) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_fork) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_mmap) == EPERM);
@@ -161,6 +157,7 @@ static void test_keeper(void)
 	CHECK(as(SANDBOX_KEEPER, try_exec) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_kill) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_path) == 0);
+	CHECK(as(SANDBOX_KEEPER, try_unix) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_packet) == EPERM);
 	CHECK(as(SANDBOX_KEEPER, try_netlink) == EPERM);
 }
@@ -173,7 +170,43 @@ static void test_tool(void)
 	CHECK(as(SANDBOX_TOOL, try_exec) == EPERM);
 	CHECK(as(SANDBOX_CULLER, try_inet) == EPERM);
 	CHECK(as(SANDBOX_CULLER, try_write) == 0);
-	CHECK(as(SANDBOX_CULLER, try_reconnect) == ENOENT);
+	CHECK(as(SANDBOX_CULLER, try_unix) == EPERM);
+}
+
+static int listen_as_syslog(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	unlink(path);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && chmod(path, 0666) == 0);
+	return fd;
+}
+
+static void test_syslog(void)
+{
+	char path[] = "/tmp/sandbox.XXXXXX/log", text[200] = "";
+	int daemon;
+
+	begin_test("sandbox: a new syslog daemon is found by the socket that was open before");
+	*strrchr(path, '/') = '\0';
+	CHECK(mkdtemp(path) != NULL && chmod(path, 0755) == 0);
+	path[strlen(path)] = '/';
+	syslog_path = path;
+	daemon = listen_as_syslog(path);
+	log_open(false, LOG_LEVEL_INFO);
+	for (enum sandbox_role role = SANDBOX_WORKER; role <= SANDBOX_CULLER; role <<= 1) {
+		close(daemon);
+		daemon = listen_as_syslog(path);
+		CHECK(as(role, try_log) == 0);
+		CHECK(recv(daemon, text, sizeof(text) - 1, 0) > 0 && strstr(text, "after the restart"));
+	}
+	log_open(true, LOG_LEVEL_INFO);
+	close(daemon);
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
 }
 
 static void test_paths(void)
@@ -346,12 +379,12 @@ static void test_passwd(void)
 int main(void)
 {
 	CHECK(pipe(pipes) == 0);
-	datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
 	test_passwd();
 	test_rights();
 	test_worker();
 	test_keeper();
 	test_tool();
+	test_syslog();
 	test_paths();
 	return finish_tests();
 }
