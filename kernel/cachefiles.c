@@ -511,6 +511,19 @@ static void take_message(const struct message *m)
 		drop(o); /* a CLOSE; without an object, of one that we have closed ourselves */
 }
 
+/* The kernel has sent an OPEN that makes no sense: its mount must not wait, and its descriptor must
+ * not stay, which would block the next mount of that volume. */
+static void refuse_open(const struct message *m)
+{
+	int fd = m->fd;
+
+	if (!is_anonymous_fd(fd))
+		return;
+	stats.opens_refused++;
+	answer_open(m->id, -EIO);
+	fd_close(&fd);
+}
+
 static void take_bytes(const void *bytes, size_t size)
 {
 	static unsigned garbage; /* messages without sense, which are logged ever more rarely */
@@ -527,6 +540,7 @@ static void take_bytes(const void *bytes, size_t size)
 		if ((garbage & (garbage - 1)) == 0)
 			log_err(DEVICE ": %s (%zu bytes; %u such messages so far)", reason, size,
 				garbage);
+		refuse_open(&m);
 		return;
 	}
 	log_debug("from the kernel: message %" PRIu32 ", opcode %u, object %" PRIu32, m.id,
