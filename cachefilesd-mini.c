@@ -269,7 +269,7 @@ static int serve(bool configured, char *why, size_t size)
 		die(EXIT_USAGE, "%s", why);
 	if (!inherited.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
-		if (!backing_check(conf.dir, why, size))
+		if (!backing_check(conf.dir, false, why, size))
 			die(EXIT_SYSTEM, "%s", why);
 		inherited.status = open_status();
 		inherited.device = cachefiles_bind(&conf, inherited.device, why, size);
@@ -425,6 +425,27 @@ static int run_tool(void)
 	return get_run(&conf, options.offset, options.length);
 }
 
+/* --test: what else fails a daemon or its workers only later. A cache that is bound (-F) keeps its
+ * directory; other users than root see less. */
+static int test(char *why, size_t size)
+{
+	divide_memory();
+	if (options.device < 0 && !backing_check(conf.dir, true, why, size))
+		die(EXIT_USAGE, "%s", why);
+	if (geteuid() == 0)
+		sandbox_drop_rights(SANDBOX_WORKER);
+	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
+		die(EXIT_USAGE, "trace record: %s", why);
+	for (size_t i = 0; i < conf.urls; i++)
+		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&
+			conf.url[i][strlen(conf.url[i]) - 1] != '/')
+			log_warning("url line %zu: this is one file, whatever is mounted: a folder "
+				    "ends in '/', and %%c stands for the name that is mounted",
+				i + 1);
+	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
+	return 0;
+}
+
 static int run_with_conf(void)
 {
 	char why[1024];
@@ -443,10 +464,7 @@ static int run_with_conf(void)
 		return prime_run(conf.dir, options.arguments);
 	if (!load_files(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
-	if (options.mode != TEST)
-		return run_tool();
-	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
-	return 0;
+	return options.mode == TEST ? test(why, sizeof(why)) : run_tool();
 }
 
 int main(int argc, char **argv)

@@ -97,7 +97,7 @@ static struct {
 	struct {
 		pid_t pid; /* 0: none */
 		int output;
-		char text[256]; /* what it has written, `size` bytes */
+		char text[1024]; /* what it has written, `size` bytes */
 		size_t size;
 		pid_t client;	   /* to be told how the upgrade ended; 0: none */
 		int64_t killed_at; /* it has to have ended by then */
@@ -315,12 +315,15 @@ static void bury_next(void)
 
 _Noreturn static void test_program(int output)
 {
-	char *argv[k.options->argc + 2];
+	char *argv[k.options->argc + 3], device[16];
 	const char *reason;
 
+	/* The device tells that the cache is bound, so that its directory is no matter. */
+	snprintf(device, sizeof(device), "-F%d", k.inherited.device);
 	argv[0] = k.options->argv[0];
 	argv[1] = "--test";
-	memcpy(argv + 2, k.options->argv + 1,
+	argv[2] = device;
+	memcpy(argv + 3, k.options->argv + 1,
 		(size_t)k.options->argc * sizeof(*argv)); /* and its NULL */
 	uncatch_signals();
 	dup2(output, STDOUT_FILENO);
@@ -406,6 +409,26 @@ static void become_program(void)
 	keep_over_exec(fds, false);
 }
 
+/* Whether one of the lines says that the test was passed; others are warnings. */
+static bool has_passed(const char *text)
+{
+	while (text && strncmp(text, KEEPER_TEST_PASSED, strlen(KEEPER_TEST_PASSED)) != 0)
+		text = (text = strchr(text, '\n')) ? text + 1 : NULL;
+	return text;
+}
+
+/* The last line of a text that is not empty, which names what a test has failed of. */
+static const char *last_line(char *text)
+{
+	size_t size = strlen(text);
+	char *newline;
+
+	if (text[size - 1] == '\n')
+		text[size - 1] = '\0';
+	newline = strrchr(text, '\n');
+	return newline ? newline + 1 : text;
+}
+
 static void end_upgrade_test(int status)
 {
 	char *text = k.upgrade_test.text;
@@ -416,11 +439,10 @@ static void end_upgrade_test(int status)
 	k.upgrade_test.pid = 0;
 	k.upgrade_test.killed_at = INT64_MAX;
 	text[k.upgrade_test.size] = '\0';
-	text[strcspn(text, "\n")] = '\0';
 	if (k.state == STOPPING)
 		return;
-	if (status != 0 || strncmp(text, KEEPER_TEST_PASSED, strlen(KEEPER_TEST_PASSED)) != 0) {
-		refuse_upgrade(k.upgrade_test.size ? text : "it is no cachefilesd-mini");
+	if (status != 0 || !has_passed(text)) {
+		refuse_upgrade(*text ? last_line(text) : "it is no cachefilesd-mini");
 		return;
 	}
 	become_program();

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -12,13 +14,19 @@
 /* A file of one hole, larger than what any file system keeps inside its inode. */
 #define HOLE (1 << 20)
 
+/* f_type of file systems without sync_fs(): include/uapi/linux/magic.h */
+#define TMPFS_MAGIC 0x01021994
+#define RAMFS_MAGIC 0x858458f6
+
 /* Why the file system of this empty file cannot hold a cache; NULL: it can. */
-static const char *mistake(int fd)
+static const char *mistake(int fd, bool alone)
 {
 	struct statfs fs;
 
 	if (fstatfs(fd, &fs) == 0 && (long)fs.f_bsize > getpagesize())
 		return "its blocks are larger than the machine's pages";
+	if (alone && ((uint32_t)fs.f_type == TMPFS_MAGIC || (uint32_t)fs.f_type == RAMFS_MAGIC))
+		return "it is in memory, which the kernel refuses";
 	if (ftruncate(fd, HOLE) == 0 && (lseek(fd, 0, SEEK_DATA) >= 0 || errno != ENXIO))
 		return "it calls holes data (as ext2 and UBIFS do), so that what is not cached "
 		       "would be read as zeros";
@@ -27,14 +35,25 @@ static const char *mistake(int fd)
 	return NULL;
 }
 
-bool backing_check(const char *dir, char *why, size_t size)
+/* The same for a directory in which no file can be made. */
+static const char *obstacle(int error, bool alone)
+{
+	if (alone && error == EROFS)
+		return "it is read-only";
+	return alone && error == EOPNOTSUPP ? "it has no unnamed files (O_TMPFILE)" : NULL;
+}
+
+bool backing_check(const char *dir, bool alone, char *why, size_t size)
 {
 	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	const char *wrong = fd < 0 ? NULL : mistake(fd);
+	const char *wrong = fd < 0 ? obstacle(errno, alone) : mistake(fd, alone);
 
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return fail(why, size, "dir %s: %s: make it, on ext4, xfs, btrfs or f2fs", dir,
+			strerror(errno));
 	fd_close(&fd);
 	return !wrong ||
 	       fail(why, size,
-		       "%s: its file system cannot hold a cache: %s; use ext4, xfs, btrfs or f2fs",
+		       "dir %s: its file system cannot hold a cache: %s; use ext4, xfs, btrfs or f2fs",
 		       dir, wrong);
 }

@@ -127,8 +127,6 @@ static const char *bind_remedy(int error)
 	case EINVAL:
 		return "this kernel has no on-demand mode: it needs CONFIG_CACHEFILES_ONDEMAND "
 		       "(and, to mount, CONFIG_EROFS_FS_ONDEMAND)";
-	case ENOENT:
-		return "the directory does not exist: make it, on ext4, xfs, btrfs or f2fs";
 	case EOPNOTSUPP:
 		return "the file system of the directory cannot hold a cache: use ext4, xfs, btrfs "
 		       "or f2fs (not tmpfs) with user extended attributes";

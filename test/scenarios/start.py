@@ -1,8 +1,10 @@
 """The start: the device's commands, and its errors."""
 import errno
+import os
 import re
+import tempfile
 
-from scenarios.common import Server, daemon, each, scenario
+from scenarios.common import Program, Server, daemon, each, scenario
 
 
 @scenario
@@ -65,3 +67,34 @@ def directory_is_missing():
         assert k.wait_exit() == 1
         k.wait_log_end()
         assert "/nonexistent/fscache" in k.stderr
+
+
+@scenario
+def test_option():
+    """--test refuses what would end the daemon, or each of its workers, only later; a url that is one file is told"""
+    url = "http://127.0.0.1/%c"
+
+    def test(*directives, device=("-F", "0"), url=url):
+        return Program.run("-f", "/dev/null", "--test", *device, *(x for d in directives for x in ("-o", d)), url)
+
+    with tempfile.TemporaryDirectory() as folder:
+        for directives, says in (
+                (["memory 512K", "connections 16"], "memory 524288: too little for 16 connections"),
+                (["trace record /nonexistent/"], "trace record: /nonexistent/: No such file"),
+                ([f"trace record {folder}"], "trace record: .* is not a file"),
+                (["user 65534:65534", f"trace record {folder}/"], "trace record: .*: Permission denied")):
+            if directives[0].startswith("user") and os.geteuid():
+                continue
+            status, out, err = test(*directives)
+            assert (status, out) == (2, "") and re.search(says, err), (directives, status, out, err)
+        for directory, says in (("/nonexistent", "make it"), ("/proc", "cannot hold a cache"),
+                                ("/dev/shm", "in memory")):
+            status, out, err = test(f"dir {directory}", device=())
+            assert (status, out) == (2, "") and f"dir {directory}: " in err and says in err, (status, out, err)
+    passed = "cachefilesd-mini .*: the configuration is good\n"
+    for good in url, "http://127.0.0.1/%v", "http://127.0.0.1/x/":
+        status, out, err = test(url=good)
+        assert (status, err) == (0, "") and re.fullmatch(passed, out), (good, status, out, err)
+    status, out, err = test(f"url {url}", url="http://u:secret@127.0.0.1/img.erofs?secret")
+    assert status == 0 and re.fullmatch(passed, out) and "url line 1: this is one file" in err, (status, out, err)
+    assert "secret" not in err, err
