@@ -21,12 +21,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,14 +197,47 @@ static void outlive_initramfs(char *name)
 		log_avoid_syslog();
 }
 
+/* The files that end with the daemon: of the pid and the status socket. Their folders are open, as
+ * their paths may lead through a root that hangs on us. */
+static struct {
+	int folder;
+	char name[NAME_MAX + 1];
+} removed[2] = {{-1, ""}, {-1, ""}};
+
+static void remove_at_end(size_t which, const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(name - path), path);
+	snprintf(removed[which].name, sizeof(removed[which].name), "%s", name);
+	removed[which].folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void remove_files(void)
+{
+	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
+		if (removed[i].folder >= 0)
+			unlinkat(removed[i].folder, removed[i].name, 0);
+}
+
+/* In a worker. */
+static void forget_files(void)
+{
+	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
+		fd_close(&removed[i].folder);
+}
+
 /* A status socket that was not asked for must not keep the daemon from starting. */
 static int open_status(void)
 {
 	char why[256];
 	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
 
-	if (fd < 0 && conf.status_given)
+	if (fd < 0 && conf.status_given) {
+		remove_files();
 		die(EXIT_SYSTEM, "status %s", why);
+	}
 	if (fd < 0 && conf.status[0])
 		log_info("no status socket: %s", why);
 	return fd;
@@ -244,11 +280,24 @@ static void write_pid_file(void)
 
 	if (!options.pid_file_given && options.foreground)
 		return;
-	if (!fd_write_number(path, O_CREAT | O_TRUNC, (long)getpid())) {
-		if (options.pid_file_given)
-			die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+	if (inherited.resumed || fd_write_number(path, O_CREAT | O_TRUNC, (long)getpid()))
+		remove_at_end(0, path);
+	else if (options.pid_file_given)
+		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+	else
 		log_warning("%s: %s", path, strerror(errno));
-	}
+}
+
+/* The status socket's path is the one that it was made with. */
+static void make_files(void)
+{
+	struct sockaddr_un a = {0};
+
+	write_pid_file();
+	if (!inherited.resumed)
+		inherited.status = open_status();
+	if (getsockname(inherited.status, (struct sockaddr *)&a, &(socklen_t){sizeof(a) - 1}) == 0)
+		remove_at_end(1, a.sun_path);
 }
 
 static void prepare(void);
@@ -259,10 +308,13 @@ static int serve(bool configured, char *why, size_t size)
 {
 	static const struct keeper_calls calls = {load, prepare, work};
 	bool loaded;
+	int exit_status;
 
 	keeper_inherits(&inherited, &options);
 	if (!configured && !inherited.resumed)
 		die(EXIT_USAGE, "%s", why);
+	if (!inherited.resumed)
+		log_starting();
 	start_log();
 	loaded = configured && load_files(why, size);
 	if (!loaded && !inherited.resumed)
@@ -271,7 +323,6 @@ static int serve(bool configured, char *why, size_t size)
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
 		if (!backing_check(conf.dir, false, why, size))
 			die(EXIT_SYSTEM, "%s", why);
-		inherited.status = open_status();
 		inherited.device = cachefiles_bind(&conf, inherited.device, why, size);
 		if (inherited.device < 0)
 			die(EXIT_SYSTEM, "%s", why);
@@ -284,9 +335,11 @@ static int serve(bool configured, char *why, size_t size)
 		inherited.state = handover_make();
 	if (!inherited.resumed && !options.foreground)
 		inherited.announce = go_to_background();
-	if (!inherited.resumed)
-		write_pid_file();
-	return keeper_run(&options, &calls, &inherited, loaded);
+	make_files();
+	exit_status = keeper_run(&options, &calls, &inherited, loaded);
+	close(inherited.device); /* so that nothing waits for it any more */
+	remove_files();
+	return exit_status;
 }
 
 /* ---- the worker ---- */
@@ -310,6 +363,7 @@ static void prepare(void)
 {
 	char why[512];
 
+	forget_files();
 	allocate_fetch(&cachefiles_frontend);
 	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
 	cull_start(&conf, inherited.device);

@@ -36,7 +36,8 @@
 #define LEAVE_TIME 10000
 
 /* The kernel forgets an unmounted image a little late: a first SIGTERM looks for mounted images
- * every UNMOUNT_LOOK until UNMOUNT_TIME. A second within TWICE_TIME needs no look. */
+ * every UNMOUNT_LOOK until UNMOUNT_TIME, and then warns. A second one within TWICE_TIME of that needs
+ * no look. */
 #define UNMOUNT_TIME 1000
 #define UNMOUNT_LOOK 50
 #define TWICE_TIME   10000
@@ -90,8 +91,8 @@ static struct {
 
 	int64_t retry_at, back_off; /* STARTING, VACANT: when to fork again; the last pause */
 
-	/* SIGTERM has come, and images were mounted */
-	int64_t stop_asked, inspect_at;
+	/* SIGTERM has come at the first of these, and what it would break was told at the last */
+	int64_t stop_asked, inspect_at, warned_at;
 
 	/* a new program's test of itself */
 	struct {
@@ -252,6 +253,8 @@ static enum state change_over(enum word go)
 	k.next = none;
 	send_word(k.serving.channel, go);
 	answer_client(true);
+	if (k.serving.reloads)
+		log_info("reloaded: the configuration as it is now is in force");
 	/* The workers after it are forked with what it has read. */
 	if (k.serving.reloads && !(k.loaded = k.calls->load(why, sizeof(why))))
 		log_err("%s", why);
@@ -466,7 +469,9 @@ static void stop(void)
 		log_info("stopping; the service manager holds the device, and images can be read "
 			 "again when the service has started again");
 	else
-		log_info("stopping; images that are still mounted cannot be read any more");
+		log_info("stopping%s", count_mounted() ? "; images that are still mounted cannot be "
+							 "read any more"
+						       : "");
 	if (k.next.pid)
 		kill(k.next.pid, SIGKILL);
 	end_serving(k.inherited.stored ? WORD_LEAVE : WORD_STOP);
@@ -479,25 +484,28 @@ static void consider_stop(void)
 
 	if (k.term) {
 		k.term = 0;
-		if (k.options->force || k.inherited.stored || k.now - k.stop_asked < TWICE_TIME) {
+		if (k.options->force || k.inherited.stored || k.now - k.warned_at < TWICE_TIME) {
 			stop();
 			return;
 		}
-		k.stop_asked = k.inspect_at = k.now;
+		if (k.inspect_at == INT64_MAX) /* else one has come, and was not answered yet */
+			k.stop_asked = k.inspect_at = k.now;
 	}
 	if (k.inspect_at > k.now)
 		return;
 	n = count_mounted();
 	k.inspect_at = INT64_MAX;
-	if (n == 0)
+	if (n == 0) {
 		stop();
-	else if (k.now < k.stop_asked + UNMOUNT_TIME)
+	} else if (k.now < k.stop_asked + UNMOUNT_TIME) {
 		k.inspect_at = k.now + UNMOUNT_LOOK;
-	else
+	} else {
+		k.warned_at = k.now;
 		log_warning(
 			"not stopping: it would break %u mounted image%s; unmount first, or send "
 			"the signal once more within %d seconds",
 			n, n == 1 ? "" : "s", TWICE_TIME / 1000);
+	}
 }
 
 /* ---- the states: each function acts on what has happened, and returns the next state ---- */
@@ -508,10 +516,13 @@ static enum state start(void)
 	if (k.next.status >= 0) {
 		k.exit_status =
 			WIFEXITED(k.next.status) ? WEXITSTATUS(k.next.status) : EXIT_INTERNAL;
+		log_err("not started: the first worker has ended (%s)",
+			describe_end(k.next.status));
 		return ENDED;
 	}
 	if (k.next.ready) {
 		change_over(WORD_GO_FIRST);
+		log_started();
 		if (k.inherited.announce >= 0)
 			(void)!write(k.inherited.announce, "y", 1);
 		fd_close(&k.inherited.announce);
@@ -732,7 +743,7 @@ static void begin(const struct inherited *inherited)
 	k.inherited = *inherited;
 	k.serving = k.next = none;
 	k.run_folder = k.upgrade_test.output = -1;
-	k.stop_asked = INT64_MIN / 2;
+	k.warned_at = INT64_MIN / 2;
 	k.inspect_at = k.upgrade_test.killed_at = INT64_MAX;
 	k.state = STARTING;
 	if (!inherited->resumed)

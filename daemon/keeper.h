@@ -12,7 +12,8 @@
  * readers see a pause.
  *
  * SIGTERM and SIGINT end the keeper, in order. While images are mounted, which would be broken, it
- * takes a second signal within ten seconds, or --force, or a service manager that holds the device.
+ * warns, and takes a second signal within ten seconds; or --force, or a service manager that holds
+ * the device.
  */
 #ifndef DAEMON_KEEPER_H
 #define DAEMON_KEEPER_H

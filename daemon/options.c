@@ -96,6 +96,8 @@ static void take_option(struct options *o, int c)
 	} else if (c == 'f') {
 		o->conf_file = optarg;
 	} else if (c == 'p') {
+		if (*optarg != '/') /* the daemon's working directory is another one */
+			die(EXIT_USAGE, "-p %.200s: needs an absolute path", optarg);
 		o->pid_file = optarg;
 		o->pid_file_given = true;
 	} else if (c == 'F') {

@@ -97,5 +97,6 @@ void worker_run(int end, const struct keeper_calls *calls, bool reloads, int64_t
 	word = receive_word(channel, 0);
 	if (word != WORD_GO && word != WORD_GO_FIRST)
 		_exit(0);
+	log_started();
 	_exit(calls->work(word == WORD_GO_FIRST));
 }

@@ -17,7 +17,10 @@ static pid_t read_pid(const char *path)
 	char text[32];
 
 	if (fd_read_file(path, text, sizeof(text)) < 0)
-		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+		die(EXIT_SYSTEM,
+			"%s: %s: name the daemon's own with -p (with -n it writes one only if its "
+			"-p says so), or send SIGUSR2 to its first process",
+			path, strerror(errno));
 	return (pid_t)strtol(text, NULL, 10);
 }
 

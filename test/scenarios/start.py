@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 
-from scenarios.common import Program, Server, daemon, each, scenario
+from scenarios.common import Program, Server, StandIn, daemon, each, scenario
 
 
 @scenario
@@ -58,6 +58,44 @@ def bind_error(name):
         k.wait_log_end()
         remedy = remedy.replace("{cache}", re.escape(k.cache))
         assert re.search(remedy, k.stderr), f"nothing like {remedy}"
+
+
+@each("the device", "the worker", "a pid file")
+def start_fails_in_the_background(what):
+    """without -n and -s: why it fails is told on the terminal, whatever the log is; no file is left"""
+    with Server() as s, tempfile.TemporaryDirectory() as folder:
+        options = {"the device": [], "the worker": ["-o", f"trace record {folder}/none/"],
+                   "a pid file": ["-p", f"{folder}/none/pid"]}[what]
+        argv = [Program.path, "-p", f"{folder}/pid", "-o", "dir {cache}", "-o", f"status {folder}/status", *options,
+                s.url]
+        status = {"the device": 1, "the worker": 2, "a pid file": 1}[what]
+        error = errno.EBUSY if what == "the device" else 0
+        with StandIn(argv, open_error=error, expect_exit=status) as k:
+            assert k.wait_exit() == status, k.status
+            k.wait_log_end()
+            says = {"the device": "/dev/cachefiles: busy", "the worker": r"trace record: .*No such file",
+                    "a pid file": "/none/pid: No such file"}[what]
+            assert re.search(says, k.stderr), k.stderr
+            assert not os.listdir(folder), os.listdir(folder)
+
+
+@scenario
+def files_end_with_the_daemon():
+    """the pid file and the status socket are there while it runs, and removed at its end; -p is an absolute path"""
+    with Server() as s, tempfile.TemporaryDirectory() as folder:
+        with daemon(s, f"status {folder}/status", options=["-p", f"{folder}/pid"]) as k:
+            k.wait(lambda: k.worker, 10, "a worker")
+            with open(f"{folder}/pid") as file:
+                assert int(file.read()) == k.pid
+            assert sorted(os.listdir(folder)) == ["pid", "status"], os.listdir(folder)
+            k.stop()
+            assert not os.listdir(folder), os.listdir(folder)
+            k.wait_log_end()
+            assert "stopping\n" in k.stderr, k.stderr
+        status, out, err = Program.run("-n", "-s", "-f", "/dev/null", "-p", "pid", s.url)
+        assert (status, out) == (2, "") and "-p pid: needs an absolute path" in err, (status, out, err)
+        status, out, err = Program.run("-p", f"{folder}/pid", "--upgrade")
+        assert (status, out) == (1, "") and re.search("/pid: No such file.* -p ", err), (status, out, err)
 
 
 @scenario
