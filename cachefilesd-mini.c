@@ -85,7 +85,8 @@ extern const char __executable_start[], _end[]; /* the linker's: program, data a
 static struct options options;
 static struct conf conf;
 static struct inherited inherited;
-static bool dir_is_bound; /* the kernel has bound conf.dir, which stays */
+static bool was_bound; /* the cache, before this daemon began */
+static char bound_dir[sizeof(conf.dir)]; /* its directory, once that is known */
 
 /* ---- memory ---- */
 
@@ -158,18 +159,25 @@ static bool load_files(char *why, size_t size)
 	return netrc_load(conf.netrc, why, size);
 }
 
+/* A cache that is bound keeps its directory, whatever the configuration says by now. */
+static void keep_dir(void)
+{
+	if (!bound_dir[0])
+		strcpy(bound_dir, conf.dir);
+	if (strcmp(conf.dir, bound_dir) == 0)
+		return;
+	log_warning("dir %s: not in force: the cache in %s is bound, and stays until the daemon "
+		    "ends and no process holds the device",
+		conf.dir, bound_dir);
+	strcpy(conf.dir, bound_dir);
+}
+
 static bool load(char *why, size_t size)
 {
-	char dir[sizeof(conf.dir)];
-	bool configured;
-
-	strcpy(dir, conf.dir);
-	configured = options_configure(&options, &conf, why, size);
-	if (dir_is_bound)
-		strcpy(conf.dir, dir);
-	if (!configured)
+	if (!options_configure(&options, &conf, why, size))
 		return false;
 	start_log();
+	keep_dir();
 	return load_files(why, size);
 }
 
@@ -288,6 +296,35 @@ static void write_pid_file(void)
 		log_warning("%s: %s", path, strerror(errno));
 }
 
+static void bind_cache(char *why, size_t size)
+{
+	bool is_new = inherited.device < 0;
+
+	if (is_new && !backing_check(conf.dir, false, why, size))
+		die(EXIT_SYSTEM, "%s", why);
+	inherited.device = cachefiles_bind(&conf, inherited.device, &was_bound, why, size);
+	if (inherited.device < 0)
+		die(EXIT_SYSTEM, "%s", why);
+	if (!is_new && !was_bound && !backing_check(conf.dir, false, why, size))
+		die(EXIT_SYSTEM, "%s", why);
+}
+
+/* What outlives workers and programs. */
+static void take_over(bool loaded)
+{
+	if (inherited.state < 0 || !handover_take(inherited.state))
+		inherited.state = handover_make();
+	if (inherited.resumed || was_bound)
+		strcpy(bound_dir, handover_dir());
+	if (was_bound && !bound_dir[0])
+		log_warning("the device that was handed over is bound: its cache has to be in %s",
+			conf.dir);
+	if (loaded || bound_dir[0])
+		keep_dir();
+	handover_bound(bound_dir);
+	state_open(conf.dir);
+}
+
 /* The status socket's path is the one that it was made with. */
 static void make_files(void)
 {
@@ -321,18 +358,11 @@ static int serve(bool configured, char *why, size_t size)
 		die(EXIT_USAGE, "%s", why);
 	if (!inherited.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
-		if (!backing_check(conf.dir, false, why, size))
-			die(EXIT_SYSTEM, "%s", why);
-		inherited.device = cachefiles_bind(&conf, inherited.device, why, size);
-		if (inherited.device < 0)
-			die(EXIT_SYSTEM, "%s", why);
+		bind_cache(why, size);
 	}
-	dir_is_bound = loaded;
-	state_open(conf.dir);
+	take_over(loaded);
 	if (!inherited.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
 		log_warning("the state files cannot be given to the user: %s", strerror(errno));
-	if (inherited.state < 0 || !handover_take(inherited.state))
-		inherited.state = handover_make();
 	if (!inherited.resumed && !options.foreground)
 		inherited.announce = go_to_background();
 	make_files();
@@ -364,6 +394,8 @@ static void prepare(void)
 	char why[512];
 
 	forget_files();
+	fd_close(&inherited.state);
+	handover_protect();
 	allocate_fetch(&cachefiles_frontend);
 	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
 	cull_start(&conf, inherited.device);
@@ -434,7 +466,7 @@ static int work(bool first)
 	if (stats.restores > 0)
 		recorder_continue();
 	status_init(&conf, inherited.status, clock_ms());
-	if (!cachefiles_serve(&conf, inherited.device, first, why, sizeof(why)))
+	if (!cachefiles_serve(&conf, inherited.device, first && !was_bound, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
 	if (loop() == WORD_STOP) {

@@ -1,6 +1,7 @@
 #include "daemon/handover.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -11,7 +12,10 @@
 #include "base/limits.h"
 
 #define MAGIC  0x6d666863 /* "chfm" */
-#define LAYOUT 1
+#define LAYOUT 2
+
+/* The largest page of any machine. */
+#define PAGE_MOST 65536
 
 /* Both structures are also those of other versions: a change takes another LAYOUT. */
 
@@ -24,7 +28,10 @@ struct opened {
 };
 
 struct shared {
+	/* a page of its own, to be protected */
 	uint32_t magic, layout;
+	char dir[PAGE_MOST - 8];
+
 	uint32_t abi;	 /* enum conf_abi */
 	uint32_t worker; /* the number of the last one, counted from 1 */
 	uint32_t high;	 /* the places before it were taken once, those behind it never */
@@ -78,6 +85,25 @@ bool handover_take(int fd)
 		munmap((void *)shared, sizeof(*shared));
 	shared = NULL;
 	return false;
+}
+
+void handover_bound(const char *dir)
+{
+	if (shared)
+		snprintf((char *)shared->dir, CONF_LINE_MAX, "%s", dir);
+}
+
+const char *handover_dir(void)
+{
+	const char *dir = shared ? (const char *)shared->dir : "";
+
+	return *dir == '/' && memchr(dir, '\0', CONF_LINE_MAX) ? dir : "";
+}
+
+void handover_protect(void)
+{
+	if (shared)
+		mprotect((void *)shared, PAGE_MOST, PROT_READ);
 }
 
 unsigned handover_begin(void)

@@ -1,12 +1,12 @@
 /* daemon/handover.h - what outlives a worker, in memory that its keeper, the worker and the next
- * one share: the layout of the kernel's messages, and the cache files that the kernel holds open,
- * with the size that was reported to it for each.
+ * one share: the cache directory that is bound, the layout of the kernel's messages, and the cache
+ * files that the kernel holds open, with the size that was reported to it for each.
  *
  * Why the sizes: when a worker dies, the kernel reopens its files (Linux 6.8, 6.6.35, 6.1.95 and
  * later). Such an OPEN has to be answered with the size of the first one; another would make the
  * kernel throw the cache away at the next mount.
  *
- * Only workers write. One may be killed between any two instructions: the next one finds each file
+ * Only workers write, but for the directory, which the keeper obeys. A worker may be killed between any two instructions: the next one finds each file
  * either whole or not at all. The memory may come from another process, so all of it is checked: at
  * worst a file is not known.
  *
@@ -28,6 +28,13 @@ int handover_make(void);
 
 /* Takes the memory that another process has made. False: it is none, or of another layout. */
 bool handover_take(int fd);
+
+/* The cache directory, noted by the process that binds it; "": not known. */
+void handover_bound(const char *dir);
+const char *handover_dir(void);
+
+/* In a worker, before it may be taken over: it cannot write the directory any more. */
+void handover_protect(void);
 
 /* A worker begins, before it reports a size. Returns how many there were before it. */
 unsigned handover_begin(void);

@@ -239,14 +239,29 @@ static int restore(void)
 	return error;
 }
 
-int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size)
+/* Whether the device that is open has a cache already. A kernel without `restore` shows it by its
+ * refusal of a second one (cachefiles_daemon_bind() of fs/cachefiles/daemon.c); with no directory
+ * yet, none is bound by this. */
+static bool is_bound(void)
+{
+	int error;
+
+	if (command("restore") == 0)
+		return true;
+	error = command("bind ondemand");
+	return error == 0 || error == EBUSY;
+}
+
+int cachefiles_bind(
+	const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size)
 {
 	int error;
 
 	if (!can_answer(why, size))
 		return -1;
 	device = inherited;
-	if (inherited >= 0 && command("restore") == 0)
+	*was_bound = inherited >= 0 && is_bound();
+	if (*was_bound)
 		return device;
 	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, why, size))
 		return -1;

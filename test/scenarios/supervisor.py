@@ -1,6 +1,7 @@
 """The keeper: its worker dies, it is reloaded, it is upgraded."""
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 import time
 
 from lib import tap
+from lib.machines import Target
 from scenarios.common import (KIB, MIB, Program, Server, StandIn, daemon, each, fails, got, image, kill_worker,
                               need, recovers, reload, reported, scenario, serving, still_serves)
 
@@ -161,6 +163,26 @@ def upgrade_to_something_else(what):
                     os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
+@each("new", "old", "old and not bound yet")
+def device_handed_over(kernel):
+    """-F: a device that is open, and may be bound, also by a kernel without "restore": new mounts are served"""
+    if Target.emulator:
+        raise tap.Skip("the process that starts it is no program of that machine")
+    start = ("import os, sys; device = os.open('/dev/cachefiles', os.O_RDWR); os.set_inheritable(device, True); "
+             "[os.write(device, x.encode()) for x in sys.argv[1].split(',') if x]; "
+             "os.execv(sys.argv[2], sys.argv[2:] + ['-F', str(device)])")
+    data, bound = image(1, 300000), kernel in ("new", "old")
+    with Server({"/img": data}) as s:
+        argv = [sys.executable, "-c", start, "dir {cache},bind ondemand" if bound else "", Program.path, "-n", "-s",
+                "--force", "-o", "trace none", "-o", "status none", "-o", "dir {cache}", s.url]
+        with StandIn(argv, old=kernel != "new") as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 65536, 4096)
+            assert bool(re.search("the device that was handed over is bound", k.stderr)) == bound, k.stderr
+            lost = re.search("images that were mounted before cannot be read any more", k.stderr)
+            assert bool(lost) == (bound and kernel == "old"), k.stderr
+
+
 @scenario
 def reloaded_with_another_dir():
     """SIGHUP with another `dir`: culling stays in the one that was bound"""
@@ -186,6 +208,7 @@ def reloaded_with_another_dir():
                 configure(dirs[1])
                 reload(k)
                 k.wait(culls_there, 5, "a culler in the cache")
+                k.wait_log(f"dir {dirs[1]}: not in force: the cache in {dirs[0]} is bound")
             k.signal(signal.SIGHUP)
             kill_worker(k)
             k.wait(culls_there, 5, "a culler in the cache")

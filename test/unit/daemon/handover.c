@@ -129,6 +129,35 @@ static void test_full(void)
 	forget(fd);
 }
 
+static void test_dir(void)
+{
+	int fd = fresh(), status;
+	pid_t pid;
+
+	begin_test("the directory is known to the next program, and no worker can write it");
+	CHECK(!*handover_dir());
+	handover_bound("/var/cache/x");
+	munmap((void *)shared, sizeof(*shared));
+	CHECK(handover_take(fd) && strcmp(handover_dir(), "/var/cache/x") == 0);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL); /* not the sanitizer's */
+		handover_protect();
+		opened_files_add(1, 5);
+		_exit(opened_files_size(1) != 5 || strcmp(handover_dir(), "/var/cache/x") != 0 ||
+			(handover_bound("/etc"), true));
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	CHECK(strcmp(handover_dir(), "/var/cache/x") == 0);
+
+	begin_test("a directory that is none is not known");
+	handover_bound("relative");
+	CHECK(!*handover_dir());
+	memset((char *)shared->dir, '/', sizeof(shared->dir));
+	CHECK(!*handover_dir());
+	forget(fd);
+}
+
 static void test_foreign(void)
 {
 	int fd = memfd_create("other", MFD_ALLOW_SEALING), pipes[2];
@@ -175,6 +204,7 @@ int main(void)
 	test_next();
 	test_killed();
 	test_full();
+	test_dir();
 	test_foreign();
 	return finish_tests();
 }
