@@ -86,7 +86,6 @@ static struct options options;
 static struct conf conf;
 static struct inherited inherited;
 static bool was_bound; /* the cache, before this daemon began */
-static char bound_dir[sizeof(conf.dir)]; /* its directory, once that is known */
 
 /* ---- memory ---- */
 
@@ -162,14 +161,16 @@ static bool load_files(char *why, size_t size)
 /* A cache that is bound keeps its directory, whatever the configuration says by now. */
 static void keep_dir(void)
 {
-	if (!bound_dir[0])
-		strcpy(bound_dir, conf.dir);
-	if (strcmp(conf.dir, bound_dir) == 0)
-		return;
-	log_warning("dir %s: not in force: the cache in %s is bound, and stays until the daemon "
-		    "ends and no process holds the device",
-		conf.dir, bound_dir);
-	strcpy(conf.dir, bound_dir);
+	const char *dir = handover_dir();
+
+	if (!*dir) {
+		handover_bound(conf.dir);
+	} else if (strcmp(conf.dir, dir) != 0) {
+		log_warning("dir %s: not in force: the cache in %s is bound, and stays until the "
+			    "daemon ends and no process holds the device",
+			conf.dir, dir);
+		strcpy(conf.dir, dir);
+	}
 }
 
 static bool load(char *why, size_t size)
@@ -209,8 +210,8 @@ static void outlive_initramfs(char *name)
  * their paths may lead through a root that hangs on us. */
 static struct {
 	int folder;
-	char name[NAME_MAX + 1];
-} removed[2] = {{-1, ""}, {-1, ""}};
+	char name[NAME_MAX + 1]; /* empty: none */
+} removed[2];
 
 static void remove_at_end(size_t which, const char *path)
 {
@@ -225,7 +226,7 @@ static void remove_at_end(size_t which, const char *path)
 static void remove_files(void)
 {
 	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
-		if (removed[i].folder >= 0)
+		if (removed[i].name[0])
 			unlinkat(removed[i].folder, removed[i].name, 0);
 }
 
@@ -233,7 +234,8 @@ static void remove_files(void)
 static void forget_files(void)
 {
 	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
-		fd_close(&removed[i].folder);
+		if (removed[i].name[0])
+			fd_close(&removed[i].folder);
 }
 
 /* A status socket that was not asked for must not keep the daemon from starting. */
@@ -314,14 +316,13 @@ static void take_over(bool loaded)
 {
 	if (inherited.state < 0 || !handover_take(inherited.state))
 		inherited.state = handover_make();
-	if (inherited.resumed || was_bound)
-		strcpy(bound_dir, handover_dir());
-	if (was_bound && !bound_dir[0])
+	if (!inherited.resumed && !was_bound)
+		handover_bound(conf.dir);
+	else if (was_bound && !*handover_dir())
 		log_warning("the device that was handed over is bound: its cache has to be in %s",
 			conf.dir);
-	if (loaded || bound_dir[0])
+	if (loaded || *handover_dir())
 		keep_dir();
-	handover_bound(bound_dir);
 	state_open(conf.dir);
 }
 
@@ -522,13 +523,14 @@ static int test(char *why, size_t size)
 		sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
 		die(EXIT_USAGE, "trace record: %s", why);
+	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
+	fflush(stdout); /* an upgrade reads only the first lines */
 	for (size_t i = 0; i < conf.urls; i++)
 		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&
 			conf.url[i][strlen(conf.url[i]) - 1] != '/')
 			log_warning("url line %zu: this is one file, whatever is mounted: a folder "
 				    "ends in '/', and %%c stands for the name that is mounted",
 				i + 1);
-	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ static enum { TO_STDERR, TO_SYSLOG, TO_KMSG } target = TO_STDERR;
 static enum log_level least_level = LOG_LEVEL_INFO;
 static int target_fd = STDERR_FILENO;
 static int syslog_fd = -1; /* connected or not yet; -1: lines go to standard error */
-static int start_fd = -1; /* while the daemon starts: errors go there too; else -1 */
+static int start_fd = -1;  /* while the daemon starts: errors go there too; else -1 */
 static bool avoids_syslog;
 static int64_t reconnect_at;
 static unsigned long dropped, dropped_told; /* since the start; how many of them the log has told */

@@ -273,7 +273,7 @@ static const uint32_t keeper_calls[] = {
 	__NR_memfd_create, __NR_faccessat, __NR_readlinkat, __NR_prlimit64, __NR_prctl,
 	__NR_seccomp, __NR_capset, NR_GETEUID, NR_SETRESUID, NR_SETRESGID, NR_SETGROUPS,
 	NR_CREATE_RULESET, NR_ADD_RULE, NR_RESTRICT_SELF, __NR_set_tid_address, __NR_chroot,
-	__NR_sendmsg, __NR_getsockname};
+	__NR_sendmsg, __NR_recvmsg, __NR_getsockname, __NR_pidfd_open, __NR_pidfd_send_signal};
 
 #define ROWS	     (sizeof(table) / sizeof(*table))
 #define KEEPER_CALLS (sizeof(keeper_calls) / sizeof(*keeper_calls))

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct keeper_calls;
 
@@ -34,10 +35,19 @@ enum word {
 void send_word(int channel, enum word word);
 enum word receive_word(int channel, int flags);
 
-/* In a process that has just been forked: prepares it, waits for its turn and serves. `reloads`:
- * the configuration is read again. `watchdog`: see notify_watchdog(). */
-_Noreturn void worker_run(
-	int channel, const struct keeper_calls *calls, bool reloads, int64_t watchdog);
+/* In a process that has just been forked: prepares it, waits for its turn and serves. `watchdog`:
+ * see notify_watchdog(). */
+_Noreturn void worker_run(int channel, const struct keeper_calls *calls, int64_t watchdog);
+
+/* In a process that has just been forked at SIGHUP: it reads the configuration, says WORD_READY,
+ * and holds what it has read for the workers to come, which it forks as children of the keeper. So
+ * nothing is read when a worker has died, and the keeper itself reads nothing at all: the files may
+ * lie on a root that hangs. It ends with its channel. */
+_Noreturn void holder_run(int channel, const struct keeper_calls *calls, int64_t watchdog);
+
+/* In the keeper: has the holder at the other end of `channel` fork a worker, whose channel is
+ * `end`. Returns its pid, or -1 and errno. */
+pid_t holder_fork(int channel, int end);
 
 /* The descriptor to poll for POLLIN before worker_word(); -1: the keeper has died, and
  * worker_word() is to be called once a second. */

@@ -52,8 +52,8 @@ bool backing_check(const char *dir, bool alone, char *why, size_t size)
 		return fail(why, size, "dir %s: %s: make it, on ext4, xfs, btrfs or f2fs", dir,
 			strerror(errno));
 	fd_close(&fd);
-	return !wrong ||
-	       fail(why, size,
-		       "dir %s: its file system cannot hold a cache: %s; use ext4, xfs, btrfs or f2fs",
-		       dir, wrong);
+	return !wrong || fail(why, size,
+				 "dir %s: its file system cannot hold a cache: %s; use ext4, xfs, "
+				 "btrfs or f2fs",
+				 dir, wrong);
 }

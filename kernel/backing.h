@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Before the cache is bound. False: it cannot, and `why` has the reason and the remedy. `alone`: the
- * kernel will not be asked, so what it would refuse is refused here (cachefiles_add_cache() of
+/* Before the cache is bound. False: it cannot, and `why` has the reason and the remedy. `alone`:
+ * the kernel will not be asked, so what it would refuse is refused here (cachefiles_add_cache() of
  * fs/cachefiles/cache.c). What this user may not look at counts as good. */
 bool backing_check(const char *dir, bool alone, char *why, size_t size);
 

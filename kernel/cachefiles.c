@@ -252,8 +252,7 @@ static bool is_bound(void)
 	return error == 0 || error == EBUSY;
 }
 
-int cachefiles_bind(
-	const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size)
+int cachefiles_bind(const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size)
 {
 	int error;
 

@@ -12,7 +12,7 @@ import time
 from lib import tap
 from lib.machines import Target
 from scenarios.common import (KIB, MIB, Program, Server, StandIn, daemon, each, fails, got, image, kill_worker,
-                              need, recovers, reload, reported, scenario, serving, still_serves)
+                              need, recovers, refused, reload, reported, scenario, serving, still_serves, takes_long)
 
 
 @scenario
@@ -128,6 +128,88 @@ def worker_killed_while_the_next_cannot_read():
             k.signal(signal.SIGHUP)
             time.sleep(0.5)
             kill_worker(k, timeout=20)
+            need(k, f, data, 65536, 4096)
+
+
+@scenario
+def reloaded_from_a_file_that_is_gone():
+    """after SIGHUP nothing is read any more, by the keeper neither: the next worker has what that one has read"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server() as old, Server({"/img": data}) as new:
+        path = os.path.join(folder, "conf")
+        os.mkfifo(path)         # each open() for reading waits for its writer, as on a root that hangs
+
+        def give(server):
+            with open(path, "w") as file:
+                file.write(f"url {server.url}\n")
+
+        with daemon("-d", options=["-f", path]) as k:
+            give(old)
+            refused(k, k.open("erofs,img", b"img"))
+            before = k.worker
+            k.signal(signal.SIGHUP)
+            give(new)
+            k.wait(lambda: k.worker != before, 10, "another worker")
+            k.wait_log("reloaded: ")
+            f = k.opened("erofs,img", b"img")
+            for n in range(3):
+                kill_worker(k)
+                need(k, f, data, 65536 * n, 4096)
+            before = k.worker
+            k.signal(signal.SIGHUP)
+            give(old)
+            k.wait(lambda: k.worker != before, 10, "another worker")
+            kill_worker(k)
+            refused(k, k.open("erofs,two", b"two"))
+
+
+@scenario
+@takes_long
+def reload_that_hangs():
+    """SIGHUP with a file that cannot be read: given up in time, in which the old worker serves; the next one works"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", options=["-f", path]) as k:
+            f = k.opened("erofs,img", b"img")
+            before = k.worker
+            os.rename(path, path + ".good")
+            os.mkfifo(path)
+            k.signal(signal.SIGHUP)
+            need(k, f, data, 65536, 4096)
+            k.wait_log("not reloaded: .*: the earlier configuration stays in force", 15)
+            assert k.worker == before
+            os.rename(path + ".good", path)
+            reload(k)
+            need(k, f, data, 131072, 4096)
+            with open(path, "w") as file:
+                file.write("nonsense\n")
+            k.signal(signal.SIGHUP)
+            k.wait_log(r"not reloaded: exit status 2: the earlier")
+            kill_worker(k)
+            need(k, f, data, 196608, 4096)
+
+
+@scenario
+def holder_killed():
+    """the process that holds a reloaded configuration is killed: the log says so, and it is read again"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", options=["-f", path]) as k:
+            f = k.opened("erofs,img", b"img")
+            reload(k)
+            with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
+                holder, = {int(pid) for pid in file.read().split()} - {k.worker}
+            before = k.worker
+            os.kill(holder, signal.SIGKILL)
+            k.wait_log(r"holds the configuration has died \(signal 9\): it is read again")
+            k.wait(lambda: k.worker != before, 10, "another worker")
+            kill_worker(k)
             need(k, f, data, 65536, 4096)
 
 

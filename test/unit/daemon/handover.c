@@ -147,7 +147,8 @@ static void test_dir(void)
 		_exit(opened_files_size(1) != 5 || strcmp(handover_dir(), "/var/cache/x") != 0 ||
 			(handover_bound("/etc"), true));
 	}
-	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+		WTERMSIG(status) == SIGSEGV);
 	CHECK(strcmp(handover_dir(), "/var/cache/x") == 0);
 
 	begin_test("a directory that is none is not known");

@@ -200,7 +200,8 @@ static void test_syslog(void)
 		close(daemon);
 		daemon = listen_as_syslog(path);
 		CHECK(as(role, try_log) == 0);
-		CHECK(recv(daemon, text, sizeof(text) - 1, 0) > 0 && strstr(text, "after the restart"));
+		CHECK(recv(daemon, text, sizeof(text) - 1, 0) > 0 &&
+			strstr(text, "after the restart"));
 	}
 	log_open(true, LOG_LEVEL_INFO);
 	close(daemon);

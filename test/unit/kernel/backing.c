@@ -67,7 +67,8 @@ int main(void)
 	type = TMPFS_MAGIC;
 	CHECK(refused("in memory"));
 	CHECK(backing_check("/tmp", false, why, sizeof(why)));
-	CHECK(!backing_check("/proc", true, why, sizeof(why)) && strstr(why, "O_TMPFILE"), "%s", why);
+	CHECK(!backing_check("/proc", true, why, sizeof(why)) && strstr(why, "O_TMPFILE"), "%s",
+		why);
 	CHECK(backing_check("/proc", false, why, sizeof(why)));
 	type = 0;
 
