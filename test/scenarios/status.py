@@ -137,7 +137,7 @@ def status_json():
     """--status --json has every number that the socket has"""
     data = image("json", MIB)
     with Server({"/img": data, "/two": data}) as s, watched(s, "url http://127.0.0.1:1/") as k:
-        k.wait_bound()
+        k.wait(lambda: k.worker, 10, "a worker")
         s.paths["/img"] = {"status": 503}
         f = k.open("erofs,img", b"img")
         until(k, lambda m: m.get("mirror_failures_total", mirror="2", reason="server unreachable"))
@@ -230,8 +230,11 @@ def status_tool():
         for other, word in ((path + "x", "No such file"), ("none", "No such|Connection refused")):
             status, out, err = show(other)
             assert (status, out) == (1, "") and re.search(f"no daemon answers at .*({word})", err), (status, err)
-        status, out, err = Program.run("-n", "-s", "-o", f"status {path}", s.url)
-        assert status == 1 and "another daemon answers there" in err, (status, err)
+        with daemon(s, f"status {path}", expect_exit=1) as other:
+            other.wait_exit()
+            other.wait_log_end()
+            assert "another daemon answers there" in other.stderr, other.stderr
+        assert show(path)[0] == 0
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(path + "y")
             server.listen()
