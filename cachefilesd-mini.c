@@ -362,8 +362,6 @@ static int serve(bool configured, char *why, size_t size)
 		bind_cache(why, size);
 	}
 	take_over(loaded);
-	if (!inherited.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
-		log_warning("the state files cannot be given to the user: %s", strerror(errno));
 	if (!inherited.resumed && !options.foreground)
 		inherited.announce = go_to_background();
 	make_files();
@@ -400,6 +398,8 @@ static void prepare(void)
 	allocate_fetch(&cachefiles_frontend);
 	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
 	cull_start(&conf, inherited.device);
+	if (state_folder() >= 0 && !sandbox_share(state_folder()))
+		log_warning("the state files cannot be given to the user: %s", strerror(errno));
 	sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] &&
 		!recorder_init(conf.trace_record, allocate(recorder_memory()), why, sizeof(why)))
@@ -474,6 +474,7 @@ static int work(bool first)
 		cachefiles_close();
 		cull_stop();
 	}
+	recorder_leave();
 	return 0;
 }
 

@@ -298,6 +298,30 @@ def reloaded_with_another_dir():
 
 
 @scenario
+def reloaded_with_a_user():
+    """SIGHUP that adds `user`: the state files that root has made can be read and replaced by it"""
+    if os.geteuid():
+        raise tap.Skip("only root has other users")
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data, "/two": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", "offline allow", "timeout 1", options=["-f", path]) as k:
+            k.closed(k.opened("erofs,img", b"img"))
+            with open(path, "a") as file:
+                file.write("user 65534:65534\n")
+            reload(k)
+            assert "\nUid:\t65534\t" in k.proc("status"), k.proc("status")
+            k.opened("erofs,two", b"two")
+            owners = sorted(entry.stat().st_uid for entry in os.scandir(f"{k.cache}/cachefilesd-mini"))
+            assert owners == [0, 65534], owners
+            s.stop()
+            k.opened("erofs,img", b"img")       # by what root has remembered
+            assert "cannot be" not in k.stderr, k.stderr
+
+
+@scenario
 def culler_killed():
     """the process that culls is killed: the log says it, all else goes on, and SIGHUP begins another"""
     data = image(1, 5000)

@@ -2,6 +2,7 @@
  * then. What the keeper does with its workers is tested by scenarios. */
 #include "test/unit/check.h"
 
+#include "base/dir.c"
 #include "base/fd.c"
 #include "base/log.c"
 #include "base/text.c"

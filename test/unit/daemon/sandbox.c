@@ -3,6 +3,7 @@
 #include "test/unit/check.h"
 
 #define SANDBOX_DENIES (0x00050000 | EPERM) /* as the daemon has it, and not for the sanitizers */
+#include "base/dir.c"
 #include "base/fd.c"
 #include "base/log.c"
 #include "base/text.c"
@@ -210,6 +211,47 @@ static void test_syslog(void)
 	rmdir(path);
 }
 
+/* In a process with no more rights than the keeper keeps, as under a unit's bounding set. */
+static int share(void)
+{
+	int old, made;
+
+	if (!sandbox_share(folder))
+		return -1;
+	sandbox_drop_rights(SANDBOX_WORKER);
+	old = openat(folder, "old", O_RDWR);
+	made = openat(folder, "new", O_WRONLY | O_CREAT, 0600);
+	return old < 0 || made < 0 || renameat(folder, "new", folder, "old") < 0 ? -1 : 0;
+}
+
+static void test_share(void)
+{
+	char path[] = "/tmp/sandbox.XXXXXX", why[100];
+	struct stat st;
+
+	if (geteuid() != 0)
+		return;
+	begin_test("sandbox: the user gets at root's folder and the files there, also at a SIGHUP");
+	CHECK(mkdtemp(path) != NULL);
+	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close(openat(folder, "old", O_WRONLY | O_CREAT, 0600));
+	CHECK(sandbox_user("nobody", why, sizeof(why)));
+	CHECK(as(SANDBOX_KEEPER, share) == 0);
+	CHECK(as(SANDBOX_KEEPER, share) == 0, "again");
+	close(openat(AT_FDCWD, "/tmp/sandbox.other", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+	CHECK(symlinkat("/tmp/sandbox.other", folder, "link") == 0);
+	CHECK(linkat(AT_FDCWD, "/tmp/sandbox.other", folder, "hard", 0) == 0);
+	CHECK(as(SANDBOX_KEEPER, share) == 0);
+	CHECK(stat("/tmp/sandbox.other", &st) == 0 && (st.st_mode & 0777) == 0600, "by a link");
+	unlink("/tmp/sandbox.other");
+	unlinkat(folder, "link", 0);
+	unlinkat(folder, "hard", 0);
+	CHECK(sandbox_user("", why, sizeof(why)) && sandbox_share(folder));
+	unlinkat(folder, "old", 0);
+	close(folder);
+	rmdir(path);
+}
+
 static void test_paths(void)
 {
 	char path[] = "/tmp/sandbox.XXXXXX/folder";
@@ -386,6 +428,7 @@ int main(void)
 	test_keeper();
 	test_tool();
 	test_syslog();
+	test_share();
 	test_paths();
 	return finish_tests();
 }
