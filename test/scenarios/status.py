@@ -264,5 +264,25 @@ def log_level(level):
             k.stop()
             k.wait_log_end()
             told = [bool(re.search(word, k.stderr)) for word in
-                    ("cannot be opened", "neither ETag nor", "5000 bytes at", "opcode 0")]
-            assert told == [True, level != "error", level in ("info", "debug"), level == "debug"], k.stderr
+                    ("cannot be opened", "neither ETag nor", "5000 bytes at", "opcode 0", "GET /img, bytes 0-")]
+            assert told == [True, level != "error", level in ("info", "debug"), *2 * [level == "debug"]], k.stderr
+
+
+@scenario
+def log_of_requests():
+    """-d: each HTTP request that the server gets is in the log, pipelined ones too, without its query"""
+    data = image(1, MIB)
+    with Server() as s:
+        s.default["image"] = data
+        with daemon(f"{s.url}%c?token=secret", options=["-d"]) as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, MIB)
+            quiet(s)
+            k.stop()
+            k.wait_log_end()
+            port = s.url.split(":")[-1].strip("/")
+            told = re.findall(rf"to 127\.0\.0\.1:{port}: GET /img, bytes (\d+)-(\d+)\n", k.stderr)
+            asked = [tuple(map(str, r.range)) for r in s.requests]
+            assert sorted(told) == sorted(asked), (told, asked)
+            assert k.stderr.count("from 127.0.0.1: 206") == len(asked), k.stderr
+            assert not re.search("GET .*secret", k.stderr), k.stderr
