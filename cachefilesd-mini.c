@@ -64,6 +64,10 @@
 #include "tools/status.h"
 #include "tools/upgrade.h"
 
+/* The counters are left to the next worker this many milliseconds after the last time, so that only
+ * the last ones are lost if this one is killed. */
+#define KEEP_EVERY 1000
+
 /* A cache that is in use is asked every ALIVE_EVERY milliseconds whether it is alive. */
 #define ALIVE_EVERY 30000
 
@@ -95,7 +99,7 @@ static void divide_memory(void)
 	char why[256];
 
 	fetch_costs(&costs);
-	costs.file += cachefiles_memory_each();
+	costs.file += cachefiles_memory_each() + handover_memory_each();
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
@@ -166,8 +170,8 @@ static void keep_dir(void)
 	if (!*dir) {
 		handover_bound(conf.dir);
 	} else if (strcmp(conf.dir, dir) != 0) {
-		log_warning("dir %s: not in force: the cache in %s is bound, and stays until the "
-			    "daemon ends and no process holds the device",
+		log_warning("dir %s: not in force: the cache in %s is bound, and stays so until "
+			    "the device is closed",
 			conf.dir, dir);
 		strcpy(conf.dir, dir);
 	}
@@ -209,24 +213,25 @@ static void outlive_initramfs(char *name)
 /* The files that end with the daemon: of the pid and the status socket. Their folders are open, as
  * their paths may lead through a root that hangs on us. */
 static struct {
+	const char *name; /* NULL: none */
 	int folder;
-	char name[NAME_MAX + 1]; /* empty: none */
 } removed[2];
 
+/* The path stays borrowed. */
 static void remove_at_end(size_t which, const char *path)
 {
 	const char *name = strrchr(path, '/') + 1;
 	char folder[PATH_MAX];
 
 	snprintf(folder, sizeof(folder), "%.*s", (int)(name - path), path);
-	snprintf(removed[which].name, sizeof(removed[which].name), "%s", name);
+	removed[which].name = name;
 	removed[which].folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 static void remove_files(void)
 {
 	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
-		if (removed[i].name[0])
+		if (removed[i].name)
 			unlinkat(removed[i].folder, removed[i].name, 0);
 }
 
@@ -234,7 +239,7 @@ static void remove_files(void)
 static void forget_files(void)
 {
 	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
-		if (removed[i].name[0])
+		if (removed[i].name)
 			fd_close(&removed[i].folder);
 }
 
@@ -329,7 +334,7 @@ static void take_over(bool loaded)
 /* The status socket's path is the one that it was made with. */
 static void make_files(void)
 {
-	struct sockaddr_un a = {0};
+	static struct sockaddr_un a;
 
 	write_pid_file();
 	if (!inherited.resumed)
@@ -427,7 +432,7 @@ static void check_alive(int64_t now, int64_t *next)
 static enum word loop(void)
 {
 	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
-	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY;
+	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY, kept = now;
 	enum word word;
 
 	for (;;) {
@@ -455,6 +460,10 @@ static enum word loop(void)
 			fetch_run(NULL, us);
 		}
 		status_run(&set[2], now);
+		if (now - kept >= KEEP_EVERY) {
+			status_keep();
+			kept = now;
+		}
 		check_alive(now, &next_alive);
 	}
 }
@@ -475,6 +484,7 @@ static int work(bool first)
 		cull_stop();
 	}
 	recorder_leave();
+	status_keep();
 	return 0;
 }
 

@@ -25,6 +25,7 @@ struct opened {
 	int64_t size;	 /* as reported to the kernel */
 	uint32_t worker; /* the number of the worker that reported it; 0: the place is free */
 	uint32_t unused;
+	uint64_t counts[HANDOVER_COUNTS];
 };
 
 struct shared {
@@ -36,6 +37,7 @@ struct shared {
 	uint32_t worker; /* the number of the last one, counted from 1 */
 	uint32_t high;	 /* the places before it were taken once, those behind it never */
 	uint32_t unused;
+	uint64_t numbers[HANDOVER_NUMBERS];
 	struct opened opened[FILES_MAX];
 };
 
@@ -106,6 +108,16 @@ void handover_protect(void)
 		mprotect((void *)shared, PAGE_MOST, PROT_READ);
 }
 
+volatile uint64_t *handover_numbers(void)
+{
+	return shared ? shared->numbers : NULL;
+}
+
+size_t handover_memory_each(void)
+{
+	return sizeof(struct opened);
+}
+
 unsigned handover_begin(void)
 {
 	if (!shared)
@@ -161,12 +173,15 @@ static volatile struct opened *find_room(void)
 void opened_files_add(uint64_t key, uint64_t size)
 {
 	volatile struct opened *place = find(key);
+	bool is_new = !place;
 
-	if (!place)
+	if (is_new)
 		place = find_room();
 	if (!place)
 		return;
 	place->worker = 0;
+	for (size_t i = 0; is_new && i < HANDOVER_COUNTS; i++)
+		place->counts[i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
 	place->worker = shared->worker;
@@ -194,4 +209,16 @@ unsigned opened_files_count(void)
 	for (size_t i = 0; i < places(); i++)
 		n += shared->opened[i].worker != 0;
 	return n;
+}
+
+volatile uint64_t *opened_files_counts(uint64_t key)
+{
+	volatile struct opened *place = find(key);
+
+	return place ? place->counts : NULL;
+}
+
+uint64_t opened_files_at(unsigned place)
+{
+	return place < places() && shared->opened[place].worker ? shared->opened[place].key : 0;
 }

@@ -36,6 +36,14 @@ const char *handover_dir(void);
 /* In a worker, before it may be taken over: it cannot write the directory any more. */
 void handover_protect(void);
 
+/* HANDOVER_NUMBERS numbers that are the caller's, all 0 at first; NULL: there is no memory. What it
+ * finds there may have been written by anybody. */
+#define HANDOVER_NUMBERS 256
+volatile uint64_t *handover_numbers(void);
+
+/* What a file takes of the memory, in bytes. */
+size_t handover_memory_each(void);
+
 /* A worker begins, before it reports a size. Returns how many there were before it. */
 unsigned handover_begin(void);
 
@@ -49,6 +57,14 @@ uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_
 /* `size` bytes are about to be reported to the kernel in answer to the file's OPEN. Without a free
  * place the file takes that of one that this worker has not seen, or else is not remembered. */
 void opened_files_add(uint64_t key, uint64_t size);
+
+/* Numbers of the file's image, all 0 at first, of whatever the caller counts; NULL: it is not
+ * known. */
+#define HANDOVER_COUNTS 12
+volatile uint64_t *opened_files_counts(uint64_t key);
+
+/* The file in a place, 0 to FILES_MAX - 1; 0: none. */
+uint64_t opened_files_at(unsigned place);
 
 /* The file's CLOSE has come, or it turns out to be opened for the first time. */
 void opened_files_remove(uint64_t key);

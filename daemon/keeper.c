@@ -216,7 +216,8 @@ static bool fork_off(struct worker *w, const struct worker *source)
 			fd_close(&k.serving.channel);
 			fd_close(&k.holder.channel);
 			fd_close(&k.inherited.announce);
-			(w == &k.loader ? holder_run : worker_run)(ends[1], k.calls, k.watchdog);
+			worker_run(w == &k.loader ? holder_run(ends[1], k.calls) : ends[1], k.calls,
+				k.watchdog);
 		}
 		close(ends[1]);
 		w->channel = ends[0];
@@ -327,17 +328,12 @@ static void bury_next(void)
 
 	k.next = none;
 	answer_client(false);
-	if (!k.serving.pid) {
+	if (!k.serving.pid)
 		retry_later();
-		log_err("the new worker has ended before its turn (%s): the next in %u ms", how,
-			(unsigned)k.back_off);
-	} else if (k.serving.killed_at != INT64_MAX) {
-		log_err("the new worker has ended before its turn (%s): the next one follows when "
-			"the old one has left",
-			how);
-	} else {
-		log_err("the new worker has ended before its turn (%s): the old one goes on", how);
-	}
+	log_err("the new worker has ended before its turn (%s): %s", how,
+		!k.serving.pid			   ? "another one follows"
+		: k.serving.killed_at != INT64_MAX ? "another one follows when the old one has left"
+						   : "the old one goes on");
 	if (reloads)
 		refuse_reload("its first worker has ended");
 }

@@ -13,7 +13,7 @@
 
 static pid_t process;
 static int output = -1, child_output = -1;
-static char text[512]; /* what the program has written, `used` bytes */
+static char text[384]; /* what the program has written, `used` bytes */
 static size_t used;
 
 pid_t trial_begin(void)

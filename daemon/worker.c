@@ -116,7 +116,7 @@ static pid_t fork_sibling(void)
 #endif
 }
 
-void holder_run(int end, const struct keeper_calls *calls, int64_t watchdog_time)
+int holder_run(int end, const struct keeper_calls *calls)
 {
 	extern const char edata[]; /* the linker's: the end of program and data */
 	char why[512];
@@ -133,7 +133,7 @@ void holder_run(int end, const struct keeper_calls *calls, int64_t watchdog_time
 		if (pid == 0) {
 			close(end);
 			prctl(PR_SET_NAME, "cachefilesd-min");
-			worker_run(fd, calls, watchdog_time);
+			return fd;
 		}
 		close(fd);
 		send(end, &pid, sizeof(pid), MSG_NOSIGNAL);

@@ -42,8 +42,9 @@ _Noreturn void worker_run(int channel, const struct keeper_calls *calls, int64_t
 /* In a process that has just been forked at SIGHUP: it reads the configuration, says WORD_READY,
  * and holds what it has read for the workers to come, which it forks as children of the keeper. So
  * nothing is read when a worker has died, and the keeper itself reads nothing at all: the files may
- * lie on a root that hangs. It ends with its channel. */
-_Noreturn void holder_run(int channel, const struct keeper_calls *calls, int64_t watchdog);
+ * lie on a root that hangs. It
+ * ends with its channel. In each worker its channel is returned. */
+int holder_run(int channel, const struct keeper_calls *calls);
 
 /* In the keeper: has the holder at the other end of `channel` fork a worker, whose channel is
  * `end`. Returns its pid, or -1 and errno. */

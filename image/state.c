@@ -171,12 +171,21 @@ bool state_parse(struct state *out, struct state_key key, const char *text, size
 
 /* ---- the files ---- */
 
-void state_name(char out[STATE_NAME], struct state_key key)
+static uint64_t hash_key(struct state_key key)
 {
 	uint64_t hash = hash_more(HASH_BEGIN, key.volume, strlen(key.volume) + 1);
 
-	snprintf(out, STATE_NAME, "%016llx",
-		(unsigned long long)hash_more(hash, key.cookie, key.cookie_size));
+	return hash_more(hash, key.cookie, key.cookie_size);
+}
+
+static void name_by_hash(char out[STATE_NAME], uint64_t hash)
+{
+	snprintf(out, STATE_NAME, "%016llx", (unsigned long long)hash);
+}
+
+void state_name(char out[STATE_NAME], struct state_key key)
+{
+	name_by_hash(out, hash_key(key));
 }
 
 void state_open(const char *dir)
@@ -198,19 +207,57 @@ int state_folder(void)
 	return folder;
 }
 
-bool state_load(struct state *out, struct state_key key)
+/* The bytes of the value of the line behind *at, at most `room`; -1: there is none. */
+static ssize_t take_key(const char **at, const char *end, void *out, size_t room)
+{
+	const char *newline = memchr(*at, '\n', (size_t)(end - *at));
+	const char *line = newline ? newline + 1 : end,
+		   *value = memchr(line, ' ', (size_t)(end - line));
+	unsigned char *bytes = out;
+	size_t n = 0;
+
+	*at = line;
+	while (value && ++value < end && *value != '\n') {
+		int c = percent_take(&value, end);
+
+		if (c < 0 || n == room)
+			return -1;
+		bytes[n++] = (unsigned char)c;
+		value--;
+	}
+	return value ? (ssize_t)n : -1;
+}
+
+bool state_find(struct state *out, uint64_t hash, struct state_names *names)
 {
 	char name[STATE_NAME], text[STATE_MAX];
-	ssize_t size;
+	const char *at = text;
+	ssize_t size, volume, cookie;
 	int fd;
 
-	state_name(name, key);
+	name_by_hash(name, hash);
 	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
+	size = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	fd_close(&fd);
+	if (size <= 0)
 		return false;
-	size = read(fd, text, sizeof(text));
-	close(fd);
-	return size > 0 && state_parse(out, key, text, (size_t)size);
+	volume = take_key(&at, text + size, names->volume, KEY_MAX);
+	cookie = take_key(&at, text + size, names->cookie, KEY_MAX);
+	if (volume < 0 || cookie < 0)
+		return false;
+	names->volume[volume] = '\0';
+	names->cookie_size = (size_t)cookie;
+	return state_parse(out, (struct state_key){names->volume, names->cookie, (size_t)cookie},
+		text, (size_t)size);
+}
+
+bool state_load(struct state *out, struct state_key key)
+{
+	struct state_names names;
+
+	return state_find(out, hash_key(key), &names) && strcmp(names.volume, key.volume) == 0 &&
+	       names.cookie_size == key.cookie_size &&
+	       memcmp(names.cookie, key.cookie, key.cookie_size) == 0;
 }
 
 static bool write_file(const char *name, const char *text, size_t size)

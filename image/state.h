@@ -71,6 +71,15 @@ int state_folder(void);
 
 bool state_load(struct state *out, struct state_key key);
 
+/* The same for the image whose keys have this hash, opened_files_key() of handover.h; writes the
+ * keys too. */
+struct state_names {
+	char volume[KEY_MAX + 1];
+	unsigned char cookie[KEY_MAX];
+	size_t cookie_size;
+};
+bool state_find(struct state *out, uint64_t hash, struct state_names *names);
+
 /* Replaces the file as a whole. Its time of modification is the image's last OPEN: state_touch()
  * sets only that. The first failure is logged as a warning. */
 void state_store(const struct state *state, struct state_key key, const char *url);

@@ -1,6 +1,7 @@
 """Garbage from the device, and errors of system calls."""
 import errno
 import random
+import re
 import time
 
 from lib.cachefiles import GONE
@@ -150,6 +151,7 @@ def writes_fail(name):
         assert calls < 2000, f"{calls} pwrite()s"
         k.on_write = None
         recovers(k, f, data, 131072, 65536)
+        assert bool(re.search("img: the cache takes bytes again", k.stderr)) == (name != "EIO"), k.stderr
 
 
 @scenario

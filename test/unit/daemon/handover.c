@@ -32,6 +32,8 @@ static void test_none(void)
 	CHECK(handover_abi() == ABI_AUTO);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	opened_files_remove(opened_files_key("erofs,a", "a", 1));
+	CHECK(!handover_numbers() && !*handover_dir() && !opened_files_at(0));
+	handover_protect();
 }
 
 static void test_told(void)
@@ -129,6 +131,26 @@ static void test_full(void)
 	forget(fd);
 }
 
+static void test_counts(void)
+{
+	int fd = fresh();
+
+	begin_test("counters stay with a file that is opened anew, and begin again with another");
+	CHECK(!opened_files_counts(7) && !opened_files_at(0));
+	opened_files_add(7, 5);
+	opened_files_counts(7)[1] = 42;
+	handover_numbers()[3] = 43;
+	handover_begin();
+	opened_files_add(7, 5);
+	CHECK(opened_files_counts(7)[1] == 42 && handover_numbers()[3] == 43);
+	CHECK(opened_files_at(0) == 7 && !opened_files_at(1) && !opened_files_at(FILES_MAX));
+	opened_files_remove(7);
+	CHECK(!opened_files_at(0));
+	opened_files_add(8, 5);
+	CHECK(opened_files_at(0) == 8 && opened_files_counts(8)[1] == 0);
+	forget(fd);
+}
+
 static void test_dir(void)
 {
 	int fd = fresh(), status;
@@ -205,6 +227,7 @@ int main(void)
 	test_next();
 	test_killed();
 	test_full();
+	test_counts();
 	test_dir();
 	test_foreign();
 	return finish_tests();
