@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -581,20 +582,34 @@ static enum state step(void)
 
 /* ---- the loop ---- */
 
+/* A worker of a holder is a child of ours, but not where no process can be a subreaper (qemu-user):
+ * then the end of its channel tells. */
+static void end_orphan(struct worker *w)
+{
+	int status = SIGKILL;
+
+	if (!w->pid || w == &k.loader || waitpid(w->pid, &status, WNOHANG) == 0)
+		return;
+	w->pid = 0;
+	w->status = status;
+}
+
 static void receive_words(struct worker *w)
 {
 	enum word word;
 
 	while (w->channel >= 0 && (word = receive_word(w->channel, MSG_DONTWAIT)) != WORD_NONE) {
-		if (word == WORD_END)
+		if (word == WORD_END) {
 			fd_close(&w->channel);
-		else if (word == WORD_READY && !w->ready) {
+			end_orphan(w);
+		} else if (word == WORD_READY && !w->ready) {
 			w->ready = true;
 			w->killed_at = INT64_MAX;
-		} else if (word == WORD_ALIVE)
+		} else if (word == WORD_ALIVE) {
 			notify_send("WATCHDOG=1", -1);
-		else if (word == WORD_CACHE_LOST)
+		} else if (word == WORD_CACHE_LOST) {
 			become_stopping(EXIT_SYSTEM);
+		}
 	}
 }
 
@@ -758,6 +773,7 @@ int keeper_run(const struct options *o, const struct keeper_calls *calls,
 		sandbox_allow_chroot();
 	}
 	k.watchdog = notify_watchdog();
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for the workers that a holder forks */
 	if (!fd_write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));
 	if (!memory_lock(edata))

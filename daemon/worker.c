@@ -2,11 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -106,16 +105,6 @@ void worker_run(int end, const struct keeper_calls *calls, int64_t watchdog_time
 	_exit(calls->work(word == WORD_GO_FIRST));
 }
 
-/* As fork(), but the child is the caller's brother. */
-static pid_t fork_sibling(void)
-{
-#ifdef __s390x__
-	return (pid_t)syscall(SYS_clone, 0, CLONE_PARENT | SIGCHLD, 0, 0, 0);
-#else
-	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
-#endif
-}
-
 int holder_run(int end, const struct keeper_calls *calls)
 {
 	extern const char edata[]; /* the linker's: the end of program and data */
@@ -128,15 +117,20 @@ int holder_run(int end, const struct keeper_calls *calls)
 	memory_lock(edata); /* if it cannot, the keeper has told it */
 	send_word(end, WORD_READY);
 	while ((fd = fd_receive(end)) >= 0) {
-		pid_t pid = fork_sibling();
+		pid_t between = _Fork(), pid;
 
-		if (pid == 0) {
-			close(end);
-			prctl(PR_SET_NAME, "cachefilesd-min");
-			return fd;
+		if (between == 0) {
+			pid = _Fork();
+			if (pid == 0) {
+				close(end);
+				prctl(PR_SET_NAME, "cachefilesd-min");
+				return fd;
+			}
+			send(end, &pid, sizeof(pid), MSG_NOSIGNAL);
+			_exit(0); /* the keeper inherits the worker */
 		}
 		close(fd);
-		send(end, &pid, sizeof(pid), MSG_NOSIGNAL);
+		waitpid(between, NULL, 0);
 	}
 	_exit(0);
 }

@@ -280,7 +280,9 @@ def reloaded_with_another_dir():
 
         def culls_there():
             children = k.proc(f"task/{k.worker}/children").split()
-            return [os.readlink(f"/proc/{child}/cwd") for child in children] == [dirs[0] + "/cache"]
+            with contextlib.suppress(FileNotFoundError):        # of a worker that leaves
+                return [os.readlink(f"/proc/{child}/cwd") for child in children] == [dirs[0] + "/cache"]
+            return False
 
         configure(dirs[0])
         with StandIn([Program.path, "-n", "-s", "--force", "-f", path, "-o", "trace none", "-o", "status none"]) as k:
@@ -318,7 +320,7 @@ def reloaded_with_a_user():
             assert owners == [0, 65534], owners
             s.stop()
             k.opened("erofs,img", b"img")       # by what root has remembered
-            assert "cannot be" not in k.stderr, k.stderr
+            assert not re.search("cannot be (given|remembered)", k.stderr), k.stderr
 
 
 @scenario
