@@ -101,6 +101,7 @@ static void divide_memory(void)
 	fetch_costs(&costs);
 	costs.file += cachefiles_memory_each() + handover_memory_each();
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
+	costs.fixed -= memory_untouched(&conf, sizeof(conf)); /* most of its texts are empty */
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 }
@@ -387,7 +388,7 @@ static void stay_alive(void)
 
 	for (size_t i = 0; i < sizeof(stack); i += PAGE_LEAST)
 		stack[i] = 0;
-	if (!memory_lock(_end))
+	if (!memory_lock(_end, &conf, sizeof(conf)))
 		log_warning(
 			"memory cannot be locked: %s: do not serve the root file system this way",
 			strerror(errno));

@@ -776,7 +776,7 @@ int keeper_run(const struct options *o, const struct keeper_calls *calls,
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for the workers that a holder forks */
 	if (!fd_write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));
-	if (!memory_lock(edata))
+	if (!memory_lock(edata, NULL, 0))
 		log_warning("the keeper's memory cannot be locked: %s", strerror(errno));
 	if (k.state == STARTING)
 		k.inherited.stored = store();

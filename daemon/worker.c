@@ -114,7 +114,7 @@ int holder_run(int end, const struct keeper_calls *calls)
 	prctl(PR_SET_NAME, "cachefilesd-con");
 	if (!calls->load(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
-	memory_lock(edata); /* if it cannot, the keeper has told it */
+	memory_lock(edata, NULL, 0); /* if it cannot, the keeper has told it */
 	send_word(end, WORD_READY);
 	while ((fd = fd_receive(end)) >= 0) {
 		pid_t between = _Fork(), pid;
