@@ -21,12 +21,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +64,10 @@
 #include "tools/status.h"
 #include "tools/upgrade.h"
 
+/* The counters are left to the next worker this many milliseconds after the last time, so that only
+ * the last ones are lost if this one is killed. */
+#define KEEP_EVERY 1000
+
 /* A cache that is in use is asked every ALIVE_EVERY milliseconds whether it is alive. */
 #define ALIVE_EVERY 30000
 
@@ -82,7 +89,7 @@ extern const char __executable_start[], _end[]; /* the linker's: program, data a
 static struct options options;
 static struct conf conf;
 static struct inherited inherited;
-static bool dir_is_bound; /* the kernel has bound conf.dir, which stays */
+static bool was_bound; /* the cache, before this daemon began */
 
 /* ---- memory ---- */
 
@@ -92,8 +99,9 @@ static void divide_memory(void)
 	char why[256];
 
 	fetch_costs(&costs);
-	costs.file += cachefiles_memory_each();
+	costs.file += cachefiles_memory_each() + handover_memory_each();
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
+	costs.fixed -= memory_untouched(&conf, sizeof(conf)); /* most of its texts are empty */
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 }
@@ -155,18 +163,27 @@ static bool load_files(char *why, size_t size)
 	return netrc_load(conf.netrc, why, size);
 }
 
+/* A cache that is bound keeps its directory, whatever the configuration says by now. */
+static void keep_dir(void)
+{
+	const char *dir = handover_dir();
+
+	if (!*dir) {
+		handover_bound(conf.dir);
+	} else if (strcmp(conf.dir, dir) != 0) {
+		log_warning("dir %s: not in force: the cache in %s is bound, and stays so until "
+			    "the device is closed",
+			conf.dir, dir);
+		strcpy(conf.dir, dir);
+	}
+}
+
 static bool load(char *why, size_t size)
 {
-	char dir[sizeof(conf.dir)];
-	bool configured;
-
-	strcpy(dir, conf.dir);
-	configured = options_configure(&options, &conf, why, size);
-	if (dir_is_bound)
-		strcpy(conf.dir, dir);
-	if (!configured)
+	if (!options_configure(&options, &conf, why, size))
 		return false;
 	start_log();
+	keep_dir();
 	return load_files(why, size);
 }
 
@@ -194,14 +211,49 @@ static void outlive_initramfs(char *name)
 		log_avoid_syslog();
 }
 
+/* The files that end with the daemon: of the pid and the status socket. Their folders are open, as
+ * their paths may lead through a root that hangs on us. */
+static struct {
+	const char *name; /* NULL: none */
+	int folder;
+} removed[2];
+
+/* The path stays borrowed. */
+static void remove_at_end(size_t which, const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(name - path), path);
+	removed[which].name = name;
+	removed[which].folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void remove_files(void)
+{
+	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
+		if (removed[i].name)
+			unlinkat(removed[i].folder, removed[i].name, 0);
+}
+
+/* In a worker. */
+static void forget_files(void)
+{
+	for (size_t i = 0; i < sizeof(removed) / sizeof(*removed); i++)
+		if (removed[i].name)
+			fd_close(&removed[i].folder);
+}
+
 /* A status socket that was not asked for must not keep the daemon from starting. */
 static int open_status(void)
 {
 	char why[256];
 	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
 
-	if (fd < 0 && conf.status_given)
+	if (fd < 0 && conf.status_given) {
+		remove_files();
 		die(EXIT_SYSTEM, "status %s", why);
+	}
 	if (fd < 0 && conf.status[0])
 		log_info("no status socket: %s", why);
 	return fd;
@@ -244,11 +296,52 @@ static void write_pid_file(void)
 
 	if (!options.pid_file_given && options.foreground)
 		return;
-	if (!fd_write_number(path, O_CREAT | O_TRUNC, (long)getpid())) {
-		if (options.pid_file_given)
-			die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+	if (inherited.resumed || fd_write_number(path, O_CREAT | O_TRUNC, (long)getpid()))
+		remove_at_end(0, path);
+	else if (options.pid_file_given)
+		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+	else
 		log_warning("%s: %s", path, strerror(errno));
-	}
+}
+
+static void bind_cache(char *why, size_t size)
+{
+	bool is_new = inherited.device < 0;
+
+	if (is_new && !backing_check(conf.dir, false, why, size))
+		die(EXIT_SYSTEM, "%s", why);
+	inherited.device = cachefiles_bind(&conf, inherited.device, &was_bound, why, size);
+	if (inherited.device < 0)
+		die(EXIT_SYSTEM, "%s", why);
+	if (!is_new && !was_bound && !backing_check(conf.dir, false, why, size))
+		die(EXIT_SYSTEM, "%s", why);
+}
+
+/* What outlives workers and programs. */
+static void take_over(bool loaded)
+{
+	if (inherited.state < 0 || !handover_take(inherited.state))
+		inherited.state = handover_make();
+	if (!inherited.resumed && !was_bound)
+		handover_bound(conf.dir);
+	else if (was_bound && !*handover_dir())
+		log_warning("the device that was handed over is bound: its cache has to be in %s",
+			conf.dir);
+	if (loaded || *handover_dir())
+		keep_dir();
+	state_open(conf.dir);
+}
+
+/* The status socket's path is the one that it was made with. */
+static void make_files(void)
+{
+	static struct sockaddr_un a;
+
+	write_pid_file();
+	if (!inherited.resumed)
+		inherited.status = open_status();
+	if (getsockname(inherited.status, (struct sockaddr *)&a, &(socklen_t){sizeof(a) - 1}) == 0)
+		remove_at_end(1, a.sun_path);
 }
 
 static void prepare(void);
@@ -259,34 +352,29 @@ static int serve(bool configured, char *why, size_t size)
 {
 	static const struct worker_calls calls = {load, prepare, work};
 	bool loaded;
+	int exit_status;
 
 	keeper_inherits(&inherited, &options);
 	if (!configured && !inherited.resumed)
 		die(EXIT_USAGE, "%s", why);
+	if (!inherited.resumed)
+		log_starting();
 	start_log();
 	loaded = configured && load_files(why, size);
 	if (!loaded && !inherited.resumed)
 		die(EXIT_USAGE, "%s", why);
 	if (!inherited.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
-		if (!backing_check(conf.dir, why, size))
-			die(EXIT_SYSTEM, "%s", why);
-		inherited.status = open_status();
-		inherited.device = cachefiles_bind(&conf, inherited.device, why, size);
-		if (inherited.device < 0)
-			die(EXIT_SYSTEM, "%s", why);
+		bind_cache(why, size);
 	}
-	dir_is_bound = loaded;
-	state_open(conf.dir);
-	if (!inherited.resumed && state_folder() >= 0 && !sandbox_share(state_folder()))
-		log_warning("the state files cannot be given to the user: %s", strerror(errno));
-	if (inherited.state < 0 || !handover_take(inherited.state))
-		inherited.state = handover_make();
+	take_over(loaded);
 	if (!inherited.resumed && !options.foreground)
 		inherited.announce = go_to_background();
-	if (!inherited.resumed)
-		write_pid_file();
-	return keeper_run(&options, &calls, &inherited, loaded);
+	make_files();
+	exit_status = keeper_run(&options, &calls, &inherited, loaded);
+	close(inherited.device); /* so that nothing waits for it any more */
+	remove_files();
+	return exit_status;
 }
 
 /* ---- the worker ---- */
@@ -300,7 +388,7 @@ static void stay_alive(void)
 
 	for (size_t i = 0; i < sizeof(stack); i += PAGE_LEAST)
 		stack[i] = 0;
-	if (!memory_lock(_end))
+	if (!memory_lock(_end, &conf, sizeof(conf)))
 		log_warning(
 			"memory cannot be locked: %s: do not serve the root file system this way",
 			strerror(errno));
@@ -310,9 +398,14 @@ static void prepare(void)
 {
 	char why[512];
 
+	forget_files();
+	fd_close(&inherited.state);
+	handover_protect();
 	allocate_fetch(&cachefiles_frontend);
 	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
 	cull_start(&conf, inherited.device);
+	if (state_folder() >= 0 && !sandbox_share(state_folder()))
+		log_warning("the state files cannot be given to the user: %s", strerror(errno));
 	sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] &&
 		!recorder_init(conf.trace_record, allocate(recorder_memory()), why, sizeof(why)))
@@ -340,7 +433,7 @@ static void check_alive(int64_t now, int64_t *next)
 static enum word loop(void)
 {
 	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
-	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY;
+	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY, kept = now;
 	enum word word;
 
 	for (;;) {
@@ -368,6 +461,10 @@ static enum word loop(void)
 			fetch_run(NULL, us);
 		}
 		status_run(&set[2], now);
+		if (now - kept >= KEEP_EVERY) {
+			status_keep();
+			kept = now;
+		}
 		check_alive(now, &next_alive);
 	}
 }
@@ -380,13 +477,15 @@ static int work(bool first)
 	if (stats.restores > 0)
 		recorder_continue();
 	status_init(&conf, inherited.status, clock_ms());
-	if (!cachefiles_serve(&conf, inherited.device, first, why, sizeof(why)))
+	if (!cachefiles_serve(&conf, inherited.device, first && !was_bound, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
 	if (loop() == WORD_STOP) {
 		cachefiles_close();
 		cull_stop();
 	}
+	recorder_leave();
+	status_keep();
 	return 0;
 }
 
@@ -425,6 +524,28 @@ static int run_tool(void)
 	return get_run(&conf, options.offset, options.length);
 }
 
+/* --test: what else fails a daemon or its workers only later. A cache that is bound (-F) keeps its
+ * directory; other users than root see less. */
+static int test(char *why, size_t size)
+{
+	divide_memory();
+	if (options.device < 0 && !backing_check(conf.dir, true, why, size))
+		die(EXIT_USAGE, "%s", why);
+	if (geteuid() == 0)
+		sandbox_drop_rights(SANDBOX_WORKER);
+	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
+		die(EXIT_USAGE, "trace record: %s", why);
+	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
+	fflush(stdout); /* an upgrade reads only the first lines */
+	for (size_t i = 0; i < conf.urls; i++)
+		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&
+			conf.url[i][strlen(conf.url[i]) - 1] != '/')
+			log_warning("url line %zu: this is one file, whatever is mounted: a folder "
+				    "ends in '/', and %%c stands for the name that is mounted",
+				i + 1);
+	return 0;
+}
+
 static int run_with_conf(void)
 {
 	char why[1024];
@@ -443,10 +564,7 @@ static int run_with_conf(void)
 		return prime_run(conf.dir, options.arguments);
 	if (!load_files(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
-	if (options.mode != TEST)
-		return run_tool();
-	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
-	return 0;
+	return options.mode == TEST ? test(why, sizeof(why)) : run_tool();
 }
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/minmax.h"
 
 /* SO_RCVLOWAT is not set below LOW_WATER_MIN, where it is not worth its system call, nor above
@@ -277,6 +278,16 @@ static void await(struct http *h)
 	h->state = h->state == HTTP_PROXY_SENDING ? HTTP_PROXY_AWAITING : HTTP_AWAITING;
 }
 
+/* For -d. A query may be a secret. */
+static void log_request(const struct http *h, uint64_t first, uint64_t last)
+{
+	char host[AUTHORITY_MAX];
+
+	log_debug("to %s: GET %.*s, bytes %llu-%llu", url_authority(host, sizeof(host), &h->url),
+		(int)strcspn(h->url.target, "?"), h->url.target, (unsigned long long)first,
+		(unsigned long long)last);
+}
+
 /* The request's text is the same each time, so that only the place in it is kept. */
 static enum http_event send_request(struct http *h)
 {
@@ -299,6 +310,8 @@ static enum http_event send_request(struct http *h)
 	if (io != IO_OK)
 		return lost(h, "while the request was sent");
 	h->sent = 0;
+	if (h->state == HTTP_SENDING)
+		log_request(h, h->request.first, h->request.last);
 	await(h);
 	h->drained = true; /* the answer takes a round trip */
 	return HTTP_AGAIN;
@@ -325,6 +338,8 @@ static short send_queued(struct http *h)
 		h->sent += done;
 		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
 			h->sent -= sizes[i];
+			log_request(h, h->queue[h->pipelined_sent].first,
+				h->queue[h->pipelined_sent].last);
 			h->pipelined_sent++;
 		}
 		if (io == IO_WAIT)
@@ -437,6 +452,7 @@ static enum http_event judge(struct http *h)
 	bool refuses = status >= 400;
 	enum outcome outcome;
 
+	log_debug("from %s: %d", peer(h)->host, status);
 	if (h->state == HTTP_PROXY_AWAITING)
 		return judge_tunnel(h);
 	if ((status >= 301 && status <= 303) || status == 307 || status == 308)

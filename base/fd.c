@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void fd_close(int *fd)
@@ -24,6 +27,44 @@ int fd_poll(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigs
 	for (size_t i = 0; ready < 0 && i < n; i++)
 		set[i].revents = 0; /* a signal */
 	return ready < 0 ? 0 : ready;
+}
+
+bool fd_send(int socket, const void *to, unsigned to_size, const void *bytes, size_t size, int fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = {0};
+	struct cmsghdr *c = (struct cmsghdr *)control;
+	struct iovec text = {(void *)(uintptr_t)bytes, size};
+	struct msghdr m = {.msg_name = (void *)(uintptr_t)to,
+		.msg_namelen = to_size,
+		.msg_iov = &text,
+		.msg_iovlen = 1};
+
+	if (fd >= 0) {
+		m.msg_control = control;
+		m.msg_controllen = sizeof(control);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(fd));
+		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	}
+	return sendmsg(socket, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+int fd_receive(int socket)
+{
+	int fd = -1;
+	char byte;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = {0};
+	struct iovec text = {&byte, 1};
+	struct msghdr m = {.msg_iov = &text,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+
+	/* The C library's function would bring its conversion of times. */
+	if (syscall(SYS_recvmsg, socket, &m, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	return fd;
 }
 
 ssize_t fd_read_file(const char *path, char *text, size_t size)

@@ -17,6 +17,13 @@ void fd_close(int *fd);
  * INT64_MAX or more. Returns how many are ready; if none, no revents are set. */
 int fd_poll(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigset_t *mask);
 
+/* Sends bytes and a descriptor (-1: none) over a local socket, to the address of `to_size` bytes
+ * (0: the other end). Never blocks. False and errno: it has not taken them. */
+bool fd_send(int socket, const void *to, unsigned to_size, const void *bytes, size_t size, int fd);
+
+/* Waits for a byte with a descriptor, close-on-exec from then on. -1: the other end is closed. */
+int fd_receive(int socket);
+
 /* Reads at most the first size - 1 bytes of a file, and puts a NUL behind them. Returns how many
  * these are; -1 and errno when not all could be read. */
 ssize_t fd_read_file(const char *path, char *text, size_t size);

@@ -221,7 +221,8 @@ int printf(const char *format, ...)
 	return total;
 }
 
-/* By one write(). A text that is too long is an error, and nothing of it is written. */
+/* Without a buffer in between. A text that is too long is an error, and nothing of it is written;
+ * so is one of which a full disk takes only a part. */
 int dprintf(int fd, const char *format, ...)
 {
 	char text[DPRINTF_MAX];
@@ -235,5 +236,8 @@ int dprintf(int fd, const char *format, ...)
 		errno = EOVERFLOW;
 		return -1;
 	}
-	return (int)write(fd, text, (size_t)total);
+	for (ssize_t at = 0, n; at < total; at += n)
+		if ((n = write(fd, text + at, (size_t)(total - at))) < 0)
+			return -1;
+	return total;
 }

@@ -34,6 +34,7 @@ static enum { TO_STDERR, TO_SYSLOG, TO_KMSG } target = TO_STDERR;
 static enum log_level least_level = LOG_LEVEL_INFO;
 static int target_fd = STDERR_FILENO;
 static int syslog_fd = -1; /* connected or not yet; -1: lines go to standard error */
+static int start_fd = -1;  /* while the daemon starts: errors go there too; else -1 */
 static bool avoids_syslog;
 static int64_t reconnect_at;
 static unsigned long dropped, dropped_told; /* since the start; how many of them the log has told */
@@ -55,6 +56,16 @@ static bool connect_syslog(void)
 void log_avoid_syslog(void)
 {
 	avoids_syslog = true;
+}
+
+void log_starting(void)
+{
+	start_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+void log_started(void)
+{
+	fd_close(&start_fd);
 }
 
 void log_open(bool to_stderr, enum log_level least)
@@ -113,13 +124,15 @@ static void escape(char out[TEXT_MAX + 1], const char *text)
 
 /* poll() sees a full pipe, a stopped terminal or a vanished reader before the write, which would
  * block or raise SIGPIPE. A pipe that polls writable takes PIPE_BUF (4,096) bytes at once. */
-static bool write_stderr(const char *line, size_t len)
+static bool write_stderr(int fd, const char *text)
 {
-	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	char line[LINE_SIZE];
+	int n = snprintf(line, sizeof(line), PROGRAM ": %s\n", text);
 
 	if (poll(&p, 1, 0) != 1 || p.revents != POLLOUT)
 		return false;
-	return write(STDERR_FILENO, line, len) == (ssize_t)len;
+	return write(fd, line, (size_t)n) == n;
 }
 
 /* A restarted syslog daemon has another socket at the same path. */
@@ -160,12 +173,13 @@ static bool emit(enum log_level level, const char *text)
 	int n;
 
 	leave_kmsg();
-	if (target == TO_STDERR) {
-		n = snprintf(line, sizeof(line), PROGRAM ": %s\n", text);
-		return write_stderr(line, (size_t)n);
-	}
-	n = snprintf(line, sizeof(line), "<%d>" PROGRAM "[%d]: %s", FACILITY | (int)level,
-		(int)getpid(), text);
+	if (target == TO_STDERR)
+		return write_stderr(STDERR_FILENO, text);
+	if (start_fd >= 0 && level <= LOG_LEVEL_ERR)
+		write_stderr(start_fd, text);
+	/* The kernel shows a line without a newline only when the next one comes. */
+	n = snprintf(line, sizeof(line), "<%d>" PROGRAM "[%d]: %s%s", FACILITY | (int)level,
+		(int)getpid(), text, target == TO_KMSG ? "\n" : "");
 	if (target == TO_SYSLOG)
 		return send_syslog(line, (size_t)n);
 	return write(target_fd, line, (size_t)n) == n;

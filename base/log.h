@@ -31,6 +31,12 @@ void log_open(bool to_stderr, enum log_level least);
  * initramfs hides our messages from the console, and ends with it. */
 void log_avoid_syslog(void);
 
+/* In between, errors also go to what is standard error now, since a start that fails has to tell
+ * the person who made it. Each process that is forked in between calls log_started() too: it would
+ * hold the other end of a pipe open. */
+void log_starting(void);
+void log_started(void);
+
 /* Lines dropped since the start. */
 unsigned long log_dropped(void);
 

@@ -390,7 +390,7 @@ static const struct keyword keywords[] = {
 		.words = "build\0strict\0"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
 	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
-	{"memory", parse_bytes, "bytes, 640K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
 	{"trace", parse_trace, "none, a URL, or record and an absolute path", MEMBER(trace)},

@@ -1,6 +1,7 @@
 #include "daemon/handover.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -11,7 +12,10 @@
 #include "base/limits.h"
 
 #define MAGIC  0x6d666863 /* "chfm" */
-#define LAYOUT 1
+#define LAYOUT 2
+
+/* The largest page of any machine. */
+#define PAGE_MOST 65536
 
 /* Both structures are also those of other versions: a change takes another LAYOUT. */
 
@@ -21,14 +25,19 @@ struct opened {
 	int64_t size;	 /* as reported to the kernel */
 	uint32_t worker; /* the number of the worker that reported it; 0: the place is free */
 	uint32_t unused;
+	uint64_t counts[HANDOVER_COUNTS];
 };
 
 struct shared {
+	/* a page of its own, to be protected */
 	uint32_t magic, layout;
+	char dir[PAGE_MOST - 8];
+
 	uint32_t abi;	 /* enum conf_abi */
 	uint32_t worker; /* the number of the last one, counted from 1 */
 	uint32_t high;	 /* the places before it were taken once, those behind it never */
 	uint32_t unused;
+	uint64_t numbers[HANDOVER_NUMBERS];
 	struct opened opened[FILES_MAX];
 };
 
@@ -78,6 +87,35 @@ bool handover_take(int fd)
 		munmap((void *)shared, sizeof(*shared));
 	shared = NULL;
 	return false;
+}
+
+void handover_bound(const char *dir)
+{
+	if (shared)
+		snprintf((char *)shared->dir, CONF_LINE_MAX, "%s", dir);
+}
+
+const char *handover_dir(void)
+{
+	const char *dir = shared ? (const char *)shared->dir : "";
+
+	return *dir == '/' && memchr(dir, '\0', CONF_LINE_MAX) ? dir : "";
+}
+
+void handover_protect(void)
+{
+	if (shared)
+		mprotect((void *)shared, PAGE_MOST, PROT_READ);
+}
+
+volatile uint64_t *handover_numbers(void)
+{
+	return shared ? shared->numbers : NULL;
+}
+
+size_t handover_memory_each(void)
+{
+	return sizeof(struct opened);
 }
 
 unsigned handover_begin(void)
@@ -135,12 +173,15 @@ static volatile struct opened *find_room(void)
 void opened_files_add(uint64_t key, uint64_t size)
 {
 	volatile struct opened *place = find(key);
+	bool is_new = !place;
 
-	if (!place)
+	if (is_new)
 		place = find_room();
 	if (!place)
 		return;
 	place->worker = 0;
+	for (size_t i = 0; is_new && i < HANDOVER_COUNTS; i++)
+		place->counts[i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
 	place->worker = shared->worker;
@@ -168,4 +209,16 @@ unsigned opened_files_count(void)
 	for (size_t i = 0; i < places(); i++)
 		n += shared->opened[i].worker != 0;
 	return n;
+}
+
+volatile uint64_t *opened_files_counts(uint64_t key)
+{
+	volatile struct opened *place = find(key);
+
+	return place ? place->counts : NULL;
+}
+
+uint64_t opened_files_at(unsigned place)
+{
+	return place < places() && shared->opened[place].worker ? shared->opened[place].key : 0;
 }

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,11 +19,12 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "daemon/handover.h"
 #include "daemon/memory.h"
+#include "daemon/mounted.h"
 #include "daemon/notify.h"
 #include "daemon/sandbox.h"
+#include "daemon/trial.h"
 #include "daemon/worker.h"
 
 /* When a worker dies the next is forked at once; when that dies too, after a pause that doubles
@@ -30,13 +33,14 @@
 #define BACK_OFF_LAST  10000
 #define LIVED	       30000
 
-/* A worker that does not leave in this time is killed. So is a new program that does not end its
- * test in it, and a worker that does not get ready in it after the one that served has died: the
- * files that it reads may lie on a file system that this daemon serves. */
+/* A worker that does not leave in this time is killed. So is one that does not get ready in it, or
+ * has not read the configuration, and a new program that does not end its test: the files that they
+ * read may lie on a file system that this daemon serves. */
 #define LEAVE_TIME 10000
 
 /* The kernel forgets an unmounted image a little late: a first SIGTERM looks for mounted images
- * every UNMOUNT_LOOK until UNMOUNT_TIME. A second within TWICE_TIME needs no look. */
+ * every UNMOUNT_LOOK until UNMOUNT_TIME, and then warns. A second one within TWICE_TIME of that
+ * needs no look. */
 #define UNMOUNT_TIME 1000
 #define UNMOUNT_LOOK 50
 #define TWICE_TIME   10000
@@ -62,12 +66,13 @@ struct worker {
 	int status;	   /* of waitpid(2), once it has ended; else -1 */
 	int channel;	   /* -1: none */
 	bool ready;	   /* it has prepared itself */
-	bool reloads;	   /* it has read the configuration again */
+	bool reloads;	   /* it is the first one of a new configuration */
 	int64_t since;	   /* when it began to serve, or was forked */
 	int64_t killed_at; /* it has to have ended or got ready by then; INT64_MAX: no limit */
 };
 
-/* killed_at of a worker that was told to leave, did not, and has been sent SIGKILL. */
+/* killed_at of the worker that serves once it was told to leave, did not, and has been sent
+ * SIGKILL. Of others the end is not awaited: what they read may keep them from it. */
 #define KILLED (INT64_MAX - 1)
 
 static const struct worker none = {.status = -1, .channel = -1, .killed_at = INT64_MAX};
@@ -78,7 +83,6 @@ static struct {
 	const struct worker_calls *calls;
 	char program[PROGRAM_PATH_MAX]; /* where this program was started from */
 	struct inherited inherited;
-	int volumes;	/* /proc/fs/fscache/volumes; -1: none */
 	int run_folder; /* /run, if an initramfs has started us; -1: not so */
 	int64_t watchdog;
 
@@ -88,25 +92,25 @@ static struct {
 	int exit_status; /* EXIT_SYSTEM from WORD_CACHE_LOST on */
 	struct worker serving, next;
 
+	/* The configuration that was read at the last SIGHUP is in force, and the process that
+	 * holds it forks the workers; and the one that reads it now. Without, the keeper forks
+	 * them. */
+	struct worker holder, loader;
+
 	int64_t retry_at, back_off; /* STARTING, VACANT: when to fork again; the last pause */
 
-	/* SIGTERM has come, and images were mounted */
-	int64_t stop_asked, inspect_at;
+	/* SIGTERM has come at the first of these, and what it would break was told at the last */
+	int64_t stop_asked, inspect_at, warned_at;
 
-	/* a new program's test of itself */
-	struct {
-		pid_t pid; /* 0: none */
-		int output;
-		char text[256]; /* what it has written, `size` bytes */
-		size_t size;
-		pid_t client;	   /* to be told how the upgrade ended; 0: none */
-		int64_t killed_at; /* it has to have ended by then */
-	} upgrade_test;
+	int64_t trial_ends_by; /* the test of a new program, trial.h */
+	pid_t client;	       /* is to be told how the upgrade ended, if it lives: */
+	int client_fd;	       /* its pidfd; -1: nobody is */
 
 	/* signals that have come */
 	sigset_t while_waiting; /* those that are blocked then */
 	volatile sig_atomic_t hup, usr2, term;
-	volatile pid_t usr2_sender;
+	volatile pid_t asking; /* as the client */
+	volatile int asking_fd;
 } k;
 
 /* ---- signals ---- */
@@ -120,7 +124,12 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 		k.hup = 1;
 	} else if (signal == SIGUSR2) {
 		k.usr2 = 1;
-		k.usr2_sender = waits ? info->si_pid : 0;
+		if (!waits) /* but another one may */
+			return;
+		if (k.asking_fd >= 0)
+			close(k.asking_fd);
+		k.asking = info->si_pid;
+		k.asking_fd = (int)syscall(SYS_pidfd_open, info->si_pid, 0);
 	} else if (signal != SIGCHLD) {
 		k.term = 1;
 	}
@@ -153,29 +162,6 @@ static void uncatch_signals(void)
 	sigprocmask(SIG_SETMASK, &k.while_waiting, NULL);
 }
 
-/* ---- whether images are mounted ---- */
-
-/* Lines of /proc/fs/fscache/volumes that end in a key of EROFS. The kernel has them of all mount
- * namespaces. */
-static unsigned count_volumes(void)
-{
-	struct lines l = {.fd = k.volumes};
-	unsigned count = 0;
-
-	for (const char *line; (line = lines_next(&l));)
-		count += strstr(line, " erofs,") != NULL;
-	return count;
-}
-
-/* Either count may be too high: the kernel's list has mounts whose OPEN is unanswered, ours has
- * images that were unmounted while no worker ran. The smaller one counts. */
-static unsigned count_mounted(void)
-{
-	unsigned opened = opened_files_count(), listed = k.volumes < 0 ? opened : count_volumes();
-
-	return listed < opened ? listed : opened;
-}
-
 /* ---- workers ---- */
 
 static void retry_later(void)
@@ -196,34 +182,68 @@ static void follow_root(void)
 	fd_close(&root);
 }
 
-static bool fork_next(bool reloads)
+/* It ends with its channel, if it is not in the middle of something. */
+static void end_holder(struct worker *w)
+{
+	fd_close(&w->channel);
+	if (w->pid)
+		kill(w->pid, SIGKILL);
+	*w = none;
+}
+
+/* Its workers go on, and the next ones have the configuration that the keeper has, until it is read
+ * again. */
+static void lose_holder(const char *how)
+{
+	log_err("the process that holds the configuration has died (%s): it is read again", how);
+	end_holder(&k.holder);
+	k.hup = 1;
+}
+
+/* Begins `w` as a fork of the holder `source`, or if that is none, of this process: a loader, or a
+ * worker. */
+static bool fork_off(struct worker *w, const struct worker *source)
 {
 	int ends[2];
 
 	follow_root();
-	k.next = none;
+	*w = none;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
-		k.next.pid = _Fork(); /* fork() would link locks for threads, which we have not */
-		if (k.next.pid == 0) {
+		/* fork() would link locks for threads, which we have not */
+		w->pid = source->pid ? holder_fork(source->channel, ends[1]) : _Fork();
+		if (w->pid == 0) {
 			close(ends[0]);
 			uncatch_signals();
 			fd_close(&k.serving.channel);
-			fd_close(&k.upgrade_test.output);
+			fd_close(&k.holder.channel);
 			fd_close(&k.inherited.announce);
-			worker_run(ends[1], k.calls, reloads, k.watchdog);
+			worker_run(w == &k.loader ? holder_run(ends[1], k.calls) : ends[1], k.calls,
+				k.watchdog);
 		}
 		close(ends[1]);
-		k.next.channel = ends[0];
-		k.next.reloads = reloads;
-		if (k.next.pid > 0)
+		w->channel = ends[0];
+		w->reloads = source == &k.loader;
+		w->killed_at = k.state == STARTING ? INT64_MAX : k.now + LEAVE_TIME;
+		if (w->pid > 0)
 			return true;
 	}
 	log_err("no new worker: %s", strerror(errno));
-	fd_close(&k.next.channel);
-	k.next = none;
+	fd_close(&w->channel);
+	*w = none;
+	if (source == &k.holder && source->pid)
+		lose_holder("it does not answer");
 	if (!k.serving.pid)
 		retry_later();
 	return false;
+}
+
+/* The new configuration cannot be read, or no worker can begin with it. */
+static void refuse_reload(const char *how)
+{
+	end_holder(&k.loader);
+	log_err("not reloaded: %s: the earlier configuration stays in force", how);
+	if (!k.serving.pid && !k.loaded)
+		retry_later();
 }
 
 static void end_serving(enum word word)
@@ -234,27 +254,35 @@ static void end_serving(enum word word)
 	k.serving.killed_at = k.now + LEAVE_TIME;
 }
 
+/* A pid may be that of another process by now, which the signal would kill. Signal 0: whether the
+ * client lives. */
+static bool signal_client(int number)
+{
+	return k.client_fd >= 0 &&
+	       syscall(SYS_pidfd_send_signal, k.client_fd, number, NULL, 0) == 0;
+}
+
 static void answer_client(bool done)
 {
-	if (k.upgrade_test.client)
-		kill(k.upgrade_test.client, done ? UPGRADE_DONE : UPGRADE_REFUSED);
-	k.upgrade_test.client = 0;
+	signal_client(done ? UPGRADE_DONE : UPGRADE_REFUSED);
+	fd_close(&k.client_fd);
 }
 
 /* The worker that is ready serves from now on. */
 static enum state change_over(enum word go)
 {
-	char why[512];
-
 	k.serving = k.next;
 	k.serving.since = k.now;
 	k.serving.killed_at = INT64_MAX;
 	k.next = none;
 	send_word(k.serving.channel, go);
 	answer_client(true);
-	/* The workers after it are forked with what it has read. */
-	if (k.serving.reloads && !(k.loaded = k.calls->load(why, sizeof(why))))
-		log_err("%s", why);
+	if (k.serving.reloads) {
+		end_holder(&k.holder);
+		k.holder = k.loader;
+		k.loader = none;
+		log_info("reloaded: the configuration as it is now is in force");
+	}
 	return SERVING;
 }
 
@@ -274,8 +302,6 @@ static enum state bury_serving(void)
 {
 	int status = k.serving.status;
 
-	if (k.next.pid && !k.next.ready)
-		k.next.killed_at = k.now + LEAVE_TIME;
 	if (k.now - k.serving.since >= LIVED ||
 		(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
 		k.back_off = 0;
@@ -299,37 +325,21 @@ static enum state bury_serving(void)
 static void bury_next(void)
 {
 	const char *how = describe_end(k.next.status);
+	bool reloads = k.next.reloads;
 
 	k.next = none;
 	answer_client(false);
-	if (k.serving.pid) {
-		log_err("the new worker has ended before its turn (%s): the old one goes on", how);
-	} else {
+	if (!k.serving.pid)
 		retry_later();
-		log_err("the new worker has ended before its turn (%s): the next in %u ms", how,
-			(unsigned)k.back_off);
-	}
+	log_err("the new worker has ended before its turn (%s): %s", how,
+		!k.serving.pid			   ? "another one follows"
+		: k.serving.killed_at != INT64_MAX ? "another one follows when the old one has left"
+						   : "the old one goes on");
+	if (reloads)
+		refuse_reload("its first worker has ended");
 }
 
 /* ---- a new program ---- */
-
-_Noreturn static void test_program(int output)
-{
-	char *argv[k.options->argc + 2];
-	const char *reason;
-
-	argv[0] = k.options->argv[0];
-	argv[1] = "--test";
-	memcpy(argv + 2, k.options->argv + 1,
-		(size_t)k.options->argc * sizeof(*argv)); /* and its NULL */
-	uncatch_signals();
-	dup2(output, STDOUT_FILENO);
-	dup2(output, STDERR_FILENO);
-	execve(k.program, argv, environ);
-	reason = strerror(errno);
-	(void)!write(output, reason, strlen(reason));
-	_exit(EXIT_SYSTEM);
-}
 
 static void refuse_upgrade(const char *why)
 {
@@ -337,44 +347,23 @@ static void refuse_upgrade(const char *why)
 	answer_client(false);
 }
 
-/* Runs the program once, to see that it is ours and takes our configuration. */
-static void begin_upgrade_test(pid_t client)
+static void begin_trial(void)
 {
-	int ends[2] = {-1, -1};
-	pid_t pid = -1;
+	pid_t pid;
 
 	follow_root();
-	k.upgrade_test.client = client;
-	if (pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
-		pid = _Fork();
-	if (pid == 0)
-		test_program(ends[1]);
-	fd_close(&ends[1]);
-	if (pid < 0) {
-		fd_close(&ends[0]);
-		refuse_upgrade(strerror(errno));
-		return;
+	k.client = k.asking;
+	k.client_fd = k.asking_fd;
+	k.asking_fd = -1;
+	pid = trial_begin();
+	if (pid == 0) {
+		uncatch_signals();
+		trial_run(k.program, k.options, k.inherited.device);
 	}
-	k.upgrade_test.pid = pid;
-	k.upgrade_test.output = ends[0];
-	k.upgrade_test.size = 0;
-	k.upgrade_test.killed_at = k.now + LEAVE_TIME;
-}
-
-/* Returns whether there may be more. A child of the program may hold the other end for ever. */
-static bool read_upgrade_test(void)
-{
-	size_t room = sizeof(k.upgrade_test.text) - 1 - k.upgrade_test.size;
-	ssize_t n;
-
-	if (k.upgrade_test.output < 0)
-		return false;
-	n = read(k.upgrade_test.output, k.upgrade_test.text + k.upgrade_test.size, room);
-	if (n > 0)
-		k.upgrade_test.size += (size_t)n;
-	else if (n == 0) /* the end, or no room */
-		fd_close(&k.upgrade_test.output);
-	return n > 0;
+	if (pid < 0)
+		refuse_upgrade(strerror(errno));
+	else
+		k.trial_ends_by = k.now + LEAVE_TIME;
 }
 
 static void keep_over_exec(const int fds[4], bool keep)
@@ -393,8 +382,8 @@ static void become_program(void)
 	size_t n = 0;
 
 	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", i->device, i->state,
-		i->status, (int)k.serving.pid, k.serving.channel, (int)k.upgrade_test.client,
-		i->stored);
+		i->status, (int)k.serving.pid, k.serving.channel,
+		signal_client(0) ? (int)k.client : 0, i->stored);
 	for (char **e = environ; *e && n < ENVIRON_MAX; e++)
 		if (strncmp(*e, LEGACY "=", sizeof(LEGACY)) != 0)
 			environment[n++] = *e;
@@ -406,25 +395,18 @@ static void become_program(void)
 	keep_over_exec(fds, false);
 }
 
-static void end_upgrade_test(int status)
+static void end_trial(int status)
 {
-	char *text = k.upgrade_test.text;
+	const char *why = trial_end(status);
 
-	while (read_upgrade_test())
-		;
-	fd_close(&k.upgrade_test.output);
-	k.upgrade_test.pid = 0;
-	k.upgrade_test.killed_at = INT64_MAX;
-	text[k.upgrade_test.size] = '\0';
-	text[strcspn(text, "\n")] = '\0';
+	k.trial_ends_by = INT64_MAX;
 	if (k.state == STOPPING)
 		return;
-	if (status != 0 || strncmp(text, KEEPER_TEST_PASSED, strlen(KEEPER_TEST_PASSED)) != 0) {
-		refuse_upgrade(k.upgrade_test.size ? text : "it is no cachefilesd-mini");
-		return;
+	if (!why) {
+		become_program();
+		why = strerror(errno);
 	}
-	become_program();
-	refuse_upgrade(strerror(errno));
+	refuse_upgrade(why);
 }
 
 /* ---- the end ---- */
@@ -435,6 +417,8 @@ static void become_stopping(int exit_status)
 	k.state = STOPPING;
 	k.exit_status = exit_status;
 	k.inspect_at = INT64_MAX;
+	end_holder(&k.holder);
+	end_holder(&k.loader);
 }
 
 static void stop(void)
@@ -444,7 +428,10 @@ static void stop(void)
 		log_info("stopping; the service manager holds the device, and images can be read "
 			 "again when the service has started again");
 	else
-		log_info("stopping; images that are still mounted cannot be read any more");
+		log_info("stopping%s", mounted_count()
+					       ? "; images that are still mounted cannot be "
+						 "read any more"
+					       : "");
 	if (k.next.pid)
 		kill(k.next.pid, SIGKILL);
 	end_serving(k.inherited.stored ? WORD_LEAVE : WORD_STOP);
@@ -457,25 +444,28 @@ static void consider_stop(void)
 
 	if (k.term) {
 		k.term = 0;
-		if (k.options->force || k.inherited.stored || k.now - k.stop_asked < TWICE_TIME) {
+		if (k.options->force || k.inherited.stored || k.now - k.warned_at < TWICE_TIME) {
 			stop();
 			return;
 		}
-		k.stop_asked = k.inspect_at = k.now;
+		if (k.inspect_at == INT64_MAX) /* else one has come, and was not answered yet */
+			k.stop_asked = k.inspect_at = k.now;
 	}
 	if (k.inspect_at > k.now)
 		return;
-	n = count_mounted();
+	n = mounted_count();
 	k.inspect_at = INT64_MAX;
-	if (n == 0)
+	if (n == 0) {
 		stop();
-	else if (k.now < k.stop_asked + UNMOUNT_TIME)
+	} else if (k.now < k.stop_asked + UNMOUNT_TIME) {
 		k.inspect_at = k.now + UNMOUNT_LOOK;
-	else
+	} else {
+		k.warned_at = k.now;
 		log_warning(
 			"not stopping: it would break %u mounted image%s; unmount first, or send "
 			"the signal once more within %d seconds",
 			n, n == 1 ? "" : "s", TWICE_TIME / 1000);
+	}
 }
 
 /* ---- the states: each function acts on what has happened, and returns the next state ---- */
@@ -486,10 +476,13 @@ static enum state start(void)
 	if (k.next.status >= 0) {
 		k.exit_status =
 			WIFEXITED(k.next.status) ? WEXITSTATUS(k.next.status) : EXIT_INTERNAL;
+		log_err("not started: the first worker has ended (%s)",
+			describe_end(k.next.status));
 		return ENDED;
 	}
 	if (k.next.ready) {
 		change_over(WORD_GO_FIRST);
+		log_started();
 		if (k.inherited.announce >= 0)
 			(void)!write(k.inherited.announce, "y", 1);
 		fd_close(&k.inherited.announce);
@@ -497,24 +490,25 @@ static enum state start(void)
 		return SERVING;
 	}
 	if (!k.next.pid && k.now >= k.retry_at)
-		fork_next(!k.loaded);
+		fork_off(&k.next, &k.holder);
 	return STARTING;
 }
 
-/* Takes SIGHUP or SIGUSR2, which wait while a program is tested. Returns whether the next worker
- * has been forked. */
+/* Takes SIGHUP or SIGUSR2, which wait while a configuration is read or a program is tested. Returns
+ * whether the next worker has been forked: the first one of a configuration. */
 static bool obey_signals(void)
 {
 	assert((k.state == SERVING || k.state == VACANT) && !k.next.pid);
-	if (k.upgrade_test.pid)
+	if (k.loader.ready)
+		return fork_off(&k.next, &k.loader) || (end_holder(&k.loader), false);
+	if (trial_pid() || k.loader.pid)
 		return false;
 	if (k.hup) {
 		k.hup = 0;
-		return fork_next(true);
-	}
-	if (k.usr2) {
+		fork_off(&k.loader, &none);
+	} else if (k.usr2) {
 		k.usr2 = 0;
-		begin_upgrade_test(k.usr2_sender);
+		begin_trial();
 	}
 	return false;
 }
@@ -548,8 +542,12 @@ static enum state fill_vacancy(void)
 		bury_next();
 	if (k.next.ready)
 		return change_over(WORD_GO);
-	if (!k.next.pid && !obey_signals() && k.now >= k.retry_at)
-		fork_next(!k.loaded);
+	if (k.next.pid || obey_signals() || k.now < k.retry_at)
+		return VACANT;
+	if (k.holder.pid || k.loaded)
+		fork_off(&k.next, &k.holder);
+	else if (!k.loader.pid)
+		fork_off(&k.loader, &none);
 	return VACANT;
 }
 
@@ -584,19 +582,34 @@ static enum state step(void)
 
 /* ---- the loop ---- */
 
+/* A worker of a holder is a child of ours, but not where no process can be a subreaper (qemu-user):
+ * then the end of its channel tells. */
+static void end_orphan(struct worker *w)
+{
+	int status = SIGKILL;
+
+	if (!w->pid || w == &k.loader || waitpid(w->pid, &status, WNOHANG) == 0)
+		return;
+	w->pid = 0;
+	w->status = status;
+}
+
 static void receive_words(struct worker *w)
 {
 	enum word word;
 
 	while (w->channel >= 0 && (word = receive_word(w->channel, MSG_DONTWAIT)) != WORD_NONE) {
-		if (word == WORD_END)
+		if (word == WORD_END) {
 			fd_close(&w->channel);
-		else if (word == WORD_READY)
+			end_orphan(w);
+		} else if (word == WORD_READY && !w->ready) {
 			w->ready = true;
-		else if (word == WORD_ALIVE)
+			w->killed_at = INT64_MAX;
+		} else if (word == WORD_ALIVE) {
 			notify_send("WATCHDOG=1", -1);
-		else if (word == WORD_CACHE_LOST)
+		} else if (word == WORD_CACHE_LOST) {
 			become_stopping(EXIT_SYSTEM);
+		}
 	}
 }
 
@@ -608,8 +621,12 @@ static void reap(void)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		struct worker *w = pid == k.serving.pid ? &k.serving : &k.next;
 
-		if (pid == k.upgrade_test.pid)
-			end_upgrade_test(status);
+		if (pid == trial_pid())
+			end_trial(status);
+		if (pid == k.loader.pid)
+			refuse_reload(describe_end(status));
+		if (pid == k.holder.pid)
+			lose_holder(describe_end(status));
 		if (pid != w->pid)
 			continue;
 		receive_words(w);
@@ -619,27 +636,43 @@ static void reap(void)
 	}
 }
 
-static void kill_the_late(pid_t pid, int64_t *killed_at)
+static bool is_late(pid_t pid, int64_t killed_at)
 {
-	if (pid && k.now >= *killed_at) {
-		log_warning("process %d takes too long and is killed", (int)pid);
-		kill(pid, SIGKILL);
-		*killed_at = KILLED;
+	if (!pid || k.now < killed_at)
+		return false;
+	log_warning("process %d takes too long and is killed", (int)pid);
+	kill(pid, SIGKILL);
+	return true;
+}
+
+static void kill_the_late(void)
+{
+	if (is_late(k.serving.pid, k.serving.killed_at))
+		k.serving.killed_at = KILLED;
+	if (is_late(k.next.pid, k.next.killed_at)) {
+		fd_close(&k.next.channel);
+		k.next.pid = 0;
+		k.next.status = SIGKILL;
 	}
+	if (is_late(k.loader.pid, k.loader.killed_at))
+		refuse_reload("what it names cannot be read");
+	if (is_late(trial_pid(), k.trial_ends_by))
+		end_trial(SIGKILL);
 }
 
 static void wait_for_events(void)
 {
 	struct pollfd set[] = {{.fd = k.serving.channel, .events = POLLIN},
-		{.fd = k.next.channel, .events = POLLIN},
-		{.fd = k.upgrade_test.output, .events = POLLIN}};
-	int64_t until = sooner(k.inspect_at, k.upgrade_test.killed_at);
+		{.fd = k.next.channel, .events = POLLIN}, {.fd = trial_fd(), .events = POLLIN},
+		{.fd = k.loader.ready ? -1 : k.loader.channel, .events = POLLIN}};
+	int64_t until = sooner(k.inspect_at, k.trial_ends_by);
 
 	until = sooner(until, sooner(k.serving.killed_at, k.next.killed_at));
+	until = sooner(until, k.loader.killed_at);
 	if (!k.serving.pid && !k.next.pid)
 		until = sooner(until, k.retry_at);
-	if (fd_poll(set, 3, k.now, until, &k.while_waiting) > 0 && set[2].revents)
-		read_upgrade_test();
+	if (fd_poll(set, 4, k.now, until, &k.while_waiting) > 0 && set[2].revents)
+		trial_read();
 }
 
 static int supervise(void)
@@ -650,16 +683,15 @@ static int supervise(void)
 		k.now = clock_ms();
 		receive_words(&k.serving);
 		receive_words(&k.next);
+		receive_words(&k.loader);
 		reap();
+		kill_the_late();
 		if (k.state != STOPPING)
 			consider_stop();
 		do {
 			before = k.state;
 			k.state = step();
 		} while (k.state != before);
-		kill_the_late(k.serving.pid, &k.serving.killed_at);
-		kill_the_late(k.next.pid, &k.next.killed_at);
-		kill_the_late(k.upgrade_test.pid, &k.upgrade_test.killed_at);
 		if (k.state != ENDED)
 			wait_for_events();
 	}
@@ -708,16 +740,18 @@ void keeper_inherits(struct inherited *e, const struct options *o)
 static void begin(const struct inherited *inherited)
 {
 	k.inherited = *inherited;
-	k.serving = k.next = none;
-	k.run_folder = k.upgrade_test.output = -1;
-	k.stop_asked = INT64_MIN / 2;
-	k.inspect_at = k.upgrade_test.killed_at = INT64_MAX;
+	k.serving = k.next = k.holder = k.loader = none;
+	k.run_folder = k.client_fd = k.asking_fd = -1;
+	k.warned_at = INT64_MIN / 2;
+	k.inspect_at = k.trial_ends_by = INT64_MAX;
 	k.state = STARTING;
 	if (!inherited->resumed)
 		return;
 	k.serving.pid = inherited->worker;
 	k.serving.channel = inherited->channel;
-	k.upgrade_test.client = inherited->upgrade_client;
+	k.client = inherited->upgrade_client;
+	if (k.client)
+		k.client_fd = (int)syscall(SYS_pidfd_open, k.client, 0);
 	k.state = k.serving.pid ? SERVING : VACANT;
 }
 
@@ -733,15 +767,16 @@ int keeper_run(const struct options *o, const struct worker_calls *calls,
 	/* Now, as the path of a program that is replaced later gets " (deleted)" behind it. */
 	if (readlink("/proc/self/exe", k.program, sizeof(k.program) - 1) <= 0)
 		snprintf(k.program, sizeof(k.program), "%s", o->argv[0]);
-	k.volumes = open("/proc/fs/fscache/volumes", O_RDONLY | O_CLOEXEC);
+	mounted_init();
 	if (o->argv[0][0] == '@') {
 		k.run_folder = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		sandbox_allow_chroot();
 	}
 	k.watchdog = notify_watchdog();
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for the workers that a holder forks */
 	if (!fd_write_number("/proc/self/oom_score_adj", 0, -1000))
 		log_warning("oom_score_adj: %s", strerror(errno));
-	if (!memory_lock(edata))
+	if (!memory_lock(edata, NULL, 0))
 		log_warning("the keeper's memory cannot be locked: %s", strerror(errno));
 	if (k.state == STARTING)
 		k.inherited.stored = store();
@@ -749,7 +784,8 @@ int keeper_run(const struct options *o, const struct worker_calls *calls,
 	if (k.state == STARTING) /* else the earlier program's filter is in force */
 		sandbox_enter(SANDBOX_KEEPER);
 	k.now = k.serving.since = clock_ms();
-	if (k.state == SERVING && fork_next(!loaded))
+	k.hup = !loaded;
+	if (k.state == SERVING && loaded && fork_off(&k.next, &k.holder))
 		k.state = REPLACING;
 	return supervise();
 }

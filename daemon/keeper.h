@@ -4,15 +4,18 @@
  * the configuration may lie on a file system that this daemon serves: nothing is read when a worker
  * has died.
  *
- * A worker is replaced in one way, whatever the cause: it has died; SIGHUP (the new one reads the
- * configuration again); SIGUSR2 (the keeper becomes, by execve(2), the program that lies now where
- * it was started from, and forks a worker with its code). The new worker prepares itself and says
- * that it is ready; the old one, if it lives, is told to leave; once it has ended, the new one
- * serves. Meanwhile the kernel keeps the requests (Linux 6.8, 6.6.35, 6.1.95 and later), and
- * readers see a pause.
+ * At SIGHUP another child, the holder, reads the configuration again. From then on it forks the
+ * workers, with what it has read. One that does not succeed in ten seconds changes nothing.
+ *
+ * A worker is replaced in one way, whatever the cause: it has died; a new holder; SIGUSR2 (the
+ * keeper becomes, by execve(2), the program that lies now where it was started from, and forks a
+ * worker with its code). The new worker prepares itself and says that it is ready; the old one, if
+ * it lives, is told to leave; once it has ended, the new one serves. Meanwhile the kernel keeps the
+ * requests (Linux 6.8, 6.6.35, 6.1.95 and later), and readers see a pause.
  *
  * SIGTERM and SIGINT end the keeper, in order. While images are mounted, which would be broken, it
- * takes a second signal within ten seconds, or --force, or a service manager that holds the device.
+ * warns, and takes a second signal within ten seconds; or --force, or a service manager that holds
+ * the device.
  */
 #ifndef DAEMON_KEEPER_H
 #define DAEMON_KEEPER_H

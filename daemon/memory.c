@@ -1,11 +1,14 @@
 #include "daemon/memory.h"
 
+#include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/minmax.h"
+#include "base/page.h"
 
 struct capacity capacity;
 
@@ -51,10 +54,24 @@ bool memory_divide(
 	return true;
 }
 
-bool memory_lock(const char *end)
+bool memory_lock(const char *end, const void *sparse, size_t size)
 {
 	extern const char __executable_start[]; /* the linker's */
+	const char *hole = size ? sparse : end, *behind = hole + size;
 
 	return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0 &&
-	       mlock(__executable_start, (size_t)(end - __executable_start)) == 0;
+	       mlock(__executable_start, (size_t)(hole - __executable_start)) == 0 &&
+	       (!size || mlock(behind, (size_t)(end - behind)) == 0);
+}
+
+size_t memory_untouched(const void *sparse, size_t size)
+{
+	const char *begin = (const char *)page_up((uintptr_t)sparse);
+	const char *end = (const char *)page_down((uintptr_t)sparse + size);
+	size_t untouched = 0;
+
+	for (const char *page = begin; page < end; page += page_size())
+		if (*page == 0 && memcmp(page, page + 1, page_size() - 1) == 0)
+			untouched += page_size();
+	return untouched;
 }

@@ -35,8 +35,12 @@ bool memory_divide(
 	const struct conf *conf, const struct memory_costs *costs, char *why, size_t size);
 
 /* Locks the program up to the linker's symbol `end`, and all that is mapped, now or later, once it
- * is touched: no page may have to be read from a file system that waits for us. False and errno: it
- * cannot. */
-bool memory_lock(const char *end);
+ * is touched: no page may have to be read from a file system that waits for us. Of the `size` bytes
+ * at `sparse` (0: none), which are written before, pages that were never touched take no memory.
+ * False and errno: it cannot. */
+bool memory_lock(const char *end, const void *sparse, size_t size);
+
+/* How many bytes these pages have: those that are all zero. */
+size_t memory_untouched(const void *sparse, size_t size);
 
 #endif

@@ -8,7 +8,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
+
+/* A quarter of it is the time between two signs of life, which has to be one. */
+#define WATCHDOG_LEAST 4
 
 /* $NOTIFY_SOCKET is a path, or '@' and a name in the abstract space. Returns 0 if it is neither. */
 static socklen_t fill_address(struct sockaddr_un *a)
@@ -28,28 +33,11 @@ static socklen_t fill_address(struct sockaddr_un *a)
 bool notify_send(const char *lines, int fd)
 {
 	struct sockaddr_un a;
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = {0};
-	struct iovec text = {(void *)(uintptr_t)lines, strlen(lines)};
-	struct msghdr m = {.msg_name = &a, .msg_iov = &text, .msg_iovlen = 1};
-	int s;
-	bool sent;
+	socklen_t size = fill_address(&a);
+	int s = size ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+	bool sent = s >= 0 && fd_send(s, &a, size, lines, strlen(lines), fd);
 
-	m.msg_namelen = fill_address(&a);
-	s = m.msg_namelen ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
-	if (s < 0)
-		return false;
-	if (fd >= 0) {
-		struct cmsghdr *c = (struct cmsghdr *)control;
-
-		m.msg_control = control;
-		m.msg_controllen = sizeof(control);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(fd));
-		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	}
-	sent = sendmsg(s, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)text.iov_len;
-	close(s);
+	fd_close(&s);
 	return sent;
 }
 
@@ -81,7 +69,9 @@ int notify_handed_over(const char *name)
 
 int64_t notify_watchdog(void)
 {
-	long pid = number("WATCHDOG_PID");
+	long pid = number("WATCHDOG_PID"), time = number("WATCHDOG_USEC");
 
-	return pid && pid != getpid() ? 0 : number("WATCHDOG_USEC") / 1000;
+	if ((pid && pid != getpid()) || time <= 0)
+		return 0;
+	return time < 1000 * WATCHDOG_LEAST ? WATCHDOG_LEAST : time / 1000;
 }

@@ -14,7 +14,8 @@ bool notify_send(const char *lines, int fd);
 /* The descriptor of that name among those handed over, close-on-exec from now on; -1: none. */
 int notify_handed_over(const char *name);
 
-/* The milliseconds after which the manager expects the next WATCHDOG=1; 0: it expects none. */
+/* The milliseconds, at least 4, after which the manager expects the next WATCHDOG=1; 0: it expects
+ * none. */
 int64_t notify_watchdog(void);
 
 #endif

@@ -35,7 +35,7 @@ static const char usage[] =
 	"  -N             cull nothing\n"
 	"  -v, --version  print the version and the fixed memory\n"
 	"      --help     print this\n"
-	"      --test     check the configuration, and do nothing\n"
+	"      --test     check the configuration and what it names, and do nothing\n"
 	"      --force    let the first SIGTERM end it, even while images are mounted\n"
 	"      --upgrade  have the running daemon go on as the program that lies now where it\n"
 	"                 was started from\n"
@@ -96,6 +96,8 @@ static void take_option(struct options *o, int c)
 	} else if (c == 'f') {
 		o->conf_file = optarg;
 	} else if (c == 'p') {
+		if (*optarg != '/') /* the daemon's working directory is another one */
+			die(EXIT_USAGE, "-p %.200s: needs an absolute path", optarg);
 		o->pid_file = optarg;
 		o->pid_file_given = true;
 	} else if (c == 'F') {

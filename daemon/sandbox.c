@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/dir.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -99,11 +100,13 @@ struct landlock_path_beneath {
 #define NR_SETRESUID __NR_setresuid32
 #define NR_SETRESGID __NR_setresgid32
 #define NR_SETGROUPS __NR_setgroups32
+#define NR_FCHOWN    __NR_fchown32
 #else
 #define NR_GETEUID   __NR_geteuid
 #define NR_SETRESUID __NR_setresuid
 #define NR_SETRESGID __NR_setresgid
 #define NR_SETGROUPS __NR_setgroups
+#define NR_FCHOWN    __NR_fchown
 #endif
 
 /* A system call that is allowed. */
@@ -123,10 +126,12 @@ struct row {
  * architecture has several calls for one thing, the C library takes the newest. Calls with an
  * argument to check come first: the kernel remembers that the others are always allowed. */
 static const struct row table[] = {
-	/* Network, syslog, the service manager: no other families, no raw packets. */
+	/* The network: no other families, no raw packets. The socket to syslog is made before this
+	 * table is in force; another one could reach D-Bus or the service manager, which obey root.
+	 * The keeper's tell the service manager, and are a new program's to syslog. */
 	{__NR_socket, W | T, 0, AF_INET},
 	{__NR_socket, W | T, 0, AF_INET6},
-	{__NR_socket, W | T, 0, AF_UNIX},
+	{__NR_socket, 0, 0, AF_UNIX},
 
 	/* To complete a READ; for a tool, whether it writes to a terminal. */
 	{__NR_ioctl, W, 1, CACHEFILES_READ_COMPLETE},
@@ -269,9 +274,10 @@ static const uint32_t keeper_calls[] = {
 	__NR_clone, __NR_gettid, __NR_execve, __NR_wait4, __NR_kill, __NR_socketpair, __NR_pipe2,
 	__NR_dup3, __NR_mprotect, __NR_munmap, __NR_madvise, __NR_mlock, __NR_mlockall,
 	__NR_memfd_create, __NR_faccessat, __NR_readlinkat, __NR_prlimit64, __NR_prctl,
-	__NR_seccomp, __NR_capset, NR_GETEUID, NR_SETRESUID, NR_SETRESGID, NR_SETGROUPS,
-	NR_CREATE_RULESET, NR_ADD_RULE, NR_RESTRICT_SELF, __NR_set_tid_address, __NR_chroot,
-	__NR_sendmsg};
+	__NR_seccomp, __NR_capset, NR_GETEUID, NR_SETRESUID, NR_SETRESGID, NR_SETGROUPS, NR_FCHOWN,
+	__NR_fchmod, NR_CREATE_RULESET, NR_ADD_RULE, NR_RESTRICT_SELF, __NR_set_tid_address,
+	__NR_chroot, __NR_sendmsg, __NR_recvmsg, __NR_getsockname, __NR_pidfd_open,
+	__NR_pidfd_send_signal};
 
 #define ROWS	     (sizeof(table) / sizeof(*table))
 #define KEEPER_CALLS (sizeof(keeper_calls) / sizeof(*keeper_calls))
@@ -407,9 +413,35 @@ bool sandbox_user(const char *name, char *why, size_t size)
 	return found || fail(why, size, "user %s: not in /etc/passwd", name);
 }
 
+static bool let_in(int fd, mode_t mode)
+{
+	return fchmod(fd, mode) == 0 && fchown(fd, (uid_t)-1, group) == 0;
+}
+
+/* Only root's own files, and not by a link to another one: a worker may have put that there. */
+static bool share_file(void *unused, int folder, const char *name)
+{
+	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	(void)unused;
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+		let_in(fd, 0660);
+	fd_close(&fd);
+	return true;
+}
+
 bool sandbox_share(int folder)
 {
-	return !user || (fchown(folder, user, 0) == 0 && fchmod(folder, 0770) == 0);
+	struct stat st;
+
+	if (!user || (fstat(folder, &st) == 0 && st.st_uid == user))
+		return true;
+	syscall(NR_SETGROUPS, 1, &group);
+	if (!let_in(folder, 0770))
+		return false;
+	dir_each(folder, ".", share_file, NULL);
+	return true;
 }
 
 /* setrlimit() would link code that sets it for every thread. */

@@ -25,8 +25,9 @@ enum sandbox_role {
  * called again. On failure returns false and fills why. */
 bool sandbox_user(const char *user, char *why, size_t size);
 
-/* Gives a folder to that user, and access to root without capabilities as well. False and errno: it
- * cannot. */
+/* In a worker that is still root, before it drops its rights: lets that user into a folder of
+ * root's, and at the files there, which stay root's. No capability is needed but CAP_SETGID, as
+ * root may give what it owns to a group of its own. False and errno: it cannot. */
 bool sandbox_share(int folder);
 
 /* Raises the resource limits, in the keeper, before it forks a worker and drops its rights. */

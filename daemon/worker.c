@@ -1,12 +1,19 @@
 #include "daemon/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "daemon/memory.h"
+
+/* Milliseconds for a holder to fork, which reads nothing. */
+#define HOLDER_TIME 1000
 
 static int channel = -1;
 static int64_t watchdog, alive_next;
@@ -82,19 +89,59 @@ void worker_lost_cache(void)
 	send_word(channel, WORD_CACHE_LOST);
 }
 
-void worker_run(int end, const struct worker_calls *calls, bool reloads, int64_t watchdog_time)
+void worker_run(int end, const struct worker_calls *calls, int64_t watchdog_time)
 {
-	char why[512];
 	enum word word;
 
 	channel = end;
 	watchdog = watchdog_time;
-	if (reloads && !calls->load(why, sizeof(why)))
-		die(EXIT_USAGE, "%s", why);
 	calls->prepare();
 	send_word(channel, WORD_READY);
 	word = receive_word(channel, 0);
 	if (word != WORD_GO && word != WORD_GO_FIRST)
 		_exit(0);
+	log_started();
 	_exit(calls->work(word == WORD_GO_FIRST));
+}
+
+int holder_run(int end, const struct worker_calls *calls)
+{
+	extern const char edata[]; /* the linker's: the end of program and data */
+	char why[512];
+	int fd;
+
+	prctl(PR_SET_NAME, "cachefilesd-con");
+	if (!calls->load(why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
+	memory_lock(edata, NULL, 0); /* if it cannot, the keeper has told it */
+	send_word(end, WORD_READY);
+	while ((fd = fd_receive(end)) >= 0) {
+		pid_t between = _Fork(), pid;
+
+		if (between == 0) {
+			pid = _Fork();
+			if (pid == 0) {
+				close(end);
+				prctl(PR_SET_NAME, "cachefilesd-min");
+				return fd;
+			}
+			send(end, &pid, sizeof(pid), MSG_NOSIGNAL);
+			_exit(0); /* the keeper inherits the worker */
+		}
+		close(fd);
+		waitpid(between, NULL, 0);
+	}
+	_exit(0);
+}
+
+pid_t holder_fork(int holder, int end)
+{
+	struct pollfd p = {.fd = holder, .events = POLLIN};
+	pid_t pid;
+
+	errno = ETIMEDOUT;
+	if (!fd_send(holder, NULL, 0, "", 1, end) || poll(&p, 1, HOLDER_TIME) != 1 ||
+		recv(holder, &pid, sizeof(pid), MSG_DONTWAIT) != sizeof(pid))
+		return -1;
+	return pid;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* The words, a byte each. Other versions of this program understand them, as a worker outlives its
  * keeper's program at an upgrade: never change one. */
@@ -47,10 +48,19 @@ struct worker_calls {
 	int (*work)(bool first);
 };
 
-/* In a process that has just been forked: prepares it, waits for its turn and serves. `reloads`:
- * the configuration is read again. `watchdog`: see notify_watchdog(). */
-_Noreturn void worker_run(
-	int channel, const struct worker_calls *calls, bool reloads, int64_t watchdog);
+/* In a process that has just been forked: prepares it, waits for its turn and serves. `watchdog`:
+ * see notify_watchdog(). */
+_Noreturn void worker_run(int channel, const struct worker_calls *calls, int64_t watchdog);
+
+/* In a process that has just been forked at SIGHUP: it reads the configuration, says WORD_READY,
+ * and holds what it has read for the workers to come, which it forks as children of the keeper. So
+ * nothing is read when a worker has died, and the keeper itself reads nothing at all: the files may
+ * lie on a root that hangs. It ends with its channel. In each worker its channel is returned. */
+int holder_run(int channel, const struct worker_calls *calls);
+
+/* In the keeper: has the holder at the other end of `channel` fork a worker, whose channel is
+ * `end`. Returns its pid, or -1 and errno. */
+pid_t holder_fork(int channel, int end);
 
 /* The descriptor to poll for POLLIN before worker_word(); -1: the keeper has died, and
  * worker_word() is to be called once a second. */

@@ -152,3 +152,18 @@ uint64_t bandwidth_rtt(void)
 {
 	return (uint64_t)round_trip();
 }
+
+void bandwidth_keep(volatile uint64_t numbers[2])
+{
+	numbers[0] = measured || rate != RATE_FIRST ? rate : 0;
+	numbers[1] = least[0] + least[1] > 0 ? (uint64_t)round_trip() : 0;
+}
+
+/* The rate still proves itself, from there on. */
+void bandwidth_resume(const volatile uint64_t numbers[2])
+{
+	if (numbers[0] > 0 && numbers[0] <= BYTES_MAX)
+		rate = numbers[0];
+	if (numbers[1] > 0 && numbers[1] <= EPOCH)
+		least[0] = (int64_t)numbers[1];
+}

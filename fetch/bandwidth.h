@@ -33,6 +33,11 @@ bool bandwidth_is_starting(void);
 /* The size of one request while prefetching: a share of the window. */
 uint64_t bandwidth_piece(void);
 
+/* Leaves what is measured to the next worker, and takes it: two numbers, 0 where nothing is known.
+ */
+void bandwidth_keep(volatile uint64_t numbers[2]);
+void bandwidth_resume(const volatile uint64_t numbers[2]);
+
 /* The rate and round trip in use: measured, or assumed before the first measurement. */
 uint64_t bandwidth_rate(void); /* bytes a second */
 uint64_t bandwidth_rtt(void);  /* microseconds */

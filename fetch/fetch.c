@@ -438,6 +438,8 @@ const char *const fetch_state_words[FETCH_STATES] = {
 	[STATE_RECORDING] = "recording",
 	[STATE_CACHED] = "cached",
 	[STATE_CHANGED] = "changed",
+	[STATE_UNREAD] = "unread",
+	[STATE_FULL] = "full",
 };
 
 static struct file *file_of(const struct image *image)
@@ -454,9 +456,9 @@ unsigned fetch_states(const struct image *image)
 	const struct file *f = file_of(image);
 
 	if (!f)
-		return 0;
-	return (unsigned)f->opening << STATE_OPENING | (unsigned)is_tracing(f) << STATE_TRACE |
-	       (unsigned)(f->walk != NULL) << STATE_WALK |
+		return (unsigned)image->unread << STATE_UNREAD;
+	return (unsigned)f->full << STATE_FULL | (unsigned)f->opening << STATE_OPENING |
+	       (unsigned)is_tracing(f) << STATE_TRACE | (unsigned)(f->walk != NULL) << STATE_WALK |
 	       (unsigned)prefetch_is_filling(f) << STATE_FILLING |
 	       (unsigned)is_recording(f) << STATE_RECORDING | (unsigned)f->filled << STATE_CACHED |
 	       (unsigned)image->changed << STATE_CHANGED;

@@ -67,6 +67,8 @@ enum fetch_state {
 	STATE_RECORDING,
 	STATE_CACHED,
 	STATE_CHANGED,
+	STATE_UNREAD,
+	STATE_FULL,
 	FETCH_STATES
 };
 extern const char *const fetch_state_words[FETCH_STATES];

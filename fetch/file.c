@@ -92,6 +92,9 @@ ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offs
 	if (n <= 0 || left == 0)
 		return n;
 	f->full_since = 0;
+	if (f->full)
+		log_info("%.*s: the cache takes bytes again", IMAGE_NAME(f->image));
+	f->full = false;
 	f->since = turn.ms;
 	f->written += (uint64_t)n;
 	f->image->stats.written += (uint64_t)n;

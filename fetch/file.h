@@ -29,6 +29,7 @@ struct file {
 	int64_t since;		/* the OPEN, or the last byte written */
 	int64_t full_since;	/* it takes no bytes since then; 0: it does */
 	int64_t full_logged_at; /* that the cache takes no bytes; 0: never */
+	bool full;		/* it has taken none for a while */
 	int recorder;		/* of its boot trace; -1: none */
 
 	/* prefetching */

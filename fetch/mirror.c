@@ -278,6 +278,7 @@ static void note_failure(struct image *image, const struct failure *f, int64_t n
 	image->last_failure = now;
 	image->last_began = f->began;
 	image->outcome = f->outcome;
+	image->failed_mirror = f->mirror;
 	image->unreached &= ~(1u << f->mirror);
 	if (f->outcome == OUTCOME_TIMED_OUT || f->outcome == OUTCOME_UNREACHABLE)
 		image->unreached |= 1u << f->mirror;
@@ -413,7 +414,7 @@ void mirror_received(struct image *image, unsigned mirror, size_t size)
 		mirrors[mirror].stats.received += size;
 }
 
-const struct mirror_stats *mirror_at(unsigned mirror, int64_t now)
+struct mirror_stats *mirror_at(unsigned mirror, int64_t now)
 {
 	struct mirror *m = &mirrors[mirror];
 

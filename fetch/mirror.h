@@ -88,6 +88,6 @@ struct mirror_stats {
 	uint64_t failures[OUTCOME_LIMIT + 1];
 	uint64_t set_aside; /* milliseconds that its quarantine still lasts */
 };
-const struct mirror_stats *mirror_at(unsigned mirror, int64_t now);
+struct mirror_stats *mirror_at(unsigned mirror, int64_t now);
 
 #endif

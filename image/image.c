@@ -32,11 +32,13 @@ static struct image *get(const char *volume, const void *cookie, size_t cookie_s
 	struct image *free = NULL;
 
 	for (struct image *i = images; i <= images + capacity.files; i++) {
-		if (!i->used)
+		if (!i->used || (i->unread && (!free || free->unread)))
 			free = i;
-		else if (i->is_trace == is_trace && i->cookie_size == cookie_size &&
-			 memcmp(i->cookie, cookie, cookie_size) == 0 &&
-			 strcmp(i->volume, volume) == 0)
+		if (!i->used)
+			continue;
+		if (i->is_trace == is_trace && i->cookie_size == cookie_size &&
+			memcmp(i->cookie, cookie, cookie_size) == 0 &&
+			strcmp(i->volume, volume) == 0)
 			return i;
 	}
 	*free = (struct image){.used = true, .is_trace = is_trace, .cookie_size = cookie_size};
@@ -47,7 +49,15 @@ static struct image *get(const char *volume, const void *cookie, size_t cookie_s
 
 struct image *image_get(const char *volume, const void *cookie, size_t cookie_size)
 {
-	return get(volume, cookie, cookie_size, false);
+	struct image *image = get(volume, cookie, cookie_size, false);
+
+	/* If the kernel opens it for the first time, it was unmounted since. */
+	if (image->unread && opened_files_size(opened_files_key(volume, cookie, cookie_size)) < 0) {
+		image->used = false;
+		image = get(volume, cookie, cookie_size, false);
+	}
+	image->unread = false;
+	return image;
 }
 
 struct image *image_get_trace(const struct image *image)
@@ -176,6 +186,43 @@ bool image_reopen(struct image *image)
 		return false;
 	pin_state(image, &s);
 	return true;
+}
+
+/* ---- from worker to worker ---- */
+
+#define COUNTS (sizeof(struct image_stats) / sizeof(uint64_t))
+_Static_assert(COUNTS <= HANDOVER_COUNTS, "the counters of an image");
+
+void images_keep(void)
+{
+	for (struct image *i = images; i <= images + capacity.files; i++) {
+		volatile uint64_t *counts = i->used ? opened_files_counts(opened_files_key(
+							      i->volume, i->cookie, i->cookie_size))
+						    : NULL;
+
+		if (counts && !i->is_trace)
+			memcpy((void *)counts, &i->stats, sizeof(i->stats));
+	}
+}
+
+void images_resume(void)
+{
+	unsigned shown = 0;
+
+	for (unsigned place = 0; place < FILES_MAX && shown < capacity.files; place++) {
+		uint64_t key = opened_files_at(place);
+		struct state_names names;
+		struct state state;
+		struct image *image;
+
+		if (!key || !state_find(&state, key, &names))
+			continue;
+		image = get(names.volume, names.cookie, names.cookie_size, false);
+		image->unread = true;
+		image->pinned = state;
+		memcpy(&image->stats, (void *)opened_files_counts(key), sizeof(image->stats));
+		shown++;
+	}
 }
 
 struct image *image_at(unsigned place, int64_t now)

@@ -20,6 +20,7 @@ struct image {
 	unsigned char cookie[KEY_MAX];
 	size_t cookie_size;
 	bool is_trace; /* of another image */
+	bool unread; /* mounted before this worker began, and not read since: no file has it open */
 
 	/* the pinned version, written by image.c, except for its kind, which fetch.c finds */
 	struct state pinned;
@@ -43,7 +44,8 @@ struct image {
 	int64_t last_began; /* when the attempt that failed last had begun */
 	int64_t logged_at;  /* when the log said last what is waited for */
 	enum outcome outcome;
-	char why[160]; /* of the last failure */
+	unsigned failed_mirror;
+	char why[160]; /* of the last failure; empty: none */
 
 	/* for status.c: since the first OPEN, except for the last three */
 	struct image_stats {
@@ -95,6 +97,11 @@ bool image_recall(struct image *image);
 /* The same for an image that the worker before us had open (handover.h). If its version has
  * changed, the first request will show it. */
 bool image_reopen(struct image *image);
+
+/* Leaves the counters of the open images to the next worker; and in that, shows them and their
+ * images before those are read again. */
+void images_keep(void);
+void images_resume(void);
 
 /* The image in a place of the table, 0 to capacity.files, with stats.failing as of now; NULL: there
  * is none, or a trace. */

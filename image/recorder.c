@@ -230,6 +230,12 @@ void recorder_close(int slot)
 	write_recorder(r);
 }
 
+void recorder_leave(void)
+{
+	for (size_t i = 0; recorders && i < TRACE_RECORDERS; i++)
+		write_recorder(&recorders[i]);
+}
+
 int64_t recorder_flush(int64_t now)
 {
 	bool changed = false;
@@ -239,7 +245,6 @@ int64_t recorder_flush(int64_t now)
 	write_at = changed ? sooner(write_at, now + TRACE_WRITE_EVERY) : INT64_MAX;
 	if (now < write_at)
 		return write_at;
-	for (size_t i = 0; i < TRACE_RECORDERS; i++)
-		write_recorder(&recorders[i]);
+	recorder_leave();
 	return write_at = INT64_MAX;
 }

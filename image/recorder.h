@@ -46,4 +46,7 @@ void recorder_close(int slot);
  * each recorder_touch(), and at the time that it returns; INT64_MAX: never. */
 int64_t recorder_flush(int64_t now);
 
+/* Writes what has changed, at the end of a worker whose images stay open. */
+void recorder_leave(void);
+
 #endif

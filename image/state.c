@@ -109,20 +109,27 @@ size_t state_format(
 	return format(out, room, state, key, url, strlen(url));
 }
 
+/* At most `room` bytes, none below `least`, and a NUL behind them. Returns how many, or -1. */
+static ssize_t read_bytes(void *out, size_t room, int least, const char *value)
+{
+	const char *end = value + strcspn(value, "\n");
+	unsigned char *at = out;
+
+	for (; room > 0 && value < end; room--) {
+		int c = percent_take(&value, end);
+
+		if (c < least)
+			return -1;
+		*at++ = (unsigned char)c;
+	}
+	*at = '\0';
+	return value == end ? at - (unsigned char *)out : -1;
+}
+
 /* A text of less than `room` bytes, without a control byte: it becomes part of a request's head. */
 static bool read_text(char *out, size_t room, const char *value)
 {
-	const char *end = value + strcspn(value, "\n");
-
-	for (; room > 1 && value < end; room--) {
-		int c = percent_take(&value, end);
-
-		if (c < ' ' || c == 0x7f)
-			return false;
-		*out++ = (char)c;
-	}
-	*out = '\0';
-	return value == end;
+	return read_bytes(out, room - 1, ' ', value) >= 0 && !strchr(out, 0x7f);
 }
 
 static uint64_t read_number(const char *value)
@@ -142,10 +149,11 @@ static bool makes_sense(const struct state *s)
 
 /* What is read counts only if the same text, with the keys and the sum, is made of it again: so
  * nothing else has to be checked of how it is written. */
-bool state_parse(struct state *out, struct state_key key, const char *text, size_t size)
+bool state_parse(struct state *out, struct state_names *names, const char *text, size_t size)
 {
 	const char *value[LINES], *at = text, *end = text + size;
 	char again[STATE_MAX];
+	ssize_t cookie;
 
 	for (int i = 0; i < LINES; i++) {
 		const char *newline = memchr(at, '\n', (size_t)(end - at));
@@ -161,22 +169,35 @@ bool state_parse(struct state *out, struct state_key key, const char *text, size
 		.kind = (enum erofs_kind)read_number(value[KIND]),
 		.etag_is_strong = *value[ETAG] == '"',
 		.checked = (int64_t)read_number(value[CHECKED])};
-	return read_text(out->etag, sizeof(out->etag), value[ETAG]) &&
+	cookie = read_bytes(names->cookie, KEY_MAX, 0, value[COOKIE]);
+	names->cookie_size = (size_t)cookie;
+	return cookie >= 0 && read_bytes(names->volume, KEY_MAX, 1, value[VOLUME]) >= 0 &&
+	       read_text(out->etag, sizeof(out->etag), value[ETAG]) &&
 	       read_text(out->last_modified, sizeof(out->last_modified), value[LAST_MODIFIED]) &&
 	       makes_sense(out) &&
-	       format(again, sizeof(again), out, key, value[URL], strcspn(value[URL], "\n")) ==
-		       size &&
+	       format(again, sizeof(again), out,
+		       (struct state_key){names->volume, names->cookie, names->cookie_size},
+		       value[URL], strcspn(value[URL], "\n")) == size &&
 	       memcmp(text, again, size) == 0;
 }
 
 /* ---- the files ---- */
 
-void state_name(char out[STATE_NAME], struct state_key key)
+static uint64_t hash_key(struct state_key key)
 {
 	uint64_t hash = hash_more(HASH_BEGIN, key.volume, strlen(key.volume) + 1);
 
-	snprintf(out, STATE_NAME, "%016llx",
-		(unsigned long long)hash_more(hash, key.cookie, key.cookie_size));
+	return hash_more(hash, key.cookie, key.cookie_size);
+}
+
+static void name_by_hash(char out[STATE_NAME], uint64_t hash)
+{
+	snprintf(out, STATE_NAME, "%016llx", (unsigned long long)hash);
+}
+
+void state_name(char out[STATE_NAME], struct state_key key)
+{
+	name_by_hash(out, hash_key(key));
 }
 
 void state_open(const char *dir)
@@ -198,19 +219,26 @@ int state_folder(void)
 	return folder;
 }
 
-bool state_load(struct state *out, struct state_key key)
+bool state_find(struct state *out, uint64_t hash, struct state_names *names)
 {
 	char name[STATE_NAME], text[STATE_MAX];
 	ssize_t size;
 	int fd;
 
-	state_name(name, key);
+	name_by_hash(name, hash);
 	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	size = read(fd, text, sizeof(text));
-	close(fd);
-	return size > 0 && state_parse(out, key, text, (size_t)size);
+	size = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	fd_close(&fd);
+	return size > 0 && state_parse(out, names, text, (size_t)size);
+}
+
+bool state_load(struct state *out, struct state_key key)
+{
+	struct state_names names;
+
+	return state_find(out, hash_key(key), &names) && strcmp(names.volume, key.volume) == 0 &&
+	       names.cookie_size == key.cookie_size &&
+	       memcmp(names.cookie, key.cookie, key.cookie_size) == 0;
 }
 
 static bool write_file(const char *name, const char *text, size_t size)

@@ -54,8 +54,13 @@ uint64_t state_reported_size(const struct state *now, const struct state *before
 size_t state_format(
 	char *out, size_t room, const struct state *state, struct state_key key, const char *url);
 
-/* Reads it back. False, with `out` undefined: it is not whole, or of other keys. */
-bool state_parse(struct state *out, struct state_key key, const char *text, size_t size);
+/* Reads it back, with its keys. False, with both undefined: it is not whole. */
+struct state_names {
+	char volume[KEY_MAX + 1];
+	unsigned char cookie[KEY_MAX + 1]; /* a NUL behind it, as it may hold others */
+	size_t cookie_size;
+};
+bool state_parse(struct state *out, struct state_names *names, const char *text, size_t size);
 
 /* The name of the image's file. */
 #define STATE_NAME 17 /* bytes, with the NUL */
@@ -70,6 +75,10 @@ void state_open(const char *dir);
 int state_folder(void);
 
 bool state_load(struct state *out, struct state_key key);
+
+/* The same for the image whose keys have this hash, opened_files_key() of handover.h; writes the
+ * keys too. */
+bool state_find(struct state *out, uint64_t hash, struct state_names *names);
 
 /* Replaces the file as a whole. Its time of modification is the image's last OPEN: state_touch()
  * sets only that. The first failure is logged as a warning. */

@@ -10,8 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Once, at the start, before the cache is bound. False: it cannot, and `why` has the reason and the
- * remedy. What cannot be found out is left to the kernel. */
-bool backing_check(const char *dir, char *why, size_t size);
+/* Before the cache is bound. False: it cannot, and `why` has the reason and the remedy. `alone`:
+ * the kernel will not be asked, so what it would refuse is refused here (cachefiles_add_cache() of
+ * fs/cachefiles/cache.c). What this user may not look at counts as good. */
+bool backing_check(const char *dir, bool alone, char *why, size_t size);
 
 #endif

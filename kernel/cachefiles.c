@@ -127,8 +127,6 @@ static const char *bind_remedy(int error)
 	case EINVAL:
 		return "this kernel has no on-demand mode: it needs CONFIG_CACHEFILES_ONDEMAND "
 		       "(and, to mount, CONFIG_EROFS_FS_ONDEMAND)";
-	case ENOENT:
-		return "the directory does not exist: make it, on ext4, xfs, btrfs or f2fs";
 	case EOPNOTSUPP:
 		return "the file system of the directory cannot hold a cache: use ext4, xfs, btrfs "
 		       "or f2fs (not tmpfs) with user extended attributes";
@@ -241,14 +239,28 @@ static int restore(void)
 	return error;
 }
 
-int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size)
+/* Whether the device that is open has a cache already. A kernel without `restore` shows it by its
+ * refusal of a second one (cachefiles_daemon_bind() of fs/cachefiles/daemon.c); with no directory
+ * yet, none is bound by this. */
+static bool is_bound(void)
+{
+	int error;
+
+	if (command("restore") == 0)
+		return true;
+	error = command("bind ondemand");
+	return error == 0 || error == EBUSY;
+}
+
+int cachefiles_bind(const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size)
 {
 	int error;
 
 	if (!can_answer(why, size))
 		return -1;
 	device = inherited;
-	if (inherited >= 0 && command("restore") == 0)
+	*was_bound = inherited >= 0 && is_bound();
+	if (*was_bound)
 		return device;
 	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, why, size))
 		return -1;
@@ -511,6 +523,19 @@ static void take_message(const struct message *m)
 		drop(o); /* a CLOSE; without an object, of one that we have closed ourselves */
 }
 
+/* The kernel has sent an OPEN that makes no sense: its mount must not wait, and its descriptor must
+ * not stay, which would block the next mount of that volume. */
+static void refuse_open(const struct message *m)
+{
+	int fd = m->fd;
+
+	if (!is_anonymous_fd(fd))
+		return;
+	stats.opens_refused++;
+	answer_open(m->id, -EIO);
+	fd_close(&fd);
+}
+
 static void take_bytes(const void *bytes, size_t size)
 {
 	static unsigned garbage; /* messages without sense, which are logged ever more rarely */
@@ -527,6 +552,7 @@ static void take_bytes(const void *bytes, size_t size)
 		if ((garbage & (garbage - 1)) == 0)
 			log_err(DEVICE ": %s (%zu bytes; %u such messages so far)", reason, size,
 				garbage);
+		refuse_open(&m);
 		return;
 	}
 	log_debug("from the kernel: message %" PRIu32 ", opcode %u, object %" PRIu32, m.id,

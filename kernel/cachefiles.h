@@ -18,9 +18,10 @@ size_t cachefiles_memory_each(void);
 void cachefiles_init(void *memory);
 
 /* At the start, as root: opens the device and binds the cache. `inherited`, if not -1, is a device
- * that is open already, bound or not. Returns its descriptor; on failure -1, and fills why with the
- * thing, the reason and the remedy. */
-int cachefiles_bind(const struct conf *conf, int inherited, char *why, size_t size);
+ * that is open already; *was_bound: with a cache, whose settings stay. Returns its descriptor; on
+ * failure -1, and fills why with the thing, the reason and the remedy. */
+int cachefiles_bind(
+	const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size);
 
 /* ---- in the worker ---- */
 

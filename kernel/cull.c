@@ -341,6 +341,7 @@ _Noreturn static void run(const struct conf *conf, int device, int socket)
 {
 	struct culler c = {.conf = conf, .device = device, .worker = socket};
 
+	log_started();
 	prctl(PR_SET_NAME, "cachefilesd-cul");
 	c.root = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	c.cache = dir_open(c.root, "cache");

@@ -56,8 +56,6 @@ static const char *parse_open(
 	const unsigned char *keys = bytes + header + OPEN_KEYS;
 	size_t volume_size;
 
-	if (size >= header + OPEN_KEYS)
-		out->fd = (int)u32_at(bytes, header + 8);
 	if (!keys_fit(bytes, size, header))
 		return "an OPEN whose keys do not fit";
 	volume_size = u32_at(bytes, header);
@@ -88,16 +86,20 @@ const char *message_parse(struct message *out, enum conf_abi *abi, const void *b
 
 	memset(out, 0, sizeof(*out));
 	out->fd = -1;
-	if (size < 16 || u32_at(bytes, 8) != size)
+	if (size < 16)
 		return "a message of a wrong size";
-	if (*abi == ABI_AUTO)
+	if (*abi == ABI_AUTO && u32_at(bytes, 8) == size)
 		*abi = find_abi(bytes, size);
-	if (*abi == ABI_AUTO)
-		return "not the OPEN that comes first, in neither layout";
 	header = *abi == ABI_V8 ? V8 : MAINLINE;
 	out->id = u32_at(bytes, 0);
 	out->object = u32_at(bytes, 12); /* object_id; of a v8 message only CLOSE has its fd here */
 	out->opcode = (enum message_opcode)u32_at(bytes, 4);
+	if (out->opcode == MESSAGE_OPEN && size >= header + OPEN_KEYS)
+		out->fd = (int)u32_at(bytes, header + 8);
+	if (u32_at(bytes, 8) != size)
+		return "a message of a wrong size";
+	if (*abi == ABI_AUTO)
+		return "not the OPEN that comes first, in neither layout";
 	switch (out->opcode) {
 	case MESSAGE_OPEN:
 		return parse_open(out, bytes, size, header);

@@ -32,8 +32,9 @@ struct message {
 };
 
 /* Reads one message of `size` bytes. If *abi is ABI_AUTO, the first OPEN shows the layout, which is
- * stored in *abi. Returns NULL or, if it is no message, the reason, static; then out->fd is the
- * anonymous fd that came with it, if its number could be read, else -1. */
+ * stored in *abi. Returns NULL or, if it is no message, the reason, static; then out->fd and
+ * out->id are those of an OPEN whose numbers could be read, in the released layout while none is
+ * known; else out->fd is -1. */
 const char *message_parse(struct message *out, enum conf_abi *abi, const void *bytes, size_t size);
 
 /* Whether a kernel takes the answer to a READ, an ioctl, from a program whose long has `bits` bits:

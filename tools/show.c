@@ -174,22 +174,6 @@ static bool goes_with(const struct metric *a, const struct metric *b)
 	return strcmp(a->name, b->name) == 0 && metric_is_of(a, b);
 }
 
-/* The label behind the first `depth` is a detail. */
-static void put_metric(const struct metric *m, unsigned depth)
-{
-	const struct metric *begin = now.metrics.metric, *end = begin + now.metrics.count;
-	const char *detail = m->label[depth].value;
-	bool first = m == begin || !goes_with(m, m - 1),
-	     last = m + 1 == end || !goes_with(m, m + 1);
-
-	if (json)
-		put_json(m, detail, first, last);
-	else if (detail)
-		put_detail(m, detail, first);
-	else
-		put_number(m, depth > 0 ? strlen(m->label[0].name) + 1 : 0);
-}
-
 /* At most `room` bytes of a label's text, without the backslashes of escapes. Returns how many. */
 static int put_label(const char *text, int room)
 {
@@ -201,6 +185,27 @@ static int put_label(const char *text, int room)
 	}
 	putchar(' ');
 	return n;
+}
+
+/* The label behind the first `depth` is a detail. */
+static void put_metric(const struct metric *m, unsigned depth)
+{
+	const struct metric *begin = now.metrics.metric, *end = begin + now.metrics.count;
+	const char *detail = m->label[depth].value;
+	bool first = m == begin || !goes_with(m, m - 1),
+	     last = m + 1 == end || !goes_with(m, m + 1);
+
+	if (json) {
+		put_json(m, detail, first, last);
+	} else if (detail && strcmp(m->label[depth].name, "error") == 0) {
+		printf("\n last error %s s ago: ", m->value);
+		put_label(detail, 45);
+		column = 0;
+	} else if (detail) {
+		put_detail(m, detail, first);
+	} else {
+		put_number(m, depth > 0 ? strlen(m->label[0].name) + 1 : 0);
+	}
 }
 
 static void put_bar(const struct metric *image)

@@ -11,10 +11,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
+#include "base/minmax.h"
 #include "base/stats.h"
+#include "daemon/handover.h"
 #include "daemon/memory.h"
 #include "image/image.h"
+#include "fetch/bandwidth.h"
 #include "fetch/fetch.h"
 #include "fetch/mirror.h"
 #include "tools/exposition.h"
@@ -26,11 +30,12 @@
 #define QUEUE	8 /* clients that wait for their turn */
 #define BUFFERS 4 /* sent in a turn of the loop at most */
 
-#define URL_SHOWN 200			  /* bytes of a URL */
-#define ROW_MAX	  (2 * 5 * KEY_MAX + 160) /* a byte of both keys may take five */
+#define URL_SHOWN   200					  /* bytes of a URL */
+#define ERROR_SHOWN 100					  /* bytes of an error */
+#define ROW_MAX	    (2 * 5 * KEY_MAX + ERROR_SHOWN + 160) /* a byte of both keys may take five */
 
 /* A family has one row, or one for each of these. */
-enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES };
+enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES, ERRORS };
 
 struct family {
 	const char *name;
@@ -75,6 +80,7 @@ static const struct family families[] = {
 	{"image_read_bytes_total", IMAGE(stats.read_bytes), 0},
 	{"image_reads_failed_total", IMAGE(stats.reads_failed), 0},
 	{"image_state", NO_NUMBER, STATES, 0},
+	{"image_last_error_seconds", NO_NUMBER, ERRORS, 3},
 };
 
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
@@ -221,10 +227,24 @@ static bool count_cached(const struct family *f, struct image *image)
 {
 	if (f->offset != offsetof(struct image, stats.cached))
 		return true;
+	if (image->unread)
+		return true; /* as it was counted last */
 	if (!client.counting)
 		image->stats.cached = image->stats.cached_to = 0;
 	client.counting = !fetch_count_cached(image);
 	return !client.counting;
+}
+
+static void put_error(const struct image *image)
+{
+	char text[ERROR_SHOWN + 1];
+
+	snprintf(text, sizeof(text), "mirror %u: %s: %.60s", image->failed_mirror + 1,
+		outcomes[image->outcome].words, image->why);
+	for (char *p = text; *p; p++)
+		if (*p < ' ' || *p > '~' || *p == '"' || *p == '\\')
+			*p = '?';
+	put_text_label("error", text);
 }
 
 static void put_labels(const struct family *f, unsigned thing, unsigned detail)
@@ -259,8 +279,12 @@ static bool put_row(const struct family *f, unsigned row)
 		memcpy(&n, (const char *)base + f->offset + detail * sizeof(n), sizeof(n));
 	if (f->rows == STATES)
 		n = fetch_states(image) >> detail & 1;
+	else if (f->rows == ERRORS)
+		n = image->why[0] ? (uint64_t)(clock_now - image->last_failure) : UINT64_MAX;
 	else if (f->rows == TIMES)
 		n = times_value(row);
+	if (n == UINT64_MAX)
+		return true;
 	if (n == 0 && details_of(f) > 1)
 		return true;
 	client.labels = 0;
@@ -269,6 +293,8 @@ static bool put_row(const struct family *f, unsigned row)
 		put_image(image);
 	else if (f->rows >= MIRRORS)
 		put_mirror(thing);
+	if (f->rows == ERRORS)
+		put_error(image);
 	put_labels(f, thing, detail);
 	put(client.labels ? "} " : " ");
 	put_decimal(n, f->rows == TIMES && row == READ_TIMES + 1 ? 3 : f->decimals);
@@ -392,11 +418,60 @@ int status_open(const char *path, char *why, size_t size)
 	return -1;
 }
 
+/* In the memory of handover.h: the start, the link, the daemon's counters, the url lines' counters
+ * with a hash of the line, as a new configuration may have others. */
+#define KEPT_STATS   (offsetof(struct stats, uptime) / sizeof(uint64_t))
+#define KEPT_MIRROR  (sizeof(struct mirror_stats) / sizeof(uint64_t) + 1)
+#define KEPT_MIRRORS (3 + KEPT_STATS)
+_Static_assert(KEPT_MIRRORS + URLS_MAX * KEPT_MIRROR <= HANDOVER_NUMBERS, "all of them");
+
+static uint64_t hash_url(size_t i)
+{
+	return hash_more(HASH_BEGIN, conf->url[i], strlen(conf->url[i]));
+}
+
+void status_keep(void)
+{
+	volatile uint64_t *kept = handover_numbers();
+
+	if (!kept)
+		return;
+	kept[0] = (uint64_t)started;
+	bandwidth_keep(kept + 1);
+	memcpy((void *)(kept + 3), &stats, KEPT_STATS * sizeof(*kept));
+	kept += KEPT_MIRRORS;
+	for (unsigned i = 0; i < conf->urls; i++, kept += KEPT_MIRROR) {
+		kept[0] = hash_url(i);
+		memcpy((void *)(kept + 1), mirror_at(i, clock_now), sizeof(struct mirror_stats));
+	}
+	images_keep();
+}
+
+static void resume(void)
+{
+	volatile uint64_t *kept = handover_numbers();
+	uint64_t restores = stats.restores;
+
+	if (!kept || !kept[0])
+		return;
+	started = min_u64(kept[0], (uint64_t)started);
+	bandwidth_resume(kept + 1);
+	memcpy(&stats, (void *)(kept + 3), KEPT_STATS * sizeof(*kept));
+	stats.restores = restores;
+	kept += KEPT_MIRRORS;
+	for (unsigned i = 0; i < conf->urls; i++, kept += KEPT_MIRROR)
+		if (kept[0] == hash_url(i))
+			memcpy(mirror_at(i, clock_now), (void *)(kept + 1),
+				sizeof(struct mirror_stats));
+	images_resume();
+}
+
 void status_init(const struct conf *c, int fd, int64_t now)
 {
 	conf = c;
 	listener = fd;
 	started = now;
+	resume();
 }
 
 void status_poll(struct pollfd *out)

@@ -23,8 +23,12 @@
  * Returns its descriptor to listen on, or -1 with the reason in `why`. */
 int status_open(const char *path, char *why, size_t size);
 
-/* Serves on that descriptor from now on; -1: on none. `conf` stays borrowed. */
+/* Serves on that descriptor from now on; -1: on none. `conf` stays borrowed. Goes on with the
+ * counters of the worker before. */
 void status_init(const struct conf *conf, int listener, int64_t now);
+
+/* Leaves the counters to the next worker, whose status_init() takes them. */
+void status_keep(void);
 
 /* For the loop, as in fetch.h: status_poll() writes one entry, whose descriptor is -1 when there is
  * nothing to wait for. */

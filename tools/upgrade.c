@@ -1,9 +1,11 @@
 #include "tools/upgrade.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -12,12 +14,19 @@
 
 #define ANSWER_TIME 60 /* seconds */
 
+/* The file stays locked, so that upgrades take turns: the keeper answers one at a time. */
 static pid_t read_pid(const char *path)
 {
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	char text[32];
 
+	if (fd >= 0)
+		flock(fd, LOCK_EX);
 	if (fd_read_file(path, text, sizeof(text)) < 0)
-		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+		die(EXIT_SYSTEM,
+			"%s: %s: name the daemon's own with -p (with -n it writes one only if its "
+			"-p says so), or send SIGUSR2 to its first process",
+			path, strerror(errno));
 	return (pid_t)strtol(text, NULL, 10);
 }
 

@@ -191,8 +191,14 @@ class Daemon:
         return self.process.poll() is not None
 
     def workers(self):
-        """The pids of the keeper's living children, in rising order."""
-        return children(self.process.pid)
+        """The pids of the keeper's living children, in rising order, without the one that holds a configuration."""
+        return [pid for pid in children(self.process.pid) if not self.holds(pid)]
+
+    @staticmethod
+    def holds(pid):
+        with contextlib.suppress(OSError):
+            return contents(f"/proc/{pid}/comm") == "cachefilesd-con\n"
+        return False
 
     def worker(self):
         """The pid of the process that serves."""

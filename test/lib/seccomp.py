@@ -170,10 +170,17 @@ class Notified:
             self.mem[self.caller] = os.open(f"/proc/{self.caller}/mem", os.O_RDWR)
         return self.mem[self.caller]
 
+    def _peek(self, address, length):
+        part = os.pread(self._memory_fd(), length, address)
+        if not part:                # the memory of a program in whose place another one has been executed
+            os.close(self.mem.pop(self.caller))
+            part = os.pread(self._memory_fd(), length, address)
+        return part
+
     def get(self, address, length):
         out = b""
         while len(out) < length:
-            part = os.pread(self._memory_fd(), length - len(out), address + len(out))
+            part = self._peek(address + len(out), length - len(out))
             if not part:
                 raise OSError(errno.EFAULT, "short read of memory")
             out += part
@@ -183,7 +190,7 @@ class Notified:
         out = b""
         while b"\0" not in out and len(out) < PAGE:
             step = 256 - (address + len(out)) % 256     # never across a page that may be missing
-            out += os.pread(self._memory_fd(), step, address + len(out))
+            out += self._peek(address + len(out), step)
         return out.split(b"\0")[0]
 
     def put(self, address, data):

@@ -4,8 +4,8 @@ import signal
 import time
 
 from lib.seccomp import DEVICE_FD
-from scenarios.common import (PAGE, Server, after_the_probe, constant, daemon, each, image, need, still_serves,
-                              takes_long)
+from scenarios.common import (PAGE, Program, Server, StandIn, after_the_probe, constant, daemon, each, image, need,
+                              scenario, still_serves, takes_long)
 
 
 @each("an OPEN in flight", "a READ in flight", "idle")
@@ -50,6 +50,24 @@ def terminated(layout):
         assert k.closings[-1] == DEVICE_FD and len(k.closings) >= 4, f"closed in the order {k.closings}"
 
 
+@scenario
+def terminated_twice_at_once():
+    """a mounted image, without --force: the second SIGTERM counts only after the warning, which tells what it breaks"""
+    with Server({"/img": image(1, 5000)}) as s:
+        argv = [Program.path, "-n", "-s", "-o", "trace none", "-o", "status none", "-o", "dir {cache}", s.url]
+        with StandIn(argv) as k:
+            k.opened("erofs,img", b"img")
+            k.signal(signal.SIGTERM)
+            time.sleep(0.2)
+            k.signal(signal.SIGTERM)
+            k.wait_log("not stopping: it would break 1 mounted image;", 5)
+            still_serves(k, s)
+            k.signal(signal.SIGTERM)
+            assert k.wait_exit() == 0
+            k.wait_log_end()
+            assert "stopping; images that are still mounted cannot be read any more" in k.stderr, k.stderr
+
+
 @each("SIGINT", "SIGHUP", "SIGPIPE")
 def other_signals(name):
     """SIGINT ends it as SIGTERM does; SIGHUP and SIGPIPE do not kill it by surprise"""
@@ -61,5 +79,7 @@ def other_signals(name):
         else:
             time.sleep(0.2)
             assert k.status in (None, 0), k.status
+            if name == "SIGHUP":
+                k.wait_log("reloaded: ")
             if k.status is None:
                 still_serves(k, s)

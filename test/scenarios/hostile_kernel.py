@@ -1,14 +1,15 @@
 """Garbage from the device, and errors of system calls."""
 import errno
 import random
+import re
 import tempfile
 import time
 
 from lib import certs
 from lib.cachefiles import GONE
 from scenarios.common import (KIB, MIB, Server, after_the_probe, close_message, daemon, each, fails, got, header, image,
-                              limit, need, open_message, pack, quiet, read_message, recovers, scenario, serving,
-                              still_serves)
+                              limit, need, open_message, pack, quiet, read_message, recovers, refused, scenario,
+                              serving, still_serves)
 
 
 def garbage(k, rng, count):
@@ -86,6 +87,33 @@ def garbage_first(layout):
         k.closed(f)
 
 
+@each("no NUL", "a cookie beyond the end", "a wrong length", "the first message", "of v8")
+def malformed_open(what):
+    """an OPEN that makes no sense: it is refused, and its descriptor closed, so that the volume can be mounted again"""
+    data = image(1, 300000)
+    layout, header_size = ("v8", 12) if what == "of v8" else ("mainline", 16)
+
+    def spoil(request):
+        message = bytearray(sound(request))
+        if what == "a wrong length":
+            message[8:12] = pack("I", len(message) + 1)
+        elif what == "a cookie beyond the end":
+            message[header_size + 4:header_size + 8] = pack("I", 200)
+        else:
+            message[header_size + 16 + len("erofs,img")] = 255
+        return bytes(message)
+
+    with Server({"/img": data, "/after": data}) as s, daemon(s, layout=layout) as k:
+        k.wait_bound()
+        if what != "the first message":
+            need(k, k.opened("erofs,after", b"after"), data, 0, 4096)
+        sound, k.message = k.message, spoil
+        f = k.open("erofs,img", b"img")
+        refused(k, f, errno.EIO)
+        k.message = sound
+        need(k, k.opened("erofs,img", b"img"), data, 0, 4096)
+
+
 @scenario
 def read_errors():
     """EMFILE, ENFILE, ENOMEM, EEXIST, EINTR, EFAULT, EIO from read(): the daemon goes on"""
@@ -123,6 +151,7 @@ def writes_fail(name):
         assert calls < 2000, f"{calls} pwrite()s"
         k.on_write = None
         recovers(k, f, data, 131072, 65536)
+        assert bool(re.search("img: the cache takes bytes again", k.stderr)) == (name != "EIO"), k.stderr
 
 
 @scenario

@@ -1,8 +1,10 @@
 """The start: the device's commands, and its errors."""
 import errno
+import os
 import re
+import tempfile
 
-from scenarios.common import Server, daemon, each, scenario
+from scenarios.common import Program, Server, StandIn, daemon, each, scenario
 
 
 @scenario
@@ -58,6 +60,44 @@ def bind_error(name):
         assert re.search(remedy, k.stderr), f"nothing like {remedy}"
 
 
+@each("the device", "the worker", "a pid file")
+def start_fails_in_the_background(what):
+    """without -n and -s: why it fails is told on the terminal, whatever the log is; no file is left"""
+    with Server() as s, tempfile.TemporaryDirectory() as folder:
+        options = {"the device": [], "the worker": ["-o", f"trace record {folder}/none/"],
+                   "a pid file": ["-p", f"{folder}/none/pid"]}[what]
+        argv = [Program.path, "-p", f"{folder}/pid", "-o", "dir {cache}", "-o", f"status {folder}/status", *options,
+                s.url]
+        status = {"the device": 1, "the worker": 2, "a pid file": 1}[what]
+        error = errno.EBUSY if what == "the device" else 0
+        with StandIn(argv, open_error=error, expect_exit=status) as k:
+            assert k.wait_exit() == status, k.status
+            k.wait_log_end()
+            says = {"the device": "/dev/cachefiles: busy", "the worker": r"trace record: .*No such file",
+                    "a pid file": "/none/pid: No such file"}[what]
+            assert re.search(says, k.stderr), k.stderr
+            assert not os.listdir(folder), os.listdir(folder)
+
+
+@scenario
+def files_end_with_the_daemon():
+    """the pid file and the status socket are there while it runs, and removed at its end; -p is an absolute path"""
+    with Server() as s, tempfile.TemporaryDirectory() as folder:
+        with daemon(s, f"status {folder}/status", options=["-p", f"{folder}/pid"]) as k:
+            k.wait(lambda: k.worker, 10, "a worker")
+            with open(f"{folder}/pid") as file:
+                assert int(file.read()) == k.pid
+            assert sorted(os.listdir(folder)) == ["pid", "status"], os.listdir(folder)
+            k.stop()
+            assert not os.listdir(folder), os.listdir(folder)
+            k.wait_log_end()
+            assert "stopping\n" in k.stderr, k.stderr
+        status, out, err = Program.run("-n", "-s", "-f", "/dev/null", "-p", "pid", s.url)
+        assert (status, out) == (2, "") and "-p pid: needs an absolute path" in err, (status, out, err)
+        status, out, err = Program.run("-p", f"{folder}/pid", "--upgrade")
+        assert (status, out) == (1, "") and re.search("/pid: No such file.* -p ", err), (status, out, err)
+
+
 @scenario
 def directory_is_missing():
     """a dir that is not there: status 1, and it is named"""
@@ -65,3 +105,34 @@ def directory_is_missing():
         assert k.wait_exit() == 1
         k.wait_log_end()
         assert "/nonexistent/fscache" in k.stderr
+
+
+@scenario
+def test_option():
+    """--test refuses what would end the daemon, or each of its workers, only later; a url that is one file is told"""
+    url = "http://127.0.0.1/%c"
+
+    def test(*directives, device=("-F", "0"), url=url):
+        return Program.run("-f", "/dev/null", "--test", *device, *(x for d in directives for x in ("-o", d)), url)
+
+    with tempfile.TemporaryDirectory() as folder:
+        for directives, says in (
+                (["memory 512K", "connections 16"], "memory 524288: too little for 16 connections"),
+                (["trace record /nonexistent/"], "trace record: /nonexistent/: No such file"),
+                ([f"trace record {folder}"], "trace record: .* is not a file"),
+                (["user 65534:65534", f"trace record {folder}/"], "trace record: .*: Permission denied")):
+            if directives[0].startswith("user") and os.geteuid():
+                continue
+            status, out, err = test(*directives)
+            assert (status, out) == (2, "") and re.search(says, err), (directives, status, out, err)
+        for directory, says in (("/nonexistent", "No such file"), ("/proc", "a cache needs"),
+                                ("/dev/shm", "in memory")):
+            status, out, err = test(f"dir {directory}", device=())
+            assert (status, out) == (2, "") and f"dir {directory}: " in err and says in err, (status, out, err)
+    passed = "cachefilesd-mini .*: the configuration is good\n"
+    for good in url, "http://127.0.0.1/%v", "http://127.0.0.1/x/":
+        status, out, err = test(url=good)
+        assert (status, err) == (0, "") and re.fullmatch(passed, out), (good, status, out, err)
+    status, out, err = test(f"url {url}", url="http://u:secret@127.0.0.1/img.erofs?secret")
+    assert status == 0 and re.fullmatch(passed, out) and "url line 1: this is one file" in err, (status, out, err)
+    assert "secret" not in err, err

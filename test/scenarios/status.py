@@ -4,12 +4,13 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
 
 from lib import exposition
 from lib.machines import Target
-from scenarios.common import (KIB, MIB, PAGE, Program, Server, constant, daemon, each, image, limit, need, quiet,
-                              refused, scenario, takes_long)
+from scenarios.common import (KIB, MIB, PAGE, Program, Server, constant, daemon, each, image, kill_worker, limit, need,
+                              quiet, refused, reload, scenario, takes_long)
 
 
 def status_path(k):
@@ -78,6 +79,9 @@ def status_of_failures():
         assert m.sum("mirror_failures_total") == m.get("image_failures_total", image="img")
         assert 0 < m.get("mirror_set_aside_seconds", mirror="1") <= 60
         assert m.get("mirror_set_aside_seconds", mirror="2") == 0
+        (key, ago), = [x for x in m.samples.items() if x[0][0] == "image_last_error_seconds"]
+        assert dict(key[1])["error"].startswith("mirror 1: server busy: ") and ago < 10, m.samples
+        assert re.search(r"(?m)^ last error \d\.\d+ s ago: mirror 1: server busy: ", show(status_path(k))[1])
         t.default["status"] = 404
         r = k.read(f, 131072, PAGE)
         until(k, lambda m: m.get("image_failing_seconds", image="img") > 0)
@@ -88,6 +92,53 @@ def status_of_failures():
         assert m["reads_failed_total"] == m.get("image_reads_failed_total", image="img") == 1
         assert m["read_seconds_count"] == 1
         assert m.get("image_size_bytes", image="other") is None
+
+
+@scenario
+def status_over_changes_of_worker():
+    """after SIGHUP, or a death, all images and numbers are there before anything is read, and go on from there"""
+    data = image("lasting", MIB)
+
+    def numbers(m):
+        return {key: n for key, n in m.samples.items() if re.search("_total$|image_size|cached|link|read_seconds", key[0])
+                and not key[0].startswith("restores")}
+
+    with tempfile.TemporaryDirectory() as folder, Server({"/a b%": data, "/two": data}) as s, Server() as other:
+        path = os.path.join(folder, "conf")
+
+        def configure(server):
+            with open(path, "w") as file:
+                file.write(f"url {server.url}\n")
+
+        configure(s)
+        with watched("-d", options=["-f", path]) as k:
+            f, two = k.opened("erofs,vol\xe9", b"a b%"), k.opened("erofs,two", b"two")
+            for n in range(8):
+                need(k, f, data, n * 64 * KIB, PAGE)
+            need(k, two, data, 0, PAGE)
+            quiet(s)
+            before = metrics(k)
+            assert len(before.states("a b%")) == 0, before.samples
+            for way in reload, reload, kill_worker:
+                time.sleep(1.1)     # what a worker that is killed has left
+                if way is kill_worker:
+                    metrics(k)
+                way(k)
+                m = until(k, lambda m: m["restores_total"] > before["restores_total"])
+                assert numbers(m) == numbers(before), (way, numbers(m), numbers(before))
+                assert m["uptime_seconds"] > before["uptime_seconds"] and m["open_files"] == 0
+                assert m.states("a b%") == m.states("two") == {"unread"}, m.samples
+                before = m
+            need(k, f, data, 512 * KIB, PAGE)
+            m = metrics(k)
+            assert m.states("a b%") == set() and m.states("two") == {"unread"}, m.samples
+            assert m.get("image_reads_total", image="a b%", volume="erofs,vol\\xc3\\xa9") == 9, m.samples
+            need(k, k.opened("erofs,two", b"two"), data, 0, PAGE)
+            assert metrics(k).get("image_reads_total", image="two") == 1, "counters of an earlier mount"
+            configure(other)
+            reload(k)
+            m = until(k, lambda m: m["restores_total"] == 4)
+            assert m.get("mirror_requests_total", mirror="1") == 0, "counters of another url line"
 
 
 @scenario
@@ -137,7 +188,7 @@ def status_json():
     """--status --json has every number that the socket has"""
     data = image("json", MIB)
     with Server({"/img": data, "/two": data}) as s, watched(s, "url http://127.0.0.1:1/") as k:
-        k.wait_bound()
+        k.wait(lambda: k.worker, 10, "a worker")
         s.paths["/img"] = {"status": 503}
         f = k.open("erofs,img", b"img")
         until(k, lambda m: m.get("mirror_failures_total", mirror="2", reason="server unreachable"))
@@ -157,7 +208,8 @@ def status_json():
                 assert part.items() >= labels.items(), (labels, part)
             elif labels:
                 (detail,) = labels.values()
-                assert part[name][detail] == n, (name, detail, n, part)
+                assert name == "image_last_error_seconds" or part[name][detail] == n, (name, detail, n, part)
+                assert detail in part[name]
             elif "seconds" not in name and not name.startswith("link"):
                 assert part[name] == n, (name, n, part)
             else:
@@ -230,8 +282,11 @@ def status_tool():
         for other, word in ((path + "x", "No such file"), ("none", "No such|Connection refused")):
             status, out, err = show(other)
             assert (status, out) == (1, "") and re.search(f"no daemon answers at .*({word})", err), (status, err)
-        status, out, err = Program.run("-n", "-s", "-o", f"status {path}", s.url)
-        assert status == 1 and "another daemon answers there" in err, (status, err)
+        with daemon(s, f"status {path}", expect_exit=1) as other:
+            other.wait_exit()
+            other.wait_log_end()
+            assert "another daemon answers there" in other.stderr, other.stderr
+        assert show(path)[0] == 0
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(path + "y")
             server.listen()
@@ -261,5 +316,25 @@ def log_level(level):
             k.stop()
             k.wait_log_end()
             told = [bool(re.search(word, k.stderr)) for word in
-                    ("cannot be opened", "neither ETag nor", "5000 bytes at", "opcode 0")]
-            assert told == [True, level != "error", level in ("info", "debug"), level == "debug"], k.stderr
+                    ("cannot be opened", "neither ETag nor", "5000 bytes at", "opcode 0", "GET /img, bytes 0-")]
+            assert told == [True, level != "error", level in ("info", "debug"), *2 * [level == "debug"]], k.stderr
+
+
+@scenario
+def log_of_requests():
+    """-d: each HTTP request that the server gets is in the log, pipelined ones too, without its query"""
+    data = image(1, MIB)
+    with Server() as s:
+        s.default["image"] = data
+        with daemon(f"{s.url}%c?token=secret", options=["-d"]) as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, MIB)
+            quiet(s)
+            k.stop()
+            k.wait_log_end()
+            port = s.url.split(":")[-1].strip("/")
+            told = re.findall(rf"to 127\.0\.0\.1:{port}: GET /img, bytes (\d+)-(\d+)\n", k.stderr)
+            asked = [tuple(map(str, r.range)) for r in s.requests]
+            assert sorted(told) == sorted(asked), (told, asked)
+            assert k.stderr.count("from 127.0.0.1: 206") == len(asked), k.stderr
+            assert not re.search("GET .*secret", k.stderr), k.stderr

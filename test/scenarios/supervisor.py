@@ -1,6 +1,7 @@
 """The keeper: its worker dies, it is reloaded, it is upgraded."""
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,8 +10,9 @@ import tempfile
 import time
 
 from lib import tap
+from lib.machines import Target
 from scenarios.common import (KIB, MIB, Program, Server, StandIn, daemon, each, fails, got, image, kill_worker,
-                              need, recovers, reload, reported, scenario, serving, still_serves)
+                              need, recovers, refused, reload, reported, scenario, serving, still_serves, takes_long)
 
 
 @scenario
@@ -129,6 +131,88 @@ def worker_killed_while_the_next_cannot_read():
             need(k, f, data, 65536, 4096)
 
 
+@scenario
+def reloaded_from_a_file_that_is_gone():
+    """after SIGHUP nothing is read any more, by the keeper neither: the next worker has what that one has read"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server() as old, Server({"/img": data}) as new:
+        path = os.path.join(folder, "conf")
+        os.mkfifo(path)         # each open() for reading waits for its writer, as on a root that hangs
+
+        def give(server):
+            with open(path, "w") as file:
+                file.write(f"url {server.url}\n")
+
+        with daemon("-d", options=["-f", path]) as k:
+            give(old)
+            refused(k, k.open("erofs,img", b"img"))
+            before = k.worker
+            k.signal(signal.SIGHUP)
+            give(new)
+            k.wait(lambda: k.worker != before, 10, "another worker")
+            k.wait_log("reloaded: ")
+            f = k.opened("erofs,img", b"img")
+            for n in range(3):
+                kill_worker(k)
+                need(k, f, data, 65536 * n, 4096)
+            before = k.worker
+            k.signal(signal.SIGHUP)
+            give(old)
+            k.wait(lambda: k.worker != before, 10, "another worker")
+            kill_worker(k)
+            refused(k, k.open("erofs,two", b"two"))
+
+
+@scenario
+@takes_long
+def reload_that_hangs():
+    """SIGHUP with a file that cannot be read: given up in time, in which the old worker serves; the next one works"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", options=["-f", path]) as k:
+            f = k.opened("erofs,img", b"img")
+            before = k.worker
+            os.rename(path, path + ".good")
+            os.mkfifo(path)
+            k.signal(signal.SIGHUP)
+            need(k, f, data, 65536, 4096)
+            k.wait_log("not reloaded: .*: the earlier configuration stays in force", 15)
+            assert k.worker == before
+            os.rename(path + ".good", path)
+            reload(k)
+            need(k, f, data, 131072, 4096)
+            with open(path, "w") as file:
+                file.write("nonsense\n")
+            k.signal(signal.SIGHUP)
+            k.wait_log(r"not reloaded: exit status 2: the earlier")
+            kill_worker(k)
+            need(k, f, data, 196608, 4096)
+
+
+@scenario
+def holder_killed():
+    """the process that holds a reloaded configuration is killed: the log says so, and it is read again"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", options=["-f", path]) as k:
+            f = k.opened("erofs,img", b"img")
+            reload(k)
+            with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
+                holder, = {int(pid) for pid in file.read().split()} - {k.worker}
+            before = k.worker
+            os.kill(holder, signal.SIGKILL)
+            k.wait_log(r"holds the configuration has died \(signal 9\): it is read again")
+            k.wait(lambda: k.worker != before, 10, "another worker")
+            kill_worker(k)
+            need(k, f, data, 65536, 4096)
+
+
 @each("leaves a child behind", "never ends", "says too much")
 def upgrade_to_something_else(what):
     """... is refused in time, and uses no processor time; all goes on"""
@@ -161,6 +245,26 @@ def upgrade_to_something_else(what):
                     os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
+@each("new", "old", "old and not bound yet")
+def device_handed_over(kernel):
+    """-F: a device that is open, and may be bound, also by a kernel without "restore": new mounts are served"""
+    if Target.emulator:
+        raise tap.Skip("the process that starts it is no program of that machine")
+    start = ("import os, sys; device = os.open('/dev/cachefiles', os.O_RDWR); os.set_inheritable(device, True); "
+             "[os.write(device, x.encode()) for x in sys.argv[1].split(',') if x]; "
+             "os.execv(sys.argv[2], sys.argv[2:] + ['-F', str(device)])")
+    data, bound = image(1, 300000), kernel in ("new", "old")
+    with Server({"/img": data}) as s:
+        argv = [sys.executable, "-c", start, "dir {cache},bind ondemand" if bound else "", Program.path, "-n", "-s",
+                "--force", "-o", "trace none", "-o", "status none", "-o", "dir {cache}", s.url]
+        with StandIn(argv, old=kernel != "new") as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 65536, 4096)
+            assert bool(re.search("the device that was handed over is bound", k.stderr)) == bound, k.stderr
+            lost = re.search("images that were mounted before cannot be read any more", k.stderr)
+            assert bool(lost) == (bound and kernel == "old"), k.stderr
+
+
 @scenario
 def reloaded_with_another_dir():
     """SIGHUP with another `dir`: culling stays in the one that was bound"""
@@ -189,10 +293,35 @@ def reloaded_with_another_dir():
                 configure(dirs[1])
                 reload(k)
                 k.wait(culls_there, 5, "a culler in the cache")
+                k.wait_log(f"dir {dirs[1]}: not in force: the cache in {dirs[0]} is bound")
             k.signal(signal.SIGHUP)
             kill_worker(k)
             k.wait(culls_there, 5, "a culler in the cache")
             assert os.listdir(dirs[1]) == ["cache"], os.listdir(dirs[1])
+
+
+@scenario
+def reloaded_with_a_user():
+    """SIGHUP that adds `user`: the state files that root has made can be read and replaced by it"""
+    if os.geteuid():
+        raise tap.Skip("only root has other users")
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data, "/two": data}) as s:
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write(f"url {s.url}\n")
+        with daemon("-d", "offline allow", "timeout 1", options=["-f", path]) as k:
+            k.closed(k.opened("erofs,img", b"img"))
+            with open(path, "a") as file:
+                file.write("user 65534:65534\n")
+            reload(k)
+            assert "\nUid:\t65534\t" in k.proc("status"), k.proc("status")
+            k.opened("erofs,two", b"two")
+            owners = sorted(entry.stat().st_uid for entry in os.scandir(f"{k.cache}/cachefilesd-mini"))
+            assert owners == [0, 65534], owners
+            s.stop()
+            k.opened("erofs,img", b"img")       # by what root has remembered
+            assert not re.search("cannot be (given|remembered)", k.stderr), k.stderr
 
 
 @scenario

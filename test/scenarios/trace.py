@@ -7,7 +7,7 @@ import threading
 import time
 
 from scenarios.common import (KIB, MIB, PAGE, Server, all_once, check, constant, daemon, each, image, joined,
-                              kill_worker, large, need, quiet, scenario, serving, spans, still_serves, touch)
+                              kill_worker, large, need, quiet, reload, scenario, serving, spans, still_serves, touch)
 
 TRACE = [(40960, 45056), (4096, 8192), (MIB, MIB + 300 * KIB), (262144, 266240), (3 * MIB, 3 * MIB + PAGE)]
 
@@ -316,6 +316,20 @@ def trace_record_over_a_death():
             need(k, f, data, PAGE, PAGE)
             k.closed(f)
             k.wait(lambda: recorded() == [PAGE], 10, "a new trace")
+
+
+@scenario
+def trace_record_over_a_reload():
+    """a worker that leaves in order writes what it has recorded, so that the next one goes on with all of it"""
+    data = image("recorded", MIB)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        with daemon(s, f"trace record {folder}/") as k:
+            f = k.opened("erofs,img", b"img")
+            for page in range(5):
+                need(k, f, data, page * 2 * PAGE, PAGE)
+                reload(k)
+            with open(folder + "/img.trace") as file:
+                assert file.read().endswith("".join(f"{page * 2 * PAGE} {PAGE}\n" for page in range(5)))
 
 
 @scenario

@@ -1,6 +1,7 @@
 /* Fuzz harness of sandbox.c: a line of /etc/passwd, a file that others write. */
 #include <stdlib.h>
 
+#include "base/dir.c"
 #include "base/fd.c"
 #include "base/text.c"
 #include "daemon/sandbox.c"

@@ -11,6 +11,9 @@
 #undef snprintf
 #undef printf
 #undef dprintf
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "test/unit/check.h"
 
 /* The same directive and arguments to both, with room for all of it, for a part, and for nothing.
@@ -96,6 +99,7 @@ static void test_printf(void)
 {
 	char heard[2048] = "";
 	FILE *file = tmpfile();
+	struct rlimit old, small;
 	int n, kept = dup(STDOUT_FILENO);
 
 	begin_test("format: printf, of any length; dprintf, of a limited one");
@@ -112,6 +116,16 @@ static void test_printf(void)
 	CHECK(n == 3 && own_dprintf(fileno(file), "%1024s", "x") == -1, "%d", n);
 	n = (int)pread(fileno(file), heard, sizeof(heard), 1204);
 	CHECK(n == 3 && !memcmp(heard, "43,", 3), "%d", n);
+
+	begin_test("format: dprintf fails when only a part is taken");
+	getrlimit(RLIMIT_FSIZE, &old);
+	small = old;
+	small.rlim_cur = 1210;
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &small);
+	n = own_dprintf(fileno(file), "%s", "too long");
+	setrlimit(RLIMIT_FSIZE, &old);
+	CHECK(n == -1 && errno == EFBIG && lseek(fileno(file), 0, SEEK_CUR) == 1210, "%d", n);
 	fclose(file);
 }
 

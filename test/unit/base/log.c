@@ -200,8 +200,19 @@ static void test_fall_back(const char *folder)
 	log_open(false, LOG_LEVEL_INFO);
 	log_warning("w");
 	int fd = open(path, O_RDONLY);
-	snprintf(want, sizeof(want), "<28>cachefilesd-mini[%d]: w", (int)getpid());
+	snprintf(want, sizeof(want), "<28>cachefilesd-mini[%d]: w\n", (int)getpid());
 	CHECK(!strcmp(heard(fd), want));
+
+	begin_test("log: while the daemon starts, errors go to its standard error too");
+	log_starting();
+	log_err("why");
+	log_warning("less");
+	CHECK(!strcmp(heard(reader), "cachefilesd-mini: why\n"));
+	log_started();
+	log_err("later");
+	CHECK(!*heard(reader));
+	CHECK(strstr(heard(fd), "later") != NULL);
+	CHECK(truncate(path, 0) == 0);
 
 	begin_test("log: not to syslog where it is avoided");
 	int server = listen_at(syslog_path);

@@ -32,6 +32,8 @@ static void test_none(void)
 	CHECK(handover_abi() == ABI_AUTO);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	opened_files_remove(opened_files_key("erofs,a", "a", 1));
+	CHECK(!handover_numbers() && !*handover_dir() && !opened_files_at(0));
+	handover_protect();
 }
 
 static void test_told(void)
@@ -129,6 +131,56 @@ static void test_full(void)
 	forget(fd);
 }
 
+static void test_counts(void)
+{
+	int fd = fresh();
+
+	begin_test("counters stay with a file that is opened anew, and begin again with another");
+	CHECK(!opened_files_counts(7) && !opened_files_at(0));
+	opened_files_add(7, 5);
+	opened_files_counts(7)[1] = 42;
+	handover_numbers()[3] = 43;
+	handover_begin();
+	opened_files_add(7, 5);
+	CHECK(opened_files_counts(7)[1] == 42 && handover_numbers()[3] == 43);
+	CHECK(opened_files_at(0) == 7 && !opened_files_at(1) && !opened_files_at(FILES_MAX));
+	opened_files_remove(7);
+	CHECK(!opened_files_at(0));
+	opened_files_add(8, 5);
+	CHECK(opened_files_at(0) == 8 && opened_files_counts(8)[1] == 0);
+	forget(fd);
+}
+
+static void test_dir(void)
+{
+	int fd = fresh(), status;
+	pid_t pid;
+
+	begin_test("the directory is known to the next program, and no worker can write it");
+	CHECK(!*handover_dir());
+	handover_bound("/var/cache/x");
+	munmap((void *)shared, sizeof(*shared));
+	CHECK(handover_take(fd) && strcmp(handover_dir(), "/var/cache/x") == 0);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL); /* not the sanitizer's */
+		handover_protect();
+		opened_files_add(1, 5);
+		_exit(opened_files_size(1) != 5 || strcmp(handover_dir(), "/var/cache/x") != 0 ||
+			(handover_bound("/etc"), true));
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+		WTERMSIG(status) == SIGSEGV);
+	CHECK(strcmp(handover_dir(), "/var/cache/x") == 0);
+
+	begin_test("a directory that is none is not known");
+	handover_bound("relative");
+	CHECK(!*handover_dir());
+	memset((char *)shared->dir, '/', sizeof(shared->dir));
+	CHECK(!*handover_dir());
+	forget(fd);
+}
+
 static void test_foreign(void)
 {
 	int fd = memfd_create("other", MFD_ALLOW_SEALING), pipes[2];
@@ -175,6 +227,8 @@ int main(void)
 	test_next();
 	test_killed();
 	test_full();
+	test_counts();
+	test_dir();
 	test_foreign();
 	return finish_tests();
 }

@@ -3,35 +3,18 @@
 #include "test/unit/check.h"
 
 #define SANDBOX_DENIES (0x00050000 | EPERM) /* as the daemon has it, and not for the sanitizers */
+#include "base/dir.c"
 #include "base/fd.c"
+#include "base/log.c"
 #include "base/text.c"
 #include "daemon/sandbox.c"
 
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
-
-static char logged[512];
-
-void log_line(enum log_level level, const char *format, ...)
-{
-	va_list arguments;
-
-	(void)level;
-	va_start(arguments, format);
-	vsnprintf(logged, sizeof(logged), format, arguments);
-	va_end(arguments);
-}
-
-void die(int status, const char *format, ...)
-{
-	(void)format;
-	_exit(100 + status);
-}
 
 /* Runs `attempt` in a child that has entered as `role`. Returns its errno, 0 for success. */
 static int as(enum sandbox_role role, int (*attempt)(void))
@@ -50,19 +33,31 @@ static int as(enum sandbox_role role, int (*attempt)(void))
 	return WEXITSTATUS(status);
 }
 
-static int pipes[2], folder, datagrams;
+static int pipes[2], folder;
 
 static int try_write(void)
 {
 	return (int)write(pipes[1], "x", 1);
 }
 
-/* As log.c does when the syslog daemon was started anew. */
-static int try_reconnect(void)
+/* A line to a syslog daemon that was started anew: log.c connects its socket again. */
+static int try_log(void)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/tmp/there is no such socket"};
+	reconnect_at = 0;
+	log_warning("after the restart");
+	return log_dropped() == 0 ? 0 : -1;
+}
 
-	return connect(datagrams, (struct sockaddr *)&a, sizeof(a));
+static int try_unix(void)
+{
+	return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+static int try_pair(void)
+{
+	int ends[2];
+
+	return socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
 }
 
 static int try_inet(void)
@@ -143,10 +138,12 @@ static void test_worker(void)
 	begin_test("sandbox: what a worker needs");
 	CHECK(as(SANDBOX_WORKER, try_write) == 0);
 	CHECK(as(SANDBOX_WORKER, try_inet) == 0);
-	CHECK(as(SANDBOX_WORKER, try_reconnect) == ENOENT);
 	begin_test("sandbox: what a worker does not");
 	CHECK(as(SANDBOX_WORKER, try_packet) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_netlink) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_unix) == EPERM);
+	CHECK(as(SANDBOX_WORKER, try_pair) == EPERM);
+	CHECK(as(SANDBOX_TOOL, try_unix) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_exec) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_fork) == EPERM);
 	CHECK(as(SANDBOX_WORKER, try_mmap) == EPERM);
@@ -161,6 +158,7 @@ static void test_keeper(void)
 	CHECK(as(SANDBOX_KEEPER, try_exec) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_kill) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_path) == 0);
+	CHECK(as(SANDBOX_KEEPER, try_unix) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_packet) == EPERM);
 	CHECK(as(SANDBOX_KEEPER, try_netlink) == EPERM);
 }
@@ -173,7 +171,85 @@ static void test_tool(void)
 	CHECK(as(SANDBOX_TOOL, try_exec) == EPERM);
 	CHECK(as(SANDBOX_CULLER, try_inet) == EPERM);
 	CHECK(as(SANDBOX_CULLER, try_write) == 0);
-	CHECK(as(SANDBOX_CULLER, try_reconnect) == ENOENT);
+	CHECK(as(SANDBOX_CULLER, try_unix) == EPERM);
+}
+
+static int listen_as_syslog(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	unlink(path);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && chmod(path, 0666) == 0);
+	return fd;
+}
+
+static void test_syslog(void)
+{
+	char path[] = "/tmp/sandbox.XXXXXX/log", text[200] = "";
+	int daemon;
+
+	begin_test("sandbox: a new syslog daemon is found by the socket that was open before");
+	*strrchr(path, '/') = '\0';
+	CHECK(mkdtemp(path) != NULL && chmod(path, 0755) == 0);
+	path[strlen(path)] = '/';
+	syslog_path = path;
+	daemon = listen_as_syslog(path);
+	log_open(false, LOG_LEVEL_INFO);
+	for (enum sandbox_role role = SANDBOX_WORKER; role <= SANDBOX_CULLER; role <<= 1) {
+		close(daemon);
+		daemon = listen_as_syslog(path);
+		CHECK(as(role, try_log) == 0);
+		CHECK(recv(daemon, text, sizeof(text) - 1, 0) > 0 &&
+			strstr(text, "after the restart"));
+	}
+	log_open(true, LOG_LEVEL_INFO);
+	close(daemon);
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+}
+
+/* In a process with no more rights than the keeper keeps, as under a unit's bounding set. */
+static int share(void)
+{
+	int old, made;
+
+	if (!sandbox_share(folder))
+		return -1;
+	sandbox_drop_rights(SANDBOX_WORKER);
+	old = openat(folder, "old", O_RDWR);
+	made = openat(folder, "new", O_WRONLY | O_CREAT, 0600);
+	return old < 0 || made < 0 || renameat(folder, "new", folder, "old") < 0 ? -1 : 0;
+}
+
+static void test_share(void)
+{
+	char path[] = "/tmp/sandbox.XXXXXX", why[100];
+	struct stat st;
+
+	if (geteuid() != 0)
+		return;
+	begin_test("sandbox: the user gets at root's folder and the files there, also at a SIGHUP");
+	CHECK(mkdtemp(path) != NULL);
+	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close(openat(folder, "old", O_WRONLY | O_CREAT, 0600));
+	CHECK(sandbox_user("nobody", why, sizeof(why)));
+	CHECK(as(SANDBOX_KEEPER, share) == 0);
+	CHECK(as(SANDBOX_KEEPER, share) == 0, "again");
+	close(openat(AT_FDCWD, "/tmp/sandbox.other", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+	CHECK(symlinkat("/tmp/sandbox.other", folder, "link") == 0);
+	CHECK(linkat(AT_FDCWD, "/tmp/sandbox.other", folder, "hard", 0) == 0);
+	CHECK(as(SANDBOX_KEEPER, share) == 0);
+	CHECK(stat("/tmp/sandbox.other", &st) == 0 && (st.st_mode & 0777) == 0600, "by a link");
+	unlink("/tmp/sandbox.other");
+	unlinkat(folder, "link", 0);
+	unlinkat(folder, "hard", 0);
+	CHECK(sandbox_user("", why, sizeof(why)) && sandbox_share(folder));
+	unlinkat(folder, "old", 0);
+	close(folder);
+	rmdir(path);
 }
 
 static void test_paths(void)
@@ -346,12 +422,13 @@ static void test_passwd(void)
 int main(void)
 {
 	CHECK(pipe(pipes) == 0);
-	datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
 	test_passwd();
 	test_rights();
 	test_worker();
 	test_keeper();
 	test_tool();
+	test_syslog();
+	test_share();
 	test_paths();
 	return finish_tests();
 }

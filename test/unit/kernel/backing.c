@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 static long block = 4096;
+static unsigned type;
 static bool has_holes, has_attributes;
 
 static int played_fstatfs(int fd, struct statfs *fs)
 {
-	*fs = (struct statfs){.f_bsize = block};
+	*fs = (struct statfs){.f_bsize = block, .f_type = (int)type};
 	return fd < 0;
 }
 
@@ -41,10 +42,10 @@ static int played_fsetxattr(int fd, const char *name, const void *value, size_t 
 static bool refused(const char *reason)
 {
 	char why[300] = "";
-	bool good = backing_check("/tmp", why, sizeof(why));
+	bool good = backing_check("/tmp", true, why, sizeof(why));
 
 	return !good && strstr(why, "/tmp: ") && strstr(why, reason) &&
-	       strstr(why, "use ext4, xfs");
+	       strstr(why, "needs a directory on ext4, xfs");
 }
 
 int main(void)
@@ -53,8 +54,23 @@ int main(void)
 
 	begin_test("backing: a good file system");
 	has_holes = has_attributes = true;
-	CHECK(backing_check("/tmp", why, sizeof(why)) && !why[0], "%s", why);
-	CHECK(backing_check("/nonexistent", why, sizeof(why))); /* the kernel will say so */
+	CHECK(backing_check("/tmp", true, why, sizeof(why)) && !why[0], "%s", why);
+
+	begin_test("backing: none");
+	CHECK(!backing_check("/nonexistent", false, why, sizeof(why)));
+	CHECK(strstr(why, "dir /nonexistent: No such file or directory: a cache needs"), "%s", why);
+	CHECK(!backing_check("/dev/null", false, why, sizeof(why)) && strstr(why, "Not a dir"));
+
+	begin_test("backing: in memory, which the kernel refuses, if it is asked");
+	type = RAMFS_MAGIC;
+	CHECK(refused("in memory"));
+	type = TMPFS_MAGIC;
+	CHECK(refused("in memory"));
+	CHECK(backing_check("/tmp", false, why, sizeof(why)));
+	CHECK(!backing_check("/proc", true, why, sizeof(why)) && strstr(why, "upported"), "%s",
+		why);
+	CHECK(backing_check("/proc", false, why, sizeof(why)));
+	type = 0;
 
 	begin_test("backing: one whose holes are data (ext2, UBIFS)");
 	has_holes = false;

@@ -4,14 +4,16 @@
 
 #include "test/unit/check.h"
 
+#include "base/fd.c"
 #include "base/outcome.c"
+#include "daemon/handover.c"
 #include "tools/exposition.c"
 #include "base/stats.c"
 #include "tools/status.c"
 
 struct capacity capacity = {.files = 4};
 const char *const fetch_state_words[FETCH_STATES] = {
-	"opening", "trace", "walk", "filling", "recording", "cached", "changed"};
+	"opening", "trace", "walk", "filling", "recording", "cached", "changed", "unread", "full"};
 static struct conf c;
 static struct image images[5];
 static struct mirror_stats mirror;
@@ -25,7 +27,7 @@ struct image *image_at(unsigned place, int64_t now)
 	return images[place].used ? &images[place] : NULL;
 }
 
-const struct mirror_stats *mirror_at(unsigned number, int64_t now)
+struct mirror_stats *mirror_at(unsigned number, int64_t now)
 {
 	(void)now;
 	if (number >= c.urls)
@@ -45,6 +47,24 @@ bool fetch_count_cached(struct image *image)
 	image->stats.cached += 100;
 	image->stats.cached_to++;
 	return image != &images[4] || image->stats.cached_to == 3;
+}
+
+void images_keep(void)
+{
+}
+
+void images_resume(void)
+{
+}
+
+void bandwidth_keep(volatile uint64_t numbers[2])
+{
+	(void)numbers;
+}
+
+void bandwidth_resume(const volatile uint64_t numbers[2])
+{
+	(void)numbers;
 }
 
 void fetch_look(void)
@@ -186,10 +206,48 @@ static void test_names(void)
 		images[i].cookie[0] = (unsigned char)i;
 		images[i].pinned.size = images[i].stats.failing = images[i].stats.reads =
 			UINT64_MAX;
+		images[i].outcome = OUTCOME_UNREACHABLE;
+		memset(images[i].why, i % 2 ? '\\' : 'x', sizeof(images[i].why) - 1);
+		images[i].last_failure = INT64_MIN / 2;
 	}
 	for (const char *line = whole_text(), *end; (end = strchr(line, '\n')); line = end + 1)
 		CHECK(end + 1 - line <= ROW_MAX, "%zu", (size_t)(end + 1 - line));
 	CHECK(parse(text) == 0 && all.count > 50);
+}
+
+static void test_kept(void)
+{
+	int fd = handover_make();
+	volatile uint64_t *kept = handover_numbers();
+
+	begin_test("status: the next worker goes on with the numbers, of the same url lines");
+	start();
+	stats.opens = 5;
+	stats.read_times[READ_TIMES] = 6;
+	mirror.requests = 7;
+	status_keep();
+	memset(&mirror, 0, sizeof(mirror));
+	memset(&stats, 0, sizeof(stats));
+	stats.restores = 3;
+	status_init(&c, -1, 2000);
+	CHECK(started == 1000 && stats.opens == 5 && stats.read_times[READ_TIMES] == 6);
+	CHECK(stats.restores == 3 && mirror.requests == 7);
+	strcpy(c.url[0], "http://b/");
+	mirror.requests = 0;
+	status_init(&c, -1, 2000);
+	CHECK(mirror.requests == 0);
+
+	begin_test("status: any numbers are borne");
+	for (size_t i = 0; i < HANDOVER_NUMBERS; i++)
+		kept[i] = UINT64_MAX;
+	status_init(&c, -1, 2000);
+	CHECK(started == 2000);
+	whole_text();
+	CHECK(parse(text) == 0);
+	munmap((void *)shared, sizeof(*shared));
+	shared = NULL;
+	close(fd);
+	start();
 }
 
 static void test_urls(void)
@@ -363,6 +421,7 @@ int main(void)
 {
 	test_rows();
 	test_names();
+	test_kept();
 	test_urls();
 	start();
 	test_open();

@@ -1,0 +1,111 @@
+#include "daemon/trial.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "daemon/keeper.h"
+
+static pid_t process;
+static int output = -1, child_output = -1;
+static char text[384]; /* what the program has written, `used` bytes */
+static size_t used;
+
+pid_t trial_begin(void)
+{
+	int ends[2];
+	pid_t pid = -1;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	output = ends[0];
+	child_output = ends[1];
+	used = 0;
+	pid = _Fork();
+	if (pid == 0)
+		return 0;
+	fd_close(&child_output);
+	if (pid < 0)
+		fd_close(&output);
+	else
+		process = pid;
+	return pid;
+}
+
+void trial_run(const char *program, const struct options *o, int device)
+{
+	char *argv[o->argc + 3], number[16];
+	const char *reason;
+
+	snprintf(number, sizeof(number), "-F%d", device);
+	argv[0] = o->argv[0];
+	argv[1] = "--test";
+	argv[2] = number;
+	memcpy(argv + 3, o->argv + 1, (size_t)o->argc * sizeof(*argv)); /* and its NULL */
+	dup2(child_output, STDOUT_FILENO);
+	dup2(child_output, STDERR_FILENO);
+	execve(program, argv, environ);
+	reason = strerror(errno);
+	(void)!write(child_output, reason, strlen(reason));
+	_exit(EXIT_SYSTEM);
+}
+
+pid_t trial_pid(void)
+{
+	return process;
+}
+
+int trial_fd(void)
+{
+	return output;
+}
+
+/* A child of the program may hold the other end for ever. */
+void trial_read(void)
+{
+	ssize_t n = 1;
+
+	while (output >= 0 && n > 0) {
+		n = read(output, text + used, sizeof(text) - 1 - used);
+		if (n > 0)
+			used += (size_t)n;
+		else if (n == 0) /* the end, or no room */
+			fd_close(&output);
+	}
+}
+
+/* Whether a line says that the test was passed; others are warnings. */
+static bool has_passed(void)
+{
+	static const char passed[] = "\n" KEEPER_TEST_PASSED;
+
+	return strncmp(text, passed + 1, strlen(passed + 1)) == 0 || strstr(text, passed);
+}
+
+/* The last line names what a test has failed of. */
+static const char *last_line(void)
+{
+	char *newline;
+
+	if (text[used - 1] == '\n')
+		text[used - 1] = '\0';
+	newline = strrchr(text, '\n');
+	return newline ? newline + 1 : text;
+}
+
+const char *trial_end(int status)
+{
+	trial_read();
+	fd_close(&output);
+	process = 0;
+	text[used] = '\0';
+	if (status == 0 && has_passed())
+		return NULL;
+	return *text ? last_line() : "it is no cachefilesd-mini";
+}

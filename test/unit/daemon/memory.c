@@ -1,0 +1,43 @@
+/* Unit test of memory.c: the division, and pages that were never touched. */
+#include "test/unit/check.h"
+
+#include "daemon/memory.c"
+
+static _Alignas(65536) char pages[16 * 65536];
+
+static void test_untouched(void)
+{
+	size_t page = page_size();
+
+	begin_test("memory: whole pages of zeros take none");
+	CHECK(memory_untouched(pages, 8 * page) == 8 * page);
+	pages[0] = pages[3 * page - 1] = pages[3 * page] = 1;
+	CHECK(memory_untouched(pages, 8 * page) == 5 * page);
+	CHECK(memory_untouched(pages + 1, 8 * page) == 5 * page);
+	CHECK(memory_untouched(pages + 1, 8 * page - 2) == 4 * page);
+	CHECK(memory_untouched(pages + 1, page) == 0 && memory_untouched(pages, 0) == 0);
+}
+
+static void test_division(void)
+{
+	const struct memory_costs costs = {
+		.fixed = 300 << 10, .connection = 20 << 10, .file = 1000, .read = 100};
+	struct conf conf = {.memory = 512 << 10};
+	char why[200] = "";
+
+	begin_test("memory: what is too little is told, with what is needed");
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)), "%s", why);
+	CHECK(capacity.connections == 1 && capacity.files == FILES_MIN);
+	conf.connections = 16;
+	CHECK(!memory_divide(&conf, &costs, why, sizeof(why)));
+	CHECK(strstr(why, "memory 524288: too little for 16 connections, which take "), "%s", why);
+	conf.memory = 0;
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
+}
+
+int main(void)
+{
+	test_untouched();
+	test_division();
+	return finish_tests();
+}

@@ -1,0 +1,60 @@
+/* Unit test of trial.c: which programs pass, and why others do not. */
+#include "test/unit/check.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/fd.c"
+#include "daemon/trial.c"
+
+static char program[] = "/tmp/trial-test-XXXXXX";
+
+/* Runs a shell script as the program. Returns NULL or why it does not pass. */
+static const char *judge(const char *script)
+{
+	static char *argv[] = {"@daemon", "-n", "http://x/", NULL};
+	struct options o = {.argc = 3, .argv = argv};
+	FILE *file = fopen(program, "w");
+	int status;
+
+	fprintf(file, "#!/bin/sh\n%s\n", script);
+	fclose(file);
+	if (trial_begin() == 0)
+		trial_run(program, &o, 7);
+	CHECK(waitpid(trial_pid(), &status, 0) == trial_pid());
+	return trial_end(status);
+}
+
+static bool fails_of(const char *script, const char *reason)
+{
+	const char *why = judge(script);
+
+	return why && strcmp(why, reason) == 0 && trial_pid() == 0 && trial_fd() < 0;
+}
+
+int main(void)
+{
+	close(mkstemp(program));
+	chmod(program, 0755);
+
+	begin_test("trial: passed, also with warnings before and behind the verdict");
+	CHECK(!judge("echo cachefilesd-mini 0.2: good"));
+	CHECK(!judge("echo cachefilesd-mini: netrc: others may read it >&2; echo cachefilesd-mini "
+		     "1: good;"
+		     "echo cachefilesd-mini: more >&2"));
+	CHECK(!judge("[ \"$*\" = '--test -F7 -n http://x/' ] && echo cachefilesd-mini 0.2: good"));
+
+	begin_test("trial: not passed, with the last line as the reason");
+	CHECK(fails_of("echo cachefilesd-mini 0.2: good; exit 2", "cachefilesd-mini 0.2: good"));
+	CHECK(fails_of("echo cachefilesd-mini: a warning; echo cachefilesd-mini: memory 5; exit 2",
+		"cachefilesd-mini: memory 5"));
+	CHECK(fails_of("echo some text", "some text"));
+	CHECK(fails_of("exit 0", "it is no cachefilesd-mini"));
+	CHECK(fails_of("kill -9 $$", "it is no cachefilesd-mini"));
+	CHECK(fails_of("echo", ""));
+	CHECK(judge("yes | head -c 5000") != NULL);
+	unlink(program);
+	CHECK(fails_of("exit 0", "Permission denied"));
+	unlink(program);
+	return finish_tests();
+}
