@@ -50,6 +50,7 @@
 #include "daemon/options.h"
 #include "daemon/sandbox.h"
 #include "daemon/shutdown.h"
+#include "daemon/trial.h"
 #include "daemon/worker.h"
 #include "image/recorder.h"
 #include "image/state.h"
@@ -535,7 +536,7 @@ static int test(char *why, size_t size)
 		sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
 		die(EXIT_USAGE, "trace record: %s", why);
-	printf(KEEPER_TEST_PASSED "%s: the configuration is good\n", VERSION);
+	printf(TRIAL_PASSED "%s: the configuration is good\n", VERSION);
 	fflush(stdout); /* an upgrade reads only the first lines */
 	for (size_t i = 0; i < conf.urls; i++)
 		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&

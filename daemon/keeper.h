@@ -52,9 +52,6 @@ void keeper_inherits(struct inherited *inherited, const struct options *o);
 int keeper_run(const struct options *o, const struct worker_calls *calls,
 	const struct inherited *inherited, bool loaded);
 
-/* --test begins with this, its version follows: only such a program is taken at an upgrade. */
-#define KEEPER_TEST_PASSED "cachefilesd-mini "
-
 /* SIGUSR2 with this value (sigqueue(3)): its sender waits for one of the two signals as answer. */
 #define UPGRADE_ASKED	0x63666d
 #define UPGRADE_DONE	SIGUSR1

@@ -9,7 +9,6 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "daemon/keeper.h"
 
 static pid_t process;
 static int output = -1, child_output = -1;
@@ -83,7 +82,7 @@ void trial_read(void)
 /* Whether a line says that the test was passed; others are warnings. */
 static bool has_passed(void)
 {
-	static const char passed[] = "\n" KEEPER_TEST_PASSED;
+	static const char passed[] = "\n" TRIAL_PASSED;
 
 	return strncmp(text, passed + 1, strlen(passed + 1)) == 0 || strstr(text, passed);
 }

@@ -8,6 +8,9 @@
 
 #include "daemon/options.h"
 
+/* --test begins with this, its version follows: only such a program is taken at an upgrade. */
+#define TRIAL_PASSED "cachefilesd-mini "
+
 /* Forks the test's process. Returns its pid; in it 0, for trial_run(); -1 and errno. `device` tells
  * it that the cache is bound, so that its directory is no matter. */
 pid_t trial_begin(void);
