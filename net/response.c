@@ -89,8 +89,6 @@ static const char *parse_content_length(struct response *r, struct span value)
 {
 	uint64_t n;
 
-	if (r->length >= 0)
-		return "Content-Length is repeated";
 	if (!take_number(&value, &n) || value.at < value.end)
 		return "Content-Length is not one number";
 	r->length = (int64_t)n;
@@ -99,7 +97,7 @@ static const char *parse_content_length(struct response *r, struct span value)
 
 static const char *parse_transfer_encoding(struct response *r, struct span value)
 {
-	if (r->chunked || !span_is(value, "chunked"))
+	if (!span_is(value, "chunked"))
 		return "Transfer-Encoding is not just \"chunked\"";
 	r->chunked = true;
 	return NULL;
@@ -110,8 +108,6 @@ static const char *parse_content_range(struct response *r, struct span value)
 {
 	uint64_t total;
 
-	if (r->has_range || r->total >= 0)
-		return "Content-Range is repeated";
 	if (!take_word(&value, "bytes "))
 		return "Content-Range is not in bytes";
 	r->has_range = !take_word(&value, "*");
@@ -246,21 +242,25 @@ static const char *parse_retry_after(struct response *r, struct span value)
 	return NULL;
 }
 
+/* A field that may stand once is refused the second time, even if both are equal: some recipient on
+ * the way has taken the other one (RFC 9110 section 5.3). */
+#define ONCE(name) name, name " is repeated"
+
 static const struct {
-	const char *name;
+	const char *name, *repeated; /* NULL: it is a list */
 	const char *(*parse)(struct response *r, struct span value);
 } fields[] = {
-	{"Content-Length", parse_content_length},
-	{"Transfer-Encoding", parse_transfer_encoding},
-	{"Content-Range", parse_content_range},
-	{"Connection", parse_connection},
-	{"Content-Encoding", parse_content_encoding},
-	{"Content-Type", parse_content_type},
-	{"ETag", parse_etag},
-	{"Last-Modified", parse_last_modified},
-	{"Location", parse_location},
-	{"Date", parse_date_field},
-	{"Retry-After", parse_retry_after},
+	{ONCE("Content-Length"), parse_content_length},
+	{ONCE("Transfer-Encoding"), parse_transfer_encoding},
+	{ONCE("Content-Range"), parse_content_range},
+	{"Connection", NULL, parse_connection},
+	{"Content-Encoding", NULL, parse_content_encoding},
+	{ONCE("Content-Type"), parse_content_type},
+	{ONCE("ETag"), parse_etag},
+	{ONCE("Last-Modified"), parse_last_modified},
+	{ONCE("Location"), parse_location},
+	{ONCE("Date"), parse_date_field},
+	{ONCE("Retry-After"), parse_retry_after},
 };
 
 static bool is_token_char(unsigned char c)
@@ -280,9 +280,14 @@ static const char *parse_field(struct response *r, struct span line)
 	for (const char *c = name.at; c < name.end; c++)
 		if (!is_token_char((unsigned char)*c))
 			return "a field's name is malformed";
-	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-		if (span_is(name, fields[i].name))
-			return fields[i].parse(r, trim((struct span){colon + 1, line.end}));
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		if (!span_is(name, fields[i].name))
+			continue;
+		if (fields[i].repeated && r->seen & 1u << i)
+			return fields[i].repeated;
+		r->seen |= 1u << i;
+		return fields[i].parse(r, trim((struct span){colon + 1, line.end}));
+	}
 	return NULL;
 }
 

@@ -36,13 +36,15 @@ struct response {
 				       * none */
 	const char *location;	      /* Location, inside the head; NULL: none */
 	size_t location_size;	      /* its bytes; no NUL follows */
+	unsigned seen;		      /* response.c's: a bit for each field that has come */
 };
 
 /* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`
  * bytes do not hold all of it yet; -1 if it is malformed, and then *why is a static sentence.
- * Refused are: folded and nameless fields, blanks before the colon, NUL and other controls,
- * repeated or listed Content-Length, Content-Length beside Transfer-Encoding, codings other than
- * chunked, a repeated Content-Range, numbers over 2^63 - 1. */
+ * Refused are: folded and nameless fields, blanks before the colon, NUL and other controls, each
+ * of the fields above that comes twice but for the lists Connection and Content-Encoding, a listed
+ * Content-Length, Content-Length beside Transfer-Encoding, codings other than chunked, numbers over
+ * 2^63 - 1. */
 ssize_t response_parse(struct response *out, const char *text, size_t size, const char **why);
 
 /* What Retry-After asks for, in milliseconds; 0: nothing. A date is counted by the server's clock,

@@ -1,7 +1,7 @@
 """The head of the response, and codings of the body."""
 import gzip
 
-from client.hostile.table import (LOST, MALFORMED, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both, case, fields)
+from client.hostile.table import (LATER, LOST, MALFORMED, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both, case, fields)
 
 
 def head(name, expect, change, about, reason=MALFORMED):
@@ -150,6 +150,33 @@ def gzip_offered(r):
     if "gzip" in r.fields.get("accept-encoding", ""):
         return gzip_forced(r)
     r.answer()
+
+
+# Fields that may stand once, twice: the last must not count, nor the first.
+TWICE = r"is repeated"
+fields("ETag twice, the same", REFUSED, TWICE, etag=['"one"', '"one"'])
+fields("ETag twice, the right one last", REFUSED, TWICE, etag=['"two"', '"one"'])
+fields("ETag, then none", REFUSED, TWICE, etag=['"one"', ""])
+fields("Last-Modified twice", REFUSED, TWICE, etag=None,
+       last_modified=["Thu, 07 Apr 2022 07:55:52 GMT", "Wed, 06 Apr 2022 07:55:52 GMT"])
+fields("Content-Type twice", REFUSED, TWICE,
+       content_type=["multipart/byteranges; boundary=b", "application/octet-stream"])
+fields("Date twice", REFUSED, TWICE, date=["Wed, 06 Apr 2022 07:55:52 GMT"] * 2)
+fields("Retry-After twice", REFUSED, TWICE, status="503 Busy", retry_after=["1", "86400"])
+
+
+@case("Content-Range unknown, then right", REFUSED, TWICE)
+def range_behind_unknown(r):
+    """of which the first says nothing"""
+    r.answer(content_range=["bytes */*", r.content_range()])
+
+
+@case("parts between two Content-Types", REFUSED, TWICE, when=LATER)
+def parts_as_data(r):
+    """the head of a part, and the image's bytes behind it, in the length of the range"""
+    part = b"--b\r\nContent-Range: " + r.content_range().encode() + b"\r\n\r\n" + r.body()
+    r.answer(part[:r.last - r.first + 1],
+             content_type=["multipart/byteranges; boundary=b", "application/octet-stream"])
 
 
 fields("Content-Encoding identity", RIGHT, content_encoding="identity")

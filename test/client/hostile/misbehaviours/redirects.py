@@ -68,10 +68,16 @@ location("of 20,000 bytes", "/" + "x" * 20000)
 location("to a closed port", "http://127.0.0.1:1/image", UNREACHABLE, r"refused")
 
 
-@case("two Locations", {RIGHT, REFUSED}, REDIRECT + "|Location", peer=FINE)
+@case("two Locations", REFUSED, "Location is repeated", peer=FINE)
 def two_locations(r):
     """which differ"""
     r.redirect(["file:///x", r.server.peer.url()])
+
+
+@case("two equal Locations", REFUSED, "Location is repeated", peer=FINE)
+def equal_locations(r):
+    """which do not"""
+    r.redirect([r.server.peer.url()] * 2)
 
 
 @case("redirect with an endless page", RIGHT, peer=FINE)
