@@ -374,7 +374,7 @@ static bool skip_body(struct http *h)
 
 static enum http_event follow_redirect(struct http *h)
 {
-	char reference[URL_MAX];
+	char reference[URL_MAX], shown[160];
 	const char *why = "its Location is missing or too long";
 
 	if (!h->response.location || h->response.location_size >= sizeof(reference))
@@ -383,8 +383,8 @@ static enum http_event follow_redirect(struct http *h)
 	reference[h->response.location_size] = '\0';
 	why = url_resolve(&h->location, &h->url, reference);
 	if (why)
-		return http_fail(h, OUTCOME_REFUSED, "redirect (%d) to %s: %s", h->response.status,
-			reference, why);
+		return http_fail(h, OUTCOME_REFUSED, "redirect (%d): %s: %s", h->response.status, why,
+			url_redacted(shown, sizeof(shown), reference));
 	race_judge(&h->race, true);
 	finish(h, skip_body(h));
 	return HTTP_REDIRECT;

@@ -425,21 +425,6 @@ static const struct keyword *find_keyword(const char *word, size_t len)
 	return NULL;
 }
 
-/* Whatever is between "://" and '@' may be a password, even in a line that is wrong. */
-static const char *without_password(char out[128], const char *text)
-{
-	const char *at = strrchr(text, '@');
-	const char *scheme = strstr(text, "://");
-	int kept = 0;
-
-	if (at && scheme && scheme < at)
-		kept = (int)(scheme - text) + 3;
-	if (kept > 32)
-		kept = 0;
-	snprintf(out, 128, "%.*s%s%.80s", kept, text, at ? "..." : "", at ? at : text);
-	return out;
-}
-
 static bool has_control_byte(const char *text)
 {
 	for (; *text; text++)
@@ -456,7 +441,7 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 	if (k->parse == parse_header) /* what stands behind its name may be a token */
 		snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(v->text, ": \t"), v->text);
 	else
-		without_password(shown, v->text);
+		url_redacted(shown, sizeof(shown), v->text);
 	if (v->why)
 		return fail(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
 	if (!k->takes)
@@ -495,8 +480,8 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 		return true;
 	if (!v.keyword) { /* what stands behind it may be a secret */
 		snprintf(first, sizeof(first), "%.*s", (int)len, word);
-		return fail(
-			why, size, "%s: '%s': unknown word", where, without_password(shown, first));
+		return fail(why, size, "%s: '%s': unknown word", where,
+			url_redacted(shown, sizeof(shown), first));
 	}
 	v.text = word + len + strspn(word + len, " \t");
 	return take_value(c, &v) || complain(&v, where, why, size);

@@ -264,8 +264,22 @@ const char *url_text(char *out, size_t size, const struct url *u)
 {
 	char authority[AUTHORITY_MAX];
 
-	snprintf(out, size, "%s://%s%s", u->https ? "https" : "http",
-		url_authority(authority, sizeof(authority), u), u->target);
+	snprintf(out, size, "%s://%s%.*s", u->https ? "https" : "http",
+		url_authority(authority, sizeof(authority), u), (int)strcspn(u->target, "?"),
+		u->target);
+	return out;
+}
+
+const char *url_redacted(char *out, size_t size, const char *text)
+{
+	const char *end = text + strcspn(text, "?#"), *at = strrchr(text, '@');
+	const char *scheme = strstr(text, "://");
+	int kept = at && scheme && scheme < at && scheme - text < 30 ? (int)(scheme - text) + 3 : 0;
+
+	if (at > end) /* '?' may be a password's */
+		at = end = "";
+	snprintf(out, size, "%.*s%s%.*s%s", kept, text, at ? "..." : "",
+		(int)(end - (at ? at : text)), at ? at : text, *end == '?' ? "?..." : "");
 	return out;
 }
 

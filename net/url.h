@@ -30,8 +30,12 @@ const char *url_resolve(struct url *out, const struct url *base, const char *ref
 /* Whether two URLs name the same origin: scheme, host, port. */
 bool url_same_origin(const struct url *a, const struct url *b);
 
-/* Writes the URL without userinfo for a person; cut if longer than `size`. Returns `out`. */
+/* Writes the URL for a person, without userinfo and query, which may be secrets; cut if longer than
+ * `size`. Returns `out`. */
 const char *url_text(char *out, size_t size, const struct url *u);
+
+/* The same for a text that may be no URL: "..." stands where userinfo or a query may have been. */
+const char *url_redacted(char *out, size_t size, const char *text);
 
 /* Writes "host:port", the port left out where it is the scheme's own, an IPv6 address in brackets:
  * the value of a Host field. Returns `out`; AUTHORITY_MAX bytes always suffice. */

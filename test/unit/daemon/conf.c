@@ -97,6 +97,7 @@ static void test_form(void)
 	CHECK_BAD("brun=7%", "unknown word");
 	CHECK_BAD("urls http://me:secret@h/", "'urls': unknown word");
 	CHECK_BAD("http://me:secret@h/", "'http://...@h/': unknown word");
+	CHECK_BAD("http://h/?sig=secret", "'http://h/?...': unknown word");
 	CHECK_BAD("headers X-Token: secret", "'headers': unknown word");
 
 	begin_test("conf: control bytes");
@@ -295,6 +296,8 @@ static void test_lists(void)
 	CHECK_BAD("url http://a/ ", "");
 	CHECK_BAD("url http://me:sec/ret@h:99999/", "url 'http://...@h:99999/'");
 	CHECK(!strstr(why, "sec") && !strstr(why, "me:"), "%s", why);
+	CHECK_BAD("url http://h:99999/a?sig=sec", "url 'http://h:99999/a?...'");
+	CHECK_BAD("trace ftp://h/a?sig=sec", "trace 'ftp://h/a?...'");
 	CHECK(c.urls == 0);
 	strcpy(line, "url http://a/");
 	memset(line + 13, 'x', URL_MAX);

@@ -4,17 +4,26 @@
 #include "base/text.c"
 #include "net/url.c"
 
+/* The whole URL, with its query. */
+static const char *whole(const struct url *u)
+{
+	static char out[URL_MAX + 300];
+
+	url_text(out, sizeof(out), u);
+	strcat(out, strchrnul(u->target, '?'));
+	return out;
+}
+
 static void check_parse(const char *text, const char *expected)
 {
 	struct url u;
 	const char *why = url_parse(&u, text);
-	char out[URL_MAX + 300];
 
 	if (why)
 		CHECK(expected == NULL, "%s: refused: %s", text, why);
 	else
-		CHECK(expected && strcmp(url_text(out, sizeof(out), &u), expected) == 0,
-			"%s became %s", text, out);
+		CHECK(expected && strcmp(whole(&u), expected) == 0, "%s became %s", text,
+			whole(&u));
 }
 
 static void test_parse(void)
@@ -83,17 +92,42 @@ static void test_userinfo(void)
 	CHECK(url_parse(&u, "http://a%00b@h/"));
 }
 
+static void test_shown(void)
+{
+	static const char *const texts[][2] = {
+		{"http://h/a", "http://h/a"},
+		{"http://h/a?sig=s3cret", "http://h/a?..."},
+		{"http://h/a#s3cret", "http://h/a"},
+		{"http://us:s3cret@h/a", "http://...@h/a"},
+		{"http://us:s3/cret@h/a?s3cret", "http://...@h/a?..."},
+		{"http://us:s3?cret@h/a", "http://..."},
+		{"http://us:s3#cret@h/a", "http://..."},
+		{"http://h/a?mail=s3cret@x", "http://..."},
+		{"//us:s3cret@h/a", "...@h/a"},
+		{"us:s3cret@h", "...@h"},
+		{"/a?s3cret", "/a?..."},
+		{"a.img", "a.img"},
+		{"", ""},
+	};
+	struct url u;
+	char out[64];
+
+	begin_test("url: what is shown of one has neither userinfo nor query");
+	CHECK(!url_parse(&u, "http://us:s3cret@h:81/a/b?sig=s3cret"));
+	CHECK(!strcmp(url_text(out, sizeof(out), &u), "http://h:81/a/b"), "%s", out);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		CHECK(!strcmp(url_redacted(out, sizeof(out), texts[i][0]), texts[i][1]), "%s: %s",
+			texts[i][0], out);
+}
+
 static void check_resolve(const char *base, const char *reference, const char *expected)
 {
 	struct url b, u;
 	const char *why = url_parse(&b, base);
-	char out[URL_MAX + 300] = "";
 	bool good = !why && !(why = url_resolve(&u, &b, reference));
 
-	if (good)
-		url_text(out, sizeof(out), &u);
 	CHECK(good == (expected != NULL), "%s + %s: %s", base, reference, why);
-	CHECK(!good || strcmp(out, expected) == 0, "%s + %s: %s", base, reference, out);
+	CHECK(!good || strcmp(whole(&u), expected) == 0, "%s + %s: %s", base, reference, whole(&u));
 }
 
 static void test_resolve(void)
@@ -168,6 +202,7 @@ int main(void)
 	test_parse();
 	test_limits();
 	test_userinfo();
+	test_shown();
 	test_resolve();
 	test_expand();
 	return finish_tests();
