@@ -215,9 +215,7 @@ static enum http_event resolve(struct http *h)
 		return HTTP_WAIT;
 	}
 	if (result != DNS_FOUND)
-		return http_fail(h, OUTCOME_UNREACHABLE, "%s: %s", to->host,
-			result == DNS_NO_SUCH_NAME ? "no such host name"
-						   : "no name server answered");
+		return http_fail(h, OUTCOME_UNREACHABLE, "%s: %s", to->host, dns_failure(result));
 	h->progress = h->now;
 	return await_connection(h, race_start(&h->race, h->now));
 }
@@ -715,6 +713,9 @@ static enum http_event check_time(struct http *h)
 	int64_t stall = h->request.stall;
 	bool window_ends = is_answering(h) && h->now - h->window_began >= stall;
 
+	if (h->now - h->progress >= stall && h->state == HTTP_RESOLVING)
+		return http_fail(h, OUTCOME_TIMED_OUT, "looking up %s takes more than %lld s",
+			peer(h)->host, (long long)(stall / 1000));
 	if (h->now - h->progress >= stall)
 		return http_fail(
 			h, OUTCOME_TIMED_OUT, "no byte came for %lld s", (long long)(stall / 1000));

@@ -77,6 +77,11 @@
 /* Addresses of which it is known how they did last, of hosts that have several. */
 #define ADDRESSES_KNOWN 16
 
+/* Search domains, as resolv.conf(5) has them, and their bytes with a NUL each; others are ignored.
+ */
+#define DNS_SEARCH_MAX	     6
+#define DNS_SEARCH_BYTES_MAX 512
+
 /* Names that are looked up at the same time; a further one waits for its turn. */
 #define DNS_QUESTIONS_MAX 2
 

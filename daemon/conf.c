@@ -10,7 +10,7 @@
 
 #include "base/base64.h"
 #include "base/text.h"
-#include "net/dns.h"
+#include "net/names.h"
 #include "net/url.h"
 
 #define TEXT_(x) #x
@@ -349,7 +349,7 @@ static bool parse_resolve(struct conf *c, struct value *v)
 		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
 	if (strlen(v->text) >= sizeof(c->resolve[0]))
 		return mistake(v, too_long);
-	v->why = dns_pin_check(v->text);
+	v->why = names_pin_check(v->text);
 	if (v->why)
 		return false;
 	strcpy(c->resolve[c->resolves++], v->text);

@@ -52,7 +52,7 @@ struct conf {
 	bool offline;	      /* without a server, images are opened from the cache */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
-	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
+	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as names_pin() takes it */
 	size_t resolves;
 
 	bool prefetch_all;		  /* each image is fetched whole in the background */

@@ -178,13 +178,13 @@ def a_network_that_is_not_up_yet_is_waited_for():
     get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1); trying again")
 
 
-LATE_NAMES = """
+NAMES = """
 import socket, struct, subprocess, sys, threading, time
 from lib.httpserver import Server, image
 
 def serve_names():
-    \"\"\"Answers A with 127.0.0.1 and AAAA with nothing, but not in the first five seconds.\"\"\"
-    time.sleep(5)
+    \"\"\"Answers A with 127.0.0.1 and AAAA with nothing, from START on, each one DELAY later.\"\"\"
+    time.sleep(START)
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.bind(("127.0.0.1", 53))
     while True:
@@ -193,7 +193,7 @@ def serve_names():
         answer = query[:2] + b"\\x81\\x80" + struct.pack(">4H", 1, is_a, 0, 0) + query[12:]
         if is_a:
             answer += struct.pack(">3HIH4B", 0xc00c, 1, 1, 60, 4, 127, 0, 0, 1)
-        s.sendto(answer, peer)
+        threading.Timer(DELAY, s.sendto, [answer, peer]).start()
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 subprocess.run(["mount", "-t", "tmpfs", "none", "/etc"], check=True)
@@ -207,7 +207,12 @@ with Server({"/img": image(1, 1 << 20)}) as s:
 
 @test
 def a_name_server_that_is_down_at_first_is_waited_for():
-    get_in_namespaces("-rnm", LATE_NAMES, "no name server answered; trying again")
+    get_in_namespaces("-rnm", "START, DELAY = 5, 0" + NAMES, "no name server answered; trying again")
+
+
+@test
+def a_name_server_that_always_takes_four_seconds_is_heard():
+    get_in_namespaces("-rnm", "START, DELAY = 0, 4" + NAMES, "no name server answered; trying again")
 
 
 # -- credentials and header fields -------------------------------------------------------------

@@ -2,7 +2,7 @@
 #include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
-#include "net/dns.c"
+#include "net/names.c"
 #include "net/dns_packet.c"
 #include "net/url.c"
 #include "base/base64.c"
