@@ -286,6 +286,9 @@ static enum http_event send_request(struct http *h)
 	assert(h->state == HTTP_SENDING || h->state == HTTP_PROXY_SENDING);
 	size = h->state == HTTP_SENDING ? request_range(text, sizeof(text), q, q->first, q->last)
 					: request_tunnel(text, sizeof(text), q);
+	if (size >= sizeof(text))
+		return http_fail(h, OUTCOME_LIMIT, "the request's head is longer than %d bytes",
+			HEAD_MAX - 1);
 	do {
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
@@ -311,7 +314,8 @@ static short send_queued(struct http *h)
 		unsigned count = 0;
 		enum io io;
 
-		/* As many at once as fit: a packet for each would cost both sides more. */
+		/* As many at once as fit: a packet for each would cost both sides more. One that is
+		 * too long is for send_request() to judge. */
 		for (unsigned i = h->pipelined_sent; i < h->queued; i++, count++) {
 			sizes[count] = request_range(text + size, sizeof(text) - size, &h->request,
 				h->queue[i].first, h->queue[i].last);
@@ -319,6 +323,8 @@ static short send_queued(struct http *h)
 				break;
 			size += sizes[count];
 		}
+		if (size == 0)
+			break;
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
 		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
@@ -370,19 +376,27 @@ static bool skip_body(struct http *h)
 	return true;
 }
 
+static bool is_redirect(int status)
+{
+	return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
+/* The head gives way to the URL that it leads to. */
 static enum http_event follow_redirect(struct http *h)
 {
-	char reference[URL_MAX], shown[160];
-	const char *why = "its Location is missing or too long";
+	const struct response *r = &h->response;
+	char *reference, shown[160];
+	const char *why;
 
-	if (!h->response.location || h->response.location_size >= sizeof(reference))
-		return http_fail(h, OUTCOME_REFUSED, "redirect (%d): %s", h->response.status, why);
-	memcpy(reference, h->response.location, h->response.location_size);
-	reference[h->response.location_size] = '\0';
+	if (!r->location || r->location_size == 0)
+		return http_fail(h, OUTCOME_REFUSED, "redirect (%d) without a Location", r->status);
+	reference = h->head + (r->location - h->head);
+	reference[r->location_size] = '\0';
+	url_redacted(shown, sizeof(shown), reference);
 	why = url_resolve(&h->location, &h->url, reference);
 	if (why)
-		return http_fail(h, OUTCOME_REFUSED, "redirect (%d): %s: %s", h->response.status, why,
-			url_redacted(shown, sizeof(shown), reference));
+		return http_fail(h, why == url_too_long ? OUTCOME_LIMIT : OUTCOME_REFUSED,
+			"redirect (%d): %s: %s", r->status, why, shown);
 	race_judge(&h->race, true);
 	finish(h, skip_body(h));
 	return HTTP_REDIRECT;
@@ -437,7 +451,7 @@ static enum http_event judge(struct http *h)
 
 	if (h->state == HTTP_PROXY_AWAITING)
 		return judge_tunnel(h);
-	if ((status >= 301 && status <= 303) || status == 307 || status == 308)
+	if (is_redirect(status))
 		return follow_redirect(h);
 	outcome = request_judge(&h->request, &h->response, h->why);
 	if (outcome == OUTCOME_OK)
@@ -472,8 +486,9 @@ static enum http_event parse_head(struct http *h)
 	if (size > 0 && h->response.status < 200)
 		return http_fail(h, OUTCOME_REFUSED, "interim responses without end");
 	if (size == 0 && h->head_size == sizeof(h->head))
-		return http_fail(h, OUTCOME_REFUSED, "the response's head is longer than %d bytes",
-			HEAD_MAX);
+		return http_fail(h,
+			is_redirect(h->response.status) ? OUTCOME_LIMIT : OUTCOME_REFUSED,
+			"the response's head is longer than %d bytes", HEAD_MAX);
 	h->head_done = size > 0 ? (size_t)size : h->head_size;
 	return size > 0 ? judge(h) : HTTP_AGAIN;
 }

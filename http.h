@@ -60,7 +60,6 @@ struct http {
 	enum http_state state;
 	struct url url;		  /* of the request under way or the last: fd leads to its origin */
 	struct response response; /* from HTTP_STARTED on, of the request under way or the last */
-	struct url location;	  /* after HTTP_REDIRECT */
 	enum outcome outcome;	  /* after HTTP_FAILED */
 	char why[JUDGED_SIZE];	  /* after HTTP_FAILED: a sentence for a person */
 	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
@@ -89,10 +88,13 @@ struct http {
 	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
 	unsigned interim; /* 1xx responses so far */
 	struct chunked chunked;
-	uint64_t left;		     /* bytes of the range that are promised and did not come yet */
-	int64_t window_began;	     /* of the low-speed rule */
-	uint64_t window_bytes;	     /* that came in it */
-	char head[HEAD_MAX];	     /* the response's head and the bytes behind it */
+	uint64_t left;	       /* bytes of the range that are promised and did not come yet */
+	int64_t window_began;  /* of the low-speed rule */
+	uint64_t window_bytes; /* that came in it */
+	union {
+		char head[HEAD_MAX]; /* the response's head and the bytes behind it */
+		struct url location; /* for the caller: after HTTP_REDIRECT, until http_start() */
+	};
 	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
 	struct http_range {
 		uint64_t first, last;

@@ -24,6 +24,9 @@
 #define TOKEN_CHARACTERS                                                                           \
 	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
+/* A pebibyte; more would be a mistake, and could overflow. */
+#define BYTES_MAX (UINT64_C(1) << 50)
+
 #define TIMEOUT_DEFAULT 60
 #define TIMEOUT_MAX	86400
 
@@ -186,6 +189,21 @@ static bool parse_retry(struct conf *c, struct value *v)
 	return true;
 }
 
+/* Copies what a URL's line has to keep, in place of a member of its own, which would have to be as
+ * large as the longest. */
+static const void *keep(struct conf *c, struct value *v, const void *bytes, size_t size)
+{
+	char *to = c->url_bytes + c->url_used;
+
+	if (size > sizeof(c->url_bytes) - c->url_used) {
+		v->why = "all URLs together are too long";
+		return NULL;
+	}
+	c->url_used += size;
+	c->url_used += -c->url_used % _Alignof(struct url);
+	return memcpy(to, bytes, size);
+}
+
 static bool parse_proxy(struct conf *c, struct value *v)
 {
 	struct url proxy;
@@ -195,7 +213,9 @@ static bool parse_proxy(struct conf *c, struct value *v)
 		return false;
 	if (proxy.https)
 		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
-	return parse_text(c, v);
+	proxy.target[0] = '\0';
+	c->proxy = keep(c, v, &proxy, url_size(&proxy));
+	return c->proxy != NULL;
 }
 
 /* RFC 9110 sections 5.1 and 5.5. A field that request.c writes itself is refused. */
@@ -241,7 +261,10 @@ static bool parse_url(struct conf *c, struct value *v)
 		return false;
 	if (!url_same_origin(&x, &y))
 		return mistake(v, "the host is missing, or is to come from an image's name");
-	strcpy(c->url[c->urls++], v->text);
+	c->url[c->urls] = keep(c, v, v->text, strlen(v->text) + 1);
+	if (!c->url[c->urls])
+		return false;
+	c->urls++;
 	return true;
 }
 
@@ -303,10 +326,14 @@ static bool parse_bytes(struct conf *c, struct value *v)
 	const char *unit, *at = v->text;
 	uint64_t bytes;
 
-	if (!number_take(&at, at + strlen(at), UINT32_MAX / 10 - 1, &bytes))
+	if (!number_take(&at, at + strlen(at), BYTES_MAX, &bytes))
 		return false;
 	if (*at && (unit = strchr(units, *at))) {
-		bytes <<= 10 * (unit - units + 1);
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+		if (bytes > BYTES_MAX >> shift)
+			return false;
+		bytes <<= shift;
 		at++;
 	}
 	return !*at && bytes >= v->keyword->least && set(c, v, bytes);
@@ -340,7 +367,10 @@ static bool parse_trace(struct conf *c, struct value *v)
 		strcpy(c->trace_record, path);
 		return true;
 	}
-	return expand(&parsed, v, "x") && parse_text(c, v);
+	if (!expand(&parsed, v, "x"))
+		return false;
+	c->trace = keep(c, v, v->text, strlen(v->text) + 1);
+	return c->trace != NULL;
 }
 
 static bool parse_resolve(struct conf *c, struct value *v)
@@ -393,7 +423,7 @@ static const struct keyword keywords[] = {
 	{"memory", parse_bytes, "bytes, 640K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
-	{"trace", parse_trace, "none, a URL, or record and an absolute path", MEMBER(trace)},
+	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
 	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed),
 		.words = "auto\0whole\0lazy\0"},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
@@ -404,7 +434,7 @@ static const struct keyword keywords[] = {
 	{"retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,
 		.most = TIMEOUT_MAX},
 	{"offline", parse_word, "allow or deny", MEMBER(offline), .words = "deny\0allow\0"},
-	{"proxy", parse_proxy, "an http URL", MEMBER(proxy)},
+	{"proxy", parse_proxy, .takes = "an http URL"},
 	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
@@ -528,6 +558,7 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 		return fail(why, size, "%s: %s", path, strerror(errno));
 	good = read_lines(c, fd, path, why, size);
 	close(fd);
+	c->given = 0; /* the command line may say otherwise */
 	return good;
 }
 

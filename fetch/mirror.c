@@ -22,15 +22,15 @@
 
 /* Where an image's mirror has redirected to. */
 struct redirect {
-	const struct image *image; /* NULL: free */
+	const struct image *image;
 	unsigned mirror;
-	struct url url;
-	uint64_t used; /* larger is later */
+	size_t size;	/* up to the next one */
+	struct url url; /* its last bytes may be missing, see url_size() */
 };
 
 static const struct conf *conf;
-static struct redirect redirects[REDIRECTS_MAX];
-static struct url proxy; /* an empty host: none */
+static _Alignas(struct redirect) char redirects[REDIRECTS_BYTES_MAX]; /* the oldest first */
+static size_t redirects_end;
 
 /* A url line, for all images. */
 static struct mirror {
@@ -43,40 +43,55 @@ static struct mirror {
 void mirrors_init(const struct conf *c)
 {
 	conf = c;
-	if (c->proxy[0])
-		url_parse(&proxy, c->proxy); /* checked by conf.c */
 }
 
 /* ---- redirects ---- */
 
-static uint64_t uses; /* of redirects, all in all */
+static struct redirect *redirect_at(size_t at)
+{
+	return (struct redirect *)(void *)(redirects + at);
+}
+
+static void drop_redirect(size_t at)
+{
+	size_t next = at + redirect_at(at)->size;
+
+	memmove(redirects + at, redirects + next, redirects_end - next);
+	redirects_end -= next - at;
+}
 
 static const struct url *redirect_of(const struct image *image)
 {
-	for (struct redirect *r = redirects; r < redirects + REDIRECTS_MAX; r++)
-		if (r->image == image && r->mirror == image->mirror) {
-			r->used = ++uses;
-			return &r->url;
-		}
+	for (size_t at = 0; at < redirects_end; at += redirect_at(at)->size)
+		if (redirect_at(at)->image == image && redirect_at(at)->mirror == image->mirror)
+			return &redirect_at(at)->url;
 	return NULL;
 }
 
 void mirror_forget_redirect(const struct image *image)
 {
-	for (struct redirect *r = redirects; r < redirects + REDIRECTS_MAX; r++)
-		if (r->image == image)
-			r->image = NULL;
+	for (size_t at = 0; at < redirects_end;)
+		if (redirect_at(at)->image == image)
+			drop_redirect(at);
+		else
+			at += redirect_at(at)->size;
 }
 
 void mirror_redirected(struct image *image, unsigned mirror, const struct url *url)
 {
-	struct redirect *oldest = redirects;
+	size_t size = offsetof(struct redirect, url) + url_size(url);
+	struct redirect *new;
 
+	size += -size % _Alignof(struct redirect);
 	mirror_forget_redirect(image);
-	for (struct redirect *r = redirects; r < redirects + REDIRECTS_MAX; r++)
-		if (!r->image || (oldest->image && r->used < oldest->used))
-			oldest = r;
-	*oldest = (struct redirect){.image = image, .mirror = mirror, .url = *url, .used = ++uses};
+	while (sizeof(redirects) - redirects_end < size)
+		drop_redirect(0);
+	new = redirect_at(redirects_end);
+	redirects_end += size;
+	new->image = image;
+	new->mirror = mirror;
+	new->size = size;
+	memcpy(&new->url, url, url_size(url));
 }
 
 /* ---- mirrors ---- */
@@ -135,7 +150,7 @@ static const struct url *proxy_for(const struct url *url)
 {
 	const char *entry = conf->no_proxy;
 
-	if (!proxy.host[0])
+	if (!conf->proxy)
 		return NULL;
 	while (*entry) {
 		size_t size = strcspn(entry += strspn(entry, ", "), ", ");
@@ -144,7 +159,7 @@ static const struct url *proxy_for(const struct url *url)
 			return NULL;
 		entry += size;
 	}
-	return &proxy;
+	return conf->proxy;
 }
 
 /* A URL without a user name of its own gets the one that the netrc file has for its host. */
@@ -161,7 +176,7 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 	char text[URL_MAX + 512];
 	const struct url *redirect;
 	struct url own;
-	bool elsewhere = image->is_trace && conf->trace[0];
+	bool elsewhere = image->is_trace && conf->trace;
 	const char *fault;
 
 	image->mirror = best_mirror(image, now);
@@ -173,9 +188,11 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 	}
 	add_credentials(&own);
 	redirect = redirect_of(image);
-	out->url = redirect ? *redirect : own;
+	if (!redirect)
+		redirect = &own;
+	memcpy(&out->url, redirect, url_size(redirect));
 	out->mirror = image->mirror;
-	out->redirected = redirect != NULL;
+	out->redirected = redirect != &own;
 	out->trusted = !elsewhere && url_same_origin(&out->url, &own);
 	out->proxy = proxy_for(&out->url);
 	return true;
@@ -397,7 +414,7 @@ void mirror_log_waiting(struct image *image, int64_t now)
 /* A trace may lie on no mirror. */
 static bool is_on_mirror(const struct image *image)
 {
-	return !image->is_trace || !conf->trace[0];
+	return !image->is_trace || !conf->trace;
 }
 
 void mirror_asked(struct image *image, unsigned mirror)

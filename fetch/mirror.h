@@ -33,7 +33,8 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 /* Whether a request for the image may begin now. */
 bool mirror_may_be_asked(const struct image *image, int64_t now);
 
-/* Remembers where a mirror has redirected to, REDIRECTS_MAX targets in all; forgets an image's. */
+/* Remembers where a mirror has redirected to, REDIRECTS_BYTES_MAX bytes in all; forgets an
+ * image's. */
 void mirror_redirected(struct image *image, unsigned mirror, const struct url *url);
 void mirror_forget_redirect(const struct image *image);
 

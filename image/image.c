@@ -53,7 +53,7 @@ struct image *image_get(const char *volume, const void *cookie, size_t cookie_si
 struct image *image_get_trace(const struct image *image)
 {
 	static const char suffix[] = ".trace";
-	size_t size = image->cookie_size, more = conf->trace[0] ? 0 : sizeof(suffix) - 1;
+	size_t size = image->cookie_size, more = conf->trace ? 0 : sizeof(suffix) - 1;
 	char name[KEY_MAX];
 
 	if (size + more > sizeof(name))

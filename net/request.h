@@ -26,8 +26,7 @@ struct http_request {
 };
 
 /* Writes the request for the bytes first to last of the file that `r` is for. Returns its size; if
- * that is not below `size`, the text is cut. HEAD_MAX bytes suffice for any: URL_MAX, HOST_MAX,
- * VALIDATOR_MAX and FIELDS_MAX bound the parts. */
+ * that is not below `size`, the text is cut. */
 size_t request_range(
 	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last);
 

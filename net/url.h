@@ -14,9 +14,15 @@ struct url {
 	bool literal;	      /* the host is an IP address */
 	char host[HOST_MAX];  /* lower case; an IPv6 address without its brackets */
 	uint16_t port;	      /* 1 to 65535 */
-	char target[URL_MAX]; /* path and query as the request line carries them: begins with '/' */
 	char userinfo[256];   /* percent-decoded "user:password", or empty; never to be logged */
+	char target[URL_MAX]; /* path and query as the request line carries them: begins with '/' */
 };
+
+/* The bytes of it that count, which reach to the end of its target. */
+size_t url_size(const struct url *u);
+
+/* The reason that an URL is over one of our limits: compare its address. */
+extern const char url_too_long[];
 
 /* Parses an absolute URL. A fragment is dropped; bytes that a URL cannot hold (controls, blanks,
  * non-ASCII) are refused. */
@@ -24,7 +30,8 @@ const char *url_parse(struct url *out, const char *text);
 
 /* Resolves a Location field against the URL that it came from (RFC 3986 section 5): absolute,
  * scheme-relative, absolute-path, relative-path and query-only references, dot segments removed.
- * Userinfo is carried over only to the same scheme, host and port; https to http is refused. */
+ * Bytes that no URL can hold are percent-encoded, as browsers do. Userinfo is carried over only to
+ * the same scheme, host and port; https to http is refused. */
 const char *url_resolve(struct url *out, const struct url *base, const char *reference);
 
 /* Whether two URLs name the same origin: scheme, host, port. */

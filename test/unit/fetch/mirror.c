@@ -60,11 +60,10 @@ static struct image *start(size_t urls, enum conf_retry retry)
 
 	c = (struct conf){.urls = urls, .retry = retry, .timeout = 60};
 	for (size_t i = 0; i < urls; i++)
-		strcpy(c.url[i], bases[i]);
+		c.url[i] = bases[i];
 	memset(table, 0, sizeof(table));
 	memset(mirrors, 0, sizeof(mirrors));
-	memset(redirects, 0, sizeof(redirects));
-	memset(&proxy, 0, sizeof(proxy));
+	redirects_end = 0;
 	lines = 0;
 	mirrors_init(&c);
 	images_init(&c, table);
@@ -248,10 +247,12 @@ static void test_told(void)
 
 static bool is_direct(const char *no_proxy, const char *url)
 {
+	static struct url proxy;
 	struct url u;
 
 	start(1, RETRY_SOFT);
-	strcpy(c.proxy, "http://proxy:3128/");
+	CHECK(!url_parse(&proxy, "http://proxy:3128/"));
+	c.proxy = &proxy;
 	strcpy(c.no_proxy, no_proxy);
 	mirrors_init(&c);
 	images_init(&c, table);
@@ -274,11 +275,11 @@ static void test_no_proxy(void)
 
 static void test_redirects(void)
 {
-	struct image *i = start(1, RETRY_SOFT), *more[REDIRECTS_MAX];
+	struct image *i = start(1, RETRY_SOFT), *more[4];
 	struct mirror_target target;
 	struct url to;
 	const char *why;
-	char name[16];
+	char name[16], longest[URL_MAX];
 
 	begin_test("image: redirects are remembered, the oldest given up, and trusted on their "
 		   "origin only");
@@ -288,13 +289,26 @@ static void test_redirects(void)
 	CHECK(!url_parse(&to, "http://a/other"));
 	mirror_redirected(i, 0, &to);
 	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && target.trusted);
-	for (int n = 0; n < REDIRECTS_MAX; n++) {
+	memset(longest, 'x', sizeof(longest));
+	memcpy(longest, "http://a/", 9);
+	longest[4000] = '\0';
+	CHECK(!url_parse(&to, longest));
+	for (int n = 0; n < 4; n++) {
 		snprintf(name, sizeof(name), "i%d", n);
 		more[n] = image_get("erofs,v", name, strlen(name));
 		mirror_redirected(more[n], 0, &to);
 	}
 	CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[0], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[0], 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[1], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[2], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[3], 0, &why) && target.redirected);
+	CHECK(!strcmp(target.url.target, to.target));
+	mirror_forget_redirect(more[2]);
+	image_free(more[2]);
+	more[2] = image_get("erofs,v", "new", 3);
+	CHECK(mirror_target(&target, more[2], 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[3], 0, &why) && target.redirected);
 	mirror_redirected(i, 0, &to);
 	fails(i, 0, OUTCOME_BUSY, 1000);
 	CHECK(mirror_target(&target, i, 0, &why) && target.redirected, "its own URL failed");
@@ -305,10 +319,6 @@ static void test_redirects(void)
 		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
 		CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
 	}
-	mirror_forget_redirect(more[0]);
-	image_free(more[0]);
-	more[0] = image_get("erofs,v", "new", 3);
-	CHECK(mirror_target(&target, more[0], 0, &why) && !target.redirected);
 }
 
 static void test_credentials(void)
@@ -318,11 +328,11 @@ static void test_credentials(void)
 	const char *why;
 
 	begin_test("image: the netrc file's credentials, unless the URL has its own");
-	strcpy(c.url[0], "http://with.netrc/");
+	c.url[0] = "http://with.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "user:pw") == 0);
-	strcpy(c.url[0], "http://me@with.netrc/");
+	c.url[0] = "http://me@with.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "me") == 0);
-	strcpy(c.url[0], "http://without.netrc/");
+	c.url[0] = "http://without.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && target.url.userinfo[0] == '\0');
 }
 
@@ -350,10 +360,10 @@ static void test_trace(void)
 
 	begin_test("image: a trace from elsewhere has the image's name and no header lines");
 	i = start(2, RETRY_SOFT);
-	strcpy(c.trace, "http://elsewhere/%v/%c.boot");
+	c.trace = "http://elsewhere/%v/%c.boot";
 	check_url(image_get_trace(i), "http://elsewhere/img/img.boot", false);
 	check_url(i, "http://a/img", true);
-	strcpy(c.trace, "http://a/t/%c"); /* the origin of the url line, but not asked for */
+	c.trace = "http://a/t/%c"; /* the origin of the url line, but not asked for */
 	check_url(image_get_trace(i), "http://a/t/img", false);
 }
 

@@ -130,6 +130,21 @@ static void check_resolve(const char *base, const char *reference, const char *e
 	CHECK(!good || strcmp(whole(&u), expected) == 0, "%s + %s: %s", base, reference, whole(&u));
 }
 
+/* A reference of `size` bytes: a '/' and one byte again and again. */
+static void check_long(char byte, size_t size, bool good)
+{
+	static char reference[URL_MAX + 1];
+	struct url b, u;
+	const char *why;
+
+	memset(reference, byte, size);
+	reference[0] = '/';
+	reference[size] = '\0';
+	CHECK(!url_parse(&b, "http://h/"));
+	why = url_resolve(&u, &b, reference);
+	CHECK(good ? !why : why == url_too_long, "%zu of %d: %s", size, byte, why);
+}
+
 static void test_resolve(void)
 {
 	const char *base = "http://a/b/c/d?q";
@@ -149,12 +164,34 @@ static void test_resolve(void)
 	check_resolve(base, "../../../g", "http://a/g");
 	check_resolve(base, "https://x/y", "https://x/y");
 
+	begin_test("url: bytes that no URL can hold are percent-encoded in a reference");
+	check_resolve(base, "/a b", "http://a/a%20b");
+	check_resolve(base,
+		"/gr\xc3\xb6\xc3\x9f"
+		"e?\xff",
+		"http://a/gr%C3%B6%C3%9Fe?%FF");
+	check_resolve(base, "http://h/a|b^c`d\\e\"f", "http://h/a%7Cb%5Ec%60d%5Ce%22f");
+	check_resolve(base, "//h/{1}/<2>?{3}#{4}", "http://h/%7B1%7D/%3C2%3E?%7B3%7D");
+	check_resolve(base, "x y/%20%7c", "http://a/b/c/x%20y/%20%7c");
+	check_resolve(base, "a\tb", "http://a/b/c/a%09b");
+
+	begin_test("url: references at the limit of length, as they are and percent-encoded");
+	check_long('x', URL_MAX - 1, true);
+	check_long('x', URL_MAX, false);
+	check_long(' ', (URL_MAX - 2) / 3 + 1, true);
+	check_long(' ', (URL_MAX - 2) / 3 + 2, false);
+
 	begin_test("url: references that are refused");
 	check_resolve("https://a/b", "http://a/b", NULL);
 	check_resolve("https://a/b", "/c", "https://a/c");
 	check_resolve(base, "ftp://x/", NULL);
 	check_resolve(base, "javascript:x", NULL);
-	check_resolve(base, "/a b", NULL);
+	check_resolve(base, "http://h st/", NULL);
+	check_resolve(base,
+		"http://gr\xc3\xb6\xc3\x9f"
+		"e/",
+		NULL);
+	check_resolve(base, "/%zz", NULL);
 	check_resolve(base, "http://", NULL);
 }
 
@@ -184,6 +221,8 @@ static void test_expand(void)
 	check_expand("http://h/", "\0\n", 2, "v", "http://h/%00%0A");
 	check_expand("http://h/%v/", "c", 1, "a/b", "http://h/a%2Fb/c");
 	check_expand("http://h/", "..a/.b/c..", 10, "v", "http://h/..a/.b/c..");
+
+	check_expand("", "img", 3, "v", "");
 
 	begin_test("url: names that climb are refused");
 	check_expand("http://h/i/", "..", 2, "v", NULL);
