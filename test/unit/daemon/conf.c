@@ -408,7 +408,7 @@ static void test_file(void)
 	CHECK(!read_text("\n# x\nconnections 99\n", 20));
 	check_message(":3: connections '99': needs a number from 1 to 16");
 	begin_test("conf: what a file gives once, -o may give once more");
-	CHECK(read_text("dir /a\ntag a\nsecctx a\n", 23));
+	CHECK(read_text("dir /a\ntag a\nsecctx a\n", 22));
 	CHECK(conf_line(&c, "-o", "dir /b", why, sizeof(why)) && !strcmp(c.dir, "/b"));
 	CHECK(conf_line(&c, "-o", "tag b", why, sizeof(why)) && !strcmp(c.tag, "b"));
 	CHECK(conf_line(&c, "-o", "secctx b", why, sizeof(why)) && !strcmp(c.secctx, "b"));
