@@ -662,6 +662,8 @@ void http_start(struct http *h, const struct http_request *request, int64_t now)
 	h->url = *request->url;
 	h->request = *request;
 	h->request.url = &h->url;
+	if (request->userinfo)
+		h->request.userinfo = strcpy(h->userinfo, request->userinfo);
 	h->queued = 0;
 	begin_again(h);
 	h->progress = now;

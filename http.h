@@ -85,6 +85,7 @@ struct http {
 	struct race race; /* in which it was made */
 	/* with the life of the request */
 	struct http_request request; /* first and last are for the caller, see http_pipeline() */
+	char userinfo[USERINFO_MAX];
 	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
 	unsigned interim; /* 1xx responses so far */
 	struct chunked chunked;
@@ -106,8 +107,8 @@ struct http {
 void http_init(struct http *h, void *tls);
 
 /* Begins a request; the state must be HTTP_IDLE, and first <= last. The strings in it are borrowed,
- * and must not change, until the state is HTTP_IDLE again; the URL is copied. A kept-alive
- * connection to another origin is closed first. */
+ * and must not change, until the state is HTTP_IDLE again; URL and userinfo are copied. A
+ * kept-alive connection to another origin is closed first. */
 void http_start(struct http *h, const struct http_request *request, int64_t now);
 
 /* Asks for one more range of the same file (first <= last), behind the request under way and those

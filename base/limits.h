@@ -61,10 +61,13 @@
 /* All `header` lines, as they are sent. */
 #define FIELDS_MAX 2048
 
-/* The netrc file: its machines, the bytes of a login or password with its NUL, and of the file. */
-#define NETRC_MAX      8
-#define NETRC_WORD_MAX 128
-#define NETRC_FILE_MAX 4096
+/* The netrc file: its bytes, those of a login and a password (of both with a ':' between) with their
+ * NUL, and of what was looked up. Access tokens have some hundred bytes. */
+#define NETRC_FILE_MAX	   65536
+#define NETRC_LOGIN_MAX	   256
+#define NETRC_PASSWORD_MAX 2048
+#define USERINFO_MAX	   (NETRC_LOGIN_MAX + NETRC_PASSWORD_MAX)
+#define NETRC_KNOWN_MAX	   4096
 
 /* Configuration: mirrors, the bytes of all their URLs, the trace's and the proxy's, the longest
  * line of the file, and a path. */

@@ -42,7 +42,15 @@ static struct mirror {
 
 void mirrors_init(const struct conf *c)
 {
+	char text[URL_MAX + 512];
+	struct url url;
+
 	conf = c;
+	/* Later the netrc file might lie in the file system that we serve. */
+	for (size_t m = 0; m < c->urls; m++)
+		if (!url_expand(text, sizeof(text), c->url[m], "x", 1, "x") &&
+			!url_parse(&url, text))
+			netrc_lookup(url.host);
 }
 
 /* ---- redirects ---- */
@@ -162,38 +170,47 @@ static const struct url *proxy_for(const struct url *url)
 	return conf->proxy;
 }
 
-/* A URL without a user name of its own gets the one that the netrc file has for its host. */
-static void add_credentials(struct url *url)
+/* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
+ * behind the path, but not where a signature in the query is good for the image only. */
+static const char *own_url(struct url *out, const struct image *image)
 {
-	const char *userinfo = netrc_lookup(url->host);
+	bool beside = image->is_trace && !conf->trace;
+	size_t size = image->cookie_size - (beside ? sizeof(TRACE_SUFFIX) - 1 : 0);
+	const char *base = image->is_trace && conf->trace ? conf->trace : conf->url[image->mirror];
+	char text[URL_MAX + 512];
+	const char *why =
+		url_expand(text, sizeof(text), base, image->cookie, size, volume_name(image));
 
-	if (!url->userinfo[0] && userinfo)
-		snprintf(url->userinfo, sizeof(url->userinfo), "%s", userinfo);
+	if (!why)
+		why = url_parse(out, text);
+	if (!why && beside && url_is_signed(out))
+		why = "the image's URL is signed, which is good for no other file";
+	return why || !beside ? why : url_extend(out, TRACE_SUFFIX);
 }
 
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why)
 {
-	char text[URL_MAX + 512];
+	const char *userinfo = NULL;
 	const struct url *redirect;
 	struct url own;
-	bool elsewhere = image->is_trace && conf->trace;
-	const char *fault;
+	bool is_own_origin;
 
 	image->mirror = best_mirror(image, now);
-	fault = url_expand(text, sizeof(text), elsewhere ? conf->trace : conf->url[image->mirror],
-		image->cookie, image->cookie_size, volume_name(image));
-	if (fault || (fault = url_parse(&own, text))) {
-		*why = fault;
+	*why = own_url(&own, image);
+	if (*why)
 		return false;
-	}
-	add_credentials(&own);
 	redirect = redirect_of(image);
 	if (!redirect)
 		redirect = &own;
 	memcpy(&out->url, redirect, url_size(redirect));
+	is_own_origin = url_same_origin(&out->url, &own);
+	if (!out->url.userinfo[0] && is_own_origin)
+		userinfo = netrc_lookup(own.host);
+	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
+		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;
 	out->redirected = redirect != &own;
-	out->trusted = !elsewhere && url_same_origin(&out->url, &own);
+	out->trusted = is_own_origin && !(image->is_trace && conf->trace);
 	out->proxy = proxy_for(&out->url);
 	return true;
 }

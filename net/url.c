@@ -293,6 +293,38 @@ const char *url_resolve(struct url *out, const struct url *base, const char *loc
 	return why;
 }
 
+const char *url_extend(struct url *u, const char *suffix)
+{
+	size_t size = strlen(suffix);
+	char *query = strchrnul(u->target, '?');
+
+	if (strlen(u->target) + size >= sizeof(u->target))
+		return url_too_long;
+	memmove(query + size, query, strlen(query) + 1);
+	memcpy(query, suffix, size);
+	return NULL;
+}
+
+bool url_is_signed(const struct url *u)
+{
+	static const char *const names[] = {"signature", "sig", "sign", "token", "hmac", "md5"};
+	const char *end;
+
+	for (const char *at = strchrnul(u->target, '?'); *at; at = end) {
+		at++;
+		end = at + strcspn(at, "&");
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+			size_t size = strlen(names[i]), name = strcspn(at, "=&");
+			bool ends = name > size && i == 0 && at[name - size - 1] == '-';
+
+			if ((name == size || ends) &&
+				strncasecmp(at + name - size, names[i], size) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 bool url_same_origin(const struct url *a, const struct url *b)
 {
 	return a->https == b->https && a->port == b->port && strcmp(a->host, b->host) == 0;

@@ -34,6 +34,13 @@ const char *url_parse(struct url *out, const char *text);
  * the same scheme, host and port; https to http is refused. */
 const char *url_resolve(struct url *out, const struct url *base, const char *reference);
 
+/* Puts a suffix behind the path. */
+const char *url_extend(struct url *u, const char *suffix);
+
+/* Whether the query has a parameter by which storage services sign a URL, such as X-Amz-Signature,
+ * Signature or sig. */
+bool url_is_signed(const struct url *u);
+
 /* Whether two URLs name the same origin: scheme, host, port. */
 bool url_same_origin(const struct url *a, const struct url *b);
 

@@ -329,11 +329,11 @@ static void test_credentials(void)
 
 	begin_test("image: the netrc file's credentials, unless the URL has its own");
 	c.url[0] = "http://with.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "user:pw") == 0);
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "user:pw") == 0);
 	c.url[0] = "http://me@with.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "me") == 0);
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "me") == 0);
 	c.url[0] = "http://without.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && target.url.userinfo[0] == '\0');
+	CHECK(mirror_target(&target, i, 0, &why) && target.userinfo[0] == '\0');
 }
 
 static void check_url(struct image *image, const char *want, bool trusted)
@@ -347,6 +347,22 @@ static void check_url(struct image *image, const char *want, bool trusted)
 	CHECK(target.trusted == trusted);
 }
 
+/* The path and query of the trace of an image at `base`; NULL: it is not asked for. */
+static void check_trace(const char *base, const char *want)
+{
+	struct image *i = start(1, RETRY_SOFT);
+	struct mirror_target target;
+	const char *why = "";
+	bool asked;
+
+	c.url[0] = base;
+	asked = mirror_target(&target, image_get_trace(i), 0, &why);
+	CHECK(asked == (want != NULL), "%s: %s", base, why);
+	CHECK(!want || strcmp(target.url.target, want) == 0, "%s", target.url.target);
+	CHECK(want || strstr(why, "signed"), "%s", why);
+	CHECK(mirror_target(&target, i, 0, &why), "%s", why);
+}
+
 static void test_trace(void)
 {
 	struct image *i = start(2, RETRY_SOFT), *trace;
@@ -357,6 +373,18 @@ static void test_trace(void)
 	check_url(trace, "http://a/img.trace", true);
 	fails(i, 0, OUTCOME_UNREACHABLE, 900);
 	check_url(trace, "http://b/img.trace", true);
+
+	begin_test("image: of a url line with %c, of one file, and with a query: behind the path");
+	check_trace("http://a/%c.erofs", "/img.erofs.trace");
+	check_trace("http://a/%c/image?x=%v", "/img/image.trace?x=img");
+	check_trace("http://a/one.erofs", "/one.erofs.trace");
+	check_trace("http://a/one.erofs?v=1", "/one.erofs.trace?v=1");
+	check_trace("http://a/get?file=%c", "/get.trace?file=img");
+	check_trace("http://a/one.erofs#x", "/one.erofs.trace");
+
+	begin_test("image: a signed URL has no trace beside it");
+	check_trace("http://a/one.erofs?X-Amz-Date=1&X-Amz-Signature=ab", NULL);
+	check_trace("http://a/%c?sv=2&sig=ab%3D", NULL);
 
 	begin_test("image: a trace from elsewhere has the image's name and no header lines");
 	i = start(2, RETRY_SOFT);

@@ -120,6 +120,34 @@ static void test_shown(void)
 			texts[i][0], out);
 }
 
+static void test_signed(void)
+{
+	static const char *const yes[] = {"X-Amz-Signature=a", "x=1&Signature=a", "sig=a", "SIG",
+		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1"};
+	static const char *const no[] = {"", "x", "signal=1", "x=sig", "design=1", "ture=1",
+		"a=signature", "signature2=1", "mysignature=1", "-=", "&&"};
+	char text[64];
+	struct url u;
+
+	begin_test("url: queries that are signatures, and others");
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+		snprintf(text, sizeof(text), "http://h/a?%s", yes[i]);
+		CHECK(!url_parse(&u, text) && url_is_signed(&u), "%s", text);
+	}
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		snprintf(text, sizeof(text), "http://h/sig=1?%s", no[i]);
+		CHECK(!url_parse(&u, text) && !url_is_signed(&u), "%s", text);
+	}
+
+	begin_test("url: a suffix stands behind the path");
+	CHECK(!url_parse(&u, "http://h/a?b?c") && !url_extend(&u, ".x"));
+	CHECK(!strcmp(u.target, "/a.x?b?c"), "%s", u.target);
+	CHECK(!url_parse(&u, "http://h/a") && !url_extend(&u, ".x") && !strcmp(u.target, "/a.x"));
+	memset(u.target + 1, 0x78, sizeof(u.target) - 1);
+	u.target[URL_MAX - 2] = '\0';
+	CHECK(!url_extend(&u, "y") && url_extend(&u, "y") == url_too_long);
+}
+
 static void check_resolve(const char *base, const char *reference, const char *expected)
 {
 	struct url b, u;
@@ -242,6 +270,7 @@ int main(void)
 	test_limits();
 	test_userinfo();
 	test_shown();
+	test_signed();
 	test_resolve();
 	test_expand();
 	return finish_tests();
