@@ -426,11 +426,9 @@ static enum http_event judge_tunnel(struct http *h)
 	const char *proxy = h->request.proxy->host;
 	int status = h->response.status;
 
-	if (status == 407)
-		return http_fail(h, OUTCOME_DENIED,
-			"the proxy %s wants a user name and password (status 407)", proxy);
 	if (status < 200 || status > 299)
-		return http_fail(h, OUTCOME_UNREACHABLE,
+		return http_fail(h,
+			status == 401 || status == 403 ? OUTCOME_DENIED : OUTCOME_UNREACHABLE,
 			"the proxy %s does not connect to %s (status %d)", proxy, h->url.host,
 			status);
 	if (h->head_done != h->head_size)
@@ -449,6 +447,10 @@ static enum http_event judge(struct http *h)
 	bool refuses = status >= 400;
 	enum outcome outcome;
 
+	if (status == 407 && h->request.proxy)
+		return http_fail(h, OUTCOME_DENIED,
+			"the proxy %s wants %suser name and password (status 407)",
+			h->request.proxy->host, h->request.proxy->userinfo[0] ? "another " : "a ");
 	if (h->state == HTTP_PROXY_AWAITING)
 		return judge_tunnel(h);
 	if (is_redirect(status))
@@ -468,11 +470,13 @@ static enum http_event judge(struct http *h)
 /* Looks at the part of the head that has come. */
 static enum http_event parse_head(struct http *h)
 {
+	ssize_t (*parse)(struct response *, const char *, size_t, const char **) =
+		h->state == HTTP_PROXY_AWAITING ? response_parse_connect : response_parse;
 	const char *why = "";
 	ssize_t size;
 
 	/* Interim responses are skipped, all that are there at once. */
-	while ((size = response_parse(&h->response, h->head, h->head_size, &why)) > 0 &&
+	while ((size = parse(&h->response, h->head, h->head_size, &why)) > 0 &&
 		h->response.status < 200 && h->response.status != 101 &&
 		++h->interim <= INTERIM_MAX) {
 		h->head_size -= (size_t)size;

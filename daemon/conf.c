@@ -11,6 +11,7 @@
 #include "base/base64.h"
 #include "base/text.h"
 #include "net/names.h"
+#include "net/no_proxy.h"
 #include "net/url.h"
 
 #define TEXT_(x) #x
@@ -216,6 +217,12 @@ static bool parse_proxy(struct conf *c, struct value *v)
 	proxy.target[0] = '\0';
 	c->proxy = keep(c, v, &proxy, url_size(&proxy));
 	return c->proxy != NULL;
+}
+
+static bool parse_no_proxy(struct conf *c, struct value *v)
+{
+	v->why = no_proxy_check(v->text);
+	return !v->why && parse_text(c, v);
 }
 
 /* RFC 9110 sections 5.1 and 5.5. A field that request.c writes itself is refused. */
@@ -435,7 +442,7 @@ static const struct keyword keywords[] = {
 		.most = TIMEOUT_MAX},
 	{"offline", parse_word, "allow or deny", MEMBER(offline), .words = "deny\0allow\0"},
 	{"proxy", parse_proxy, .takes = "an http URL"},
-	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
+	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
 	{"status", parse_status, "none, or an absolute path of at most 107 bytes", MEMBER(status)},

@@ -67,7 +67,7 @@ struct conf {
 	uint64_t memory; /* bytes for the whole program; 0: not given */
 
 	const struct url *proxy; /* an http URL without a path, see url_size(); NULL: none */
-	char no_proxy[512];	 /* hosts and domains with commas between, or "*" */
+	char no_proxy[512];	 /* as no_proxy.h has it */
 	char fields[FIELDS_MAX]; /* header lines, CRLF behind each */
 	char netrc[256];	 /* empty: none */
 

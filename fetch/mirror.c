@@ -2,13 +2,13 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/memory.h"
 #include "net/netrc.h"
+#include "net/no_proxy.h"
 
 /* Milliseconds. */
 #define BACKOFF_FIRST	  200 /* between attempts at an image, doubled with each failure */
@@ -139,37 +139,6 @@ static const char *volume_name(const struct image *image)
 	return strncmp(image->volume, "erofs,", 6) == 0 ? image->volume + 6 : image->volume;
 }
 
-/* Whether an entry of the no-proxy list names the host: itself, or a domain that it is in. */
-static bool is_in_domain(const char *host, const char *domain, size_t size)
-{
-	size_t host_size = strlen(host);
-
-	while (size > 0 && *domain == '.')
-		domain++, size--;
-	if (size == 1 && *domain == '*')
-		return true;
-	if (size == 0 || host_size < size ||
-		strncasecmp(host + host_size - size, domain, size) != 0)
-		return false;
-	return host_size == size || host[host_size - size - 1] == '.';
-}
-
-static const struct url *proxy_for(const struct url *url)
-{
-	const char *entry = conf->no_proxy;
-
-	if (!conf->proxy)
-		return NULL;
-	while (*entry) {
-		size_t size = strcspn(entry += strspn(entry, ", "), ", ");
-
-		if (is_in_domain(url->host, entry, size))
-			return NULL;
-		entry += size;
-	}
-	return conf->proxy;
-}
-
 /* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
  * behind the path, but not where a signature in the query is good for the image only. */
 static const char *own_url(struct url *out, const struct image *image)
@@ -211,7 +180,7 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 	out->mirror = image->mirror;
 	out->redirected = redirect != &own;
 	out->trusted = is_own_origin && !(image->is_trace && conf->trace);
-	out->proxy = proxy_for(&out->url);
+	out->proxy = no_proxy_has(conf->no_proxy, &out->url) ? NULL : conf->proxy;
 	return true;
 }
 

@@ -5,6 +5,7 @@
 """
 import base64
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -266,10 +267,11 @@ def a_netrc_file_that_is_wrong_is_named():
 # -- proxies -----------------------------------------------------------------------------------
 
 class Proxy:
-    """A proxy for CONNECT and for requests in absolute form; it keeps their heads. `answer`: its only word."""
+    """A proxy for CONNECT and for requests in absolute form; it keeps their heads. `answer`: its only word; `fields`:
+    of its answer to CONNECT."""
 
-    def __init__(self, answer=None):
-        self.heads, self.answer = [], answer
+    def __init__(self, answer=None, fields=b""):
+        self.heads, self.answer, self.fields = [], answer, fields
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -292,7 +294,7 @@ class Proxy:
         if method == "CONNECT":
             host, port = target.rsplit(":", 1)
             first = b""
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n" + self.fields + b"\r\n")
         else:
             host, port = target.split("/")[2].rsplit(":", 1)
             first = head.replace(target.encode(), b"/" + target.split("/", 3)[3].encode(), 1)
@@ -332,7 +334,12 @@ def certificate(directory):
 
 @test
 def https_goes_through_a_proxy_by_connect():
-    proxy = Proxy()
+    """Content-Length and Transfer-Encoding of the answer to CONNECT say nothing (RFC 9110 section 9.3.6)."""
+    for fields in (b"", b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"):
+        by_connect(Proxy(fields=fields))
+
+
+def by_connect(proxy):
     with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as s:
         url = s.url.replace("http://", "https://") + "img"
         right(get(url, options=[f"ca {d}/own.pem", "proxy " + proxy.url]))
@@ -362,19 +369,26 @@ def pin_cert_and_key_words_reach_tls():
 
 @test
 def a_proxy_that_wants_a_password_or_refuses_is_named():
-    for answer, status, text in ((b"407 Proxy Authentication Required", 5, "user name"),
-                                 (b"502 Bad Gateway", 9, "does not connect")):
+    wants = r"the proxy 127\.0\.0\.1.* wants a user name"
+    no = r"the proxy 127\.0\.0\.1.* does not connect to 127\.0\.0\.2"
+    for scheme, answer, status, text in (
+            ("https", b"407 Proxy Authentication Required", 5, wants), ("https", b"401 Unauthorized", 5, no),
+            ("https", b"403 Forbidden", 5, no), ("https", b"502 Bad Gateway", 9, no),
+            ("http", b"407 Proxy Authentication Required", 5, wants)):
         proxy = Proxy(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
-        result = get("https://127.0.0.1:1/img", options=["proxy " + proxy.url, "timeout 1"])
-        assert result.returncode == status and text in result.log, (result.returncode, result.log)
+        result = get(f"{scheme}://127.0.0.2:1/img", options=["proxy " + proxy.url, "timeout 1"])
+        assert result.returncode == status and re.search(text, result.log), (answer, result.returncode, result.log)
 
 
 @test
 def no_proxy_names_hosts_that_are_asked_directly():
     proxy = Proxy()
     with Server({"/img": DATA}) as s:
-        right(get(s.url + "img", options=["proxy " + proxy.url, "no-proxy x.org, 127.0.0.1"]))
+        for hosts in ("x.org, 127.0.0.1", "127.0.0.0/8", "*"):
+            right(get(s.url + "img", options=["proxy " + proxy.url, "no-proxy " + hosts]))
         assert not proxy.heads
+        result = get(s.url + "img", options=["proxy " + proxy.url, "no-proxy 127.*"])
+        assert result.returncode == 2 and "no-proxy '127.*'" in result.log, result.log
 
 
 # -- addresses ---------------------------------------------------------------------------------

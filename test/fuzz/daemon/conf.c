@@ -5,6 +5,7 @@
 #include "net/connect.c"
 #include "net/names.c"
 #include "net/dns_packet.c"
+#include "net/no_proxy.c"
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"

@@ -4,6 +4,7 @@
 #include "net/connect.c"
 #include "net/names.c"
 #include "net/dns_packet.c"
+#include "net/no_proxy.c"
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
@@ -74,7 +75,9 @@ static void test_policy(void)
 	CHECK_GOOD("proxy http://me:pw@proxy:3128");
 	CHECK_BAD("proxy https://me:secret@proxy/", "TLS to a proxy is not supported");
 	CHECK(!strstr(why, "secret"));
-	CHECK_GOOD("no-proxy a.test,b.test");
+	CHECK_GOOD("no-proxy a.test,b.test, 10.0.0.0/8");
+	CHECK_BAD("no-proxy a.test,*.example", "no-proxy 'a.test,*.example': an entry is neither");
+	CHECK_BAD("no-proxy host:80", "ports");
 	CHECK_GOOD("netrc /etc/netrc");
 	CHECK_BAD("netrc", "needs the path");
 }

@@ -211,11 +211,47 @@ static void test_retry_after(void)
 		r.date == -1);
 }
 
+static void test_connect(void)
+{
+	static const char *const ignored[] = {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+		"Content-Length: 1\r\nContent-Length: x\r\n", "Transfer-Encoding: gzip\r\n"};
+	struct response r;
+	const char *why;
+	char text[200];
+
+	begin_test("head: of a 2xx to CONNECT the body's length is ignored, of others it is not");
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+		size_t size = (size_t)snprintf(
+			text, sizeof(text), "HTTP/1.0 200 x\r\n%s\r\n", ignored[i]);
+
+		CHECK(response_parse_connect(&r, text, size, &why) == (ssize_t)size, "%s", why);
+		CHECK(r.status == 200 && r.length == -1 && !r.chunked);
+		CHECK(response_parse(&r, text, size, &why) == -1);
+		text[9] = '4';
+		CHECK(response_parse_connect(&r, text, size, &why) == -1);
+	}
+	CHECK(response_parse_connect(&r, "HTTP/1.1 200 x\r\nA : b\r\n\r\n", 25, &why) == -1);
+}
+
 static void test_bare_lf(void)
 {
 	static const char text[] = "HTTP/1.1 206 x\nContent-Length: 5\n\n";
 	struct response r;
 	const char *why;
+
+	static const char *const mixed[] = {"HTTP/1.1 206 x\r\nA: b\n\r\n",
+		"HTTP/1.1 206 x\nA: b\r\n\n", "HTTP/1.1 206 x\r\nA: b\r\n\n",
+		"HTTP/1.1 206 x\n\r\n"};
+
+	begin_test("head: some lines end in LF, others in CRLF");
+	for (size_t i = 0; i < sizeof(mixed) / sizeof(mixed[0]); i++)
+		CHECK(response_parse(&r, mixed[i], strlen(mixed[i]), &why) == -1, "%zu", i);
+
+	begin_test("head: an empty line before it is skipped, a second one is not");
+	CHECK(response_parse(&r, "\r\nHTTP/1.1 206 x\r\n\r\n", 20, &why) == 20 && r.status == 206);
+	CHECK(response_parse(&r, "\nHTTP/1.1 206 x\r\n\r\n", 19, &why) == 19);
+	CHECK(response_parse(&r, "\r\n\r\nHTTP/1.1 206 x\r\n\r\n", 22, &why) == -1);
+	CHECK(response_parse(&r, "\r\n", 2, &why) == 0 && response_parse(&r, "\r", 1, &why) == 0);
 
 	begin_test("head: lines that end in LF alone (RFC 9112 section 2.2)");
 	CHECK(response_parse(&r, text, sizeof(text) - 1, &why) == sizeof(text) - 1);
@@ -245,9 +281,9 @@ static enum chunked_result decode(const char *text, size_t size, size_t piece, s
 
 static void test_chunked(void)
 {
-	static const char text[] =
-		"4;name=\"v\"\r\nWiki\r\n5 \r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n"
-		"0\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT";
+	static const char text[] = "4;name=\"v;\\\"\x80\"\r\nWiki\r\n5 ;a ; b\t= "
+				   "c;d\r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n"
+				   "0\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT";
 	static const char expected[] = "Wikipedia in\r\n\r\nchunks.";
 	char out[256];
 	size_t made, used;
@@ -267,7 +303,12 @@ static void test_chunked_refused(void)
 {
 	static const char *const bad[] = {"\r\n", "g\r\n", "-1\r\n", "4\nWiki", "4\r\nWikiX",
 		"4\r\nWiki\n", "4\r\nWiki\r4", "FFFFFFFFFFFFFFFFF\r\n", "0\r\n\n", "0\r\n\rX",
-		"0x4\r\n", ";x\r\n", "4;a\nb\r\n"};
+		"0x4\r\n", ";x\r\n", "4;a\nb\r\n",
+		/* behind the size */
+		"4 \r\n", "4 4\r\n", "4;\r\n", "4; \r\n", "4;;a\r\n", "4;a \r\n", "4;a=\r\n",
+		"4;a=;b\r\n", "4;a==b\r\n", "4;=b\r\n", "4;a b\r\n", "4;a=b c\r\n", "4;a=\"b\r\n",
+		"4;a=\"b\"c\r\n", "4;a=\"\\\r\n", "4;a=b\"\r\n", "4;\"a\"\r\n", "4;a=\"\x01\"\r\n",
+		"4;a:b\r\n", "4,4\r\n", "4;a=\x80\r\n", "4\r4\r\n"};
 	char out[64], endless[TRAILER_MAX + 64];
 	size_t made, used;
 
@@ -295,6 +336,7 @@ int main(void)
 	test_repeated();
 	test_meaning();
 	test_retry_after();
+	test_connect();
 	test_bare_lf();
 	test_chunked();
 	test_chunked_refused();

@@ -29,7 +29,11 @@ head("blank before the colon", REFUSED, insert(b"X-A : b\r\n"), "RFC 9112 sectio
 head("field without colon", REFUSED, insert(b"nonsense\r\n"), "a line that is no field")
 head("field without name", REFUSED, insert(b": b\r\n"), "a colon and a value")
 head("LF only", {RIGHT, REFUSED}, lambda h: h.replace(b"\r\n", b"\n"), "RFC 9112 section 2.2 allows to take it")
-head("empty line first", {RIGHT, REFUSED}, lambda h: b"\r\n" + h, "before the status line")
+head("empty line first", RIGHT, lambda h: b"\r\n" + h, "before the status line")
+head("two empty lines first", REFUSED, lambda h: b"\r\n\r\n" + h, "before the status line")
+head("one LF, then CRLF", REFUSED, lambda h: h.replace(b"\r\n", b"\n", 1), "a smuggler's two ends of a line")
+head("CRLF, then LF", REFUSED, lambda h: h[:-2].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n", 1) + b"\n", "the same")
+head("CRLF, but LF at the end", REFUSED, lambda h: h[:-2] + b"\n", "the same")
 head("garbage first", REFUSED, lambda h: b"garbage\r\n" + h, "a line before the status line")
 head("binary garbage first", REFUSED, lambda h: bytes(range(256)) + h, "all bytes there are")
 head("status 0", REFUSED, status_line(b"HTTP/1.1 0 No"), "one digit")
@@ -82,6 +86,13 @@ def interim(r):
     """interim responses with fields that must not count"""
     r.c.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nContent-Length: 5\r\n\r\n"
              b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Range: bytes 7-8/9\r\nConnection: close\r\n\r\n")
+    r.answer()
+
+
+@case("100, empty line, then fine", RIGHT)
+def interim_and_line(r):
+    """as aiohttp ends an interim response"""
+    r.c.send(b"HTTP/1.1 100 Continue\r\n\r\n\r\n")
     r.answer()
 
 
