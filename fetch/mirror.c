@@ -159,15 +159,17 @@ static const char *own_url(struct url *out, const struct image *image)
 
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why)
 {
-	const char *userinfo = NULL;
+	const char *fault, *userinfo = NULL;
 	const struct url *redirect;
 	struct url own;
 	bool is_own_origin;
 
 	image->mirror = best_mirror(image, now);
-	*why = own_url(&own, image);
-	if (*why)
+	fault = own_url(&own, image);
+	if (fault) {
+		*why = fault;
 		return false;
+	}
 	redirect = redirect_of(image);
 	if (!redirect)
 		redirect = &own;

@@ -28,7 +28,7 @@ struct mirror_target {
 
 /* Chooses the mirror: the first that has the pinned version and no backoff, else the one whose
  * backoff ends first; then its URL, or where that redirected to. False when the image's name makes
- * no URL, with *why a static sentence. */
+ * no URL, with *why a static sentence; else *why stays. */
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why);
 
 /* Whether a request for the image may begin now. */
