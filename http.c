@@ -420,20 +420,12 @@ static enum http_event begin_body(struct http *h)
 	return HTTP_STARTED;
 }
 
-/* The proxy's answer to CONNECT: from here on the bytes are the server's. */
-static enum http_event judge_tunnel(struct http *h)
+/* The proxy has connected: from here on the bytes are the server's. */
+static enum http_event begin_tunnel(struct http *h)
 {
-	const char *proxy = h->request.proxy->host;
-	int status = h->response.status;
-
-	if (status < 200 || status > 299)
-		return http_fail(h,
-			status == 401 || status == 403 ? OUTCOME_DENIED : OUTCOME_UNREACHABLE,
-			"the proxy %s does not connect to %s (status %d)", proxy, h->url.host,
-			status);
 	if (h->head_done != h->head_size)
-		return http_fail(
-			h, OUTCOME_REFUSED, "the proxy %s sent bytes before TLS began", proxy);
+		return http_fail(h, OUTCOME_REFUSED, "the proxy %s sent bytes before TLS began",
+			h->request.proxy->host);
 	h->head_size = h->head_done = 0;
 	return begin_tls(h);
 }
@@ -444,20 +436,14 @@ static enum http_event judge_tunnel(struct http *h)
 static enum http_event judge(struct http *h)
 {
 	int status = h->response.status;
-	bool refuses = status >= 400;
+	bool tunnels = h->state == HTTP_PROXY_AWAITING, refuses = status >= 400 && !tunnels;
 	enum outcome outcome;
 
-	if (status == 407 && h->request.proxy)
-		return http_fail(h, OUTCOME_DENIED,
-			"the proxy %s wants %suser name and password (status 407)",
-			h->request.proxy->host, h->request.proxy->userinfo[0] ? "another " : "a ");
-	if (h->state == HTTP_PROXY_AWAITING)
-		return judge_tunnel(h);
-	if (is_redirect(status))
+	if (!tunnels && is_redirect(status))
 		return follow_redirect(h);
 	outcome = request_judge(&h->request, &h->response, h->why);
 	if (outcome == OUTCOME_OK)
-		return begin_body(h);
+		return tunnels ? begin_tunnel(h) : begin_body(h);
 	if (!refuses)
 		return fail_as_said(h, outcome);
 	h->outcome = outcome;

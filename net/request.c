@@ -195,9 +195,26 @@ static enum outcome status_outcome(int status)
 	return OUTCOME_REFUSED;
 }
 
+/* 401 and 403 are final, whatever else a proxy says of the server may pass. */
+static enum outcome judge_tunnel(const struct http_request *q, const struct response *r, char *why)
+{
+	if (r->status / 100 == 2)
+		return OUTCOME_OK;
+	return conclude(why,
+		r->status == 401 || r->status == 403 ? OUTCOME_DENIED : OUTCOME_UNREACHABLE,
+		"the proxy %s does not connect to %s (status %d)", q->proxy->host, q->url->host,
+		r->status);
+}
+
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE])
 {
+	if (r->status == 407 && q->proxy)
+		return conclude(why, OUTCOME_DENIED,
+			"the proxy %s wants %suser name and password (status 407)", q->proxy->host,
+			q->proxy->userinfo[0] ? "another " : "a ");
+	if (r->to_connect)
+		return judge_tunnel(q, r, why);
 	switch (r->status) {
 	case 206:
 		return judge_partial(q, r, why);

@@ -34,11 +34,11 @@ size_t request_range(
 /* The same for a tunnel to the URL's host through the proxy (RFC 9110 section 9.3.6). */
 size_t request_tunnel(char *out, size_t size, const struct http_request *r);
 
-/* Judges a final response but for redirects. OUTCOME_OK: a 206 with exactly the range that was
- * asked for, or the beginning of it, of the pinned version; its body is to be read.
- * OUTCOME_CHANGED: it has another size or validator than that version; a response that only lacks
- * them is OUTCOME_REFUSED. Else a sentence for a person is written on `why`, in at most JUDGED_SIZE
- * bytes. */
+/* Judges a final response but for redirects. OUTCOME_OK: a 2xx to CONNECT, or a 206 with exactly
+ * the range that was asked for, or the beginning of it, of the pinned version; its body is to be
+ * read. OUTCOME_CHANGED: it has another size or validator than that version; a response that only
+ * lacks them is OUTCOME_REFUSED. Else a sentence for a person is written on `why`, in at most
+ * JUDGED_SIZE bytes. */
 #define JUDGED_SIZE 256
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE]);

@@ -37,7 +37,7 @@ struct response {
 	const char *location;	      /* Location, inside the head; NULL: none */
 	size_t location_size;	      /* its bytes; no NUL follows */
 	unsigned seen;		      /* response.c's: a bit for each field that has come */
-	bool to_connect;	      /* response.c's: it answers CONNECT */
+	bool to_connect;	      /* it answers CONNECT */
 };
 
 /* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`
