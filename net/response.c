@@ -228,7 +228,8 @@ static int64_t parse_date(struct span s)
 
 static const char *parse_date_field(struct response *r, struct span value)
 {
-	r->date = parse_date(value);
+	if (r->date < 0)
+		r->date = parse_date(value);
 	return NULL;
 }
 
@@ -236,6 +237,8 @@ static const char *parse_retry_after(struct response *r, struct span value)
 {
 	uint64_t seconds;
 
+	if (r->retry_date >= 0 || r->retry_after >= 0)
+		return NULL;
 	r->retry_date = parse_date(value);
 	if (r->retry_date < 0 && take_number(&value, &seconds) && value.at == value.end)
 		r->retry_after = (int64_t)seconds;
@@ -250,7 +253,7 @@ static const char *parse_retry_after(struct response *r, struct span value)
 #define FRAMING 2
 
 static const struct {
-	const char *name, *repeated; /* NULL: it is a list */
+	const char *name, *repeated; /* NULL: it is a list, or its first one counts */
 	const char *(*parse)(struct response *r, struct span value);
 } fields[] = {
 	{ONCE("Content-Length"), parse_content_length},
@@ -262,8 +265,9 @@ static const struct {
 	{ONCE("ETag"), parse_etag},
 	{ONCE("Last-Modified"), parse_last_modified},
 	{ONCE("Location"), parse_location},
-	{ONCE("Date"), parse_date_field},
-	{ONCE("Retry-After"), parse_retry_after},
+	/* These only say when to ask again: a busy server is no wrong one for them. */
+	{"Date", NULL, parse_date_field},
+	{"Retry-After", NULL, parse_retry_after},
 };
 
 static bool is_token_char(unsigned char c)

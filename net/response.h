@@ -43,9 +43,10 @@ struct response {
 /* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`
  * bytes do not hold all of it yet; -1 if it is malformed, and then *why is a static sentence.
  * Refused are: folded and nameless fields, blanks before the colon, NUL and other controls, each
- * of the fields above that comes twice but for the lists Connection and Content-Encoding, a listed
- * Content-Length, Content-Length beside Transfer-Encoding, codings other than chunked, numbers over
- * 2^63 - 1, lines that end in LF beside others in CRLF. One empty line before it is skipped. */
+ * of the fields above that comes twice (but for the lists Connection and Content-Encoding, and for
+ * Date and Retry-After, of which the first counts), a listed Content-Length, Content-Length beside
+ * Transfer-Encoding, codings other than chunked, numbers over 2^63 - 1, lines that end in LF beside
+ * others in CRLF. One empty line before it is skipped. */
 ssize_t response_parse(struct response *out, const char *text, size_t size, const char **why);
 
 /* The same for the answer to CONNECT: of a 2xx Content-Length and Transfer-Encoding are ignored

@@ -1,6 +1,6 @@
 """Redirects: loops, other servers, URLs that expire."""
-from client.hostile.table import (CHANGE, CHANGED, DENIED, FINE, FINE_TLS, LATER, LIMIT, NEWER, ONCE, OTHER, REFUSED, RIGHT,
-                                  UNREACHABLE, Case, case)
+from client.hostile.table import (CHANGE, CHANGED, DENIED, FINE, FINE_TLS, LATER, LIMIT, NEWER, ONCE, OTHER, REFUSED,
+                                  RIGHT, UNREACHABLE, Case, case)
 
 REDIRECT = r"redirect|loop"
 
