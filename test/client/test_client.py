@@ -264,6 +264,22 @@ def a_netrc_file_that_is_wrong_is_named():
         assert result.returncode == 2 and netrc.name in result.log and "s3cret" not in result.log
 
 
+@test
+def a_signed_url_and_a_token_of_some_kib_fit_a_request_up_to_its_limit():
+    with tempfile.NamedTemporaryFile("w", suffix=".netrc") as netrc, Server({"/img": DATA}) as s:
+        netrc.write("machine 127.0.0.1 login u password " + "p" * 2000 + "\n")
+        netrc.flush()
+        token = base64.b64encode(b"u:" + b"p" * 2000).decode()
+        url = s.url + "img?X-Amz-Security-Token=" + "A" * 4500
+        right(get(url))
+        right(get(s.url + "img", options=["netrc " + netrc.name, "header X-Y: " + "z" * 1900]))
+        assert s.requests[-1].headers["authorization"] == "Basic " + token
+        result = get(url, options=["netrc " + netrc.name, "header X-Y: " + "z" * 1900])
+        assert result.returncode == 13 and "longer than 8191 bytes" in result.log, result.log
+        result = get(s.url + "img?" + "A" * 4900)
+        assert result.returncode == 2 and "longer than 4863 bytes" in result.log, result.log
+
+
 # -- proxies -----------------------------------------------------------------------------------
 
 class Proxy:
