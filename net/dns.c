@@ -44,7 +44,8 @@ struct question {
 	struct name *name; /* NULL: a free slot */
 	const struct resolvers *from;
 	unsigned candidate;	/* which of the names that `search` makes of it is asked for */
-	enum dns_result worst;	/* of a candidate's answers; DNS_FOUND: no server failed */
+	enum dns_result said;	/* a server's failure at it; DNS_FOUND: there was none */
+	enum dns_result before; /* the same of a candidate before, at which all servers failed */
 	unsigned out[FAMILIES]; /* servers that have failed: a bit each */
 	bool late;		/* the caller has been told that no server answered */
 	struct query query[FAMILIES];
@@ -128,6 +129,8 @@ static void finish(struct question *q)
 {
 	struct name *n = q->name;
 
+	if (unanswered(q, V4) || unanswered(q, V6))
+		q->before = q->said;
 	if (has_addresses(q)) {
 		n->count = names_interleave(n->good, q->found, 0);
 		n->good_until = now + time_to_live(q);
@@ -135,8 +138,8 @@ static void finish(struct question *q)
 	} else if (q->candidate < q->from->searches) {
 		q->candidate++;
 		begin(q);
-	} else if (q->worst) {
-		end_question(q, q->worst, now + holds(n));
+	} else if (q->before) {
+		end_question(q, q->before, now + holds(n));
 	} else {
 		end_question(q, DNS_NO_SUCH_NAME, now + NO_NAME_HOLDS);
 	}
@@ -180,7 +183,7 @@ static void ask_of(struct question *q, const struct resolvers *from)
 {
 	q->from = from;
 	q->candidate = 0;
-	q->worst = DNS_FOUND;
+	q->before = DNS_FOUND;
 	begin(q);
 }
 
@@ -203,11 +206,11 @@ static bool goes_on(struct question *q)
 		ask_of(q, &from_pnp);
 		return false;
 	}
-	if (all_failed(q) && q->worst) {
+	if (all_failed(q) && q->said) {
 		finish(q);
 		return false;
 	}
-	failure = q->worst ? q->worst : DNS_NO_SERVER_ANSWERED;
+	failure = q->said ? q->said : DNS_NO_SERVER_ANSWERED;
 	if (all_failed(q) || q->step >= LATE_ROUNDS * q->from->count) {
 		end_question(q, failure, now + (q->late && !q->name->count ? 0 : holds(q->name)));
 		return false;
@@ -230,7 +233,7 @@ static void go_on(struct question *q, bool early)
 	}
 	do {
 		if (early && (q->step + 1) % count == 0) {
-			if (all_failed(q) && q->worst && q->candidate < q->from->searches)
+			if (all_failed(q) && q->said && q->candidate < q->from->searches)
 				finish(q); /* as libc has it, this does not end the search */
 			return;
 		}
@@ -286,6 +289,7 @@ static void begin(struct question *q)
 	q->step = 0;
 	q->next = now + SERVER_WAIT;
 	q->late = false;
+	q->said = DNS_FOUND;
 	memset(q->out, 0, sizeof(q->out));
 	memset(q->found, 0, sizeof(q->found));
 	memset(q->answer, 0, sizeof(q->answer));
@@ -312,7 +316,7 @@ static void start_question(struct question *q, struct name *n)
 static void server_failed(struct question *q, int server)
 {
 	if (server == q->tcp)
-		q->worst = DNS_ANSWER_UNUSABLE;
+		q->said = DNS_ANSWER_UNUSABLE;
 	drop_server(q, server);
 	if (server == current_server(q))
 		go_on(q, true);
@@ -353,9 +357,9 @@ static void take_answer(struct question *q, int server, const struct dns_message
 	} else if (a == ANSWER_TRUNCATED && q->tcp != server) {
 		start_tcp(q, server);
 	} else if (a != ANSWER_FOREIGN) {
-		q->worst = found.rcode == RCODE_FAILED	  ? DNS_SERVER_FAILED
-			   : found.rcode == RCODE_REFUSED ? DNS_SERVER_REFUSED
-							  : DNS_ANSWER_UNUSABLE;
+		q->said = found.rcode == RCODE_FAILED	 ? DNS_SERVER_FAILED
+			  : found.rcode == RCODE_REFUSED ? DNS_SERVER_REFUSED
+							 : DNS_ANSWER_UNUSABLE;
 		q->out[f] |= 1u << server;
 		if (server == current_server(q))
 			go_on(q, true);

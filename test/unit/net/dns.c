@@ -840,6 +840,8 @@ static const struct live {
 		SERVERS, "", {SERVER_FAILS, SILENT}, 60, "b.example",
 		{SETTLE(0), PASS(3000, "SERVFAIL"), TWO(MODES, SERVER_FAILS, GOOD),
 			PASS(4000, BOTH)}},
+	{"dns: one server fails, the other has no such name: that counts", SERVERS, "",
+		{SERVER_FAILS, NO_NAME}, 60, "b.example", {SETTLE(0, "no such name")}},
 	{"dns: nothing answers at all, is told, and asked on for a while", SERVERS, "",
 		{SILENT, SILENT}, 60, "b.example",
 		{PASS(5999, "wait"), PASS(6000, SILENCE), NEXT(7000), PASS(17999, SILENCE),
