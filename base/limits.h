@@ -51,7 +51,7 @@
 
 /* The bytes of all targets of redirects that are remembered, with some 600 beside the path and
  * query of each; the oldest are forgotten first. And the redirects that one attempt follows. */
-#define REDIRECTS_BYTES_MAX 16384
+#define REDIRECTS_BYTES_MAX 12288
 #define REDIRECT_HOPS	    8
 
 /* An ETag or Last-Modified that pins an image, with its NUL; a longer one is not used. */

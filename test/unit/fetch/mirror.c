@@ -279,7 +279,7 @@ static void test_redirects(void)
 	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && target.trusted);
 	memset(longest, 'x', sizeof(longest));
 	memcpy(longest, "http://a/", 9);
-	longest[4000] = '\0';
+	longest[3000] = '\0';
 	CHECK(!url_parse(&to, longest));
 	for (int n = 0; n < 4; n++) {
 		snprintf(name, sizeof(name), "i%d", n);
