@@ -41,6 +41,7 @@
 #include "trust/client_cert.h"
 #include "trust/roots.h"
 #include "net/dns.h"
+#include "net/names.h"
 #include "net/netrc.h"
 #include "tls.h"
 #include "daemon/conf.h"
@@ -156,7 +157,7 @@ static bool load_files(char *why, size_t size)
 		return false;
 	dns_init();
 	for (size_t i = 0; i < conf.resolves; i++) {
-		const char *reason = dns_pin(conf.resolve[i]);
+		const char *reason = names_pin(conf.resolve[i]);
 
 		if (reason) /* conf.c has checked it */
 			die(EXIT_INTERNAL, "resolve %s: %s", conf.resolve[i], reason);

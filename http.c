@@ -216,9 +216,7 @@ static enum http_event resolve(struct http *h)
 		return HTTP_WAIT;
 	}
 	if (result != DNS_FOUND)
-		return http_fail(h, OUTCOME_UNREACHABLE, "%s: %s", to->host,
-			result == DNS_NO_SUCH_NAME ? "no such host name"
-						   : "no name server answered");
+		return http_fail(h, OUTCOME_UNREACHABLE, "%s: %s", to->host, dns_failure(result));
 	h->progress = h->now;
 	return await_connection(h, race_start(&h->race, h->now));
 }
@@ -299,6 +297,9 @@ static enum http_event send_request(struct http *h)
 	assert(h->state == HTTP_SENDING || h->state == HTTP_PROXY_SENDING);
 	size = h->state == HTTP_SENDING ? request_range(text, sizeof(text), q, q->first, q->last)
 					: request_tunnel(text, sizeof(text), q);
+	if (size >= sizeof(text))
+		return http_fail(h, OUTCOME_LIMIT, "the request's head is longer than %d bytes",
+			HEAD_MAX - 1);
 	do {
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
@@ -326,7 +327,8 @@ static short send_queued(struct http *h)
 		unsigned count = 0;
 		enum io io;
 
-		/* As many at once as fit: a packet for each would cost both sides more. */
+		/* As many at once as fit: a packet for each would cost both sides more. One that is
+		 * too long is for send_request() to judge. */
 		for (unsigned i = h->pipelined_sent; i < h->queued; i++, count++) {
 			sizes[count] = request_range(text + size, sizeof(text) - size, &h->request,
 				h->queue[i].first, h->queue[i].last);
@@ -334,6 +336,8 @@ static short send_queued(struct http *h)
 				break;
 			size += sizes[count];
 		}
+		if (size == 0)
+			break;
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
 		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
@@ -387,19 +391,27 @@ static bool skip_body(struct http *h)
 	return true;
 }
 
+static bool is_redirect(int status)
+{
+	return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
+/* The head gives way to the URL that it leads to. */
 static enum http_event follow_redirect(struct http *h)
 {
-	char reference[URL_MAX];
-	const char *why = "its Location is missing or too long";
+	const struct response *r = &h->response;
+	char *reference, shown[160];
+	const char *why;
 
-	if (!h->response.location || h->response.location_size >= sizeof(reference))
-		return http_fail(h, OUTCOME_REFUSED, "redirect (%d): %s", h->response.status, why);
-	memcpy(reference, h->response.location, h->response.location_size);
-	reference[h->response.location_size] = '\0';
+	if (!r->location || r->location_size == 0)
+		return http_fail(h, OUTCOME_REFUSED, "redirect (%d) without a Location", r->status);
+	reference = h->head + (r->location - h->head);
+	reference[r->location_size] = '\0';
+	url_redacted(shown, sizeof(shown), reference);
 	why = url_resolve(&h->location, &h->url, reference);
 	if (why)
-		return http_fail(h, OUTCOME_REFUSED, "redirect (%d) to %s: %s", h->response.status,
-			reference, why);
+		return http_fail(h, why == url_too_long ? OUTCOME_LIMIT : OUTCOME_REFUSED,
+			"redirect (%d): %s: %s", r->status, why, shown);
 	race_judge(&h->race, true);
 	finish(h, skip_body(h));
 	return HTTP_REDIRECT;
@@ -423,22 +435,12 @@ static enum http_event begin_body(struct http *h)
 	return HTTP_STARTED;
 }
 
-/* The proxy's answer to CONNECT: from here on the bytes are the server's. */
-static enum http_event judge_tunnel(struct http *h)
+/* The proxy has connected: from here on the bytes are the server's. */
+static enum http_event begin_tunnel(struct http *h)
 {
-	const char *proxy = h->request.proxy->host;
-	int status = h->response.status;
-
-	if (status == 407)
-		return http_fail(h, OUTCOME_DENIED,
-			"the proxy %s wants a user name and password (status 407)", proxy);
-	if (status < 200 || status > 299)
-		return http_fail(h, OUTCOME_UNREACHABLE,
-			"the proxy %s does not connect to %s (status %d)", proxy, h->url.host,
-			status);
 	if (h->head_done != h->head_size)
-		return http_fail(
-			h, OUTCOME_REFUSED, "the proxy %s sent bytes before TLS began", proxy);
+		return http_fail(h, OUTCOME_REFUSED, "the proxy %s sent bytes before TLS began",
+			h->request.proxy->host);
 	h->head_size = h->head_done = 0;
 	return begin_tls(h);
 }
@@ -449,17 +451,15 @@ static enum http_event judge_tunnel(struct http *h)
 static enum http_event judge(struct http *h)
 {
 	int status = h->response.status;
-	bool refuses = status >= 400;
+	bool tunnels = h->state == HTTP_PROXY_AWAITING, refuses = status >= 400 && !tunnels;
 	enum outcome outcome;
 
 	log_debug("from %s: %d", peer(h)->host, status);
-	if (h->state == HTTP_PROXY_AWAITING)
-		return judge_tunnel(h);
-	if ((status >= 301 && status <= 303) || status == 307 || status == 308)
+	if (!tunnels && is_redirect(status))
 		return follow_redirect(h);
 	outcome = request_judge(&h->request, &h->response, h->why);
 	if (outcome == OUTCOME_OK)
-		return begin_body(h);
+		return tunnels ? begin_tunnel(h) : begin_body(h);
 	if (!refuses)
 		return fail_as_said(h, outcome);
 	h->outcome = outcome;
@@ -472,11 +472,13 @@ static enum http_event judge(struct http *h)
 /* Looks at the part of the head that has come. */
 static enum http_event parse_head(struct http *h)
 {
+	ssize_t (*parse)(struct response *, const char *, size_t, const char **) =
+		h->state == HTTP_PROXY_AWAITING ? response_parse_connect : response_parse;
 	const char *why = "";
 	ssize_t size;
 
 	/* Interim responses are skipped, all that are there at once. */
-	while ((size = response_parse(&h->response, h->head, h->head_size, &why)) > 0 &&
+	while ((size = parse(&h->response, h->head, h->head_size, &why)) > 0 &&
 		h->response.status < 200 && h->response.status != 101 &&
 		++h->interim <= INTERIM_MAX) {
 		h->head_size -= (size_t)size;
@@ -490,8 +492,9 @@ static enum http_event parse_head(struct http *h)
 	if (size > 0 && h->response.status < 200)
 		return http_fail(h, OUTCOME_REFUSED, "interim responses without end");
 	if (size == 0 && h->head_size == sizeof(h->head))
-		return http_fail(h, OUTCOME_REFUSED, "the response's head is longer than %d bytes",
-			HEAD_MAX);
+		return http_fail(h,
+			is_redirect(h->response.status) ? OUTCOME_LIMIT : OUTCOME_REFUSED,
+			"the response's head is longer than %d bytes", HEAD_MAX);
 	h->head_done = size > 0 ? (size_t)size : h->head_size;
 	return size > 0 ? judge(h) : HTTP_AGAIN;
 }
@@ -665,6 +668,8 @@ void http_start(struct http *h, const struct http_request *request, int64_t now)
 	h->url = *request->url;
 	h->request = *request;
 	h->request.url = &h->url;
+	if (request->userinfo)
+		h->request.userinfo = strcpy(h->userinfo, request->userinfo);
 	h->queued = 0;
 	begin_again(h);
 	h->progress = now;
@@ -731,6 +736,9 @@ static enum http_event check_time(struct http *h)
 	int64_t stall = h->request.stall;
 	bool window_ends = is_answering(h) && h->now - h->window_began >= stall;
 
+	if (h->now - h->progress >= stall && h->state == HTTP_RESOLVING)
+		return http_fail(h, OUTCOME_TIMED_OUT, "looking up %s takes more than %lld s",
+			peer(h)->host, (long long)(stall / 1000));
 	if (h->now - h->progress >= stall)
 		return http_fail(
 			h, OUTCOME_TIMED_OUT, "no byte came for %lld s", (long long)(stall / 1000));

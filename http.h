@@ -60,7 +60,6 @@ struct http {
 	enum http_state state;
 	struct url url;		  /* of the request under way or the last: fd leads to its origin */
 	struct response response; /* from HTTP_STARTED on, of the request under way or the last */
-	struct url location;	  /* after HTTP_REDIRECT */
 	enum outcome outcome;	  /* after HTTP_FAILED */
 	char why[JUDGED_SIZE];	  /* after HTTP_FAILED: a sentence for a person */
 	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
@@ -86,13 +85,17 @@ struct http {
 	struct race race; /* in which it was made */
 	/* with the life of the request */
 	struct http_request request; /* first and last are for the caller, see http_pipeline() */
+	char userinfo[USERINFO_MAX];
 	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
 	unsigned interim; /* 1xx responses so far */
 	struct chunked chunked;
-	uint64_t left;		     /* bytes of the range that are promised and did not come yet */
-	int64_t window_began;	     /* of the low-speed rule */
-	uint64_t window_bytes;	     /* that came in it */
-	char head[HEAD_MAX];	     /* the response's head and the bytes behind it */
+	uint64_t left;	       /* bytes of the range that are promised and did not come yet */
+	int64_t window_began;  /* of the low-speed rule */
+	uint64_t window_bytes; /* that came in it */
+	union {
+		char head[HEAD_MAX]; /* the response's head and the bytes behind it */
+		struct url location; /* for the caller: after HTTP_REDIRECT, until http_start() */
+	};
 	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
 	struct http_range {
 		uint64_t first, last;
@@ -104,8 +107,8 @@ struct http {
 void http_init(struct http *h, void *tls);
 
 /* Begins a request; the state must be HTTP_IDLE, and first <= last. The strings in it are borrowed,
- * and must not change, until the state is HTTP_IDLE again; the URL is copied. A kept-alive
- * connection to another origin is closed first. */
+ * and must not change, until the state is HTTP_IDLE again; URL and userinfo are copied. A
+ * kept-alive connection to another origin is closed first. */
 void http_start(struct http *h, const struct http_request *request, int64_t now);
 
 /* Asks for one more range of the same file (first <= last), behind the request under way and those

@@ -28,9 +28,10 @@
 /* READs without an answer yet. */
 #define READS_PER_FILE 4
 
-/* The head of a request or response (start line and fields), and a URL. */
+/* The head of a request or response (start line and fields), and a URL: a signed one may carry a
+ * session token of 4 KiB. */
 #define HEAD_MAX 8192
-#define URL_MAX	 2048
+#define URL_MAX	 4864
 
 /* A host name: 253 bytes of RFC 1035, and its NUL. */
 #define HOST_MAX 254
@@ -48,10 +49,10 @@
 /* Holes of cache files that are remembered (file.h). */
 #define HOLES_MAX 64
 
-/* Targets of redirects that are remembered, the least recently used forgotten first; and redirects
- * that one attempt follows. */
-#define REDIRECTS_MAX 5
-#define REDIRECT_HOPS 8
+/* The bytes of all targets of redirects that are remembered, with some 600 beside the path and
+ * query of each; the oldest are forgotten first. And the redirects that one attempt follows. */
+#define REDIRECTS_BYTES_MAX 12288
+#define REDIRECT_HOPS	    8
 
 /* An ETag or Last-Modified that pins an image, with its NUL; a longer one is not used. */
 #define VALIDATOR_MAX 128
@@ -60,14 +61,20 @@
 /* All `header` lines, as they are sent. */
 #define FIELDS_MAX 2048
 
-/* The netrc file: its machines, the bytes of a login or password with its NUL, and of the file. */
-#define NETRC_MAX      8
-#define NETRC_WORD_MAX 128
-#define NETRC_FILE_MAX 4096
+/* The netrc file: its bytes, those of a login and a password (of both with a ':' between) with their
+ * NUL, and of what was looked up. Access tokens have some hundred bytes. */
+#define NETRC_FILE_MAX	   65536
+#define NETRC_LOGIN_MAX	   256
+#define NETRC_PASSWORD_MAX 2048
+#define USERINFO_MAX	   (NETRC_LOGIN_MAX + NETRC_PASSWORD_MAX)
+#define NETRC_KNOWN_MAX	   4096
 
-/* Configuration: mirrors, and the longest line of the file. */
-#define URLS_MAX      8
-#define CONF_LINE_MAX 4096
+/* Configuration: mirrors, the bytes of all their URLs, the trace's and the proxy's, the longest
+ * line of the file, and a path. */
+#define URLS_MAX       8
+#define URLS_BYTES_MAX 8192
+#define CONF_LINE_MAX  5120
+#define CONF_PATH_MAX  1024
 
 /* Names in the resolver's table, addresses of each, and name servers. */
 #define DNS_NAMES_MAX	  8
@@ -76,6 +83,11 @@
 
 /* Addresses of which it is known how they did last, of hosts that have several. */
 #define ADDRESSES_KNOWN 16
+
+/* Search domains, as resolv.conf(5) has them, and their bytes with a NUL each; others are ignored.
+ */
+#define DNS_SEARCH_MAX	     6
+#define DNS_SEARCH_BYTES_MAX 512
 
 /* Names that are looked up at the same time; a further one waits for its turn. */
 #define DNS_QUESTIONS_MAX 2

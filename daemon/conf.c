@@ -10,7 +10,8 @@
 
 #include "base/base64.h"
 #include "base/text.h"
-#include "net/dns.h"
+#include "net/names.h"
+#include "net/no_proxy.h"
 #include "net/url.h"
 
 #define TEXT_(x) #x
@@ -23,6 +24,9 @@
 /* RFC 9110 section 5.6.2 */
 #define TOKEN_CHARACTERS                                                                           \
 	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+/* A pebibyte; more would be a mistake, and could overflow. */
+#define BYTES_MAX (UINT64_C(1) << 50)
 
 #define TIMEOUT_DEFAULT 60
 #define TIMEOUT_MAX	86400
@@ -186,6 +190,21 @@ static bool parse_retry(struct conf *c, struct value *v)
 	return true;
 }
 
+/* Copies what a URL's line has to keep, in place of a member of its own, which would have to be as
+ * large as the longest. */
+static const void *keep(struct conf *c, struct value *v, const void *bytes, size_t size)
+{
+	char *to = c->url_bytes + c->url_used;
+
+	if (size > sizeof(c->url_bytes) - c->url_used) {
+		v->why = "all URLs together are too long";
+		return NULL;
+	}
+	c->url_used += size;
+	c->url_used += -c->url_used % _Alignof(struct url);
+	return memcpy(to, bytes, size);
+}
+
 static bool parse_proxy(struct conf *c, struct value *v)
 {
 	struct url proxy;
@@ -195,7 +214,15 @@ static bool parse_proxy(struct conf *c, struct value *v)
 		return false;
 	if (proxy.https)
 		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
-	return parse_text(c, v);
+	proxy.target[0] = '\0';
+	c->proxy = keep(c, v, &proxy, url_size(&proxy));
+	return c->proxy != NULL;
+}
+
+static bool parse_no_proxy(struct conf *c, struct value *v)
+{
+	v->why = no_proxy_check(v->text);
+	return !v->why && parse_text(c, v);
 }
 
 /* RFC 9110 sections 5.1 and 5.5. A field that request.c writes itself is refused. */
@@ -241,7 +268,10 @@ static bool parse_url(struct conf *c, struct value *v)
 		return false;
 	if (!url_same_origin(&x, &y))
 		return mistake(v, "the host is missing, or is to come from an image's name");
-	strcpy(c->url[c->urls++], v->text);
+	c->url[c->urls] = keep(c, v, v->text, strlen(v->text) + 1);
+	if (!c->url[c->urls])
+		return false;
+	c->urls++;
 	return true;
 }
 
@@ -303,10 +333,14 @@ static bool parse_bytes(struct conf *c, struct value *v)
 	const char *unit, *at = v->text;
 	uint64_t bytes;
 
-	if (!number_take(&at, at + strlen(at), UINT32_MAX / 10 - 1, &bytes))
+	if (!number_take(&at, at + strlen(at), BYTES_MAX, &bytes))
 		return false;
 	if (*at && (unit = strchr(units, *at))) {
-		bytes <<= 10 * (unit - units + 1);
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+		if (bytes > BYTES_MAX >> shift)
+			return false;
+		bytes <<= shift;
 		at++;
 	}
 	return !*at && bytes >= v->keyword->least && set(c, v, bytes);
@@ -340,7 +374,10 @@ static bool parse_trace(struct conf *c, struct value *v)
 		strcpy(c->trace_record, path);
 		return true;
 	}
-	return expand(&parsed, v, "x") && parse_text(c, v);
+	if (!expand(&parsed, v, "x"))
+		return false;
+	c->trace = keep(c, v, v->text, strlen(v->text) + 1);
+	return c->trace != NULL;
 }
 
 static bool parse_resolve(struct conf *c, struct value *v)
@@ -349,7 +386,7 @@ static bool parse_resolve(struct conf *c, struct value *v)
 		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
 	if (strlen(v->text) >= sizeof(c->resolve[0]))
 		return mistake(v, too_long);
-	v->why = dns_pin_check(v->text);
+	v->why = names_pin_check(v->text);
 	if (v->why)
 		return false;
 	strcpy(c->resolve[c->resolves++], v->text);
@@ -393,7 +430,7 @@ static const struct keyword keywords[] = {
 	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
-	{"trace", parse_trace, "none, a URL, or record and an absolute path", MEMBER(trace)},
+	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
 	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed),
 		.words = "auto\0whole\0lazy\0"},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
@@ -404,8 +441,8 @@ static const struct keyword keywords[] = {
 	{"retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,
 		.most = TIMEOUT_MAX},
 	{"offline", parse_word, "allow or deny", MEMBER(offline), .words = "deny\0allow\0"},
-	{"proxy", parse_proxy, "an http URL", MEMBER(proxy)},
-	{"no-proxy", parse_text, "hosts and domains with commas between them", MEMBER(no_proxy)},
+	{"proxy", parse_proxy, .takes = "an http URL"},
+	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
 	{"status", parse_status, "none, or an absolute path of at most 107 bytes", MEMBER(status)},
@@ -425,21 +462,6 @@ static const struct keyword *find_keyword(const char *word, size_t len)
 	return NULL;
 }
 
-/* Whatever is between "://" and '@' may be a password, even in a line that is wrong. */
-static const char *without_password(char out[128], const char *text)
-{
-	const char *at = strrchr(text, '@');
-	const char *scheme = strstr(text, "://");
-	int kept = 0;
-
-	if (at && scheme && scheme < at)
-		kept = (int)(scheme - text) + 3;
-	if (kept > 32)
-		kept = 0;
-	snprintf(out, 128, "%.*s%s%.80s", kept, text, at ? "..." : "", at ? at : text);
-	return out;
-}
-
 static bool has_control_byte(const char *text)
 {
 	for (; *text; text++)
@@ -456,7 +478,7 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 	if (k->parse == parse_header) /* what stands behind its name may be a token */
 		snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(v->text, ": \t"), v->text);
 	else
-		without_password(shown, v->text);
+		url_redacted(shown, sizeof(shown), v->text);
 	if (v->why)
 		return fail(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
 	if (!k->takes)
@@ -495,8 +517,8 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 		return true;
 	if (!v.keyword) { /* what stands behind it may be a secret */
 		snprintf(first, sizeof(first), "%.*s", (int)len, word);
-		return fail(
-			why, size, "%s: '%s': unknown word", where, without_password(shown, first));
+		return fail(why, size, "%s: '%s': unknown word", where,
+			url_redacted(shown, sizeof(shown), first));
 	}
 	v.text = word + len + strspn(word + len, " \t");
 	return take_value(c, &v) || complain(&v, where, why, size);
@@ -543,6 +565,7 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 		return fail(why, size, "%s: %s", path, strerror(errno));
 	good = read_lines(c, fd, path, why, size);
 	close(fd);
+	c->given = 0; /* the command line may say otherwise */
 	return good;
 }
 

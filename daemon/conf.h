@@ -5,8 +5,8 @@
  * Blanks part a keyword from its value, which reaches to the line's end, as in the classic:
  * trailing blanks are part of a path (dir, ca, cert, key) and of the texts that go to the kernel
  * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
- * and secctx are given once, as the kernel demands; url, resolve, pin and header add up; of any
- * other word that is given again the last one counts.
+ * and secctx are given once, as the kernel demands, but -o may give them again; url, resolve, pin
+ * and header add up; of any other word that is given again the last one counts.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "trust/peer_info.h"
+#include "net/url.h"
 
 enum conf_abi { ABI_AUTO, ABI_MAINLINE, ABI_V8 };
 
@@ -35,16 +36,16 @@ enum conf_compressed {
 
 struct conf {
 	/* classic cachefilesd */
-	char dir[CONF_LINE_MAX];		    /* absolute; default /var/cache/fscache */
+	char dir[CONF_PATH_MAX];		    /* absolute; default /var/cache/fscache */
 	char tag[64];				    /* empty: the kernel's default, CacheFiles */
 	char secctx[256];			    /* empty: none */
 	char debug[16];				    /* empty: none; passed on as written */
 	int brun, bcull, bstop, frun, fcull, fstop; /* per cent; 0 <= stop < cull < run < 100 */
 
 	/* ours */
-	char url[URLS_MAX][URL_MAX]; /* as written, %c and %v not yet replaced */
+	const char *url[URLS_MAX]; /* as written, %c and %v not yet replaced */
 	size_t urls;
-	char ca[CONF_LINE_MAX]; /* empty: the system's bundle */
+	char ca[CONF_PATH_MAX]; /* empty: the system's bundle */
 	unsigned connections;	/* 1 to CONNECTIONS_MAX; 0: as many as the memory allows */
 	unsigned timeout;	/* seconds, 1 to 86400; default 60 */
 	enum conf_retry retry;
@@ -52,21 +53,21 @@ struct conf {
 	bool offline;	      /* without a server, images are opened from the cache */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
-	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as dns_pin() takes it */
+	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as names_pin() takes it */
 	size_t resolves;
 
 	bool prefetch_all;		  /* each image is fetched whole in the background */
 	uint64_t prefetch_rate;		  /* bytes a second at most; 0: the link's bandwidth */
-	char trace[URL_MAX];		  /* as a url line; empty: beside the image */
+	const char *trace;		  /* as a url line; NULL: beside the image */
 	bool trace_none;		  /* no trace is requested */
-	char trace_record[CONF_LINE_MAX]; /* the file to write; empty: none */
+	char trace_record[CONF_PATH_MAX]; /* the file to write; empty: none */
 	enum conf_compressed compressed;
 	uint64_t budget; /* bytes of all cache files; more are culled; 0: no limit */
 	bool nocull;	 /* nothing is culled */
 	uint64_t memory; /* bytes for the whole program; 0: not given */
 
-	char proxy[URL_MAX];	 /* an http URL, the path without meaning; empty: none */
-	char no_proxy[512];	 /* hosts and domains with commas between, or "*" */
+	const struct url *proxy; /* an http URL without a path, see url_size(); NULL: none */
+	char no_proxy[512];	 /* as no_proxy.h has it */
 	char fields[FIELDS_MAX]; /* header lines, CRLF behind each */
 	char netrc[256];	 /* empty: none */
 
@@ -77,10 +78,13 @@ struct conf {
 	char status[108];  /* the status socket's path; empty: none */
 	bool status_given;
 	enum log_level log; /* the least important level that is logged; default LOG_LEVEL_INFO */
-	char cert[1024];    /* our certificate for servers that demand one; empty: none */
-	char key[1024];	    /* its private key; empty: it is in the same file */
+	char cert[CONF_PATH_MAX]; /* our certificate for servers that demand one; empty: none */
+	char key[CONF_PATH_MAX];  /* its private key; empty: it is in the same file */
 
-	uint64_t given; /* conf.c's: a bit for each word that was given */
+	/* conf.c's */
+	uint64_t given; /* a bit for each word that was given in the file, or behind it */
+	size_t url_used;
+	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX]; /* of url, trace and proxy */
 };
 
 /* Sets the defaults. */

@@ -26,7 +26,7 @@ static size_t base(const struct memory_costs *costs)
 bool memory_divide(
 	const struct conf *conf, const struct memory_costs *costs, char *why, size_t size)
 {
-	size_t memory = conf->memory ? (size_t)conf->memory : MEMORY_DEFAULT;
+	size_t memory = conf->memory ? (size_t)min_u64(conf->memory, SIZE_MAX) : MEMORY_DEFAULT;
 	size_t page = (size_t)getpagesize();
 	size_t unit = page > BUFFER_MIN ? page : BUFFER_MIN;
 	size_t least = BUFFER_MIN + page; /* a TLS handshake, and a page that is not complete yet */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/text.h"
+#include "net/url.h"
 
 #define CONF_FILE "/etc/cachefilesd.conf"
 #define PID_FILE  "/var/run/cachefilesd.pid"
@@ -78,10 +79,12 @@ static const char shorts[] = "dnsNvf:p:o:F:";
 static uint64_t take_number(const char *what, const char *text)
 {
 	const char *at = text;
+	char shown[64];
 	uint64_t n;
 
 	if (!number_take(&at, at + strlen(at), UINT64_MAX, &n) || *at)
-		die(EXIT_USAGE, "argument: %s '%.40s': needs a number", what, text);
+		die(EXIT_USAGE, "argument: %s '%s': needs a number", what,
+			url_redacted(shown, sizeof(shown), text));
 	return n;
 }
 

@@ -121,11 +121,12 @@ static void image_opened(const struct transfer_result *r)
 	int file;
 
 	image->pinned.kind = erofs_kind(r->bytes, r->size);
-	log_info("%.*s: %llu bytes at %s, %s", IMAGE_NAME(image),
-		(unsigned long long)image->pinned.size, url_text(text, sizeof(text), r->url),
+	log_info("%.*s: %llu bytes, %s, at %s", IMAGE_NAME(image),
+		(unsigned long long)image->pinned.size,
 		image->pinned.kind == EROFS_NONE    ? "not EROFS (a data blob?)"
 		: image->pinned.kind == EROFS_PLAIN ? "plain EROFS"
-						    : "compressed EROFS");
+						    : "compressed EROFS",
+		url_text(text, sizeof(text), r->url));
 	if (!image->pinned.etag[0] && !image->pinned.last_modified[0])
 		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
 			    "is replaced by one of the same size would not be noticed",

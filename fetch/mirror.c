@@ -2,13 +2,13 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/memory.h"
 #include "net/netrc.h"
+#include "net/no_proxy.h"
 
 /* Milliseconds. */
 #define BACKOFF_FIRST	  200 /* between attempts at an image, doubled with each failure */
@@ -22,15 +22,15 @@
 
 /* Where an image's mirror has redirected to. */
 struct redirect {
-	const struct image *image; /* NULL: free */
+	const struct image *image;
 	unsigned mirror;
-	struct url url;
-	uint64_t used; /* larger is later */
+	size_t size;	/* up to the next one */
+	struct url url; /* its last bytes may be missing, see url_size() */
 };
 
 static const struct conf *conf;
-static struct redirect redirects[REDIRECTS_MAX];
-static struct url proxy; /* an empty host: none */
+static _Alignas(struct redirect) char redirects[REDIRECTS_BYTES_MAX]; /* the oldest first */
+static size_t redirects_end;
 
 /* A url line, for all images. */
 static struct mirror {
@@ -42,41 +42,64 @@ static struct mirror {
 
 void mirrors_init(const struct conf *c)
 {
+	char text[URL_MAX + 512];
+	struct url url;
+
 	conf = c;
-	if (c->proxy[0])
-		url_parse(&proxy, c->proxy); /* checked by conf.c */
+	/* Later the netrc file might lie in the file system that we serve. */
+	for (size_t m = 0; m < c->urls; m++)
+		if (!url_expand(text, sizeof(text), c->url[m], "x", 1, "x") &&
+			!url_parse(&url, text))
+			netrc_lookup(url.host);
 }
 
 /* ---- redirects ---- */
 
-static uint64_t uses; /* of redirects, all in all */
+static struct redirect *redirect_at(size_t at)
+{
+	return (struct redirect *)(void *)(redirects + at);
+}
+
+static void drop_redirect(size_t at)
+{
+	size_t next = at + redirect_at(at)->size;
+
+	memmove(redirects + at, redirects + next, redirects_end - next);
+	redirects_end -= next - at;
+}
 
 static const struct url *redirect_of(const struct image *image)
 {
-	for (struct redirect *r = redirects; r < redirects + REDIRECTS_MAX; r++)
-		if (r->image == image && r->mirror == image->mirror) {
-			r->used = ++uses;
-			return &r->url;
-		}
+	for (size_t at = 0; at < redirects_end; at += redirect_at(at)->size)
+		if (redirect_at(at)->image == image && redirect_at(at)->mirror == image->mirror)
+			return &redirect_at(at)->url;
 	return NULL;
 }
 
 void mirror_forget_redirect(const struct image *image)
 {
-	for (struct redirect *r = redirects; r < redirects + REDIRECTS_MAX; r++)
-		if (r->image == image)
-			r->image = NULL;
+	for (size_t at = 0; at < redirects_end;)
+		if (redirect_at(at)->image == image)
+			drop_redirect(at);
+		else
+			at += redirect_at(at)->size;
 }
 
 void mirror_redirected(struct image *image, unsigned mirror, const struct url *url)
 {
-	struct redirect *oldest = redirects;
+	size_t size = offsetof(struct redirect, url) + url_size(url);
+	struct redirect *new;
 
+	size += -size % _Alignof(struct redirect);
 	mirror_forget_redirect(image);
-	for (struct redirect *r = redirects; r < redirects + REDIRECTS_MAX; r++)
-		if (!r->image || (oldest->image && r->used < oldest->used))
-			oldest = r;
-	*oldest = (struct redirect){.image = image, .mirror = mirror, .url = *url, .used = ++uses};
+	while (sizeof(redirects) - redirects_end < size)
+		drop_redirect(0);
+	new = redirect_at(redirects_end);
+	redirects_end += size;
+	new->image = image;
+	new->mirror = mirror;
+	new->size = size;
+	memcpy(&new->url, url, url_size(url));
 }
 
 /* ---- mirrors ---- */
@@ -116,68 +139,50 @@ static const char *volume_name(const struct image *image)
 	return strncmp(image->volume, "erofs,", 6) == 0 ? image->volume + 6 : image->volume;
 }
 
-/* Whether an entry of the no-proxy list names the host: itself, or a domain that it is in. */
-static bool is_in_domain(const char *host, const char *domain, size_t size)
+/* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
+ * behind the path, but not where a signature in the query is good for the image only. */
+static const char *own_url(struct url *out, const struct image *image)
 {
-	size_t host_size = strlen(host);
+	bool beside = image->is_trace && !conf->trace;
+	size_t size = image->cookie_size - (beside ? sizeof(TRACE_SUFFIX) - 1 : 0);
+	const char *base = image->is_trace && conf->trace ? conf->trace : conf->url[image->mirror];
+	char text[URL_MAX + 512];
+	const char *why =
+		url_expand(text, sizeof(text), base, image->cookie, size, volume_name(image));
 
-	while (size > 0 && *domain == '.')
-		domain++, size--;
-	if (size == 1 && *domain == '*')
-		return true;
-	if (size == 0 || host_size < size ||
-		strncasecmp(host + host_size - size, domain, size) != 0)
-		return false;
-	return host_size == size || host[host_size - size - 1] == '.';
-}
-
-static const struct url *proxy_for(const struct url *url)
-{
-	const char *entry = conf->no_proxy;
-
-	if (!proxy.host[0])
-		return NULL;
-	while (*entry) {
-		size_t size = strcspn(entry += strspn(entry, ", "), ", ");
-
-		if (is_in_domain(url->host, entry, size))
-			return NULL;
-		entry += size;
-	}
-	return &proxy;
-}
-
-/* A URL without a user name of its own gets the one that the netrc file has for its host. */
-static void add_credentials(struct url *url)
-{
-	const char *userinfo = netrc_lookup(url->host);
-
-	if (!url->userinfo[0] && userinfo)
-		snprintf(url->userinfo, sizeof(url->userinfo), "%s", userinfo);
+	if (!why)
+		why = url_parse(out, text);
+	if (!why && beside && url_is_signed(out))
+		why = "the image's URL is signed, which is good for no other file";
+	return why || !beside ? why : url_extend(out, TRACE_SUFFIX);
 }
 
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why)
 {
-	char text[URL_MAX + 512];
+	const char *fault, *userinfo = NULL;
 	const struct url *redirect;
 	struct url own;
-	bool elsewhere = image->is_trace && conf->trace[0];
-	const char *fault;
+	bool is_own_origin;
 
 	image->mirror = best_mirror(image, now);
-	fault = url_expand(text, sizeof(text), elsewhere ? conf->trace : conf->url[image->mirror],
-		image->cookie, image->cookie_size, volume_name(image));
-	if (fault || (fault = url_parse(&own, text))) {
+	fault = own_url(&own, image);
+	if (fault) {
 		*why = fault;
 		return false;
 	}
-	add_credentials(&own);
 	redirect = redirect_of(image);
-	out->url = redirect ? *redirect : own;
+	if (!redirect)
+		redirect = &own;
+	memcpy(&out->url, redirect, url_size(redirect));
+	is_own_origin = url_same_origin(&out->url, &own);
+	if (!out->url.userinfo[0] && is_own_origin)
+		userinfo = netrc_lookup(own.host);
+	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
+		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;
-	out->redirected = redirect != NULL;
-	out->trusted = !elsewhere && url_same_origin(&out->url, &own);
-	out->proxy = proxy_for(&out->url);
+	out->redirected = redirect != &own;
+	out->trusted = is_own_origin && !(image->is_trace && conf->trace);
+	out->proxy = no_proxy_has(conf->no_proxy, &out->url) ? NULL : conf->proxy;
 	return true;
 }
 
@@ -398,7 +403,7 @@ void mirror_log_waiting(struct image *image, int64_t now)
 /* A trace may lie on no mirror. */
 static bool is_on_mirror(const struct image *image)
 {
-	return !image->is_trace || !conf->trace[0];
+	return !image->is_trace || !conf->trace;
 }
 
 void mirror_asked(struct image *image, unsigned mirror)

@@ -20,20 +20,22 @@ void mirrors_init(const struct conf *conf);
 struct mirror_target {
 	struct url url;
 	unsigned mirror;
-	bool redirected;	 /* url is a redirect's target */
-	bool trusted;		 /* url has the origin of the url line: header lines may be sent */
-	const struct url *proxy; /* NULL: none */
+	bool redirected; /* url is a redirect's target */
+	bool trusted;	 /* url has the origin of the url line: header lines may be sent */
+	char userinfo[USERINFO_MAX]; /* the URL's own, or of the netrc file; empty: none */
+	const struct url *proxy;     /* NULL: none */
 };
 
 /* Chooses the mirror: the first that has the pinned version and no backoff, else the one whose
  * backoff ends first; then its URL, or where that redirected to. False when the image's name makes
- * no URL, with *why a static sentence. */
+ * no URL, with *why a static sentence; else *why stays. */
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why);
 
 /* Whether a request for the image may begin now. */
 bool mirror_may_be_asked(const struct image *image, int64_t now);
 
-/* Remembers where a mirror has redirected to, REDIRECTS_MAX targets in all; forgets an image's. */
+/* Remembers where a mirror has redirected to, REDIRECTS_BYTES_MAX bytes in all; forgets an
+ * image's. */
 void mirror_redirected(struct image *image, unsigned mirror, const struct url *url);
 void mirror_forget_redirect(const struct image *image);
 

@@ -236,6 +236,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 	struct image *image = t->image;
 	struct http_request request = {
 		.url = &target->url,
+		.userinfo = target->userinfo,
 		.proxy = target->proxy,
 		.fields = target->trusted ? conf->fields : NULL,
 		.last = range_end(t) - 1,

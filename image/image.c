@@ -62,14 +62,13 @@ struct image *image_get(const char *volume, const void *cookie, size_t cookie_si
 
 struct image *image_get_trace(const struct image *image)
 {
-	static const char suffix[] = ".trace";
-	size_t size = image->cookie_size, more = conf->trace[0] ? 0 : sizeof(suffix) - 1;
+	size_t size = image->cookie_size, more = conf->trace ? 0 : sizeof(TRACE_SUFFIX) - 1;
 	char name[KEY_MAX];
 
 	if (size + more > sizeof(name))
 		return NULL;
 	memcpy(name, image->cookie, size);
-	memcpy(name + size, suffix, more);
+	memcpy(name + size, TRACE_SUFFIX, more);
 	return get(image->volume, name, size + more, true);
 }
 

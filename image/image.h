@@ -70,7 +70,8 @@ void images_init(const struct conf *conf, void *memory);
 struct image *image_get(const char *volume, const void *cookie, size_t cookie_size);
 
 /* The trace that may lie beside an image, or where `trace URL` says: an image of its own, until
- * image_free(). NULL when its name would be too long. */
+ * image_free(). Beside it has TRACE_SUFFIX in its name. NULL when that would be too long. */
+#define TRACE_SUFFIX ".trace"
 struct image *image_get_trace(const struct image *image);
 
 /* Forgets an image that no file has open any more. */

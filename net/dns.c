@@ -1,17 +1,13 @@
 #include "net/dns.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
 
 #include "base/fd.h"
-#include "base/text.h"
-#include "net/dns_packet.h"
+#include "net/names.h"
 
 #ifndef GRND_INSECURE
 #define GRND_INSECURE 4
@@ -28,257 +24,9 @@
 #define STALE_AFTER   1800  /* RFC 8767's client response timer ... */
 #define STALE_HOLDS   30000 /* ... and failure recheck timer */
 
-#define ROUNDS	      3
+#define ROUNDS	      3	 /* after which the caller is told */
+#define LATE_ROUNDS   9	 /* after which no answer counts any more */
 #define DATAGRAMS_MAX 16 /* read from one socket at a time, so that a flood cannot hold us */
-#define PINS_MAX      URLS_MAX
-
-/* The two questions that are asked about each name. */
-enum family { V4, V6, FAMILIES };
-
-/* Variables, since the unit test lets them lead elsewhere. */
-static const char *hosts_path = "/etc/hosts";
-static const char *resolv_path = "/etc/resolv.conf";
-static const char *pnp_path = "/proc/net/pnp";
-static uint16_t server_port = 53;
-
-/* ---- addresses ---- */
-
-/* sin_port and sin6_port lie in the same place. */
-static void set_address(union address *out, enum family f, const void *bytes, uint16_t port)
-{
-	memset(out, 0, sizeof(*out));
-	out->any.sa_family = f == V4 ? AF_INET : AF_INET6;
-	out->in4.sin_port = htons(port);
-	if (f == V4)
-		memcpy(&out->in4.sin_addr, bytes, 4);
-	else
-		memcpy(&out->in6.sin6_addr, bytes, 16);
-}
-
-/* Adds an IP literal to the list of its family. */
-static bool add_literal(struct found found[FAMILIES], const char *text)
-{
-	unsigned char bytes[16];
-	enum family f = inet_pton(AF_INET, text, bytes) == 1 ? V4 : V6;
-
-	if (f == V6 && inet_pton(AF_INET6, text, bytes) != 1)
-		return false;
-	dns_add_found(&found[f], bytes, f == V4 ? 4 : 16);
-	return true;
-}
-
-/* IPv6 and IPv4 alternate, and neither can crowd out the other. Returns their count. */
-static size_t interleave(
-	union address out[DNS_ADDRESSES_MAX], const struct found found[FAMILIES], uint16_t port)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < DNS_ADDRESSES_MAX; i++) {
-		if (i < found[V6].count && n < DNS_ADDRESSES_MAX)
-			set_address(&out[n++], V6, found[V6].bytes[i], port);
-		if (i < found[V4].count && n < DNS_ADDRESSES_MAX)
-			set_address(&out[n++], V4, found[V4].bytes[i], port);
-	}
-	return n;
-}
-
-/* ---- files ---- */
-
-struct resolvers {
-	union address server[DNS_SERVERS_MAX];
-	size_t count;
-	char search[HOST_MAX]; /* empty: none */
-};
-
-static struct resolvers from_resolv;
-static struct resolvers from_pnp; /* 127.0.0.1 until the kernel has named a server */
-static int pnp_fd = -1;
-
-/* Of each line of /etc/hosts the address and the names: a NUL stands behind each word, but '\n'
- * behind the last one. */
-static char hosts[DNS_HOSTS_MAX];
-static size_t hosts_size;
-
-static int open_file(const char *path)
-{
-	return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-}
-
-/* The next line, cut at a comment. */
-static char *bare_line(struct lines *lines)
-{
-	char *line = lines_next(lines);
-
-	if (line)
-		line[strcspn(line, "#;")] = '\0';
-	return line;
-}
-
-static void add_hosts_line(char *line)
-{
-	size_t end = hosts_size;
-	char *word;
-
-	while ((word = word_take(&line))) {
-		size_t size = strlen(word) + 1;
-
-		if (size > sizeof(hosts) - end)
-			return;
-		memcpy(hosts + end, word, size);
-		end += size;
-	}
-	if (end > hosts_size)
-		hosts[end - 1] = '\n';
-	hosts_size = end;
-}
-
-/* An address, of IPv6's link-local ones with its interface: fe80::1%eth0. */
-static bool parse_server(union address *out, char *text)
-{
-	struct found found[FAMILIES] = {0};
-	char *zone = strchr(text, '%');
-	enum family f;
-
-	if (zone)
-		*zone++ = '\0';
-	if (!add_literal(found, text))
-		return false;
-	f = found[V4].count ? V4 : V6;
-	set_address(out, f, found[f].bytes[0], server_port);
-	if (zone && f == V6)
-		out->in6.sin6_scope_id = if_nametoindex(zone);
-	return true;
-}
-
-static void parse_resolv_line(struct resolvers *r, char *line)
-{
-	char *word = word_take(&line);
-	char *value = word ? word_take(&line) : NULL;
-	struct wire domain;
-
-	if (!value)
-		return;
-	if (!strcmp(word, "nameserver") && r->count < DNS_SERVERS_MAX)
-		r->count += parse_server(&r->server[r->count], value);
-	else if ((!strcmp(word, "search") || !strcmp(word, "domain")) &&
-		 strlen(value) < sizeof(r->search) && dns_write_name(&domain, value))
-		strcpy(r->search, value);
-}
-
-/* Reads a file's servers and search domain. False, and *out stays, if it names no server. */
-static bool read_resolvers(struct resolvers *out, int fd)
-{
-	struct lines lines = {.fd = fd};
-	struct resolvers said = {.count = 0};
-	char *line;
-
-	while ((line = bare_line(&lines)))
-		parse_resolv_line(&said, line);
-	if (said.count > 0)
-		*out = said;
-	return said.count > 0;
-}
-
-/* Its descriptor stays open: the path may lead elsewhere after a change of the root directory. */
-static bool read_pnp(void)
-{
-	if (pnp_fd < 0)
-		pnp_fd = open_file(pnp_path);
-	return read_resolvers(&from_pnp, pnp_fd);
-}
-
-/* ---- names known without a question ---- */
-
-struct pin {
-	char host[HOST_MAX];
-	uint16_t port;
-	char address[INET6_ADDRSTRLEN];
-};
-
-static struct pin pins[PINS_MAX];
-static size_t pin_count;
-
-static const char *parse_pin(struct pin *out, const char *line)
-{
-	const char *at = strchr(line, ':'), *end = line + strlen(line);
-	size_t size = at ? (size_t)(at++ - line) : 0;
-	struct found found[FAMILIES] = {0};
-	struct wire name;
-	uint64_t port;
-
-	if (!at || !strchr(at, ':'))
-		return "it is not of the form HOST:PORT:ADDRESS";
-	if (size >= sizeof(out->host))
-		return "the host name is too long";
-	memcpy(out->host, line, size);
-	out->host[size] = '\0';
-	if (strpbrk(out->host, " \t/[]@") || !dns_write_name(&name, out->host))
-		return "the host is not a name";
-	if (!number_take(&at, end, 65535, &port) || port < 1 || *at++ != ':')
-		return "the port is not a number from 1 to 65535";
-	out->port = (uint16_t)port;
-	if (*at == '[' && end[-1] == ']' && strchr(at, ':'))
-		at++, end--;
-	size = (size_t)snprintf(out->address, sizeof(out->address), "%.*s", (int)(end - at), at);
-	if (size >= sizeof(out->address) || !add_literal(found, out->address))
-		return "the address is neither an IPv4 nor an IPv6 address";
-	return NULL;
-}
-
-const char *dns_pin_check(const char *line)
-{
-	struct pin p;
-
-	return parse_pin(&p, line);
-}
-
-const char *dns_pin(const char *line)
-{
-	const char *why = pin_count == PINS_MAX ? "there are too many of them"
-						: parse_pin(&pins[pin_count], line);
-
-	pin_count += !why;
-	return why;
-}
-
-static bool find_pinned(struct found found[FAMILIES], const char *host, uint16_t port)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < pin_count; i++)
-		if (pins[i].port == port && !strcasecmp(pins[i].host, host))
-			any |= add_literal(found, pins[i].address);
-	return any;
-}
-
-/* RFC 6761 section 6.3: no server is asked about it, whatever the files say. */
-static bool find_localhost(struct found found[FAMILIES], const char *host)
-{
-	const char *tail = strrchr(host, '.');
-
-	return !strcasecmp(tail ? tail + 1 : host, "localhost") && add_literal(found, "::1") &&
-	       add_literal(found, "127.0.0.1");
-}
-
-static bool find_in_hosts(struct found found[FAMILIES], const char *host)
-{
-	const char *address = NULL; /* of the line; empty: it has been added */
-	size_t size, len = strlen(host);
-	bool any = false;
-
-	for (const char *word = hosts; word < hosts + hosts_size; word += size + 1) {
-		size = strcspn(word, "\n");
-		if (!address) {
-			address = word;
-		} else if (size == len && strncasecmp(word, host, len) == 0) {
-			any |= add_literal(found, address);
-			address = "";
-		}
-		if (word[size] == '\n')
-			address = NULL;
-	}
-	return any;
-}
 
 /* ---- names known by asking ---- */
 
@@ -295,7 +43,11 @@ struct name {
 struct question {
 	struct name *name; /* NULL: a free slot */
 	const struct resolvers *from;
-	bool searching; /* the search domain is put behind the name */
+	unsigned candidate;	/* which of the names that `search` makes of it is asked for */
+	enum dns_result said;	/* a server's failure at it; DNS_FOUND: there was none */
+	enum dns_result before; /* the same of a candidate before, at which all servers failed */
+	unsigned out[FAMILIES]; /* servers that have failed: a bit each */
+	bool late;		/* the caller has been told that no server answered */
 	struct query query[FAMILIES];
 	struct found found[FAMILIES];
 	enum answer answer[FAMILIES]; /* ANSWER_FOREIGN: none yet */
@@ -366,17 +118,28 @@ static int64_t time_to_live(const struct question *q)
 	return ttl < TTL_LEAST ? TTL_LEAST : ttl;
 }
 
+/* How long a temporary failure holds. */
+static int64_t holds(const struct name *n)
+{
+	return n->count ? STALE_HOLDS : SILENCE_HOLDS;
+}
+
+/* All that this candidate has to say is there. */
 static void finish(struct question *q)
 {
 	struct name *n = q->name;
 
+	if (unanswered(q, V4) || unanswered(q, V6))
+		q->before = q->said;
 	if (has_addresses(q)) {
-		n->count = interleave(n->good, q->found, 0);
+		n->count = names_interleave(n->good, q->found, 0);
 		n->good_until = now + time_to_live(q);
 		end_question(q, DNS_FOUND, now);
-	} else if (q->searching) {
-		q->searching = false;
+	} else if (q->candidate < q->from->searches) {
+		q->candidate++;
 		begin(q);
+	} else if (q->before) {
+		end_question(q, q->before, now + holds(n));
 	} else {
 		end_question(q, DNS_NO_SUCH_NAME, now + NO_NAME_HOLDS);
 	}
@@ -384,48 +147,77 @@ static void finish(struct question *q)
 
 /* ---- asking ---- */
 
+/* The server has failed both questions. */
+static void drop_server(struct question *q, int server)
+{
+	q->out[V4] |= 1u << server;
+	q->out[V6] |= 1u << server;
+	close_server(q, server);
+}
+
 /* Sends the queries without an answer to the server of this step. The kernel picks a random port
  * for each new socket. */
 static bool ask_server(struct question *q)
 {
 	const int server = current_server(q);
 	unsigned char message[DNS_QUERY_MAX];
-	bool sent = true;
+	bool sent;
 
+	if (server == q->tcp)
+		return true; /* its answer is on its way */
 	if (q->fd[server] < 0)
 		q->fd[server] = connect_socket(&q->from->server[server], SOCK_DGRAM);
-	if (q->fd[server] < 0)
-		return false;
-	for (int f = 0; f < FAMILIES; f++)
+	sent = q->fd[server] >= 0;
+	for (int f = 0; f < FAMILIES && sent; f++)
 		if (unanswered(q, f)) {
 			size_t len = dns_write_query(message, &q->query[f]);
 
-			sent &= send(q->fd[server], message, len, MSG_NOSIGNAL) == (ssize_t)len;
+			sent = send(q->fd[server], message, len, MSG_NOSIGNAL) == (ssize_t)len;
 		}
 	if (!sent)
-		close_server(q, server);
+		drop_server(q, server);
 	return sent;
 }
 
 static void ask_of(struct question *q, const struct resolvers *from)
 {
-	const char *host = q->name->host;
-
 	q->from = from;
-	q->searching = from->search[0] && !strchr(host, '.') &&
-		       strlen(host) + 1 + strlen(from->search) < HOST_MAX;
+	q->candidate = 0;
+	q->before = DNS_FOUND;
 	begin(q);
 }
 
-static void give_up(struct question *q)
+static bool all_failed(const struct question *q)
 {
-	int64_t holds = q->name->count ? STALE_HOLDS : SILENCE_HOLDS;
+	unsigned all = (1u << q->from->count) - 1;
 
-	if (q->from == &from_resolv && read_pnp() &&
-		memcmp(&from_pnp, q->from, offsetof(struct resolvers, search)) != 0)
+	return (!unanswered(q, V4) || q->out[V4] == all) &&
+	       (!unanswered(q, V6) || q->out[V6] == all);
+}
+
+/* Whether the question goes on as it is. While a server has said nothing at all it does, since an
+ * answer that comes late is better than none. */
+static bool goes_on(struct question *q)
+{
+	enum dns_result failure;
+
+	if (q->from == &from_resolv && names_read_pnp() &&
+		memcmp(&from_pnp, q->from, offsetof(struct resolvers, searches)) != 0) {
 		ask_of(q, &from_pnp);
-	else
-		end_question(q, DNS_NO_SERVER_ANSWERED, now + holds);
+		return false;
+	}
+	if (all_failed(q) && q->said) {
+		finish(q);
+		return false;
+	}
+	failure = q->said ? q->said : DNS_NO_SERVER_ANSWERED;
+	if (all_failed(q) || q->step >= LATE_ROUNDS * q->from->count) {
+		end_question(q, failure, now + (q->late && !q->name->count ? 0 : holds(q->name)));
+		return false;
+	}
+	q->late = true;
+	q->name->failure = failure;
+	return true;
 }
 
 /* Asks the next server to which a query can be sent. `early`: this one has failed, its time is not
@@ -440,28 +232,45 @@ static void go_on(struct question *q, bool early)
 		return;
 	}
 	do {
-		if (early && (q->step + 1) % count == 0)
-			return;
-		if (q->tcp >= 0)
-			close_server(q, q->tcp);
-		q->step++;
-		q->next = now + SERVER_WAIT;
-		if (q->step >= ROUNDS * count) {
-			give_up(q);
+		if (early && (q->step + 1) % count == 0) {
+			if (all_failed(q) && q->said && q->candidate < q->from->searches)
+				finish(q); /* as libc has it, this does not end the search */
 			return;
 		}
+		q->step++;
+		q->next = now + SERVER_WAIT;
+		if (q->step % (ROUNDS * count) == 0 && !goes_on(q))
+			return;
 		early = true;
 	} while (!ask_server(q));
+}
+
+/* Writes the current candidate. Without a domain it is the first if it has enough dots, else the
+ * last. False: there is no such name. */
+static bool write_candidate(struct wire *out, const struct question *q)
+{
+	const char *host = q->name->host, *domain = q->from->search;
+	unsigned dots = 0, place = q->candidate;
+	char text[2 * HOST_MAX];
+
+	for (const char *c = host; *c; c++)
+		dots += *c == '.';
+	if (place == (dots < q->from->ndots ? q->from->searches : 0))
+		return dns_write_name(out, host);
+	for (place -= dots >= q->from->ndots; place > 0; place--)
+		domain += strlen(domain) + 1;
+	snprintf(text, sizeof(text), "%s.%.*s", host, HOST_MAX - 1, domain);
+	return dns_write_name(out, text);
 }
 
 static bool set_queries(struct question *q)
 {
 	static const uint16_t types[FAMILIES] = {[V4] = TYPE_A, [V6] = TYPE_AAAA};
-	char text[2 * HOST_MAX];
 	uint16_t ids[FAMILIES];
 
-	snprintf(text, sizeof(text), "%s%s%s", q->name->host, q->searching ? "." : "",
-		q->searching ? q->from->search : "");
+	while (!write_candidate(&q->query[V4].name, q))
+		q->candidate++; /* too long; the host's own name is none of these */
+	q->query[V6].name = q->query[V4].name;
 	/* Early in a boot only the insecure kind does not block, and it is good enough here. */
 	if (getrandom(ids, sizeof(ids), GRND_INSECURE) != sizeof(ids) &&
 		getrandom(ids, sizeof(ids), 0) != sizeof(ids))
@@ -469,18 +278,19 @@ static bool set_queries(struct question *q)
 	for (int f = 0; f < FAMILIES; f++) {
 		q->query[f].id = ids[f];
 		q->query[f].type = types[f];
-		if (!dns_write_name(&q->query[f].name, text))
-			return false;
 	}
 	return true;
 }
 
-/* Asks q->name of q->from, from the start. */
+/* Asks for the candidate, from the start. */
 static void begin(struct question *q)
 {
 	close_all(q);
 	q->step = 0;
 	q->next = now + SERVER_WAIT;
+	q->late = false;
+	q->said = DNS_FOUND;
+	memset(q->out, 0, sizeof(q->out));
 	memset(q->found, 0, sizeof(q->found));
 	memset(q->answer, 0, sizeof(q->answer));
 	if (!set_queries(q))
@@ -497,7 +307,7 @@ static void start_question(struct question *q, struct name *n)
 	q->name = n;
 	q->started = now;
 	if (from_resolv.count == 0)
-		read_pnp();
+		names_read_pnp();
 	ask_of(q, from_resolv.count ? &from_resolv : &from_pnp);
 }
 
@@ -505,7 +315,9 @@ static void start_question(struct question *q, struct name *n)
 
 static void server_failed(struct question *q, int server)
 {
-	close_server(q, server);
+	if (server == q->tcp)
+		q->said = DNS_ANSWER_UNUSABLE;
+	drop_server(q, server);
 	if (server == current_server(q))
 		go_on(q, true);
 }
@@ -513,7 +325,7 @@ static void server_failed(struct question *q, int server)
 static void start_tcp(struct question *q, int server)
 {
 	if (q->tcp >= 0)
-		return;
+		close_server(q, q->tcp);
 	close_server(q, server);
 	q->fd[server] = connect_socket(&q->from->server[server], SOCK_STREAM);
 	if (q->fd[server] < 0) {
@@ -542,10 +354,15 @@ static void take_answer(struct question *q, int server, const struct dns_message
 			finish(q);
 		else if (has_addresses(q) && q->next > now + FAMILY_WAIT)
 			q->next = now + FAMILY_WAIT;
-	} else if (a == ANSWER_TRUNCATED && server != q->tcp) {
+	} else if (a == ANSWER_TRUNCATED && q->tcp != server) {
 		start_tcp(q, server);
-	} else if (a != ANSWER_FOREIGN && server == current_server(q)) {
-		go_on(q, true);
+	} else if (a != ANSWER_FOREIGN) {
+		q->said = found.rcode == RCODE_FAILED	 ? DNS_SERVER_FAILED
+			  : found.rcode == RCODE_REFUSED ? DNS_SERVER_REFUSED
+							 : DNS_ANSWER_UNUSABLE;
+		q->out[f] |= 1u << server;
+		if (server == current_server(q))
+			go_on(q, true);
 	}
 }
 
@@ -631,22 +448,10 @@ static void run_tcp(struct question *q)
 
 void dns_init(void)
 {
-	struct lines lines = {.fd = open_file(hosts_path)};
-	char *line, loopback[] = "127.0.0.1";
-	int fd = open_file(resolv_path);
-
 	for (size_t i = 0; i < DNS_QUESTIONS_MAX; i++)
 		if (questions[i].name)
 			end_question(&questions[i], DNS_FOUND, 0);
-	if (from_pnp.count == 0)
-		from_pnp.count = parse_server(&from_pnp.server[0], loopback);
-	from_resolv.count = pin_count = hosts_size = 0;
-	while ((line = bare_line(&lines)))
-		add_hosts_line(line);
-	read_resolvers(&from_resolv, fd);
-	read_pnp();
-	fd_close(&lines.fd);
-	fd_close(&fd);
+	names_read();
 }
 
 static struct name *find_name(const char *host)
@@ -663,6 +468,19 @@ static struct question *question_about(const struct name *n)
 		if (questions[i].name == n)
 			return &questions[i];
 	return NULL;
+}
+
+/* A late question gives way. NULL: each is needed. */
+static struct question *free_question(void)
+{
+	struct question *free = question_about(NULL);
+
+	for (struct question *q = questions; !free && q < questions + DNS_QUESTIONS_MAX; q++)
+		if (q->late) {
+			free = q;
+			end_question(q, DNS_NO_SERVER_ANSWERED, now);
+		}
+	return free;
 }
 
 /* Gives a new name a slot: a free one, or that of the name whose last use is longest ago. None is
@@ -708,16 +526,16 @@ static enum dns_result lookup_asked(
 		return give_good(n, port, out, count);
 	q = question_about(n);
 	if (!q && now >= n->failure_until) {
-		q = question_about(NULL);
+		q = free_question();
 		if (!q)
 			return DNS_WAIT;
 		start_question(q, n);
 		q = question_about(n); /* none if it has failed at once */
 	}
 	if (n->count &&
-		(n->failure == DNS_NO_SERVER_ANSWERED || (q && now >= q->started + STALE_AFTER)))
+		(n->failure >= DNS_NO_SERVER_ANSWERED || (q && now >= q->started + STALE_AFTER)))
 		return give_good(n, port, out, count);
-	return q ? DNS_WAIT : n->failure;
+	return q && !q->late ? DNS_WAIT : n->failure;
 }
 
 enum dns_result dns_lookup(const char *host, uint16_t port, int64_t time,
@@ -727,14 +545,22 @@ enum dns_result dns_lookup(const char *host, uint16_t port, int64_t time,
 	struct wire name;
 
 	now = time;
-	if (find_pinned(found, host, port) || add_literal(found, host) ||
-		find_localhost(found, host) || find_in_hosts(found, host)) {
-		*count = interleave(out, found, port);
+	if (names_find(found, host, port)) {
+		*count = names_interleave(out, found, port);
 		return DNS_FOUND;
 	}
 	if (strlen(host) >= HOST_MAX || !dns_write_name(&name, host))
 		return DNS_NO_SUCH_NAME;
 	return lookup_asked(host, port, out, count);
+}
+
+const char *dns_failure(enum dns_result failure)
+{
+	return failure == DNS_NO_SUCH_NAME	? "no such host name"
+	       : failure == DNS_SERVER_FAILED	? "the name server failed to find it (SERVFAIL)"
+	       : failure == DNS_SERVER_REFUSED	? "the name server refuses to find it (REFUSED)"
+	       : failure == DNS_ANSWER_UNUSABLE ? "the name server's answer is of no use"
+						: "no name server answered";
 }
 
 size_t dns_poll(struct pollfd out[DNS_POLL_MAX])

@@ -4,8 +4,6 @@
 
 #define CHAIN_MAX 16 /* CNAMEs followed in one answer */
 
-enum { RCODE_OK = 0, RCODE_NO_NAME = 3 };
-
 void dns_add_found(struct found *to, const void *bytes, size_t size)
 {
 	if (to->count < DNS_ADDRESSES_MAX)
@@ -196,11 +194,11 @@ enum answer dns_read_answer(struct found *out, const struct query *q, const stru
 	unsigned rcode;
 	size_t at;
 
-	out->count = 0;
+	out->count = out->rcode = 0;
 	out->ttl = UINT32_MAX;
 	if (m->len < DNS_HEADER_SIZE || get16(header) != q->id || (header[2] & 0xf8) != 0x80)
 		return ANSWER_FOREIGN;
-	rcode = header[3] & 0x0f;
+	rcode = out->rcode = header[3] & 0x0f;
 	if (!repeats(q, m, &at)) /* some servers refuse without repeating it */
 		return get16(header + 4) == 0 && rcode != RCODE_OK ? ANSWER_FAILED : ANSWER_FOREIGN;
 	if (header[2] & 0x02)

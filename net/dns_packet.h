@@ -37,8 +37,11 @@ static inline void put16(unsigned char *p, unsigned n)
 struct found {
 	unsigned char bytes[DNS_ADDRESSES_MAX][16];
 	size_t count;
-	uint32_t ttl; /* seconds, of the shortest-lived record on the way */
+	uint32_t ttl;	/* seconds, of the shortest-lived record on the way */
+	unsigned rcode; /* of the message that they came in (RFC 1035 section 4.1.1) */
 };
+
+enum { RCODE_OK = 0, RCODE_FAILED = 2, RCODE_NO_NAME = 3, RCODE_REFUSED = 5 };
 
 /* Adds one, of `size` bytes; those beyond DNS_ADDRESSES_MAX are dropped. */
 void dns_add_found(struct found *to, const void *bytes, size_t size);
@@ -74,7 +77,8 @@ enum answer {
 	ANSWER_FOUND,
 };
 
-/* Judges a message that came from the server that was asked. `out` is set if ANSWER_FOUND. */
+/* Judges a message that came from the server that was asked. `out` is set if ANSWER_FOUND; its
+ * rcode also if ANSWER_FAILED. */
 enum answer dns_read_answer(struct found *out, const struct query *q, const struct dns_message *m);
 
 #endif

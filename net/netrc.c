@@ -9,100 +9,218 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/limits.h"
 #include "base/log.h"
-#include "base/text.h"
 
-struct machine {
-	char host[HOST_MAX];		   /* empty: default */
-	char userinfo[2 * NETRC_WORD_MAX]; /* "login:password" */
-};
-
-static struct machine machines[NETRC_MAX];
-static size_t count;
 static int file = -1;
 static struct stat status; /* of the file when it was read */
 
-/* The parsers return NULL, or what is wrong. */
-static const char *take_machine(const char *host)
+/* What was looked up: a host and its "user:password", which may be empty, with a NUL behind each.
+ */
+static char known[NETRC_KNOWN_MAX];
+static size_t known_size;
+
+/* ---- words; the functions return NULL, or what is wrong ---- */
+
+/* A place in the file, and the word before it. */
+struct scan {
+	off_t offset; /* behind `bytes` */
+	char bytes[512];
+	size_t have, at;
+	unsigned line;
+	bool ended; /* there was no further word */
+	char word[NETRC_PASSWORD_MAX];
+};
+
+/* The next byte, or -1. */
+static int peek(struct scan *s)
 {
-	if (strlen(host) >= HOST_MAX)
-		return "a machine's name is too long";
-	if (count == NETRC_MAX)
-		return "more machines than there is room for (NETRC_MAX)";
-	machines[count].userinfo[0] = '\0';
-	strcpy(machines[count++].host, host);
-	return NULL;
-}
+	if (s->at == s->have) {
+		ssize_t n = pread(file, s->bytes, sizeof(s->bytes), s->offset);
 
-static const char *take_value(const char *keyword, const char *value)
-{
-	struct machine *m;
-	size_t used;
-
-	if (count == 0)
-		return "login or password comes before the first machine";
-	m = &machines[count - 1];
-	if (strlen(value) >= NETRC_WORD_MAX)
-		return "a login or password is too long";
-	used = strlen(m->userinfo);
-	if (used == 0 && strcmp(keyword, "password") == 0)
-		return "a password comes before its login";
-	snprintf(m->userinfo + used, sizeof(m->userinfo) - used, "%s%s", value,
-		used == 0 ? ":" : "");
-	return NULL;
-}
-
-static const char *parse(char *text)
-{
-	const char *keyword, *value, *reason = NULL;
-
-	while (!reason && (keyword = word_take(&text))) {
-		if (strcmp(keyword, "default") == 0)
-			reason = take_machine("");
-		else if (!(value = word_take(&text)))
-			reason = "a keyword has no value";
-		else if (strcmp(keyword, "machine") == 0)
-			reason = take_machine(value);
-		else if (strcmp(keyword, "login") == 0 || strcmp(keyword, "password") == 0)
-			reason = take_value(keyword, value);
-		else
-			reason = "a word is neither machine, login, password nor default";
+		s->at = 0;
+		s->have = n > 0 ? (size_t)n : 0;
+		s->offset += (off_t)s->have;
 	}
+	return s->at < s->have ? (unsigned char)s->bytes[s->at] : -1;
+}
+
+static int take(struct scan *s)
+{
+	int c = peek(s);
+
+	s->at += c >= 0;
+	s->line += c == '\n';
+	return c;
+}
+
+static bool is_space(int c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static void skip_line(struct scan *s)
+{
+	for (int c = peek(s); c >= 0 && c != '\n'; c = peek(s))
+		take(s);
+}
+
+/* curl's escapes in quotes. */
+static int escaped(int c)
+{
+	return c == 'n' ? '\n' : c == 'r' ? '\r' : c == 't' ? '\t' : c;
+}
+
+/* Takes a word, in quotes or up to a blank. A '#' before it begins a comment. */
+static const char *next_word(struct scan *s)
+{
+	size_t size = 0;
+	bool quoted;
+	int c;
+
+	while (is_space(c = peek(s)) || c == '#')
+		if (c == '#')
+			skip_line(s);
+		else
+			take(s);
+	s->ended = c < 0;
+	quoted = c == '"';
+	if (quoted)
+		take(s);
+	while ((c = peek(s)) >= 0 && (quoted ? c != '"' && c != '\n' : !is_space(c))) {
+		c = take(s);
+		if (quoted && c == '\\')
+			c = escaped(take(s));
+		if (c <= 0)
+			return "it is no text";
+		if (size + 1 == sizeof(s->word))
+			return "a word is too long";
+		s->word[size++] = (char)c;
+	}
+	s->word[size] = '\0';
+	if (quoted && peek(s) != '"')
+		return "a quote is not closed";
+	s->at += quoted;
+	return NULL;
+}
+
+/* A macro reaches to an empty line. */
+static void skip_macro(struct scan *s)
+{
+	do {
+		skip_line(s);
+		take(s);
+		while (peek(s) == ' ' || peek(s) == '\t' || peek(s) == '\r')
+			take(s);
+	} while (peek(s) >= 0 && peek(s) != '\n');
+}
+
+/* ---- machines ---- */
+
+struct login {
+	bool given;
+	char name[NETRC_LOGIN_MAX], password[NETRC_PASSWORD_MAX];
+};
+
+static const char *take_value(struct scan *s, char *out, size_t room)
+{
+	const char *reason = next_word(s);
+
+	if (!reason && s->ended)
+		return "a keyword has no value";
+	if (!reason && strlen(s->word) >= room)
+		return "a machine's name, login or password is too long";
+	if (!reason)
+		strcpy(out, s->word);
 	return reason;
 }
 
-/* Reads the open file from its beginning into the table. */
-static const char *read_file(void)
+/* Takes the value of the keyword that has been read. *ours: it is about the host that is looked up.
+ */
+static const char *take_keyword(struct scan *s, const char *host, bool *ours, struct login *out)
 {
-	char text[NETRC_FILE_MAX + 1];
-	const char *reason;
-	ssize_t n = pread(file, text, sizeof(text), 0);
+	const char *keyword = s->word, *reason;
+	char other[NETRC_PASSWORD_MAX];
+	bool is_login = strcmp(keyword, "login") == 0;
 
-	if (n < 0 || fstat(file, &status) < 0)
-		return strerror(errno);
-	if (n == sizeof(text) || memchr(text, '\0', (size_t)n))
-		return "it is too large, or no text";
-	text[n] = '\0';
-	count = 0;
-	reason = parse(text);
-	explicit_bzero(text, sizeof(text));
+	if (is_login || strcmp(keyword, "account") == 0) {
+		out->given |= is_login && *ours;
+		return take_value(s, is_login && *ours ? out->name : other, sizeof(out->name));
+	}
+	if (strcmp(keyword, "password") == 0) {
+		out->given |= *ours;
+		return take_value(s, *ours ? out->password : other, sizeof(out->password));
+	}
+	if (strcmp(keyword, "macdef") == 0) {
+		skip_macro(s);
+		return NULL;
+	}
+	if (strcmp(keyword, "default") == 0) {
+		*ours = host != NULL;
+		return NULL;
+	}
+	if (strcmp(keyword, "machine") != 0)
+		return "a word is none of machine, default, login, password, account and macdef";
+	reason = take_value(s, other, HOST_MAX);
+	*ours = host && !reason && strcasecmp(other, host) == 0;
 	return reason;
+}
+
+/* Looks the host up: the first machine, or the default, counts that has a login or a password.
+ * NULL for the host: only checks the file. Without a reason *line is without meaning. */
+static const char *look_up(struct login *out, const char *host, unsigned *line)
+{
+	struct scan s = {.line = 1};
+	const char *reason;
+	bool ours = false;
+
+	*out = (struct login){.given = false};
+	while (!(reason = next_word(&s)) && !s.ended) {
+		if (out->given && (s.word[0] == 'm' || s.word[0] == 'd'))
+			break;
+		reason = take_keyword(&s, host, &ours, out);
+		if (reason)
+			break;
+	}
+	*line = s.line;
+	explicit_bzero(&s, sizeof(s));
+	return reason;
+}
+
+/* ---- the file ---- */
+
+static void forget(void)
+{
+	explicit_bzero(known, known_size);
+	known_size = 0;
+}
+
+/* Reads the file from its beginning to its end. */
+static bool check_file(char *why, size_t size)
+{
+	struct login none;
+	const char *reason;
+	unsigned line;
+
+	if (fstat(file, &status) < 0)
+		return fail(why, size, "%s", strerror(errno));
+	if (status.st_size > NETRC_FILE_MAX)
+		return fail(why, size, "it is larger than %d bytes", NETRC_FILE_MAX);
+	reason = look_up(&none, NULL, &line);
+	return !reason || fail(why, size, "line %u: %s", line, reason);
 }
 
 bool netrc_load(const char *path, char *why, size_t size)
 {
-	const char *reason;
+	char reason[128];
 
 	fd_close(&file);
-	if (count)
-		explicit_bzero(machines, sizeof(machines));
-	count = 0;
+	forget();
 	if (!*path)
 		return true;
 	file = open(path, O_RDONLY | O_CLOEXEC);
-	reason = file < 0 ? strerror(errno) : read_file();
-	if (reason)
+	if (file < 0)
+		return fail(why, size, "netrc %s: %s", path, strerror(errno));
+	if (!check_file(reason, sizeof(reason)))
 		return fail(why, size, "netrc %s: %s", path, reason);
 	if (status.st_mode & 077)
 		log_warning("%s: others may read the passwords in it (chmod 600)", path);
@@ -111,24 +229,42 @@ bool netrc_load(const char *path, char *why, size_t size)
 
 bool netrc_reload(void)
 {
+	struct timespec before = status.st_mtim;
 	struct stat now;
-	const char *reason;
+	char reason[128];
 
 	if (file < 0 || fstat(file, &now) < 0 ||
-		(now.st_mtim.tv_sec == status.st_mtim.tv_sec &&
-			now.st_mtim.tv_nsec == status.st_mtim.tv_nsec))
+		(now.st_mtim.tv_sec == before.tv_sec && now.st_mtim.tv_nsec == before.tv_nsec))
 		return false;
-	reason = read_file();
-	if (reason)
+	if (!check_file(reason, sizeof(reason))) {
 		log_warning("netrc, read again: %s", reason);
-	return !reason;
+		return false;
+	}
+	forget();
+	return true;
 }
 
 const char *netrc_lookup(const char *host)
 {
-	for (size_t i = 0; i < count; i++)
-		if (machines[i].userinfo[0] &&
-			(!machines[i].host[0] || strcasecmp(machines[i].host, host) == 0))
-			return machines[i].userinfo;
-	return NULL;
+	const char *userinfo = NULL;
+	struct login login;
+	unsigned line;
+	size_t size;
+
+	for (size_t at = 0; at < known_size; at = (size_t)(strchr(userinfo, '\0') + 1 - known)) {
+		userinfo = strchr(known + at, '\0') + 1;
+		if (strcasecmp(known + at, host) == 0)
+			return *userinfo ? userinfo : NULL;
+	}
+	if (file < 0 || look_up(&login, host, &line))
+		return NULL;
+	size = strlen(host) + strlen(login.name) + strlen(login.password) + 3;
+	if (size > sizeof(known) - known_size)
+		forget();
+	userinfo = known + known_size + strlen(host) + 1;
+	snprintf(known + known_size, sizeof(known) - known_size, "%s%c%s%s%s", host, '\0',
+		login.name, login.given ? ":" : "", login.password);
+	known_size = (size_t)(strchr(userinfo, '\0') + 1 - known);
+	explicit_bzero(&login, sizeof(login));
+	return *userinfo ? userinfo : NULL;
 }

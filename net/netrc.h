@@ -6,18 +6,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Reads the file, in place of one that was read before; an empty path: there is none. Its words are
- * machine, login, password and default, parted by blanks and newlines; others are refused. It names
- * at most NETRC_MAX machines. On failure returns false and fills why, which never repeats a value.
- * If others may read the file, a warning says so. */
+#include "base/limits.h"
+
+/* Opens and checks the file, in place of one before; an empty path: there is none. It has at most
+ * NETRC_FILE_MAX bytes. As for curl its words are machine, default, login, password, account and
+ * macdef, the last two without effect; blanks and newlines part them, a value may stand in double
+ * quotes, in which a backslash makes the next byte an ordinary one, and '#' before a word begins a
+ * comment. Other words are refused, as is a value over its size in limits.h. On failure returns
+ * false and fills why, which names the line but never repeats a value. If others may read the file,
+ * a warning says so. */
 bool netrc_load(const char *path, char *why, size_t size);
 
-/* Reads the file again if it was written since. Its descriptor is kept, since the path may by now
- * lead into the file system that we serve; so a new file at the path is not seen. Returns whether
- * the file was read again, and without a mistake. */
+/* Looks whether the file was written since, and if so checks it, and forgets what was looked up.
+ * Its descriptor is kept, since the path may by now lead into the file system that we serve; so a
+ * new file at the path is not seen. Returns whether it was written, and without a mistake. */
 bool netrc_reload(void);
 
-/* "user:password" of the host, or of `default`; NULL if there is none. Static. */
+/* "user:password" of the host, or of `default`, at most USERINFO_MAX bytes with its NUL; NULL if
+ * there is none. Good until the next call. The file is read for it once, and again when more than
+ * NETRC_KNOWN_MAX bytes were looked up since. */
 const char *netrc_lookup(const char *host);
 
 #endif

@@ -8,23 +8,23 @@
 
 /* ---- its text ---- */
 
-/* A field with a URL's user name and password, or nothing. Returns `out`. */
-static const char *credentials(char *out, size_t size, const char *name, const struct url *u)
+/* A field with "user:password", or nothing where that is empty. Returns `out`. */
+#define CREDENTIALS_MAX (BASE64_SIZE(USERINFO_MAX) + 32)
+static const char *credentials(char out[CREDENTIALS_MAX], const char *name, const char *userinfo)
 {
-	char encoded[BASE64_SIZE(sizeof(u->userinfo))];
+	int size = snprintf(out, CREDENTIALS_MAX, "%s: Basic ", name);
 
-	out[0] = '\0';
-	if (u->userinfo[0]) {
-		base64_encode(encoded, u->userinfo, strlen(u->userinfo));
-		snprintf(out, size, "%s: Basic %s\r\n", name, encoded);
-	}
+	base64_encode(out + size, userinfo, strlen(userinfo));
+	strcat(out + size, "\r\n");
+	if (!userinfo[0])
+		out[0] = '\0';
 	return out;
 }
 
 size_t request_tunnel(char *out, size_t size, const struct http_request *r)
 {
 	bool v6 = strchr(r->url->host, ':') != NULL;
-	char to[AUTHORITY_MAX], own[512];
+	char to[AUTHORITY_MAX], own[CREDENTIALS_MAX];
 
 	snprintf(to, sizeof(to), "%s%s%s:%u", v6 ? "[" : "", r->url->host, v6 ? "]" : "",
 		(unsigned)r->url->port);
@@ -34,8 +34,7 @@ size_t request_tunnel(char *out, size_t size, const struct http_request *r)
 		"User-Agent: %s\r\n"
 		"%s"
 		"\r\n",
-		to, to, r->user_agent,
-		credentials(own, sizeof(own), "Proxy-Authorization", r->proxy));
+		to, to, r->user_agent, credentials(own, "Proxy-Authorization", r->proxy->userinfo));
 }
 
 /* To a proxy the target is the whole URL (RFC 9112 section 3.2.2). */
@@ -43,11 +42,12 @@ size_t request_range(
 	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last)
 {
 	bool by_proxy = r->proxy && !r->url->https;
-	char authority[AUTHORITY_MAX], own[512], proxys[512] = "";
+	char authority[AUTHORITY_MAX], own[CREDENTIALS_MAX], proxys[CREDENTIALS_MAX] = "";
+	const char *userinfo = r->userinfo ? r->userinfo : r->url->userinfo;
 
 	url_authority(authority, sizeof(authority), r->url);
 	if (by_proxy)
-		credentials(proxys, sizeof(proxys), "Proxy-Authorization", r->proxy);
+		credentials(proxys, "Proxy-Authorization", r->proxy->userinfo);
 	return (size_t)snprintf(out, size,
 		"GET %s%s%s HTTP/1.1\r\n"
 		"Host: %s\r\n"
@@ -62,8 +62,7 @@ size_t request_range(
 		(unsigned long long)first, (unsigned long long)last,
 		r->if_range ? "If-Range: " : "", r->if_range ? r->if_range : "",
 		r->if_range ? "\r\n" : "", r->user_agent,
-		credentials(own, sizeof(own), "Authorization", r->url), proxys,
-		r->fields ? r->fields : "");
+		credentials(own, "Authorization", userinfo), proxys, r->fields ? r->fields : "");
 }
 
 /* ---- what a response means ---- */
@@ -196,9 +195,26 @@ static enum outcome status_outcome(int status)
 	return OUTCOME_REFUSED;
 }
 
+/* 401 and 403 are final, whatever else a proxy says of the server may pass. */
+static enum outcome judge_tunnel(const struct http_request *q, const struct response *r, char *why)
+{
+	if (r->status / 100 == 2)
+		return OUTCOME_OK;
+	return conclude(why,
+		r->status == 401 || r->status == 403 ? OUTCOME_DENIED : OUTCOME_UNREACHABLE,
+		"the proxy %s does not connect to %s (status %d)", q->proxy->host, q->url->host,
+		r->status);
+}
+
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE])
 {
+	if (r->status == 407 && q->proxy)
+		return conclude(why, OUTCOME_DENIED,
+			"the proxy %s wants %suser name and password (status 407)", q->proxy->host,
+			q->proxy->userinfo[0] ? "another " : "a ");
+	if (r->to_connect)
+		return judge_tunnel(q, r, why);
 	switch (r->status) {
 	case 206:
 		return judge_partial(q, r, why);

@@ -18,6 +18,7 @@ struct http_request {
 	uint64_t size;		 /* of the pinned version; 0: none is pinned */
 	const char *if_range;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
 	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
+	const char *userinfo;	 /* in place of the URL's own; NULL: that */
 	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */
 	const char *user_agent;
 	int64_t stall; /* milliseconds without a byte, or with next to none, until it fails */
@@ -26,19 +27,18 @@ struct http_request {
 };
 
 /* Writes the request for the bytes first to last of the file that `r` is for. Returns its size; if
- * that is not below `size`, the text is cut. HEAD_MAX bytes suffice for any: URL_MAX, HOST_MAX,
- * VALIDATOR_MAX and FIELDS_MAX bound the parts. */
+ * that is not below `size`, the text is cut. */
 size_t request_range(
 	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last);
 
 /* The same for a tunnel to the URL's host through the proxy (RFC 9110 section 9.3.6). */
 size_t request_tunnel(char *out, size_t size, const struct http_request *r);
 
-/* Judges a final response but for redirects. OUTCOME_OK: a 206 with exactly the range that was
- * asked for, or the beginning of it, of the pinned version; its body is to be read.
- * OUTCOME_CHANGED: it has another size or validator than that version; a response that only lacks
- * them is OUTCOME_REFUSED. Else a sentence for a person is written on `why`, in at most JUDGED_SIZE
- * bytes. */
+/* Judges a final response but for redirects. OUTCOME_OK: a 2xx to CONNECT, or a 206 with exactly
+ * the range that was asked for, or the beginning of it, of the pinned version; its body is to be
+ * read. OUTCOME_CHANGED: it has another size or validator than that version; a response that only
+ * lacks them is OUTCOME_REFUSED. Else a sentence for a person is written on `why`, in at most
+ * JUDGED_SIZE bytes. */
 #define JUDGED_SIZE 256
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE]);

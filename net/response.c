@@ -89,8 +89,6 @@ static const char *parse_content_length(struct response *r, struct span value)
 {
 	uint64_t n;
 
-	if (r->length >= 0)
-		return "Content-Length is repeated";
 	if (!take_number(&value, &n) || value.at < value.end)
 		return "Content-Length is not one number";
 	r->length = (int64_t)n;
@@ -99,7 +97,7 @@ static const char *parse_content_length(struct response *r, struct span value)
 
 static const char *parse_transfer_encoding(struct response *r, struct span value)
 {
-	if (r->chunked || !span_is(value, "chunked"))
+	if (!span_is(value, "chunked"))
 		return "Transfer-Encoding is not just \"chunked\"";
 	r->chunked = true;
 	return NULL;
@@ -110,8 +108,6 @@ static const char *parse_content_range(struct response *r, struct span value)
 {
 	uint64_t total;
 
-	if (r->has_range || r->total >= 0)
-		return "Content-Range is repeated";
 	if (!take_word(&value, "bytes "))
 		return "Content-Range is not in bytes";
 	r->has_range = !take_word(&value, "*");
@@ -232,7 +228,8 @@ static int64_t parse_date(struct span s)
 
 static const char *parse_date_field(struct response *r, struct span value)
 {
-	r->date = parse_date(value);
+	if (r->date < 0)
+		r->date = parse_date(value);
 	return NULL;
 }
 
@@ -240,27 +237,37 @@ static const char *parse_retry_after(struct response *r, struct span value)
 {
 	uint64_t seconds;
 
+	if (r->retry_date >= 0 || r->retry_after >= 0)
+		return NULL;
 	r->retry_date = parse_date(value);
 	if (r->retry_date < 0 && take_number(&value, &seconds) && value.at == value.end)
 		r->retry_after = (int64_t)seconds;
 	return NULL;
 }
 
+/* A field that may stand once is refused the second time, even if both are equal: some recipient on
+ * the way has taken the other one (RFC 9110 section 5.3). */
+#define ONCE(name) name, name " is repeated"
+
+/* The first ones, which say how long the body is. */
+#define FRAMING 2
+
 static const struct {
-	const char *name;
+	const char *name, *repeated; /* NULL: it is a list, or its first one counts */
 	const char *(*parse)(struct response *r, struct span value);
 } fields[] = {
-	{"Content-Length", parse_content_length},
-	{"Transfer-Encoding", parse_transfer_encoding},
-	{"Content-Range", parse_content_range},
-	{"Connection", parse_connection},
-	{"Content-Encoding", parse_content_encoding},
-	{"Content-Type", parse_content_type},
-	{"ETag", parse_etag},
-	{"Last-Modified", parse_last_modified},
-	{"Location", parse_location},
-	{"Date", parse_date_field},
-	{"Retry-After", parse_retry_after},
+	{ONCE("Content-Length"), parse_content_length},
+	{ONCE("Transfer-Encoding"), parse_transfer_encoding},
+	{ONCE("Content-Range"), parse_content_range},
+	{"Connection", NULL, parse_connection},
+	{"Content-Encoding", NULL, parse_content_encoding},
+	{ONCE("Content-Type"), parse_content_type},
+	{ONCE("ETag"), parse_etag},
+	{ONCE("Last-Modified"), parse_last_modified},
+	{ONCE("Location"), parse_location},
+	/* These only say when to ask again: a busy server is no wrong one for them. */
+	{"Date", NULL, parse_date_field},
+	{"Retry-After", NULL, parse_retry_after},
 };
 
 static bool is_token_char(unsigned char c)
@@ -280,9 +287,16 @@ static const char *parse_field(struct response *r, struct span line)
 	for (const char *c = name.at; c < name.end; c++)
 		if (!is_token_char((unsigned char)*c))
 			return "a field's name is malformed";
-	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-		if (span_is(name, fields[i].name))
-			return fields[i].parse(r, trim((struct span){colon + 1, line.end}));
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		if (!span_is(name, fields[i].name))
+			continue;
+		if (r->to_connect && r->status / 100 == 2 && i < FRAMING)
+			return NULL;
+		if (fields[i].repeated && r->seen & 1u << i)
+			return fields[i].repeated;
+		r->seen |= 1u << i;
+		return fields[i].parse(r, trim((struct span){colon + 1, line.end}));
+	}
 	return NULL;
 }
 
@@ -359,17 +373,23 @@ int64_t response_retry_after(const struct response *r)
 	return seconds < INT64_MAX / 1000 ? seconds * 1000 : INT64_MAX;
 }
 
-ssize_t response_parse(struct response *out, const char *text, size_t size, const char **why)
+static ssize_t parse_response(struct response *out, const char *text, size_t size, const char **why)
 {
 	struct span rest = {text, text + size}, line;
+	char ending = '\0'; /* of the first line: CR or LF */
 	const char *fault;
 
-	memset(out, 0, sizeof(*out));
 	out->length = out->total = out->date = out->retry_date = out->retry_after = -1;
 	while (next_line(&rest, &line)) {
 		bool ends = line.at == line.end && out->status != 0;
 
+		/* Some servers send an empty line behind an interim response. */
+		if (line.at == line.end && line.at == text)
+			continue;
 		fault = ends ? check_head(out) : parse_line(out, line);
+		if (ending && *line.end != ending)
+			fault = "some lines end in CRLF, others in LF";
+		ending = *line.end;
 		if (fault)
 			*why = fault;
 		if (ends || fault)
@@ -378,11 +398,33 @@ ssize_t response_parse(struct response *out, const char *text, size_t size, cons
 	return 0;
 }
 
+ssize_t response_parse(struct response *out, const char *text, size_t size, const char **why)
+{
+	memset(out, 0, sizeof(*out));
+	return parse_response(out, text, size, why);
+}
+
+ssize_t response_parse_connect(
+	struct response *out, const char *text, size_t size, const char **why)
+{
+	memset(out, 0, sizeof(*out));
+	out->to_connect = true;
+	return parse_response(out, text, size, why);
+}
+
 /* ---- chunked ---- */
 
 enum {
 	CHUNK_SIZE,
-	CHUNK_EXTENSION,
+	EXTENSION,	 /* between extensions: blanks, then a semicolon */
+	EXTENSION_BEGIN, /* its name comes */
+	EXTENSION_NAME,
+	EXTENSION_NAMED, /* blanks, then a semicolon or an equals sign */
+	EXTENSION_EQUALS,
+	EXTENSION_VALUE,
+	EXTENSION_QUOTED,
+	EXTENSION_ESCAPED,
+	EXTENSION_UNQUOTED,
 	CHUNK_SIZE_LF,
 	CHUNK_DATA,
 	CHUNK_CR,
@@ -392,6 +434,44 @@ enum {
 	TRAILER_LF,
 	TRAILER_END_LF
 };
+
+/* Behind a chunk's size (RFC 9112 section 7.1.1): *( BWS ";" BWS name [ BWS "=" BWS value ] ) CRLF.
+ * No blank stands before the CRLF. */
+static bool extension_step(struct chunked *c, char b)
+{
+	static const struct {
+		unsigned char state, blank, semicolon, equals, quote, token, end;
+	} next[] = {
+		{CHUNK_SIZE, EXTENSION, EXTENSION_BEGIN, 0, 0, 0, CHUNK_SIZE_LF},
+		{EXTENSION, EXTENSION, EXTENSION_BEGIN, 0, 0, 0, 0},
+		{EXTENSION_BEGIN, EXTENSION_BEGIN, 0, 0, 0, EXTENSION_NAME, 0},
+		{EXTENSION_NAME, EXTENSION_NAMED, EXTENSION_BEGIN, EXTENSION_EQUALS, 0,
+			EXTENSION_NAME, CHUNK_SIZE_LF},
+		{EXTENSION_NAMED, EXTENSION_NAMED, EXTENSION_BEGIN, EXTENSION_EQUALS, 0, 0, 0},
+		{EXTENSION_EQUALS, EXTENSION_EQUALS, 0, 0, EXTENSION_QUOTED, EXTENSION_VALUE, 0},
+		{EXTENSION_VALUE, EXTENSION, EXTENSION_BEGIN, 0, 0, EXTENSION_VALUE, CHUNK_SIZE_LF},
+		{EXTENSION_UNQUOTED, EXTENSION, EXTENSION_BEGIN, 0, 0, 0, CHUNK_SIZE_LF},
+	};
+	size_t i = 0;
+
+	if (c->state == EXTENSION_QUOTED || c->state == EXTENSION_ESCAPED) {
+		c->state = c->state == EXTENSION_ESCAPED ? EXTENSION_QUOTED
+			   : b == '\\'			 ? EXTENSION_ESCAPED
+			   : b == '"'			 ? EXTENSION_UNQUOTED
+							 : EXTENSION_QUOTED;
+		return b == '\t' || ((unsigned char)b >= ' ' && b != 0x7f);
+	}
+	while (next[i].state != c->state)
+		i++;
+	c->state = is_blank(b)			     ? next[i].blank
+		   : b == ';'			     ? next[i].semicolon
+		   : b == '='			     ? next[i].equals
+		   : b == '"'			     ? next[i].quote
+		   : b == '\r'			     ? next[i].end
+		   : is_token_char((unsigned char)b) ? next[i].token
+						     : 0;
+	return c->state != 0;
+}
 
 /* One byte that is not chunk data. False if it cannot stand here. */
 static bool chunked_step(struct chunked *c, char b)
@@ -406,12 +486,7 @@ static bool chunked_step(struct chunked *c, char b)
 			c->left = c->left << 4 | (uint64_t)hex_digit(b);
 			return true;
 		}
-		c->state = b == '\r' ? CHUNK_SIZE_LF : CHUNK_EXTENSION;
-		return c->line > 1 && (b == '\r' || b == ';' || is_blank(b));
-	case CHUNK_EXTENSION:
-		if (b == '\r')
-			c->state = CHUNK_SIZE_LF;
-		return b != '\n';
+		return c->line > 1 && extension_step(c, b);
 	case CHUNK_SIZE_LF:
 		c->state = c->left > 0 ? CHUNK_DATA : TRAILER_BEGIN;
 		c->line = 0;
@@ -437,7 +512,7 @@ static bool chunked_step(struct chunked *c, char b)
 		c->ended = b == '\n';
 		return c->ended;
 	}
-	return false;
+	return extension_step(c, b);
 }
 
 enum chunked_result chunked_decode(struct chunked *c, const char *in, size_t in_size, size_t *used,

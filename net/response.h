@@ -36,14 +36,23 @@ struct response {
 				       * none */
 	const char *location;	      /* Location, inside the head; NULL: none */
 	size_t location_size;	      /* its bytes; no NUL follows */
+	unsigned seen;		      /* response.c's: a bit for each field that has come */
+	bool to_connect;	      /* it answers CONNECT */
 };
 
 /* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`
  * bytes do not hold all of it yet; -1 if it is malformed, and then *why is a static sentence.
- * Refused are: folded and nameless fields, blanks before the colon, NUL and other controls,
- * repeated or listed Content-Length, Content-Length beside Transfer-Encoding, codings other than
- * chunked, a repeated Content-Range, numbers over 2^63 - 1. */
+ * Refused are: folded and nameless fields, blanks before the colon, NUL and other controls, each
+ * of the fields above that comes twice (but for the lists Connection and Content-Encoding, and for
+ * Date and Retry-After, of which the first counts), a listed Content-Length, Content-Length beside
+ * Transfer-Encoding, codings other than chunked, numbers over 2^63 - 1, lines that end in LF beside
+ * others in CRLF. One empty line before it is skipped. */
 ssize_t response_parse(struct response *out, const char *text, size_t size, const char **why);
+
+/* The same for the answer to CONNECT: of a 2xx Content-Length and Transfer-Encoding are ignored
+ * (RFC 9110 section 9.3.6). */
+ssize_t response_parse_connect(
+	struct response *out, const char *text, size_t size, const char **why);
 
 /* What Retry-After asks for, in milliseconds; 0: nothing. A date is counted by the server's clock,
  * or by ours if it sent none. */
@@ -61,7 +70,7 @@ enum chunked_result { CHUNKED_MORE, CHUNKED_END, CHUNKED_MALFORMED };
 
 /* Decodes from in[0..in_size) to out[0..room) until either is used up or the body ends. *used bytes
  * of `in` have become *made bytes of `out`. After CHUNKED_END the bytes from *used on are not part
- * of the body. */
+ * of the body. Behind a chunk's size only CRLF, or well-formed extensions before it, are taken. */
 enum chunked_result chunked_decode(struct chunked *c, const char *in, size_t in_size, size_t *used,
 	char *out, size_t room, size_t *made);
 

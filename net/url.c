@@ -16,12 +16,17 @@ static bool is_unreserved(unsigned char c)
 }
 
 /* Printable ASCII without the blank and the delimiters of RFC 3986 appendix C. */
-static bool has_only_url_bytes(const char *text)
+static bool is_url_byte(char c)
 {
-	for (; *text; text++)
-		if (*text <= ' ' || *text >= 0x7f || strchr("\"<>\\^`{|}", *text))
-			return false;
-	return true;
+	return c > ' ' && c < 0x7f && !strchr("\"<>\\^`{|}", c);
+}
+
+_Static_assert(URL_MAX == 4864, "as the sentence says");
+const char url_too_long[] = "it is longer than 4863 bytes";
+
+size_t url_size(const struct url *u)
+{
+	return offsetof(struct url, target) + strlen(u->target) + 1;
 }
 
 static bool percent_decode(char *out, size_t size, const char *at, const char *end)
@@ -37,6 +42,34 @@ static bool percent_decode(char *out, size_t size, const char *at, const char *e
 	}
 	out[n] = '\0';
 	return true;
+}
+
+struct text {
+	char *at, *end; /* the next byte, and the place of the NUL at the latest */
+	bool full;
+};
+
+static void put_byte(struct text *t, char c)
+{
+	if (t->at < t->end)
+		*t->at++ = c;
+	else
+		t->full = true;
+}
+
+static void put_encoded(struct text *t, const unsigned char *key, size_t len, bool keep_slash)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	for (size_t i = 0; i < len; i++) {
+		if (is_unreserved(key[i]) || (keep_slash && key[i] == '/')) {
+			put_byte(t, (char)key[i]);
+		} else {
+			put_byte(t, '%');
+			put_byte(t, digits[key[i] >> 4]);
+			put_byte(t, digits[key[i] & 15]);
+		}
+	}
 }
 
 /* ---- authority; the parsers return NULL, or what is wrong ---- */
@@ -166,7 +199,7 @@ static const char *set_target(struct url *out, const char *text, size_t len)
 	size_t slash = len == 0 || *text != '/';
 
 	if (len + slash >= sizeof(out->target))
-		return "the path is too long";
+		return url_too_long;
 	if (!is_well_encoded(text, text + len))
 		return "a percent sign is not followed by two hexadecimal digits";
 	memmove(out->target + slash, text, len);
@@ -189,12 +222,11 @@ static const char *parse_after_scheme(struct url *out, const char *text)
 	return why ? why : set_target(out, text, strcspn(text, "#"));
 }
 
-static const char bad_byte[] = "it holds a byte that no URL can hold";
-
 const char *url_parse(struct url *out, const char *text)
 {
-	if (!has_only_url_bytes(text))
-		return bad_byte;
+	for (const char *c = text; *c; c++)
+		if (!is_url_byte(*c))
+			return "it holds a byte that no URL can hold";
 	out->https = strncasecmp(text, "https://", 8) == 0;
 	if (!out->https && strncasecmp(text, "http://", 7) != 0)
 		return "it does not begin with http:// or https://";
@@ -206,35 +238,52 @@ static const char *resolve_path(struct url *out, const struct url *base, const c
 {
 	size_t base_len = strcspn(base->target, "?");
 	size_t len = strcspn(reference, "#");
-	char joined[2 * URL_MAX];
 
-	if (*reference == '/' || len >= URL_MAX)
+	if (*reference == '/')
 		return set_target(out, reference, len);
 	if (len == 0)
 		base_len = strlen(base->target); /* the same document: the query too */
 	else if (*reference != '?')
 		while (base->target[base_len - 1] != '/')
 			base_len--;
-	memcpy(joined, base->target, base_len);
-	memcpy(joined + base_len, reference, len);
-	return set_target(out, joined, base_len + len);
+	if (base_len + len >= sizeof(out->target))
+		return url_too_long;
+	memcpy(out->target, base->target, base_len);
+	memcpy(out->target + base_len, reference, len);
+	return set_target(out, out->target, base_len + len);
 }
 
-const char *url_resolve(struct url *out, const struct url *base, const char *reference)
+/* Percent-encodes the bytes that no URL can hold. False: it does not fit. */
+static bool encode(char out[URL_MAX], const char *text)
 {
-	size_t scheme = strspn(
-		reference, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-.");
-	const char *why;
+	struct text t = {.at = out, .end = out + URL_MAX - 1};
 
-	if (!has_only_url_bytes(reference))
-		return bad_byte;
+	for (; *text; text++)
+		if (is_url_byte(*text))
+			put_byte(&t, *text);
+		else
+			put_encoded(&t, (const unsigned char *)text, 1, false);
+	*t.at = '\0';
+	return !t.full;
+}
+
+const char *url_resolve(struct url *out, const struct url *base, const char *location)
+{
+	char reference[URL_MAX];
+	const char *why = url_too_long;
+	size_t scheme;
+
+	if (!encode(reference, location))
+		return why;
+	scheme = strspn(
+		reference, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-.");
 	if (scheme > 0 && reference[scheme] == ':') {
 		why = url_parse(out, reference);
 	} else if (strncmp(reference, "//", 2) == 0) {
 		out->https = base->https;
 		why = parse_after_scheme(out, reference + 2);
 	} else {
-		*out = *base;
+		memcpy(out, base, offsetof(struct url, target));
 		why = resolve_path(out, base, reference);
 	}
 	if (!why && base->https && !out->https)
@@ -242,6 +291,38 @@ const char *url_resolve(struct url *out, const struct url *base, const char *ref
 	if (!why && out->userinfo[0] == '\0' && url_same_origin(out, base))
 		memcpy(out->userinfo, base->userinfo, sizeof(out->userinfo));
 	return why;
+}
+
+const char *url_extend(struct url *u, const char *suffix)
+{
+	size_t size = strlen(suffix);
+	char *query = strchrnul(u->target, '?');
+
+	if (strlen(u->target) + size >= sizeof(u->target))
+		return url_too_long;
+	memmove(query + size, query, strlen(query) + 1);
+	memcpy(query, suffix, size);
+	return NULL;
+}
+
+bool url_is_signed(const struct url *u)
+{
+	static const char *const names[] = {"signature", "sig", "sign", "token", "hmac", "md5"};
+	const char *end;
+
+	for (const char *at = strchrnul(u->target, '?'); *at; at = end) {
+		at++;
+		end = at + strcspn(at, "&");
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+			size_t size = strlen(names[i]), name = strcspn(at, "=&");
+			bool ends = name > size && i == 0 && at[name - size - 1] == '-';
+
+			if ((name == size || ends) &&
+				strncasecmp(at + name - size, names[i], size) == 0)
+				return true;
+		}
+	}
+	return false;
 }
 
 bool url_same_origin(const struct url *a, const struct url *b)
@@ -264,40 +345,26 @@ const char *url_text(char *out, size_t size, const struct url *u)
 {
 	char authority[AUTHORITY_MAX];
 
-	snprintf(out, size, "%s://%s%s", u->https ? "https" : "http",
-		url_authority(authority, sizeof(authority), u), u->target);
+	snprintf(out, size, "%s://%s%.*s", u->https ? "https" : "http",
+		url_authority(authority, sizeof(authority), u), (int)strcspn(u->target, "?"),
+		u->target);
+	return out;
+}
+
+const char *url_redacted(char *out, size_t size, const char *text)
+{
+	const char *end = text + strcspn(text, "?#"), *at = strrchr(text, '@');
+	const char *scheme = strstr(text, "://");
+	int kept = at && scheme && scheme < at && scheme - text < 30 ? (int)(scheme - text) + 3 : 0;
+
+	if (at > end) /* '?' may be a password's */
+		at = end = "";
+	snprintf(out, size, "%.*s%s%.*s%s", kept, text, at ? "..." : "",
+		(int)(end - (at ? at : text)), at ? at : text, *end == '?' ? "?..." : "");
 	return out;
 }
 
 /* ---- expanding a BASE ---- */
-
-struct text {
-	char *at, *end; /* the next byte, and the place of the NUL at the latest */
-	bool full;
-};
-
-static void put_byte(struct text *t, char c)
-{
-	if (t->at < t->end)
-		*t->at++ = c;
-	else
-		t->full = true;
-}
-
-static void put_encoded(struct text *t, const unsigned char *key, size_t len, bool keep_slash)
-{
-	static const char digits[] = "0123456789ABCDEF";
-
-	for (size_t i = 0; i < len; i++) {
-		if (is_unreserved(key[i]) || (keep_slash && key[i] == '/')) {
-			put_byte(t, (char)key[i]);
-		} else {
-			put_byte(t, '%');
-			put_byte(t, digits[key[i] >> 4]);
-			put_byte(t, digits[key[i] & 15]);
-		}
-	}
-}
 
 /* A segment "." or ".." would climb out of the folder that the configuration names. */
 static bool has_dot_segment(const char *key, size_t len)
@@ -335,7 +402,7 @@ const char *url_expand(char *out, size_t size, const char *base, const void *coo
 			put_byte(&t, *p);
 		}
 	}
-	if (!placed && base[len - 1] == '/')
+	if (!placed && len > 0 && base[len - 1] == '/')
 		put_encoded(&t, cookie, cookie_size, true);
 	*t.at = '\0';
 	return t.full ? "the URL of this name is too long" : NULL;

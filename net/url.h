@@ -14,9 +14,15 @@ struct url {
 	bool literal;	      /* the host is an IP address */
 	char host[HOST_MAX];  /* lower case; an IPv6 address without its brackets */
 	uint16_t port;	      /* 1 to 65535 */
-	char target[URL_MAX]; /* path and query as the request line carries them: begins with '/' */
 	char userinfo[256];   /* percent-decoded "user:password", or empty; never to be logged */
+	char target[URL_MAX]; /* path and query as the request line carries them: begins with '/' */
 };
+
+/* The bytes of it that count, which reach to the end of its target. */
+size_t url_size(const struct url *u);
+
+/* The reason that an URL is over one of our limits: compare its address. */
+extern const char url_too_long[];
 
 /* Parses an absolute URL. A fragment is dropped; bytes that a URL cannot hold (controls, blanks,
  * non-ASCII) are refused. */
@@ -24,14 +30,26 @@ const char *url_parse(struct url *out, const char *text);
 
 /* Resolves a Location field against the URL that it came from (RFC 3986 section 5): absolute,
  * scheme-relative, absolute-path, relative-path and query-only references, dot segments removed.
- * Userinfo is carried over only to the same scheme, host and port; https to http is refused. */
+ * Bytes that no URL can hold are percent-encoded, as browsers do. Userinfo is carried over only to
+ * the same scheme, host and port; https to http is refused. */
 const char *url_resolve(struct url *out, const struct url *base, const char *reference);
+
+/* Puts a suffix behind the path. */
+const char *url_extend(struct url *u, const char *suffix);
+
+/* Whether the query has a parameter by which storage services sign a URL, such as X-Amz-Signature,
+ * Signature or sig. */
+bool url_is_signed(const struct url *u);
 
 /* Whether two URLs name the same origin: scheme, host, port. */
 bool url_same_origin(const struct url *a, const struct url *b);
 
-/* Writes the URL without userinfo for a person; cut if longer than `size`. Returns `out`. */
+/* Writes the URL for a person, without userinfo and query, which may be secrets; cut if longer than
+ * `size`. Returns `out`. */
 const char *url_text(char *out, size_t size, const struct url *u);
+
+/* The same for a text that may be no URL: "..." stands where userinfo or a query may have been. */
+const char *url_redacted(char *out, size_t size, const char *text);
 
 /* Writes "host:port", the port left out where it is the scheme's own, an IPv6 address in brackets:
  * the value of a Host field. Returns `out`; AUTHORITY_MAX bytes always suffice. */

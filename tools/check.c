@@ -117,6 +117,7 @@ static int64_t answer_timeout(void)
 static enum http_event ask(uint64_t last, int64_t most)
 {
 	struct http_request request = {.url = &target.url,
+		.userinfo = target.userinfo,
 		.proxy = target.proxy,
 		.last = last,
 		.if_range = image_validator(image),

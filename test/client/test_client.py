@@ -5,6 +5,7 @@
 """
 import base64
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -178,13 +179,13 @@ def a_network_that_is_not_up_yet_is_waited_for():
     get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1); trying again")
 
 
-LATE_NAMES = """
+NAMES = """
 import socket, struct, subprocess, sys, threading, time
 from lib.httpserver import Server, image
 
 def serve_names():
-    \"\"\"Answers A with 127.0.0.1 and AAAA with nothing, but not in the first five seconds.\"\"\"
-    time.sleep(5)
+    \"\"\"Answers A with 127.0.0.1 and AAAA with nothing, from START on, each one DELAY later.\"\"\"
+    time.sleep(START)
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.bind(("127.0.0.1", 53))
     while True:
@@ -193,7 +194,7 @@ def serve_names():
         answer = query[:2] + b"\\x81\\x80" + struct.pack(">4H", 1, is_a, 0, 0) + query[12:]
         if is_a:
             answer += struct.pack(">3HIH4B", 0xc00c, 1, 1, 60, 4, 127, 0, 0, 1)
-        s.sendto(answer, peer)
+        threading.Timer(DELAY, s.sendto, [answer, peer]).start()
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 subprocess.run(["mount", "-t", "tmpfs", "none", "/etc"], check=True)
@@ -207,7 +208,12 @@ with Server({"/img": image(1, 1 << 20)}) as s:
 
 @test
 def a_name_server_that_is_down_at_first_is_waited_for():
-    get_in_namespaces("-rnm", LATE_NAMES, "no name server answered; trying again")
+    get_in_namespaces("-rnm", "START, DELAY = 5, 0" + NAMES, "no name server answered; trying again")
+
+
+@test
+def a_name_server_that_always_takes_four_seconds_is_heard():
+    get_in_namespaces("-rnm", "START, DELAY = 0, 4" + NAMES, "no name server answered; trying again")
 
 
 # -- credentials and header fields -------------------------------------------------------------
@@ -258,13 +264,30 @@ def a_netrc_file_that_is_wrong_is_named():
         assert result.returncode == 2 and netrc.name in result.log and "s3cret" not in result.log
 
 
+@test
+def a_signed_url_and_a_token_of_some_kib_fit_a_request_up_to_its_limit():
+    with tempfile.NamedTemporaryFile("w", suffix=".netrc") as netrc, Server({"/img": DATA}) as s:
+        netrc.write("machine 127.0.0.1 login u password " + "p" * 2000 + "\n")
+        netrc.flush()
+        token = base64.b64encode(b"u:" + b"p" * 2000).decode()
+        url = s.url + "img?X-Amz-Security-Token=" + "A" * 4500
+        right(get(url))
+        right(get(s.url + "img", options=["netrc " + netrc.name, "header X-Y: " + "z" * 1900]))
+        assert s.requests[-1].headers["authorization"] == "Basic " + token
+        result = get(url, options=["netrc " + netrc.name, "header X-Y: " + "z" * 1900])
+        assert result.returncode == 13 and "longer than 8191 bytes" in result.log, result.log
+        result = get(s.url + "img?" + "A" * 4900)
+        assert result.returncode == 2 and "longer than 4863 bytes" in result.log, result.log
+
+
 # -- proxies -----------------------------------------------------------------------------------
 
 class Proxy:
-    """A proxy for CONNECT and for requests in absolute form; it keeps their heads. `answer`: its only word."""
+    """A proxy for CONNECT and for requests in absolute form; it keeps their heads. `answer`: its only word; `fields`:
+    of its answer to CONNECT."""
 
-    def __init__(self, answer=None):
-        self.heads, self.answer = [], answer
+    def __init__(self, answer=None, fields=b""):
+        self.heads, self.answer, self.fields = [], answer, fields
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -287,7 +310,7 @@ class Proxy:
         if method == "CONNECT":
             host, port = target.rsplit(":", 1)
             first = b""
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n" + self.fields + b"\r\n")
         else:
             host, port = target.split("/")[2].rsplit(":", 1)
             first = head.replace(target.encode(), b"/" + target.split("/", 3)[3].encode(), 1)
@@ -327,7 +350,12 @@ def certificate(directory):
 
 @test
 def https_goes_through_a_proxy_by_connect():
-    proxy = Proxy()
+    """Content-Length and Transfer-Encoding of the answer to CONNECT say nothing (RFC 9110 section 9.3.6)."""
+    for fields in (b"", b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"):
+        by_connect(Proxy(fields=fields))
+
+
+def by_connect(proxy):
     with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as s:
         url = s.url.replace("http://", "https://") + "img"
         right(get(url, options=[f"ca {d}/own.pem", "proxy " + proxy.url]))
@@ -357,19 +385,26 @@ def pin_cert_and_key_words_reach_tls():
 
 @test
 def a_proxy_that_wants_a_password_or_refuses_is_named():
-    for answer, status, text in ((b"407 Proxy Authentication Required", 5, "user name"),
-                                 (b"502 Bad Gateway", 9, "does not connect")):
+    wants = r"the proxy 127\.0\.0\.1.* wants a user name"
+    no = r"the proxy 127\.0\.0\.1.* does not connect to 127\.0\.0\.2"
+    for scheme, answer, status, text in (
+            ("https", b"407 Proxy Authentication Required", 5, wants), ("https", b"401 Unauthorized", 5, no),
+            ("https", b"403 Forbidden", 5, no), ("https", b"502 Bad Gateway", 9, no),
+            ("http", b"407 Proxy Authentication Required", 5, wants)):
         proxy = Proxy(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
-        result = get("https://127.0.0.1:1/img", options=["proxy " + proxy.url, "timeout 1"])
-        assert result.returncode == status and text in result.log, (result.returncode, result.log)
+        result = get(f"{scheme}://127.0.0.2:1/img", options=["proxy " + proxy.url, "timeout 1"])
+        assert result.returncode == status and re.search(text, result.log), (answer, result.returncode, result.log)
 
 
 @test
 def no_proxy_names_hosts_that_are_asked_directly():
     proxy = Proxy()
     with Server({"/img": DATA}) as s:
-        right(get(s.url + "img", options=["proxy " + proxy.url, "no-proxy x.org, 127.0.0.1"]))
+        for hosts in ("x.org, 127.0.0.1", "127.0.0.0/8", "*"):
+            right(get(s.url + "img", options=["proxy " + proxy.url, "no-proxy " + hosts]))
         assert not proxy.heads
+        result = get(s.url + "img", options=["proxy " + proxy.url, "no-proxy 127.*"])
+        assert result.returncode == 2 and "no-proxy '127.*'" in result.log, result.log
 
 
 # -- addresses ---------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """HTTP: servers that are right in another way, slow, or wrong."""
 import errno
+import glob
+import os
 import re
 import time
 
@@ -111,6 +113,31 @@ def redirected_nowhere(where):
         refused(k, k.open("erofs,img", b"img"), *([errno.ENOENT] if where == "404" else []))
         assert len(s.requests) < 100, f"{len(s.requests)} requests"
         still_serves(k, s)
+
+
+@scenario
+def no_secret_is_logged():
+    """userinfo and query of url lines and redirects, at level debug and in the cache's state, whatever fails"""
+    data = image(1, 300000)
+    with Server({"/there": data}) as other, Server() as s:
+        secret = s.url.replace("http://", "http://joe:s3cret@") + "%c?sig=s3cret"
+        there = other.url.replace("http://", "http://joe:s3cret@") + "there?sig=s3cret"
+        with daemon(secret, "timeout 1", "offline allow", options=["-d"]) as k:
+            s.paths["/img"] = {"redirect": (302, there)}
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 4096)
+            other.default["status"] = 503
+            fails(k, f, 200704, 4096, 8)
+            for number, target in enumerate(("ftp://joe:s3cret@h/a?sig=s3cret", "/loop?sig=s3cret", "//h:0/?s3cret",
+                                             "http://joe:s3cret@127.0.0.1:1/?s3cret", "/%zz?sig=s3cret")):
+                s.paths[f"/bad{number}"] = s.paths["/loop"] = {"redirect": (302, target)}
+                refused(k, k.open(f"erofs,bad{number}", b"bad%d" % number))
+            files = filter(os.path.isfile, glob.glob(f"{k.cache}/cachefilesd-mini/**", recursive=True))
+            state = "".join(open(path, errors="replace").read() for path in files)
+            k.stop()
+            k.wait_log_end()
+            assert "at http://127.0.0.1" in k.stderr and "redirect (302): " in k.stderr, k.stderr
+            assert not re.search("s3cret|joe", k.stderr + state), k.stderr + state
 
 
 @scenario

@@ -316,7 +316,7 @@ def log_level(level):
             k.stop()
             k.wait_log_end()
             told = [bool(re.search(word, k.stderr)) for word in
-                    ("cannot be opened", "neither ETag nor", "5000 bytes at", "opcode 0", "GET /img, bytes 0-")]
+                    ("cannot be opened", "neither ETag nor", "5000 bytes, ", "opcode 0", "GET /img, bytes 0-")]
             assert told == [True, level != "error", level in ("info", "debug"), *2 * [level == "debug"]], k.stderr
 
 

@@ -29,4 +29,10 @@ enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 	*count = 1;
 	return DNS_FOUND;
 }
+
+const char *dns_failure(enum dns_result failure)
+{
+	(void)failure;
+	return "";
+}
 #endif

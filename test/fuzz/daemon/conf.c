@@ -1,10 +1,11 @@
-/* Fuzz harness of conf.c, and with it of url.c and of the pins of dns.c: the lines of a file. What
- * was taken must keep to the ranges that conf.h promises. */
+/* Fuzz harness of conf.c, and with it of url.c and of the pins of names.c: the lines of a file.
+ * What was taken must keep to the ranges that conf.h promises. */
 #include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
-#include "net/dns.c"
+#include "net/names.c"
 #include "net/dns_packet.c"
+#include "net/no_proxy.c"
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"

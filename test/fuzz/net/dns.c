@@ -5,6 +5,7 @@
 #include "net/connect.c"
 #include "net/dns.c"
 #include "net/dns_packet.c"
+#include "net/names.c"
 
 #include <stdlib.h>
 

@@ -2,8 +2,9 @@
 #include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"
-#include "net/dns.c"
+#include "net/names.c"
 #include "net/dns_packet.c"
+#include "net/no_proxy.c"
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
@@ -74,7 +75,9 @@ static void test_policy(void)
 	CHECK_GOOD("proxy http://me:pw@proxy:3128");
 	CHECK_BAD("proxy https://me:secret@proxy/", "TLS to a proxy is not supported");
 	CHECK(!strstr(why, "secret"));
-	CHECK_GOOD("no-proxy a.test,b.test");
+	CHECK_GOOD("no-proxy a.test,b.test, 10.0.0.0/8");
+	CHECK_BAD("no-proxy a.test,*.example", "no-proxy 'a.test,*.example': an entry is neither");
+	CHECK_BAD("no-proxy host:80", "ports");
 	CHECK_GOOD("netrc /etc/netrc");
 	CHECK_BAD("netrc", "needs the path");
 }
@@ -97,7 +100,26 @@ static void test_form(void)
 	CHECK_BAD("brun=7%", "unknown word");
 	CHECK_BAD("urls http://me:secret@h/", "'urls': unknown word");
 	CHECK_BAD("http://me:secret@h/", "'http://...@h/': unknown word");
+	CHECK_BAD("http://h/?sig=secret", "'http://h/?...': unknown word");
 	CHECK_BAD("headers X-Token: secret", "'headers': unknown word");
+
+	begin_test("conf: numbers of bytes, with a unit or without, up to a pebibyte");
+	CHECK_GOOD("budget 500000000");
+	CHECK(c.budget == 500000000);
+	CHECK_GOOD("budget 4294967296");
+	CHECK(c.budget == UINT64_C(4294967296));
+	CHECK_GOOD("budget 429496729");
+	CHECK_GOOD("budget 1125899906842624");
+	CHECK(c.budget == UINT64_C(1) << 50);
+	CHECK_BAD("budget 1125899906842625", "needs bytes");
+	CHECK_GOOD("budget 1048576G");
+	CHECK(c.budget == UINT64_C(1) << 50);
+	CHECK_BAD("budget 1048577G", "needs bytes");
+	CHECK_BAD("budget 17179869184G", "needs bytes");
+	CHECK_BAD("budget 18446744073709551616", "needs bytes");
+	CHECK_BAD("budget 5 M", "needs bytes");
+	CHECK_GOOD("prefetch-rate 500000000");
+	CHECK_GOOD("memory 1000000000");
 
 	begin_test("conf: control bytes");
 	CHECK_BAD("dir /x\r", "control byte");
@@ -273,7 +295,7 @@ static void test_ours(void)
 
 static void test_lists(void)
 {
-	char line[URL_MAX + 100];
+	static char line[URL_MAX + 100];
 
 	begin_test("conf: urls add up to the most there are");
 	conf_init(&c);
@@ -283,6 +305,21 @@ static void test_lists(void)
 	while (c.urls < URLS_MAX)
 		CHECK_GOOD("url http://b/");
 	CHECK(!take("url http://b/") && strstr(why, "8 already"), "%s", why);
+
+	begin_test("conf: URLs of one line fill another's room only up to a limit");
+	conf_init(&c);
+	strcpy(line, "url http://a/");
+	memset(line + 13, 'x', URL_MAX);
+	line[4 + URL_MAX - 1] = '\0';
+	CHECK_GOOD(line);
+	CHECK_GOOD("url http://b/");
+	CHECK(!take(line) && strstr(why, "all URLs together"), "%s", why);
+	CHECK_GOOD("trace http://t/%c");
+	CHECK_GOOD("proxy http://me:pw@proxy:3128/x");
+	CHECK(c.urls == 2 && !strcmp(c.url[0], line + 4) && !strcmp(c.url[1], "http://b/"));
+	CHECK(!strcmp(c.trace, "http://t/%c"));
+	CHECK(!strcmp(c.proxy->host, "proxy") && c.proxy->port == 3128 &&
+		!strcmp(c.proxy->userinfo, "me:pw"));
 
 	begin_test("conf: bad urls are refused, their passwords not shown");
 	CHECK_BAD("url", "needs an http or https URL");
@@ -295,6 +332,8 @@ static void test_lists(void)
 	CHECK_BAD("url http://a/ ", "");
 	CHECK_BAD("url http://me:sec/ret@h:99999/", "url 'http://...@h:99999/'");
 	CHECK(!strstr(why, "sec") && !strstr(why, "me:"), "%s", why);
+	CHECK_BAD("url http://h:99999/a?sig=sec", "url 'http://h:99999/a?...'");
+	CHECK_BAD("trace ftp://h/a?sig=sec", "trace 'ftp://h/a?...'");
 	CHECK(c.urls == 0);
 	strcpy(line, "url http://a/");
 	memset(line + 13, 'x', URL_MAX);
@@ -371,6 +410,16 @@ static void test_file(void)
 	begin_test("conf: a file's mistakes name file and line");
 	CHECK(!read_text("\n# x\nconnections 99\n", 20));
 	check_message(":3: connections '99': needs a number from 1 to 16");
+	begin_test("conf: what a file gives once, -o may give once more");
+	CHECK(read_text("dir /a\ntag a\nsecctx a\n", 22));
+	CHECK(conf_line(&c, "-o", "dir /b", why, sizeof(why)) && !strcmp(c.dir, "/b"));
+	CHECK(conf_line(&c, "-o", "tag b", why, sizeof(why)) && !strcmp(c.tag, "b"));
+	CHECK(conf_line(&c, "-o", "secctx b", why, sizeof(why)) && !strcmp(c.secctx, "b"));
+	CHECK(!conf_line(&c, "-o", "dir /c", why, sizeof(why)) && strstr(why, "second time"));
+	CHECK(!read_text("dir /a\ndir /b\n", 14));
+	check_message(":2: dir '/b': it is given a second time");
+
+	begin_test("conf: a line without its newline, and one with a NUL byte");
 	CHECK(!read_text("tag a\ntag b", 11));
 	check_message(":2: the line has no newline at its end");
 	CHECK(!read_text("tag a\0b\n", 8));

@@ -6,6 +6,7 @@
 
 #include "base/fd.c"
 #include "base/text.c"
+#include "net/no_proxy.c"
 #include "net/url.c"
 
 #include "fetch/mirror.c"
@@ -72,11 +73,10 @@ static struct image *start(size_t urls, enum conf_retry retry)
 
 	c = (struct conf){.urls = urls, .retry = retry, .timeout = 60};
 	for (size_t i = 0; i < urls; i++)
-		strcpy(c.url[i], bases[i]);
+		c.url[i] = bases[i];
 	memset(table, 0, sizeof(table));
 	memset(mirrors, 0, sizeof(mirrors));
-	memset(redirects, 0, sizeof(redirects));
-	memset(&proxy, 0, sizeof(proxy));
+	redirects_end = 0;
 	lines = 0;
 	mirrors_init(&c);
 	images_init(&c, table);
@@ -258,39 +258,28 @@ static void test_told(void)
 	CHECK(lines == 4 && strstr(said[3], "answered again") != NULL);
 }
 
-static bool is_direct(const char *no_proxy, const char *url)
-{
-	struct url u;
-
-	start(1, RETRY_SOFT);
-	strcpy(c.proxy, "http://proxy:3128/");
-	strcpy(c.no_proxy, no_proxy);
-	mirrors_init(&c);
-	images_init(&c, table);
-	return !url_parse(&u, url) && !proxy_for(&u);
-}
-
 static void test_no_proxy(void)
 {
-	begin_test("image: no-proxy names hosts, domains, or all");
-	CHECK(!is_direct("", "http://h/"));
-	CHECK(is_direct("*", "http://h/"));
-	CHECK(is_direct("x.org, h", "http://H/"));
-	CHECK(is_direct(".example.org", "http://a.example.org/"));
-	CHECK(is_direct("example.org", "http://example.org/"));
-	CHECK(!is_direct("example.org", "http://badexample.org/"));
-	CHECK(!is_direct(" , ,", "http://h/"));
-	CHECK(is_direct("10.0.0.1", "http://10.0.0.1/"));
-	CHECK(is_direct("::1", "http://[::1]/"));
+	struct image *i = start(1, RETRY_SOFT);
+	struct mirror_target target;
+	struct url proxy;
+	const char *why;
+
+	begin_test("image: the proxy, but for hosts of no-proxy");
+	CHECK(!url_parse(&proxy, "http://proxy:3128/"));
+	c.proxy = &proxy;
+	CHECK(mirror_target(&target, i, 0, &why) && target.proxy == &proxy);
+	strcpy(c.no_proxy, "b, a");
+	CHECK(mirror_target(&target, i, 0, &why) && !target.proxy);
 }
 
 static void test_redirects(void)
 {
-	struct image *i = start(1, RETRY_SOFT), *more[REDIRECTS_MAX];
+	struct image *i = start(1, RETRY_SOFT), *more[4];
 	struct mirror_target target;
 	struct url to;
 	const char *why;
-	char name[16];
+	char name[16], longest[URL_MAX];
 
 	begin_test("image: redirects are remembered, the oldest given up, and trusted on their "
 		   "origin only");
@@ -300,13 +289,26 @@ static void test_redirects(void)
 	CHECK(!url_parse(&to, "http://a/other"));
 	mirror_redirected(i, 0, &to);
 	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && target.trusted);
-	for (int n = 0; n < REDIRECTS_MAX; n++) {
+	memset(longest, 'x', sizeof(longest));
+	memcpy(longest, "http://a/", 9);
+	longest[3000] = '\0';
+	CHECK(!url_parse(&to, longest));
+	for (int n = 0; n < 4; n++) {
 		snprintf(name, sizeof(name), "i%d", n);
 		more[n] = image_get("erofs,v", name, strlen(name));
 		mirror_redirected(more[n], 0, &to);
 	}
 	CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[0], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[0], 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[1], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[2], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[3], 0, &why) && target.redirected);
+	CHECK(!strcmp(target.url.target, to.target));
+	mirror_forget_redirect(more[2]);
+	image_free(more[2]);
+	more[2] = image_get("erofs,v", "new", 3);
+	CHECK(mirror_target(&target, more[2], 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[3], 0, &why) && target.redirected);
 	mirror_redirected(i, 0, &to);
 	fails(i, 0, OUTCOME_BUSY, 1000);
 	CHECK(mirror_target(&target, i, 0, &why) && target.redirected, "its own URL failed");
@@ -317,10 +319,6 @@ static void test_redirects(void)
 		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
 		CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
 	}
-	mirror_forget_redirect(more[0]);
-	image_free(more[0]);
-	more[0] = image_get("erofs,v", "new", 3);
-	CHECK(mirror_target(&target, more[0], 0, &why) && !target.redirected);
 }
 
 static void test_credentials(void)
@@ -330,12 +328,12 @@ static void test_credentials(void)
 	const char *why;
 
 	begin_test("image: the netrc file's credentials, unless the URL has its own");
-	strcpy(c.url[0], "http://with.netrc/");
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "user:pw") == 0);
-	strcpy(c.url[0], "http://me@with.netrc/");
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.url.userinfo, "me") == 0);
-	strcpy(c.url[0], "http://without.netrc/");
-	CHECK(mirror_target(&target, i, 0, &why) && target.url.userinfo[0] == '\0');
+	c.url[0] = "http://with.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "user:pw") == 0);
+	c.url[0] = "http://me@with.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "me") == 0);
+	c.url[0] = "http://without.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && target.userinfo[0] == '\0');
 }
 
 static void check_url(struct image *image, const char *want, bool trusted)
@@ -349,6 +347,22 @@ static void check_url(struct image *image, const char *want, bool trusted)
 	CHECK(target.trusted == trusted);
 }
 
+/* The path and query of the trace of an image at `base`; NULL: it is not asked for. */
+static void check_trace(const char *base, const char *want)
+{
+	struct image *i = start(1, RETRY_SOFT);
+	struct mirror_target target;
+	const char *why = "";
+	bool asked;
+
+	c.url[0] = base;
+	asked = mirror_target(&target, image_get_trace(i), 0, &why);
+	CHECK(asked == (want != NULL), "%s: %s", base, why);
+	CHECK(!want || strcmp(target.url.target, want) == 0, "%s", target.url.target);
+	CHECK(want || strstr(why, "signed"), "%s", why);
+	CHECK(mirror_target(&target, i, 0, &why), "%s", why);
+}
+
 static void test_trace(void)
 {
 	struct image *i = start(2, RETRY_SOFT), *trace;
@@ -360,12 +374,24 @@ static void test_trace(void)
 	fails(i, 0, OUTCOME_UNREACHABLE, 900);
 	check_url(trace, "http://b/img.trace", true);
 
+	begin_test("image: of a url line with %c, of one file, and with a query: behind the path");
+	check_trace("http://a/%c.erofs", "/img.erofs.trace");
+	check_trace("http://a/%c/image?x=%v", "/img/image.trace?x=img");
+	check_trace("http://a/one.erofs", "/one.erofs.trace");
+	check_trace("http://a/one.erofs?v=1", "/one.erofs.trace?v=1");
+	check_trace("http://a/get?file=%c", "/get.trace?file=img");
+	check_trace("http://a/one.erofs#x", "/one.erofs.trace");
+
+	begin_test("image: a signed URL has no trace beside it");
+	check_trace("http://a/one.erofs?X-Amz-Date=1&X-Amz-Signature=ab", NULL);
+	check_trace("http://a/%c?sv=2&sig=ab%3D", NULL);
+
 	begin_test("image: a trace from elsewhere has the image's name and no header lines");
 	i = start(2, RETRY_SOFT);
-	strcpy(c.trace, "http://elsewhere/%v/%c.boot");
+	c.trace = "http://elsewhere/%v/%c.boot";
 	check_url(image_get_trace(i), "http://elsewhere/img/img.boot", false);
 	check_url(i, "http://a/img", true);
-	strcpy(c.trace, "http://a/t/%c"); /* the origin of the url line, but not asked for */
+	c.trace = "http://a/t/%c"; /* the origin of the url line, but not asked for */
 	check_url(image_get_trace(i), "http://a/t/img", false);
 }
 

@@ -81,7 +81,7 @@ static void test_trace(void)
 	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX - 6)) != NULL);
 	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX - 5)) == NULL);
 	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX)) == NULL);
-	strcpy(c.trace, "http://elsewhere/all.trace");
+	c.trace = "http://elsewhere/all.trace";
 	CHECK(image_get_trace(image_get("erofs,v", name, KEY_MAX)) != NULL);
 
 	begin_test("image: there is a place for a trace when all images are there");

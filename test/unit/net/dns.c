@@ -5,6 +5,7 @@
 #include "net/connect.c"
 #include "net/dns.c"
 #include "net/dns_packet.c"
+#include "net/names.c"
 
 #include <stdlib.h>
 
@@ -401,7 +402,8 @@ static const char *text_of(const union address *a)
 /* The result as text: addresses parted by blanks, or the failure's name. */
 static const char *lookup(const char *host, uint16_t port, int64_t now)
 {
-	static const char *const words[] = {"?", "wait", "no such name", "no server answered"};
+	static const char *const words[] = {"?", "wait", "no such name", "no server answered",
+		"SERVFAIL", "REFUSED", "unusable"};
 	static char out[1000];
 	union address addresses[DNS_ADDRESSES_MAX];
 	size_t count = 99;
@@ -427,20 +429,34 @@ static void test_files(void)
 	begin_test("dns: resolv.conf");
 	reset("",
 		"# c\nnameserver 192.0.2.1 # x\n\tnameserver\t2001:db8::1\r\nnameserver nonsense\n"
-		"search a.example b.example\noptions ndots:5\nnameserver\nnameserver 192.0.2.3\n"
+		"search a.example b.example\noptions rotate ndots:5\nnameserver\nnameserver "
+		"192.0.2.3\n"
 		"nameserver 192.0.2.4\nnameserver 192.0.2.5",
 		"");
 	CHECK(from_resolv.count == 4, "%zu", from_resolv.count);
 	CHECK(!strcmp(text_of(&from_resolv.server[0]), "192.0.2.1:53"));
 	CHECK(!strcmp(text_of(&from_resolv.server[1]), "[2001:db8::1]:53"));
 	CHECK(!strcmp(text_of(&from_resolv.server[3]), "192.0.2.4:53"));
-	CHECK(!strcmp(from_resolv.search, "a.example"));
+	CHECK(from_resolv.searches == 2 && from_resolv.ndots == 5 &&
+		!memcmp(from_resolv.search, "a.example\0b.example", 20));
+
+	begin_test(
+		"dns: search and domain: the last line, six domains, none that no name can have");
+	reset("", "nameserver 192.0.2.1\nsearch . a b..c d e f g h i\noptions ndots:99 ndots:x\n",
+		"");
+	CHECK(from_resolv.searches == 6 && !memcmp(from_resolv.search, "a\0d\0e\0f\0g\0h", 12));
+	CHECK(from_resolv.ndots == 15);
+	reset("", "nameserver 192.0.2.1\nsearch a b\ndomain c\noptions ndots:0\n", "");
+	CHECK(from_resolv.searches == 1 && !strcmp(from_resolv.search, "c"));
+	CHECK(from_resolv.ndots == 0);
+	reset("", "nameserver 192.0.2.1\nsearch a b\nsearch .\n", "");
+	CHECK(from_resolv.searches == 0 && from_resolv.ndots == 1);
 
 	begin_test("dns: a link-local server's interface; a last line without newline; bad search");
 	reset("", "search a..b\nnameserver fe80::1%lo", "");
 	CHECK(from_resolv.count == 1 &&
 		from_resolv.server[0].in6.sin6_scope_id == if_nametoindex("lo"));
-	CHECK(!from_resolv.search[0]);
+	CHECK(from_resolv.searches == 0);
 
 	begin_test("dns: the kernel's pnp");
 	reset("", "", "#PROTO: DHCP\ndomain x.example\nnameserver 10.0.2.3\nbootserver 10.0.2.2\n");
@@ -497,31 +513,44 @@ static void test_pins(void)
 
 	begin_test("dns: malformed pins are refused with a reason");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		CHECK(dns_pin(bad[i]), "%s", bad[i]);
-		CHECK(dns_pin_check(bad[i]), "%s", bad[i]);
+		CHECK(names_pin(bad[i]), "%s", bad[i]);
+		CHECK(names_pin_check(bad[i]), "%s", bad[i]);
 	}
 	CHECK(pin_count == 0);
 
 	begin_test("dns: pins answer for their host and port only, and add up");
 	reset("192.0.2.1 img.example\n", "", "");
-	CHECK(!dns_pin("IMG.example:443:192.0.2.9"));
-	CHECK(!dns_pin("img.example:443:[2001:db8::9]"));
-	CHECK(!dns_pin("img.example:8443:2001:db8::8"));
+	CHECK(!names_pin("IMG.example:443:192.0.2.9"));
+	CHECK(!names_pin("img.example:443:[2001:db8::9]"));
+	CHECK(!names_pin("img.example:8443:2001:db8::8"));
 	CHECK_LOOKUP("img.example", 443, 0, "[2001:db8::9]:443 192.0.2.9:443");
 	CHECK_LOOKUP("img.example", 8443, 0, "[2001:db8::8]:8443");
 	CHECK_LOOKUP("img.example", 80, 0, "192.0.2.1:80");
 
 	begin_test("dns: a full table of pins says so");
 	while (pin_count < PINS_MAX)
-		CHECK(!dns_pin("x:1:1.2.3.4"));
-	CHECK(dns_pin("x:1:1.2.3.4"));
-	CHECK(!dns_pin_check("x:1:1.2.3.4"));
+		CHECK(!names_pin("x:1:1.2.3.4"));
+	CHECK(names_pin("x:1:1.2.3.4"));
+	CHECK(!names_pin_check("x:1:1.2.3.4"));
 	pin_count = 0;
 }
 
 /* ---- live, against servers on loopback ---- */
 
-enum mode { SILENT, GOOD, TRUNCATES, NO_NAME, SERVER_FAILS, FORGES, ONLY_V4, BARE_ONLY };
+enum mode {
+	SILENT,
+	GOOD,
+	TRUNCATES,
+	NO_NAME,
+	SERVER_FAILS,
+	REFUSES,
+	LAME, /* no error, no address, no recursion */
+	FORGES,
+	ONLY_V4,
+	BARE_ONLY,
+	ONLY_IN_C, /* names of three labels whose second is "c" */
+	FAILS_IN_A /* the same for "a", and no other name is there but those of ONLY_IN_C */
+};
 
 static struct fake {
 	int udp, listener, tcp;
@@ -564,12 +593,16 @@ static void start_fakes(void)
 	server_port = ntohs(a.sin_port);
 }
 
+static bool held; /* the fakes read nothing: what comes waits for them */
+
 /* Writes the answer that the fake gives to a query; returns false for none. */
 static bool answer_query(
 	const struct fake *f, const unsigned char *query, size_t len, bool tcp, struct made *m)
 {
 	const bool v6 = query[len - 3] == TYPE_AAAA;
 	const bool bare = query[DNS_HEADER_SIZE + 1 + query[DNS_HEADER_SIZE]] == 0;
+	const unsigned char *second = query + DNS_HEADER_SIZE + 1 + query[DNS_HEADER_SIZE];
+	const bool in_c = second[0] == 1 && second[1] == 'c';
 	enum mode mode = f->mode;
 
 	if (mode == SILENT)
@@ -577,10 +610,15 @@ static bool answer_query(
 	memcpy(m->bytes, query, len);
 	m->len = len;
 	put16(m->bytes + 2, ANSWERED);
-	if (mode == NO_NAME || (mode == BARE_ONLY && !bare)) {
+	if (mode == SERVER_FAILS || (mode == FAILS_IN_A && second[0] == 1 && second[1] == 'a')) {
+		m->bytes[3] |= RCODE_FAILED;
+	} else if (mode == NO_NAME || (mode == BARE_ONLY && !bare) ||
+		   ((mode == ONLY_IN_C || mode == FAILS_IN_A) && !in_c)) {
 		m->bytes[3] |= RCODE_NO_NAME;
-	} else if (mode == SERVER_FAILS) {
-		m->bytes[3] |= 2;
+	} else if (mode == REFUSES) {
+		m->bytes[3] |= RCODE_REFUSED;
+	} else if (mode == LAME) {
+		m->bytes[3] &= 0x7f;
 	} else if (mode == TRUNCATES && !tcp) {
 		m->bytes[2] |= 2;
 	} else if (mode == ONLY_V4 && v6) {
@@ -670,9 +708,11 @@ static void settle(int64_t now)
 			p[n++] = (struct pollfd){.fd = fakes[i].listener, .events = POLLIN};
 			p[n++] = (struct pollfd){.fd = fakes[i].tcp, .events = POLLIN};
 		}
+		if (held)
+			n -= 6;
 		if (poll(p, n, 30) == 0)
 			return;
-		for (int i = 0; i < 2; i++) {
+		for (int i = 0; i < 2 && !held; i++) {
 			serve_udp(&fakes[i]);
 			serve_tcp(&fakes[i]);
 		}
@@ -705,7 +745,20 @@ static void modes(enum mode first, enum mode second, unsigned ttl)
 }
 
 struct step {
-	enum { STOP, LOOK, SETTLE, PASS, NEXT, ASKED, ASKED_TCP, MODES, TTL, ANSWER, LISTEN } does;
+	enum {
+		STOP,
+		LOOK,
+		SETTLE,
+		PASS,
+		NEXT,
+		ASKED,
+		ASKED_TCP,
+		MODES,
+		TTL,
+		ANSWER,
+		LISTEN,
+		HOLD
+	} does;
 	int64_t at;
 	const char *result; /* of a look-up behind it; NULL: none */
 	const char *host;   /* in place of the case's */
@@ -735,6 +788,10 @@ struct step {
 #define LISTEN(on)                                                                                 \
 	{                                                                                          \
 		LISTEN, .at = on                                                                   \
+	}
+#define HOLD(on)                                                                                   \
+	{                                                                                          \
+		HOLD, .at = on                                                                     \
 	}
 #define TWO(what, a, b)                                                                            \
 	{                                                                                          \
@@ -773,10 +830,34 @@ static const struct live {
 		{SETTLE(0, BOTH)}},
 	{"dns: only failing servers are asked three times each, then left alone a while", SERVERS,
 		"", {SERVER_FAILS, SERVER_FAILS}, 60, "b.example",
-		{SETTLE(0, "wait"), PASS(2999, "wait"), PASS(3000, SILENCE), TWO(ASKED, 6, 6),
-			LOOK(5999, SILENCE), LOOK(6000, "wait"), SETTLE(6000)}},
-	{"dns: nothing answers at all", SERVERS, "", {SILENT, SILENT}, 60, "b.example",
-		{PASS(5999, "wait"), PASS(6000, SILENCE)}},
+		{SETTLE(0, "wait"), PASS(2999, "wait"), PASS(3000, "SERVFAIL"), TWO(ASKED, 6, 6),
+			LOOK(5999, "SERVFAIL"), LOOK(6000, "wait"), SETTLE(6000)}},
+	{"dns: what came is told: a refusal, an answer of no use", SERVERS, "", {REFUSES, REFUSES},
+		60, "b.example",
+		{SETTLE(0), PASS(3000, "REFUSED"), TWO(MODES, LAME, LAME), LOOK(6000, "wait"),
+			SETTLE(6000), PASS(9000, "unusable")}},
+	{"dns: one server fails, the other is silent: what came is told, and the other asked on",
+		SERVERS, "", {SERVER_FAILS, SILENT}, 60, "b.example",
+		{SETTLE(0), PASS(3000, "SERVFAIL"), TWO(MODES, SERVER_FAILS, GOOD),
+			PASS(4000, BOTH)}},
+	{"dns: one server fails, the other has no such name: that counts", SERVERS, "",
+		{SERVER_FAILS, NO_NAME}, 60, "b.example", {SETTLE(0, "no such name")}},
+	{"dns: nothing answers at all, is told, and asked on for a while", SERVERS, "",
+		{SILENT, SILENT}, 60, "b.example",
+		{PASS(5999, "wait"), PASS(6000, SILENCE), NEXT(7000), PASS(17999, SILENCE),
+			PASS(18000), NEXT(INT64_MAX), LOOK(18000, "wait")}},
+	{"dns: an answer that comes after all rounds counts", "nameserver 127.0.0.1\n", "",
+		{SILENT, SILENT}, 60, "late.example",
+		{HOLD(true), PASS(3000, SILENCE), TWO(MODES, GOOD, SILENT), HOLD(false),
+			SETTLE(3500, BOTH), NEXT(INT64_MAX)}},
+	{"dns: so does one that comes late over TCP", "nameserver 127.0.0.1\n", "",
+		{TRUNCATES, SILENT}, 60, "late.example",
+		{{.does = ANSWER}, HOLD(true), PASS(5000, SILENCE), HOLD(false),
+			SETTLE(5500, BY_TCP), NEXT(INT64_MAX)}},
+	{"dns: a late question gives way to another name's", "nameserver 127.0.0.1\n", "",
+		{SILENT, SILENT}, 60, "late.example",
+		{LOOK(0, "wait", "other.example"), PASS(3000, SILENCE), TWO(MODES, GOOD, SILENT),
+			LOOK(3000, "wait", "third.example"), SETTLE(3000, BOTH, "third.example")}},
 	{"dns: a truncated answer is had over TCP", SERVERS, "", {TRUNCATES, SILENT}, 60,
 		"t.example", {SETTLE(0, BY_TCP), TWO(ASKED, 2, 0), TWO(ASKED_TCP, 2, 0)}},
 	{"dns: TCP refused: the next server is asked", SERVERS, "", {TRUNCATES, GOOD}, 60,
@@ -803,16 +884,31 @@ static const struct live {
 		"search s.example\nnameserver 127.0.0.1\n", "", {GOOD, SILENT}, 60, "short",
 		{SETTLE(0, BOTH), TWO(ASKED, 2, 0), TWO(MODES, BARE_ONLY, SILENT),
 			LOOK(0, "wait", "other"), SETTLE(0, BOTH, "other"), TWO(ASKED, 4, 0)}},
+	{"dns: each search domain in turn", "search a b c\nnameserver 127.0.0.1\n", "",
+		{ONLY_IN_C, SILENT}, 60, "short", {SETTLE(0, BOTH), TWO(ASKED, 6, 0)}},
+	{"dns: a domain's SERVFAIL does not end the search, nor is it there in the end",
+		"search a b c\nnameserver 127.0.0.1\n", "", {FAILS_IN_A, SILENT}, 60, "short",
+		{SETTLE(0, BOTH), TWO(ASKED, 6, 0)}},
+	{"dns: where the rest has no such name, a SERVFAIL is told",
+		"search a b\nnameserver 127.0.0.1\n", "", {FAILS_IN_A, SILENT}, 60, "short",
+		{SETTLE(0, "SERVFAIL"), TWO(ASKED, 6, 0)}},
+	{"dns: a name with a dot is asked for bare, then with the domains",
+		"search b c\nnameserver 127.0.0.1\n", "", {ONLY_IN_C, SILENT}, 60, "a.x",
+		{SETTLE(0, "no such name"), TWO(ASKED, 6, 0), LOOK(0, "wait", "x.c"),
+			SETTLE(0, BOTH, "x.c"), TWO(ASKED, 8, 0)}},
+	{"dns: ndots: a name with fewer dots begins with the domains",
+		"search x c\noptions ndots:2\nnameserver 127.0.0.1\n", "", {ONLY_IN_C, SILENT}, 60,
+		"a.c", {SETTLE(0, BOTH), TWO(ASKED, 2, 0)}},
 	{"dns: last good addresses, two seconds after the time to live with dead servers", SERVERS,
 		"", {GOOD, GOOD}, 10, "s.example",
 		{SETTLE(0), LOOK(9999, BOTH), TWO(MODES, SILENT, SILENT), LOOK(10000, "wait"),
-			PASS(11000, "wait"), PASS(12000, BOTH), PASS(16000), NEXT(INT64_MAX),
-			LOOK(16000, BOTH), LOOK(45999, BOTH), NEXT(INT64_MAX)}},
+			PASS(11000, "wait"), PASS(12000, BOTH), PASS(16000), LOOK(16000, BOTH),
+			PASS(28000), NEXT(INT64_MAX), LOOK(57999, BOTH), NEXT(INT64_MAX)}},
 	{"dns: then asked again behind the last good ones, and believed", SERVERS, "", {GOOD, GOOD},
 		10, "s.example",
-		{SETTLE(0), TWO(MODES, SILENT, SILENT), LOOK(10000, "wait"), PASS(16000),
-			LOOK(46000, BOTH), NEXT(47000), TWO(MODES, NO_NAME, NO_NAME),
-			PASS(47000, "no such name")}},
+		{SETTLE(0), TWO(MODES, SILENT, SILENT), LOOK(10000, "wait"), PASS(28000),
+			LOOK(58000, BOTH), NEXT(59000), TWO(MODES, NO_NAME, NO_NAME),
+			PASS(59000, "no such name")}},
 	{"dns: no route to a server is like no answer from it",
 		"nameserver 255.255.255.255\nnameserver 127.0.0.2\n", "", {GOOD, GOOD}, 10,
 		"r.example", {SETTLE(0, BOTH)}},
@@ -855,6 +951,9 @@ static void take_step(const struct live *l, const struct step *s)
 		serve_udp(&fakes[0]);
 		usleep(1000);
 		dns_run(0);
+		break;
+	case HOLD:
+		held = s->at;
 		break;
 	case LISTEN:
 		listen_at(&fakes[0], s->at);

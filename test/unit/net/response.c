@@ -118,6 +118,47 @@ static void test_refused(void)
 	CHECK(parse(&r, "HTTP/1.0 404 Not here", "") && r.status == 404);
 }
 
+/* Each field twice, with equal and with different values, next to each other and apart. */
+static void test_repeated(void)
+{
+	static const char *const once[][3] = {
+		{"Content-Length", "5", "6"},
+		{"Transfer-Encoding", "chunked", "chunked"},
+		{"Content-Range", "bytes 0-4/5", "bytes 1-4/5"},
+		{"Content-Range", "bytes */*", "bytes 0-4/5"},
+		{"Content-Range", "bytes 0-4/*", "bytes 0-4/5"},
+		{"Content-Range", "bytes */5", "bytes 0-4/*"},
+		{"Content-Type", "multipart/byteranges; boundary=b", "application/octet-stream"},
+		{"ETag", "\"1\"", "\"2\""},
+		{"ETag", "\"1\"", "no entity-tag"},
+		{"Last-Modified", "Sun, 22 Nov 2026 20:45:31 GMT", ""},
+		{"Location", "/right", "/other"},
+	};
+	struct response r;
+	char text[200];
+
+	begin_test("head: a field that may stand once is refused the second time");
+	for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+		for (unsigned order = 0; order < 8; order++) {
+			snprintf(text, sizeof(text), "%s: %s\r\n%s%s: %s\r\n", once[i][0],
+				once[i][1 + (order & 1)], order & 4 ? "A: b\r\n" : "", once[i][0],
+				once[i][1 + (order >> 1 & 1)]);
+			CHECK(!accepts(text), "%s", text);
+		}
+	CHECK(!accepts("etag: \"1\"\r\nETAG: \"1\"\r\n"));
+
+	begin_test("head: of Date and Retry-After the first counts");
+	CHECK(parse(&r, "HTTP/1.1 503 x",
+		      "Date: Thu, 01 Jan 1970 00:00:07 GMT\r\nDate: Thu, 01 Jan 1970 00:00:08 "
+		      "GMT\r\n"
+		      "Retry-After: 1\r\nRetry-After: 100\r\n") &&
+		r.date == 7 && r.retry_after == 1);
+
+	begin_test("head: lists may come in several fields");
+	CHECK(accepts("Connection: a\r\nConnection: b\r\nContent-Encoding: identity\r\n"
+		      "Content-Encoding: identity\r\nLink: a\r\nLink: a\r\n"));
+}
+
 static void test_meaning(void)
 {
 	struct response r;
@@ -133,7 +174,6 @@ static void test_meaning(void)
 	begin_test("head: validators, codings, ranges without numbers");
 	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: W/\"a\"\r\n") && !r.etag_is_strong);
 	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: a\r\n") && r.etag[0] == '\0');
-	CHECK(parse(&r, "HTTP/1.1 206 x", "ETag: \"a\"\r\nETag: a\r\n") && !r.etag_is_strong);
 	snprintf(big, sizeof(big), "ETag: \"%0*d\"\r\n", VALIDATOR_MAX, 0);
 	CHECK(parse(&r, "HTTP/1.1 206 x", big) && !r.etag_is_strong);
 	strcpy(first, r.etag);
@@ -177,11 +217,47 @@ static void test_retry_after(void)
 		r.date == -1);
 }
 
+static void test_connect(void)
+{
+	static const char *const ignored[] = {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+		"Content-Length: 1\r\nContent-Length: x\r\n", "Transfer-Encoding: gzip\r\n"};
+	struct response r;
+	const char *why;
+	char text[200];
+
+	begin_test("head: of a 2xx to CONNECT the body's length is ignored, of others it is not");
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+		size_t size = (size_t)snprintf(
+			text, sizeof(text), "HTTP/1.0 200 x\r\n%s\r\n", ignored[i]);
+
+		CHECK(response_parse_connect(&r, text, size, &why) == (ssize_t)size, "%s", why);
+		CHECK(r.status == 200 && r.length == -1 && !r.chunked);
+		CHECK(response_parse(&r, text, size, &why) == -1);
+		text[9] = '4';
+		CHECK(response_parse_connect(&r, text, size, &why) == -1);
+	}
+	CHECK(response_parse_connect(&r, "HTTP/1.1 200 x\r\nA : b\r\n\r\n", 25, &why) == -1);
+}
+
 static void test_bare_lf(void)
 {
 	static const char text[] = "HTTP/1.1 206 x\nContent-Length: 5\n\n";
 	struct response r;
 	const char *why;
+
+	static const char *const mixed[] = {"HTTP/1.1 206 x\r\nA: b\n\r\n",
+		"HTTP/1.1 206 x\nA: b\r\n\n", "HTTP/1.1 206 x\r\nA: b\r\n\n",
+		"HTTP/1.1 206 x\n\r\n"};
+
+	begin_test("head: some lines end in LF, others in CRLF");
+	for (size_t i = 0; i < sizeof(mixed) / sizeof(mixed[0]); i++)
+		CHECK(response_parse(&r, mixed[i], strlen(mixed[i]), &why) == -1, "%zu", i);
+
+	begin_test("head: an empty line before it is skipped, a second one is not");
+	CHECK(response_parse(&r, "\r\nHTTP/1.1 206 x\r\n\r\n", 20, &why) == 20 && r.status == 206);
+	CHECK(response_parse(&r, "\nHTTP/1.1 206 x\r\n\r\n", 19, &why) == 19);
+	CHECK(response_parse(&r, "\r\n\r\nHTTP/1.1 206 x\r\n\r\n", 22, &why) == -1);
+	CHECK(response_parse(&r, "\r\n", 2, &why) == 0 && response_parse(&r, "\r", 1, &why) == 0);
 
 	begin_test("head: lines that end in LF alone (RFC 9112 section 2.2)");
 	CHECK(response_parse(&r, text, sizeof(text) - 1, &why) == sizeof(text) - 1);
@@ -211,9 +287,9 @@ static enum chunked_result decode(const char *text, size_t size, size_t piece, s
 
 static void test_chunked(void)
 {
-	static const char text[] =
-		"4;name=\"v\"\r\nWiki\r\n5 \r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n"
-		"0\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT";
+	static const char text[] = "4;name=\"v;\\\"\x80\"\r\nWiki\r\n5 ;a ; b\t= "
+				   "c;d\r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n"
+				   "0\r\nTrailer: x\r\nOther: y\r\n\r\nNEXT";
 	static const char expected[] = "Wikipedia in\r\n\r\nchunks.";
 	char out[256];
 	size_t made, used;
@@ -233,7 +309,12 @@ static void test_chunked_refused(void)
 {
 	static const char *const bad[] = {"\r\n", "g\r\n", "-1\r\n", "4\nWiki", "4\r\nWikiX",
 		"4\r\nWiki\n", "4\r\nWiki\r4", "FFFFFFFFFFFFFFFFF\r\n", "0\r\n\n", "0\r\n\rX",
-		"0x4\r\n", ";x\r\n", "4;a\nb\r\n"};
+		"0x4\r\n", ";x\r\n", "4;a\nb\r\n",
+		/* behind the size */
+		"4 \r\n", "4 4\r\n", "4;\r\n", "4; \r\n", "4;;a\r\n", "4;a \r\n", "4;a=\r\n",
+		"4;a=;b\r\n", "4;a==b\r\n", "4;=b\r\n", "4;a b\r\n", "4;a=b c\r\n", "4;a=\"b\r\n",
+		"4;a=\"b\"c\r\n", "4;a=\"\\\r\n", "4;a=b\"\r\n", "4;\"a\"\r\n", "4;a=\"\x01\"\r\n",
+		"4;a:b\r\n", "4,4\r\n", "4;a=\x80\r\n", "4\r4\r\n"};
 	char out[64], endless[TRAILER_MAX + 64];
 	size_t made, used;
 
@@ -258,8 +339,10 @@ int main(void)
 	test_every_cut();
 	test_good();
 	test_refused();
+	test_repeated();
 	test_meaning();
 	test_retry_after();
+	test_connect();
 	test_bare_lf();
 	test_chunked();
 	test_chunked_refused();

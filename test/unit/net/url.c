@@ -4,17 +4,26 @@
 #include "base/text.c"
 #include "net/url.c"
 
+/* The whole URL, with its query. */
+static const char *whole(const struct url *u)
+{
+	static char out[URL_MAX + 300];
+
+	url_text(out, sizeof(out), u);
+	strcat(out, strchrnul(u->target, '?'));
+	return out;
+}
+
 static void check_parse(const char *text, const char *expected)
 {
 	struct url u;
 	const char *why = url_parse(&u, text);
-	char out[URL_MAX + 300];
 
 	if (why)
 		CHECK(expected == NULL, "%s: refused: %s", text, why);
 	else
-		CHECK(expected && strcmp(url_text(out, sizeof(out), &u), expected) == 0,
-			"%s became %s", text, out);
+		CHECK(expected && strcmp(whole(&u), expected) == 0, "%s became %s", text,
+			whole(&u));
 }
 
 static void test_parse(void)
@@ -83,17 +92,85 @@ static void test_userinfo(void)
 	CHECK(url_parse(&u, "http://a%00b@h/"));
 }
 
+static void test_shown(void)
+{
+	static const char *const texts[][2] = {
+		{"http://h/a", "http://h/a"},
+		{"http://h/a?sig=s3cret", "http://h/a?..."},
+		{"http://h/a#s3cret", "http://h/a"},
+		{"http://us:s3cret@h/a", "http://...@h/a"},
+		{"http://us:s3/cret@h/a?s3cret", "http://...@h/a?..."},
+		{"http://us:s3?cret@h/a", "http://..."},
+		{"http://us:s3#cret@h/a", "http://..."},
+		{"http://h/a?mail=s3cret@x", "http://..."},
+		{"//us:s3cret@h/a", "...@h/a"},
+		{"us:s3cret@h", "...@h"},
+		{"/a?s3cret", "/a?..."},
+		{"a.img", "a.img"},
+		{"", ""},
+	};
+	struct url u;
+	char out[64];
+
+	begin_test("url: what is shown of one has neither userinfo nor query");
+	CHECK(!url_parse(&u, "http://us:s3cret@h:81/a/b?sig=s3cret"));
+	CHECK(!strcmp(url_text(out, sizeof(out), &u), "http://h:81/a/b"), "%s", out);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		CHECK(!strcmp(url_redacted(out, sizeof(out), texts[i][0]), texts[i][1]), "%s: %s",
+			texts[i][0], out);
+}
+
+static void test_signed(void)
+{
+	static const char *const yes[] = {"X-Amz-Signature=a", "x=1&Signature=a", "sig=a", "SIG",
+		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1"};
+	static const char *const no[] = {"", "x", "signal=1", "x=sig", "design=1", "ture=1",
+		"a=signature", "signature2=1", "mysignature=1", "-=", "&&"};
+	char text[64];
+	struct url u;
+
+	begin_test("url: queries that are signatures, and others");
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+		snprintf(text, sizeof(text), "http://h/a?%s", yes[i]);
+		CHECK(!url_parse(&u, text) && url_is_signed(&u), "%s", text);
+	}
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		snprintf(text, sizeof(text), "http://h/sig=1?%s", no[i]);
+		CHECK(!url_parse(&u, text) && !url_is_signed(&u), "%s", text);
+	}
+
+	begin_test("url: a suffix stands behind the path");
+	CHECK(!url_parse(&u, "http://h/a?b?c") && !url_extend(&u, ".x"));
+	CHECK(!strcmp(u.target, "/a.x?b?c"), "%s", u.target);
+	CHECK(!url_parse(&u, "http://h/a") && !url_extend(&u, ".x") && !strcmp(u.target, "/a.x"));
+	memset(u.target + 1, 0x78, sizeof(u.target) - 1);
+	u.target[URL_MAX - 2] = '\0';
+	CHECK(!url_extend(&u, "y") && url_extend(&u, "y") == url_too_long);
+}
+
 static void check_resolve(const char *base, const char *reference, const char *expected)
 {
 	struct url b, u;
 	const char *why = url_parse(&b, base);
-	char out[URL_MAX + 300] = "";
 	bool good = !why && !(why = url_resolve(&u, &b, reference));
 
-	if (good)
-		url_text(out, sizeof(out), &u);
 	CHECK(good == (expected != NULL), "%s + %s: %s", base, reference, why);
-	CHECK(!good || strcmp(out, expected) == 0, "%s + %s: %s", base, reference, out);
+	CHECK(!good || strcmp(whole(&u), expected) == 0, "%s + %s: %s", base, reference, whole(&u));
+}
+
+/* A reference of `size` bytes: a '/' and one byte again and again. */
+static void check_long(char byte, size_t size, bool good)
+{
+	static char reference[URL_MAX + 1];
+	struct url b, u;
+	const char *why;
+
+	memset(reference, byte, size);
+	reference[0] = '/';
+	reference[size] = '\0';
+	CHECK(!url_parse(&b, "http://h/"));
+	why = url_resolve(&u, &b, reference);
+	CHECK(good ? !why : why == url_too_long, "%zu of %d: %s", size, byte, why);
 }
 
 static void test_resolve(void)
@@ -115,12 +192,34 @@ static void test_resolve(void)
 	check_resolve(base, "../../../g", "http://a/g");
 	check_resolve(base, "https://x/y", "https://x/y");
 
+	begin_test("url: bytes that no URL can hold are percent-encoded in a reference");
+	check_resolve(base, "/a b", "http://a/a%20b");
+	check_resolve(base,
+		"/gr\xc3\xb6\xc3\x9f"
+		"e?\xff",
+		"http://a/gr%C3%B6%C3%9Fe?%FF");
+	check_resolve(base, "http://h/a|b^c`d\\e\"f", "http://h/a%7Cb%5Ec%60d%5Ce%22f");
+	check_resolve(base, "//h/{1}/<2>?{3}#{4}", "http://h/%7B1%7D/%3C2%3E?%7B3%7D");
+	check_resolve(base, "x y/%20%7c", "http://a/b/c/x%20y/%20%7c");
+	check_resolve(base, "a\tb", "http://a/b/c/a%09b");
+
+	begin_test("url: references at the limit of length, as they are and percent-encoded");
+	check_long('x', URL_MAX - 1, true);
+	check_long('x', URL_MAX, false);
+	check_long(' ', (URL_MAX - 2) / 3 + 1, true);
+	check_long(' ', (URL_MAX - 2) / 3 + 2, false);
+
 	begin_test("url: references that are refused");
 	check_resolve("https://a/b", "http://a/b", NULL);
 	check_resolve("https://a/b", "/c", "https://a/c");
 	check_resolve(base, "ftp://x/", NULL);
 	check_resolve(base, "javascript:x", NULL);
-	check_resolve(base, "/a b", NULL);
+	check_resolve(base, "http://h st/", NULL);
+	check_resolve(base,
+		"http://gr\xc3\xb6\xc3\x9f"
+		"e/",
+		NULL);
+	check_resolve(base, "/%zz", NULL);
 	check_resolve(base, "http://", NULL);
 }
 
@@ -151,6 +250,8 @@ static void test_expand(void)
 	check_expand("http://h/%v/", "c", 1, "a/b", "http://h/a%2Fb/c");
 	check_expand("http://h/", "..a/.b/c..", 10, "v", "http://h/..a/.b/c..");
 
+	check_expand("", "img", 3, "v", "");
+
 	begin_test("url: names that climb are refused");
 	check_expand("http://h/i/", "..", 2, "v", NULL);
 	check_expand("http://h/i/", "a/../../b", 9, "v", NULL);
@@ -168,6 +269,8 @@ int main(void)
 	test_parse();
 	test_limits();
 	test_userinfo();
+	test_shown();
+	test_signed();
 	test_resolve();
 	test_expand();
 	return finish_tests();

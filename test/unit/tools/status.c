@@ -92,7 +92,7 @@ static void start(void)
 	memset(&mirror, 0, sizeof(mirror));
 	memset(&stats, 0, sizeof(stats));
 	c = (struct conf){.urls = 1};
-	strcpy(c.url[0], "http://a/");
+	c.url[0] = "http://a/";
 	status_init(&c, -1, 1000);
 	clock_now = 3500;
 }
@@ -261,16 +261,19 @@ static void test_urls(void)
 		{"http://u:p@[::1]:80/\"\\", "http://[::1]:80/\\\\x22\\\\x5c"},
 	};
 
+	static char longest[URL_MAX];
+
 	begin_test("status: a url without user, password, query and fragment");
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
 		start();
-		strcpy(c.url[0], urls[i][0]);
+		c.url[0] = urls[i][0];
 		whole_text();
 		CHECK(!strcmp(value_of("mirror_info", "url", urls[i][1]), "1"), "%s", urls[i][0]);
 	}
 	start();
-	memset(c.url[0], 'x', URL_MAX - 1);
-	memcpy(c.url[0], "http://u:p@", 11);
+	memset(longest, 'x', sizeof(longest) - 1);
+	memcpy(longest, "http://u:p@", 11);
+	c.url[0] = longest;
 	whole_text();
 	CHECK(parse(text) == 0 && !strstr(text, "u:p"));
 }

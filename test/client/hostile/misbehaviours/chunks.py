@@ -20,6 +20,12 @@ def small_chunks(r):
     r.chunked(7, extension=b';name="value; x"', trailers=b"X-Sum: 1\r\nX-More: 2\r\n")
 
 
+@case("chunk extensions of all forms", RIGHT, range=(3, 30000))
+def extensions(r):
+    """blanks, no value, a value, a quoted one"""
+    r.chunked(9000, extension=b' ; a;b = c\t;d= "; \\"\xc3\xa4"')
+
+
 @case("chunk sizes with leading zeros", RIGHT)
 def zeros(r):
     """000002710 is a size as well"""
@@ -48,6 +54,9 @@ first_size("chunk size negative", b"-1000\r\n", "-1000")
 first_size("chunk size with 0x", b"0x1000\r\n", "0x1000")
 first_size("chunk size ends in LF", b"1000\n", "RFC 9112 wants CRLF, and smugglers LF")
 first_size("chunk extension with LF", b"1000;a\nb\r\n", "a line feed within an extension")
+for text in (b"1000 ", b"1000 1000", b"1000,1000", b"1000;", b"1000;;a", b"1000;a=", b"1000;a==b", b'1000;a="b',
+             b'1000;a="b"c', b"1000;a b", b"1000; a=b ", b"1000;a=\xff"):
+    first_size(f"chunk size line {text.decode('latin-1')!a}", text + b"\r\n", "no well-formed extension")
 
 
 @case("endless chunk extension", REFUSED, CHUNK)

@@ -1,7 +1,8 @@
 """The head of the response, and codings of the body."""
 import gzip
 
-from client.hostile.table import (LOST, MALFORMED, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both, case, fields)
+from client.hostile.table import (BUSY, LATER, LOST, MALFORMED, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both, case,
+                                  fields)
 
 
 def head(name, expect, change, about, reason=MALFORMED):
@@ -29,7 +30,11 @@ head("blank before the colon", REFUSED, insert(b"X-A : b\r\n"), "RFC 9112 sectio
 head("field without colon", REFUSED, insert(b"nonsense\r\n"), "a line that is no field")
 head("field without name", REFUSED, insert(b": b\r\n"), "a colon and a value")
 head("LF only", {RIGHT, REFUSED}, lambda h: h.replace(b"\r\n", b"\n"), "RFC 9112 section 2.2 allows to take it")
-head("empty line first", {RIGHT, REFUSED}, lambda h: b"\r\n" + h, "before the status line")
+head("empty line first", RIGHT, lambda h: b"\r\n" + h, "before the status line")
+head("two empty lines first", REFUSED, lambda h: b"\r\n\r\n" + h, "before the status line")
+head("one LF, then CRLF", REFUSED, lambda h: h.replace(b"\r\n", b"\n", 1), "a smuggler's two ends of a line")
+head("CRLF, then LF", REFUSED, lambda h: h[:-2].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n", 1) + b"\n", "the same")
+head("CRLF, but LF at the end", REFUSED, lambda h: h[:-2] + b"\n", "the same")
 head("garbage first", REFUSED, lambda h: b"garbage\r\n" + h, "a line before the status line")
 head("binary garbage first", REFUSED, lambda h: bytes(range(256)) + h, "all bytes there are")
 head("status 0", REFUSED, status_line(b"HTTP/1.1 0 No"), "one digit")
@@ -82,6 +87,13 @@ def interim(r):
     """interim responses with fields that must not count"""
     r.c.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nContent-Length: 5\r\n\r\n"
              b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Range: bytes 7-8/9\r\nConnection: close\r\n\r\n")
+    r.answer()
+
+
+@case("100, empty line, then fine", RIGHT)
+def interim_and_line(r):
+    """as aiohttp ends an interim response"""
+    r.c.send(b"HTTP/1.1 100 Continue\r\n\r\n\r\n")
     r.answer()
 
 
@@ -150,6 +162,33 @@ def gzip_offered(r):
     if "gzip" in r.fields.get("accept-encoding", ""):
         return gzip_forced(r)
     r.answer()
+
+
+# Fields that may stand once, twice: the last must not count, nor the first.
+TWICE = r"is repeated"
+fields("ETag twice, the same", REFUSED, TWICE, etag=['"one"', '"one"'])
+fields("ETag twice, the right one last", REFUSED, TWICE, etag=['"two"', '"one"'])
+fields("ETag, then none", REFUSED, TWICE, etag=['"one"', ""])
+fields("Last-Modified twice", REFUSED, TWICE, etag=None,
+       last_modified=["Thu, 07 Apr 2022 07:55:52 GMT", "Wed, 06 Apr 2022 07:55:52 GMT"])
+fields("Content-Type twice", REFUSED, TWICE,
+       content_type=["multipart/byteranges; boundary=b", "application/octet-stream"])
+fields("Date twice", RIGHT, date=["Wed, 06 Apr 2022 07:55:52 GMT", "Thu, 07 Apr 2022 07:55:52 GMT"])
+fields("Retry-After twice", BUSY, "503", status="503 Busy", retry_after=["1", "86400"])
+
+
+@case("Content-Range unknown, then right", REFUSED, TWICE)
+def range_behind_unknown(r):
+    """of which the first says nothing"""
+    r.answer(content_range=["bytes */*", r.content_range()])
+
+
+@case("parts between two Content-Types", REFUSED, TWICE, when=LATER)
+def parts_as_data(r):
+    """the head of a part, and the image's bytes behind it, in the length of the range"""
+    part = b"--b\r\nContent-Range: " + r.content_range().encode() + b"\r\n\r\n" + r.body()
+    r.answer(part[:r.last - r.first + 1],
+             content_type=["multipart/byteranges; boundary=b", "application/octet-stream"])
 
 
 fields("Content-Encoding identity", RIGHT, content_encoding="identity")

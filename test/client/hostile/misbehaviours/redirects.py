@@ -1,6 +1,6 @@
 """Redirects: loops, other servers, URLs that expire."""
-from client.hostile.table import (CHANGE, CHANGED, DENIED, FINE, FINE_TLS, LATER, NEWER, ONCE, OTHER, REFUSED, RIGHT,
-                                  UNREACHABLE, Case, case)
+from client.hostile.table import (CHANGE, CHANGED, DENIED, FINE, FINE_TLS, LATER, LIMIT, NEWER, ONCE, OTHER, REFUSED,
+                                  RIGHT, UNREACHABLE, Case, case)
 
 REDIRECT = r"redirect|loop"
 
@@ -64,14 +64,46 @@ location("with a bad port", "http://127.0.0.1:99999/image")
 location("with a bad escape", "/%zz")
 location("to //", "//")
 location("of 3,000 bytes", "/" + "x" * 3000)
-location("of 20,000 bytes", "/" + "x" * 20000)
+location("of 6,000 bytes", "/" + "x" * 6000, LIMIT, "longer than [0-9]+ bytes")
+location("of 2,500 blanks", "/" + " x" * 2500, LIMIT, "longer than [0-9]+ bytes")
+location("of 20,000 bytes", "/" + "x" * 20000, LIMIT, "longer than [0-9]+ bytes")
+location("with a blank in the host", "http://127.0 .0.1/image")
+location("to UTF-8 in the host", "http://gr\xc3\xb6\xc3\x9fe.example/image")
+location("with a long query and a bad escape", "/%zz?" + "x" * 300, reason="percent sign")
+location("with a tunnel's user", "ftp://user:secret@127.0.0.1/?secret", reason=r"^(?!.*secret).*redirect")
+
+
+def leads(name, place, target):
+    """A line of the table: a redirect whose Location others percent-encode, or that is long; it leads to the image."""
+    def answer(r):
+        if r.target == target:
+            return r.answer()
+        r.redirect(place) if r.target == "/image" else r.page("404 Not Found")
+    case(f"redirect {name} is followed", RIGHT, about=f"Location: {ascii(place[:40])}")(answer)
+
+
+leads("with a blank", "/im age", "/im%20age")
+leads("with UTF-8", "/im\xc3\xa4ge", "/im%C3%A4ge")
+leads("with a bar and braces", "/{1}|2?a={b}", "/%7B1%7D%7C2?a=%7Bb%7D")
+leads("with a backslash and quotes", '/a\\b"c', "/a%5Cb%22c")
+leads("with an escape and a blank", "/a%20b c", "/a%20b%20c")
+leads("with a fragment that has blanks", "/fine# a b", "/fine")
+leads("of 2,047 bytes", "/" + "x" * 2046, "/" + "x" * 2046)
+leads("of 2,048 bytes", "/" + "x" * 2047, "/" + "x" * 2047)
+leads("of 4,600 bytes", "/?" + "x" * 4598, "/?" + "x" * 4598)
 location("to a closed port", "http://127.0.0.1:1/image", UNREACHABLE, r"refused")
 
 
-@case("two Locations", {RIGHT, REFUSED}, REDIRECT + "|Location", peer=FINE)
+@case("two Locations", REFUSED, "Location is repeated", peer=FINE)
 def two_locations(r):
     """which differ"""
     r.redirect(["file:///x", r.server.peer.url()])
+
+
+@case("two equal Locations", REFUSED, "Location is repeated", peer=FINE)
+def equal_locations(r):
+    """which do not"""
+    r.redirect([r.server.peer.url()] * 2)
 
 
 @case("redirect with an endless page", RIGHT, peer=FINE)
