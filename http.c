@@ -111,7 +111,7 @@ static bool is_tls(const struct http *h)
 static bool is_quiet(const struct http *h)
 {
 	return h->head_done == h->head_size &&
-	       (h->to_skip > 0 || !(is_tls(h) && tls_pending(h->tls)));
+	       (h->to_skip > 0 || !is_tls(h) || tls_is_at_rest(h->tls));
 }
 
 /* The response is over; keeps the connection if nothing of another one can be on it. */
@@ -599,8 +599,8 @@ static enum http_event read_body(struct http *h, char *buffer, size_t room, size
 
 /* ---- no request ---- */
 
-/* Reads the rest of a body that was skipped. Anything else that arrives on an idle connection, its
- * end most likely, makes it useless. */
+/* Reads the rest of a body that was skipped. Anything else on an idle connection, its end most
+ * likely, makes it useless: a response would be taken for that to the next request. */
 static enum http_event watch_idle(struct http *h)
 {
 	char byte;
@@ -617,7 +617,8 @@ static enum http_event watch_idle(struct http *h)
 		else
 			h->to_skip -= got;
 	}
-	if (h->fd >= 0 && (recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
+	if (h->fd >= 0 &&
+		(!is_quiet(h) || recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
 		close_connection(h);
 	return HTTP_WAIT;
 }

@@ -617,6 +617,15 @@ bool tls_pending(const struct tls *t)
 	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
 }
 
+/* The engine's `ixa` counts the bytes of a record's header that have come. */
+bool tls_is_at_rest(const struct tls *t)
+{
+	const unsigned open = BR_SSL_RECVREC | BR_SSL_SENDAPP;
+
+	return !t->failed && !t->ended && t->client.eng.ixa == 0 &&
+	       (br_ssl_engine_current_state(&t->client.eng) & open) == open;
+}
+
 /* At most a full record's data is in the record under way; each byte of data behind it takes more
  * than one byte on the wire. */
 size_t tls_needs(const struct tls *t, size_t bytes)

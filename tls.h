@@ -68,6 +68,10 @@ enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, siz
 enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got);
 bool tls_pending(const struct tls *t);
 
+/* Whether the stream lasts, and nothing that has come is left: no data, no part of a record, no
+ * part of a handshake message. What lies in the socket is not looked at. */
+bool tls_is_at_rest(const struct tls *t);
+
 /* How many bytes the socket has to hold, at least, before tls_read() can give `bytes` more. */
 size_t tls_needs(const struct tls *t, size_t bytes);
 bool tls_closed_cleanly(const struct tls *t);

@@ -50,6 +50,7 @@ static struct {
 	unsigned hold_new;  /* hold and hold_for become 0 and this with the second connection */
 	bool deaf;	    /* it reads nothing, whatever comes */
 	bool tcp;	    /* with small buffers */
+	size_t wire;	    /* bytes of TLS records that may still leave */
 	unsigned answering; /* connections that say anything at all, the others close at once */
 
 	/* its state */
@@ -232,9 +233,12 @@ static bool serve_tls(void)
 		br_ssl_engine_sendapp_ack(e, size);
 		br_ssl_engine_flush(e, 0);
 	}
-	if ((data = br_ssl_engine_sendrec_buf(e, &size)) &&
-		(n = (send)(server.fd, data, size, MSG_NOSIGNAL)) > 0)
+	if ((data = br_ssl_engine_sendrec_buf(e, &size)) && server.wire > 0 &&
+		(n = (send)(server.fd, data, size < server.wire ? size : server.wire,
+			 MSG_NOSIGNAL)) > 0) {
 		br_ssl_engine_sendrec_ack(e, (size_t)n);
+		server.wire -= (size_t)n;
+	}
 	else if (!server.deaf && (data = br_ssl_engine_recvrec_buf(e, &size)) &&
 		 (n = recv(server.fd, data, size, 0)) > 0)
 		br_ssl_engine_recvrec_ack(e, (size_t)n);
@@ -293,6 +297,7 @@ static void reset(answer *a)
 	memset(&server, 0, sizeof(server));
 	server.answer = a;
 	server.piece = sizeof(server.out);
+	server.wire = SIZE_MAX;
 	server.answering = 99;
 	server.fd = -1;
 	memset(&h, 0, sizeof(h));
@@ -935,6 +940,50 @@ static void trust_server(void)
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
 }
 
+/* Behind the second answer, a refusal, lies one to the request that comes next. */
+static void absent_and_more(unsigned n, uint64_t first, uint64_t last)
+{
+	if (n != 1) {
+		good(n, first, last);
+		return;
+	}
+	reply("HTTP/1.1 404 Absent\r\nContent-Length: 9\r\n\r\nnot there");
+	head(ranges[0].first, ranges[0].last, "Content-Length: 100\r\n");
+	for (unsigned i = 0; i < 100; i++)
+		reply("X");
+}
+
+/* As far as both sides can go. */
+static void run_on(void)
+{
+	size_t got;
+
+	for (int i = 0; i < 4; i++) {
+		http_run(&h, buffer, sizeof(buffer), &got, clock_now);
+		while (serve())
+			;
+	}
+}
+
+/* A record ends behind `cut` bytes of the answer, and `more` bytes of the next one come with it. */
+static void test_unasked(size_t cut, size_t more)
+{
+	reset_tls(absent_and_more);
+	CHECK(fetch(NULL, 1) == 1, "%s", h.why);
+	server.cut = server.sent + cut;
+	server.wire = 5 + cut + 16 + more; /* ChaCha20-Poly1305 */
+	ask(NULL, 0, 1);
+	run_on();
+	if (cut >= 51 && more > 0) /* the refusal's bytes are all there */
+		CHECK(h.state == HTTP_IDLE && h.fd < 0, "cut %zu, %zu more", cut, more);
+	server.wire = SIZE_MAX;
+	run_on();
+	CHECK(h.state == HTTP_IDLE && h.outcome == OUTCOME_NOT_FOUND, "%s", h.why);
+	CHECK(h.fd < 0, "cut %zu, %zu more", cut, more);
+	fill = 0;
+	CHECK(fetches(1) && server.connections == 2, "cut %zu, %zu more: %s", cut, more, h.why);
+}
+
 static void test_tls(void)
 {
 	begin_test("over TLS: ahead, in pieces");
@@ -955,6 +1004,15 @@ static void test_tls(void)
 	begin_test("over TLS: a body that ends with the connection needs its close_notify");
 	reset_tls(until_close);
 	CHECK(fetch(NULL, 1) == 0 && h.outcome == OUTCOME_UNREACHABLE, "%s", h.why);
+
+	begin_test("over TLS: what lies behind an answer is not that to the next request");
+	for (size_t cut = 1; cut < 60; cut += 6)
+		test_unasked(cut, 0);
+	for (size_t more = 0; more < 6; more++)
+		test_unasked(51, more);
+	test_unasked(51, 40);
+	test_unasked(50, 40);
+	test_unasked(200, 40);
 
 	begin_test("over TLS: without room for a handshake it is a failure");
 	reset_tls(mute_after_two);

@@ -6,8 +6,8 @@ import threading
 import time
 
 from client.hostile.misbehaviours.connections import SLOW, STALL
-from client.hostile.table import (LOST, MALFORMED, ONCE, REFUSED, RIGHT, SIZE, TIMED_OUT, UNREACHABLE, UNTRUSTED,
-                                  both, case)
+from client.hostile.table import (LOST, MALFORMED, NOT_FOUND, ONCE, OTHER, REFUSED, RIGHT, SIZE, TIMED_OUT,
+                                  UNREACHABLE, UNTRUSTED, both, case)
 
 TLS_WORDS = r"TLS|lost|record|alert|handshake|clos"
 TLS_FAILURE = {UNREACHABLE, UNTRUSTED}
@@ -224,3 +224,13 @@ def answer_over_pipe(s, pipe, first, last):
         pipe.flush()
     except OSError:
         pass
+
+
+@case("TLS answer behind an error page", RIGHT, tls=True, when=ONCE, status="503 Busy")
+@case("TLS answer behind an absent page", {RIGHT, NOT_FOUND}, tls=True, when=ONCE, status="404 Absent")
+def tls_unasked(r, status):
+    """an error page in two records, and in the second also a 206 with other bytes"""
+    page = r.head(status, content_range=None, etag=None, last_modified=None, content_length=100) + bytes(100)
+    r.c.send(page[:-50])
+    time.sleep(0.05)
+    r.c.send(page[-50:] + r.head() + r.body(OTHER))
