@@ -617,8 +617,7 @@ static enum http_event watch_idle(struct http *h)
 		else
 			h->to_skip -= got;
 	}
-	if (h->fd >= 0 &&
-		(!is_quiet(h) || recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
+	if (h->fd >= 0 && (!is_quiet(h) || recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
 		close_connection(h);
 	return HTTP_WAIT;
 }

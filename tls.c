@@ -179,6 +179,8 @@ static const struct words errors[] = {
 	{BR_ERR_X509_EMPTY_CHAIN, "the server sent no certificate (X509_EMPTY_CHAIN)"},
 };
 
+static bool share_was_zero; /* by multiply() below: why the engine fails next */
+
 static bool is_about_certificates(int error)
 {
 	return error > BR_ERR_X509_OK && error <= BR_ERR_X509_NOT_TRUSTED;
@@ -203,6 +205,9 @@ static enum tls_want engine_closed(struct tls *t)
 		t->failed = t->untrusted = true;
 		return TLS_FAILED;
 	}
+	if (error == BR_ERR_INVALID_ALGORITHM && share_was_zero)
+		words = "the server's share of the X25519 key exchange makes it worthless";
+	share_was_zero = false;
 	if (words)
 		return tls_fail(t, true, "%s", words);
 	return tls_fail(t, true, "the server's TLS %s is malformed (BearSSL error %d)",
@@ -346,9 +351,24 @@ static void set_ciphers(br_ssl_engine_context *e)
 	set_suites(e, c.aes != &AES && c.ghash != GHASH);
 }
 
+/* A secret of X25519 that is all zero comes of a share of small order, whatever our key is: RFC
+ * 8422 section 5.11 has it refused, and BearSSL does not. */
+static uint32_t multiply(
+	unsigned char *point, size_t size, const unsigned char *k, size_t k_size, int curve)
+{
+	uint32_t good = br_ec_all_m31.mul(point, size, k, k_size, curve);
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < size; i++)
+		any |= point[i];
+	share_was_zero = good && any == 0;
+	return good & (any != 0);
+}
+
 /* br_ssl_client_init_full() would do this, but links CBC, whose decryption overflows the heap. */
 static void set_algorithms(struct tls *t)
 {
+	static br_ec_impl ec;
 	br_ssl_engine_context *e = &t->client.eng;
 
 	br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
@@ -358,7 +378,9 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
 	set_ciphers(e);
 	br_ssl_engine_set_rsavrfy(e, br_rsa_i31_pkcs1_vrfy);
-	br_ssl_engine_set_ec(e, &br_ec_all_m31);
+	ec = br_ec_all_m31;
+	ec.mul = multiply;
+	br_ssl_engine_set_ec(e, &ec);
 	br_ssl_engine_set_ecdsa(e, br_ecdsa_i31_vrfy_asn1);
 	br_ssl_engine_set_x509(e, &t->x509->vtable);
 	br_ssl_engine_add_flags(e, BR_OPT_NO_RENEGOTIATION);
@@ -562,6 +584,10 @@ enum tls_want tls_handshake(struct tls *t, int fd)
 	/* The scratch area is the caller's again; certificates are not needed any more. */
 	t->x509 = NULL;
 	br_ssl_engine_set_x509(&t->client.eng, NULL);
+	if (want == TLS_OK && t->client.eng.reneg != 2)
+		want = tls_fail(t, true,
+			"the server has no secure renegotiation (RFC 5746): others could put "
+			"words of theirs before ours");
 	t->established = want == TLS_OK;
 	return want;
 }

@@ -1,8 +1,9 @@
 /* tls.h - TLS 1.2 client over a connected, non-blocking socket, on BearSSL: a byte stream over a
  * byte stream. trust/x509.h decides whom to trust; trust/client_cert.h has our own certificate.
  *
- * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time. The
- * caller owns all memory; nothing is allocated.
+ * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time.
+ * Servers without secure renegotiation (RFC 5746) are refused, and so are X25519 shares that make
+ * the secret zero (RFC 8422 section 5.11). The caller owns all memory; nothing is allocated.
  */
 #ifndef TLS_H
 #define TLS_H

@@ -238,9 +238,8 @@ static bool serve_tls(void)
 			 MSG_NOSIGNAL)) > 0) {
 		br_ssl_engine_sendrec_ack(e, (size_t)n);
 		server.wire -= (size_t)n;
-	}
-	else if (!server.deaf && (data = br_ssl_engine_recvrec_buf(e, &size)) &&
-		 (n = recv(server.fd, data, size, 0)) > 0)
+	} else if (!server.deaf && (data = br_ssl_engine_recvrec_buf(e, &size)) &&
+		   (n = recv(server.fd, data, size, 0)) > 0)
 		br_ssl_engine_recvrec_ack(e, (size_t)n);
 	return n > 0 || server.in_size + server.sent != before;
 }
