@@ -36,9 +36,9 @@ void tls_clock(bool strict);
 
 /* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)
  * that the certificate must be for. The scratch area, at least TLS_SCRATCH_MIN bytes, is borrowed
- * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a certificate:
- * at 16 KiB some 7,000 bytes, at 64 KiB some 40,000. tls_handshake() reports the failures of this
- * too. */
+ * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a server's
+ * certificates together: at 16 KiB some 10,000 bytes, at 64 KiB some 43,000. tls_handshake()
+ * reports the failures of this too. */
 #define TLS_SCRATCH_MIN 16384
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size);
 

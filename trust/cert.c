@@ -116,7 +116,7 @@ static const char *parse_extension(struct cert *c, struct der oid, bool critical
 	case EXTENDED_KEY_USAGE:
 		return parse_extended_key_usage(c, value);
 	case NAME_CONSTRAINTS:
-		c->constrained = true;
+		c->constraints = value;
 		return NULL;
 	case CERTIFICATE_POLICIES:
 		return critical ? parse_policies(value) : NULL;

@@ -27,8 +27,8 @@ struct cert {
 	bool ca;
 	int path; /* -1: no limit */
 	bool usage_present, may_sign, may_certify;
-	bool for_servers; /* serverAuth, or no extended key usage */
-	bool constrained;
+	bool for_servers;	/* serverAuth, or no extended key usage */
+	struct der constraints; /* name constraints, the extension's value; at is NULL: none */
 };
 
 /* The two kinds of keys that can be used. */

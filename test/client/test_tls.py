@@ -84,6 +84,15 @@ class Authority:
             out.write(ssl.DER_cert_to_PEM_cert(
                 b"\x30\x82" + len(inside).to_bytes(2, "big") + inside))
 
+    def chain(self, names):
+        """A file of the certificates "one two", or of one."""
+        if " " not in names:
+            return self.path(names)
+        file = tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".pem", delete=False)
+        with file:
+            file.write("".join(open(self.path(name)).read() for name in names.split()))
+        return file.name
+
     def bundle(self, name, *members, junk=""):
         with open(self.path(name, "pem"), "w") as out:
             out.write(junk)
@@ -128,7 +137,26 @@ def make(a):
         a.issue("inter-names" + critical[:1], "root",
                 CA + "nameConstraints=%spermitted;DNS:example.test\n" % critical, key="inter",
                 issuer_key="root", subject="/O=Test/CN=inter")
+    a.issue("ca1", "root", CA, key="other", issuer_key="root")
+    a.issue("ca2", "ca1", CA, key="inter", issuer_key="other")
+    a.issue("ca2-old", "ca1", CA, key="inter", issuer_key="other", dates=PAST, subject="/O=Test/CN=ca2")
+    a.issue("ca2-other", "ca1", CA, key="root", issuer_key="other", subject="/O=Test/CN=ca2")
+    a.issue("ca1-loop", "ca2", CA, key="other", issuer_key="inter", subject="/O=Test/CN=ca1")
+    for name, names in CONSTRAINTS.items():
+        leaf("inter-" + name, CA + "nameConstraints=%s\n" % names, key="inter", issuer="root", issuer_key="root",
+             subject="/O=Test/CN=inter")
+    a.issue("ca2-within", "ca1", CA + "subjectAltName=DNS:ca.example.test\n", key="inter", issuer_key="other",
+            subject="/O=Test/CN=ca2")
+    a.issue("ca2-without", "ca1", CA + "subjectAltName=DNS:ca.other.test\n", key="inter", issuer_key="other",
+            subject="/O=Test/CN=ca2")
+    a.issue("ca1-names", "root", CA + "nameConstraints=critical,permitted;DNS:example.test\n", key="other",
+            issuer_key="root", subject="/O=Test/CN=ca1")
+    a.issue("ca1-more", "ca1-names", CA + "subjectAltName=DNS:other.test\n", key="other", issuer_key="other",
+            subject="/O=Test/CN=ca1")
     leaf("good")
+    leaf("deep", issuer="ca2")
+    leaf("deep-plain", LEAF + "subjectAltName=DNS:example.test\n", issuer="ca2")
+    leaf("address", LEAF + "subjectAltName=IP:127.0.0.1\n")
     leaf("rsa", key="rsa")
     leaf("rsa3072", key="rsa3072")
     leaf("rsa1024", key="rsa1024")
@@ -188,6 +216,8 @@ def make(a):
     a.issue("short-direct", "short-root", LEAF + SAN, issuer_key="root")
     root("names-root", CA + "nameConstraints=permitted;DNS:test\n")
     a.issue("names-leaf", "names-root", LEAF + SAN, issuer_key="root")
+    a.issue("names-not-root", None, CA + "nameConstraints=excluded;DNS:test\n", key="root",
+            subject="/O=Test/CN=names-root")
     for n, key in enumerate(("other", "inter", "root")):
         a.issue("twin%d" % n, None, CA, key=key, subject="/O=Test/CN=twin")
     a.issue("twin-leaf", "twin2", LEAF + SAN, issuer_key="root")
@@ -223,11 +253,27 @@ def make(a):
     junk = open(system).read() if os.path.exists(system) else ""
     a.bundle("system", "root", junk=junk)
     for name in ("other", "old-root", "weak-root", "v1-root", "short-root", "names-root",
+                 "names-not-root",
                  "self", "self-ca", "self-old", "self-v1", "self-cn", "inter", "good", "stranger"):
         if os.path.exists(a.path(name)):
             a.bundle(name, name)
     a.bundle("twins", "twin-old", "twin0", "twin1", "twin2")
 
+
+# name constraints of the intermediates "inter-NAME"
+CONSTRAINTS = {
+    "name": "critical,permitted;DNS:test",
+    "not-name": "critical,excluded;DNS:example.test",
+    "wild": "critical,excluded;DNS:a.wild.test",
+    "net": "critical,permitted;IP:127.0.0.0/255.0.0.0,permitted;IP:::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "not-net": "critical,excluded;IP:127.0.0.0/255.255.255.0",
+    "dot": "critical,permitted;DNS:.test",
+    "email": "critical,excluded;email:example.test",
+    "mask": "critical,permitted;IP:127.0.0.0/255.0.255.0",
+    # permitted is "example.test", with a minimum of 1
+    "minimum": "critical,DER:3015a0133011820c" + b"example.test".hex() + "800101",
+    "empty": "critical,DER:3000",
+}
 
 OK = r"ok [1-9]\d* bytes"
 BAD = r"untrusted: "
@@ -297,16 +343,48 @@ CASES = [
     ("an expired intermediate", "good", "inter-old", "root", "example.test",
      BAD + '.*"inter".*expired'),
     ("name constraints", "good", "inter-names", "root", "example.test", BAD + ".*name constraints"),
-    ("name constraints that are kept", "plain", "inter-names", "root", "example.test",
-     BAD + ".*name constraints"),
-    ("a chain in the wrong order", "good", "root", "root", "example.test",
-     BAD + ".*is not the issuer of the one before it"),
+    ("name constraints that are kept", "plain", "inter-names", "root", "example.test", OK),
+    ("a chain in the wrong order", "good", "root", "root", "example.test", BAD + 'unknown CA: the issuer is "inter"'),
     ("critical name constraints", "good", "inter-namesc", "root", "example.test",
-     BAD + ".*name constraints"),
-    ("name constraints in the root", "names-leaf", "", "names-root", "example.test",
-     BAD + ".*name constraints"),
+     BAD + r".*name constraints that forbid \*\.wild\.test"),
+    ("critical name constraints that are kept", "plain", "inter-namesc", "root", "example.test", OK),
+    ("name constraints of all its names", "good", "inter-name", "root", "a.wild.test", OK),
+    ("an excluded name", "good", "inter-not-name", "root", "127.0.0.1", BAD + ".*that forbid example.test"),
+    ("an excluded name below a wildcard", "good", "inter-wild", "root", "b.wild.test",
+     BAD + r".*that forbid \*\.wild"),
+    ("permitted addresses", "good", "inter-net", "root", "::1", OK),
+    ("an excluded address", "address", "inter-not-net", "root", "127.0.0.1", BAD + ".*that forbid address 127"),
+    ("a name constraint with a dot before it", "plain", "inter-dot", "root", "example.test",
+     BAD + ".*that is no host name"),
+    ("constraints of other names", "plain", "inter-email", "root", "example.test", BAD + ".*not checked here"),
+    ("a constraint whose mask has holes", "address", "inter-mask", "root", "127.0.0.1",
+     BAD + ".*no address with a mask"),
+    ("a constraint with a minimum", "plain", "inter-minimum", "root", "example.test", BAD + ".*minimum"),
+    ("name constraints without any", "plain", "inter-empty", "root", "example.test", BAD + ".*malformed"),
+    ("constraints above two CAs", "deep-plain", "ca2 ca1-names", "root", "example.test", OK),
+    ("the same, broken", "deep", "ca2 ca1-names", "root", "example.test", BAD + ".*that forbid"),
+    ("a CA's own name within constraints", "deep-plain", "ca2-within ca1-names", "root", "example.test", OK),
+    ("a CA's own name outside", "deep-plain", "ca2-without ca1-names", "root", "example.test",
+     BAD + ".*that forbid ca.other.test"),
+    ("a self-issued CA's name outside", "deep-plain", "ca2 ca1-more ca1-names", "root", "example.test", OK),
+    ("name constraints in the root", "names-leaf", "", "names-root", "example.test", OK),
+    ("name constraints in the root, broken", "names-leaf", "", "names-not-root", "example.test",
+     BAD + '.*trusted root "names-root" has name constraints that forbid example.test'),
     ("name constraints in the leaf", "leaf-names", "inter", "root", "example.test",
      BAD + ".*name constraints"),
+    ("two intermediates", "deep", "ca2 ca1", "root", "example.test", OK),
+    ("two intermediates, the upper one first", "deep", "ca1 ca2", "root", "example.test", OK),
+    ("all twice, and the root", "deep", "deep ca2 root ca2 ca1 ca1 root", "root", "example.test", OK),
+    ("a stranger in the middle", "deep", "ca2 stranger ca1", "root", "example.test", OK),
+    ("more than ten", "deep",
+     "twin0 twin1 twin2 inter-rsa inter-sha1 inter-old rsa p384 p521 self ca1 ca2", "root", "example.test",
+     OK),
+    ("an expired one of the same name and key", "deep", "ca2-old ca2 ca1", "root", "example.test", OK),
+    ("one of the same name with another key", "deep", "ca2-other ca2 ca1", "root", "example.test", OK),
+    ("that one alone", "deep", "ca2-other ca1", "root", "example.test", BAD + ".*signature is wrong"),
+    ("a way that goes round", "deep", "ca2 ca1-loop ca1", "root", "example.test", OK),
+    ("only that way", "deep", "ca2 ca1-loop", "root", "example.test", BAD + 'unknown CA: the issuer is'),
+    ("the upper one alone", "deep", "ca1", "root", "example.test", BAD + 'unknown CA: the issuer is "ca2"'),
     ("a CA's certificate as the server's", "ca", "inter", "root", "example.test",
      BAD + ".*marked as a CA's"),
     ("no usage at all", "no-usage", "inter", "root", "example.test", OK),
@@ -494,7 +572,7 @@ class Server:
         if not any("SECLEVEL" in o or o == "-cipher" for o in options):
             words += ["-cipher", "DEFAULT:@SECLEVEL=0"]
         if chain:
-            words += ["-cert_chain", a.path(chain)]
+            words += ["-cert_chain", a.chain(chain)]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, cwd=a.folder)
         self.port = 0

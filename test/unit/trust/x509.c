@@ -5,6 +5,7 @@
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/constraints.c"
 #include "trust/x509.c"
 
 #include <fcntl.h>
@@ -184,24 +185,42 @@ static void test_changed(void)
 	}
 }
 
-static void test_long_chain(void)
+/* The leaf and `count` others behind it, each the same junk with a number in it. */
+static unsigned trusted_among(unsigned count, size_t size)
 {
-	uint8_t leaf[1000], memory[6000];
-	size_t size = decode(leaf_pem, leaf, sizeof(leaf));
+	uint8_t leaf[1000], junk[3000] = "\x30\x82", *memory = malloc(6000);
+	int roots = file_of(root_pem, strlen(root_pem));
+	size_t leaf_size = decode(leaf_pem, leaf, sizeof(leaf));
 	const br_x509_class **ctx;
+	unsigned error;
 	struct x509 x;
 
-	begin_test("a chain without end is refused");
-	x509_init(&x, "example.test", false, NOW, -1, memory, sizeof(memory), why, sizeof(why));
+	x509_init(&x, "example.test", false, NOW, roots, memory, 6000, why, sizeof(why));
 	ctx = &x.vtable;
 	x509_class.start_chain(ctx, "");
-	x.depth = X509_CHAIN_MAX;
-	x509_class.start_cert(ctx, (uint32_t)size);
-	x509_class.append(ctx, leaf, size);
-	x509_class.end_cert(ctx);
-	CHECK(x509_class.end_chain(ctx) != 0 && strstr(why, "too many"), "%s", why);
-	x509_class.start_chain(ctx, "");
-	CHECK(x509_class.end_chain(ctx) == BR_ERR_X509_EMPTY_CHAIN);
+	for (unsigned i = 0; i <= count; i++) {
+		junk[4] = (uint8_t)i;
+		x509_class.start_cert(ctx, (uint32_t)(i ? size : leaf_size));
+		x509_class.append(ctx, i ? junk : leaf, i ? size : leaf_size);
+		x509_class.end_cert(ctx);
+	}
+	error = x509_class.end_chain(ctx);
+	CHECK(x.certs <= X509_CERTS_MAX && x.used <= x.room && x.sent == count + 1);
+	close(roots);
+	free(memory);
+	return error == 0 ? x.certs : 0;
+}
+
+static void test_others(void)
+{
+	struct x509 x = {.vtable = &x509_class, .why = why, .why_size = sizeof(why)};
+
+	begin_test("what else the server sends is kept if there is room, and harmless");
+	CHECK(trusted_among(0, 9) == 1 && trusted_among(3, 9) == 4);
+	CHECK(trusted_among(100, 9) == X509_CERTS_MAX);
+	CHECK(trusted_among(10, 3000) == 2 && trusted_among(10, 1000) == 4);
+	start_chain(&x.vtable, "");
+	CHECK(end_chain(&x.vtable) == BR_ERR_X509_EMPTY_CHAIN);
 }
 
 /* ---- taking certificates apart ---- */
@@ -386,7 +405,7 @@ static void test_extensions(void)
 		      DER("\x30\x03\x16\x01"
 			  "a")) != NULL,
 		"no GeneralName");
-	CHECK(!extension(&c, NAME_CONSTRAINTS, DER("")) && c.constrained);
+	CHECK(!extension(&c, NAME_CONSTRAINTS, DER("")) && c.constraints.at);
 	CHECK(!parse_policies(DER("\x30\x05\x30\x03\x06\x01\x2a")));
 	CHECK(!parse_policies(DER("\x30\x13\x30\x11\x06\x01\x2a\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01"
 				  "\x05\x05\x07\x02\x01")));
@@ -575,6 +594,6 @@ int main(void)
 	test_pem();
 	test_chain();
 	test_changed();
-	test_long_chain();
+	test_others();
 	return finish_tests();
 }
