@@ -20,7 +20,7 @@ struct cert {
 	struct der algorithm;	    /* the signature's, its OID */
 	struct der signature;
 	int64_t not_before, not_after;
-	bool v3;
+	bool v1, v3;
 
 	/* extensions */
 	struct der names; /* subjectAltName, its inside; left == 0: none */

@@ -10,7 +10,7 @@
 #include "trust/cert.h"
 #include "trust/constraints.h"
 #include "trust/der.h"
-#include "trust/pem.h"
+#include "trust/roots.h"
 
 /* ---- the rules; a fault is the end of a sentence, or NULL ---- */
 
@@ -51,9 +51,12 @@ static const char *common_fault(const struct cert *c, br_x509_pkey *key)
 	return cert_key(key, c->key);
 }
 
-static const char *ca_fault(const struct cert *c, br_x509_pkey *key)
+/* `root`: it is trusted as it stands, and may be from the time before v3. */
+static const char *ca_fault(const struct cert *c, bool root, br_x509_pkey *key)
 {
-	if (!c->v3 || !c->ca)
+	bool old = root && c->v1 && der_same(c->issuer, c->subject);
+
+	if (!(c->v3 && c->ca) && !old)
 		return "is not marked as a CA";
 	if (c->usage_present && !c->may_certify)
 		return "may not sign certificates (key usage)";
@@ -278,7 +281,7 @@ static const char *root_fault(const struct x509 *x, const struct cert *root, br_
 		return "is not valid yet";
 	if (root->path >= 0 && (unsigned)root->path < x->length - 1)
 		return too_long;
-	return ca_fault(root, key);
+	return ca_fault(root, true, key);
 }
 
 /* Looks at one certificate of the bundle. Returns whether it makes `c` trusted. */
@@ -320,7 +323,7 @@ static bool find_root(struct x509 *x, const struct cert *c, bool *direct)
 		x->self_issued = der_same(c->issuer, c->subject);
 		x->own = x->length == 1;
 	}
-	while (!found && pem_next(&p, "CERTIFICATE", decoded, room, &size)) {
+	while (!found && roots_next(&p, decoded, room, &size)) {
 		struct der raw = {decoded, size};
 
 		if (size > room)
@@ -389,7 +392,7 @@ static const char *issuer_fault(struct x509 *x, const struct cert *c)
 	const char *fault = date_fault(x, c);
 
 	if (!fault)
-		fault = ca_fault(c, &key);
+		fault = ca_fault(c, false, &key);
 	if (fault)
 		return fault;
 	if (c->path >= 0 && (unsigned)c->path < x->length - 1)

@@ -210,6 +210,8 @@ def make(a):
     a.issue("weak-leaf", "weak-root", LEAF + SAN, issuer_key="rsa1024")
     root("v1-root", None)
     a.issue("v1-root-leaf", "v1-root", LEAF + SAN, issuer_key="root")
+    a.issue("v1-inter", "root", None, key="inter", issuer_key="root")
+    a.issue("v1-inter-leaf", "v1-inter", LEAF + SAN, issuer_key="inter")
     root("short-root", CA.replace("CA:TRUE", "CA:TRUE,pathlen:0"))
     a.issue("short-inter", "short-root", CA, key="inter", issuer_key="root")
     a.issue("short-leaf", "short-inter", LEAF + SAN, issuer_key="inter")
@@ -247,12 +249,17 @@ def make(a):
              "x" * 100000 + "\n-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
     text = open(a.path("root")).read()
     open(a.path("crlf", "pem"), "wb").write(text.replace("\n", "\r\n").rstrip().encode())
+    open(a.path("marked", "pem"), "wb").write(b"\xef\xbb\xbf" + text.encode())
+    open(a.path("x509", "pem"), "w").write(text.replace(" CERT", " X509 CERT"))
+    for name, words in (("trusted", ("-addtrust", "serverAuth", "-addreject", "clientAuth", "-setalias", "me")),
+                        ("rejected", ("-addreject", "serverAuth"))):
+        openssl("x509", "-in", a.path("root"), "-trustout", *words, "-out", a.path(name, "pem"))
     open(a.path("empty", "pem"), "w").write("nothing here\n")
     a.bundle("root", "root")
     system = "/etc/ssl/certs/ca-certificates.crt"
     junk = open(system).read() if os.path.exists(system) else ""
     a.bundle("system", "root", junk=junk)
-    for name in ("other", "old-root", "weak-root", "v1-root", "short-root", "names-root",
+    for name in ("other", "old-root", "weak-root", "v1-root", "v1-inter", "short-root", "names-root",
                  "names-not-root",
                  "self", "self-ca", "self-old", "self-v1", "self-cn", "inter", "good", "stranger"):
         if os.path.exists(a.path(name)):
@@ -405,7 +412,9 @@ CASES = [
      BAD + ".*critical extension that is unknown"),
     ("an expired root", "old-leaf", "", "old-root", "example.test",
      BAD + 'the trusted root "old-root" has expired on 2021-02-03'),
-    ("a v1 root", "v1-root-leaf", "", "v1-root", "example.test", BAD + ".*not marked as a CA"),
+    ("a v1 root", "v1-root-leaf", "", "v1-root", "example.test", OK),
+    ("a v1 root that is not trusted", "v1-root-leaf", "v1-root", "self", "example.test", BAD + ".*not marked as a CA"),
+    ("a v1 intermediate as root", "v1-inter-leaf", "", "v1-inter", "example.test", BAD + ".*not marked as a CA"),
     ("a root's path length", "short-leaf", "short-inter", "short-root", "example.test",
      BAD + ".*length"),
     ("a root's path length, kept", "short-direct", "", "short-root", "example.test", OK),
@@ -424,6 +433,11 @@ CASES = [
     ("a server's certificate trusted itself", "good", "", "good", "example.test", OK),
     ("a bundle with junk in it", "good", "inter", "junk", "example.test", OK),
     ("a bundle with CRLF and no final newline", "good", "inter", "crlf", "example.test", OK),
+    ("a bundle with a byte-order mark", "good", "inter", "marked", "example.test", OK),
+    ("X509 CERTIFICATE", "good", "inter", "x509", "example.test", OK),
+    ("TRUSTED CERTIFICATE", "good", "inter", "trusted", "example.test", OK),
+    ("TRUSTED CERTIFICATE, but not for servers", "good", "inter", "rejected", "example.test",
+     "bundle: .*holds no certificate"),
     ("a bundle of nothing", "good", "inter", "empty", "example.test",
      "bundle: .*holds no certificate"),
     ("no bundle", "good", "inter", "absent", "example.test", "bundle: .*No such file"),

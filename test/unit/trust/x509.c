@@ -2,10 +2,12 @@
  * are tried by test/client/test_tls.py; here are the parts, and certificates that are cut, changed
  * and forged. */
 #include "base/base64.c"
+#include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
 #include "trust/constraints.c"
+#include "trust/roots.c"
 #include "trust/x509.c"
 
 #include <fcntl.h>
@@ -13,6 +15,7 @@
 
 #include "test/unit/certs.h"
 #include "test/unit/check.h"
+#include "test/unit/stubs.h"
 
 /* Signed by the root of certs.h, for example.test, *.wild.test and 127.0.0.1, its extended key
  * usage critical. Valid from 2020 to 2040. */
@@ -237,10 +240,10 @@ static void test_parse(void)
 	CHECK(c.not_before == 1577836800 && c.not_after == 2208988800);
 	CHECK(leaf_fault(&c, false, &key) == NULL &&
 		IS_OID(c.algorithm, "\x2a\x86\x48\xce\x3d\x04\x03\x02"));
-	CHECK(ca_fault(&c, &key) != NULL);
+	CHECK(ca_fault(&c, false, &key) != NULL);
 	size = decode(root_pem, leaf, sizeof(leaf));
 	CHECK(cert_parse(&c, leaf, size) == NULL && c.ca && c.may_certify && !c.may_sign);
-	CHECK(ca_fault(&c, &key) == NULL && der_same(c.issuer, c.subject));
+	CHECK(ca_fault(&c, false, &key) == NULL && der_same(c.issuer, c.subject));
 	CHECK(leaf_fault(&c, false, &key) && leaf_fault(&c, true, &key));
 
 	begin_test("a certificate cut at any byte is malformed");
