@@ -80,7 +80,8 @@ bool tls_closed_cleanly(const struct tls *t);
 /* After TLS_FAILED: whether the server's identity or protocol has failed (true: trying again at
  * once will not help) or the transport (false), and a sentence that says why, borrowed until the
  * next tls_start(). Once the handshake has succeeded, every failure counts as the transport's: the
- * server has proved its identity, and a new connection may do better. */
+ * server has proved its identity, and a new connection may do better. tls_why() may say something
+ * without a failure too, of a server that wants to renegotiate; else it is empty then. */
 bool tls_untrusted(const struct tls *t);
 const char *tls_why(const struct tls *t);
 

@@ -41,7 +41,9 @@ static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
 }
 
 static const char too_long[] = "does not allow a chain of this length";
-static const char out_of_dates[] = "is out of its dates"; /* of which more can be said */
+/* Of these more can be said. */
+static const char out_of_dates[] = "is out of its dates";
+static const char self_signed[] = "is self-signed, and not one of the trusted ones";
 
 /* The rules for every certificate, roots included. Sets its key. */
 static const char *common_fault(const struct cert *c, br_x509_pkey *key)
@@ -71,7 +73,7 @@ static const char *leaf_fault(const struct cert *c, bool direct, br_x509_pkey *k
 	if (!c->v3)
 		return "is not X.509 v3";
 	if (c->ca && !direct)
-		return "is marked as a CA's";
+		return der_same(c->issuer, c->subject) ? self_signed : "is marked as a CA's";
 	if (c->usage_present && !c->may_sign)
 		return "may not sign (key usage), as every cipher here needs";
 	if (c->constraints.at)
@@ -185,6 +187,9 @@ static void say_fault(struct x509 *x, const struct cert *c, unsigned which, cons
 		say_dates(x, c);
 	else
 		say(x, " %s", fault);
+	if (fault == self_signed)
+		say(x, ": name a file with it (ca FILE), or its key (pin sha256//%s, pin-only yes)",
+			x->pin);
 }
 
 /* Of the server's own certificate, which ends it all. */
@@ -600,8 +605,7 @@ static void explain_distrust(struct x509 *x)
 		say(x, "unknown CA: a trusted root is named \"%s\", but has another key",
 			x->issuer);
 	else if (x->self_issued && x->own)
-		say(x, "unknown CA: the server's certificate is self-signed, and not one of the "
-		       "trusted ones");
+		refuse(x, NULL, self_signed);
 	else if (x->own)
 		say(x,
 			"unknown CA: the issuer is \"%s\"; either it is not trusted here, or the "

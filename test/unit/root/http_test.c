@@ -723,6 +723,20 @@ static void redirecting(unsigned n, uint64_t first, uint64_t last)
 	redirecting_third(2, first, last);
 }
 
+/* What a server of TLS says to a request in the clear. */
+static void alarmed(unsigned n, uint64_t first, uint64_t last)
+{
+	(void)n, (void)first, (void)last;
+	memcpy(server.out + server.out_size, "\x15\x03\x01\x00\x02\x02\x0a", 7);
+	server.out_size += 7;
+}
+
+static void bad_request(unsigned n, uint64_t first, uint64_t last)
+{
+	(void)n, (void)first, (void)last;
+	reply("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+}
+
 static void never(unsigned n, uint64_t first, uint64_t last)
 {
 	(void)n, (void)first, (void)last;
@@ -764,6 +778,18 @@ static void test_refusals(void)
 	CHECK(refused(busy_third, 2, "503") && h.retry_after == 7000 && h.pipelined);
 	CHECK(refused(half_a_head, 2, "before the response's head was complete") && h.pipelined);
 	CHECK(refused(interim_flood, 2, "interim responses without end"));
+	CHECK(refused(alarmed, 0, "it is TLS: the URL needs https://"));
+	for (unsigned port = 80; port <= 8443; port += 8443 - 80) {
+		reset(bad_request);
+		url.port = (uint16_t)port;
+		CHECK(fetch(NULL, 1) == 0 && !strstr(h.why, "https://") == (port == 80), "%s",
+			h.why);
+		reset(good);
+		url.port = (uint16_t)port;
+		server.answering = 0;
+		CHECK(fetch(NULL, 1) == 0 && !strstr(h.why, "https://") == (port == 80), "%s",
+			h.why);
+	}
 	reset(short_third);
 	CHECK(fetch(NULL, 5) == 2 && strstr(h.why, "bytes before the end"), "%s", h.why);
 	CHECK(h.pipelined && h.followed);
@@ -984,6 +1010,14 @@ static void test_unasked(size_t cut, size_t more)
 	CHECK(fetches(1) && server.connections == 2, "cut %zu, %zu more: %s", cut, more, h.why);
 }
 
+/* BearSSL's server says nothing any more when that is declined. */
+static void renegotiating(unsigned n, uint64_t first, uint64_t last)
+{
+	good(n, first, last);
+	if (n == 1)
+		CHECK(br_ssl_engine_renegotiate(&server.context.eng));
+}
+
 static void test_tls(void)
 {
 	begin_test("over TLS: ahead, in pieces");
@@ -1013,6 +1047,13 @@ static void test_tls(void)
 	test_unasked(51, 40);
 	test_unasked(50, 40);
 	test_unasked(200, 40);
+
+	begin_test("over TLS: a server that wants to renegotiate is refused, which is said");
+	reset_tls(renegotiating);
+	CHECK(fetch(NULL, 2) == 1 && h.outcome == OUTCOME_TIMED_OUT, "%s", h.why);
+	CHECK(strstr(h.why, "no byte came") && strstr(h.why, "renegotiate"), "%s", h.why);
+	reset_tls(good);
+	CHECK(refused(littered, 1, "malformed response") && !strstr(h.why, "TLS"), "%s", h.why);
 
 	begin_test("over TLS: without room for a handshake it is a failure");
 	reset_tls(mute_after_two);

@@ -159,8 +159,21 @@ static void test_alerts(void)
 		snprintf(number, sizeof(number), "alert %d,", alert);
 		CHECK(want == TLS_FAILED && strstr(tls_why(&session), number), "%s",
 			tls_why(&session));
-		CHECK(tls_untrusted(&session) == (alert != 80 && alert != 90), "%d", alert);
+		CHECK(tls_untrusted(&session) == (alert != 90), "%d", alert);
 	}
+}
+
+static void test_no_tls(void)
+{
+	static const char answer[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+	enum tls_want want;
+
+	begin_test("a server without TLS is told from one that speaks it badly");
+	taken((const uint8_t *)answer, sizeof(answer) - 1, &want);
+	CHECK(want == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "HTTP without TLS"), "%s", tls_why(&session));
+	taken((const uint8_t *)"SSH-2.0-x", 9, &want);
+	CHECK(want == TLS_FAILED && !strstr(tls_why(&session), "HTTP"), "%s", tls_why(&session));
 }
 
 static void test_junk(void)
@@ -469,6 +482,7 @@ int main(void)
 	test_hello();
 	test_bounds();
 	test_alerts();
+	test_no_tls();
 	test_junk();
 	test_pins();
 	test_weak_handshakes();
