@@ -44,7 +44,7 @@
  * are verified for it, besides those by trusted roots. */
 #define X509_CHAIN_MAX	10
 #define X509_CERTS_MAX	32
-#define X509_VERIFY_MAX 24
+#define X509_VERIFY_MAX 16
 
 /* Pins of servers' keys. With `only`, the key is all that counts, in place of the bundle, the names
  * and the dates: the server proves in the handshake that it holds the key's other half, which makes
