@@ -40,10 +40,14 @@ static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
 	return "is signed with an algorithm that is unknown or weak";
 }
 
-static const char too_long[] = "does not allow a chain of this length";
 /* Of these more can be said. */
 static const char out_of_dates[] = "is out of its dates";
 static const char self_signed[] = "is self-signed, and not one of the trusted ones";
+
+static bool is_self_issued(const struct cert *c)
+{
+	return der_same(c->issuer, c->subject);
+}
 
 /* The rules for every certificate, roots included. Sets its key. */
 static const char *common_fault(const struct cert *c, br_x509_pkey *key)
@@ -56,7 +60,7 @@ static const char *common_fault(const struct cert *c, br_x509_pkey *key)
 /* `root`: it is trusted as it stands, and may be from the time before v3. */
 static const char *ca_fault(const struct cert *c, bool root, br_x509_pkey *key)
 {
-	bool old = root && c->v1 && der_same(c->issuer, c->subject);
+	bool old = root && c->v1 && is_self_issued(c);
 
 	if (!(c->v3 && c->ca) && !old)
 		return "is not marked as a CA";
@@ -73,7 +77,7 @@ static const char *leaf_fault(const struct cert *c, bool direct, br_x509_pkey *k
 	if (!c->v3)
 		return "is not X.509 v3";
 	if (c->ca && !direct)
-		return der_same(c->issuer, c->subject) ? self_signed : "is marked as a CA's";
+		return is_self_issued(c) ? self_signed : "is marked as a CA's";
 	if (c->usage_present && !c->may_sign)
 		return "may not sign (key usage), as every cipher here needs";
 	if (c->constraints.at)
@@ -242,13 +246,26 @@ static bool verifies(const struct x509 *x, const br_x509_pkey *key)
 	       cert_verify(key, x->hash_id, x->hash, x->signature.at, x->signature.left);
 }
 
-/* ---- name constraints ---- */
+/* ---- what is above the chain so far ---- */
 
 static void open_cert(const struct x509 *x, unsigned at, struct cert *c)
 {
 	struct der raw = x->cert[x->path[at]];
 
 	cert_parse(c, raw.at, raw.left); /* it had no fault before */
+}
+
+/* Whether a CA above the chain so far allows its length, for which self-issued CAs do not count. */
+static const char *length_broken(const struct x509 *x, const struct cert *ca)
+{
+	int cas = 0;
+	struct cert c;
+
+	for (unsigned i = 1; ca->path >= 0 && i < x->length; i++) {
+		open_cert(x, i, &c);
+		cas += !is_self_issued(&c);
+	}
+	return ca->path >= 0 && ca->path < cas ? "does not allow a chain of this length" : NULL;
 }
 
 /* Whether a CA above the chain so far allows the names in it. */
@@ -262,7 +279,7 @@ static const char *constraints_broken(struct x509 *x, const struct cert *ca)
 		return NULL;
 	for (unsigned i = 0; i < x->length; i++) {
 		open_cert(x, i, &c);
-		if (i > 0 && der_same(c.issuer, c.subject))
+		if (i > 0 && is_self_issued(&c))
 			continue;
 		if (constraints_allow(ca->constraints, c.names, &x->compare, &bad))
 			continue;
@@ -284,8 +301,6 @@ static const char *root_fault(const struct x509 *x, const struct cert *root, br_
 		return "has expired";
 	if (!has_begun(x, root))
 		return "is not valid yet";
-	if (root->path >= 0 && (unsigned)root->path < x->length - 1)
-		return too_long;
 	return ca_fault(root, true, key);
 }
 
@@ -302,6 +317,8 @@ static bool consider_root(struct x509 *x, const struct cert *c, struct der raw)
 		return false;
 	if (!fault)
 		fault = root_fault(x, &root, &key);
+	if (!fault)
+		fault = length_broken(x, &root);
 	if (!fault) {
 		x->namesake = true;
 		if (!verifies(x, &key))
@@ -325,7 +342,7 @@ static bool find_root(struct x509 *x, const struct cert *c, bool *direct)
 	*direct = false;
 	if (!x->namesake) {
 		cert_short_name(x->issuer, sizeof(x->issuer), c->issuer);
-		x->self_issued = der_same(c->issuer, c->subject);
+		x->self_issued = is_self_issued(c);
 		x->own = x->length == 1;
 	}
 	while (!found && roots_next(&p, decoded, room, &size)) {
@@ -398,10 +415,10 @@ static const char *issuer_fault(struct x509 *x, const struct cert *c)
 
 	if (!fault)
 		fault = ca_fault(c, false, &key);
+	if (!fault)
+		fault = length_broken(x, c);
 	if (fault)
 		return fault;
-	if (c->path >= 0 && (unsigned)c->path < x->length - 1)
-		return too_long;
 	if (x->verify == 0)
 		return "is one too many to look at";
 	x->verify--;

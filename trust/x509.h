@@ -10,9 +10,10 @@
  *   where "*" may stand for the whole left-most label if two or more labels follow; an iPAddress
  *   for an IP address; never the common name), is no CA, and may sign if it says what its key may
  *   do.
- * - The others are v3, marked as CA, allow a chain of this length, and may certify if they say what
- *   their keys may do. So are trusted roots, but for self-issued ones of v1, as OpenSSL has it. A
- *   root need not be self-signed: an intermediate in the file is trusted as it stands.
+ * - The others are v3, marked as CA, allow a chain of this length (self-issued CAs do not count),
+ *   and may certify if they say what their keys may do. So are trusted roots, but for self-issued
+ *   ones of v1, as OpenSSL has it. A root need not be self-signed: an intermediate in the file is
+ *   trusted as it stands.
  * - Every certificate, trusted roots included, is within its dates. Extended key usage, where
  *   present, has serverAuth; anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla:
  *   "anything" does not say "a TLS server". There is no extension twice, no unknown critical one;
