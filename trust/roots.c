@@ -77,15 +77,10 @@ static unsigned look_through(struct pem *p, const char *path)
 		else if (others++ == 0)
 			strcpy(first, p->label);
 	}
-	if (others > 0)
-		log_warning("%s: %u parts are passed over, the first is a \"%s\"%s", path, others,
-			first,
-			strcmp(first, "TRUSTED CERTIFICATE") == 0 ? " that is not for TLS servers"
-								  : "");
-	if (p->broken > 0)
-		log_warning("%s: %u parts are passed over that are no PEM (base64 with its END "
-			    "line)",
-			path, p->broken);
+	if (others + p->broken > 0)
+		log_warning("%s: passed over: no certificate for TLS servers: %u%s%s%s; broken: %u",
+			path, others, others ? " (the first is " : "", first, others ? ")" : "",
+			p->broken);
 	return certs;
 }
 

@@ -68,41 +68,41 @@ struct x509 {
 			* certificate that begins later may have begun, one that had expired by
 			* then has expired */
 
-	const char *host;
-	uint8_t address[16];
-	size_t address_size; /* 4 or 16; 0: host is a name */
-	int64_t now;
-	int bundle;
-	char *why;
-	size_t why_size;
-
 	uint8_t *memory;	/* the server's certificates, then one of the bundle */
 	size_t room, size;	/* of the memory: for the former, and in all */
 	size_t used;		/* by the certificates that are kept */
 	size_t come, announced; /* bytes of the one behind them */
 	unsigned sent, certs;	/* certificates: those of the server, and those kept */
-	struct der cert[X509_CERTS_MAX];
 
-	/* the chain so far */
-	uint8_t path[X509_CHAIN_MAX];
-	unsigned length;
+	char *why;
+	size_t why_size;
+	const char *host;
+	int64_t now;
+	int bundle;
+	bool trusted, refused, pin_fits;
+
+	unsigned length;	  /* of the chain so far */
 	uint32_t visited;	  /* bits of the kept ones that are in it, or lead nowhere */
 	unsigned verify, compare; /* how many signatures and names may still be looked at */
-	bool trusted, refused;
-	bool pin_fits;
-	char pin[BASE64_SIZE(PIN_SIZE)]; /* of the server's key */
-	br_x509_pkey pkey;		 /* the server's */
 
 	/* of the last certificate in it: what has to be verified by the issuer's key */
 	int key_type, hash_id; /* BearSSL's */
-	uint8_t hash[64];
 	struct der signature;
 
 	/* for people: the last one's issuer, for which there was no key; or the first for which a
 	 * root had the name, but another key */
-	char issuer[64];
 	bool self_issued, namesake, own;
+	char issuer[64];
 	char fault[128];
+
+	/* arrays are last, since code is shorter for what is near the beginning */
+	size_t address_size; /* 4 or 16; 0: host is a name */
+	uint8_t address[16];
+	br_x509_pkey pkey;		 /* the server's */
+	char pin[BASE64_SIZE(PIN_SIZE)]; /* and its pin */
+	uint8_t path[X509_CHAIN_MAX];	 /* the chain: which of the kept ones */
+	uint8_t hash[64];		 /* that the signature covers */
+	struct der cert[X509_CERTS_MAX];
 };
 
 /* Prepares to check one chain for `host`, an IP address if `literal`, at `now` (seconds since
