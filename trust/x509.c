@@ -531,7 +531,7 @@ static void start_chain(const br_x509_class **ctx, const char *server_name)
 	x->length = x->visited = 1;
 	x->verify = X509_VERIFY_MAX;
 	x->compare = CONSTRAINTS_COMPARED_MAX;
-	x->trusted = x->refused = x->namesake = false;
+	x->trusted = x->refused = x->namesake = x->dropped = false;
 	x->why[0] = '\0';
 }
 
@@ -608,7 +608,10 @@ static void end_cert(const br_x509_class **ctx)
 		return;
 	if (x->sent == 1 && !whole)
 		refuse(x, NULL, "is malformed");
-	if (!whole || x->certs == X509_CERTS_MAX || is_kept(x, raw))
+	if (whole && is_kept(x, raw))
+		return;
+	x->dropped = x->dropped || !whole || x->certs == X509_CERTS_MAX;
+	if (!whole || x->certs == X509_CERTS_MAX)
 		return;
 	x->cert[x->certs++] = raw;
 	x->used += raw.left;
@@ -630,6 +633,8 @@ static void explain_distrust(struct x509 *x)
 			x->issuer);
 	else
 		say(x, "unknown CA: the issuer is \"%s\"", x->issuer);
+	if (x->dropped)
+		say(x, "; there was no room for all certificates that the server sent");
 }
 
 static unsigned end_chain(const br_x509_class **ctx)

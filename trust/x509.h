@@ -80,6 +80,7 @@ struct x509 {
 	int64_t now;
 	int bundle;
 	bool trusted, refused, pin_fits;
+	bool dropped; /* not all of the certificates had room */
 
 	unsigned length;	  /* of the chain so far */
 	uint32_t visited;	  /* bits of the kept ones that are in it, or lead nowhere */

@@ -189,10 +189,10 @@ static void test_changed(void)
 }
 
 /* The leaf and `count` others behind it, each the same junk with a number in it. */
-static unsigned trusted_among(unsigned count, size_t size)
+static unsigned trusted_among(unsigned count, size_t size, const char *bundle)
 {
 	uint8_t leaf[1000], junk[3000] = "\x30\x82", *memory = malloc(6000);
-	int roots = file_of(root_pem, strlen(root_pem));
+	int roots = file_of(bundle, strlen(bundle));
 	size_t leaf_size = decode(leaf_pem, leaf, sizeof(leaf));
 	const br_x509_class **ctx;
 	unsigned error;
@@ -219,9 +219,12 @@ static void test_others(void)
 	struct x509 x = {.vtable = &x509_class, .why = why, .why_size = sizeof(why)};
 
 	begin_test("what else the server sends is kept if there is room, and harmless");
-	CHECK(trusted_among(0, 9) == 1 && trusted_among(3, 9) == 4);
-	CHECK(trusted_among(100, 9) == X509_CERTS_MAX);
-	CHECK(trusted_among(10, 3000) == 2 && trusted_among(10, 1000) == 4);
+	CHECK(trusted_among(0, 9, root_pem) == 1 && trusted_among(3, 9, root_pem) == 4);
+	CHECK(trusted_among(100, 9, root_pem) == X509_CERTS_MAX);
+	CHECK(trusted_among(10, 3000, root_pem) == 2 && trusted_among(10, 1000, root_pem) == 4);
+	CHECK(trusted_among(3, 1000, "") == 0 && !strstr(why, "no room"), "%s", why);
+	CHECK(trusted_among(10, 1000, "") == 0 && strstr(why, "no room"), "%s", why);
+	CHECK(trusted_among(40, 9, "") == 0 && strstr(why, "no room"), "%s", why);
 	start_chain(&x.vtable, "");
 	CHECK(end_chain(&x.vtable) == BR_ERR_X509_EMPTY_CHAIN);
 }
