@@ -65,27 +65,17 @@ static bool is_tls(const struct http *h)
 	return h->url.https && h->state != HTTP_PROXY_SENDING && h->state != HTTP_PROXY_AWAITING;
 }
 
-/* Adds what TLS has to say to the sentence on `why`. `odd`: a request in the clear gets such an
- * answer where TLS is expected, as on ports that are called 443, 8443 and the like. */
-static void add_tls_why(struct http *h, bool odd)
+/* `why` holds the sentence, to which TLS may have something to add. */
+static enum http_event fail_as_said(struct http *h, enum outcome outcome)
 {
 	const char *why = h->fd >= 0 && is_tls(h) ? tls_why(h->tls) : "";
 	size_t used = strlen(h->why);
 
-	if (odd && !h->url.https && h->url.port % 1000 == 443)
-		why = "perhaps this port wants https://";
 	if (*why)
 		snprintf(h->why + used, sizeof(h->why) - used, "%sTLS: %s", used ? "; " : "", why);
-}
-
-/* `why` holds the sentence. */
-static enum http_event fail_as_said(struct http *h, enum outcome outcome)
-{
 	h->outcome = outcome;
 	h->retry_after = 0;
 	h->followed = is_followed(h);
-	add_tls_why(
-		h, h->fd >= 0 && h->fresh && h->head_size == 0 && outcome == OUTCOME_UNREACHABLE);
 	http_close(h);
 	return HTTP_FAILED;
 }
@@ -115,7 +105,8 @@ static enum http_event lost(struct http *h, const char *doing)
 	bool answered = h->state == HTTP_READING || (h->state == HTTP_AWAITING && h->head_size > 0);
 
 	if (h->fresh || answered || (h->url.https && h->scratch_size < TLS_SCRATCH_MIN))
-		return http_fail(h, OUTCOME_UNREACHABLE, "the connection was lost %s", doing);
+		return http_fail(h, OUTCOME_UNREACHABLE, "the connection was lost %s%s", doing,
+			h->fresh && h->head_size == 0 ? request_hint(&h->request) : "");
 	close_connection(h);
 	begin_again(h);
 	h->state = HTTP_RESOLVING;
@@ -464,7 +455,6 @@ static enum http_event judge(struct http *h)
 	h->outcome = outcome;
 	h->retry_after = response_retry_after(&h->response);
 	h->followed = is_followed(h);
-	add_tls_why(h, status == 400);
 	finish(h, skip_body(h));
 	return HTTP_FAILED;
 }
@@ -482,8 +472,6 @@ static enum http_event parse_head(struct http *h)
 		h->head_size -= (size_t)size;
 		memmove(h->head, h->head + size, h->head_size);
 	}
-	if (size < 0 && h->head[0] == 21 && !h->url.https) /* a TLS alert */
-		why = "it is TLS: the URL needs https:// or another port";
 	if (size < 0)
 		return http_fail(h, OUTCOME_REFUSED, "malformed response: %s", why);
 	if (size > 0 && h->response.status == 101)

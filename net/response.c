@@ -366,6 +366,10 @@ ssize_t response_parse(struct response *out, const char *text, size_t size, cons
 
 	memset(out, 0, sizeof(*out));
 	out->length = out->total = out->date = out->retry_date = out->retry_after = -1;
+	if (size > 1 && text[0] == 21 && text[1] == 3) { /* an alert: RFC 5246 section 6.2.1 */
+		*why = "it is TLS: the URL needs https:// or another port";
+		return -1;
+	}
 	while (next_line(&rest, &line)) {
 		bool ends = line.at == line.end && out->status != 0;
 

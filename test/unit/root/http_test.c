@@ -727,7 +727,7 @@ static void redirecting(unsigned n, uint64_t first, uint64_t last)
 static void alarmed(unsigned n, uint64_t first, uint64_t last)
 {
 	(void)n, (void)first, (void)last;
-	memcpy(server.out + server.out_size, "\x15\x03\x01\x00\x02\x02\x0a", 7);
+	memcpy(server.out + server.out_size, "\x15\x03\x01\x00\x02\x02\x28", 7);
 	server.out_size += 7;
 }
 

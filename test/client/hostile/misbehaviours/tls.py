@@ -159,7 +159,7 @@ def tls_on_plain(c):
 def alert_on_plain(c):
     """a request in the clear is answered by an alert"""
     c.raw_recv()
-    c.raw(b"\x15\x03\x01\x00\x02\x02\x0a")
+    c.raw(b"\x15\x03\x01\x00\x02\x02\x28")
     c.give_up()
 
 
