@@ -61,9 +61,19 @@ static bool is_followed(const struct http *h)
 	return h->pipelined_sent > 0 || (is_answering(h) && h->sent > 0);
 }
 
-/* `why` holds the sentence. */
+static bool is_tls(const struct http *h)
+{
+	return h->url.https && h->state != HTTP_PROXY_SENDING && h->state != HTTP_PROXY_AWAITING;
+}
+
+/* `why` holds the sentence, to which TLS may have something to add. */
 static enum http_event fail_as_said(struct http *h, enum outcome outcome)
 {
+	const char *why = h->fd >= 0 && is_tls(h) ? tls_why(h->tls) : "";
+	size_t used = strlen(h->why);
+
+	if (*why)
+		snprintf(h->why + used, sizeof(h->why) - used, "%sTLS: %s", used ? "; " : "", why);
 	h->outcome = outcome;
 	h->retry_after = 0;
 	h->followed = is_followed(h);
@@ -84,8 +94,8 @@ __attribute__((format(printf, 3, 4))) static enum http_event http_fail(
 
 static enum http_event fail_tls(struct http *h)
 {
-	return http_fail(h, tls_untrusted(h->tls) ? OUTCOME_UNTRUSTED : OUTCOME_UNREACHABLE,
-		"TLS: %s", tls_why(h->tls));
+	h->why[0] = '\0';
+	return fail_as_said(h, tls_untrusted(h->tls) ? OUTCOME_UNTRUSTED : OUTCOME_UNREACHABLE);
 }
 
 /* The connection is gone. The server may close one that is kept alive at any time while it is idle,
@@ -96,23 +106,19 @@ static enum http_event lost(struct http *h, const char *doing)
 	bool answered = h->state == HTTP_READING || (h->state == HTTP_AWAITING && h->head_size > 0);
 
 	if (h->fresh || answered || (h->url.https && h->scratch_size < TLS_SCRATCH_MIN))
-		return http_fail(h, OUTCOME_UNREACHABLE, "the connection was lost %s", doing);
+		return http_fail(h, OUTCOME_UNREACHABLE, "the connection was lost %s%s", doing,
+			h->fresh && h->head_size == 0 ? request_hint(&h->request) : "");
 	close_connection(h);
 	begin_again(h);
 	h->state = HTTP_RESOLVING;
 	return HTTP_AGAIN;
 }
 
-static bool is_tls(const struct http *h)
-{
-	return h->url.https && h->state != HTTP_PROXY_SENDING && h->state != HTTP_PROXY_AWAITING;
-}
-
 /* Whether nothing lies behind the response. */
 static bool is_quiet(const struct http *h)
 {
 	return h->head_done == h->head_size &&
-	       (h->to_skip > 0 || !(is_tls(h) && tls_pending(h->tls)));
+	       (h->to_skip > 0 || !is_tls(h) || tls_is_at_rest(h->tls));
 }
 
 /* The response is over; keeps the connection if nothing of another one can be on it. */
@@ -618,8 +624,8 @@ static enum http_event read_body(struct http *h, char *buffer, size_t room, size
 
 /* ---- no request ---- */
 
-/* Reads the rest of a body that was skipped. Anything else that arrives on an idle connection, its
- * end most likely, makes it useless. */
+/* Reads the rest of a body that was skipped. Anything else on an idle connection, its end most
+ * likely, makes it useless: a response would be taken for that to the next request. */
 static enum http_event watch_idle(struct http *h)
 {
 	char byte;
@@ -636,7 +642,7 @@ static enum http_event watch_idle(struct http *h)
 		else
 			h->to_skip -= got;
 	}
-	if (h->fd >= 0 && (recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
+	if (h->fd >= 0 && (!is_quiet(h) || recv(h->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
 		close_connection(h);
 	return HTTP_WAIT;
 }

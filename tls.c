@@ -26,6 +26,9 @@
 #define INPUT_SIZE  16709
 #define OUTPUT_SIZE (512 + 85)
 
+/* A record of handshake messages (RFC 5246 section 6.2.1). */
+#define RECORD_HANDSHAKE 22
+
 /* Reads from the socket in one call: some 2 MB of full records, or 128 empty ones. */
 #define READS_PER_CALL 256
 
@@ -36,6 +39,7 @@ struct tls {
 	bool established;  /* the handshake succeeded */
 	bool failed, untrusted;
 	bool ended, ended_cleanly; /* the peer ended the stream, and said so */
+	bool wants_renegotiation;
 	struct client_cert own;
 	char host[HOST_MAX];
 	char why[256];
@@ -65,18 +69,23 @@ void tls_clock(bool strict)
 
 /* ---- failures ---- */
 
+static const char renegotiation[] = "the server wants to renegotiate, which is refused here";
+
 /* Ends the session; the first reason stays. */
 __attribute__((format(printf, 3, 4))) static enum tls_want tls_fail(
 	struct tls *t, bool untrusted, const char *format, ...)
 {
+	size_t used = 0;
 	va_list list;
 
 	if (t->failed)
 		return TLS_FAILED;
 	t->failed = true;
 	t->untrusted = untrusted && !t->established;
+	if (t->wants_renegotiation)
+		used = (size_t)snprintf(t->why, sizeof(t->why), "%s: ", renegotiation);
 	va_start(list, format);
-	vsnprintf(t->why, sizeof(t->why), format, list);
+	vsnprintf(t->why + used, sizeof(t->why) - used, format, list);
 	va_end(list);
 	return TLS_FAILED;
 }
@@ -133,7 +142,7 @@ static bool is_about_ours(int alert)
 static enum tls_want fail_alert(struct tls *t, int alert)
 {
 	const char *name = FIND_WORDS(alerts, alert);
-	bool lasting = alert != 80 && alert != 90; /* the server's own trouble may pass */
+	bool lasting = alert != 90; /* user_canceled may pass */
 	const char *meaning = "";
 
 	name = name ? name : "unknown";
@@ -144,9 +153,10 @@ static enum tls_want fail_alert(struct tls *t, int alert)
 	else if (!t->established && t->own.asked && is_about_ours(alert))
 		meaning = "the server demands a client's certificate (cert, key) of a kind that "
 			  "is not configured here: ";
-	else if (!t->established && (alert == 40 || alert == 71))
-		meaning = "the server speaks no TLS 1.2 with ECDHE and AES-GCM or "
-			  "ChaCha20-Poly1305: ";
+	else if (!t->established && (alert == 40 || alert == 71 || alert == 80))
+		meaning = "the server may demand what BearSSL lacks (TLS 1.3, PSS, Ed25519, "
+			  "extended master secret), or have no TLS 1.2 with ECDHE, its curves "
+			  "(X25519, P-256 to P-521) and ciphers (AES-GCM, ChaCha20): ";
 	return tls_fail(t, lasting, "%sthe server sent TLS alert %d, %s", meaning, alert, name);
 }
 
@@ -171,13 +181,16 @@ static const struct words errors[] = {
 	{BR_ERR_EXTRA_EXTENSION, "the server used an extension not offered (EXTRA_EXTENSION)"},
 	{BR_ERR_BAD_SNI, "the TLS handshake is malformed (BAD_SNI)"},
 	{BR_ERR_BAD_HELLO_DONE, "the TLS handshake is malformed (BAD_HELLO_DONE)"},
-	{BR_ERR_LIMIT_EXCEEDED, "the server's key is too large (LIMIT_EXCEEDED)"},
+	{BR_ERR_LIMIT_EXCEEDED,
+		"the server's key is too large: RSA has 4096 bits at most (LIMIT_EXCEEDED)"},
 	{BR_ERR_BAD_FINISHED, "the TLS handshake was tampered with (BAD_FINISHED)"},
 	{BR_ERR_INVALID_ALGORITHM, "the server uses an unknown curve or hash (INVALID_ALGORITHM)"},
 	{BR_ERR_BAD_SIGNATURE, "the server does not hold its certificate's key (BAD_SIGNATURE)"},
 	{BR_ERR_WRONG_KEY_USAGE, "the certificate's key does not fit the cipher (WRONG_KEY_USAGE)"},
 	{BR_ERR_X509_EMPTY_CHAIN, "the server sent no certificate (X509_EMPTY_CHAIN)"},
 };
+
+static bool share_was_zero; /* by multiply() below: why the engine fails next */
 
 static bool is_about_certificates(int error)
 {
@@ -203,6 +216,12 @@ static enum tls_want engine_closed(struct tls *t)
 		t->failed = t->untrusted = true;
 		return TLS_FAILED;
 	}
+	if (!t->established && memcmp(t->input, "HTTP/", 5) == 0)
+		words = "the server speaks HTTP without TLS on this port: the URL needs http:// or "
+			"another port";
+	if (error == BR_ERR_INVALID_ALGORITHM && share_was_zero)
+		words = "the server's share of the X25519 key exchange makes it worthless";
+	share_was_zero = false;
 	if (words)
 		return tls_fail(t, true, "%s", words);
 	return tls_fail(t, true, "the server's TLS %s is malformed (BearSSL error %d)",
@@ -346,9 +365,24 @@ static void set_ciphers(br_ssl_engine_context *e)
 	set_suites(e, c.aes != &AES && c.ghash != GHASH);
 }
 
+/* A secret of X25519 that is all zero comes of a share of small order, whatever our key is: RFC
+ * 8422 section 5.11 has it refused, and BearSSL does not. */
+static uint32_t multiply(
+	unsigned char *point, size_t size, const unsigned char *k, size_t k_size, int curve)
+{
+	uint32_t good = br_ec_all_m31.mul(point, size, k, k_size, curve);
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < size; i++)
+		any |= point[i];
+	share_was_zero = good && any == 0;
+	return good & (any != 0);
+}
+
 /* br_ssl_client_init_full() would do this, but links CBC, whose decryption overflows the heap. */
 static void set_algorithms(struct tls *t)
 {
+	static br_ec_impl ec;
 	br_ssl_engine_context *e = &t->client.eng;
 
 	br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
@@ -358,7 +392,9 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
 	set_ciphers(e);
 	br_ssl_engine_set_rsavrfy(e, br_rsa_i31_pkcs1_vrfy);
-	br_ssl_engine_set_ec(e, &br_ec_all_m31);
+	ec = br_ec_all_m31;
+	ec.mul = multiply;
+	br_ssl_engine_set_ec(e, &ec);
 	br_ssl_engine_set_ecdsa(e, br_ecdsa_i31_vrfy_asn1);
 	br_ssl_engine_set_x509(e, &t->x509->vtable);
 	br_ssl_engine_add_flags(e, BR_OPT_NO_RENEGOTIATION);
@@ -440,8 +476,10 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	br_ssl_client_zero(&t->client);
 	t->x509 = NULL;
 	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
+	t->wants_renegotiation = false;
 	t->own = (struct client_cert){.vtable = &client_cert_class};
 	t->why[0] = '\0';
+	t->input[0] = 0; /* see engine_closed() */
 	if (peer_info)
 		memset(peer_info, 0, sizeof(*peer_info));
 	if ((roots_fd() < 0 && !pins.only) || scratch_size < TLS_SCRATCH_MIN) {
@@ -492,6 +530,13 @@ static enum tls_want send_some(struct tls *t, int fd)
 	return TLS_OK;
 }
 
+/* A handshake message after the handshake: BearSSL declines, and the server may go on or not. */
+static void note_renegotiation(struct tls *t)
+{
+	t->wants_renegotiation = true;
+	snprintf(t->why, sizeof(t->why), "%s", renegotiation);
+}
+
 static enum tls_want receive_some(struct tls *t, int fd)
 {
 	size_t room;
@@ -508,6 +553,8 @@ static enum tls_want receive_some(struct tls *t, int fd)
 		return TLS_OK;
 	}
 	br_ssl_engine_recvrec_ack(&t->client.eng, (size_t)n);
+	if (t->established && t->client.eng.record_type_in == RECORD_HANDSHAKE)
+		note_renegotiation(t);
 	/* The room is not filled: the record's end is still to come. */
 	return (size_t)n < room ? TLS_WANT_READ : TLS_OK;
 }
@@ -562,7 +609,12 @@ enum tls_want tls_handshake(struct tls *t, int fd)
 	/* The scratch area is the caller's again; certificates are not needed any more. */
 	t->x509 = NULL;
 	br_ssl_engine_set_x509(&t->client.eng, NULL);
+	if (want == TLS_OK && t->client.eng.reneg != 2)
+		want = tls_fail(t, true,
+			"the server has no secure renegotiation (RFC 5746): others could put "
+			"words of theirs before ours");
 	t->established = want == TLS_OK;
+	t->client.eng.record_type_in = 0; /* of the last message of the handshake */
 	return want;
 }
 
@@ -615,6 +667,15 @@ bool tls_pending(const struct tls *t)
 	size_t size;
 
 	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
+}
+
+/* The engine's `ixa` counts the bytes of a record's header that have come. */
+bool tls_is_at_rest(const struct tls *t)
+{
+	const unsigned open = BR_SSL_RECVREC | BR_SSL_SENDAPP;
+
+	return !t->failed && !t->ended && t->client.eng.ixa == 0 &&
+	       (br_ssl_engine_current_state(&t->client.eng) & open) == open;
 }
 
 /* At most a full record's data is in the record under way; each byte of data behind it takes more

@@ -1,8 +1,9 @@
 /* tls.h - TLS 1.2 client over a connected, non-blocking socket, on BearSSL: a byte stream over a
  * byte stream. trust/x509.h decides whom to trust; trust/client_cert.h has our own certificate.
  *
- * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time. The
- * caller owns all memory; nothing is allocated.
+ * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time.
+ * Servers without secure renegotiation (RFC 5746) are refused, and so are X25519 shares that make
+ * the secret zero (RFC 8422 section 5.11). The caller owns all memory; nothing is allocated.
  */
 #ifndef TLS_H
 #define TLS_H
@@ -35,9 +36,9 @@ void tls_clock(bool strict);
 
 /* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)
  * that the certificate must be for. The scratch area, at least TLS_SCRATCH_MIN bytes, is borrowed
- * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a certificate:
- * at 16 KiB some 7,000 bytes, at 64 KiB some 40,000. tls_handshake() reports the failures of this
- * too. */
+ * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a server's
+ * certificates together: at 16 KiB some 10,000 bytes, at 64 KiB some 43,000. tls_handshake()
+ * reports the failures of this too. */
 #define TLS_SCRATCH_MIN 16384
 void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size);
 
@@ -68,6 +69,10 @@ enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, siz
 enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got);
 bool tls_pending(const struct tls *t);
 
+/* Whether the stream lasts, and nothing that has come is left: no data, no part of a record, no
+ * part of a handshake message. What lies in the socket is not looked at. */
+bool tls_is_at_rest(const struct tls *t);
+
 /* How many bytes the socket has to hold, at least, before tls_read() can give `bytes` more. */
 size_t tls_needs(const struct tls *t, size_t bytes);
 bool tls_closed_cleanly(const struct tls *t);
@@ -75,7 +80,8 @@ bool tls_closed_cleanly(const struct tls *t);
 /* After TLS_FAILED: whether the server's identity or protocol has failed (true: trying again at
  * once will not help) or the transport (false), and a sentence that says why, borrowed until the
  * next tls_start(). Once the handshake has succeeded, every failure counts as the transport's: the
- * server has proved its identity, and a new connection may do better. */
+ * server has proved its identity, and a new connection may do better. tls_why() may say something
+ * without a failure too, of a server that wants to renegotiate; else it is empty then. */
 bool tls_untrusted(const struct tls *t);
 const char *tls_why(const struct tls *t);
 

@@ -242,12 +242,22 @@ const char *names_pin(const char *line)
 	return why;
 }
 
+/* A dot at the end of a name is for DNS only. */
+static size_t length_without_dot(const char *host)
+{
+	size_t size = strlen(host);
+
+	return size > 1 && host[size - 1] == '.' ? size - 1 : size;
+}
+
 static bool find_pinned(struct found found[FAMILIES], const char *host, uint16_t port)
 {
+	size_t size = length_without_dot(host);
 	bool any = false;
 
 	for (size_t i = 0; i < pin_count; i++)
-		if (pins[i].port == port && !strcasecmp(pins[i].host, host))
+		if (pins[i].port == port && length_without_dot(pins[i].host) == size &&
+			!strncasecmp(pins[i].host, host, size))
 			any |= add_literal(found, pins[i].address);
 	return any;
 }
@@ -255,16 +265,17 @@ static bool find_pinned(struct found found[FAMILIES], const char *host, uint16_t
 /* RFC 6761 section 6.3: no server is asked about it, whatever the files say. */
 static bool find_localhost(struct found found[FAMILIES], const char *host)
 {
-	const char *tail = strrchr(host, '.');
+	size_t size = length_without_dot(host);
+	const char *tail = host + size - 9;
 
-	return !strcasecmp(tail ? tail + 1 : host, "localhost") && add_literal(found, "::1") &&
-	       add_literal(found, "127.0.0.1");
+	return size >= 9 && !strncasecmp(tail, "localhost", 9) && (size == 9 || tail[-1] == '.') &&
+	       add_literal(found, "::1") && add_literal(found, "127.0.0.1");
 }
 
 static bool find_in_hosts(struct found found[FAMILIES], const char *host)
 {
 	const char *address = NULL; /* of the line; empty: it has been added */
-	size_t size, len = strlen(host);
+	size_t size, len = length_without_dot(host);
 	bool any = false;
 
 	for (const char *word = hosts; word < hosts + hosts_size; word += size + 1) {

@@ -206,6 +206,12 @@ static enum outcome judge_tunnel(const struct http_request *q, const struct resp
 		r->status);
 }
 
+const char *request_hint(const struct http_request *q)
+{
+	return !q->url->https && q->url->port % 1000 == 443 ? "; perhaps this port wants https://"
+							    : "";
+}
+
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE])
 {
@@ -224,6 +230,7 @@ enum outcome request_judge(
 		return judge_absent(q, r, why);
 	default:
 		return conclude(why, status_outcome(r->status),
-			"the server answered with status %d", r->status);
+			"the server answered with status %d%s", r->status,
+			r->status == 400 ? request_hint(q) : "");
 	}
 }

@@ -43,4 +43,9 @@ size_t request_tunnel(char *out, size_t size, const struct http_request *r);
 enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE]);
 
+/* What a server may want that has closed the connection or answered 400 to a request in the clear,
+ * as the end of a sentence; mostly empty: only ports that are called 443, 8443 and the like count.
+ */
+const char *request_hint(const struct http_request *q);
+
 #endif

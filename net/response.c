@@ -380,6 +380,10 @@ static ssize_t parse_response(struct response *out, const char *text, size_t siz
 	const char *fault;
 
 	out->length = out->total = out->date = out->retry_date = out->retry_after = -1;
+	if (size > 1 && text[0] == 21 && text[1] == 3) { /* an alert: RFC 5246 section 6.2.1 */
+		*why = "it is TLS: the URL needs https:// or another port";
+		return -1;
+	}
 	while (next_line(&rest, &line)) {
 		bool ends = line.at == line.end && out->status != 0;
 

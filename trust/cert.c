@@ -116,7 +116,7 @@ static const char *parse_extension(struct cert *c, struct der oid, bool critical
 	case EXTENDED_KEY_USAGE:
 		return parse_extended_key_usage(c, value);
 	case NAME_CONSTRAINTS:
-		c->constrained = true;
+		c->constraints = value;
 		return NULL;
 	case CERTIFICATE_POLICIES:
 		return critical ? parse_policies(value) : NULL;
@@ -171,7 +171,8 @@ static bool parse_version(struct cert *c, struct der *tbs)
 {
 	struct der body, number;
 
-	if (!der_next_is(tbs, DER_CONSTRUCTED | 0))
+	c->v1 = !der_next_is(tbs, DER_CONSTRUCTED | 0);
+	if (c->v1)
 		return true;
 	if (!der_get(tbs, DER_CONSTRUCTED | 0, &body) || !der_unsigned(&body, &number) || body.left)
 		return false;

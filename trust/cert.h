@@ -20,15 +20,15 @@ struct cert {
 	struct der algorithm;	    /* the signature's, its OID */
 	struct der signature;
 	int64_t not_before, not_after;
-	bool v3;
+	bool v1, v3;
 
 	/* extensions */
 	struct der names; /* subjectAltName, its inside; left == 0: none */
 	bool ca;
 	int path; /* -1: no limit */
 	bool usage_present, may_sign, may_certify;
-	bool for_servers; /* serverAuth, or no extended key usage */
-	bool constrained;
+	bool for_servers;	/* serverAuth, or no extended key usage */
+	struct der constraints; /* name constraints, the extension's value; at is NULL: none */
 };
 
 /* The two kinds of keys that can be used. */

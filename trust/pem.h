@@ -13,12 +13,14 @@ struct pem {
 	int fd;
 	off_t offset;
 	size_t at, size;
+	char label[32];	 /* of the last block that began */
+	unsigned broken; /* blocks that were no base64, or had no end */
 	uint8_t block[2048];
 };
 
-/* Decodes the next block with this label ("CERTIFICATE"); false: there is none. All else in the
- * file is passed over. If *size is over `room`, the block does not fit, and `out` has its
- * beginning. */
+/* Decodes the next block with this label ("CERTIFICATE"), or with any if it is NULL; false: there
+ * is none. All else in the file is passed over, a byte-order mark too. If *size is over `room`, the
+ * block does not fit, and `out` has its beginning. */
 bool pem_next(struct pem *p, const char *label, uint8_t *out, size_t room, size_t *size);
 
 #endif

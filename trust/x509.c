@@ -8,8 +8,9 @@
 #include <time.h>
 
 #include "trust/cert.h"
+#include "trust/constraints.h"
 #include "trust/der.h"
-#include "trust/pem.h"
+#include "trust/roots.h"
 
 /* ---- the rules; a fault is the end of a sentence, or NULL ---- */
 
@@ -39,24 +40,34 @@ static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
 	return "is signed with an algorithm that is unknown or weak";
 }
 
-static const char too_long[] = "does not allow a chain of this length";
+/* Of these more can be said. */
+static const char out_of_dates[] = "is out of its dates";
+static const char self_signed[] = "is self-signed, and not one of the trusted ones";
+
+static bool is_self_issued(const struct cert *c)
+{
+	return der_same(c->issuer, c->subject);
+}
 
 /* The rules for every certificate, roots included. Sets its key. */
 static const char *common_fault(const struct cert *c, br_x509_pkey *key)
 {
-	if (c->constrained)
-		return "has name constraints, which are not checked here";
 	if (!c->for_servers)
 		return "is not meant for TLS servers (extended key usage)";
 	return cert_key(key, c->key);
 }
 
-static const char *ca_fault(const struct cert *c, br_x509_pkey *key)
+/* `root`: it is trusted as it stands, and may be from the time before v3. */
+static const char *ca_fault(const struct cert *c, bool root, br_x509_pkey *key)
 {
-	if (!c->v3 || !c->ca)
+	bool old = root && c->v1 && is_self_issued(c);
+
+	if (!(c->v3 && c->ca) && !old)
 		return "is not marked as a CA";
 	if (c->usage_present && !c->may_certify)
 		return "may not sign certificates (key usage)";
+	if (c->constraints.at && constraints_fault(c->constraints))
+		return constraints_fault(c->constraints);
 	return common_fault(c, key);
 }
 
@@ -66,9 +77,11 @@ static const char *leaf_fault(const struct cert *c, bool direct, br_x509_pkey *k
 	if (!c->v3)
 		return "is not X.509 v3";
 	if (c->ca && !direct)
-		return "is marked as a CA's";
+		return is_self_issued(c) ? self_signed : "is marked as a CA's";
 	if (c->usage_present && !c->may_sign)
 		return "may not sign (key usage), as every cipher here needs";
+	if (c->constraints.at)
+		return "has name constraints, which only a CA may have";
 	return common_fault(c, key);
 }
 
@@ -138,135 +151,18 @@ static void say_date(struct x509 *x, const char *before, int64_t seconds)
 
 /* ---- refusing ---- */
 
-/* The sentence's subject, in place of whatever was said before. */
-static void begin_refusal(struct x509 *x, const struct cert *c)
-{
-	char name[64];
-
-	x->refused = true;
-	x->why[0] = '\0';
-	if (x->depth == 0)
-		say(x, "the server's certificate");
-	else if (c && c->subject.left)
-		say(x, "the CA certificate \"%s\" that the server sent",
-			cert_short_name(name, sizeof(name), c->subject));
-	else
-		say(x, "certificate %u that the server sent", x->depth + 1);
-}
-
-static void refuse(struct x509 *x, const struct cert *c, const char *fault)
-{
-	begin_refusal(x, c);
-	say(x, " %s", fault);
-}
-
-/* A root that was found but cannot be used: said only if no other serves. */
-static void note_root(struct x509 *x, const struct cert *root, const char *fault)
-{
-	char name[64];
-
-	x->why[0] = '\0';
-	say(x, "the trusted root \"%s\" %s", cert_short_name(name, sizeof(name), root->subject),
-		fault);
-	if (x->now > root->not_after)
-		say_date(x, " on", root->not_after);
-}
-
-/* ---- signatures ---- */
-
-/* Keeps the signature, and the hash of the bytes that the issuer has to have signed, since the next
- * certificate takes this one's place in memory. */
-static const char *keep_signature(struct x509 *x, const struct cert *c)
-{
-	const char *fault = signature_kind(c->algorithm, &x->key_type, &x->hash_id);
-
-	if (!fault && c->signature.left > sizeof(x->signature))
-		fault = "has a signature of an impossible length";
-	if (fault) {
-		x->key_type = 0; /* so that no key verifies it */
-		return fault;
-	}
-	cert_digest(x->hash, x->hash_id, c->covered);
-	memcpy(x->signature, c->signature.at, c->signature.left);
-	x->signature_size = c->signature.left;
-	cert_digest(x->issuer_hash, br_sha256_ID, c->issuer);
-	cert_short_name(x->issuer, sizeof(x->issuer), c->issuer);
-	x->self_issued = der_same(c->issuer, c->subject);
-	return NULL;
-}
-
-/* Whether the kept signature was made with this key. */
-static bool verifies(const struct x509 *x, const br_x509_pkey *key)
-{
-	return key->key_type == x->key_type &&
-	       cert_verify(key, x->hash_id, x->hash, x->signature, x->signature_size);
-}
-
-/* ---- roots ---- */
-
 static bool has_begun(const struct x509 *x, const struct cert *c)
 {
 	return x->now >= c->not_before || x->or_later;
 }
 
-/* Why a certificate of the bundle cannot vouch for the one under examination. Sets its key. */
-static const char *root_fault(const struct x509 *x, const struct cert *root, br_x509_pkey *key)
+static const char *date_fault(const struct x509 *x, const struct cert *c)
 {
-	if (x->now > root->not_after)
-		return "has expired";
-	if (!has_begun(x, root))
-		return "is not valid yet";
-	if (root->path >= 0 && (unsigned)root->path < x->depth)
-		return too_long;
-	return ca_fault(root, key);
+	return has_begun(x, c) && x->now <= c->not_after ? NULL : out_of_dates;
 }
 
-/* Looks at one certificate of the bundle. Returns whether it makes `c` trusted. */
-static bool consider_root(struct x509 *x, const struct cert *c, size_t size)
+static void say_dates(struct x509 *x, const struct cert *c)
 {
-	br_x509_pkey key;
-	const char *fault;
-	struct cert root;
-
-	/* The faults of those with another subject, which most are, do not matter. */
-	fault = cert_parse(&root, x->decoded, size);
-	if (!der_same(root.subject, c->issuer))
-		return false;
-	if (!fault)
-		fault = root_fault(x, &root, &key);
-	if (fault) {
-		note_root(x, &root, fault);
-		return false;
-	}
-	x->namesake = true;
-	return verifies(x, &key);
-}
-
-/* Looks in the bundle for a root that has signed `c`; or for `c` itself, if it is the server's:
- * then also *direct. */
-static bool find_root(struct x509 *x, const struct cert *c, bool *direct)
-{
-	struct pem p = {.fd = x->bundle};
-	bool found = false;
-	size_t size = 0;
-
-	x->namesake = *direct = false;
-	while (!found && pem_next(&p, "CERTIFICATE", x->decoded, x->decoded_room, &size)) {
-		if (size > x->decoded_room)
-			continue;
-		*direct = x->depth == 0 && der_same((struct der){x->decoded, size}, c->raw);
-		found = *direct || consider_root(x, c, size);
-	}
-	return found;
-}
-
-/* ---- one certificate of the chain ---- */
-
-static bool dates_hold(struct x509 *x, const struct cert *c)
-{
-	if (has_begun(x, c) && x->now <= c->not_after)
-		return true;
-	begin_refusal(x, c);
 	if (x->now > c->not_after)
 		say_date(x, " has expired: it was valid until", c->not_after);
 	else
@@ -275,8 +171,192 @@ static bool dates_hold(struct x509 *x, const struct cert *c)
 		x->or_later ? ", and the clock is not set: it is later than"
 			    : ", and the clock says",
 		x->now);
-	return false;
 }
+
+/* The fault of a certificate that the server sent, in place of whatever was said before. `which`
+ * counts them from 0, the server's own. */
+static void say_fault(struct x509 *x, const struct cert *c, unsigned which, const char *fault)
+{
+	char name[64];
+
+	x->why[0] = '\0';
+	if (which == 0)
+		say(x, "the server's certificate");
+	else if (c && c->subject.left)
+		say(x, "the CA certificate \"%s\" that the server sent",
+			cert_short_name(name, sizeof(name), c->subject));
+	else
+		say(x, "certificate %u that the server sent", which + 1);
+	if (fault == out_of_dates)
+		say_dates(x, c);
+	else
+		say(x, " %s", fault);
+	if (fault == self_signed)
+		say(x, ": name a file with it (ca FILE), or its key (pin sha256//%s, pin-only yes)",
+			x->pin);
+}
+
+/* Of the server's own certificate, which ends it all. */
+static void refuse(struct x509 *x, const struct cert *c, const char *fault)
+{
+	x->refused = true;
+	say_fault(x, c, 0, fault);
+}
+
+/* Of another one: said only if no chain is found, and the first is. */
+static void note(struct x509 *x, const struct cert *c, unsigned which, const char *fault)
+{
+	if (x->why[0] == '\0')
+		say_fault(x, c, which, fault);
+}
+
+/* The same of a root that was found. */
+static void note_root(struct x509 *x, const struct cert *root, const char *fault)
+{
+	char name[64];
+
+	if (x->why[0])
+		return;
+	say(x, "the trusted root \"%s\" %s", cert_short_name(name, sizeof(name), root->subject),
+		fault);
+	if (x->now > root->not_after)
+		say_date(x, " on", root->not_after);
+}
+
+/* ---- signatures ---- */
+
+/* Notes the signature, and the hash of the bytes that the issuer has to have signed. */
+static const char *note_signature(struct x509 *x, const struct cert *c)
+{
+	const char *fault = signature_kind(c->algorithm, &x->key_type, &x->hash_id);
+
+	if (fault) {
+		x->key_type = 0; /* so that no key verifies it */
+		return fault;
+	}
+	cert_digest(x->hash, x->hash_id, c->covered);
+	x->signature = c->signature;
+	return NULL;
+}
+
+/* Whether the noted signature was made with this key. */
+static bool verifies(const struct x509 *x, const br_x509_pkey *key)
+{
+	return key->key_type == x->key_type &&
+	       cert_verify(key, x->hash_id, x->hash, x->signature.at, x->signature.left);
+}
+
+/* ---- what is above the chain so far ---- */
+
+static void open_cert(const struct x509 *x, unsigned at, struct cert *c)
+{
+	struct der raw = x->cert[x->path[at]];
+
+	cert_parse(c, raw.at, raw.left); /* it had no fault before */
+}
+
+/* Whether a CA above the chain so far allows its length, for which self-issued CAs do not count. */
+static const char *length_broken(const struct x509 *x, const struct cert *ca)
+{
+	int cas = 0;
+	struct cert c;
+
+	for (unsigned i = 1; ca->path >= 0 && i < x->length; i++) {
+		open_cert(x, i, &c);
+		cas += !is_self_issued(&c);
+	}
+	return ca->path >= 0 && ca->path < cas ? "does not allow a chain of this length" : NULL;
+}
+
+/* Whether a CA above the chain so far allows the names in it. */
+static const char *constraints_broken(struct x509 *x, const struct cert *ca)
+{
+	char name[80];
+	struct cert c;
+	struct der bad;
+
+	if (!ca->constraints.at)
+		return NULL;
+	for (unsigned i = 0; i < x->length; i++) {
+		open_cert(x, i, &c);
+		if (i > 0 && is_self_issued(&c))
+			continue;
+		if (constraints_allow(ca->constraints, c.names, &x->compare, &bad))
+			continue;
+		if (x->compare == 0)
+			return "has too many name constraints";
+		cert_list_names(name, sizeof(name), bad);
+		snprintf(x->fault, sizeof(x->fault), "has name constraints that forbid %s", name);
+		return x->fault;
+	}
+	return NULL;
+}
+
+/* ---- roots ---- */
+
+/* Why a certificate of the bundle cannot vouch for the chain. Sets its key. */
+static const char *root_fault(const struct x509 *x, const struct cert *root, br_x509_pkey *key)
+{
+	if (x->now > root->not_after)
+		return "has expired";
+	if (!has_begun(x, root))
+		return "is not valid yet";
+	return ca_fault(root, true, key);
+}
+
+/* Looks at one certificate of the bundle. Returns whether it makes `c` trusted. */
+static bool consider_root(struct x509 *x, const struct cert *c, struct der raw)
+{
+	br_x509_pkey key;
+	const char *fault;
+	struct cert root;
+
+	/* The faults of those with another subject, which most are, do not matter. */
+	fault = cert_parse(&root, raw.at, raw.left);
+	if (!der_same(root.subject, c->issuer))
+		return false;
+	if (!fault)
+		fault = root_fault(x, &root, &key);
+	if (!fault)
+		fault = length_broken(x, &root);
+	if (!fault) {
+		x->namesake = true;
+		if (!verifies(x, &key))
+			return false;
+		fault = constraints_broken(x, &root);
+	}
+	if (fault)
+		note_root(x, &root, fault);
+	return !fault;
+}
+
+/* Looks in the bundle for a root that has signed `c`, the last in the chain; or for `c` itself, if
+ * it is the server's: then also *direct. */
+static bool find_root(struct x509 *x, const struct cert *c, bool *direct)
+{
+	struct pem p = {.fd = x->bundle};
+	uint8_t *decoded = x->memory + x->used;
+	size_t size = 0, room = x->size - x->used;
+	bool found = false;
+
+	*direct = false;
+	if (!x->namesake) {
+		cert_short_name(x->issuer, sizeof(x->issuer), c->issuer);
+		x->self_issued = is_self_issued(c);
+		x->own = x->length == 1;
+	}
+	while (!found && roots_next(&p, decoded, room, &size)) {
+		struct der raw = {decoded, size};
+
+		if (size > room)
+			continue;
+		*direct = x->length == 1 && der_same(raw, c->raw);
+		found = *direct || consider_root(x, c, raw);
+	}
+	return found;
+}
+
+/* ---- the chain ---- */
 
 static bool is_for_host(struct x509 *x, const struct cert *c)
 {
@@ -290,27 +370,10 @@ static bool is_for_host(struct x509 *x, const struct cert *c)
 	}
 	if (names_match(x, c->names))
 		return true;
-	begin_refusal(x, c);
 	cert_list_names(names, sizeof(names), c->names);
-	say(x, " is not for %s%s; it is for %s", x->address_size ? "address " : "", x->host, names);
+	refuse(x, c, "is not for");
+	say(x, " %s%s; it is for %s", x->address_size ? "address " : "", x->host, names);
 	return false;
-}
-
-/* Copies the server's key, which has to outlive its certificate. */
-static void keep_key(struct x509 *x, const br_x509_pkey *key)
-{
-	x->pkey = *key;
-	if (key->key_type == BR_KEYTYPE_RSA) {
-		br_rsa_public_key *rsa = &x->pkey.key.rsa;
-
-		memcpy(x->key, rsa->n, rsa->nlen);
-		memcpy(x->key + rsa->nlen, rsa->e, rsa->elen);
-		rsa->n = x->key;
-		rsa->e = x->key + rsa->nlen;
-	} else {
-		memcpy(x->key, key->key.ec.q, key->key.ec.qlen);
-		x->pkey.key.ec.q = x->key;
-	}
 }
 
 /* Compares the server's key with the pins, and keeps its own for people to copy. */
@@ -335,78 +398,119 @@ static void refuse_pin(struct x509 *x)
 /* The rule of pins.only: the key is all. */
 static void examine_key(struct x509 *x, const struct cert *c)
 {
-	br_x509_pkey key;
-	const char *fault = cert_key(&key, c->key);
+	const char *fault = cert_key(&x->pkey, c->key);
 
 	if (fault)
 		refuse(x, c, fault);
 	else if (!x->pin_fits)
 		refuse_pin(x);
-	else
-		keep_key(x, &key);
 	x->trusted = !x->refused;
 }
 
-/* The server's own certificate. */
-static const char *examine_own(struct x509 *x, const struct cert *c)
+/* Why a certificate that the server sent cannot be the next one of the chain, whose name fits. */
+static const char *issuer_fault(struct x509 *x, const struct cert *c)
 {
-	const char *signature_fault = keep_signature(x, c), *fault;
 	br_x509_pkey key;
-	bool direct;
+	const char *fault = date_fault(x, c);
 
-	x->trusted = find_root(x, c, &direct);
-	fault = leaf_fault(c, direct, &key);
-	if (!fault && !direct)
-		fault = signature_fault;
 	if (!fault)
-		keep_key(x, &key);
-	return fault;
-}
-
-/* The next one up the chain. */
-static const char *examine_ca(struct x509 *x, const struct cert *c)
-{
-	uint8_t hash[32];
-	br_x509_pkey key;
-	const char *fault = ca_fault(c, &key);
-	bool direct;
-
+		fault = ca_fault(c, false, &key);
+	if (!fault)
+		fault = length_broken(x, c);
 	if (fault)
 		return fault;
-	cert_digest(hash, br_sha256_ID, c->subject);
-	if (memcmp(hash, x->issuer_hash, sizeof(hash)) != 0)
-		return "is not the issuer of the one before it: the chain is not in order";
-	if (c->path >= 0 && (unsigned)c->path < x->depth - 1)
-		return too_long;
+	if (x->verify == 0)
+		return "is one too many to look at";
+	x->verify--;
 	if (!verifies(x, &key))
 		return "has not signed the one before it: the signature is wrong";
-	fault = keep_signature(x, c);
-	if (!fault)
-		x->trusted = find_root(x, c, &direct);
-	return fault;
+	return constraints_broken(x, c);
+}
+
+/* Adds the issuer of the last one, if the server sent it; another one at each call. */
+static bool add_issuer(struct x509 *x, const struct cert *last)
+{
+	bool was_said = x->why[0];
+	const char *fault;
+	struct cert c;
+
+	for (unsigned i = 1; i < x->certs && x->length < X509_CHAIN_MAX; i++) {
+		if (x->visited >> i & 1)
+			continue;
+		fault = cert_parse(&c, x->cert[i].at, x->cert[i].left);
+		if (!der_same(c.subject, last->issuer))
+			continue;
+		if (!fault)
+			fault = issuer_fault(x, &c);
+		if (fault) {
+			note(x, &c, i, fault);
+			continue;
+		}
+		if (!was_said) /* of others, which do not matter then */
+			x->why[0] = '\0';
+		x->visited |= 1u << i;
+		x->path[x->length++] = (uint8_t)i;
+		return true;
+	}
+	return false;
+}
+
+/* Looks for a chain from the server's certificate, whose issuer is no root, to one. Each of the
+ * others is in it once at most: what lies above it does not depend on what is below it, but for
+ * limits of length and names, for which no longer way is tried. */
+static bool find_chain(struct x509 *x)
+{
+	bool is_new = false, direct;
+
+	while (x->length > 0) {
+		const char *fault;
+		struct cert last;
+
+		open_cert(x, x->length - 1, &last);
+		fault = note_signature(x, &last);
+		if (fault)
+			note(x, &last, x->path[x->length - 1], fault);
+		else if (is_new && find_root(x, &last, &direct))
+			return true;
+		is_new = !fault && add_issuer(x, &last);
+		if (!is_new)
+			x->length--;
+	}
+	return false;
 }
 
 static void examine(struct x509 *x)
 {
-	const char *fault;
+	const char *fault, *signature_fault;
+	bool direct;
 	struct cert c;
 
-	fault = cert_parse(&c, x->raw, x->raw_size);
+	fault = cert_parse(&c, x->cert[0].at, x->cert[0].left);
 	if (fault) {
 		refuse(x, &c, fault);
 		return;
 	}
-	if (x->depth == 0)
-		look_at_pin(x, &c);
+	look_at_pin(x, &c);
 	if (x->pins.only) {
 		examine_key(x, &c);
 		return;
 	}
-	if (!dates_hold(x, &c) || (x->depth == 0 && !is_for_host(x, &c)))
+	fault = date_fault(x, &c);
+	if (fault) {
+		refuse(x, &c, fault);
 		return;
-	fault = x->depth == 0 ? examine_own(x, &c) : examine_ca(x, &c);
+	}
+	if (!is_for_host(x, &c))
+		return;
+	signature_fault = note_signature(x, &c);
+	x->trusted = find_root(x, &c, &direct);
+	fault = leaf_fault(&c, direct, &x->pkey);
+	if (!fault && !direct)
+		fault = signature_fault;
 	if (fault)
 		refuse(x, &c, fault);
+	else if (!x->trusted)
+		x->trusted = find_chain(x);
 }
 
 /* ---- BearSSL's side: br_x509_class ---- */
@@ -416,19 +520,18 @@ static struct x509 *self(const br_x509_class **ctx)
 	return (struct x509 *)(void *)ctx;
 }
 
-/* Once trusted or refused, the rest of the chain does not matter. */
-static bool settled(const struct x509 *x)
-{
-	return x->refused || x->trusted;
-}
-
 static void start_chain(const br_x509_class **ctx, const char *server_name)
 {
 	struct x509 *x = self(ctx);
 
 	(void)server_name; /* x509_init() has it */
-	x->depth = 0;
-	x->trusted = x->refused = false;
+	x->sent = x->certs = 0;
+	x->used = 0;
+	x->path[0] = 0;
+	x->length = x->visited = 1;
+	x->verify = X509_VERIFY_MAX;
+	x->compare = CONSTRAINTS_COMPARED_MAX;
+	x->trusted = x->refused = x->namesake = x->dropped = false;
 	x->why[0] = '\0';
 }
 
@@ -436,16 +539,9 @@ static void start_cert(const br_x509_class **ctx, uint32_t length)
 {
 	struct x509 *x = self(ctx);
 
-	x->raw_size = x->announced = 0;
-	if (settled(x) && !x->peer)
-		return;
-	if (length <= x->raw_room)
-		x->announced = length;
-	if (settled(x))
-		return;
-	if (x->depth == X509_CHAIN_MAX)
-		refuse(x, NULL, "is one too many");
-	else if (length > x->raw_room)
+	x->come = 0;
+	x->announced = length <= x->room - x->used ? length : 0;
+	if (x->sent++ == 0 && length > x->room)
 		refuse(x, NULL, "is too long");
 }
 
@@ -453,11 +549,11 @@ static void append_bytes(const br_x509_class **ctx, const unsigned char *data, s
 {
 	struct x509 *x = self(ctx);
 
-	if (size <= x->announced - x->raw_size) {
-		memcpy(x->raw + x->raw_size, data, size);
-		x->raw_size += size;
-	} else if (!settled(x)) {
-		refuse(x, NULL, "is malformed");
+	if (size <= x->announced - x->come) {
+		memcpy(x->memory + x->used + x->come, data, size);
+		x->come += size;
+	} else {
+		x->announced = x->come = 0;
 	}
 }
 
@@ -471,7 +567,7 @@ static void describe_own(struct tls_peer_info *out, const struct cert *c)
 	base64_encode(stpcpy(out->pin, "sha256//"), pin, sizeof(pin));
 }
 
-static void describe_cert(struct x509 *x)
+static void describe_cert(struct x509 *x, struct der raw)
 {
 	struct tls_cert *out;
 	struct cert c;
@@ -480,7 +576,7 @@ static void describe_cert(struct x509 *x)
 		return;
 	out = &x->peer->cert[x->peer->certs - 1];
 	out->key = "unknown";
-	out->fault = cert_parse(&c, x->raw, x->raw_size);
+	out->fault = cert_parse(&c, raw.at, raw.left);
 	if (c.key.left == 0)
 		return;
 	cert_short_name(out->subject, sizeof(out->subject), c.subject);
@@ -492,19 +588,33 @@ static void describe_cert(struct x509 *x)
 		describe_own(x->peer, &c);
 }
 
+static bool is_kept(const struct x509 *x, struct der raw)
+{
+	for (unsigned i = 0; i < x->certs; i++)
+		if (der_same(x->cert[i], raw))
+			return true;
+	return false;
+}
+
 static void end_cert(const br_x509_class **ctx)
 {
 	struct x509 *x = self(ctx);
+	bool whole = x->come > 0 && x->come == x->announced;
+	struct der raw = {x->memory + x->used, x->come};
 
 	if (x->peer)
-		describe_cert(x);
-	if (settled(x))
+		describe_cert(x, raw);
+	if (x->refused)
 		return;
-	if (x->raw_size == x->announced)
-		examine(x);
-	else
+	if (x->sent == 1 && !whole)
 		refuse(x, NULL, "is malformed");
-	x->depth++;
+	if (whole && is_kept(x, raw))
+		return;
+	x->dropped = x->dropped || !whole || x->certs == X509_CERTS_MAX;
+	if (!whole || x->certs == X509_CERTS_MAX)
+		return;
+	x->cert[x->certs++] = raw;
+	x->used += raw.left;
 }
 
 static void explain_distrust(struct x509 *x)
@@ -514,28 +624,31 @@ static void explain_distrust(struct x509 *x)
 	if (x->namesake)
 		say(x, "unknown CA: a trusted root is named \"%s\", but has another key",
 			x->issuer);
-	else if (x->self_issued && x->depth == 1)
-		say(x, "unknown CA: the server's certificate is self-signed, and not one of the "
-		       "trusted ones");
-	else if (x->depth == 1)
+	else if (x->self_issued && x->own)
+		refuse(x, NULL, self_signed);
+	else if (x->own)
 		say(x,
 			"unknown CA: the issuer is \"%s\"; either it is not trusted here, or the "
 			"server does not send its CA's certificate",
 			x->issuer);
 	else
 		say(x, "unknown CA: the issuer is \"%s\"", x->issuer);
+	if (x->dropped)
+		say(x, "; there was no room for all certificates that the server sent");
 }
 
 static unsigned end_chain(const br_x509_class **ctx)
 {
 	struct x509 *x = self(ctx);
 
+	if (x->sent == 0)
+		return BR_ERR_X509_EMPTY_CHAIN;
+	if (!x->refused)
+		examine(x);
 	if (x->trusted && x->pins.count > 0 && !x->pin_fits)
 		refuse_pin(x);
 	if (x->refused)
 		return BR_ERR_X509_NOT_TRUSTED;
-	if (x->depth == 0)
-		return BR_ERR_X509_EMPTY_CHAIN;
 	if (x->trusted) {
 		x->why[0] = '\0';
 		return BR_ERR_OK;
@@ -583,9 +696,8 @@ bool x509_init(struct x509 *x, const char *host, bool literal, int64_t now, int 
 	x->bundle = bundle;
 	x->why = why;
 	x->why_size = why_size;
-	x->decoded_room = size / 3;
-	x->decoded = memory;
-	x->raw_room = size - x->decoded_room;
-	x->raw = x->decoded + x->decoded_room;
+	x->memory = memory;
+	x->size = size;
+	x->room = size - size / 3;
 	return !literal || set_address(x);
 }

@@ -3,28 +3,31 @@
  * is not understood is refused.
  *
  * The rules:
- * - The server sends its own certificate first, and each is signed by the next one; the last one
- *   needed is signed by a trusted root, which the server need not send. No other order is tried, no
- *   other path searched.
+ * - The server sends its own certificate first. The others may stand in any order, and twice; those
+ *   that are of no use are passed over. A chain is looked for: each is signed by the next one, the
+ *   last by a trusted root, which the server need not send.
  * - The server's certificate is X.509 v3, has a subject alternative name for the host (a dNSName,
  *   where "*" may stand for the whole left-most label if two or more labels follow; an iPAddress
  *   for an IP address; never the common name), is no CA, and may sign if it says what its key may
  *   do.
- * - The others are v3, marked as CA, allow a chain of this length, and may certify if they say what
- *   their keys may do. So are trusted roots. A root need not be self-signed: an intermediate in the
- *   file is trusted as it stands.
+ * - The others are v3, marked as CA, allow a chain of this length (self-issued CAs do not count),
+ *   and may certify if they say what their keys may do. So are trusted roots, but for self-issued
+ *   ones of v1, as OpenSSL has it. A root need not be self-signed: an intermediate in the file is
+ *   trusted as it stands.
  * - Every certificate, trusted roots included, is within its dates. Extended key usage, where
  *   present, has serverAuth; anyExtendedKeyUsage does not count, as for OpenSSL and Mozilla:
- *   "anything" does not say "a TLS server". There are no name constraints (they are not checked
- *   here), no extension twice, no unknown critical one; keys are RSA of 2048 to 4096 bits, or EC on
- *   P-256, P-384 or P-521.
+ *   "anything" does not say "a TLS server". There is no extension twice, no unknown critical one;
+ *   keys are RSA of 2048 to 4096 bits, or EC on P-256, P-384 or P-521.
+ * - The name constraints of CAs, trusted roots included, allow each subject alternative name below
+ *   them, but for those of self-issued CAs (constraints.h). The server's certificate has none.
  * - Signatures are RSA PKCS#1 or ECDSA with SHA-256, SHA-384 or SHA-512.
  * - A server's certificate that lies in the file itself, byte for byte, is trusted directly, and
  *   then may be marked as CA (`openssl req -x509` does that). All other rules hold for it too.
  * - Pins add to these rules, or stand in their place.
  *
- * Roots are not kept in memory: the bundle is read again for each certificate. A root of more than
- * a third of the caller's memory is passed over; a server's certificate may have two thirds.
+ * Roots are not kept in memory: the bundle is read again for each certificate of the chain. What
+ * the server sends has two thirds of the caller's memory, and the rest is for one root; those that
+ * do not fit are passed over.
  */
 #ifndef TRUST_X509_H
 #define TRUST_X509_H
@@ -35,13 +38,14 @@
 #include <stdint.h>
 
 #include "base/base64.h"
+#include "trust/der.h"
 #include "trust/peer_info.h"
 
-/* Certificates in a chain. */
-#define X509_CHAIN_MAX 10
-
-/* A key: an RSA modulus and exponent. A signature is never longer. */
-#define X509_KEY_MAX (512 + 8)
+/* Certificates in a chain; of a server that are kept while it is looked for; and signatures that
+ * are verified for it, besides those by trusted roots. */
+#define X509_CHAIN_MAX	10
+#define X509_CERTS_MAX	32
+#define X509_VERIFY_MAX 16
 
 /* Pins of servers' keys. With `only`, the key is all that counts, in place of the bundle, the names
  * and the dates: the server proves in the handshake that it holds the key's other half, which makes
@@ -64,36 +68,42 @@ struct x509 {
 			* certificate that begins later may have begun, one that had expired by
 			* then has expired */
 
-	const char *host;
-	uint8_t address[16];
-	size_t address_size; /* 4 or 16; 0: host is a name */
-	int64_t now;
-	int bundle;
+	uint8_t *memory;	/* the server's certificates, then one of the bundle */
+	size_t room, size;	/* of the memory: for the former, and in all */
+	size_t used;		/* by the certificates that are kept */
+	size_t come, announced; /* bytes of the one behind them */
+	unsigned sent, certs;	/* certificates: those of the server, and those kept */
+
 	char *why;
 	size_t why_size;
+	const char *host;
+	int64_t now;
+	int bundle;
+	bool trusted, refused, pin_fits;
+	bool dropped; /* not all of the certificates had room */
 
-	uint8_t *raw; /* the certificate under examination */
-	size_t raw_room, raw_size, announced;
-	uint8_t *decoded; /* one from the bundle */
-	size_t decoded_room;
+	unsigned length;	  /* of the chain so far */
+	uint32_t visited;	  /* bits of the kept ones that are in it, or lead nowhere */
+	unsigned verify, compare; /* how many signatures and names may still be looked at */
 
-	unsigned depth; /* certificates looked at: 0 is the server's */
-	bool trusted, refused;
-	bool self_issued, namesake; /* of the last one; a root has its issuer's name, not its key */
-	bool pin_fits;
-	char pin[BASE64_SIZE(PIN_SIZE)]; /* of the server's key */
+	/* of the last certificate in it: what has to be verified by the issuer's key */
+	int key_type, hash_id; /* BearSSL's */
+	struct der signature;
 
-	/* the server's key */
-	br_x509_pkey pkey;
-	uint8_t key[X509_KEY_MAX];
+	/* for people: the last one's issuer, for which there was no key; or the first for which a
+	 * root had the name, but another key */
+	bool self_issued, namesake, own;
+	char issuer[64];
+	char fault[128];
 
-	/* of the last certificate: its issuer, and what has to be verified by that key */
-	char issuer[64];	 /* for people */
-	uint8_t issuer_hash[32]; /* of the name */
-	int key_type, hash_id;	 /* BearSSL's */
-	uint8_t hash[64];	 /* of what is signed */
-	uint8_t signature[X509_KEY_MAX];
-	size_t signature_size;
+	/* arrays are last, since code is shorter for what is near the beginning */
+	size_t address_size; /* 4 or 16; 0: host is a name */
+	uint8_t address[16];
+	br_x509_pkey pkey;		 /* the server's */
+	char pin[BASE64_SIZE(PIN_SIZE)]; /* and its pin */
+	uint8_t path[X509_CHAIN_MAX];	 /* the chain: which of the kept ones */
+	uint8_t hash[64];		 /* that the signature covers */
+	struct der cert[X509_CERTS_MAX];
 };
 
 /* Prepares to check one chain for `host`, an IP address if `literal`, at `now` (seconds since

@@ -51,7 +51,17 @@ ROWS = [
     ("Ed25519", "ed25519:ed25519", "inter", "root", "example.test", [], "cannot"),
     ("name constraints, broken", "good", "inter-names", "root", "example.test", [], NO),
     ("the same, critical", "good", "inter-namesc", "root", "example.test", [], NO),
-    ("name constraints, kept", "plain", "inter-names", "root", "example.test", [], "cannot"),
+    ("name constraints, kept", "plain", "inter-names", "root", "example.test", [], YES),
+    ("name constraints of addresses, kept", "good", "inter-net", "root", "127.0.0.1", [], YES),
+    ("the same, broken", "address", "inter-not-net", "root", "127.0.0.1", [], NO),
+    ("name constraints, a CA's own name", "deep-plain", "ca2-without ca1-names", "root", "example.test", [], NO),
+    ("name constraints of e-mail addresses", "plain", "inter-email", "root", "example.test", [], "cannot"),
+    ("name constraint with a dot", "plain", "inter-dot", "root", "example.test", [], NO),
+    ("name constraint below a wildcard", "good", "inter-wild", "root", "b.wild.test", [], NO),
+    ("two intermediates, reversed", "deep", "ca1 ca2", "root", "example.test", [], YES),
+    ("two intermediates, and more", "deep", "deep ca2-old stranger ca1 root ca2", "root", "example.test", [], YES),
+    ("X.509 v1 root", "v1-root-leaf", "", "v1-root", "example.test", [], YES),
+    ("TRUSTED CERTIFICATE", "good", "inter", "trusted", "example.test", [], YES),
     ("CA:FALSE intermediate", "good", "inter-noca", "root", "example.test", [], NO),
     ("intermediate may not certify", "good", "inter-usage", "root", "example.test", [], NO),
     ("intermediate for clients", "good", "inter-client", "root", "example.test", [], NO),
@@ -107,11 +117,11 @@ def main():
         test_tls.make(a)
         with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
             verdicts = list(pool.map(lambda row: judge(a, row), ROWS))
-    print("%-30s %-8s %-8s %-8s %s" % ("case", "ours", "curl", "expected", ""))
+    print("%-36s %-8s %-8s %-8s %s" % ("case", "ours", "curl", "expected", ""))
     for row, (verdict, text, other) in zip(ROWS, verdicts):
         note = remark(verdict, other, row[6])
         expected = NO if row[6] == "cannot" else row[6]
-        print("%-30s %-8s %-8s %-8s %s" % (row[0], verdict, other, expected, note))
+        print("%-36s %-8s %-8s %-8s %s" % (row[0], verdict, other, expected, note))
         if note == "WRONG":
             print("    " + text)
             wrong += 1

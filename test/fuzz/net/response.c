@@ -46,7 +46,7 @@ static void check_validators(const struct response *r)
 
 static void check_promises(const struct response *r, const char *text, size_t size)
 {
-	if (r->status < 100 || r->status > 599 || r->minor < 0 || r->minor > 1)
+	if (r->status < 100 || r->status > 999 || r->minor < 0 || r->minor > 1)
 		abort();
 	if (r->length < -1 || r->total < -1 || (r->chunked && (r->length >= 0 || r->minor == 0)))
 		abort();

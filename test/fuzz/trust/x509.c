@@ -3,17 +3,21 @@
  * It is judged by a bundle of its own root, so that all of the checker is reached, but nothing that
  * the fuzzer makes up may be trusted. */
 #include "base/base64.c"
+#include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/constraints.c"
+#include "trust/roots.c"
 #include "trust/x509.c"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "test/unit/certs.h"
+#include "test/unit/stubs.h"
 
-static int bundle(void)
+static int roots(void)
 {
 	static int fd = -1;
 
@@ -63,7 +67,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 
 	for (int round = 0; round < 3; round++) {
 		x509_init(&x, round == 2 ? "127.0.0.1" : "example.test", round == 2, 1800000000,
-			bundle(), memory, 6000, why, sizeof(why));
+			roots(), memory, 6000, why, sizeof(why));
 		x.pins = (struct x509_pins){pin, round > 0, round == 1};
 		memset(&peer, 0, sizeof(peer));
 		x.peer = &peer;

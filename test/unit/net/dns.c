@@ -527,6 +527,14 @@ static void test_pins(void)
 	CHECK_LOOKUP("img.example", 8443, 0, "[2001:db8::8]:8443");
 	CHECK_LOOKUP("img.example", 80, 0, "192.0.2.1:80");
 
+	begin_test("dns: a dot at the end does not matter for pins and files");
+	CHECK(!dns_pin("dot.example.:443:192.0.2.8"));
+	CHECK_LOOKUP("img.example.", 443, 0, "[2001:db8::9]:443 192.0.2.9:443");
+	CHECK_LOOKUP("dot.example", 443, 0, "192.0.2.8:443");
+	CHECK_LOOKUP("dot.example.", 443, 0, "192.0.2.8:443");
+	CHECK_LOOKUP("img.example.", 80, 0, "192.0.2.1:80");
+	CHECK_LOOKUP("a.localhost.", 80, 0, "[::1]:80 127.0.0.1:80");
+
 	begin_test("dns: a full table of pins says so");
 	while (pin_count < PINS_MAX)
 		CHECK(!names_pin("x:1:1.2.3.4"));

@@ -42,6 +42,19 @@ static void test_good(void)
 	CHECK(strcmp(r.last_modified, "Sun, 22 Nov 2026 20:45:31 GMT") == 0);
 }
 
+static void test_tls_alert(void)
+{
+	static const char alert[] = "\x15\x03\x01\x00\x02\x02\x28";
+	struct response r;
+	const char *why = "";
+
+	begin_test("head: a TLS alert is known at its second byte");
+	CHECK(response_parse(&r, alert, 1, &why) == 0);
+	for (size_t size = 2; size < sizeof(alert); size++)
+		CHECK(response_parse(&r, alert, size, &why) < 0 && strstr(why, "https://"));
+	CHECK(response_parse(&r, "\x15\x04", 2, &why) == 0);
+}
+
 /* Parses a head made of a status line and these fields. */
 static bool parse(struct response *r, const char *status_line, const char *fields)
 {
@@ -338,6 +351,7 @@ int main(void)
 {
 	test_every_cut();
 	test_good();
+	test_tls_alert();
 	test_refused();
 	test_repeated();
 	test_meaning();

@@ -6,6 +6,7 @@
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/constraints.c"
 #include "trust/x509.c"
 #include "trust/client_cert.c"
 
@@ -50,6 +51,7 @@ static struct {
 	unsigned hold_new;  /* hold and hold_for become 0 and this with the second connection */
 	bool deaf;	    /* it reads nothing, whatever comes */
 	bool tcp;	    /* with small buffers */
+	size_t wire;	    /* bytes of TLS records that may still leave */
 	unsigned answering; /* connections that say anything at all, the others close at once */
 
 	/* its state */
@@ -232,11 +234,13 @@ static bool serve_tls(void)
 		br_ssl_engine_sendapp_ack(e, size);
 		br_ssl_engine_flush(e, 0);
 	}
-	if ((data = br_ssl_engine_sendrec_buf(e, &size)) &&
-		(n = (send)(server.fd, data, size, MSG_NOSIGNAL)) > 0)
+	if ((data = br_ssl_engine_sendrec_buf(e, &size)) && server.wire > 0 &&
+		(n = (send)(server.fd, data, size < server.wire ? size : server.wire,
+			 MSG_NOSIGNAL)) > 0) {
 		br_ssl_engine_sendrec_ack(e, (size_t)n);
-	else if (!server.deaf && (data = br_ssl_engine_recvrec_buf(e, &size)) &&
-		 (n = recv(server.fd, data, size, 0)) > 0)
+		server.wire -= (size_t)n;
+	} else if (!server.deaf && (data = br_ssl_engine_recvrec_buf(e, &size)) &&
+		   (n = recv(server.fd, data, size, 0)) > 0)
 		br_ssl_engine_recvrec_ack(e, (size_t)n);
 	return n > 0 || server.in_size + server.sent != before;
 }
@@ -293,6 +297,7 @@ static void reset(answer *a)
 	memset(&server, 0, sizeof(server));
 	server.answer = a;
 	server.piece = sizeof(server.out);
+	server.wire = SIZE_MAX;
 	server.answering = 99;
 	server.fd = -1;
 	memset(&h, 0, sizeof(h));
@@ -718,6 +723,20 @@ static void redirecting(unsigned n, uint64_t first, uint64_t last)
 	redirecting_third(2, first, last);
 }
 
+/* What a server of TLS says to a request in the clear. */
+static void alarmed(unsigned n, uint64_t first, uint64_t last)
+{
+	(void)n, (void)first, (void)last;
+	memcpy(server.out + server.out_size, "\x15\x03\x01\x00\x02\x02\x28", 7);
+	server.out_size += 7;
+}
+
+static void bad_request(unsigned n, uint64_t first, uint64_t last)
+{
+	(void)n, (void)first, (void)last;
+	reply("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+}
+
 static void never(unsigned n, uint64_t first, uint64_t last)
 {
 	(void)n, (void)first, (void)last;
@@ -759,6 +778,18 @@ static void test_refusals(void)
 	CHECK(refused(busy_third, 2, "503") && h.retry_after == 7000 && h.pipelined);
 	CHECK(refused(half_a_head, 2, "before the response's head was complete") && h.pipelined);
 	CHECK(refused(interim_flood, 2, "interim responses without end"));
+	CHECK(refused(alarmed, 0, "it is TLS: the URL needs https://"));
+	for (unsigned port = 80; port <= 8443; port += 8443 - 80) {
+		reset(bad_request);
+		url.port = (uint16_t)port;
+		CHECK(fetch(NULL, 1) == 0 && !strstr(h.why, "https://") == (port == 80), "%s",
+			h.why);
+		reset(good);
+		url.port = (uint16_t)port;
+		server.answering = 0;
+		CHECK(fetch(NULL, 1) == 0 && !strstr(h.why, "https://") == (port == 80), "%s",
+			h.why);
+	}
 	reset(short_third);
 	CHECK(fetch(NULL, 5) == 2 && strstr(h.why, "bytes before the end"), "%s", h.why);
 	CHECK(h.pipelined && h.followed);
@@ -935,6 +966,58 @@ static void trust_server(void)
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
 }
 
+/* Behind the second answer, a refusal, lies one to the request that comes next. */
+static void absent_and_more(unsigned n, uint64_t first, uint64_t last)
+{
+	if (n != 1) {
+		good(n, first, last);
+		return;
+	}
+	reply("HTTP/1.1 404 Absent\r\nContent-Length: 9\r\n\r\nnot there");
+	head(ranges[0].first, ranges[0].last, "Content-Length: 100\r\n");
+	for (unsigned i = 0; i < 100; i++)
+		reply("X");
+}
+
+/* As far as both sides can go. */
+static void run_on(void)
+{
+	size_t got;
+
+	for (int i = 0; i < 4; i++) {
+		http_run(&h, buffer, sizeof(buffer), &got, clock_now);
+		while (serve())
+			;
+	}
+}
+
+/* A record ends behind `cut` bytes of the answer, and `more` bytes of the next one come with it. */
+static void test_unasked(size_t cut, size_t more)
+{
+	reset_tls(absent_and_more);
+	CHECK(fetch(NULL, 1) == 1, "%s", h.why);
+	server.cut = server.sent + cut;
+	server.wire = 5 + cut + 16 + more; /* ChaCha20-Poly1305 */
+	ask(NULL, 0, 1);
+	run_on();
+	if (cut >= 51 && more > 0) /* the refusal's bytes are all there */
+		CHECK(h.state == HTTP_IDLE && h.fd < 0, "cut %zu, %zu more", cut, more);
+	server.wire = SIZE_MAX;
+	run_on();
+	CHECK(h.state == HTTP_IDLE && h.outcome == OUTCOME_NOT_FOUND, "%s", h.why);
+	CHECK(h.fd < 0, "cut %zu, %zu more", cut, more);
+	fill = 0;
+	CHECK(fetches(1) && server.connections == 2, "cut %zu, %zu more: %s", cut, more, h.why);
+}
+
+/* BearSSL's server says nothing any more when that is declined. */
+static void renegotiating(unsigned n, uint64_t first, uint64_t last)
+{
+	good(n, first, last);
+	if (n == 1)
+		CHECK(br_ssl_engine_renegotiate(&server.context.eng));
+}
+
 static void test_tls(void)
 {
 	begin_test("over TLS: ahead, in pieces");
@@ -955,6 +1038,22 @@ static void test_tls(void)
 	begin_test("over TLS: a body that ends with the connection needs its close_notify");
 	reset_tls(until_close);
 	CHECK(fetch(NULL, 1) == 0 && h.outcome == OUTCOME_UNREACHABLE, "%s", h.why);
+
+	begin_test("over TLS: what lies behind an answer is not that to the next request");
+	for (size_t cut = 1; cut < 60; cut += 6)
+		test_unasked(cut, 0);
+	for (size_t more = 0; more < 6; more++)
+		test_unasked(51, more);
+	test_unasked(51, 40);
+	test_unasked(50, 40);
+	test_unasked(200, 40);
+
+	begin_test("over TLS: a server that wants to renegotiate is refused, which is said");
+	reset_tls(renegotiating);
+	CHECK(fetch(NULL, 2) == 1 && h.outcome == OUTCOME_TIMED_OUT, "%s", h.why);
+	CHECK(strstr(h.why, "no byte came") && strstr(h.why, "renegotiate"), "%s", h.why);
+	reset_tls(good);
+	CHECK(refused(littered, 1, "malformed response") && !strstr(h.why, "TLS"), "%s", h.why);
 
 	begin_test("over TLS: without room for a handshake it is a failure");
 	reset_tls(mute_after_two);

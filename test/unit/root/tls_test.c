@@ -5,6 +5,7 @@
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/constraints.c"
 #include "trust/x509.c"
 
 #undef BUILD_TIME
@@ -158,8 +159,21 @@ static void test_alerts(void)
 		snprintf(number, sizeof(number), "alert %d,", alert);
 		CHECK(want == TLS_FAILED && strstr(tls_why(&session), number), "%s",
 			tls_why(&session));
-		CHECK(tls_untrusted(&session) == (alert != 80 && alert != 90), "%d", alert);
+		CHECK(tls_untrusted(&session) == (alert != 90), "%d", alert);
 	}
+}
+
+static void test_no_tls(void)
+{
+	static const char answer[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+	enum tls_want want;
+
+	begin_test("a server without TLS is told from one that speaks it badly");
+	taken((const uint8_t *)answer, sizeof(answer) - 1, &want);
+	CHECK(want == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "HTTP without TLS"), "%s", tls_why(&session));
+	taken((const uint8_t *)"SSH-2.0-x", 9, &want);
+	CHECK(want == TLS_FAILED && !strstr(tls_why(&session), "HTTP"), "%s", tls_why(&session));
 }
 
 static void test_junk(void)
@@ -186,12 +200,47 @@ static void test_junk(void)
 static br_ssl_server_context server;
 static uint8_t server_buffer[BR_SSL_BUFSIZE_BIDI];
 
+static bool without_renegotiation; /* the server does as if it had not heard of RFC 5746 */
+static uint8_t share[32];	   /* that it sends in place of its own for X25519 */
+static bool has_share;
+
+/* BearSSL's policy, between the ClientHello and the ServerHello. */
+static const br_ssl_server_policy_class *policy;
+
+static int choose_without(const br_ssl_server_policy_class **ctx,
+	const br_ssl_server_context *context, br_ssl_server_choices *choices)
+{
+	if (without_renegotiation)
+		server.eng.reneg = 1;
+	return policy->choose(ctx, context, choices);
+}
+
+static size_t make_share(unsigned char *point, const unsigned char *k, size_t k_size, int curve)
+{
+	size_t size = br_ec_all_m31.mulgen(point, k, k_size, curve);
+
+	if (has_share && curve == BR_EC_curve25519)
+		memcpy(point, share, size);
+	return size;
+}
+
 static void start_server(void)
 {
 	static const uint8_t seed[32];
+	static br_ssl_server_policy_class chooser;
+	static br_ec_impl ec;
 	br_ssl_engine_context *e = &server.eng;
 
 	br_ssl_server_init_minf2c(&server, own.cert, own.certs, &own.ec);
+	policy = server.chain_handler.vtable;
+	chooser = *policy;
+	chooser.choose = choose_without;
+	server.chain_handler.vtable = &chooser;
+	ec = br_ec_all_m31;
+	ec.mulgen = make_share;
+	if (has_share)
+		ec.supported_curves = 1u << BR_EC_curve25519;
+	br_ssl_engine_set_ec(e, &ec);
 	br_ssl_engine_set_buffer(e, server_buffer, sizeof(server_buffer), 1);
 	br_ssl_engine_inject_entropy(e, seed, sizeof(seed));
 	br_ssl_server_reset(&server);
@@ -320,6 +369,46 @@ static void test_pins(void)
 	tls_pin(NULL, 0, false);
 }
 
+static void test_weak_handshakes(void)
+{
+	/* 0 and 1, with and without the bit that does not count; then p - 1, p and p + 1: their
+	 * first and last bytes */
+	static const uint8_t ends[3][2] = {{0xec, 0x7f}, {0xed, 0x7f}, {0xee, 0x7f}};
+	uint8_t pin[1][PIN_SIZE];
+	struct cert c;
+
+	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
+	cert_pin(pin[0], &c);
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
+
+	begin_test("a server without secure renegotiation is refused, by name");
+	without_renegotiation = true;
+	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
+	CHECK(strstr(tls_why(&session), "RFC 5746"), "%s", tls_why(&session));
+	stop();
+	without_renegotiation = false;
+
+	begin_test("X25519 shares that make the secret zero are refused, by name");
+	has_share = true;
+	for (int i = 0; i < 7; i++) {
+		memset(share, i < 4 ? 0 : 0xff, sizeof(share));
+		share[0] = i < 4 ? (uint8_t)(i % 2) : ends[i - 4][0];
+		share[31] = i < 4 ? (uint8_t)(i / 2 * 0x80) : ends[i - 4][1];
+		CHECK(open_session() == TLS_FAILED && tls_untrusted(&session), "%d", i);
+		CHECK(strstr(tls_why(&session), "X25519"), "%d: %s", i, tls_why(&session));
+		stop();
+	}
+	CHECK(!share_was_zero);
+	memset(share, 9, sizeof(share));
+	CHECK(open_session() != TLS_OK && !strstr(tls_why(&session), "X25519"),
+		"another one's, which is good: %s", tls_why(&session));
+	stop();
+	has_share = false;
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	stop();
+	tls_pin(NULL, 0, false);
+}
+
 static void test_alert_and_gone(void)
 {
 	static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake_failure */
@@ -393,8 +482,10 @@ int main(void)
 	test_hello();
 	test_bounds();
 	test_alerts();
+	test_no_tls();
 	test_junk();
 	test_pins();
+	test_weak_handshakes();
 	test_alert_and_gone();
 	test_after_handshake();
 	CHECK(tls_size() <= 25000, "%zu", tls_size());

@@ -2,9 +2,12 @@
  * are tried by test/client/test_tls.py; here are the parts, and certificates that are cut, changed
  * and forged. */
 #include "base/base64.c"
+#include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/constraints.c"
+#include "trust/roots.c"
 #include "trust/x509.c"
 
 #include <fcntl.h>
@@ -12,6 +15,7 @@
 
 #include "test/unit/certs.h"
 #include "test/unit/check.h"
+#include "test/unit/stubs.h"
 
 /* Signed by the root of certs.h, for example.test, *.wild.test and 127.0.0.1, its extended key
  * usage critical. Valid from 2020 to 2040. */
@@ -184,24 +188,45 @@ static void test_changed(void)
 	}
 }
 
-static void test_long_chain(void)
+/* The leaf and `count` others behind it, each the same junk with a number in it. */
+static unsigned trusted_among(unsigned count, size_t size, const char *bundle)
 {
-	uint8_t leaf[1000], memory[6000];
-	size_t size = decode(leaf_pem, leaf, sizeof(leaf));
+	uint8_t leaf[1000], junk[3000] = "\x30\x82", *memory = malloc(6000);
+	int roots = file_of(bundle, strlen(bundle));
+	size_t leaf_size = decode(leaf_pem, leaf, sizeof(leaf));
 	const br_x509_class **ctx;
+	unsigned error;
 	struct x509 x;
 
-	begin_test("a chain without end is refused");
-	x509_init(&x, "example.test", false, NOW, -1, memory, sizeof(memory), why, sizeof(why));
+	x509_init(&x, "example.test", false, NOW, roots, memory, 6000, why, sizeof(why));
 	ctx = &x.vtable;
 	x509_class.start_chain(ctx, "");
-	x.depth = X509_CHAIN_MAX;
-	x509_class.start_cert(ctx, (uint32_t)size);
-	x509_class.append(ctx, leaf, size);
-	x509_class.end_cert(ctx);
-	CHECK(x509_class.end_chain(ctx) != 0 && strstr(why, "too many"), "%s", why);
-	x509_class.start_chain(ctx, "");
-	CHECK(x509_class.end_chain(ctx) == BR_ERR_X509_EMPTY_CHAIN);
+	for (unsigned i = 0; i <= count; i++) {
+		junk[4] = (uint8_t)i;
+		x509_class.start_cert(ctx, (uint32_t)(i ? size : leaf_size));
+		x509_class.append(ctx, i ? junk : leaf, i ? size : leaf_size);
+		x509_class.end_cert(ctx);
+	}
+	error = x509_class.end_chain(ctx);
+	CHECK(x.certs <= X509_CERTS_MAX && x.used <= x.room && x.sent == count + 1);
+	close(roots);
+	free(memory);
+	return error == 0 ? x.certs : 0;
+}
+
+static void test_others(void)
+{
+	struct x509 x = {.vtable = &x509_class, .why = why, .why_size = sizeof(why)};
+
+	begin_test("what else the server sends is kept if there is room, and harmless");
+	CHECK(trusted_among(0, 9, root_pem) == 1 && trusted_among(3, 9, root_pem) == 4);
+	CHECK(trusted_among(100, 9, root_pem) == X509_CERTS_MAX);
+	CHECK(trusted_among(10, 3000, root_pem) == 2 && trusted_among(10, 1000, root_pem) == 4);
+	CHECK(trusted_among(3, 1000, "") == 0 && !strstr(why, "no room"), "%s", why);
+	CHECK(trusted_among(10, 1000, "") == 0 && strstr(why, "no room"), "%s", why);
+	CHECK(trusted_among(40, 9, "") == 0 && strstr(why, "no room"), "%s", why);
+	start_chain(&x.vtable, "");
+	CHECK(end_chain(&x.vtable) == BR_ERR_X509_EMPTY_CHAIN);
 }
 
 /* ---- taking certificates apart ---- */
@@ -218,10 +243,10 @@ static void test_parse(void)
 	CHECK(c.not_before == 1577836800 && c.not_after == 2208988800);
 	CHECK(leaf_fault(&c, false, &key) == NULL &&
 		IS_OID(c.algorithm, "\x2a\x86\x48\xce\x3d\x04\x03\x02"));
-	CHECK(ca_fault(&c, &key) != NULL);
+	CHECK(ca_fault(&c, false, &key) != NULL);
 	size = decode(root_pem, leaf, sizeof(leaf));
 	CHECK(cert_parse(&c, leaf, size) == NULL && c.ca && c.may_certify && !c.may_sign);
-	CHECK(ca_fault(&c, &key) == NULL && der_same(c.issuer, c.subject));
+	CHECK(ca_fault(&c, false, &key) == NULL && der_same(c.issuer, c.subject));
 	CHECK(leaf_fault(&c, false, &key) && leaf_fault(&c, true, &key));
 
 	begin_test("a certificate cut at any byte is malformed");
@@ -386,7 +411,7 @@ static void test_extensions(void)
 		      DER("\x30\x03\x16\x01"
 			  "a")) != NULL,
 		"no GeneralName");
-	CHECK(!extension(&c, NAME_CONSTRAINTS, DER("")) && c.constrained);
+	CHECK(!extension(&c, NAME_CONSTRAINTS, DER("")) && c.constraints.at);
 	CHECK(!parse_policies(DER("\x30\x05\x30\x03\x06\x01\x2a")));
 	CHECK(!parse_policies(DER("\x30\x13\x30\x11\x06\x01\x2a\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01"
 				  "\x05\x05\x07\x02\x01")));
@@ -575,6 +600,6 @@ int main(void)
 	test_pem();
 	test_chain();
 	test_changed();
-	test_long_chain();
+	test_others();
 	return finish_tests();
 }

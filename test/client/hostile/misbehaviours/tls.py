@@ -6,7 +6,7 @@ import threading
 import time
 
 from client.hostile.misbehaviours.connections import SLOW, STALL
-from client.hostile.table import (LOST, MALFORMED, ONCE, REFUSED, RIGHT, SIZE, TIMED_OUT, UNREACHABLE, UNTRUSTED,
+from client.hostile.table import (LOST, NOT_FOUND, ONCE, OTHER, REFUSED, RIGHT, SIZE, TIMED_OUT, UNREACHABLE, UNTRUSTED,
                                   both, case)
 
 TLS_WORDS = r"TLS|lost|record|alert|handshake|clos"
@@ -141,7 +141,7 @@ def tls_slow(c):
         c.linger(1)
 
 
-@case("plain HTTP on the HTTPS port", TLS_FAILURE, r"TLS", tls=True, at="connect")
+@case("plain HTTP on the HTTPS port", TLS_FAILURE, r"without TLS", tls=True, at="connect")
 def plain_on_tls(c):
     """400 Bad Request, in the clear"""
     c.raw_recv()
@@ -149,11 +149,18 @@ def plain_on_tls(c):
     c.give_up()
 
 
-@case("HTTPS on the plain port", {REFUSED, UNREACHABLE}, MALFORMED + "|" + LOST, at="connect", scheme="http",
-      tls=True)
+@case("HTTPS on the plain port", {REFUSED, UNREACHABLE}, LOST, at="connect", scheme="http", tls=True)
 def tls_on_plain(c):
-    """a request in the clear is answered by an alert"""
+    """a request in the clear ends the connection, as OpenSSL does it"""
     c.start(c.server.context)
+
+
+@case("HTTPS on the plain port, alert", {REFUSED, UNREACHABLE}, "https://", at="connect", scheme="http", tls=True)
+def alert_on_plain(c):
+    """a request in the clear is answered by an alert"""
+    c.raw_recv()
+    c.raw(b"\x15\x03\x01\x00\x02\x02\x28")
+    c.give_up()
 
 
 @case("TLS bytes before the ClientHello", TLS_FAILURE, r"TLS", tls=True, at="connect")
@@ -189,7 +196,7 @@ def tls_tiny_segments(r):
         r.c.raw(bytes([byte]))
 
 
-@case("TLS renegotiation", {RIGHT, UNREACHABLE, UNTRUSTED}, TLS_WORDS + "|refused", at="listen", tls=True,
+@case("TLS renegotiation", {RIGHT, UNREACHABLE, UNTRUSTED}, "renegotiate", at="listen", tls=True,
       range=(100, 6000), timeout=6, within=20)
 def renegotiates(s):
     """openssl s_server asks for it (HelloRequest) before each answer"""
@@ -224,3 +231,13 @@ def answer_over_pipe(s, pipe, first, last):
         pipe.flush()
     except OSError:
         pass
+
+
+@case("TLS answer behind an error page", RIGHT, tls=True, when=ONCE, status="503 Busy")
+@case("TLS answer behind an absent page", {RIGHT, NOT_FOUND}, tls=True, when=ONCE, status="404 Absent")
+def tls_unasked(r, status):
+    """an error page in two records, and in the second also a 206 with other bytes"""
+    page = r.head(status, content_range=None, etag=None, last_modified=None, content_length=100) + bytes(100)
+    r.c.send(page[:-50])
+    time.sleep(0.05)
+    r.c.send(page[-50:] + r.head() + r.body(OTHER))
