@@ -6,7 +6,8 @@
  * trailing blanks are part of a path (dir, ca, cert, key) and of the texts that go to the kernel
  * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
  * and secctx are given once, as the kernel demands; url, resolve, pin and header add up; of any
- * other word that is given again the last one counts.
+ * other word that is given again the last one counts. Other than in the classic, lines may end in
+ * CRLF, the file may begin with a byte-order mark, and its last line needs no newline.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -80,18 +81,20 @@ struct conf {
 	char cert[1024];    /* our certificate for servers that demand one; empty: none */
 	char key[1024];	    /* its private key; empty: it is in the same file */
 
-	uint64_t given; /* conf.c's: a bit for each word that was given */
+	uint64_t given;	   /* conf.c's: a bit for each word that was given */
+	unsigned mistakes; /* in the lines so far */
 };
 
 /* Sets the defaults. */
 void conf_init(struct conf *c);
 
 /* Takes one directive. On a mistake returns false and fills why with "WHERE: " and what is wrong
- * with which value, but for passwords in it. `where` is "FILE:LINE", "-o" or "argument". */
+ * with which value, but for passwords in it. `where` is "FILE:LINE", "-o" or "argument". A mistake
+ * that `why` holds already is logged before, so that all are told. */
 bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size);
 
-/* Reads a file. A line without its newline and a NUL byte are mistakes, as they are to classic
- * cachefilesd. On failure returns false and fills why; *missing: there is no such file. */
+/* Reads a file, to its end whatever mistakes its lines have. On failure returns false and fills
+ * why; *missing: there is no such file. */
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
 
 /* Checks what only the whole shows: the limits against each other, at least one url. */
