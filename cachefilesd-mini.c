@@ -56,6 +56,7 @@
 #include "kernel/cull.h"
 #include "kernel/prime.h"
 #include "tools/check.h"
+#include "tools/environment.h"
 #include "tools/get.h"
 #include "tools/show.h"
 #include "tools/status.h"
@@ -409,8 +410,12 @@ static void print_version(void)
 /* --get and --check: no device, and nothing that outlives the command. */
 static int run_tool(void)
 {
+	struct url proxies[2];
 	void *memory = NULL;
+	char why[256];
 
+	if (!environment_take(&conf, proxies, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
 	signal(SIGPIPE, SIG_IGN);
 	if (!conf.connections)
 		conf.connections = 1; /* one range in order: its buffer gets all the memory */

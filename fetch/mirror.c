@@ -30,7 +30,8 @@ struct redirect {
 
 static const struct conf *conf;
 static struct redirect redirects[REDIRECTS_MAX];
-static struct url proxy; /* an empty host: none */
+static struct url own_proxy;
+static const struct url *proxies[2]; /* for http and https; NULL: none */
 
 /* A url line, for all images. */
 static struct mirror {
@@ -43,8 +44,15 @@ static struct mirror {
 void mirrors_init(const struct conf *c)
 {
 	conf = c;
-	if (c->proxy[0])
-		url_parse(&proxy, c->proxy); /* checked by conf.c */
+	if (!c->proxy[0])
+		return;
+	url_parse(&own_proxy, c->proxy); /* checked by conf.c */
+	proxies[false] = proxies[true] = &own_proxy;
+}
+
+void mirrors_set_proxy(bool https, const struct url *proxy)
+{
+	proxies[https] = proxy;
 }
 
 /* ---- redirects ---- */
@@ -135,8 +143,6 @@ static const struct url *proxy_for(const struct url *url)
 {
 	const char *entry = conf->no_proxy;
 
-	if (!proxy.host[0])
-		return NULL;
 	while (*entry) {
 		size_t size = strcspn(entry += strspn(entry, ", "), ", ");
 
@@ -144,7 +150,7 @@ static const struct url *proxy_for(const struct url *url)
 			return NULL;
 		entry += size;
 	}
-	return &proxy;
+	return proxies[url->https];
 }
 
 /* A URL without a user name of its own gets the one that the netrc file has for its host. */

@@ -16,6 +16,9 @@
 /* Once, at start. `conf` stays borrowed. */
 void mirrors_init(const struct conf *conf);
 
+/* The proxy for https, or for http, if it is not conf's. Stays borrowed. */
+void mirrors_set_proxy(bool https, const struct url *proxy);
+
 /* Where a request goes. */
 struct mirror_target {
 	struct url url;
