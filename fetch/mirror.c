@@ -30,8 +30,8 @@ struct redirect {
 
 static const struct conf *conf;
 static struct redirect redirects[REDIRECTS_MAX];
-static struct url own_proxy;
-static const struct url *proxies[2]; /* for http and https; NULL: none */
+static struct url proxy;	  /* an empty host: none */
+static const struct url *proxies; /* instead, for http and https; NULL: `proxy` it is */
 
 /* A url line, for all images. */
 static struct mirror {
@@ -44,15 +44,13 @@ static struct mirror {
 void mirrors_init(const struct conf *c)
 {
 	conf = c;
-	if (!c->proxy[0])
-		return;
-	url_parse(&own_proxy, c->proxy); /* checked by conf.c */
-	proxies[false] = proxies[true] = &own_proxy;
+	if (c->proxy[0])
+		url_parse(&proxy, c->proxy); /* checked by conf.c */
 }
 
-void mirrors_set_proxy(bool https, const struct url *proxy)
+void mirrors_set_proxies(const struct url both[2])
 {
-	proxies[https] = proxy;
+	proxies = both;
 }
 
 /* ---- redirects ---- */
@@ -141,6 +139,7 @@ static bool is_in_domain(const char *host, const char *domain, size_t size)
 
 static const struct url *proxy_for(const struct url *url)
 {
+	const struct url *by = proxies ? &proxies[url->https] : &proxy;
 	const char *entry = conf->no_proxy;
 
 	while (*entry) {
@@ -150,7 +149,7 @@ static const struct url *proxy_for(const struct url *url)
 			return NULL;
 		entry += size;
 	}
-	return proxies[url->https];
+	return by->host[0] ? by : NULL;
 }
 
 /* A URL without a user name of its own gets the one that the netrc file has for its host. */

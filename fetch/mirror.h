@@ -16,8 +16,8 @@
 /* Once, at start. `conf` stays borrowed. */
 void mirrors_init(const struct conf *conf);
 
-/* The proxy for https, or for http, if it is not conf's. Stays borrowed. */
-void mirrors_set_proxy(bool https, const struct url *proxy);
+/* Proxies for http and https, if they are not conf's; an empty host: none. Stay borrowed. */
+void mirrors_set_proxies(const struct url both[2]);
 
 /* Where a request goes. */
 struct mirror_target {

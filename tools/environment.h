@@ -10,8 +10,8 @@
 #include "daemon/conf.h"
 #include "net/url.h"
 
-/* Takes them into `conf` and to mirror.h; what the configuration says goes before. `proxies` are
- * for http and https, and stay in use. On a mistake returns false and fills why. */
+/* Hands them to mirror.h, in `proxies`, which stay in use, and no_proxy to `conf`, if that has no
+ * words for them. On a mistake returns false and fills why. */
 bool environment_take(struct conf *conf, struct url proxies[2], char *why, size_t size);
 
 #endif
