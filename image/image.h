@@ -43,7 +43,7 @@ struct image {
 	int64_t last_began; /* when the attempt that failed last had begun */
 	int64_t logged_at;  /* when the log said last what is waited for */
 	enum outcome outcome;
-	char why[160]; /* of the last failure */
+	char why[160]; /* of the last failure, and whose */
 
 	/* for status.c: since the first OPEN, except for the last three */
 	struct image_stats {
