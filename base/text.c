@@ -1,7 +1,10 @@
 #include "base/text.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/minmax.h"
 
 bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
 {
@@ -35,6 +38,36 @@ int percent_take(const char **at, const char *end)
 		return -1;
 	*at += 2;
 	return hex_digit(p[1]) << 4 | hex_digit(p[2]);
+}
+
+/* The edit distance of optimal string alignment: table[i][j] is that of the first i bytes of the
+ * one and the first j of the other. */
+bool word_is_nearer(const char *word, size_t size, const char *ours, unsigned *distance)
+{
+	unsigned char table[WORD_MAX + 1][WORD_MAX + 1];
+	size_t width = strlen(ours), n = 0;
+
+	if (size > WORD_MAX)
+		return false;
+	for (size_t i = 0; i <= size; i++)
+		for (size_t j = 0; j <= width; j++) {
+			n = i + j;
+			if (i > 0 && j > 0) {
+				unsigned char *last = table[i - 1];
+				char c = (char)tolower((unsigned char)word[i - 1]);
+
+				n = min_u64(last[j], table[i][j - 1]) + 1;
+				n = min_u64(n, last[j - 1] + (c != ours[j - 1]));
+				if (i > 1 && j > 1 && c == ours[j - 2] &&
+					word[i - 2] == ours[j - 1])
+					n = min_u64(n, table[i - 2][j - 2] + 1u);
+			}
+			table[i][j] = (unsigned char)n;
+		}
+	if (n * 4 > width + 2 || n >= *distance)
+		return false;
+	*distance = (unsigned)n;
+	return true;
 }
 
 char *word_take(char **text)

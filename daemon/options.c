@@ -1,9 +1,11 @@
 #include "daemon/options.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/outcome.h"
@@ -16,7 +18,8 @@
 static const char usage[] =
 	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
-	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
+	"                        [--output FILE]\n"
+	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL [BYTES] [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
@@ -35,7 +38,7 @@ static const char usage[] =
 	"  -F N           descriptor N is an open /dev/cachefiles, bound already or not\n"
 	"  -N             cull nothing\n"
 	"  -v, --version  print the version and the fixed memory\n"
-	"      --help     print this\n"
+	"  -h, --help     print this\n"
 	"      --test     check the configuration and what it names, and do nothing\n"
 	"      --force    let the first SIGTERM end it, even while images are mounted\n"
 	"      --upgrade  have the running daemon go on as the program that lies now where it\n"
@@ -43,8 +46,10 @@ static const char usage[] =
 	"      --get      write the file at URL to standard output, from byte OFFSET on and\n"
 	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
-	"      --check    look at the server of URL and the file there, and judge them\n"
-	"      --status   show what the daemon that runs is doing; --json: to programs\n"
+	"      --output   write to FILE instead\n"
+	"      --check    look at the server of URL and the file there, and judge them; read\n"
+	"                 at most BYTES (4194304) to measure, and some 1200 besides\n"
+	"      --status   show what the daemon that runs is doing; --json: for programs\n"
 	"      --prime    have the running daemon make the cache files of images permanent, "
 	"before\n"
 	"                 they are mounted: what their first session fetches outlives the "
@@ -54,7 +59,8 @@ static const char usage[] =
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
 	"fault;\n"
-	"of --check: 1 not fit; of --status: 1 no daemon answers; of --get also:";
+	"of --check: 1 not fit, 14 the server is fit and the file of no known kind;\n"
+	"of --status: 1 no daemon answers; of --get also:";
 
 void options_help(void)
 {
@@ -71,10 +77,11 @@ static int mode, json, force; /* as getopt_long() sets them */
 static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
 	{"version", no_argument, &mode, PRINT_VERSION}, {"get", no_argument, &mode, GET},
 	{"check", no_argument, &mode, CHECK}, {"status", no_argument, &mode, STATUS},
-	{"json", no_argument, &json, true}, {"test", no_argument, &mode, TEST},
-	{"upgrade", no_argument, &mode, UPGRADE}, {"force", no_argument, &force, true},
-	{"prime", no_argument, &mode, PRIME}, {NULL, 0, NULL, 0}};
-static const char shorts[] = "dnsNvf:p:o:F:";
+	{"json", no_argument, &json, true}, {"output", required_argument, NULL, 'O'},
+	{"test", no_argument, &mode, TEST}, {"upgrade", no_argument, &mode, UPGRADE},
+	{"force", no_argument, &force, true}, {"prime", no_argument, &mode, PRIME},
+	{NULL, 0, NULL, 0}};
+static const char shorts[] = "dhnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
 {
@@ -86,6 +93,20 @@ static uint64_t take_number(const char *what, const char *text)
 		die(EXIT_USAGE, "argument: %s '%s': needs a number", what,
 			url_redacted(shown, sizeof(shown), text));
 	return n;
+}
+
+/* getopt_long() has complained already. */
+__attribute__((noreturn)) static void complain_of_option(const char *option)
+{
+	unsigned distance = UINT_MAX;
+	const char *nearest = "help";
+
+	for (const struct option *o = longs; o->name; o++)
+		if (option[0] == '-' && option[1] == '-' &&
+			word_is_nearer(option + 2, strcspn(option + 2, "="), o->name, &distance))
+			nearest = o->name;
+	dprintf(STDERR_FILENO, "try cachefilesd-mini --%s\n", nearest);
+	exit(EXIT_USAGE);
 }
 
 static void take_option(struct options *o, int c)
@@ -105,22 +126,30 @@ static void take_option(struct options *o, int c)
 		o->pid_file_given = true;
 	} else if (c == 'F') {
 		o->device = (int)take_number("-F", optarg);
+	} else if (c == 'O') {
+		o->output = optarg;
 	} else if (c == 'v') {
 		mode = PRINT_VERSION;
+	} else if (c == 'h') {
+		mode = PRINT_HELP;
 	} else if (c == '?') {
-		fputs("try cachefilesd-mini --help\n", stderr);
-		exit(EXIT_USAGE);
+		complain_of_option(o->argv[optind - 1]);
 	} /* else getopt_long() has set it, or it is for options_configure() */
 }
 
 static void take_tool(struct options *o, int n)
 {
-	if (n < 1 || n > (o->mode == GET ? 3 : 1))
-		die(EXIT_USAGE, o->mode == GET ? "--get: needs a URL, and takes an OFFSET and a "
-						 "LENGTH"
-					       : "--check: needs one URL");
-	o->offset = n > 1 ? take_number("OFFSET", o->arguments[1]) : 0;
-	o->length = n > 2 ? take_number("LENGTH", o->arguments[2]) : GET_TO_END;
+	bool get = o->mode == GET;
+
+	if (n < 1 || n > (get ? 3 : 2))
+		die(EXIT_USAGE, get ? "--get: needs a URL, and takes an OFFSET and a LENGTH"
+				    : "--check: needs a URL, and takes a number of BYTES");
+	o->length = get ? GET_TO_END : CHECK_SIZE;
+	if (n > 1)
+		*(get ? &o->offset : &o->length) =
+			take_number(get ? "OFFSET" : "BYTES", o->arguments[1]);
+	if (n > 2)
+		o->length = take_number("LENGTH", o->arguments[2]);
 }
 
 void options_parse(struct options *o, int argc, char **argv)
@@ -135,8 +164,10 @@ void options_parse(struct options *o, int argc, char **argv)
 	o->json = json;
 	o->force = force;
 	o->arguments = argv + optind;
-	if (o->json && o->mode != STATUS)
-		die(EXIT_USAGE, "--json: goes with --status");
+	if (o->json && o->mode != STATUS && o->mode != CHECK)
+		die(EXIT_USAGE, "--json: goes with --status or --check");
+	if (o->output && o->mode != GET)
+		die(EXIT_USAGE, "--output: goes with --get");
 	if (o->mode == STATUS && *o->arguments)
 		die(EXIT_USAGE, "--status: takes no URL");
 	if (o->mode == GET || o->mode == CHECK)
@@ -147,76 +178,81 @@ void options_parse(struct options *o, int argc, char **argv)
 
 /* ---- the configuration ---- */
 
+/* Where the last mistake is told. Whether there was one, struct conf has counted. */
 struct mistake {
 	char *why;
 	size_t size;
 };
 
-static bool take_url(struct conf *c, const char *url, const char *suffix, struct mistake m)
+static bool take_url(struct conf *c, const char *url, struct mistake m)
 {
-	char line[URL_MAX + 8];
+	char line[URL_MAX + 8]; /* a longer URL is still too long when it is cut to fit */
 
-	if (snprintf(line, sizeof(line), "url %s%s", url, suffix) < (int)sizeof(line))
-		return conf_line(c, "argument", line, m.why, m.size);
-	return fail(m.why, m.size, "argument: the URL is longer than %d bytes", URL_MAX - 1);
+	snprintf(line, sizeof(line), "url %s", url);
+	return conf_line(c, "argument", line, m.why, m.size);
 }
 
-static bool take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)
+static void take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)
 {
 	bool missing;
 
-	if (conf_file(c, o->conf_file ? o->conf_file : CONF_FILE, m.why, m.size, &missing))
-		return true;
-	if (!missing)
-		return false;
-	if (!o->conf_file && url_given)
-		return true;
-	snprintf(m.why + strlen(m.why), m.size - strlen(m.why), "; give one with -f, or a URL");
-	return false;
+	conf_file(c, o->conf_file ? o->conf_file : CONF_FILE, m.why, m.size, &missing);
+	if (missing && o->conf_file)
+		snprintf(m.why, m.size, "-f %s: there is no such file", o->conf_file);
+	else if (missing && url_given)
+		c->mistakes--;
+	else if (missing)
+		snprintf(m.why + strlen(m.why), m.size - strlen(m.why),
+			"; give one with -f, or a URL");
 }
 
-/* The one URL of --get and --check is taken as it is: a fragment, which is never sent, keeps it
- * from ending in '/' and from being a base. Mirrors are those of a file that -f names and of -o,
- * but not the daemon's own. */
-static bool take_exact_url(
-	const struct options *o, struct conf *c, const char *url, struct mistake m)
+/* The one URL of --get and --check is taken as it is. */
+static void take_exact_url(struct conf *c, const char *url, struct mistake m)
+{
+	if (take_url(c, url, m))
+		conf_names_file(c);
+}
+
+/* Mirrors of it are those of a file that -f names and of -o, but not the daemon's own. */
+static void take_tool_urls(const struct options *o, struct conf *c, struct mistake m)
 {
 	if (o->conf_file)
-		return take_url(c, url, "#", m) && take_file(o, c, true, m);
-	if (!take_file(o, c, true, m))
-		return false;
+		take_exact_url(c, o->arguments[0], m);
+	take_file(o, c, true, m);
+	if (o->conf_file)
+		return;
 	c->urls = 0;
-	return take_url(c, url, "#", m);
+	take_exact_url(c, o->arguments[0], m);
 }
 
-static bool take_urls(const struct options *o, struct conf *c, struct mistake m)
+/* To curl -o is a file, whose name is a single word as a rule. */
+static void take_directive(
+	const struct options *o, struct conf *c, const char *line, struct mistake m)
 {
-	if (!take_file(o, c, *o->arguments || o->mode == STATUS, m))
-		return false;
-	for (char **url = o->arguments; *url; url++)
-		if (!take_url(c, *url, "", m))
-			return false;
-	return true;
+	if (!conf_line(c, "-o", line, m.why, m.size) && o->mode == GET && !strpbrk(line, " \t="))
+		snprintf(m.why + strlen(m.why), m.size - strlen(m.why),
+			"; the option for a file is --output %s", line);
 }
 
 bool options_configure(const struct options *o, struct conf *c, char *why, size_t size)
 {
 	struct mistake m = {why, size};
 	int option;
-	bool good;
 
 	conf_init(c);
 	if (o->mode == GET || o->mode == CHECK)
-		good = take_exact_url(o, c, o->arguments[0], m);
-	else if (o->mode == PRIME)
-		good = take_file(o, c, true, m);
+		take_tool_urls(o, c, m);
 	else
-		good = take_urls(o, c, m);
+		take_file(o, c, *o->arguments || o->mode == STATUS, m);
+	if (o->mode != GET && o->mode != CHECK && o->mode != PRIME)
+		for (char **url = o->arguments; *url; url++)
+			take_url(c, *url, m);
 	optind = 1;
-	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
+	while ((option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
-			good = conf_line(c, "-o", optarg, why, size);
+			take_directive(o, c, optarg, m);
 		else if (option == 'N')
 			c->nocull = true;
-	return good && (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
+	return c->mistakes == 0 &&
+	       (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
 }

@@ -39,6 +39,22 @@ static bool complain(const char *path, const char *why)
 	return false;
 }
 
+/* Why a connection fails, as a rule. */
+static const char *remedy(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "there is no such socket: none runs, or its configuration (-f, -o) has "
+		       "another line status";
+	case ECONNREFUSED:
+		return "the socket was left there by one that has ended";
+	case EACCES:
+		return "only its owner may ask: start as root";
+	default:
+		return strerror(error);
+	}
+}
+
 static bool receive(int fd, const char *path, char *text, struct metrics *out)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
@@ -67,7 +83,7 @@ static bool ask(const char *path, struct answer *out)
 
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	if (memory == MAP_FAILED || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return complain(path, strerror(errno));
+		return complain(path, remedy(errno));
 	out->metrics = (struct metrics){.metric = (struct metric *)memory, .max = METRICS_MAX};
 	out->at = clock_us();
 	return receive(fd, path, memory + table, &out->metrics);
@@ -96,17 +112,6 @@ static void put_json(const struct metric *m, const char *detail, bool first, boo
 		printf("}");
 }
 
-static void put_amount(char out[32], uint64_t bytes, const char *behind)
-{
-	static const char units[] = "kMGT";
-	unsigned unit = 0;
-
-	for (; bytes >= 999950 && unit < 3; unit++)
-		bytes /= 1000;
-	snprintf(out, 32, "%llu.%llu %cB%s", (unsigned long long)bytes / 1000,
-		(unsigned long long)bytes / 100 % 10, units[unit], behind);
-}
-
 /* The name on the left, the value on the right. */
 static void put_cell(const char *name, const char *value)
 {
@@ -123,8 +128,8 @@ static void put_rate(const struct metric *m)
 	uint64_t milliseconds = (uint64_t)(now.at - before.at) / 1000 + 1;
 	char value[32];
 
-	put_amount(value, bytes > old ? (bytes - old) * 1000 / milliseconds : 0, "/s");
-	put_cell("rate", value);
+	measure_bytes(value, bytes > old ? (bytes - old) * 1000 / milliseconds : 0);
+	put_cell("rate", strcat(value, "/s"));
 }
 
 /* Whether the name has this end, which is cut off. */
@@ -147,9 +152,9 @@ static void put_number(const struct metric *m, size_t skip)
 	cut(name, "_total");
 	snprintf(value, sizeof(value), "%s%s", m->value, cut(name, "_seconds") ? " s" : "");
 	if (cut(name, "_bytes"))
-		put_amount(value, metric_number(m, 0), "");
+		measure_bytes(value, metric_number(m, 0));
 	else if (cut(name, "_bytes_per_second"))
-		put_amount(value, metric_number(m, 0), "/s");
+		strcat(measure_bytes(value, metric_number(m, 0)), "/s");
 	for (char *p = name; *p; p++)
 		*p = *p == '_' ? ' ' : *p;
 	put_cell(name + (skip < strlen(name) ? skip : 0), value);
@@ -258,6 +263,10 @@ static void put_objects(const char *name, unsigned depth, const char *front, con
 int show_run(const char *path, bool as_json)
 {
 	json = as_json;
+	if (!*path) {
+		log_err("status none: the daemon of this configuration has no socket to ask");
+		return 1;
+	}
 	if (!json && (!ask(path, &before) || poll(NULL, 0, 1000) < 0))
 		return 1;
 	if (!ask(path, &now))

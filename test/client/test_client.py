@@ -29,14 +29,14 @@ def test(function):
     return function
 
 
-def get(*urls, options=(), timeout=30):
+def get(*urls, options=(), timeout=30, **environment):
     """Runs --get of the first URL; the others are its mirrors."""
     command = [BINARY, "--get", urls[0]]
     for line in (*options, *("url " + url for url in urls[1:])):
         command += ["-o", line]
     began = time.monotonic()
     result = subprocess.run(command, capture_output=True, timeout=timeout,
-                            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+                            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **environment})
     result.seconds = time.monotonic() - began
     result.log = result.stderr.decode()
     return result
@@ -176,7 +176,7 @@ def get_in_namespaces(flags, program, expected):
 @test
 def a_network_that_is_not_up_yet_is_waited_for():
     """The loopback interface is down at first (ENETUNREACH)."""
-    get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1); trying again")
+    get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1:")
 
 
 NAMES = """
@@ -405,6 +405,67 @@ def no_proxy_names_hosts_that_are_asked_directly():
         assert not proxy.heads
         result = get(s.url + "img", options=["proxy " + proxy.url, "no-proxy 127.*"])
         assert result.returncode == 2 and "no-proxy '127.*'" in result.log, result.log
+
+
+@test
+def the_environment_names_proxies_as_for_curl():
+    proxy, other = Proxy(), Proxy()
+    with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as tls, \
+            Server({"/img": DATA}, close=True) as s, Server(redirect=(302, tls.url + "img"), close=True) as from_http:
+        bare, ca = proxy.url.removeprefix("http://"), [f"ca {d}/own.pem"]
+        for environment, url, used in (
+                ({"http_proxy": proxy.url}, s.url, True), ({"http_proxy": bare}, s.url, True),
+                ({"HTTP_PROXY": proxy.url}, s.url, False), ({"https_proxy": proxy.url}, s.url, False),
+                ({"https_proxy": proxy.url}, tls.url, True), ({"HTTPS_PROXY": bare}, tls.url, True),
+                ({"http_proxy": proxy.url}, tls.url, False), ({"all_proxy": proxy.url}, s.url, True),
+                ({"ALL_PROXY": proxy.url}, tls.url, True), ({"http_proxy": ""}, s.url, False),
+                ({"http_proxy": proxy.url, "no_proxy": "x.org,127.0.0.1"}, s.url, False),
+                ({"https_proxy": proxy.url, "NO_PROXY": "*"}, tls.url, False),
+                ({"https_proxy": proxy.url, "http_proxy": other.url}, from_http.url, True)):
+            right(get(url + "img", options=ca, **environment))
+            assert bool(proxy.heads) == used, (environment, proxy.heads)
+            proxy.heads.clear()
+        assert [h.split()[:2] for h in other.heads] == [["GET", from_http.url + "img"]], other.heads
+        other.heads.clear()
+        url = proxy.url.replace("http://", "http://pu:geheim@")
+        right(get(s.url + "img", options=["proxy " + url], http_proxy=other.url, all_proxy=other.url))
+        assert not other.heads and "Proxy-Authorization" in proxy.heads[0]
+        for wrong, reason in (("socks5://u:geheim@h:1", "does not begin with http://"), ("https://h", "TLS to a proxy"),
+                              ("h h", "no URL can hold"), ("http://" + "x" * 3000, "too long")):
+            result = get(s.url + "img", http_proxy=wrong)
+            assert result.returncode == 2 and result.log.count("\n") == 1, result.log
+            assert "http_proxy: proxy '" in result.log and reason in result.log, result.log
+            assert "geheim" not in result.log, result.log
+
+
+@test
+def failures_name_server_address_and_proxy():
+    def fails(url, *words, options=()):
+        result = get(url, options=["timeout 1", *options])
+        assert result.returncode != 0, result.log
+        for word in words:
+            assert word in result.log, (word, result.log)
+        words_of_o = [w for o in options for w in ("-o", o)]
+        checked = subprocess.run([BINARY, *words_of_o, "--check", url], capture_output=True)
+        last = checked.stdout.decode().splitlines()[-1]
+        assert words[0].strip("()") in last, (words, last)
+
+    with Server() as s, Server(redirect=(302, s.url + "gone")) as away:
+        port, far = f":{s.port}", f"resolve far.test:{s.port}:127.0.0.1"
+        fails(s.url + "img", f"(127.0.0.1{port})", "status 404")
+        fails(s.url.replace("127.0.0.1", "far.test") + "img", f"(far.test{port} at 127.0.0.1)", options=[far])
+        fails(away.url + "img", f"(127.0.0.1{port})", "status 404")
+        fails("http://far.test/img", f"(far.test by the proxy 127.0.0.1{port})", options=[f"proxy {s.url}"])
+        fails("https://far.test/img", f"(far.test by the proxy far.test{port} at 127.0.0.1)",
+              options=[far, f"proxy http://far.test{port}"])
+        fails("http://none.invalid/img", "none.invalid: ", options=["resolve x:1:127.0.0.1"])
+        s.default["drop"] = True
+        fails(s.url + "img", f"(127.0.0.1{port})", "the connection was lost")
+    fails("http://127.0.0.1:1/img", "(127.0.0.1:1)", "Connection refused")
+    with Server({"/img": DATA}) as s:
+        s.rule = lambda r: {"cut": 5000} if len(s.requests) > 1 else {}
+        result = subprocess.run([BINARY, "-d", "--get", s.url + "img"], capture_output=True)
+        assert f"bytes before the end (127.0.0.1:{s.port}); going on at" in result.stderr.decode(), result.stderr
 
 
 # -- addresses ---------------------------------------------------------------------------------
