@@ -1,7 +1,10 @@
 #include "base/text.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/minmax.h"
 
 bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
 {
@@ -35,6 +38,37 @@ int percent_take(const char **at, const char *end)
 		return -1;
 	*at += 2;
 	return hex_digit(p[1]) << 4 | hex_digit(p[2]);
+}
+
+/* The edit distance of optimal string alignment, by rows: the last three of the table are kept. */
+bool word_is_nearer(const char *word, size_t size, const char *ours, unsigned *distance)
+{
+	unsigned rows[3][WORD_MAX + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+	unsigned width = (unsigned)strlen(ours);
+
+	for (unsigned j = 0; j <= width; j++)
+		row[j] = j;
+	for (unsigned i = 0; i < size; i++) {
+		unsigned *oldest = before;
+
+		before = last;
+		last = row;
+		row = oldest;
+		row[0] = i + 1;
+		for (unsigned j = 0; j < width; j++) {
+			int c = tolower((unsigned char)word[i]);
+			unsigned n = last[j] + (c != ours[j]);
+
+			n = (unsigned)min_u64(n, min_u64(last[j + 1], row[j]) + 1);
+			if (i > 0 && j > 0 && c == ours[j - 1] && word[i - 1] == ours[j])
+				n = (unsigned)min_u64(n, before[j - 1] + 1);
+			row[j + 1] = n;
+		}
+	}
+	if (row[width] * 4 > width + 2 || row[width] >= *distance)
+		return false;
+	*distance = row[width];
+	return true;
 }
 
 char *word_take(char **text)

@@ -19,6 +19,12 @@ int hex_digit(char c);
  * it is percent-encoded (RFC 3986 section 2.1). Returns 0 to 255; -1: a '%' has no two digits. */
 int percent_take(const char **at, const char *end);
 
+/* Whether a misspelt word may stand for one of ours, which has at most WORD_MAX bytes: whether few
+ * letters are wrong, missing, too many or in wrong order, and fewer than *distance, which is then
+ * set. Its first value is UINT_MAX. */
+#define WORD_MAX 31
+bool word_is_nearer(const char *word, size_t size, const char *ours, unsigned *distance);
+
 /* Takes the next word off a text, and writes a NUL behind it. Words are parted by blanks and line
  * ends. NULL: there is no more. */
 char *word_take(char **text);

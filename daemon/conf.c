@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/base64.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "net/names.h"
 #include "net/no_proxy.h"
@@ -452,6 +454,7 @@ static const struct keyword keywords[] = {
 };
 
 #define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
+_Static_assert(MEMORY_MIN == 512 << 10, "as its row says");
 _Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
 
 static const struct keyword *find_keyword(const char *word, size_t len)
@@ -489,11 +492,32 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 		ends_in_blank(v->text) ? ", without a blank at its end" : "");
 }
 
+/* Says no more of the line: what stands behind the word may be a secret. */
+static bool complain_of_word(
+	const char *word, size_t len, const char *where, char *why, size_t size)
+{
+	const char *nearest = NULL, *scheme = strstr(word, "://");
+	unsigned distance = UINT_MAX;
+	char text[CONF_LINE_MAX], shown[128];
+
+	for (size_t i = 0; i < KEYWORDS; i++)
+		if (word_is_nearer(word, len, keywords[i].name, &distance))
+			nearest = keywords[i].name;
+	if (scheme && scheme < word + len) /* a URL, with which url_redacted() can deal */
+		len = strcspn(word, " \t");
+	snprintf(text, sizeof(text), "%.*s", (int)len, word);
+	url_redacted(shown, sizeof(shown), text);
+	return fail(why, size, "%s: '%s': unknown word%s%s%s", where, shown,
+		nearest ? "; is '" : "", nearest ? nearest : "", nearest ? "' meant?" : "");
+}
+
 static bool take_value(struct conf *c, struct value *v)
 {
 	const struct keyword *k = v->keyword;
 	uint64_t bit = (uint64_t)1 << (k - keywords);
 
+	if (*v->text == '=')
+		return mistake(v, "a blank, and no '=', stands between a word and its value");
 	if (has_control_byte(v->text))
 		return mistake(v, "it holds a control byte");
 	if (k->parse != parse_bind && !k->takes != !*v->text)
@@ -506,31 +530,74 @@ static bool take_value(struct conf *c, struct value *v)
 	return true;
 }
 
+/* Counts a mistake, which the caller tells next; `why` has the one before, if any. */
+static void count_mistake(struct conf *c, const char *why)
+{
+	if (c->mistakes++ > 0)
+		log_err("%s", why);
+}
+
 bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size)
 {
 	const char *word = line + strspn(line, " \t");
-	size_t len = strcspn(word, " \t");
+	size_t len = strcspn(word, " \t=");
 	struct value v = {.keyword = find_keyword(word, len)};
-	char first[CONF_LINE_MAX], shown[128];
 
 	if (!*word || *word == '#')
 		return true;
-	if (!v.keyword) { /* what stands behind it may be a secret */
-		snprintf(first, sizeof(first), "%.*s", (int)len, word);
-		return fail(why, size, "%s: '%s': unknown word", where,
-			url_redacted(shown, sizeof(shown), first));
-	}
 	v.text = word + len + strspn(word + len, " \t");
-	return take_value(c, &v) || complain(&v, where, why, size);
+	if (v.keyword && take_value(c, &v))
+		return true;
+	count_mistake(c, why);
+	return v.keyword ? complain(&v, where, why, size)
+			 : complain_of_word(word, len, where, why, size);
+}
+
+bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size)
+{
+	char line[URL_MAX + 8]; /* a longer URL is still too long when it is cut to fit */
+
+	snprintf(line, sizeof(line), "url %s", url);
+	if (!conf_line(c, "argument", line, why, size))
+		return false;
+	if (exact && c->url_used + _Alignof(struct url) <= sizeof(c->url_bytes)) {
+		strcat((char *)c->url[c->urls - 1], "#"); /* kept last, in url_bytes */
+		c->url_used += _Alignof(struct url);
+	}
+	return true;
 }
 
 /* ---- file ---- */
 
-static bool read_lines(struct conf *c, int fd, const char *path, char *why, size_t size)
+struct reader {
+	const char *path;
+	unsigned line; /* its number */
+	char *why;
+	size_t size;
+};
+
+/* The line has `len` bytes, and room for one more. */
+static bool take_line(struct conf *c, struct reader *r, char *line, size_t len)
 {
-	char buffer[CONF_LINE_MAX], where[512];
+	char where[512];
+
+	if (++r->line == 1 && len >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0)
+		line += 3, len -= 3; /* a byte-order mark */
+	if (len > 0 && line[len - 1] == '\r')
+		len--;
+	line[len] = '\0';
+	snprintf(where, sizeof(where), "%.480s:%u", r->path, r->line);
+	if (strlen(line) == len)
+		return conf_line(c, where, line, r->why, r->size);
+	count_mistake(c, r->why);
+	return fail(r->why, r->size, "%s: the line contains a NUL byte", where);
+}
+
+static bool read_lines(struct conf *c, int fd, struct reader *r)
+{
+	char buffer[CONF_LINE_MAX];
+	bool good = true;
 	size_t have = 0;
-	unsigned number = 1;
 	ssize_t got;
 
 	while ((got = read(fd, buffer + have, sizeof(buffer) - have)) > 0) {
@@ -538,21 +605,21 @@ static bool read_lines(struct conf *c, int fd, const char *path, char *why, size
 
 		have += (size_t)got;
 		for (; (end = memchr(line, '\n', have)); line = end + 1) {
-			*end = '\0';
 			have -= (size_t)(end + 1 - line);
-			snprintf(where, sizeof(where), "%.480s:%u", path, number++);
-			if (strlen(line) < (size_t)(end - line))
-				return fail(why, size, "%s: the line contains a NUL byte", where);
-			if (!conf_line(c, where, line, why, size))
-				return false;
+			good &= take_line(c, r, line, (size_t)(end - line));
 		}
-		if (have == sizeof(buffer))
-			return fail(why, size, "%s:%u: the line is too long", path, number);
+		if (have == sizeof(buffer)) {
+			count_mistake(c, r->why);
+			return fail(r->why, r->size, "%s:%u: the line is too long", r->path,
+				r->line + 1);
+		}
 		memmove(buffer, line, have);
 	}
-	if (got < 0)
-		return fail(why, size, "%s: %s", path, strerror(errno));
-	return !have || fail(why, size, "%s:%u: the line has no newline at its end", path, number);
+	if (got < 0) {
+		count_mistake(c, r->why);
+		return fail(r->why, r->size, "%s: %s", r->path, strerror(errno));
+	}
+	return (have == 0 || take_line(c, r, buffer, have)) && good;
 }
 
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing)
@@ -561,9 +628,11 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 	bool good;
 
 	*missing = fd < 0 && errno == ENOENT;
-	if (fd < 0)
+	if (fd < 0) {
+		count_mistake(c, why);
 		return fail(why, size, "%s: %s", path, strerror(errno));
-	good = read_lines(c, fd, path, why, size);
+	}
+	good = read_lines(c, fd, &(struct reader){.path = path, .why = why, .size = size});
 	close(fd);
 	c->given = 0; /* the command line may say otherwise */
 	return good;

@@ -6,7 +6,9 @@
  * trailing blanks are part of a path (dir, ca, cert, key) and of the texts that go to the kernel
  * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
  * and secctx are given once, as the kernel demands, but -o may give them again; url, resolve, pin
- * and header add up; of any other word that is given again the last one counts.
+ * and header add up; of any other word that is given again the last one counts. Other than in the
+ * classic, lines may end in CRLF, the file may begin with a byte-order mark, and its last line
+ * needs no newline.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -82,7 +84,8 @@ struct conf {
 	char key[CONF_PATH_MAX];  /* its private key; empty: it is in the same file */
 
 	/* conf.c's */
-	uint64_t given; /* a bit for each word that was given in the file, or behind it */
+	uint64_t given;	   /* a bit for each word that was given in the file, or behind it */
+	unsigned mistakes; /* in the lines so far */
 	size_t url_used;
 	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX]; /* of url, trace and proxy */
 };
@@ -91,11 +94,16 @@ struct conf {
 void conf_init(struct conf *c);
 
 /* Takes one directive. On a mistake returns false and fills why with "WHERE: " and what is wrong
- * with which value, but for passwords in it. `where` is "FILE:LINE", "-o" or "argument". */
+ * with which value, but for passwords in it. `where` is "FILE:LINE", "-o" or "argument". A mistake
+ * that `why` holds already is logged before, so that all are told. */
 bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size);
 
-/* Reads a file. A line without its newline and a NUL byte are mistakes, as they are to classic
- * cachefilesd. On failure returns false and fills why; *missing: there is no such file. */
+/* The same for a URL of the command line. One that is exact is no base: a fragment, which is never
+ * sent, keeps it from ending in '/'. */
+bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size);
+
+/* Reads a file, to its end whatever mistakes its lines have. On failure returns false and fills
+ * why; *missing: there is no such file. */
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
 
 /* Checks what only the whole shows: the limits against each other, at least one url. */

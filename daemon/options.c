@@ -1,9 +1,11 @@
 #include "daemon/options.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/outcome.h"
@@ -35,7 +37,7 @@ static const char usage[] =
 	"  -F N           descriptor N is an open /dev/cachefiles, bound already or not\n"
 	"  -N             cull nothing\n"
 	"  -v, --version  print the version and the fixed memory\n"
-	"      --help     print this\n"
+	"  -h, --help     print this\n"
 	"      --test     check the configuration and what it names, and do nothing\n"
 	"      --force    let the first SIGTERM end it, even while images are mounted\n"
 	"      --upgrade  have the running daemon go on as the program that lies now where it\n"
@@ -74,7 +76,7 @@ static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
 	{"json", no_argument, &json, true}, {"test", no_argument, &mode, TEST},
 	{"upgrade", no_argument, &mode, UPGRADE}, {"force", no_argument, &force, true},
 	{"prime", no_argument, &mode, PRIME}, {NULL, 0, NULL, 0}};
-static const char shorts[] = "dnsNvf:p:o:F:";
+static const char shorts[] = "dhnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
 {
@@ -86,6 +88,20 @@ static uint64_t take_number(const char *what, const char *text)
 		die(EXIT_USAGE, "argument: %s '%s': needs a number", what,
 			url_redacted(shown, sizeof(shown), text));
 	return n;
+}
+
+/* getopt_long() has complained already. */
+__attribute__((noreturn)) static void complain_of_option(const char *option)
+{
+	unsigned distance = UINT_MAX;
+	const char *nearest = "help";
+
+	for (const struct option *o = longs; o->name; o++)
+		if (option[0] == '-' && option[1] == '-' &&
+			word_is_nearer(option + 2, strcspn(option + 2, "="), o->name, &distance))
+			nearest = o->name;
+	dprintf(STDERR_FILENO, "try cachefilesd-mini --%s\n", nearest);
+	exit(EXIT_USAGE);
 }
 
 static void take_option(struct options *o, int c)
@@ -107,9 +123,10 @@ static void take_option(struct options *o, int c)
 		o->device = (int)take_number("-F", optarg);
 	} else if (c == 'v') {
 		mode = PRINT_VERSION;
+	} else if (c == 'h') {
+		mode = PRINT_HELP;
 	} else if (c == '?') {
-		fputs("try cachefilesd-mini --help\n", stderr);
-		exit(EXIT_USAGE);
+		complain_of_option(o->argv[optind - 1]);
 	} /* else getopt_long() has set it, or it is for options_configure() */
 }
 
@@ -147,76 +164,58 @@ void options_parse(struct options *o, int argc, char **argv)
 
 /* ---- the configuration ---- */
 
+/* Where the last mistake is told. Whether there was one, struct conf has counted. */
 struct mistake {
 	char *why;
 	size_t size;
 };
 
-static bool take_url(struct conf *c, const char *url, const char *suffix, struct mistake m)
-{
-	char line[URL_MAX + 8];
-
-	if (snprintf(line, sizeof(line), "url %s%s", url, suffix) < (int)sizeof(line))
-		return conf_line(c, "argument", line, m.why, m.size);
-	return fail(m.why, m.size, "argument: the URL is longer than %d bytes", URL_MAX - 1);
-}
-
-static bool take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)
+static void take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)
 {
 	bool missing;
 
-	if (conf_file(c, o->conf_file ? o->conf_file : CONF_FILE, m.why, m.size, &missing))
-		return true;
-	if (!missing)
-		return false;
-	if (!o->conf_file && url_given)
-		return true;
-	snprintf(m.why + strlen(m.why), m.size - strlen(m.why), "; give one with -f, or a URL");
-	return false;
+	conf_file(c, o->conf_file ? o->conf_file : CONF_FILE, m.why, m.size, &missing);
+	if (missing && o->conf_file)
+		snprintf(m.why, m.size, "-f %s: there is no such file", o->conf_file);
+	else if (missing && url_given)
+		c->mistakes--;
+	else if (missing)
+		snprintf(m.why + strlen(m.why), m.size - strlen(m.why),
+			"; give one with -f, or a URL");
 }
 
-/* The one URL of --get and --check is taken as it is: a fragment, which is never sent, keeps it
- * from ending in '/' and from being a base. Mirrors are those of a file that -f names and of -o,
- * but not the daemon's own. */
-static bool take_exact_url(
-	const struct options *o, struct conf *c, const char *url, struct mistake m)
+/* Mirrors of the one URL of --get and --check are those of a file that -f names and of -o, but not
+ * the daemon's own. */
+static void take_tool_urls(const struct options *o, struct conf *c, struct mistake m)
 {
 	if (o->conf_file)
-		return take_url(c, url, "#", m) && take_file(o, c, true, m);
-	if (!take_file(o, c, true, m))
-		return false;
+		conf_url(c, o->arguments[0], true, m.why, m.size);
+	take_file(o, c, true, m);
+	if (o->conf_file)
+		return;
 	c->urls = 0;
-	return take_url(c, url, "#", m);
-}
-
-static bool take_urls(const struct options *o, struct conf *c, struct mistake m)
-{
-	if (!take_file(o, c, *o->arguments || o->mode == STATUS, m))
-		return false;
-	for (char **url = o->arguments; *url; url++)
-		if (!take_url(c, *url, "", m))
-			return false;
-	return true;
+	conf_url(c, o->arguments[0], true, m.why, m.size);
 }
 
 bool options_configure(const struct options *o, struct conf *c, char *why, size_t size)
 {
 	struct mistake m = {why, size};
 	int option;
-	bool good;
 
 	conf_init(c);
 	if (o->mode == GET || o->mode == CHECK)
-		good = take_exact_url(o, c, o->arguments[0], m);
-	else if (o->mode == PRIME)
-		good = take_file(o, c, true, m);
+		take_tool_urls(o, c, m);
 	else
-		good = take_urls(o, c, m);
+		take_file(o, c, *o->arguments || o->mode == STATUS, m);
+	if (o->mode != GET && o->mode != CHECK && o->mode != PRIME)
+		for (char **url = o->arguments; *url; url++)
+			conf_url(c, *url, false, m.why, m.size);
 	optind = 1;
-	while (good && (option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
+	while ((option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
-			good = conf_line(c, "-o", optarg, why, size);
+			conf_line(c, "-o", optarg, why, size);
 		else if (option == 'N')
 			c->nocull = true;
-	return good && (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
+	return c->mistakes == 0 &&
+	       (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
 }

@@ -35,7 +35,8 @@ struct options {
 void options_parse(struct options *o, int argc, char **argv);
 
 /* Reads the configuration that the command line names: its file first, then URLs and -o, whatever
- * their order. May be called again, to reload it. On a mistake returns false and fills why. */
+ * their order. May be called again, to reload it. On mistakes returns false, and fills why with
+ * the last; the others are logged. */
 bool options_configure(const struct options *o, struct conf *c, char *why, size_t size);
 
 /* To standard output. */

@@ -38,12 +38,19 @@ static bool see_process(void *pid, int folder, const char *name)
 	return *(int *)pid == 0;
 }
 
-bool holder_explain(char *why, size_t size)
+int holder_find(void)
 {
-	char path[64], name[32];
 	int pid = 0;
 
 	dir_each(AT_FDCWD, "/proc", see_process, &pid);
+	return pid;
+}
+
+bool holder_explain(char *why, size_t size)
+{
+	char path[64], name[32];
+	int pid = holder_find();
+
 	if (pid == 0)
 		return fail(why, size,
 			DEVICE ": busy: a process that we cannot see holds it, or one still has a "

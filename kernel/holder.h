@@ -9,6 +9,9 @@
 
 bool holder_is(int pid);
 
+/* The process that holds it; 0: none that we can see. */
+int holder_find(void);
+
 /* Fills `why` with which process holds the device, and what to do about it. Returns false. */
 bool holder_explain(char *why, size_t size);
 

@@ -39,6 +39,22 @@ static bool complain(const char *path, const char *why)
 	return false;
 }
 
+/* Why a connection fails, as a rule. */
+static const char *remedy(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "there is no such socket: none runs, or its configuration (-f, -o) has "
+		       "another line status";
+	case ECONNREFUSED:
+		return "the socket was left there by one that has ended";
+	case EACCES:
+		return "only its owner may ask: start as root";
+	default:
+		return strerror(error);
+	}
+}
+
 static bool receive(int fd, const char *path, char *text, struct metrics *out)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
@@ -67,7 +83,7 @@ static bool ask(const char *path, struct answer *out)
 
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	if (memory == MAP_FAILED || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return complain(path, strerror(errno));
+		return complain(path, remedy(errno));
 	out->metrics = (struct metrics){.metric = (struct metric *)memory, .max = METRICS_MAX};
 	out->at = clock_us();
 	return receive(fd, path, memory + table, &out->metrics);
@@ -258,6 +274,10 @@ static void put_objects(const char *name, unsigned depth, const char *front, con
 int show_run(const char *path, bool as_json)
 {
 	json = as_json;
+	if (!*path) {
+		log_err("status none: the daemon of this configuration has no socket to ask");
+		return 1;
+	}
 	if (!json && (!ask(path, &before) || poll(NULL, 0, 1000) < 0))
 		return 1;
 	if (!ask(path, &now))

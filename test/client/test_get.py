@@ -340,6 +340,29 @@ def _():
         expect(run(*words), 2, b"", ".")
 
 
+@test("the command line: -h, and what was meant by a misspelt option")
+def _():
+    check(run("-h").stdout == run("--help").stdout != b"" == run("-h").stderr)
+    for word, meant in (("--chekc", "--check"), ("--Status", "--status"), ("--outptu=x", "--output"),
+                        ("--nonsense", "--help"), ("-x", "--help"), ("-", None)):
+        result = run(word, "http://127.0.0.1:1/")
+        check(not meant or result.returncode == 2 and result.stderr.endswith(f"try cachefilesd-mini {meant}\n".encode()),
+              word, result.stderr)
+
+
+@test("the configuration: all mistakes are told, of its file and of the command line")
+def _():
+    with open(path("wrong"), "w") as f:
+        f.write("brun=9%\nurll http://a/\r\n\nconnections 0\ntag x\r\nfoo")
+    for words in (["--get", "ftp://a/img"], ["--check", "ftp://a/img"], ["--test", "ftp://a/img"], ["-n", "ftp://a/img"]):
+        result = run("-f", path("wrong"), "-o", "timeout 0", *words, "-o", "bar")
+        said = result.stderr.decode()
+        check(result.returncode == 2 and said.count("\n") == 7, words, result.returncode, said)
+        for word in (":1: brun", ":2: 'urll': unknown word; is 'url' meant", ":4: connections", ":6: 'foo'",
+                     "-o: timeout '0'", "-o: 'bar'", "url 'ftp://a/img': "):
+            check(word in said, word, said)
+
+
 # -- --get: standard output and progress ---------------------------------------------------------
 
 @test("get: a reader that has gone ends it quietly with status 1")

@@ -279,9 +279,15 @@ def status_tool():
         for word in (r"(?m)^img *\n \[#{30}\] 100%$", r" cached +1\.0 MB ", r" reads failed +0\b", r" reads +1\b",
                      r"(?m)^mirror 1 http://127\.0\.0\.1:\d+/ *$", r"READs in \d+\.\d+ s +1\b", r" rate +0\.0 kB/s"):
             assert re.search(word, out), (word, out)
-        for other, word in ((path + "x", "No such file"), ("none", "No such|Connection refused")):
+        with socket.socket(socket.AF_UNIX) as ended:
+            ended.bind(path + "z")
+        for other, word in ((path + "x", "no daemon answers at .*x: there is no such socket"),
+                            (path + "z", "no daemon answers at .*z: the socket was left there"),
+                            ("none", "status none: the daemon of this configuration has no socket")):
             status, out, err = show(other)
-            assert (status, out) == (1, "") and re.search(f"no daemon answers at .*({word})", err), (status, err)
+            assert (status, out) == (1, "") and re.search(word, err) and err.count("\n") == 1, (status, err)
+        status, out, err = Program.run("-f", "/nonexistent", "--status")
+        assert (status, out) == (2, "") and "-f /nonexistent: there is no such file\n" in err, (status, err)
         with daemon(s, f"status {path}", expect_exit=1) as other:
             other.wait_exit()
             other.wait_log_end()

@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 
-static int warnings;	 /* lines of that level */
-static char logged[512]; /* the last line */
+static int logs, warnings; /* lines, and those of that level */
+static char logged[512];   /* the last line */
 
 void log_line(enum log_level level, const char *format, ...)
 {
@@ -15,6 +15,7 @@ void log_line(enum log_level level, const char *format, ...)
 	va_start(list, format);
 	vsnprintf(logged, sizeof(logged), format, list);
 	va_end(list);
+	logs++;
 	warnings += level == LOG_LEVEL_WARNING;
 }
 

@@ -31,4 +31,4 @@ def primed():
            f"--prime of a missing image: {status}, {output}")
     daemon.stop()
     status, output = program(DAEMON, "-o", f"dir {daemon.directory}", "--prime", "plain.erofs")
-    expect(status == 1 and "not there" in output, f"--prime without a daemon: {status}, {output}")
+    expect(status == 1 and "start the daemon" in output, f"--prime without a daemon: {status}, {output}")

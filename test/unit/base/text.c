@@ -1,6 +1,7 @@
 /* Unit tests of base/text.c. */
 #include "base/text.c"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -39,6 +40,44 @@ static void test_numbers(void)
 		CHECK(good == cases[i].good, "%s", text);
 		CHECK(!good || (n == cases[i].number && at == text + cases[i].taken), "%s", text);
 	}
+}
+
+static void test_nearer(void)
+{
+	static const struct {
+		const char *word, *ours;
+		unsigned distance; /* UINT_MAX: too far */
+	} cases[] = {
+		{"dir", "dir", 0},
+		{"DIR", "dir", 0},
+		{"dri", "dir", 1},
+		{"di", "dir", 1},
+		{"dirr", "dir", 1},
+		{"dix", "dir", 1},
+		{"c", "ca", 1},
+		{"drx", "dir", UINT_MAX},
+		{"", "dir", UINT_MAX},
+		{"memroy", "memory", 1},
+		{"no_proxy", "no-proxy", 1},
+		{"prefecth_rate", "prefetch-rate", 2},
+		{"prefix-ratio", "prefetch-rate", UINT_MAX},
+	};
+	char longest[1000];
+	unsigned distance = 1;
+
+	begin_test("text: a misspelt word and ours");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *word = cases[i].word;
+		unsigned n = UINT_MAX;
+		bool nearer = word_is_nearer(word, strlen(word), cases[i].ours, &n);
+
+		CHECK(n == cases[i].distance && nearer == (n != UINT_MAX), "%s: %u", word, n);
+	}
+	CHECK(!word_is_nearer("dri", 3, "dir", &distance) && distance == 1);
+	CHECK(word_is_nearer("dir=x", 3, "dir", &distance) && distance == 0);
+	memset(longest, 'x', sizeof(longest));
+	distance = UINT_MAX;
+	CHECK(!word_is_nearer(longest, sizeof(longest), "dir", &distance));
 }
 
 static int percent(const char *text, size_t size, size_t *taken)
@@ -102,6 +141,7 @@ static void test_lines(void)
 int main(void)
 {
 	test_numbers();
+	test_nearer();
 	test_percent();
 	test_words();
 	test_lines();

@@ -9,6 +9,7 @@
 #include "base/base64.c"
 #include "daemon/conf.c"
 #include "test/unit/check.h"
+#include "test/unit/stubs.h"
 
 static struct conf c;
 static char why[600];
@@ -97,11 +98,33 @@ static void test_form(void)
 	CHECK_BAD("Dir /x", "'Dir': unknown word");
 	CHECK_BAD("dirs /x", "unknown word");
 	CHECK_BAD("di", "unknown word");
-	CHECK_BAD("brun=7%", "unknown word");
+	CHECK_BAD("foo=7%", "'foo': unknown word");
 	CHECK_BAD("urls http://me:secret@h/", "'urls': unknown word");
 	CHECK_BAD("http://me:secret@h/", "'http://...@h/': unknown word");
 	CHECK_BAD("http://h/?sig=secret", "'http://h/?...': unknown word");
+	CHECK_BAD("http://me:sec=ret@h/", "'http://...@h/': unknown word");
 	CHECK_BAD("headers X-Token: secret", "'headers': unknown word");
+	CHECK_BAD("headers=X-Token:secret", "'headers': unknown word");
+
+	begin_test("conf: the nearest word is suggested, if one is near");
+	CHECK_BAD("Dir /x", "; is 'dir' meant?");
+	CHECK_BAD("no_proxy x", "; is 'no-proxy' meant?");
+	CHECK_BAD("prefecth all", "; is 'prefetch' meant?");
+	CHECK_BAD("memroy=1M", "; is 'memory' meant?");
+	CHECK(!take_fresh("foo") && !strstr(why, "meant"), "%s", why);
+	CHECK(!take_fresh("zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz") &&
+		!strstr(why, "meant"));
+
+	begin_test("conf: a '=' between a word and its value, whatever the word takes");
+	CHECK_BAD("dir=/tmp", "dir '=/tmp': a blank, and no '=', stands between");
+	CHECK_BAD("brun = 7%", "a blank, and no '='");
+	CHECK_BAD("tag =x", "a blank, and no '='");
+	CHECK_BAD("nocull=", "a blank, and no '='");
+	CHECK_BAD("header=X-Token: secret", "a blank, and no '='");
+	CHECK(!strstr(why, "secret"));
+	CHECK_BAD("url=http://me:secret@h/", "a blank, and no '='");
+	CHECK(!strstr(why, "secret"));
+	CHECK_GOOD("url http://h/?a=b");
 
 	begin_test("conf: numbers of bytes, with a unit or without, up to a pebibyte");
 	CHECK_GOOD("budget 500000000");
@@ -189,6 +212,10 @@ static void test_classic(void)
 	CHECK_BAD("debug 08", "bit mask");
 	CHECK_BAD("debug 0x", "bit mask");
 	CHECK_BAD("debug 00000000000000000007", "too long");
+
+	begin_test("conf: memory names the least that it takes");
+	CHECK_BAD("memory 500K", "needs bytes, 512K or more");
+	CHECK_GOOD("memory 512K");
 
 	begin_test("conf: culltable, nocull, resume_thresholds are checked");
 	conf_init(&c);
@@ -389,6 +416,8 @@ static bool read_text(const char *text, size_t len)
 	return good;
 }
 
+#define READ(text) read_text(text, sizeof(text) - 1)
+
 static void check_message(const char *want)
 {
 	CHECK(!strncmp(why, path, strlen(path)) && !strcmp(why + strlen(path), want), "%s", why);
@@ -421,16 +450,45 @@ static void test_file(void)
 
 	begin_test("conf: a line without its newline, and one with a NUL byte");
 	CHECK(!read_text("tag a\ntag b", 11));
-	check_message(":2: the line has no newline at its end");
+	check_message(":2: tag 'b': it is given a second time");
 	CHECK(!read_text("tag a\0b\n", 8));
 	check_message(":1: the line contains a NUL byte");
 	CHECK(!read_text("#\0\n", 3));
 	check_message(":1: the line contains a NUL byte");
 
-	begin_test("conf: a file cut at each byte is good only at its lines' ends");
-	for (size_t len = 0; len < sizeof(classic) - 1; len++)
-		CHECK(read_text(classic, len) == (len == 0 || classic[len - 1] == '\n'), "%zu",
-			len);
+	begin_test("conf: all mistakes of a file are told, those before the last in the log");
+	logs = 0;
+	CHECK(!READ("foo 1\nbrun 1\ntag x\n\0\nfoo 2") && c.mistakes == 4 && logs == 3);
+	check_message(":5: 'foo': unknown word");
+	CHECK(strstr(logged, ":4: the line contains a NUL byte"), "%s", logged);
+	CHECK(!strcmp(c.tag, "x"));
+	CHECK(!conf_line(&c, "-o", "foo 3", why, sizeof(why)) && c.mistakes == 5 && logs == 4);
+	CHECK(strstr(logged, ":5: 'foo'") && !strcmp(why, "-o: 'foo': unknown word"), "%s", why);
+
+	begin_test("conf: CRLF, a byte-order mark, a last line without its newline");
+	CHECK(READ("\xef\xbb\xbf"
+		   "dir /x\r\n\r\nnocull\r\ntag y\r"),
+		"%s", why);
+	CHECK(!strcmp(c.dir, "/x") && !strcmp(c.tag, "y") && c.nocull);
+	CHECK(!READ("tag x\r\r\n"));
+	check_message(":1: tag 'x\r': it holds a control byte");
+	CHECK(!READ("nocull\n\xef\xbb\xbfnocull\n"));
+	check_message(":2: '\xef\xbb\xbfnocull': unknown word");
+
+	begin_test("conf: a file cut at each byte is read to its last");
+	for (size_t len = 0; len < sizeof(classic) - 1; len++) {
+		static char dos[sizeof(classic) * 2];
+		size_t size = 0;
+		bool good = read_text(classic, len);
+
+		for (size_t i = 0; i < len; i++) {
+			if (classic[i] == '\n')
+				dos[size++] = '\r';
+			dos[size++] = classic[i];
+		}
+		CHECK(read_text(dos, size) == good, "%zu", len);
+		CHECK(good || classic[len - 1] != '\n', "%zu", len);
+	}
 
 	begin_test("conf: the longest line, and one byte more, wherever the reads fall");
 	static char text[5 * CONF_LINE_MAX];
