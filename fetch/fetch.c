@@ -30,6 +30,7 @@ static const struct conf *conf;
 const struct frontend *frontend;
 struct turn turn;
 static enum fetch_whole whole_rule;
+static bool compressed_unreadable;
 static char *zeros;	    /* one page */
 static bool unfinished;	    /* there may be work without an event to wait for */
 static int64_t record_next; /* when recorder_flush() has to be called */
@@ -90,6 +91,10 @@ static void file_opened(struct file *f)
 				? "compressed whole"
 				: "this kernel mishandles partly cached compressed images (6.9 and "
 				  "later)");
+	if (compressed_unreadable && image->pinned.kind == EROFS_COMPRESSED)
+		log_warning("%.*s: this kernel opens none of its compressed files (EOPNOTSUPP): "
+			    "use Linux 6.9 or later, or an image without compression",
+			IMAGE_NAME(image));
 	if (conf->trace_record[0])
 		f->recorder = recorder_open(image->cookie, image->cookie_size);
 	if (frontend->any_order)
@@ -351,9 +356,10 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	prefetch_init(c, cut(&next, 1, prefetch_memory()));
 }
 
-void fetch_set_whole(enum fetch_whole whole)
+void fetch_set_whole(enum fetch_whole whole, bool unreadable)
 {
 	whole_rule = whole;
+	compressed_unreadable = unreadable;
 }
 
 void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size)

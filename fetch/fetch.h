@@ -36,8 +36,9 @@ size_t fetch_memory(void);
  * pointers stay borrowed. */
 void fetch_init(const struct conf *conf, const struct frontend *frontend, void *memory);
 
-/* May be called again once the kernel's layout is known. */
-void fetch_set_whole(enum fetch_whole whole);
+/* May be called again once the kernel's layout is known. `unreadable`: the kernel opens no
+ * compressed file of an image, and the log says so at the OPEN of such an image. */
+void fetch_set_whole(enum fetch_whole whole, bool unreadable);
 
 /* An OPEN of a file. The keys are copied. frontend->opened() answers, now or later. */
 void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size);

@@ -172,8 +172,9 @@ static bool watch_device(char *why, size_t size)
 }
 
 /* From 6.9 on EROFS reads compressed files through fscache, and ends a bio that is partly cached
- * too early (fs/erofs/fscache.c, erofs_fscache_bio_endio). */
-static bool mishandles_bios(void)
+ * too early (fs/erofs/fscache.c, erofs_fscache_bio_endio). Before, it does not open them
+ * (fs/erofs/inode.c, erofs_fill_inode). */
+static bool reads_compressed(void)
 {
 	struct utsname name;
 	char *minor;
@@ -188,12 +189,16 @@ static bool mishandles_bios(void)
 static void set_whole(void)
 {
 	bool lazy = compressed == COMPRESSED_LAZY; /* the kernel has our patch */
-	bool whole = compressed == COMPRESSED_WHOLE || (!lazy && mishandles_bios());
+	bool readable = reads_compressed();
+	bool whole = compressed == COMPRESSED_WHOLE || (!lazy && readable);
 
 	if (abi == ABI_V8 && lazy)
 		log_warning("compressed lazy has no effect: a kernel of the v8 layout needs every "
 			    "image whole");
-	fetch_set_whole(abi == ABI_V8 ? WHOLE_ALWAYS : whole ? WHOLE_COMPRESSED : WHOLE_NEVER);
+	fetch_set_whole(abi == ABI_V8 ? WHOLE_ALWAYS
+			: whole	      ? WHOLE_COMPRESSED
+				      : WHOLE_NEVER,
+		!readable);
 }
 
 /* The layout is known, by the first message or as the kernel knows `restore`. */

@@ -119,6 +119,7 @@ def compressed_image(release):
         assert r.done_at_bytes >= len(data), f"{r.done_at_bytes} of {len(data)} bytes at the first answer"
         k.wait_log(r"(?i)whole|compress", 2)
         need(k, f, data, 500000, 70000)
+        assert "EOPNOTSUPP" not in k.stderr, k.stderr
 
 
 @scenario
@@ -135,11 +136,22 @@ def blob_of_a_compressed_image():
 
 @each("5.19.17", "6.1.192", "6.8.12")
 def compressed_image_before(release):
-    """and on an earlier one it need not be"""
+    """and on an earlier one it need not be; the log says at OPEN that the kernel opens none of its files"""
     data = erofs_image(1)
     with serving(data, release=release) as (s, k, f):
+        k.wait_log(r"img: this kernel opens none of its compressed files \(EOPNOTSUPP\): .*6\.9", 2)
         need(k, f, data, 0, 4096)
         need(k, f, data, 500000, 70000)
+
+
+@scenario
+def plain_image_before():
+    """but not of an image without compression"""
+    with serving(erofs_image(0), release="6.1.192") as (s, k, f):
+        k.wait_log("plain EROFS", 2)
+        k.stop()
+        k.wait_log_end()
+        assert "EOPNOTSUPP" not in k.stderr, k.stderr
 
 
 @each("mainline", "v8")

@@ -1,4 +1,5 @@
 """LZ4 images: fetched whole, or in parts by a patched kernel."""
+import errno
 import os
 
 from guest.common import (CA, Child, Daemon, URL, URL_TLS, all_right, at_once, compare_big, compare_pieces,
@@ -19,6 +20,14 @@ def lz4():
         drop_caches()
         some_right(point)
         expect(nginx.sent(uri="/lz4.erofs") == fetched, "cached data were fetched again")
+
+
+@scenario("LZ4 image on a kernel before 6.9: a compressed file gives EOPNOTSUPP, and the log has said so", series=("6.1",))
+def lz4_too_early():
+    with serving("lz4.erofs", URL) as (daemon, point):
+        daemon.logs(r"lz4\.erofs: this kernel opens none of its compressed files \(EOPNOTSUPP\)")
+        answer = Child(compare_big, point).answer()
+        expect(f"[Errno {errno.EOPNOTSUPP}]" in answer, f"a compressed file: {answer}")
 
 
 @scenario("compressed lazy: LZ4 in parts, four readers at once in random order on an empty cache",
