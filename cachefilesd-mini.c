@@ -519,10 +519,12 @@ static int run_tool(void)
 		memory = allocate(check_memory());
 	else
 		allocate_fetch(&get_frontend);
+	if (options.output)
+		get_output(options.output);
 	sandbox_drop_rights(SANDBOX_TOOL);
 	sandbox_enter(SANDBOX_TOOL);
 	if (options.mode == CHECK)
-		return check_run(&conf, memory);
+		return check_run(&conf, options.length, options.json, memory);
 	return get_run(&conf, options.offset, options.length);
 }
 
@@ -571,17 +573,19 @@ static int run_with_conf(void)
 
 int main(int argc, char **argv)
 {
+	int status = 0;
+
 	fill_standard_streams();
 	if (shutdown_is_meant(argv[0]))
 		shutdown_run(argc > 1 ? argv[1] : "");
 	options_parse(&options, argc, argv);
-	if (options.mode == UPGRADE)
-		return upgrade_run(options.pid_file);
-	if (options.mode != PRINT_VERSION && options.mode != PRINT_HELP)
-		return run_with_conf();
 	if (options.mode == PRINT_VERSION)
 		print_version();
-	else
+	else if (options.mode == PRINT_HELP)
 		options_help();
-	return 0;
+	else
+		status = options.mode == UPGRADE ? upgrade_run(options.pid_file) : run_with_conf();
+	if (fflush(stdout) < 0 || ferror(stdout))
+		die(EXIT_SYSTEM, "standard output: %s", strerror(errno));
+	return status;
 }

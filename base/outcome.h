@@ -17,7 +17,8 @@ enum outcome {
 };
 
 /* By outcome. The exit statuses of --get are 0 for OUTCOME_OK, else 4 or more (1 to 3 are
- * EXIT_SYSTEM and so on, log.h). The manual has them, so they never change. */
+ * EXIT_SYSTEM and so on, log.h), but 14, which is --check's. The manual has them, so they never
+ * change. */
 extern const struct outcome_form {
 	int error; /* the errno for the kernel, positive; 0 for OUTCOME_OK */
 	int exit_status;

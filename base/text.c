@@ -40,34 +40,33 @@ int percent_take(const char **at, const char *end)
 	return hex_digit(p[1]) << 4 | hex_digit(p[2]);
 }
 
-/* The edit distance of optimal string alignment, by rows: the last three of the table are kept. */
+/* The edit distance of optimal string alignment: table[i][j] is that of the first i bytes of the
+ * one and the first j of the other. */
 bool word_is_nearer(const char *word, size_t size, const char *ours, unsigned *distance)
 {
-	unsigned rows[3][WORD_MAX + 1], *before = rows[0], *last = rows[1], *row = rows[2];
-	unsigned width = (unsigned)strlen(ours);
+	unsigned char table[WORD_MAX + 1][WORD_MAX + 1];
+	size_t width = strlen(ours), n = 0;
 
-	for (unsigned j = 0; j <= width; j++)
-		row[j] = j;
-	for (unsigned i = 0; i < size; i++) {
-		unsigned *oldest = before;
-
-		before = last;
-		last = row;
-		row = oldest;
-		row[0] = i + 1;
-		for (unsigned j = 0; j < width; j++) {
-			int c = tolower((unsigned char)word[i]);
-			unsigned n = last[j] + (c != ours[j]);
-
-			n = (unsigned)min_u64(n, min_u64(last[j + 1], row[j]) + 1);
-			if (i > 0 && j > 0 && c == ours[j - 1] && word[i - 1] == ours[j])
-				n = (unsigned)min_u64(n, before[j - 1] + 1);
-			row[j + 1] = n;
-		}
-	}
-	if (row[width] * 4 > width + 2 || row[width] >= *distance)
+	if (size > WORD_MAX)
 		return false;
-	*distance = row[width];
+	for (size_t i = 0; i <= size; i++)
+		for (size_t j = 0; j <= width; j++) {
+			n = i + j;
+			if (i > 0 && j > 0) {
+				unsigned char *last = table[i - 1];
+				char c = (char)tolower((unsigned char)word[i - 1]);
+
+				n = min_u64(last[j], table[i][j - 1]) + 1;
+				n = min_u64(n, last[j - 1] + (c != ours[j - 1]));
+				if (i > 1 && j > 1 && c == ours[j - 2] &&
+					word[i - 2] == ours[j - 1])
+					n = min_u64(n, table[i - 2][j - 2] + 1u);
+			}
+			table[i][j] = (unsigned char)n;
+		}
+	if (n * 4 > width + 2 || n >= *distance)
+		return false;
+	*distance = (unsigned)n;
 	return true;
 }
 

@@ -1,26 +1,19 @@
-/* base/units.h - measurements as text for people. */
+/* base/units.h - measurements as text for people. Each function returns `out`. */
 #ifndef BASE_UNITS_H
 #define BASE_UNITS_H
 
 #include <stdint.h>
-#include <stdio.h>
 
-/* Writes "31.2 MB/s": a megabyte has 1,000,000 bytes. Returns `out`. */
-static inline const char *measure_rate(char out[32], uint64_t bytes, int64_t microseconds)
-{
-	uint64_t kilobytes = bytes * 1000 / (uint64_t)(microseconds + 1);
+/* "31.2 MB": a megabyte has 1,000,000 bytes. From kB to TB. */
+char *measure_bytes(char out[32], uint64_t bytes);
 
-	snprintf(out, 32, "%llu.%llu MB/s", (unsigned long long)kilobytes / 1000,
-		(unsigned long long)kilobytes / 100 % 10);
-	return out;
-}
+/* "31.2 MB/s". */
+char *measure_rate(char out[32], uint64_t bytes, int64_t microseconds);
 
-/* Writes "0.31 ms". Returns `out`. */
-static inline const char *measure_time(char out[32], int64_t microseconds)
-{
-	snprintf(out, 32, "%lld.%02lld ms", (long long)microseconds / 1000,
-		(long long)microseconds / 10 % 100);
-	return out;
-}
+/* "0.31 ms", and from a second on "1.25 s". */
+char *measure_time(char out[32], int64_t microseconds);
+
+/* "2:05", or "1:02:05". */
+char *measure_seconds(char out[32], uint64_t seconds);
 
 #endif

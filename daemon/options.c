@@ -18,7 +18,8 @@
 static const char usage[] =
 	"usage: cachefilesd-mini [-dnsNv] [-f FILE] [-p PIDFILE] [-o 'DIRECTIVE'] [URL...]\n"
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --get URL [OFFSET [LENGTH]]\n"
-	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL\n"
+	"                        [--output FILE]\n"
+	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL [BYTES] [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
@@ -45,8 +46,11 @@ static const char usage[] =
 	"      --get      write the file at URL to standard output, from byte OFFSET on and\n"
 	"                 LENGTH bytes of it; \"url\" lines of -f and -o are its mirrors.\n"
 	"                 To go on with a file: --get URL $(stat -c %s FILE) >>FILE\n"
-	"      --check    look at the server of URL and the file there, and judge them\n"
-	"      --status   show what the daemon that runs is doing; --json: to programs\n"
+	"      --output   write to FILE instead\n"
+	"      --check    look at the server of URL and the file there, and judge them. At\n"
+	"                 most BYTES (default 4194304; 0: none) are read in 2 seconds to\n"
+	"                 measure the throughput, and some 1200 besides; --json: for programs\n"
+	"      --status   show what the daemon that runs is doing; --json: for programs\n"
 	"      --prime    have the running daemon make the cache files of images permanent, "
 	"before\n"
 	"                 they are mounted: what their first session fetches outlives the "
@@ -56,7 +60,8 @@ static const char usage[] =
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
 	"fault;\n"
-	"of --check: 1 not fit; of --status: 1 no daemon answers; of --get also:";
+	"of --check: 1 not fit, 14 the server is fit and the file of no known kind;\n"
+	"of --status: 1 no daemon answers; of --get also:";
 
 void options_help(void)
 {
@@ -73,9 +78,10 @@ static int mode, json, force; /* as getopt_long() sets them */
 static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
 	{"version", no_argument, &mode, PRINT_VERSION}, {"get", no_argument, &mode, GET},
 	{"check", no_argument, &mode, CHECK}, {"status", no_argument, &mode, STATUS},
-	{"json", no_argument, &json, true}, {"test", no_argument, &mode, TEST},
-	{"upgrade", no_argument, &mode, UPGRADE}, {"force", no_argument, &force, true},
-	{"prime", no_argument, &mode, PRIME}, {NULL, 0, NULL, 0}};
+	{"json", no_argument, &json, true}, {"output", required_argument, NULL, 'O'},
+	{"test", no_argument, &mode, TEST}, {"upgrade", no_argument, &mode, UPGRADE},
+	{"force", no_argument, &force, true}, {"prime", no_argument, &mode, PRIME},
+	{NULL, 0, NULL, 0}};
 static const char shorts[] = "dhnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
@@ -121,6 +127,8 @@ static void take_option(struct options *o, int c)
 		o->pid_file_given = true;
 	} else if (c == 'F') {
 		o->device = (int)take_number("-F", optarg);
+	} else if (c == 'O') {
+		o->output = optarg;
 	} else if (c == 'v') {
 		mode = PRINT_VERSION;
 	} else if (c == 'h') {
@@ -132,12 +140,17 @@ static void take_option(struct options *o, int c)
 
 static void take_tool(struct options *o, int n)
 {
-	if (n < 1 || n > (o->mode == GET ? 3 : 1))
-		die(EXIT_USAGE, o->mode == GET ? "--get: needs a URL, and takes an OFFSET and a "
-						 "LENGTH"
-					       : "--check: needs one URL");
-	o->offset = n > 1 ? take_number("OFFSET", o->arguments[1]) : 0;
-	o->length = n > 2 ? take_number("LENGTH", o->arguments[2]) : GET_TO_END;
+	bool get = o->mode == GET;
+
+	if (n < 1 || n > (get ? 3 : 2))
+		die(EXIT_USAGE, get ? "--get: needs a URL, and takes an OFFSET and a LENGTH"
+				    : "--check: needs a URL, and takes a number of BYTES");
+	o->length = get ? GET_TO_END : CHECK_SIZE;
+	if (n > 1)
+		*(get ? &o->offset : &o->length) =
+			take_number(get ? "OFFSET" : "BYTES", o->arguments[1]);
+	if (n > 2)
+		o->length = take_number("LENGTH", o->arguments[2]);
 }
 
 void options_parse(struct options *o, int argc, char **argv)
@@ -152,8 +165,10 @@ void options_parse(struct options *o, int argc, char **argv)
 	o->json = json;
 	o->force = force;
 	o->arguments = argv + optind;
-	if (o->json && o->mode != STATUS)
-		die(EXIT_USAGE, "--json: goes with --status");
+	if (o->json && o->mode != STATUS && o->mode != CHECK)
+		die(EXIT_USAGE, "--json: goes with --status or --check");
+	if (o->output && o->mode != GET)
+		die(EXIT_USAGE, "--output: goes with --get");
 	if (o->mode == STATUS && *o->arguments)
 		die(EXIT_USAGE, "--status: takes no URL");
 	if (o->mode == GET || o->mode == CHECK)
@@ -197,6 +212,15 @@ static void take_tool_urls(const struct options *o, struct conf *c, struct mista
 	conf_url(c, o->arguments[0], true, m.why, m.size);
 }
 
+/* To curl -o is a file, whose name is a single word as a rule. */
+static void take_directive(
+	const struct options *o, struct conf *c, const char *line, struct mistake m)
+{
+	if (!conf_line(c, "-o", line, m.why, m.size) && o->mode == GET && !strpbrk(line, " \t="))
+		snprintf(m.why + strlen(m.why), m.size - strlen(m.why),
+			"; the option for a file is --output %s", line);
+}
+
 bool options_configure(const struct options *o, struct conf *c, char *why, size_t size)
 {
 	struct mistake m = {why, size};
@@ -213,7 +237,7 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 	optind = 1;
 	while ((option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')
-			conf_line(c, "-o", optarg, why, size);
+			take_directive(o, c, optarg, m);
 		else if (option == 'N')
 			c->nocull = true;
 	return c->mistakes == 0 &&

@@ -10,13 +10,15 @@
 
 enum mode { DAEMON, GET, CHECK, STATUS, TEST, UPGRADE, PRIME, PRINT_VERSION, PRINT_HELP };
 
-/* `length` of GET: to the file's end. */
+/* `length` if it is not given: of GET to the file's end, and of CHECK. */
 #define GET_TO_END UINT64_MAX
+#define CHECK_SIZE (4 << 20)
 
 struct options {
 	enum mode mode;
-	uint64_t offset, length; /* of GET */
-	bool json;		 /* of STATUS */
+	uint64_t offset, length; /* of GET; length of CHECK: bytes to measure with */
+	bool json;		 /* of STATUS and CHECK */
+	const char *output;	 /* of GET: a file; NULL: standard output */
 	char **arguments;	 /* those that are no options, borrowed; NULL behind the last */
 	const char *conf_file;	 /* NULL: not given */
 	const char *pid_file;	 /* always a path */

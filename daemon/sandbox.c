@@ -149,6 +149,12 @@ static const struct row table[] = {
 	ANY(lseek, W),
 #endif
 	ANY(close, W | C | T),
+#ifdef __NR_ftruncate64
+	ANY(ftruncate64, T), /* the file of --output */
+#endif
+#ifdef __NR_ftruncate
+	ANY(ftruncate, T),
+#endif
 #ifdef __NR_fcntl64
 	ANY(fcntl64, W | T),
 #else

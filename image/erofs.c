@@ -1,5 +1,7 @@
 #include "image/erofs.h"
 
+#include <string.h>
+
 #define EROFS_SUPER_MAGIC_V1 0xe0f5e1e2u
 
 /* Offsets in the image. */
@@ -40,4 +42,26 @@ unsigned erofs_extra_devices(const void *head)
 	bool has_devices = erofs_number(h + FEATURE_INCOMPAT, 4) & INCOMPAT_DEVICES;
 
 	return has_devices ? (unsigned)erofs_number(h + EXTRA_DEVICES, 2) : 0;
+}
+
+const char erofs_unknown[] = "unknown";
+
+const char *erofs_file_kind(const void *head, size_t size)
+{
+	static const struct {
+		unsigned short at, bytes;
+		const char *magic, *kind;
+	} others[] = {
+		{0, 4, "hsqs", "squashfs"},
+		{1080, 2, "\x53\xef", "ext2, ext3 or ext4"},
+		{510, 2, "\x55\xaa", "a partition table or boot sector"},
+	};
+
+	if (erofs_kind(head, size) != EROFS_NONE)
+		return "EROFS";
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (size >= EROFS_HEAD && memcmp((const char *)head + others[i].at, others[i].magic,
+						  others[i].bytes) == 0)
+			return others[i].kind;
+	return erofs_unknown;
 }

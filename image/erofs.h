@@ -25,6 +25,11 @@ enum erofs_kind erofs_kind(const void *head, size_t size);
 uint32_t erofs_block_size(const void *head);
 unsigned erofs_extra_devices(const void *head);
 
+/* What a file is that begins with these bytes, for a person; erofs_unknown: none that we know, such
+ * as a blob of an image. */
+extern const char erofs_unknown[];
+const char *erofs_file_kind(const void *head, size_t size);
+
 /* A little-endian number of `count` bytes, as all of EROFS has them. */
 static inline uint64_t erofs_number(const uint8_t *bytes, unsigned count)
 {

@@ -21,7 +21,6 @@
 #include "fetch/mirror.h"
 
 #define ROUND_TRIPS	5
-#define THROUGHPUT_SIZE (4 << 20)
 #define THROUGHPUT_TIME 2000000 /* microseconds */
 #define STALL_MAX	10000	/* milliseconds, as in fetch/transfer.c */
 
@@ -34,17 +33,53 @@ static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body
 static union address peer; /* of the connection; any.sa_family 0: there was none */
 /* In microseconds: since when it has been connecting, 0: it is not; and what was measured. */
 static int64_t connecting, connect_took, request_took;
-static uint64_t bytes; /* of the last request's body */
+static uint64_t bytes, received; /* of the last request's body, and of all */
+static uint64_t throughput_size; /* bytes that measure it at most; 0: it is not measured */
+static int file_status;		 /* the exit status for the file, and its verdict; empty: fit */
+static char file_verdict[160];
 static char warnings[512];
+static bool json, listing;
+static const char *between; /* goes before the next member of the JSON object */
 
 /* ---- the report ---- */
 
 static void print_escaped(const char *text)
 {
-	for (; *text; text++)
+	for (; *text; text++) {
+		if (json && (*text == '"' || *text == '\\'))
+			putchar('\\');
 		putchar(*text < ' ' || *text > '~' ? '?' : *text);
+	}
 }
 
+/* A member of the JSON object, whose value follows; in a list without its name. */
+static void begin_member(const char *name)
+{
+	fputs(between, stdout);
+	between = listing ? "," : ",\"";
+	if (listing)
+		return;
+	for (; *name; name++)
+		putchar(*name == ' ' ? '_' : *name);
+	fputs("\":", stdout);
+}
+
+static void begin_list(const char *name)
+{
+	begin_member(name);
+	putchar('[');
+	between = "";
+	listing = true;
+}
+
+static void end_list(void)
+{
+	putchar(']');
+	between = ",\"";
+	listing = false;
+}
+
+/* A line "name: text", or a member of the JSON object. */
 __attribute__((format(printf, 2, 3))) static void say(const char *name, const char *format, ...)
 {
 	char text[URL_MAX + 512];
@@ -53,10 +88,23 @@ __attribute__((format(printf, 2, 3))) static void say(const char *name, const ch
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	printf("%s:%*s", name, 14 - (int)strlen(name), "");
+	if (json)
+		begin_member(name);
+	else
+		printf("%s:%*s", name, 14 - (int)strlen(name), "");
+	fputs(json ? "\"" : "", stdout);
 	print_escaped(text);
-	putchar('\n');
+	fputs(json ? "\"" : "\n", stdout);
 	fflush(stdout);
+}
+
+/* For programs only, which get it beside or instead of the text. */
+static void say_number(const char *name, int64_t n)
+{
+	if (!json)
+		return;
+	begin_member(name);
+	printf("%lld", (long long)n);
 }
 
 __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
@@ -69,14 +117,6 @@ __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(warnings + used, sizeof(warnings) - used, format, args);
 	va_end(args);
-}
-
-static int judge_unfit(enum outcome outcome, const char *why)
-{
-	printf("verdict: NOT fit: ");
-	print_escaped(why);
-	printf(" (%s)\n", outcomes[outcome].words);
-	return 1;
 }
 
 /* ---- requests ---- */
@@ -112,13 +152,14 @@ static int64_t answer_timeout(void)
 	return (int64_t)conf->timeout * 2000000;
 }
 
-/* Requests the bytes up to `last` and receives them, for `most` microseconds; the first ones stay
- * in the buffer. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED; anything else: the time is up. */
-static enum http_event ask(uint64_t last, int64_t most)
+/* Requests a range and receives it, for `most` microseconds; the file's first bytes stay in the
+ * buffer. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED; anything else: the time is up. */
+static enum http_event ask(uint64_t first, uint64_t last, int64_t most)
 {
 	struct http_request request = {.url = &target.url,
 		.userinfo = target.userinfo,
 		.proxy = target.proxy,
+		.first = first,
 		.last = last,
 		.if_range = image_validator(image),
 		.etag = image->pinned.etag[0] ? image->pinned.etag : NULL,
@@ -134,12 +175,13 @@ static enum http_event ask(uint64_t last, int64_t most)
 	bytes = 0;
 	http_start(http, &request, now / 1000);
 	while (now - began < most) {
-		size_t kept = (size_t)min_u64(bytes, BUFFER_DEFAULT / 2);
+		size_t kept = (size_t)min_u64(first + bytes, BUFFER_DEFAULT / 2);
 
 		watch_connecting();
 		event = http_run(http, buffer + kept, BUFFER_DEFAULT - kept, &got, now / 1000);
 		watch_connecting();
 		bytes += got;
+		received += got;
 		if (event == HTTP_WAIT)
 			wait_for_more(now, began + most);
 		now = clock_us();
@@ -172,6 +214,7 @@ static void say_addresses(void)
 		return;
 	say("connected", "to %s port %u in %s", address_text(text, &peer), (unsigned)to->port,
 		measure_time(time, connect_took));
+	say_number("connect microseconds", connect_took);
 }
 
 static void put_date(char out[48], int64_t seconds)
@@ -205,14 +248,19 @@ static void say_tls(void)
 	if (tls.version)
 		say("tls", "%s, %s%s%s", tls.version, tls.cipher ? tls.cipher : "?",
 			tls.curve ? ", " : "", tls.curve ? tls.curve : "");
-	for (size_t i = 0; i < tls.certs && i < TLS_CERTS_MAX; i++)
-		say_certificate(&tls.cert[i]);
 	if (tls.certs == 0)
 		return;
+	if (json)
+		begin_list("certificates");
+	for (size_t i = 0; i < tls.certs && i < TLS_CERTS_MAX; i++)
+		say_certificate(&tls.cert[i]);
+	if (json)
+		end_list();
 	say("names", "%s", tls.names);
 	if (tls.pin[0])
 		say("pin", "%s", tls.pin);
 	left = tls.cert[0].not_after - (int64_t)time(NULL);
+	say_number("days left", left / 86400);
 	if (!tls.cert[0].fault && left > 0 && left < 14 * 86400)
 		warn("the certificate expires in %lld days", (long long)left / 86400);
 }
@@ -222,6 +270,10 @@ static void say_url(unsigned hops)
 	char text[URL_MAX + 300];
 
 	url_text(text, sizeof(text), &target.url);
+	if (json) {
+		fputs(hops > 0 ? "},{" : "", stdout);
+		between = "\"";
+	}
 	if (hops == 0)
 		say("url", "%s", text);
 	else
@@ -241,7 +293,7 @@ static enum http_event reach(const char **why)
 		say_url(hops);
 		memset(&peer, 0, sizeof(peer));
 		memset(&tls, 0, sizeof(tls));
-		event = ask(EROFS_HEAD - 1, answer_timeout());
+		event = ask(0, EROFS_HEAD - 1, answer_timeout());
 		if (hops == 0 || peer.any.sa_family) {
 			say_addresses();
 			say_tls();
@@ -268,37 +320,65 @@ static void say_validator(const struct response *r)
 /* Whatever head came, even a refused one. */
 static void say_response(const struct response *r, bool kept)
 {
+	int64_t size = r->total >= 0 ? r->total : r->length;
+
 	say("status", "%d, HTTP/1.%d", r->status, r->minor);
 	if (r->status != 200 && r->status != 206)
 		return;
 	say("ranges", r->status == 206 ? "honoured" : "ignored");
 	say_validator(r);
 	say("encoding", r->encoded ? "compressed, though that was not accepted" : "none");
-	if (r->total >= 0 || r->length >= 0)
-		say("size", "%lld bytes", (long long)(r->total >= 0 ? r->total : r->length));
+	if (size >= 0) {
+		say("size", "%lld bytes", (long long)size);
+		say_number("size bytes", size);
+	}
 	say("connection", kept ? "kept alive" : "closed after the answer");
 	if (!kept)
 		warn("the server closes the connection after each answer");
 }
 
+/* The rest of the file's first bytes, of which a server may send any part. */
+static enum http_event complete_head(void)
+{
+	uint64_t have = bytes, wanted = min_u64(EROFS_HEAD, image->pinned.size);
+	int64_t until = clock_us() + answer_timeout();
+	enum http_event event = HTTP_END;
+
+	for (; event == HTTP_END && have < wanted; have += bytes)
+		event = ask(have, wanted - 1, later(until - clock_us(), 0));
+	bytes = have;
+	return event;
+}
+
 static void say_image(void)
 {
-	enum erofs_kind kind = erofs_kind(buffer, (size_t)bytes);
-	uint32_t block;
+	const char *kind = erofs_file_kind(buffer, (size_t)bytes);
+	bool is_compressed = erofs_kind(buffer, (size_t)bytes) == EROFS_COMPRESSED;
+	uint32_t block = erofs_block_size(buffer);
 
-	if (kind == EROFS_NONE) {
-		say("image", "not EROFS");
-		warn("the file is no EROFS image, at best a blob of one");
+	if (strcmp(kind, "EROFS") != 0) {
+		say("image", "not EROFS: %s", kind);
+		file_status = kind == erofs_unknown ? CHECK_UNKNOWN : 1;
+		snprintf(file_verdict, sizeof(file_verdict),
+			kind == erofs_unknown ? "the server is fit, but the file is no EROFS image "
+						"that we know, at best a blob of one"
+					      : "NOT fit: the file is %s: pack its files with "
+						"mkfs.erofs",
+			kind);
 		return;
 	}
-	block = erofs_block_size(buffer);
 	say("image", "EROFS, blocks of %u bytes, %s, %u extra devices", (unsigned)block,
-		kind == EROFS_PLAIN ? "not compressed" : "compressed", erofs_extra_devices(buffer));
-	if (kind == EROFS_COMPRESSED)
+		is_compressed ? "compressed" : "not compressed", erofs_extra_devices(buffer));
+	say_number("block bytes", block);
+	if (is_compressed)
 		warn("the image is compressed: it takes Linux 6.9 or later, and is fetched whole");
-	if (block != page_size())
-		warn("blocks of %u bytes cannot be mounted on this machine, whose pages have %zu",
-			(unsigned)block, page_size());
+	if (block == page_size())
+		return;
+	file_status = 1;
+	snprintf(file_verdict, sizeof(file_verdict),
+		"NOT fit: blocks of %u bytes cannot be mounted on this machine, whose pages have "
+		"%zu: mkfs.erofs -b %zu",
+		(unsigned)block, page_size(), page_size());
 }
 
 /* Small requests with the validator, as the daemon sends them. */
@@ -308,7 +388,7 @@ static enum http_event say_round_trip(void)
 	char time[32];
 
 	for (int n = 0; n < ROUND_TRIPS; n++) {
-		enum http_event event = ask(0, answer_timeout());
+		enum http_event event = ask(0, 0, answer_timeout());
 		int i = n;
 
 		if (event != HTTP_END)
@@ -319,6 +399,7 @@ static enum http_event say_round_trip(void)
 	}
 	say("round trip", "%s, the median of %d%s", measure_time(time, times[ROUND_TRIPS / 2]),
 		ROUND_TRIPS, http->fd < 0 ? ", each with a new connection" : "");
+	say_number("round trip microseconds", times[ROUND_TRIPS / 2]);
 	return HTTP_END;
 }
 
@@ -326,46 +407,86 @@ static enum http_event say_round_trip(void)
 static enum http_event say_throughput(void)
 {
 	enum http_event event =
-		ask(min_u64(image->pinned.size, THROUGHPUT_SIZE) - 1, THROUGHPUT_TIME);
+		ask(0, min_u64(image->pinned.size, throughput_size) - 1, THROUGHPUT_TIME);
 	char rate[32], time[32];
 
 	if (event == HTTP_FAILED || event == HTTP_REDIRECT || bytes == 0)
 		return event;
 	say("throughput", "%s, %llu bytes in %s", measure_rate(rate, bytes, request_took),
 		(unsigned long long)bytes, measure_time(time, request_took));
+	say_number("bytes per second", (int64_t)bytes * 1000000 / (request_took + 1));
 	return HTTP_END;
 }
 
 /* ---- the verdict ---- */
 
+/* With which all ends. Returns the exit status. */
+static int conclude(int status, const char *verdict)
+{
+	if (!json) {
+		printf("verdict: ");
+		print_escaped(verdict);
+		putchar('\n');
+		return status;
+	}
+	say("verdict", "%s", verdict);
+	say_number("exit status", status);
+	puts("}");
+	return status;
+}
+
 static int judge(enum http_event event, const char *why)
 {
-	if (event == HTTP_FAILED)
-		return judge_unfit(http->outcome, http->why);
-	if (event == HTTP_REDIRECT)
-		return judge_unfit(OUTCOME_REFUSED, why);
-	if (event != HTTP_END)
-		return judge_unfit(OUTCOME_TIMED_OUT, "the answer takes too long");
-	printf("verdict: fit for cachefilesd-mini%s%s\n", warnings[0] ? ", but: " : "", warnings);
-	return 0;
+	enum outcome outcome = OUTCOME_TIMED_OUT;
+	char text[sizeof(warnings) + sizeof(file_verdict) + 64];
+
+	if (event == HTTP_END) {
+		snprintf(text, sizeof(text), "%s%s%s",
+			file_verdict[0] ? file_verdict : "fit for cachefilesd-mini",
+			warnings[0] ? ", but: " : "", warnings);
+		return conclude(file_status, text);
+	}
+	if (event == HTTP_FAILED) {
+		why = http->why;
+		outcome = http->outcome;
+	} else if (event == HTTP_REDIRECT) {
+		outcome = OUTCOME_REFUSED;
+	} else {
+		why = "the answer takes too long";
+	}
+	snprintf(text, sizeof(text), "NOT fit: %s (%s)", why, outcomes[outcome].words);
+	return conclude(1, text);
 }
 
 static int inspect(void)
 {
 	const char *why;
-	enum http_event event = reach(&why);
-	struct response r = http->response;
+	enum http_event event;
+	struct response r;
 
+	if (json)
+		fputs("{\"hops\":[{", stdout);
+	event = reach(&why);
+	r = http->response;
+	if (json)
+		fputs("}]", stdout);
+	between = ",\"";
 	if (r.status)
 		say_response(&r, http->fd >= 0);
 	if (event != HTTP_END)
 		return judge(event, why);
-	say_image();
 	image_pin(image, &r);
 	why = "a redirect out of turn";
-	event = say_round_trip();
-	if (event == HTTP_END)
+	event = complete_head();
+	if (event == HTTP_END) {
+		say_image();
+		event = say_round_trip();
+	}
+	if (event == HTTP_END && throughput_size > 0)
 		event = say_throughput();
+	say("received", "%llu bytes, at most %llu of them for the throughput",
+		(unsigned long long)received, (unsigned long long)throughput_size);
+	say_number("received bytes", (int64_t)received);
 	return judge(event, why);
 }
 
@@ -374,11 +495,13 @@ size_t check_memory(void)
 	return BUFFER_DEFAULT + round_to(tls_size(), 8) + sizeof(*http) + image_memory_each();
 }
 
-int check_run(const struct conf *c, void *memory)
+int check_run(const struct conf *c, uint64_t size, bool as_json, void *memory)
 {
 	int status;
 
 	conf = c;
+	throughput_size = size;
+	json = as_json;
 	buffer = memory;
 	http = (struct http *)(buffer + BUFFER_DEFAULT + round_to(tls_size(), 8));
 	mirrors_init(conf);
@@ -388,8 +511,5 @@ int check_run(const struct conf *c, void *memory)
 	tls_describe(&tls);
 	status = inspect();
 	http_close(http);
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	log_err("standard output: %s", strerror(errno));
-	return 1;
+	return status;
 }

@@ -2,7 +2,9 @@
 #ifndef TOOLS_CHECK_H
 #define TOOLS_CHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "daemon/conf.h"
 
@@ -10,10 +12,13 @@
 size_t check_memory(void);
 
 /* Requests conf->url[0] as the daemon would, following redirects but trying nothing twice, and
- * writes a report to standard output: lines "name: value", with the verdict as the last. Call
- * dns_init() before, and ignore SIGPIPE; `memory` has check_memory() bytes, all zero and aligned
- * to 16. Whatever a server or a certificate says is escaped. Returns the exit status: 0 if the
- * server and the file are fit for the daemon, even with warnings, else 1. */
-int check_run(const struct conf *conf, void *memory);
+ * writes a report to standard output: lines "name: value", with the verdict as the last, or one
+ * JSON object. At most `size` bytes are read, for at most 2 seconds, to measure the throughput, and
+ * some 1,200 besides. Call dns_init() before, and ignore SIGPIPE; `memory` has check_memory()
+ * bytes, all zero and aligned to 16. Whatever a server or a certificate says is escaped. Returns
+ * the exit status: 0 if the server is fit for the daemon and the file to be mounted here, even with
+ * warnings; CHECK_UNKNOWN if only the file is not, and of no kind that is known; else 1. */
+#define CHECK_UNKNOWN 14 /* no outcome has it: see outcome.h */
+int check_run(const struct conf *conf, uint64_t size, bool json, void *memory);
 
 #endif

@@ -1,6 +1,7 @@
 #include "tools/get.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@ static int64_t began;		  /* when the first byte was asked for; microseconds, as 
 static int64_t next_progress;	  /* INT64_MAX: none is shown */
 static int64_t held;		  /* how long standard output has kept us waiting in all */
 static char name[KEY_MAX + 1];
+static const char *output = "standard output";
+static bool is_file;
 
 /* ---- progress ---- */
 
@@ -42,15 +45,17 @@ static void show_line(const char *text)
 static void show_progress(void)
 {
 	int64_t now = clock_us();
-	char text[160], rate[32];
+	uint64_t done = next - begin, whole = end - begin;
+	uint64_t rate = done * 1000 / (uint64_t)((now - began) / 1000 + 1);
+	char text[200], t[4][32];
 
 	if (now < next_progress)
 		return;
 	next_progress = now + PROGRESS_EVERY;
-	snprintf(text, sizeof(text), "%.24s: %llu of %llu bytes, %u %%, %s", name,
-		(unsigned long long)(next - begin), (unsigned long long)(end - begin),
-		(unsigned)((next - begin) * 100 / (end - begin)),
-		measure_rate(rate, next - begin, now - began));
+	snprintf(text, sizeof(text), "%.24s: %s of %s, %u %%, %s, %s left", name,
+		measure_bytes(t[0], done), measure_bytes(t[1], whole),
+		(unsigned)(done * 100 / whole), measure_rate(t[2], done, now - began),
+		rate > 0 ? measure_seconds(t[3], (whole - done) / rate) : "-:--");
 	show_line(text);
 }
 
@@ -69,7 +74,7 @@ __attribute__((noreturn)) static void output_failed(void)
 
 	end_progress();
 	if (error != EPIPE)
-		log_err("standard output: %s", strerror(error));
+		log_err("%s: %s", output, strerror(error));
 	exit(1);
 }
 
@@ -203,6 +208,17 @@ static int verdict(void)
 	return outcomes[outcome].exit_status;
 }
 
+void get_output(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_NOCTTY | O_CLOEXEC, 0666);
+
+	output = path;
+	is_file = true;
+	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0)
+		die(EXIT_SYSTEM, "%s: %s", output, strerror(errno));
+	close(fd);
+}
+
 int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 {
 	next_progress = INT64_MAX;
@@ -216,6 +232,8 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 			(unsigned long long)offset, (unsigned long long)file_size);
 		return 2;
 	}
+	if (is_file)
+		(void)!ftruncate(STDOUT_FILENO, 0); /* a device cannot be cut */
 	begin = next = offset;
 	end = offset + min_u64(length, file_size - offset);
 	began = clock_us();

@@ -1,4 +1,5 @@
-/* tools/get.h - `--get URL [OFFSET [LENGTH]]`: writes a file's bytes to standard output. A front
+/* tools/get.h - `--get URL [OFFSET [LENGTH]]`: writes a file's bytes to standard output or, with
+ * `--output FILE`, to a file. A front
  * end of fetch/ beside /dev/cachefiles, so the same client fetches them with the same care as an
  * image's.
  *
@@ -15,6 +16,10 @@
 
 /* For fetch_init(). */
 extern const struct frontend get_frontend;
+
+/* Opens the file that takes the place of standard output; it is cut once bytes have come. Ends the
+ * program if it cannot be opened. */
+void get_output(const char *path);
 
 /* Writes [offset, offset + length), cut at the file's end, of conf->url[0]. The other urls are its
  * mirrors; to one that ends in '/' the last segment of url[0] is appended. Call dns_init() and

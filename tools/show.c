@@ -112,17 +112,6 @@ static void put_json(const struct metric *m, const char *detail, bool first, boo
 		printf("}");
 }
 
-static void put_amount(char out[32], uint64_t bytes, const char *behind)
-{
-	static const char units[] = "kMGT";
-	unsigned unit = 0;
-
-	for (; bytes >= 999950 && unit < 3; unit++)
-		bytes /= 1000;
-	snprintf(out, 32, "%llu.%llu %cB%s", (unsigned long long)bytes / 1000,
-		(unsigned long long)bytes / 100 % 10, units[unit], behind);
-}
-
 /* The name on the left, the value on the right. */
 static void put_cell(const char *name, const char *value)
 {
@@ -139,8 +128,8 @@ static void put_rate(const struct metric *m)
 	uint64_t milliseconds = (uint64_t)(now.at - before.at) / 1000 + 1;
 	char value[32];
 
-	put_amount(value, bytes > old ? (bytes - old) * 1000 / milliseconds : 0, "/s");
-	put_cell("rate", value);
+	measure_bytes(value, bytes > old ? (bytes - old) * 1000 / milliseconds : 0);
+	put_cell("rate", strcat(value, "/s"));
 }
 
 /* Whether the name has this end, which is cut off. */
@@ -163,9 +152,9 @@ static void put_number(const struct metric *m, size_t skip)
 	cut(name, "_total");
 	snprintf(value, sizeof(value), "%s%s", m->value, cut(name, "_seconds") ? " s" : "");
 	if (cut(name, "_bytes"))
-		put_amount(value, metric_number(m, 0), "");
+		measure_bytes(value, metric_number(m, 0));
 	else if (cut(name, "_bytes_per_second"))
-		put_amount(value, metric_number(m, 0), "/s");
+		strcat(measure_bytes(value, metric_number(m, 0)), "/s");
 	for (char *p = name; *p; p++)
 		*p = *p == '_' ? ' ' : *p;
 	put_cell(name + (skip < strlen(name) ? skip : 0), value);

@@ -34,6 +34,31 @@ static void test_facts(void)
 	CHECK(erofs_extra_devices(head) == 0x102);
 }
 
+static void test_others(void)
+{
+	static const struct {
+		unsigned at;
+		const char *magic, *kind;
+	} cases[] = {
+		{0, "hsqs", "squashfs"},
+		{1080, "\x53\xef", "ext2, ext3 or ext4"},
+		{510, "\x55\xaa", "a partition table or boot sector"},
+		{1024, "\xe2\xe1\xf5\xe0", "EROFS"},
+		{0, "x", "unknown"},
+	};
+
+	begin_test("erofs: what another file is");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char head[EROFS_HEAD] = {0};
+
+		memcpy(head + cases[i].at, cases[i].magic, strlen(cases[i].magic));
+		CHECK(!strcmp(erofs_file_kind(head, sizeof(head)), cases[i].kind), "%zu", i);
+		CHECK(erofs_file_kind(head, sizeof(head) - 1) == erofs_unknown);
+		memcpy(head + 510, "\x55\xaa", 2); /* a boot sector before the superblock */
+		CHECK(!strcmp(erofs_file_kind(head, sizeof(head)), cases[i == 4 ? 2 : i].kind));
+	}
+}
+
 int main(void)
 {
 	unsigned char zeros[EROFS_HEAD] = {0};
@@ -50,5 +75,6 @@ int main(void)
 	for (size_t size = 0; size < EROFS_HEAD; size += 128)
 		CHECK(erofs_kind(zeros, size) == EROFS_NONE);
 	test_facts();
+	test_others();
 	return finish_tests();
 }
