@@ -139,6 +139,9 @@ static enum outcome judge_whole(const struct http_request *q, const struct respo
 	/* Without a validator it may be a maintenance page: not the end of the image. */
 	if (is_other_version(q, r))
 		return changed(q, r, why);
+	if (r->length == 0)
+		return conclude(why, OUTCOME_REFUSED,
+			"the file on the server is empty (Content-Length: 0)");
 	if (lacks_etag(q, r))
 		return unproved(q, r, why);
 	return conclude(
@@ -147,9 +150,9 @@ static enum outcome judge_whole(const struct http_request *q, const struct respo
 
 static enum outcome judge_partial(const struct http_request *q, const struct response *r, char *why)
 {
-	if (r->encoded)
-		return conclude(
-			why, OUTCOME_REFUSED, "the server compressed it (Content-Encoding)");
+	if (r->encoding[0])
+		return conclude(why, OUTCOME_REFUSED,
+			"the server has compressed it (Content-Encoding: %s)", r->encoding);
 	if (r->multipart)
 		return conclude(why, OUTCOME_REFUSED, "a multipart 206 for a single range");
 	if (!r->has_range || r->total < 0)
@@ -217,8 +220,9 @@ enum outcome request_judge(
 {
 	if (r->status == 407 && q->proxy)
 		return conclude(why, OUTCOME_DENIED,
-			"the proxy %s wants %suser name and password (status 407)", q->proxy->host,
-			q->proxy->userinfo[0] ? "another " : "a ");
+			"the proxy %s wants %suser name and password (status 407%s%s)",
+			q->proxy->host, q->proxy->userinfo[0] ? "another " : "a ",
+			r->schemes[0] ? ": " : "", r->schemes);
 	if (r->to_connect)
 		return judge_tunnel(q, r, why);
 	switch (r->status) {
@@ -230,7 +234,8 @@ enum outcome request_judge(
 		return judge_absent(q, r, why);
 	default:
 		return conclude(why, status_outcome(r->status),
-			"the server answered with status %d%s", r->status,
-			r->status == 400 ? request_hint(q) : "");
+			"the server answered with status %d%s%s%s%s", r->status,
+			r->status == 400 ? request_hint(q) : "", r->schemes[0] ? ": it wants " : "",
+			r->schemes, r->schemes[0] ? " (see netrc, header)" : "");
 	}
 }

@@ -142,8 +142,33 @@ static const char *parse_connection(struct response *r, struct span value)
 
 static const char *parse_content_encoding(struct response *r, struct span value)
 {
-	if (value.at < value.end && !span_is(value, "identity"))
-		r->encoded = true;
+	struct span coding;
+
+	while (next_element(&value, &coding))
+		if (!r->encoding[0] && coding.at < coding.end && !span_is(coding, "identity") &&
+			!span_is(coding, "aws-chunked"))
+			snprintf(r->encoding, sizeof(r->encoding), "%.*s", (int)span_size(coding),
+				coding.at);
+	return NULL;
+}
+
+/* A list of challenges, each a scheme and behind a blank parameters, which make a list as well (RFC
+ * 9110 section 11.6.1). */
+static const char *parse_authenticate(struct response *r, struct span value)
+{
+	struct span challenge;
+
+	while (next_element(&value, &challenge)) {
+		size_t size = 0, used = strlen(r->schemes), room = sizeof(r->schemes) - used;
+
+		while (challenge.at + size < challenge.end &&
+			(isalnum((unsigned char)challenge.at[size]) || challenge.at[size] == '-'))
+			size++;
+		if (size > 0 && size + 3 <= room &&
+			(challenge.at + size == challenge.end || is_blank(challenge.at[size])))
+			snprintf(r->schemes + used, room, "%s%.*s", used > 0 ? ", " : "", (int)size,
+				challenge.at);
+	}
 	return NULL;
 }
 
@@ -261,6 +286,8 @@ static const struct {
 	{ONCE("Content-Range"), parse_content_range},
 	{"Connection", NULL, parse_connection},
 	{"Content-Encoding", NULL, parse_content_encoding},
+	{"WWW-Authenticate", NULL, parse_authenticate},
+	{"Proxy-Authenticate", NULL, parse_authenticate},
 	{ONCE("Content-Type"), parse_content_type},
 	{ONCE("ETag"), parse_etag},
 	{ONCE("Last-Modified"), parse_last_modified},

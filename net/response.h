@@ -23,13 +23,15 @@ struct response {
 	uint64_t first;	 /* first <= last < total */
 	uint64_t last;
 	int64_t total;	     /* the file's size, from either form of Content-Range; -1: unknown */
-	bool encoded;	     /* Content-Encoding other than identity */
 	bool multipart;	     /* Content-Type: multipart/...: the body is not the file's bytes */
 	bool html;	     /* Content-Type: text/html */
 	bool etag_is_strong; /* an entity-tag without W/ */
 	char etag[VALIDATOR_MAX]; /* with its quotes; a longer one as a weak one with a hash; empty:
 				   * none */
 	char last_modified[DATE_MAX]; /* as sent; empty: none */
+	char encoding[24]; /* the first of Content-Encoding that changes bytes, cut to fit; empty:
+			    * none. "aws-chunked" tells how they came to the server once */
+	char schemes[48]; /* of WWW-Authenticate and Proxy-Authenticate, those that fit */
 	int64_t retry_after;	      /* Retry-After in seconds, a date counted from the Date field;
 				       * -1: none */
 	int64_t date, retry_date;     /* Date, and a date in Retry-After, in seconds since 1970; -1:

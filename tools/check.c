@@ -327,7 +327,7 @@ static void say_response(const struct response *r, bool kept)
 		return;
 	say("ranges", r->status == 206 ? "honoured" : "ignored");
 	say_validator(r);
-	say("encoding", r->encoded ? "compressed, though that was not accepted" : "none");
+	say("encoding", "%s", r->encoding[0] ? r->encoding : "none");
 	if (size >= 0) {
 		say("size", "%lld bytes", (long long)size);
 		say_number("size bytes", size);

@@ -180,10 +180,32 @@ def _():
             expect(get(f"{s.url}{n}", str(n - 1)), 0, IMAGE[n - 1:n])
 
 
-@test("get: an empty file is named")
+@test("get and check: an empty file is named, whatever the server answers")
 def _():
     with httpserver.Server({"/img": b""}) as s:
-        expect(get(s.url + "img"), 7, b"", "img: .*empty")
+        for knobs in ({}, {"ignore_range": True}):
+            s.default = knobs
+            expect(get(s.url + "img"), 7, b"", "img: .*empty")
+            status, facts, last = report(s.url + "img")
+            check(status == 1 and "empty" in last, status, last)
+    expect(get(nginx.url("empty")), 7, b"", "empty: .*is empty")
+
+
+@test("get: aws-chunked of a gateway is taken with the file's own bytes, and not with its own framing")
+def _():
+    with httpserver.Server({"/img": IMAGE}, headers=["Content-Encoding: aws-chunked"]) as s:
+        expect(get(s.url + "img"), 0, IMAGE)
+        framed = b"10;chunk-signature=" + b"0" * 64 + b"\r\n" + IMAGE[:16] + b"\r\n0;chunk-signature=0\r\n\r\n"
+        s.default["raw"] = (b"HTTP/1.1 206 x\r\nContent-Encoding: aws-chunked\r\nContent-Range: bytes 0-15/16\r\n"
+                            b"Content-Length: %d\r\n\r\n" % len(framed)) + framed
+        expect(get(s.url + "img"), 7, b"", "img: .*contradicts")
+
+
+@test("get: a 401 names the scheme that is wanted")
+def _():
+    for wanted, named in (("Basic realm=\"a b\"", "Basic"), ("Bearer realm=x, Digest qop=auth", "Bearer, Digest")):
+        with httpserver.Server({}, status=401, headers=["WWW-Authenticate: " + wanted]) as s:
+            expect(get(s.url + "img"), 5, b"", f"img: .*status 401: it wants {named} \\(see netrc, header\\)")
 
 
 @test("get: 256 MiB through nginx, checksum")
@@ -267,7 +289,7 @@ def _():
     for knobs, status, words in (({"status": 404}, 4, "404"), ({"status": 410}, 4, "410"),
                                  ({"status": 403}, 5, "403"), ({"status": 401}, 5, "401"),
                                  ({"ignore_range": True}, 7, "ignores range"),
-                                 ({"encoding": "gzip"}, 7, "compressed"),
+                                 ({"encoding": "gzip"}, 7, "compressed.*: gzip"),
                                  ({"content_range": ""}, 7, "Content-Range"),
                                  ({"content_range": "bytes 1-2/300001"}, 7, "Content-Range"),
                                  ({"raw": b"SSH-2.0-x\r\n\r\n"}, 7, "malformed"),
@@ -514,6 +536,10 @@ def _():
 
 @test("get: passwords go to the server, not to the log")
 def _():
+    for url in ("ftp://a/", "http://a/%zz", "http://a/ b"):
+        for mode in ("--get", "--check"):       # a '#' of our own is not the user's
+            expect(run(mode, url), 2, b"", f"argument: url '{url}': ")
+    expect(run("--get", "http://a/" + "x" * 3000), 2, b"", "argument: url .*: it is too long")
     with httpserver.Server({}) as s:
         url = s.url.replace("//", "//user:geheim@")
         expect(get(url + "img", "-d"), 4, b"", "404")
@@ -691,7 +717,7 @@ def _():
     with httpserver.Server({"/img": IMAGE}, encoding="gzip") as s:
         status, facts, last = report(s.url + "img")
         check(status == 1 and "NOT fit" in last and "compressed" in last, status, last)
-        has(facts, encoding="^compressed")
+        has(facts, encoding="^gzip$")
 
 
 @test("check: no validator, a weak one, a closing server are warnings")

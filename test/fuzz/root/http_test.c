@@ -245,7 +245,7 @@ static void check_started(const struct http_request *r, unsigned flags)
 {
 	const struct response *s = &h.response;
 
-	if (h.state != HTTP_READING || s->status != 206 || !s->has_range || s->encoded)
+	if (h.state != HTTP_READING || s->status != 206 || !s->has_range || s->encoding[0])
 		abort();
 	if (s->first != r->first || s->last > r->last || s->total <= (int64_t)s->last)
 		abort();

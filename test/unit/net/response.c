@@ -36,7 +36,7 @@ static void test_good(void)
 
 	begin_test("head: a 206 and its fields");
 	CHECK(response_parse(&r, good, sizeof(good) - 1, &why) == sizeof(good) - 1);
-	CHECK(r.status == 206 && r.persistent && !r.chunked && !r.encoded && !r.html);
+	CHECK(r.status == 206 && r.persistent && !r.chunked && !r.encoding[0] && !r.html);
 	CHECK(r.length == 4096 && r.has_range && r.first == 8192 && r.last == 12287);
 	CHECK(r.total == 52457472 && r.etag_is_strong && strcmp(r.etag, "\"66f-1\"") == 0);
 	CHECK(strcmp(r.last_modified, "Sun, 22 Nov 2026 20:45:31 GMT") == 0);
@@ -195,8 +195,33 @@ static void test_meaning(void)
 	CHECK(parse(&r, "HTTP/1.1 206 x", big) && strcmp(r.etag, first) != 0, "%s", r.etag);
 	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Type: Multipart/byteranges; boundary=x\r\n") &&
 		r.multipart);
-	CHECK(parse(&r, "HTTP/1.1 206 x", "content-encoding: GZIP\r\n") && r.encoded);
-	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding: identity\r\n") && !r.encoded);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "content-encoding: GZIP\r\n"));
+	CHECK(!strcmp(r.encoding, "GZIP"), "%s", r.encoding);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding: , identity,aws-chunked\r\n"));
+	CHECK(!r.encoding[0], "%s", r.encoding);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding: aws-chunked, br ,gzip\r\n"));
+	CHECK(!strcmp(r.encoding, "br"), "%s", r.encoding);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding:\r\nContent-Encoding: zstd\r\n"));
+	CHECK(!strcmp(r.encoding, "zstd"), "%s", r.encoding);
+	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Encoding: a-coding-of-thirty-letters-xyz\r\n"));
+	CHECK(strlen(r.encoding) == sizeof(r.encoding) - 1, "%s", r.encoding);
+
+	begin_test("head: the schemes that are wanted");
+	static const struct {
+		const char *fields, *schemes;
+	} challenges[] = {
+		{"WWW-Authenticate: Basic realm=\"x, y\"\r\n", "Basic"},
+		{"www-authenticate: Bearer realm=x,scope=\"y\", Digest a=b\r\n", "Bearer, Digest"},
+		{"WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM\r\n", "Negotiate, NTLM"},
+		{"Proxy-Authenticate: AWS4-HMAC-SHA256\r\n", "AWS4-HMAC-SHA256"},
+		{"WWW-Authenticate: \r\nWWW-Authenticate: ,=, a/b\r\n", ""},
+		{"WWW-Authenticate: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA, Basic\r\n",
+			"Basic"},
+	};
+	for (size_t i = 0; i < sizeof(challenges) / sizeof(challenges[0]); i++) {
+		CHECK(parse(&r, "HTTP/1.1 401 x", challenges[i].fields), "%zu", i);
+		CHECK(!strcmp(r.schemes, challenges[i].schemes), "%zu: '%s'", i, r.schemes);
+	}
 	CHECK(parse(&r, "HTTP/1.1 416 x", "Content-Range: bytes */7\r\n") && !r.has_range &&
 		r.total == 7);
 	CHECK(parse(&r, "HTTP/1.1 206 x", "Content-Range: bytes 0-1/*\r\n") && r.has_range &&

@@ -1,8 +1,8 @@
 """The head of the response, and codings of the body."""
 import gzip
 
-from client.hostile.table import (BUSY, LATER, LOST, MALFORMED, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both, case,
-                                  fields)
+from client.hostile.table import (BUSY, DENIED, LATER, LOST, MALFORMED, REFUSED, RIGHT, TIMED_OUT, UNREACHABLE, both,
+                                  case, fields)
 
 
 def head(name, expect, change, about, reason=MALFORMED):
@@ -195,3 +195,22 @@ fields("Content-Encoding identity", RIGHT, content_encoding="identity")
 fields("Content-Encoding unknown", REFUSED, CODED, content_encoding="br")
 fields("Content-Encoding list", REFUSED, CODED, content_encoding="identity, gzip")
 fields("Content-Encoding twice", REFUSED, CODED, content_encoding=["gzip", "identity"])
+head("Content-Encoding of 5,000 bytes", REFUSED, insert(b"Content-Encoding: " + b"x" * 5000 + b"\r\n"), "one coding", CODED)
+fields("Content-Encoding with a blank", REFUSED, r"Content-Encoding: identity gzip\b", content_encoding="identity gzip")
+fields("Content-Encoding aws-chunked", RIGHT, content_encoding="aws-chunked")
+fields("Content-Encoding aws-chunked and gzip", REFUSED, r"Content-Encoding: gzip\b", content_encoding="aws-chunked, gzip")
+fields("Content-Encoding xaws-chunked", REFUSED, CODED, content_encoding="xaws-chunked")
+
+
+@case("aws-chunked, framed", REFUSED, r"contradict|Content-Length")
+def aws_framed(r):
+    """a body of the framing that the upload had"""
+    body = b"%x;chunk-signature=%064d\r\n%s\r\n0;chunk-signature=%064d\r\n\r\n" % (len(r.body()), 0, r.body(), 0)
+    r.answer(body, content_encoding="aws-chunked", content_length=len(body))
+
+
+for schemes, value in (("Negotiate, NTLM", ["Negotiate", "NTLM"]), ("Bearer", 'Bearer realm="x, y", error="z"'),
+                       ("Basic", 'Basic realm="' + "x" * 4000 + '"'), ("", "\xff, \\, ,,,"), ("A, B", ["A", "B"] * 50)):
+    case(f"401 that wants {schemes or 'nonsense'}", DENIED, f"401.*{schemes}", about=f"{len(value)} challenges or bytes")(
+        lambda r, value=value: r.answer(status="401 No", www_authenticate=value))
+fields("200 of no bytes", REFUSED, r"is empty", "200 OK", content_length=0, content_range=None)
