@@ -61,6 +61,7 @@
 #include "kernel/cull.h"
 #include "kernel/prime.h"
 #include "tools/check.h"
+#include "tools/environment.h"
 #include "tools/get.h"
 #include "tools/show.h"
 #include "tools/status.h"
@@ -511,7 +512,10 @@ static void print_version(void)
 static int run_tool(void)
 {
 	void *memory = NULL;
+	char why[256];
 
+	if (!environment_take(&conf, why, sizeof(why)))
+		die(EXIT_USAGE, "%s", why);
 	signal(SIGPIPE, SIG_IGN);
 	if (!conf.connections)
 		conf.connections = 1; /* one range in order: its buffer gets all the memory */

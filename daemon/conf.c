@@ -217,7 +217,7 @@ static bool parse_proxy(struct conf *c, struct value *v)
 	if (proxy.https)
 		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
 	proxy.target[0] = '\0';
-	c->proxy = keep(c, v, &proxy, url_size(&proxy));
+	c->proxy = c->https_proxy = keep(c, v, &proxy, url_size(&proxy));
 	return c->proxy != NULL;
 }
 

@@ -68,7 +68,8 @@ struct conf {
 	bool nocull;	 /* nothing is culled */
 	uint64_t memory; /* bytes for the whole program; 0: not given */
 
-	const struct url *proxy; /* an http URL without a path, see url_size(); NULL: none */
+	/* For http and for https: an http URL without a path, see url_size(); NULL: none. */
+	const struct url *proxy, *https_proxy;
 	char no_proxy[512];	 /* as no_proxy.h has it */
 	char fields[FIELDS_MAX]; /* header lines, CRLF behind each */
 	char netrc[256];	 /* empty: none */

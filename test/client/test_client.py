@@ -29,14 +29,14 @@ def test(function):
     return function
 
 
-def get(*urls, options=(), timeout=30):
+def get(*urls, options=(), timeout=30, **environment):
     """Runs --get of the first URL; the others are its mirrors."""
     command = [BINARY, "--get", urls[0]]
     for line in (*options, *("url " + url for url in urls[1:])):
         command += ["-o", line]
     began = time.monotonic()
     result = subprocess.run(command, capture_output=True, timeout=timeout,
-                            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+                            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **environment})
     result.seconds = time.monotonic() - began
     result.log = result.stderr.decode()
     return result
@@ -405,6 +405,37 @@ def no_proxy_names_hosts_that_are_asked_directly():
         assert not proxy.heads
         result = get(s.url + "img", options=["proxy " + proxy.url, "no-proxy 127.*"])
         assert result.returncode == 2 and "no-proxy '127.*'" in result.log, result.log
+
+
+@test
+def the_environment_names_proxies_as_for_curl():
+    proxy, other = Proxy(), Proxy()
+    with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as tls, \
+            Server({"/img": DATA}, close=True) as s, Server(redirect=(302, tls.url + "img"), close=True) as from_http:
+        bare, ca = proxy.url.removeprefix("http://"), [f"ca {d}/own.pem"]
+        for environment, url, used in (
+                ({"http_proxy": proxy.url}, s.url, True), ({"http_proxy": bare}, s.url, True),
+                ({"HTTP_PROXY": proxy.url}, s.url, False), ({"https_proxy": proxy.url}, s.url, False),
+                ({"https_proxy": proxy.url}, tls.url, True), ({"HTTPS_PROXY": bare}, tls.url, True),
+                ({"http_proxy": proxy.url}, tls.url, False), ({"all_proxy": proxy.url}, s.url, True),
+                ({"ALL_PROXY": proxy.url}, tls.url, True), ({"http_proxy": ""}, s.url, False),
+                ({"http_proxy": proxy.url, "no_proxy": "x.org,127.0.0.1"}, s.url, False),
+                ({"https_proxy": proxy.url, "NO_PROXY": "*"}, tls.url, False),
+                ({"https_proxy": proxy.url, "http_proxy": other.url}, from_http.url, True)):
+            right(get(url + "img", options=ca, **environment))
+            assert bool(proxy.heads) == used, (environment, proxy.heads)
+            proxy.heads.clear()
+        assert [h.split()[:2] for h in other.heads] == [["GET", from_http.url + "img"]], other.heads
+        other.heads.clear()
+        url = proxy.url.replace("http://", "http://pu:geheim@")
+        right(get(s.url + "img", options=["proxy " + url], http_proxy=other.url, all_proxy=other.url))
+        assert not other.heads and "Proxy-Authorization" in proxy.heads[0]
+        for wrong, reason in (("socks5://u:geheim@h:1", "does not begin with http://"), ("https://h", "TLS to a proxy"),
+                              ("h h", "no URL can hold"), ("http://" + "x" * 3000, "too long")):
+            result = get(s.url + "img", http_proxy=wrong)
+            assert result.returncode == 2 and result.log.count("\n") == 1, result.log
+            assert "the variable http_proxy: " in result.log and reason in result.log, result.log
+            assert "geheim" not in result.log, result.log
 
 
 # -- addresses ---------------------------------------------------------------------------------

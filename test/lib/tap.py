@@ -9,6 +9,11 @@ import traceback
 
 failures = 0
 
+# The machine's own proxies are not for the tests' servers.
+for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
+
 
 class Skip(Exception):
     """Raised by a test that cannot run here; its text says why."""
