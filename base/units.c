@@ -37,12 +37,7 @@ char *measure_time(char out[32], int64_t microseconds)
 
 char *measure_seconds(char out[32], uint64_t seconds)
 {
-	unsigned long long hours = seconds / 3600;
-	unsigned minutes = (unsigned)(seconds / 60 % 60);
-
-	if (hours > 0)
-		snprintf(out, 32, "%llu:%02u:%02u", hours, minutes, (unsigned)(seconds % 60));
-	else
-		snprintf(out, 32, "%u:%02u", minutes, (unsigned)(seconds % 60));
+	snprintf(out, 32, "%llu:%02u:%02u", (unsigned long long)seconds / 3600,
+		(unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60));
 	return out;
 }

@@ -13,7 +13,7 @@ char *measure_rate(char out[32], uint64_t bytes, int64_t microseconds);
 /* "0.31 ms", and from a second on "1.25 s". */
 char *measure_time(char out[32], int64_t microseconds);
 
-/* "2:05", or "1:02:05". */
+/* "0:02:05": hours, minutes, seconds. */
 char *measure_seconds(char out[32], uint64_t seconds);
 
 #endif

@@ -38,8 +38,8 @@ static uint64_t throughput_size; /* bytes that measure it at most; 0: it is not 
 static int file_status;		 /* the exit status for the file, and its verdict; empty: fit */
 static char file_verdict[160];
 static char warnings[512];
-static bool json, listing;
-static const char *between; /* goes before the next member of the JSON object */
+static bool json;
+static const char *between = ""; /* goes before the next JSON member */
 
 /* ---- the report ---- */
 
@@ -52,31 +52,17 @@ static void print_escaped(const char *text)
 	}
 }
 
-/* A member of the JSON object, whose value follows; in a list without its name. */
+/* A member of a JSON object, or without a name of a list; its value follows. */
 static void begin_member(const char *name)
 {
 	fputs(between, stdout);
-	between = listing ? "," : ",\"";
-	if (listing)
+	between = ",";
+	if (!name)
 		return;
+	putchar('"');
 	for (; *name; name++)
 		putchar(*name == ' ' ? '_' : *name);
 	fputs("\":", stdout);
-}
-
-static void begin_list(const char *name)
-{
-	begin_member(name);
-	putchar('[');
-	between = "";
-	listing = true;
-}
-
-static void end_list(void)
-{
-	putchar(']');
-	between = ",\"";
-	listing = false;
 }
 
 /* A line "name: text", or a member of the JSON object. */
@@ -214,7 +200,6 @@ static void say_addresses(void)
 		return;
 	say("connected", "to %s port %u in %s", address_text(text, &peer), (unsigned)to->port,
 		measure_time(time, connect_took));
-	say_number("connect microseconds", connect_took);
 }
 
 static void put_date(char out[48], int64_t seconds)
@@ -228,17 +213,18 @@ static void put_date(char out[48], int64_t seconds)
 
 static void say_certificate(const struct tls_cert *c)
 {
+	const char *name = json ? NULL : "certificate";
 	char from[48], to[48];
 	int64_t days = (c->not_after - (int64_t)time(NULL)) / 86400;
 
 	if (c->fault) {
-		say("certificate", "%s", c->fault);
+		say(name, "%s", c->fault);
 		return;
 	}
 	put_date(from, c->not_before);
 	put_date(to, c->not_after);
-	say("certificate", "%s, issued by %s, %s (%u bits), valid %s to %s (%lld days left)",
-		c->subject, c->issuer, c->key, c->bits, from, to, (long long)days);
+	say(name, "%s, issued by %s, %s (%u bits), valid %s to %s (%lld days left)", c->subject,
+		c->issuer, c->key, c->bits, from, to, (long long)days);
 }
 
 static void say_tls(void)
@@ -250,12 +236,16 @@ static void say_tls(void)
 			tls.curve ? ", " : "", tls.curve ? tls.curve : "");
 	if (tls.certs == 0)
 		return;
-	if (json)
-		begin_list("certificates");
+	if (json) {
+		begin_member("certificates");
+		putchar('[');
+		between = "";
+	}
 	for (size_t i = 0; i < tls.certs && i < TLS_CERTS_MAX; i++)
 		say_certificate(&tls.cert[i]);
 	if (json)
-		end_list();
+		putchar(']');
+	between = ",";
 	say("names", "%s", tls.names);
 	if (tls.pin[0])
 		say("pin", "%s", tls.pin);
@@ -270,10 +260,9 @@ static void say_url(unsigned hops)
 	char text[URL_MAX + 300];
 
 	url_text(text, sizeof(text), &target.url);
-	if (json) {
-		fputs(hops > 0 ? "},{" : "", stdout);
-		between = "\"";
-	}
+	if (json && hops > 0)
+		fputs("},{", stdout);
+	between = "";
 	if (hops == 0)
 		say("url", "%s", text);
 	else
@@ -470,7 +459,7 @@ static int inspect(void)
 	r = http->response;
 	if (json)
 		fputs("}]", stdout);
-	between = ",\"";
+	between = ",";
 	if (r.status)
 		say_response(&r, http->fd >= 0);
 	if (event != HTTP_END)

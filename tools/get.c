@@ -55,7 +55,7 @@ static void show_progress(void)
 	snprintf(text, sizeof(text), "%.24s: %s of %s, %u %%, %s, %s left", name,
 		measure_bytes(t[0], done), measure_bytes(t[1], whole),
 		(unsigned)(done * 100 / whole), measure_rate(t[2], done, now - began),
-		rate > 0 ? measure_seconds(t[3], (whole - done) / rate) : "-:--");
+		rate > 0 ? measure_seconds(t[3], (whole - done) / rate) : "-:--:--");
 	show_line(text);
 }
 

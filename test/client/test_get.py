@@ -438,7 +438,7 @@ def _():
         check(all(len(line) <= 79 for line in shown.split(b"\r")), shown)
         check(shown.endswith(b"\r" + b" " * 78 + b"\r"), "not cleared:", shown)
         check([float(x[0]) for x in lines] == sorted(float(x[0]) for x in lines), lines)
-        check(lines[-1][2] == b"0:00", lines)
+        check(lines[-1][2] == b"0:00:00", lines)
         expect(get(s.url + "img"), 0, IMAGE)
     with httpserver.Server({"/img": b"x" * 5000}) as s:
         status, shown = on_terminal(s.url + "img", None)
