@@ -102,15 +102,17 @@ void transfer_drop(struct transfer *t)
 		file_dropped(&files[t->file], t->ranges[i].from);
 }
 
-/* The failure of an attempt, with the address that is to blame for it. */
+/* The failure of an attempt, with the server that is to blame for it. */
 static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
-	static char text[JUDGED_SIZE + INET6_ADDRSTRLEN];
-	char address[INET6_ADDRSTRLEN];
+	static char text[sizeof(t->image->why)];
+	char server[HTTP_SERVER_MAX];
+	size_t size = strlen(http_server(&t->http, server)), room = sizeof(text) - 4;
 
 	http_blame(&t->http);
-	http_address(&t->http, address);
-	snprintf(text, sizeof(text), *address ? "%s (%s)" : "%s", why, address);
+	size = size < room / 2 ? size : room / 2;
+	snprintf(text, sizeof(text), size ? "%.*s (%.*s)" : "%.*s", (int)(room - size), why,
+		(int)size, server);
 	return (struct failure){
 		.outcome = outcome,
 		.why = outcome == OUTCOME_LIMIT ? why : text,
@@ -425,7 +427,7 @@ static void body_interrupted(struct transfer *t, enum outcome outcome, const cha
 	struct failure failure = blame(t, outcome, why);
 
 	mirror_interrupted(t->image, &failure, turn.ms);
-	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(t->image), why,
+	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(t->image), failure.why,
 		(unsigned long long)position(t));
 	t->state = TRANSFER_PAUSED;
 	t->resume = turn.ms;

@@ -26,20 +26,25 @@
 
 static const struct conf *conf;
 static struct image *image;
-static struct mirror_target target; /* of the current request */
 static struct http *http;
-static struct tls_peer_info tls;
 static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
 static union address peer; /* of the connection; any.sa_family 0: there was none */
 /* In microseconds: since when it has been connecting, 0: it is not; and what was measured. */
 static int64_t connecting, connect_took, request_took;
 static uint64_t bytes, received; /* of the last request's body, and of all */
 static uint64_t throughput_size; /* bytes that measure it at most; 0: it is not measured */
-static int file_status;		 /* the exit status for the file, and its verdict; empty: fit */
-static char file_verdict[160];
-static char warnings[512];
+static int file_status;		 /* the exit status for the file */
 static bool json;
 static const char *between = ""; /* goes before the next JSON member */
+
+/* Not in the program's own memory, all of which a worker locks. */
+struct own {
+	struct http http;
+	struct mirror_target target; /* of the current request */
+	struct tls_peer_info tls;
+	char warnings[512], verdict[160]; /* verdict: the file's; empty: it is fit */
+};
+static struct own *own;
 
 /* ---- the report ---- */
 
@@ -95,13 +100,13 @@ static void say_number(const char *name, int64_t n)
 
 __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
 {
-	size_t used = strlen(warnings);
+	size_t used = strlen(own->warnings);
 	va_list args;
 
 	if (used > 0)
-		used += (size_t)snprintf(warnings + used, sizeof(warnings) - used, "; ");
+		used += (size_t)snprintf(own->warnings + used, sizeof(own->warnings) - used, "; ");
 	va_start(args, format);
-	vsnprintf(warnings + used, sizeof(warnings) - used, format, args);
+	vsnprintf(own->warnings + used, sizeof(own->warnings) - used, format, args);
 	va_end(args);
 }
 
@@ -142,14 +147,14 @@ static int64_t answer_timeout(void)
  * buffer. Returns HTTP_END, HTTP_REDIRECT, HTTP_FAILED; anything else: the time is up. */
 static enum http_event ask(uint64_t first, uint64_t last, int64_t most)
 {
-	struct http_request request = {.url = &target.url,
-		.userinfo = target.userinfo,
-		.proxy = target.proxy,
+	struct http_request request = {.url = &own->target.url,
+		.userinfo = own->target.userinfo,
+		.proxy = own->target.proxy,
 		.first = first,
 		.last = last,
 		.if_range = image_validator(image),
 		.etag = image->pinned.etag[0] ? image->pinned.etag : NULL,
-		.fields = target.trusted ? conf->fields : NULL,
+		.fields = own->target.trusted ? conf->fields : NULL,
 		.user_agent = conf->user_agent,
 		.stall = sooner((int64_t)conf->timeout * 1000, STALL_MAX)};
 	int64_t began = clock_us(), now = began;
@@ -182,12 +187,12 @@ static enum http_event ask(uint64_t first, uint64_t last, int64_t most)
 
 static void say_addresses(void)
 {
-	const struct url *to = target.proxy ? target.proxy : &target.url;
+	const struct url *to = own->target.proxy ? own->target.proxy : &own->target.url;
 	union address a[DNS_ADDRESSES_MAX];
 	char text[DNS_ADDRESSES_MAX * (INET6_ADDRSTRLEN + 2)], time[32];
 	size_t n, used = 0;
 
-	say(target.proxy ? "proxy" : "host", "%s", to->host);
+	say(own->target.proxy ? "proxy" : "host", "%s", to->host);
 	/* http.c has just looked up the same name, so the answer is known. */
 	if (dns_lookup(to->host, to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
 		for (size_t i = 0; i < n; i++) {
@@ -231,27 +236,27 @@ static void say_tls(void)
 {
 	int64_t left;
 
-	if (tls.version)
-		say("tls", "%s, %s%s%s", tls.version, tls.cipher ? tls.cipher : "?",
-			tls.curve ? ", " : "", tls.curve ? tls.curve : "");
-	if (tls.certs == 0)
+	if (own->tls.version)
+		say("tls", "%s, %s%s%s", own->tls.version, own->tls.cipher ? own->tls.cipher : "?",
+			own->tls.curve ? ", " : "", own->tls.curve ? own->tls.curve : "");
+	if (own->tls.certs == 0)
 		return;
 	if (json) {
 		begin_member("certificates");
 		putchar('[');
 		between = "";
 	}
-	for (size_t i = 0; i < tls.certs && i < TLS_CERTS_MAX; i++)
-		say_certificate(&tls.cert[i]);
+	for (size_t i = 0; i < own->tls.certs && i < TLS_CERTS_MAX; i++)
+		say_certificate(&own->tls.cert[i]);
 	if (json)
 		putchar(']');
 	between = ",";
-	say("names", "%s", tls.names);
-	if (tls.pin[0])
-		say("pin", "%s", tls.pin);
-	left = tls.cert[0].not_after - (int64_t)time(NULL);
+	say("names", "%s", own->tls.names);
+	if (own->tls.pin[0])
+		say("pin", "%s", own->tls.pin);
+	left = own->tls.cert[0].not_after - (int64_t)time(NULL);
 	say_number("days left", left / 86400);
-	if (!tls.cert[0].fault && left > 0 && left < 14 * 86400)
+	if (!own->tls.cert[0].fault && left > 0 && left < 14 * 86400)
 		warn("the certificate expires in %lld days", (long long)left / 86400);
 }
 
@@ -259,7 +264,7 @@ static void say_url(unsigned hops)
 {
 	char text[URL_MAX + 300];
 
-	url_text(text, sizeof(text), &target.url);
+	url_text(text, sizeof(text), &own->target.url);
 	if (json && hops > 0)
 		fputs("},{", stdout);
 	between = "";
@@ -277,11 +282,11 @@ static enum http_event reach(const char **why)
 		enum http_event event;
 
 		*why = "too many redirects, a loop?";
-		if (!mirror_target(&target, image, clock_us() / 1000, why))
+		if (!mirror_target(&own->target, image, clock_us() / 1000, why))
 			return HTTP_REDIRECT;
 		say_url(hops);
 		memset(&peer, 0, sizeof(peer));
-		memset(&tls, 0, sizeof(tls));
+		memset(&own->tls, 0, sizeof(own->tls));
 		event = ask(0, EROFS_HEAD - 1, answer_timeout());
 		if (hops == 0 || peer.any.sa_family) {
 			say_addresses();
@@ -289,7 +294,7 @@ static enum http_event reach(const char **why)
 		}
 		if (event != HTTP_REDIRECT || hops == REDIRECT_HOPS)
 			return event;
-		mirror_redirected(image, target.mirror, &http->location);
+		mirror_redirected(image, own->target.mirror, &http->location);
 	}
 }
 
@@ -348,7 +353,7 @@ static void say_image(void)
 	if (strcmp(kind, "EROFS") != 0) {
 		say("image", "not EROFS: %s", kind);
 		file_status = kind == erofs_unknown ? CHECK_UNKNOWN : 1;
-		snprintf(file_verdict, sizeof(file_verdict),
+		snprintf(own->verdict, sizeof(own->verdict),
 			kind == erofs_unknown ? "the server is fit, but the file is no EROFS image "
 						"that we know, at best a blob of one"
 					      : "NOT fit: the file is %s: pack its files with "
@@ -364,7 +369,7 @@ static void say_image(void)
 	if (block == page_size())
 		return;
 	file_status = 1;
-	snprintf(file_verdict, sizeof(file_verdict),
+	snprintf(own->verdict, sizeof(own->verdict),
 		"NOT fit: blocks of %u bytes cannot be mounted on this machine, whose pages have "
 		"%zu: mkfs.erofs -b %zu",
 		(unsigned)block, page_size(), page_size());
@@ -420,30 +425,32 @@ static int conclude(int status, const char *verdict)
 	}
 	say("verdict", "%s", verdict);
 	say_number("exit status", status);
-	puts("}");
+	fputs("}\n", stdout);
 	return status;
 }
 
 static int judge(enum http_event event, const char *why)
 {
 	enum outcome outcome = OUTCOME_TIMED_OUT;
-	char text[sizeof(warnings) + sizeof(file_verdict) + 64];
+	char text[2 * sizeof(own->warnings)], server[HTTP_SERVER_MAX] = "";
 
 	if (event == HTTP_END) {
 		snprintf(text, sizeof(text), "%s%s%s",
-			file_verdict[0] ? file_verdict : "fit for cachefilesd-mini",
-			warnings[0] ? ", but: " : "", warnings);
+			own->verdict[0] ? own->verdict : "fit for cachefilesd-mini",
+			own->warnings[0] ? ", but: " : "", own->warnings);
 		return conclude(file_status, text);
 	}
 	if (event == HTTP_FAILED) {
 		why = http->why;
 		outcome = http->outcome;
+		http_server(http, server);
 	} else if (event == HTTP_REDIRECT) {
 		outcome = OUTCOME_REFUSED;
 	} else {
 		why = "the answer takes too long";
 	}
-	snprintf(text, sizeof(text), "NOT fit: %s (%s)", why, outcomes[outcome].words);
+	snprintf(text, sizeof(text), "NOT fit: %s (%s%s%s)", why, server, *server ? "; " : "",
+		outcomes[outcome].words);
 	return conclude(1, text);
 }
 
@@ -481,7 +488,7 @@ static int inspect(void)
 
 size_t check_memory(void)
 {
-	return BUFFER_DEFAULT + round_to(tls_size(), 8) + sizeof(*http) + image_memory_each();
+	return BUFFER_DEFAULT + round_to(tls_size(), 8) + sizeof(*own) + image_memory_each();
 }
 
 int check_run(const struct conf *c, uint64_t size, bool as_json, void *memory)
@@ -492,12 +499,13 @@ int check_run(const struct conf *c, uint64_t size, bool as_json, void *memory)
 	throughput_size = size;
 	json = as_json;
 	buffer = memory;
-	http = (struct http *)(buffer + BUFFER_DEFAULT + round_to(tls_size(), 8));
+	own = (void *)(buffer + BUFFER_DEFAULT + round_to(tls_size(), 8));
+	http = &own->http;
 	mirrors_init(conf);
-	images_init(conf, http + 1); /* one place */
+	images_init(conf, own + 1); /* one place */
 	image = image_get("", "", 0);
 	http_init(http, buffer + BUFFER_DEFAULT);
-	tls_describe(&tls);
+	tls_describe(&own->tls);
 	status = inspect();
 	http_close(http);
 	return status;

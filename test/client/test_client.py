@@ -176,7 +176,7 @@ def get_in_namespaces(flags, program, expected):
 @test
 def a_network_that_is_not_up_yet_is_waited_for():
     """The loopback interface is down at first (ENETUNREACH)."""
-    get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1); trying again")
+    get_in_namespaces("-rn", LATE_NETWORK, "unreachable (127.0.0.1:")
 
 
 NAMES = """
@@ -434,8 +434,37 @@ def the_environment_names_proxies_as_for_curl():
                               ("h h", "no URL can hold"), ("http://" + "x" * 3000, "too long")):
             result = get(s.url + "img", http_proxy=wrong)
             assert result.returncode == 2 and result.log.count("\n") == 1, result.log
-            assert "the variable http_proxy: " in result.log and reason in result.log, result.log
+            assert "http_proxy: proxy '" in result.log and reason in result.log, result.log
             assert "geheim" not in result.log, result.log
+
+
+@test
+def failures_name_server_address_and_proxy():
+    def fails(url, *words, options=()):
+        result = get(url, options=["timeout 1", *options])
+        assert result.returncode != 0, result.log
+        for word in words:
+            assert word in result.log, (word, result.log)
+        checked = subprocess.run([BINARY, *[w for o in options for w in ("-o", o)], "--check", url], capture_output=True)
+        last = checked.stdout.decode().splitlines()[-1]
+        assert words[0].strip("()") in last, (words, last)
+
+    with Server() as s, Server(redirect=(302, s.url + "gone")) as away:
+        port, far = f":{s.port}", f"resolve far.test:{s.port}:127.0.0.1"
+        fails(s.url + "img", f"(127.0.0.1{port})", "status 404")
+        fails(s.url.replace("127.0.0.1", "far.test") + "img", f"(far.test{port} at 127.0.0.1)", options=[far])
+        fails(away.url + "img", f"(127.0.0.1{port})", "status 404")
+        fails("http://far.test/img", f"(far.test by the proxy 127.0.0.1{port})", options=[f"proxy {s.url}"])
+        fails("https://far.test/img", f"(far.test by the proxy far.test{port} at 127.0.0.1)",
+              options=[far, f"proxy http://far.test{port}"])
+        fails("http://none.invalid/img", "none.invalid: ", options=["resolve x:1:127.0.0.1"])
+        s.default["drop"] = True
+        fails(s.url + "img", f"(127.0.0.1{port})", "the connection was lost")
+    fails("http://127.0.0.1:1/img", "(127.0.0.1:1)", "Connection refused")
+    with Server({"/img": DATA}) as s:
+        s.rule = lambda r: {"cut": 5000} if len(s.requests) > 1 else {}
+        result = subprocess.run([BINARY, "-d", "--get", s.url + "img"], capture_output=True)
+        assert f"bytes before the end (127.0.0.1:{s.port}); going on at" in result.stderr.decode(), result.stderr
 
 
 # -- addresses ---------------------------------------------------------------------------------

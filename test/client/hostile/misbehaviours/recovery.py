@@ -135,5 +135,5 @@ def not_accepted(s):
 
 
 BUSY_TOO = Case("(a busy server)", BUSY, listed=False, request=page("503 Busy"))
-case("both addresses, 503", BUSY, r"503.*\(127\.0\.0\.[12]\)", second=BUSY_TOO,
+case("both addresses, 503", BUSY, r"503.*\(localhost:\d+ at 127\.0\.0\.[12]\)", second=BUSY_TOO,
      about="the line names the address")(page("503 Busy"))
