@@ -445,7 +445,8 @@ def failures_name_server_address_and_proxy():
         assert result.returncode != 0, result.log
         for word in words:
             assert word in result.log, (word, result.log)
-        checked = subprocess.run([BINARY, *[w for o in options for w in ("-o", o)], "--check", url], capture_output=True)
+        words_of_o = [w for o in options for w in ("-o", o)]
+        checked = subprocess.run([BINARY, *words_of_o, "--check", url], capture_output=True)
         last = checked.stdout.decode().splitlines()[-1]
         assert words[0].strip("()") in last, (words, last)
 
