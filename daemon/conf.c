@@ -11,7 +11,6 @@
 
 #include "base/base64.h"
 #include "base/log.h"
-#include "base/minmax.h"
 #include "base/text.h"
 #include "net/names.h"
 #include "net/no_proxy.h"
@@ -218,8 +217,8 @@ static bool parse_proxy(struct conf *c, struct value *v)
 	if (proxy.https)
 		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
 	proxy.target[0] = '\0';
-	c->proxy[0] = c->proxy[1] = keep(c, v, &proxy, url_size(&proxy));
-	return c->proxy[0] != NULL;
+	c->proxy = c->https_proxy = keep(c, v, &proxy, url_size(&proxy));
+	return c->proxy != NULL;
 }
 
 static bool parse_no_proxy(struct conf *c, struct value *v)
@@ -507,7 +506,8 @@ static bool complain_of_word(
 	if (scheme && scheme < word + len) /* a URL, with which url_redacted() can deal */
 		len = strcspn(word, " \t");
 	snprintf(text, sizeof(text), "%.*s", (int)len, word);
-	return fail(why, size, "%s: '%s': unknown word%s%s%s", where, url_redacted(shown, sizeof(shown), text),
+	url_redacted(shown, sizeof(shown), text);
+	return fail(why, size, "%s: '%s': unknown word%s%s%s", where, shown,
 		nearest ? "; is '" : "", nearest ? nearest : "", nearest ? "' meant?" : "");
 }
 
@@ -553,17 +553,18 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 			 : complain_of_word(word, len, where, why, size);
 }
 
-/* A fragment, which is never sent, keeps the URL from ending in '/' and from being a base. */
-void conf_names_file(struct conf *c)
+bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size)
 {
-	const char **url = &c->url[c->urls - 1];
-	size_t at = (size_t)(*url - c->url_bytes), end = at + strlen(*url);
+	char line[URL_MAX + 8]; /* a longer URL is still too long when it is cut to fit */
 
-	if (end + 1 == sizeof(c->url_bytes))
-		return;
-	memcpy(c->url_bytes + end, "#", 2);
-	c->url_used = max_u64(c->url_used, end + 2);
-	c->url_used += -c->url_used % _Alignof(struct url);
+	snprintf(line, sizeof(line), "url %s", url);
+	if (!conf_line(c, "argument", line, why, size))
+		return false;
+	if (exact && c->url_used + _Alignof(struct url) <= sizeof(c->url_bytes)) {
+		strcat((char *)c->url[c->urls - 1], "#"); /* kept last, in url_bytes */
+		c->url_used += _Alignof(struct url);
+	}
+	return true;
 }
 
 /* ---- file ---- */

@@ -7,8 +7,8 @@
  * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
  * and secctx are given once, as the kernel demands, but -o may give them again; url, resolve, pin
  * and header add up; of any other word that is given again the last one counts. Other than in the
- * classic, lines may end in CRLF, the file may begin with a byte-order mark, and its last line needs
- * no newline.
+ * classic, lines may end in CRLF, the file may begin with a byte-order mark, and its last line
+ * needs no newline.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -68,8 +68,8 @@ struct conf {
 	bool nocull;	 /* nothing is culled */
 	uint64_t memory; /* bytes for the whole program; 0: not given */
 
-	const struct url *proxy[2]; /* for http and https URLs: an http URL without a path, see
-				     * url_size(); NULL: none */
+	/* For http and for https: an http URL without a path, see url_size(); NULL: none. */
+	const struct url *proxy, *https_proxy;
 	char no_proxy[512];	 /* as no_proxy.h has it */
 	char fields[FIELDS_MAX]; /* header lines, CRLF behind each */
 	char netrc[256];	 /* empty: none */
@@ -85,9 +85,9 @@ struct conf {
 	char key[CONF_PATH_MAX];  /* its private key; empty: it is in the same file */
 
 	/* conf.c's */
-	uint64_t given; /* a bit for each word that was given in the file, or behind it */
-	size_t url_used;
+	uint64_t given;	   /* a bit for each word that was given in the file, or behind it */
 	unsigned mistakes; /* in the lines so far */
+	size_t url_used;
 	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX]; /* of url, trace and proxy */
 };
 
@@ -99,8 +99,9 @@ void conf_init(struct conf *c);
  * that `why` holds already is logged before, so that all are told. */
 bool conf_line(struct conf *c, const char *where, const char *line, char *why, size_t size);
 
-/* The url that was taken last names one file as it is, and is no base for names of images. */
-void conf_names_file(struct conf *c);
+/* The same for a URL of the command line. One that is exact is no base: a fragment, which is never
+ * sent, keeps it from ending in '/'. */
+bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size);
 
 /* Reads a file, to its end whatever mistakes its lines have. On failure returns false and fills
  * why; *missing: there is no such file. */

@@ -184,14 +184,6 @@ struct mistake {
 	size_t size;
 };
 
-static bool take_url(struct conf *c, const char *url, struct mistake m)
-{
-	char line[URL_MAX + 8]; /* a longer URL is still too long when it is cut to fit */
-
-	snprintf(line, sizeof(line), "url %s", url);
-	return conf_line(c, "argument", line, m.why, m.size);
-}
-
 static void take_file(const struct options *o, struct conf *c, bool url_given, struct mistake m)
 {
 	bool missing;
@@ -206,23 +198,17 @@ static void take_file(const struct options *o, struct conf *c, bool url_given, s
 			"; give one with -f, or a URL");
 }
 
-/* The one URL of --get and --check is taken as it is. */
-static void take_exact_url(struct conf *c, const char *url, struct mistake m)
-{
-	if (take_url(c, url, m))
-		conf_names_file(c);
-}
-
-/* Mirrors of it are those of a file that -f names and of -o, but not the daemon's own. */
+/* Mirrors of the one URL of --get and --check are those of a file that -f names and of -o, but not
+ * the daemon's own. */
 static void take_tool_urls(const struct options *o, struct conf *c, struct mistake m)
 {
 	if (o->conf_file)
-		take_exact_url(c, o->arguments[0], m);
+		conf_url(c, o->arguments[0], true, m.why, m.size);
 	take_file(o, c, true, m);
 	if (o->conf_file)
 		return;
 	c->urls = 0;
-	take_exact_url(c, o->arguments[0], m);
+	conf_url(c, o->arguments[0], true, m.why, m.size);
 }
 
 /* To curl -o is a file, whose name is a single word as a rule. */
@@ -246,7 +232,7 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 		take_file(o, c, *o->arguments || o->mode == STATUS, m);
 	if (o->mode != GET && o->mode != CHECK && o->mode != PRIME)
 		for (char **url = o->arguments; *url; url++)
-			take_url(c, *url, m);
+			conf_url(c, *url, false, m.why, m.size);
 	optind = 1;
 	while ((option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
 		if (option == 'o')

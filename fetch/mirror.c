@@ -182,7 +182,9 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 	out->mirror = image->mirror;
 	out->redirected = redirect != &own;
 	out->trusted = is_own_origin && !(image->is_trace && conf->trace);
-	out->proxy = no_proxy_has(conf->no_proxy, &out->url) ? NULL : conf->proxy[out->url.https];
+	out->proxy = out->url.https ? conf->https_proxy : conf->proxy;
+	if (no_proxy_has(conf->no_proxy, &out->url))
+		out->proxy = NULL;
 	return true;
 }
 

@@ -220,8 +220,9 @@ enum outcome request_judge(
 {
 	if (r->status == 407 && q->proxy)
 		return conclude(why, OUTCOME_DENIED,
-			"the proxy %s wants %suser name and password (status 407)", q->proxy->host,
-			q->proxy->userinfo[0] ? "another " : "a ");
+			"the proxy %s wants %suser name and password (status 407%s%s)",
+			q->proxy->host, q->proxy->userinfo[0] ? "another " : "a ",
+			r->schemes[0] ? ": " : "", r->schemes);
 	if (r->to_connect)
 		return judge_tunnel(q, r, why);
 	switch (r->status) {
@@ -234,8 +235,7 @@ enum outcome request_judge(
 	default:
 		return conclude(why, status_outcome(r->status),
 			"the server answered with status %d%s%s%s%s", r->status,
-			r->schemes[0] ? ": it wants " : "", r->schemes,
-			r->schemes[0] ? " (see netrc, header)" : "",
-			r->status == 400 ? request_hint(q) : "");
+			r->status == 400 ? request_hint(q) : "", r->schemes[0] ? ": it wants " : "",
+			r->schemes, r->schemes[0] ? " (see netrc, header)" : "");
 	}
 }

@@ -30,14 +30,14 @@ bool environment_take(struct conf *c, char *why, size_t size)
 
 	if (!c->no_proxy[0] && !take(c, none, "no-proxy", why, size))
 		return false;
-	if (c->proxy[0])
+	if (c->proxy)
 		return true;
 	if (!take(c, http, "proxy", why, size))
 		return false;
-	for_http = c->proxy[0];
-	c->proxy[0] = c->proxy[1] = NULL;
+	for_http = c->proxy;
+	c->proxy = c->https_proxy = NULL;
 	if (!take(c, https, "proxy", why, size))
 		return false;
-	c->proxy[0] = for_http;
+	c->proxy = for_http;
 	return true;
 }

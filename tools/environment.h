@@ -9,7 +9,8 @@
 
 #include "daemon/conf.h"
 
-/* Takes them into `conf`, if that has no words for them. On a mistake returns false and fills why. */
+/* Takes them into `conf`, where that has no words for them. On a mistake returns false and fills
+ * why. */
 bool environment_take(struct conf *conf, char *why, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* stubs.h - stand-ins for base/log.c and net/dns.c, for unit tests and fuzz harnesses that are
- * without them; HAS_DNS: with the second. Include it behind the sources. */
+ * without them. Include it behind the sources. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -19,7 +19,7 @@ void log_line(enum log_level level, const char *format, ...)
 	warnings += level == LOG_LEVEL_WARNING;
 }
 
-#if defined(NET_DNS_H) && !defined(HAS_DNS)
+#ifdef NET_DNS_H
 /* Each name has one address, of IPv4. */
 enum dns_result dns_lookup(const char *host, uint16_t port, int64_t now,
 	union address out[DNS_ADDRESSES_MAX], size_t *count)

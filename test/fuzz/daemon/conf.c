@@ -9,7 +9,6 @@
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
-#define HAS_DNS
 #include "test/unit/stubs.h"
 
 static void check_promises(const struct conf *c)

@@ -9,7 +9,6 @@
 #include "base/base64.c"
 #include "daemon/conf.c"
 #include "test/unit/check.h"
-#define HAS_DNS
 #include "test/unit/stubs.h"
 
 static struct conf c;
@@ -346,8 +345,8 @@ static void test_lists(void)
 	CHECK_GOOD("proxy http://me:pw@proxy:3128/x");
 	CHECK(c.urls == 2 && !strcmp(c.url[0], line + 4) && !strcmp(c.url[1], "http://b/"));
 	CHECK(!strcmp(c.trace, "http://t/%c"));
-	CHECK(!strcmp(c.proxy[0]->host, "proxy") && c.proxy[0]->port == 3128 &&
-		!strcmp(c.proxy[0]->userinfo, "me:pw"));
+	CHECK(!strcmp(c.proxy->host, "proxy") && c.proxy->port == 3128 &&
+		!strcmp(c.proxy->userinfo, "me:pw"));
 
 	begin_test("conf: bad urls are refused, their passwords not shown");
 	CHECK_BAD("url", "needs an http or https URL");

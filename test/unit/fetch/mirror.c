@@ -267,7 +267,7 @@ static void test_no_proxy(void)
 
 	begin_test("image: the proxy, but for hosts of no-proxy");
 	CHECK(!url_parse(&proxy, "http://proxy:3128/"));
-	c.proxy[0] = c.proxy[1] = &proxy;
+	c.proxy = &proxy;
 	CHECK(mirror_target(&target, i, 0, &why) && target.proxy == &proxy);
 	strcpy(c.no_proxy, "b, a");
 	CHECK(mirror_target(&target, i, 0, &why) && !target.proxy);
