@@ -282,14 +282,13 @@ static void await(struct http *h)
 	h->state = h->state == HTTP_PROXY_SENDING ? HTTP_PROXY_AWAITING : HTTP_AWAITING;
 }
 
-/* For -d. A query may be a secret. */
+/* For -d. */
 static void log_request(const struct http *h, uint64_t first, uint64_t last)
 {
-	char host[AUTHORITY_MAX];
+	char text[256];
 
-	log_debug("to %s: GET %.*s, bytes %llu-%llu", url_authority(host, sizeof(host), &h->url),
-		(int)strcspn(h->url.target, "?"), h->url.target, (unsigned long long)first,
-		(unsigned long long)last);
+	log_debug("GET %s, bytes %llu-%llu", url_text(text, sizeof(text), &h->url),
+		(unsigned long long)first, (unsigned long long)last);
 }
 
 /* The request's text is the same each time, so that only the place in it is kept. */
@@ -330,20 +329,14 @@ static short send_queued(struct http *h)
 	while (h->persists && h->pipelined_sent < h->queued) {
 		char text[HEAD_MAX];
 		size_t sizes[PIPELINE_MAX], size = 0, done;
-		unsigned count = 0;
+		unsigned count = request_ranges(text, sizeof(text), &h->request,
+			h->queue + h->pipelined_sent, h->queued - h->pipelined_sent, sizes);
 		enum io io;
 
-		/* As many at once as fit: a packet for each would cost both sides more. One that is
-		 * too long is for send_request() to judge. */
-		for (unsigned i = h->pipelined_sent; i < h->queued; i++, count++) {
-			sizes[count] = request_range(text + size, sizeof(text) - size, &h->request,
-				h->queue[i].first, h->queue[i].last);
-			if (sizes[count] >= sizeof(text) - size)
-				break;
-			size += sizes[count];
-		}
-		if (size == 0)
-			break;
+		if (count == 0)
+			break; /* it is too long, as send_request() will find */
+		for (unsigned i = 0; i < count; i++)
+			size += sizes[i];
 		io = stream_write(h, text + h->sent, size - h->sent, &done);
 		h->sent += done;
 		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
@@ -397,11 +390,6 @@ static bool skip_body(struct http *h)
 	return true;
 }
 
-static bool is_redirect(int status)
-{
-	return (status >= 301 && status <= 303) || status == 307 || status == 308;
-}
-
 /* The head gives way to the URL that it leads to. */
 static enum http_event follow_redirect(struct http *h)
 {
@@ -423,19 +411,13 @@ static enum http_event follow_redirect(struct http *h)
 	return HTTP_REDIRECT;
 }
 
-/* Whether the body ends before the connection does. */
-static bool is_delimited(const struct response *r)
-{
-	return r->chunked || r->length >= 0;
-}
-
 static enum http_event begin_body(struct http *h)
 {
 	const struct response *r = &h->response;
 
 	h->left = r->last - r->first + 1;
 	memset(&h->chunked, 0, sizeof(h->chunked));
-	h->persists = r->persistent && r->minor > 0 && is_delimited(r);
+	h->persists = r->persistent && r->minor > 0 && response_is_delimited(r);
 	race_judge(&h->race, true);
 	h->state = HTTP_READING;
 	return HTTP_STARTED;
@@ -456,17 +438,16 @@ static enum http_event begin_tunnel(struct http *h)
  * (RFC 9112 section 6.3): if one was skipped, it would be the next response. */
 static enum http_event judge(struct http *h)
 {
-	int status = h->response.status;
-	bool tunnels = h->state == HTTP_PROXY_AWAITING, refuses = status >= 400 && !tunnels;
+	bool tunnels = h->state == HTTP_PROXY_AWAITING;
 	enum outcome outcome;
 
-	log_debug("from %s: %d", peer(h)->host, status);
-	if (!tunnels && is_redirect(status))
+	log_debug("from %s: %d", peer(h)->host, h->response.status);
+	if (!tunnels && response_redirects(&h->response))
 		return follow_redirect(h);
 	outcome = request_judge(&h->request, &h->response, h->why);
 	if (outcome == OUTCOME_OK)
 		return tunnels ? begin_tunnel(h) : begin_body(h);
-	if (!refuses)
+	if (h->response.status < 400 || tunnels)
 		return fail_as_said(h, outcome);
 	h->outcome = outcome;
 	h->retry_after = response_retry_after(&h->response);
@@ -478,13 +459,13 @@ static enum http_event judge(struct http *h)
 /* Looks at the part of the head that has come. */
 static enum http_event parse_head(struct http *h)
 {
-	ssize_t (*parse)(struct response *, const char *, size_t, const char **) =
-		h->state == HTTP_PROXY_AWAITING ? response_parse_connect : response_parse;
+	bool to_proxy = h->state == HTTP_PROXY_AWAITING;
 	const char *why = "";
 	ssize_t size;
 
 	/* Interim responses are skipped, all that are there at once. */
-	while ((size = parse(&h->response, h->head, h->head_size, &why)) > 0 &&
+	while ((size = (to_proxy ? response_parse_connect : response_parse)(
+			&h->response, h->head, h->head_size, &why)) > 0 &&
 		h->response.status < 200 && h->response.status != 101 &&
 		++h->interim <= INTERIM_MAX) {
 		h->head_size -= (size_t)size;
@@ -493,13 +474,12 @@ static enum http_event parse_head(struct http *h)
 	if (size < 0)
 		return http_fail(h, OUTCOME_REFUSED, "malformed response: %s", why);
 	if (size > 0 && h->response.status == 101)
-		return http_fail(
-			h, OUTCOME_REFUSED, "the server switches protocols unasked (status 101)");
+		return http_fail(h, OUTCOME_REFUSED, "unasked switch of protocols (status 101)");
 	if (size > 0 && h->response.status < 200)
 		return http_fail(h, OUTCOME_REFUSED, "interim responses without end");
 	if (size == 0 && h->head_size == sizeof(h->head))
 		return http_fail(h,
-			is_redirect(h->response.status) ? OUTCOME_LIMIT : OUTCOME_REFUSED,
+			response_redirects(&h->response) ? OUTCOME_LIMIT : OUTCOME_REFUSED,
 			"the response's head is longer than %d bytes", HEAD_MAX);
 	h->head_done = size > 0 ? (size_t)size : h->head_size;
 	return size > 0 ? judge(h) : HTTP_AGAIN;
@@ -561,7 +541,7 @@ static enum io read_plain(struct http *h, char *buffer, size_t room, size_t *got
 /* Bytes behind the body that no request of ours has asked for make the connection useless. */
 static enum http_event end_body(struct http *h)
 {
-	bool lasts = h->response.persistent && is_delimited(&h->response);
+	bool lasts = h->response.persistent && response_is_delimited(&h->response);
 
 	if (h->queued > 0 && lasts && (h->pipelined_sent > 0 || is_quiet(h)))
 		advance(h);
@@ -578,7 +558,7 @@ static enum http_event stop_body(struct http *h, enum io io)
 		return HTTP_WAIT;
 	if (io == IO_MALFORMED)
 		return http_fail(h, OUTCOME_REFUSED, "malformed response: a chunk is wrong");
-	if (io == IO_END && h->left == 0 && !is_delimited(&h->response) &&
+	if (io == IO_END && h->left == 0 && !response_is_delimited(&h->response) &&
 		(!is_tls(h) || tls_closed_cleanly(h->tls)))
 		return end_body(h);
 	if (h->left == 0)

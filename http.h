@@ -97,10 +97,8 @@ struct http {
 		struct url location; /* for the caller: after HTTP_REDIRECT, until http_start() */
 	};
 	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
-	struct http_range {
-		uint64_t first, last;
-	} queue[PIPELINE_MAX];	 /* the requests behind it, in order */
-	unsigned pipelined_sent; /* how many of them are all out */
+	struct http_range queue[PIPELINE_MAX]; /* the requests behind it, in order */
+	unsigned pipelined_sent;	       /* how many of them are all out */
 };
 
 /* `tls` is memory of tls_size() bytes, aligned to 8, that belongs to the connection from now on. */

@@ -43,7 +43,7 @@ struct name {
 struct question {
 	struct name *name; /* NULL: a free slot */
 	const struct resolvers *from;
-	unsigned candidate;	/* which of the names that `search` makes of it is asked for */
+	unsigned candidate;	/* of the names that `search` makes of it, the one asked for */
 	enum dns_result said;	/* a server's failure at it; DNS_FOUND: there was none */
 	enum dns_result before; /* the same of a candidate before, at which all servers failed */
 	unsigned out[FAMILIES]; /* servers that have failed: a bit each */
@@ -124,6 +124,32 @@ static int64_t holds(const struct name *n)
 	return n->count ? STALE_HOLDS : SILENCE_HOLDS;
 }
 
+/* Writes the current candidate. Without a domain it is the first if it has enough dots, else the
+ * last. False: it is too long, which the host's own name is not, or a dot ends the host. */
+static bool write_candidate(struct wire *out, const struct question *q)
+{
+	const char *host = q->name->host, *domain = q->from->search;
+	unsigned dots = 0, place = q->candidate;
+	char text[2 * HOST_MAX];
+
+	for (const char *c = host; *c; c++)
+		dots += *c == '.';
+	if (place == (dots < q->from->ndots ? q->from->searches : 0))
+		return dns_write_name(out, host);
+	for (place -= dots >= q->from->ndots; place > 0; place--)
+		domain += strlen(domain) + 1;
+	snprintf(text, sizeof(text), "%s.%.*s", host, HOST_MAX - 1, domain);
+	return dns_write_name(out, text);
+}
+
+/* Moves on to a candidate that can be written: the current one, or one behind it. */
+static bool find_candidate(struct question *q)
+{
+	while (q->candidate <= q->from->searches && !write_candidate(&q->query[V4].name, q))
+		q->candidate++;
+	return q->candidate <= q->from->searches;
+}
+
 /* All that this candidate has to say is there. */
 static void finish(struct question *q)
 {
@@ -135,8 +161,7 @@ static void finish(struct question *q)
 		n->count = names_interleave(n->good, q->found, 0);
 		n->good_until = now + time_to_live(q);
 		end_question(q, DNS_FOUND, now);
-	} else if (q->candidate < q->from->searches) {
-		q->candidate++;
+	} else if (q->candidate++, find_candidate(q)) {
 		begin(q);
 	} else if (q->before) {
 		end_question(q, q->before, now + holds(n));
@@ -184,6 +209,7 @@ static void ask_of(struct question *q, const struct resolvers *from)
 	q->from = from;
 	q->candidate = 0;
 	q->before = DNS_FOUND;
+	find_candidate(q);
 	begin(q);
 }
 
@@ -245,31 +271,11 @@ static void go_on(struct question *q, bool early)
 	} while (!ask_server(q));
 }
 
-/* Writes the current candidate. Without a domain it is the first if it has enough dots, else the
- * last. False: there is no such name. */
-static bool write_candidate(struct wire *out, const struct question *q)
-{
-	const char *host = q->name->host, *domain = q->from->search;
-	unsigned dots = 0, place = q->candidate;
-	char text[2 * HOST_MAX];
-
-	for (const char *c = host; *c; c++)
-		dots += *c == '.';
-	if (place == (dots < q->from->ndots ? q->from->searches : 0))
-		return dns_write_name(out, host);
-	for (place -= dots >= q->from->ndots; place > 0; place--)
-		domain += strlen(domain) + 1;
-	snprintf(text, sizeof(text), "%s.%.*s", host, HOST_MAX - 1, domain);
-	return dns_write_name(out, text);
-}
-
 static bool set_queries(struct question *q)
 {
 	static const uint16_t types[FAMILIES] = {[V4] = TYPE_A, [V6] = TYPE_AAAA};
 	uint16_t ids[FAMILIES];
 
-	while (!write_candidate(&q->query[V4].name, q))
-		q->candidate++; /* too long; the host's own name is none of these */
 	q->query[V6].name = q->query[V4].name;
 	/* Early in a boot only the insecure kind does not block, and it is good enough here. */
 	if (getrandom(ids, sizeof(ids), GRND_INSECURE) != sizeof(ids) &&

@@ -65,6 +65,19 @@ size_t request_range(
 		credentials(own, "Authorization", userinfo), proxys, r->fields ? r->fields : "");
 }
 
+unsigned request_ranges(char *out, size_t size, const struct http_request *r,
+	const struct http_range *ranges, unsigned count, size_t *sizes)
+{
+	for (unsigned i = 0; i < count; i++) {
+		sizes[i] = request_range(out, size, r, ranges[i].first, ranges[i].last);
+		if (sizes[i] >= size)
+			return i;
+		out += sizes[i];
+		size -= sizes[i];
+	}
+	return count;
+}
+
 /* ---- what a response means ---- */
 
 __attribute__((format(printf, 3, 4))) static enum outcome conclude(

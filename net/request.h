@@ -31,7 +31,15 @@ struct http_request {
 size_t request_range(
 	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last);
 
-/* The same for a tunnel to the URL's host through the proxy (RFC 9110 section 9.3.6). */
+/* Writes as many of `count` requests as fit whole, one behind the other: a packet for each would
+ * cost both sides more. sizes[] gets the size of each. Returns their number. */
+struct http_range {
+	uint64_t first, last;
+};
+unsigned request_ranges(char *out, size_t size, const struct http_request *r,
+	const struct http_range *ranges, unsigned count, size_t *sizes);
+
+/* A request for a tunnel to the URL's host through the proxy (RFC 9110 section 9.3.6). */
 size_t request_tunnel(char *out, size_t size, const struct http_request *r);
 
 /* Judges a final response but for redirects. OUTCOME_OK: a 2xx to CONNECT, or a 206 with exactly

@@ -56,6 +56,18 @@ ssize_t response_parse(struct response *out, const char *text, size_t size, cons
 ssize_t response_parse_connect(
 	struct response *out, const char *text, size_t size, const char **why);
 
+/* Whether it leads to another URL (RFC 9110 section 15.4). */
+static inline bool response_redirects(const struct response *r)
+{
+	return (r->status >= 301 && r->status <= 303) || r->status == 307 || r->status == 308;
+}
+
+/* Whether the body ends before the connection does. */
+static inline bool response_is_delimited(const struct response *r)
+{
+	return r->chunked || r->length >= 0;
+}
+
 /* What Retry-After asks for, in milliseconds; 0: nothing. A date is counted by the server's clock,
  * or by ours if it sent none. */
 int64_t response_retry_after(const struct response *r);

@@ -807,6 +807,8 @@ struct step {
 	}
 
 #define SERVERS "nameserver 127.0.0.1\nnameserver 127.0.0.2\n"
+#define LABEL	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa." /* of 63 bytes */
+#define LONG	LABEL LABEL LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define BOTH	"[2001:db8::1]:80 192.0.2.1:80"
 #define BY_TCP	"[2001:db8::1]:80 192.0.2.200:80"
 #define SILENCE "no server answered"
@@ -897,6 +899,15 @@ static const struct live {
 	{"dns: a domain's SERVFAIL does not end the search, nor is it there in the end",
 		"search a b c\nnameserver 127.0.0.1\n", "", {FAILS_IN_A, SILENT}, 60, "short",
 		{SETTLE(0, BOTH), TWO(ASKED, 6, 0)}},
+	{"dns: a domain that makes the name too long is passed over",
+		"search " LONG " c " LONG "\nnameserver 127.0.0.1\n", "", {ONLY_IN_C, SILENT}, 60,
+		"short",
+		{SETTLE(0, BOTH), TWO(ASKED, 2, 0), LOOK(0, "wait", "a.b"),
+			SETTLE(0, "no such name", "a.b"), TWO(ASKED, 6, 0)}},
+	{"dns: a name with a dot at its end is asked for as it is",
+		"search a c\noptions ndots:3\n"
+		"nameserver 127.0.0.1\n",
+		"", {ONLY_IN_C, SILENT}, 60, "a.", {SETTLE(0, "no such name"), TWO(ASKED, 2, 0)}},
 	{"dns: where the rest has no such name, a SERVFAIL is told",
 		"search a b\nnameserver 127.0.0.1\n", "", {FAILS_IN_A, SILENT}, 60, "short",
 		{SETTLE(0, "SERVFAIL"), TWO(ASKED, 6, 0)}},
