@@ -281,6 +281,7 @@ static enum state change_over(enum word go)
 		end_holder(&k.holder);
 		k.holder = k.loader;
 		k.loader = none;
+		k.hup |= !k.holder.pid; /* it has ended since */
 		log_info("reloaded: the configuration as it is now is in force");
 	}
 	return SERVING;
@@ -623,10 +624,14 @@ static void reap(void)
 
 		if (pid == trial_pid())
 			end_trial(status);
-		if (pid == k.loader.pid)
+		if (pid == k.loader.pid) {
+			k.loader.pid = 0; /* it may be another process's by now */
 			refuse_reload(describe_end(status));
-		if (pid == k.holder.pid)
+		}
+		if (pid == k.holder.pid) {
+			k.holder.pid = 0;
 			lose_holder(describe_end(status));
+		}
 		if (pid != w->pid)
 			continue;
 		receive_words(w);

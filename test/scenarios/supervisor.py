@@ -213,10 +213,49 @@ def holder_killed():
             need(k, f, data, 65536, 4096)
 
 
+@scenario
+def upgraded():
+    """SIGUSR2: the program that lies there now goes on in the cache that is bound; a bad configuration is refused"""
+    if Target.emulator:
+        raise tap.Skip("the keeper would become a program of that machine")
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
+        program, path = os.path.join(folder, "program"), os.path.join(folder, "conf")
+        shutil.copy(Program.path, program)
+
+        def configure(*lines):
+            with open(path, "w") as file:
+                file.write("".join(f"{line}\n" for line in (f"url {s.url}", "trace none", *lines)))
+
+        with open(f"{folder}/netrc", "w") as file:      # others may read it: a warning before the verdict
+            file.write("machine x login y password z\n")
+        os.chmod(f"{folder}/netrc", 0o644)
+        configure(f"dir {folder}", "status none")
+        with StandIn([program, "-n", "-s", "--force", "-f", path]) as k:
+            f = k.opened("erofs,img", b"img")
+            need(k, f, data, 0, 4096)
+            for turn, directory in enumerate((folder, "/nonexistent")):
+                shutil.copy(Program.path, program + ".new")
+                os.rename(program + ".new", program)
+                configure(f"dir {directory}", "status none", f"netrc {folder}/netrc")
+                before = k.worker
+                k.signal(signal.SIGUSR2)
+                k.wait(lambda: k.worker != before, 20, "another worker")
+                need(k, f, data, 65536 * (turn + 1), 4096)
+            k.wait_log(f"dir /nonexistent: not in force: the cache in {folder} is bound")
+            before = k.worker
+            configure("memory 512K", "connections 16")
+            k.signal(signal.SIGUSR2)
+            k.wait_log("upgrade: .*: memory 524288: too little for 16 connections, .*: all stays as it was")
+            assert k.worker == before
+            kill_worker(k)
+            need(k, f, data, 196608, 4096)
+            assert k.stderr.count("upgrade: going on as") == 2, k.stderr
+
+
 @each("leaves a child behind", "never ends", "says too much")
 def upgrade_to_something_else(what):
     """... is refused in time, and uses no processor time; all goes on"""
-    # Only the shell's own commands: the stand-in cannot follow another execve().
     script = {"leaves a child behind": "(read x <PIPE) & exit 0", "never ends": "read x <PIPE",
               "says too much": "while :; do echo much much much much; done"}[what]
     data = image(1, 300000)
