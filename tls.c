@@ -669,13 +669,13 @@ bool tls_pending(const struct tls *t)
 	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
 }
 
-/* The engine's `ixa` counts the bytes of a record's header that have come. */
+/* `ixa` counts what has come of a record's header; between records it is 0. */
 bool tls_is_at_rest(const struct tls *t)
 {
-	const unsigned open = BR_SSL_RECVREC | BR_SSL_SENDAPP;
+	const br_ssl_engine_context *e = &t->client.eng;
 
-	return !t->failed && !t->ended && t->client.eng.ixa == 0 &&
-	       (br_ssl_engine_current_state(&t->client.eng) & open) == open;
+	return !t->failed && !t->ended && e->err == BR_ERR_OK && !e->shutdown_recv &&
+	       e->application_data == 1 && e->ixa == 0;
 }
 
 /* At most a full record's data is in the record under way; each byte of data behind it takes more

@@ -125,8 +125,8 @@
  * in all. Directories that do not fit are not fetched ahead. */
 #define DIRWALK_MAX 448
 
-/* Stack touched at the start, in bytes. The deepest path, a handshake, takes some 32 KiB. */
-#define STACK_TOUCHED 45056
+/* Stack touched at the start, in bytes. The deepest path, a handshake, takes some 28 KiB. */
+#define STACK_TOUCHED 40960
 
 /* The largest message (CACHEFILES_MSG_MAX_SIZE in include/uapi/linux/cachefiles.h). */
 #define MESSAGE_MAX 1024

@@ -266,9 +266,9 @@ static bool find_pinned(struct found found[FAMILIES], const char *host, uint16_t
 static bool find_localhost(struct found found[FAMILIES], const char *host)
 {
 	size_t size = length_without_dot(host);
-	const char *tail = host + size - 9;
+	const char *tail = size < 9 ? "" : host + size - 9;
 
-	return size >= 9 && !strncasecmp(tail, "localhost", 9) && (size == 9 || tail[-1] == '.') &&
+	return !strncasecmp(tail, "localhost", 9) && (size == 9 || tail[-1] == '.') &&
 	       add_literal(found, "::1") && add_literal(found, "127.0.0.1");
 }
 

@@ -588,14 +588,6 @@ static void describe_cert(struct x509 *x, struct der raw)
 		describe_own(x->peer, &c);
 }
 
-static bool is_kept(const struct x509 *x, struct der raw)
-{
-	for (unsigned i = 0; i < x->certs; i++)
-		if (der_same(x->cert[i], raw))
-			return true;
-	return false;
-}
-
 static void end_cert(const br_x509_class **ctx)
 {
 	struct x509 *x = self(ctx);
@@ -608,11 +600,10 @@ static void end_cert(const br_x509_class **ctx)
 		return;
 	if (x->sent == 1 && !whole)
 		refuse(x, NULL, "is malformed");
-	if (whole && is_kept(x, raw))
+	if (!whole || x->certs == X509_CERTS_MAX) {
+		x->dropped = true;
 		return;
-	x->dropped = x->dropped || !whole || x->certs == X509_CERTS_MAX;
-	if (!whole || x->certs == X509_CERTS_MAX)
-		return;
+	}
 	x->cert[x->certs++] = raw;
 	x->used += raw.left;
 }
