@@ -61,8 +61,8 @@
 /* All `header` lines, as they are sent. */
 #define FIELDS_MAX 2048
 
-/* The netrc file: its bytes, those of a login and a password (of both with a ':' between) with their
- * NUL, and of what was looked up. Access tokens have some hundred bytes. */
+/* The netrc file: its bytes, those of a login and a password (of both with a ':' between) with
+ * their NUL, and of what was looked up. Access tokens have some hundred bytes. */
 #define NETRC_FILE_MAX	   65536
 #define NETRC_LOGIN_MAX	   256
 #define NETRC_PASSWORD_MAX 2048

@@ -12,12 +12,13 @@
 #include "base/limits.h"
 
 #define MAGIC  0x6d666863 /* "chfm" */
-#define LAYOUT 2
+#define LAYOUT 1
 
 /* The largest page of any machine. */
 #define PAGE_MOST 65536
 
-/* Both structures are also those of other versions: a change takes another LAYOUT. */
+/* The structures are also those of other versions: a change takes another LAYOUT. The memory that
+ * the first version made ends behind struct shared. */
 
 /* An open cache file. `worker` is written last and cleared first. */
 struct opened {
@@ -25,45 +26,54 @@ struct opened {
 	int64_t size;	 /* as reported to the kernel */
 	uint32_t worker; /* the number of the worker that reported it; 0: the place is free */
 	uint32_t unused;
-	uint64_t counts[HANDOVER_COUNTS];
 };
 
 struct shared {
-	/* a page of its own, to be protected */
 	uint32_t magic, layout;
-	char dir[PAGE_MOST - 8];
-
 	uint32_t abi;	 /* enum conf_abi */
 	uint32_t worker; /* the number of the last one, counted from 1 */
 	uint32_t high;	 /* the places before it were taken once, those behind it never */
 	uint32_t unused;
-	uint64_t numbers[HANDOVER_NUMBERS];
 	struct opened opened[FILES_MAX];
 };
 
+/* It begins PAGE_MOST bytes behind struct shared's beginning. */
+struct more {
+	char dir[PAGE_MOST]; /* a page of its own, to be protected */
+	uint64_t numbers[HANDOVER_NUMBERS];
+	uint64_t counts[FILES_MAX][HANDOVER_COUNTS]; /* of the file in the same place */
+};
+
+#define SIZE (PAGE_MOST + sizeof(struct more))
+
+_Static_assert(sizeof(struct shared) <= PAGE_MOST, "struct more begins behind it");
+
 static volatile struct shared *shared; /* volatile: written in the order of the source */
+static volatile struct more *more;     /* NULL: the memory is of the first version */
 
 uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size)
 {
 	return hash_more(hash_more(HASH_BEGIN, volume, strlen(volume) + 1), cookie, cookie_size);
 }
 
-static volatile struct shared *map(int fd, int flags)
+static void map(int fd, int flags, size_t size)
 {
-	void *memory =
-		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
 
-	return memory == MAP_FAILED ? NULL : memory;
+	if (memory == MAP_FAILED)
+		return;
+	shared = memory;
+	more = size == SIZE ? (void *)((char *)memory + PAGE_MOST) : NULL;
 }
 
 int handover_make(void)
 {
 	int fd = memfd_create("cachefilesd-mini", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	if (fd >= 0 && (ftruncate(fd, sizeof(*shared)) < 0 ||
+	if (fd >= 0 && (ftruncate(fd, SIZE) < 0 ||
 			       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0))
 		fd_close(&fd);
-	shared = map(fd, fd < 0 ? MAP_ANONYMOUS : 0);
+	map(fd, fd < 0 ? MAP_ANONYMOUS : 0, SIZE);
 	if (!shared)
 		return fd;
 	shared->magic = MAGIC;
@@ -78,44 +88,45 @@ bool handover_take(int fd)
 	struct stat st;
 
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
-		st.st_size != sizeof(*shared))
+		(st.st_size != SIZE && st.st_size != sizeof(*shared)))
 		return false;
-	shared = map(fd, 0);
+	map(fd, 0, (size_t)st.st_size);
 	if (shared && shared->magic == MAGIC && shared->layout == LAYOUT)
 		return true;
 	if (shared)
-		munmap((void *)shared, sizeof(*shared));
+		munmap((void *)shared, (size_t)st.st_size);
 	shared = NULL;
+	more = NULL;
 	return false;
 }
 
 void handover_bound(const char *dir)
 {
-	if (shared)
-		snprintf((char *)shared->dir, CONF_LINE_MAX, "%s", dir);
+	if (more)
+		snprintf((char *)more->dir, CONF_LINE_MAX, "%s", dir);
 }
 
 const char *handover_dir(void)
 {
-	const char *dir = shared ? (const char *)shared->dir : "";
+	const char *dir = more ? (const char *)more->dir : "";
 
 	return *dir == '/' && memchr(dir, '\0', CONF_LINE_MAX) ? dir : "";
 }
 
 void handover_protect(void)
 {
-	if (shared)
-		mprotect((void *)shared, PAGE_MOST, PROT_READ);
+	if (more)
+		mprotect((void *)more, PAGE_MOST, PROT_READ);
 }
 
 volatile uint64_t *handover_numbers(void)
 {
-	return shared ? shared->numbers : NULL;
+	return more ? more->numbers : NULL;
 }
 
 size_t handover_memory_each(void)
 {
-	return sizeof(struct opened);
+	return sizeof(struct opened) + sizeof(more->counts[0]);
 }
 
 unsigned handover_begin(void)
@@ -180,8 +191,8 @@ void opened_files_add(uint64_t key, uint64_t size)
 	if (!place)
 		return;
 	place->worker = 0;
-	for (size_t i = 0; is_new && i < HANDOVER_COUNTS; i++)
-		place->counts[i] = 0;
+	for (size_t i = 0; more && is_new && i < HANDOVER_COUNTS; i++)
+		more->counts[place - shared->opened][i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
 	place->worker = shared->worker;
@@ -215,10 +226,11 @@ volatile uint64_t *opened_files_counts(uint64_t key)
 {
 	volatile struct opened *place = find(key);
 
-	return place ? place->counts : NULL;
+	return place && more ? more->counts[place - shared->opened] : NULL;
 }
 
 uint64_t opened_files_at(unsigned place)
 {
-	return place < places() && shared->opened[place].worker ? shared->opened[place].key : 0;
+	return more && place < places() && shared->opened[place].worker ? shared->opened[place].key
+									: 0;
 }

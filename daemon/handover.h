@@ -26,7 +26,8 @@
  * outlives workers but not the program; or there is no memory, as if this had not been called. */
 int handover_make(void);
 
-/* Takes the memory that another process has made. False: it is none, or of another layout. */
+/* Takes the memory that another process has made; in that of the first version there is no room for
+ * a directory and for numbers. False: it is none, or of another layout. */
 bool handover_take(int fd);
 
 /* The cache directory, noted by the process that binds it; "": not known. */

@@ -3,9 +3,9 @@
  * qemu-user passes on only the ioctls that it knows. That of cachefiles goes, with its compiled-in
  * number, as a lseek() with a whence that no file has; test/lib/cachefiles.py takes it from there.
  *
- * It passes on mlockall(), which locks all of its own memory, some GiB. Once the daemon has given up
- * the right to lock more than the limit, the emulator gets no memory any more, and ends. So it is
- * left out.
+ * It passes on mlockall(), which locks all of its own memory, some GiB. Once the daemon has given
+ * up the right to lock more than the limit, the emulator gets no memory any more, and ends. So it
+ * is left out.
  */
 #include <stdarg.h>
 #include <stdint.h>
