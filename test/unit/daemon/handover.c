@@ -18,7 +18,7 @@ static int fresh(void)
 
 static void forget(int fd)
 {
-	munmap((void *)shared, sizeof(*shared));
+	munmap((void *)shared, SIZE);
 	shared = NULL;
 	close(fd);
 }
@@ -66,7 +66,7 @@ static void test_next(void)
 	CHECK(handover_abi() == ABI_AUTO);
 	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
 	handover_learnt(ABI_MAINLINE);
-	munmap((void *)shared, sizeof(*shared));
+	munmap((void *)shared, SIZE);
 	shared = NULL;
 	CHECK(handover_take(fd));
 	handover_begin();
@@ -159,7 +159,7 @@ static void test_dir(void)
 	begin_test("the directory is known to the next program, and no worker can write it");
 	CHECK(!*handover_dir());
 	handover_bound("/var/cache/x");
-	munmap((void *)shared, sizeof(*shared));
+	munmap((void *)shared, SIZE);
 	CHECK(handover_take(fd) && strcmp(handover_dir(), "/var/cache/x") == 0);
 	pid = fork();
 	if (pid == 0) {
@@ -176,9 +176,34 @@ static void test_dir(void)
 	begin_test("a directory that is none is not known");
 	handover_bound("relative");
 	CHECK(!*handover_dir());
-	memset((char *)shared->dir, '/', sizeof(shared->dir));
+	memset((char *)more->dir, '/', sizeof(more->dir));
 	CHECK(!*handover_dir());
 	forget(fd);
+}
+
+static void test_first_version(void)
+{
+	int fd = memfd_create("first", MFD_ALLOW_SEALING);
+	struct shared old = {
+		.magic = MAGIC, .layout = 1, .abi = ABI_MAINLINE, .worker = 3, .high = 1};
+
+	begin_test("memory of the first version: its files are known, and nothing behind them");
+	old.opened[0] =
+		(struct opened){.key = opened_files_key("erofs,a", "a", 1), .size = 5, .worker = 3};
+	CHECK(sizeof(old) == 24 + FILES_MAX * 24);
+	CHECK(write(fd, &old, sizeof(old)) == sizeof(old));
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	CHECK(handover_take(fd) && handover_begin() == 3 && handover_abi() == ABI_MAINLINE);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7);
+	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == 7);
+	handover_bound("/x");
+	handover_protect();
+	CHECK(!*handover_dir() && !handover_numbers() && opened_files_at(0) == 0);
+	CHECK(!opened_files_counts(opened_files_key("erofs,a", "a", 1)));
+	munmap((void *)shared, sizeof(*shared));
+	shared = NULL;
+	close(fd);
 }
 
 static void test_foreign(void)
@@ -204,7 +229,7 @@ static void test_foreign(void)
 	close(fd);
 
 	fd = fresh();
-	for (size_t i = 2; i < sizeof(*shared) / 4; i++)
+	for (size_t i = 2; i < SIZE / 4; i++)
 		((volatile uint32_t *)shared)[i] = UINT32_MAX;
 	CHECK(handover_abi() == ABI_AUTO);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
@@ -229,6 +254,7 @@ int main(void)
 	test_full();
 	test_counts();
 	test_dir();
+	test_first_version();
 	test_foreign();
 	return finish_tests();
 }
