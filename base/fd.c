@@ -61,6 +61,7 @@ int fd_receive(int socket)
 		.msg_control = control,
 		.msg_controllen = sizeof(control)};
 
+	errno = 0;
 	/* The C library's function would bring its conversion of times. */
 	if (syscall(SYS_recvmsg, socket, &m, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m))
 		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));

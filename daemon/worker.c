@@ -131,6 +131,9 @@ int holder_run(int end, const struct worker_calls *calls)
 		close(fd);
 		waitpid(between, NULL, 0);
 	}
+	if (errno == EPERM)
+		die(EXIT_SYSTEM, "the program before the upgrade has forbidden what this takes: "
+				 "start the daemon again when no image is mounted");
 	_exit(0);
 }
 

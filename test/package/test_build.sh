@@ -33,7 +33,7 @@ has_one_formatter()
 is_small()
 {
 	ls -l cachefilesd-mini
-	[ "$(stat -c %s cachefilesd-mini)" -le 237568 ]
+	[ "$(stat -c %s cachefilesd-mini)" -le 258048 ]
 }
 
 compiles_with_clang()
