@@ -29,17 +29,17 @@ struct response {
 	char etag[VALIDATOR_MAX]; /* with its quotes; a longer one as a weak one with a hash; empty:
 				   * none */
 	char last_modified[DATE_MAX]; /* as sent; empty: none */
-	char encoding[24]; /* the first of Content-Encoding that changes bytes, cut to fit; empty:
-			    * none. "aws-chunked" tells how they came to the server once */
-	char schemes[48]; /* of WWW-Authenticate and Proxy-Authenticate, those that fit */
-	int64_t retry_after;	      /* Retry-After in seconds, a date counted from the Date field;
-				       * -1: none */
-	int64_t date, retry_date;     /* Date, and a date in Retry-After, in seconds since 1970; -1:
-				       * none */
-	const char *location;	      /* Location, inside the head; NULL: none */
-	size_t location_size;	      /* its bytes; no NUL follows */
-	unsigned seen;		      /* response.c's: a bit for each field that has come */
-	bool to_connect;	      /* it answers CONNECT */
+	char encoding[24];   /* the first of Content-Encoding that changes bytes, cut to fit; empty:
+			      * none. "aws-chunked" tells how they came to the server once */
+	char schemes[48];    /* of WWW-Authenticate and Proxy-Authenticate, those that fit */
+	int64_t retry_after; /* Retry-After in seconds, a date counted from the Date field;
+			      * -1: none */
+	int64_t date, retry_date; /* Date, and a date in Retry-After, in seconds since 1970; -1:
+				   * none */
+	const char *location;	  /* Location, inside the head; NULL: none */
+	size_t location_size;	  /* its bytes; no NUL follows */
+	unsigned seen;		  /* response.c's: a bit for each field that has come */
+	bool to_connect;	  /* it answers CONNECT */
 };
 
 /* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`
