@@ -528,7 +528,7 @@ static void test_pins(void)
 	CHECK_LOOKUP("img.example", 80, 0, "192.0.2.1:80");
 
 	begin_test("dns: a dot at the end does not matter for pins and files");
-	CHECK(!dns_pin("dot.example.:443:192.0.2.8"));
+	CHECK(!names_pin("dot.example.:443:192.0.2.8"));
 	CHECK_LOOKUP("img.example.", 443, 0, "[2001:db8::9]:443 192.0.2.9:443");
 	CHECK_LOOKUP("dot.example", 443, 0, "192.0.2.8:443");
 	CHECK_LOOKUP("dot.example.", 443, 0, "192.0.2.8:443");

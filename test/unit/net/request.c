@@ -13,12 +13,14 @@
 /* Judges a response made of a status and these fields, to a request for the bytes 100 to 199. */
 static enum outcome judged(struct http_request q, int status, const char *fields)
 {
+	static const struct url url = {.port = 80};
 	static char why[JUDGED_SIZE];
 	char text[1024];
 	struct response r;
 	const char *fault = "";
 	int size = snprintf(text, sizeof(text), "HTTP/1.1 %d X\r\n%s\r\n", status, fields);
 
+	q.url = &url;
 	q.first = 100;
 	q.last = 199;
 	CHECK(response_parse(&r, text, (size_t)size, &fault) == size, "%s: %s", fields, fault);

@@ -232,7 +232,7 @@ static void test_kept(void)
 	status_init(&c, -1, 2000);
 	CHECK(started == 1000 && stats.opens == 5 && stats.read_times[READ_TIMES] == 6);
 	CHECK(stats.restores == 3 && mirror.requests == 7);
-	strcpy(c.url[0], "http://b/");
+	c.url[0] = "http://b/";
 	mirror.requests = 0;
 	status_init(&c, -1, 2000);
 	CHECK(mirror.requests == 0);
