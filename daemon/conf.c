@@ -251,7 +251,7 @@ static bool expand(struct url *out, struct value *v, const char *key)
 	char expanded[URL_MAX];
 
 	if (strlen(v->text) >= URL_MAX)
-		return mistake(v, too_long);
+		return mistake(v, url_too_long);
 	v->why = url_expand(expanded, sizeof(expanded), v->text, key, 1, key);
 	if (!v->why)
 		v->why = url_parse(out, expanded);

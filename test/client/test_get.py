@@ -403,7 +403,7 @@ def _():
     with open("/dev/full", "wb") as full:
         expect(run("--get", nginx.url("img"), stdout=full), 1, None, "standard output: No space left")
         for words in (["--check", nginx.url("img")], ["--check", "--json", nginx.url("img")], ["--help"], ["-h"],
-                      ["--version"], ["--test", "-o", "memory 2M", nginx.url("")]):
+                      ["--version"]):
             expect(run(*words, stdout=full), 1, None, "standard output: No space left")
     for fds in ((1,), (0, 1), (0, 2)):
         result = run("--get", nginx.url("img"), stdout=subprocess.DEVNULL,
@@ -545,7 +545,7 @@ def _():
     for url in ("ftp://a/", "http://a/%zz", "http://a/ b"):
         for mode in ("--get", "--check"):       # a '#' of our own is not the user's
             expect(run(mode, url), 2, b"", f"argument: url '{url}': ")
-    expect(run("--get", "http://a/" + "x" * 3000), 2, b"", "argument: url .*: it is too long")
+    expect(run("--get", "http://a/" + "x" * 6000), 2, b"", "argument: url .*: it is longer than \\d+ bytes")
     with httpserver.Server({}) as s:
         url = s.url.replace("//", "//user:geheim@")
         expect(get(url + "img", "-d"), 4, b"", "404")
@@ -602,7 +602,7 @@ def _():
     has(facts, host="^get.test$", addresses="^127.0.0.1$", tls="^TLS 1.2, ECDHE_.*, ", pin="^" + re.escape(pin) + "$",
         certificate=r"^Test leaf, issued by Test ca, ECDSA P-256 .256 bits., valid 20..-..-.. to 20..-..-.. "
                     r"\(\d+ days left\)",
-        names="^address 127.0.0.1, get.test$", status="206", throughput="MB/s", round_trip="ms")
+        names="^address 127.0.0.1, get.test$", status="206", throughput="[kM]B/s", round_trip="ms")
 
 
 @test("check: a certificate that expires soon is a warning")

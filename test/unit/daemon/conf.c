@@ -365,7 +365,7 @@ static void test_lists(void)
 	strcpy(line, "url http://a/");
 	memset(line + 13, 'x', URL_MAX);
 	line[13 + URL_MAX] = '\0';
-	CHECK_BAD(line, "too long");
+	CHECK_BAD(line, "longer than");
 	line[4 + URL_MAX - 1] = '\0';
 	CHECK(take_fresh(line), "%s", why);
 
