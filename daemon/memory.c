@@ -66,8 +66,8 @@ bool memory_lock(const char *end, const void *sparse, size_t size)
 
 size_t memory_untouched(const void *sparse, size_t size)
 {
-	const char *begin = (const char *)page_up((uintptr_t)sparse);
-	const char *end = (const char *)page_down((uintptr_t)sparse + size);
+	const char *begin = (const char *)(uintptr_t)page_up((uintptr_t)sparse);
+	const char *end = (const char *)(uintptr_t)page_down((uintptr_t)sparse + size);
 	size_t untouched = 0;
 
 	for (const char *page = begin; page < end; page += page_size())

@@ -4,19 +4,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes the value of the first of these variables, NULL behind the last, that is not empty, as the
- * value of this word of the configuration. False: it is a mistake. */
-static bool take(struct conf *c, const char *const *names, const char *word, char *why, size_t size)
+#include "base/text.h"
+
+/* The value of the first of these variables, NULL behind the last, that is not empty; NULL: there
+ * is none. *name is the variable. */
+static const char *find(const char *const *names, const char **name)
 {
-	const char *name, *value = NULL;
+	for (; *names; names++) {
+		const char *value = getenv(*name = *names);
+
+		if (value && *value)
+			return value;
+	}
+	return NULL;
+}
+
+static bool take_proxy(struct conf *c, const char *const *names, char *why, size_t size)
+{
+	const char *name, *value = find(names, &name);
 	char line[URL_MAX + 16]; /* a longer value is still too long when it is cut to fit */
 
-	for (; *names && (!value || !*value); names++)
-		value = getenv(name = *names);
-	if (!value || !*value)
+	c->proxy = c->https_proxy = NULL;
+	if (!value)
 		return true;
-	snprintf(line, sizeof(line), "%s %s%s", word,
-		*word == 'n' || strstr(value, "://") ? "" : "http://", value);
+	snprintf(line, sizeof(line), "proxy %s%s", strstr(value, "://") ? "" : "http://", value);
 	return conf_line(c, name, line, why, size);
 }
 
@@ -26,17 +37,20 @@ bool environment_take(struct conf *c, char *why, size_t size)
 		"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL};
 	static const char *const http[] = {"http_proxy", "all_proxy", "ALL_PROXY", NULL};
 	static const char *const none[] = {"no_proxy", "NO_PROXY", NULL};
+	const char *name, *list = c->no_proxy[0] ? NULL : find(none, &name);
 	const struct url *for_http;
 
-	if (!c->no_proxy[0] && !take(c, none, "no-proxy", why, size))
-		return false;
+	/* Entries without effect are no mistake here: other programs read them too. */
+	if (list &&
+		snprintf(c->no_proxy, sizeof(c->no_proxy), "%s", list) >= (int)sizeof(c->no_proxy))
+		return fail(
+			why, size, "%s: is longer than %zu bytes", name, sizeof(c->no_proxy) - 1);
 	if (c->proxy)
 		return true;
-	if (!take(c, http, "proxy", why, size))
+	if (!take_proxy(c, http, why, size))
 		return false;
 	for_http = c->proxy;
-	c->proxy = c->https_proxy = NULL;
-	if (!take(c, https, "proxy", why, size))
+	if (!take_proxy(c, https, why, size))
 		return false;
 	c->proxy = for_http;
 	return true;

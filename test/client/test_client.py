@@ -420,6 +420,7 @@ def the_environment_names_proxies_as_for_curl():
                 ({"http_proxy": proxy.url}, tls.url, False), ({"all_proxy": proxy.url}, s.url, True),
                 ({"ALL_PROXY": proxy.url}, tls.url, True), ({"http_proxy": ""}, s.url, False),
                 ({"http_proxy": proxy.url, "no_proxy": "x.org,127.0.0.1"}, s.url, False),
+                ({"http_proxy": proxy.url, "no_proxy": "*.example,127.*,x.org"}, s.url, True),
                 ({"https_proxy": proxy.url, "NO_PROXY": "*"}, tls.url, False),
                 ({"https_proxy": proxy.url, "http_proxy": other.url}, from_http.url, True)):
             right(get(url + "img", options=ca, **environment))
