@@ -683,20 +683,12 @@ void http_blame(const struct http *h)
 	race_judge(&h->race, false);
 }
 
-const char *http_server(const struct http *h, char out[HTTP_SERVER_MAX])
+const char *http_server(const struct http *h, char out[REQUEST_SERVER_MAX])
 {
 	const struct race *r = &h->race;
-	const struct url *to = peer(h);
-	char *end = out;
 
-	*out = '\0';
-	if (h->request.proxy)
-		end += sprintf(out, "%s by the proxy ", h->url.host);
-	if (h->request.proxy || r->count > 0)
-		end += strlen(url_authority(end, AUTHORITY_MAX, to));
-	if (r->count > 0 && !to->literal)
-		address_text(stpcpy(end, " at "), &r->address[r->attempt.address]);
-	return out;
+	return request_server(
+		out, &h->request, r->count > 0 ? &r->address[r->attempt.address] : NULL);
 }
 
 /* The state diagram: one function for each state, or for two that differ in the peer only. It goes

@@ -143,11 +143,9 @@ void http_close(struct http *h);
  * connection to it is made to one of these. */
 void http_blame(const struct http *h);
 
-/* Where the last request went, for a person: the host with the address that was tried last, and the
- * proxy if there is one. Empty where `why` names the host, which was not found.
- * Returns `out`. */
-#define HTTP_SERVER_MAX (HOST_MAX + AUTHORITY_MAX + INET6_ADDRSTRLEN + 32)
-const char *http_server(const struct http *h, char out[HTTP_SERVER_MAX]);
+/* Where the last request went, see request_server(). Empty where `why` names the host, which was
+ * not found. */
+const char *http_server(const struct http *h, char out[REQUEST_SERVER_MAX]);
 
 /* Before waiting: with fewer than this many more bytes of the body the caller can do nothing, so
  * that poll(2) need not tell of each packet. It is only a hint: bytes that have come are looked at

@@ -106,7 +106,7 @@ void transfer_drop(struct transfer *t)
 static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
 	static char text[sizeof(t->image->why)];
-	char server[HTTP_SERVER_MAX];
+	char server[REQUEST_SERVER_MAX];
 	size_t size = strlen(http_server(&t->http, server)), room = sizeof(text) - 4;
 
 	http_blame(&t->http);

@@ -252,3 +252,19 @@ enum outcome request_judge(
 			r->schemes, r->schemes[0] ? " (see netrc, header)" : "");
 	}
 }
+
+const char *request_server(
+	char out[REQUEST_SERVER_MAX], const struct http_request *r, const union address *address)
+{
+	const struct url *to = r->proxy ? r->proxy : r->url;
+	char *end = out;
+
+	*out = '\0';
+	if (r->proxy)
+		end += sprintf(out, "%s by the proxy ", r->url->host);
+	if (r->proxy || address)
+		end += strlen(url_authority(end, AUTHORITY_MAX, to));
+	if (address && !to->literal)
+		address_text(stpcpy(end, " at "), address);
+	return out;
+}

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/outcome.h"
+#include "net/connect.h"
 #include "net/response.h"
 #include "net/url.h"
 
@@ -55,5 +56,11 @@ enum outcome request_judge(
  * as the end of a sentence; mostly empty: only ports that are called 443, 8443 and the like count.
  */
 const char *request_hint(const struct http_request *q);
+
+/* Where a request goes, for a person: the host, the proxy if there is one, and the address (NULL:
+ * none was found) that was tried. Empty without an address and a proxy. Returns `out`. */
+#define REQUEST_SERVER_MAX (HOST_MAX + AUTHORITY_MAX + INET6_ADDRSTRLEN + 32)
+const char *request_server(
+	char out[REQUEST_SERVER_MAX], const struct http_request *r, const union address *address);
 
 #endif

@@ -432,7 +432,7 @@ static int conclude(int status, const char *verdict)
 static int judge(enum http_event event, const char *why)
 {
 	enum outcome outcome = OUTCOME_TIMED_OUT;
-	char text[2 * sizeof(own->warnings)], server[HTTP_SERVER_MAX] = "";
+	char text[2 * sizeof(own->warnings)], server[REQUEST_SERVER_MAX] = "";
 
 	if (event == HTTP_END) {
 		snprintf(text, sizeof(text), "%s%s%s",

@@ -3,7 +3,9 @@
 #include "test/unit/check.h"
 
 #include "base/base64.c"
+#include "base/fd.c"
 #include "base/text.c"
+#include "net/connect.c"
 #include "net/request.c"
 #include "net/response.c"
 #include "net/url.c"
