@@ -39,7 +39,8 @@ static struct {
 	size_t piece, pieces;
 	size_t pause, pause_of; /* a pause is made there, in the response that begins there */
 	int fd;
-	bool tunnel; /* TLS through a proxy, whose answer to CONNECT comes first */
+	bool tunnel;	 /* TLS through a proxy, whose answer to CONNECT comes first */
+	bool to_connect; /* that is the next response */
 } server;
 
 static int64_t now;
@@ -56,6 +57,7 @@ static int server_socket(int domain, int type, int protocol)
 		close(server.fd);
 	server.fd = pair[1];
 	server.response = server.sent;
+	server.to_connect = server.tunnel;
 	return pair[0];
 }
 
@@ -74,7 +76,8 @@ static size_t find_body(struct response *r)
 	ssize_t n;
 
 	do {
-		n = response_parse(r, server.stream + at, server.size - at, &why);
+		n = (server.to_connect ? response_parse_connect : response_parse)(
+			r, server.stream + at, server.size - at, &why);
 		if (n <= 0)
 			return 0;
 		at += (size_t)n;
@@ -142,6 +145,7 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	(void)t, (void)host, (void)literal, (void)scratch, (void)size;
 	if (server.tunnel && (server.response = find_body(&r)) == 0)
 		abort(); /* http.c has taken it as a head; the same below */
+	server.to_connect = false;
 }
 
 enum tls_want tls_handshake(struct tls *t, int fd)
