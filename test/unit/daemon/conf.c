@@ -378,7 +378,10 @@ static void test_lists(void)
 	CHECK_BAD(line, "too long");
 	line[4 + URL_MAX - 1] = '\0';
 	CHECK(take_fresh(line), "%s", why);
+}
 
+static void test_resolve(void)
+{
 	begin_test("conf: resolve");
 	conf_init(&c);
 	CHECK_GOOD("resolve a.example:443:192.0.2.1");
@@ -610,6 +613,7 @@ int main(void)
 	test_ours();
 	test_choices();
 	test_lists();
+	test_resolve();
 	test_messages();
 	test_file();
 	test_file_mistakes();
