@@ -102,144 +102,164 @@ class Authority:
                 out.write(open(self.path(member)).read())
 
 
+def row(name, issuer=None, extensions=CA, **more):
+    """A row of the tables below: the arguments of Authority.issue()."""
+    return (name, issuer, extensions), more
+
+
+def inter(name, extensions=CA, key="inter", **more):
+    """An intermediate that the root signs; its subject is "inter", whatever its name here."""
+    return row(name, "root", extensions, key=key, issuer_key="root", subject="/O=Test/CN=inter", **more)
+
+
+def leaf(name, extensions=LEAF + SAN, issuer="inter", issuer_key="inter", **more):
+    return row(name, issuer, extensions, issuer_key=issuer_key, **more)
+
+
+KEYS = {"root": ("EC", "P-256"), "inter": ("EC", "P-256"), "leaf": ("EC", "P-256"),
+        "other": ("EC", "P-256"), "leaf384": ("EC", "P-384"), "leaf521": ("EC", "P-521"),
+        "secp256k1": ("EC", "secp256k1"), "rsa": ("RSA", 2048), "rsa1024": ("RSA", 1024),
+        "rsa3072": ("RSA", 3072), "rsa4096": ("RSA", 4096), "ed25519": ("ED25519",),
+        "rsapss": ("RSA-PSS", 2048), "rsaca": ("RSA", 2048), "rsa8192": ("RSA", 8192)}
+
+# name constraints of the intermediates "inter-NAME"
+CONSTRAINTS = {
+    "name": "critical,permitted;DNS:test",
+    "not-name": "critical,excluded;DNS:example.test",
+    "wild": "critical,excluded;DNS:a.wild.test",
+    "net": "critical,permitted;IP:127.0.0.0/255.0.0.0,permitted;IP:::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "not-net": "critical,excluded;IP:127.0.0.0/255.255.255.0",
+    "dot": "critical,permitted;DNS:.test",
+    "email": "critical,excluded;email:example.test",
+    "mask": "critical,permitted;IP:127.0.0.0/255.0.255.0",
+    # permitted is "example.test", with a minimum of 1
+    "minimum": "critical,DER:3015a0133011820c" + b"example.test".hex() + "800101",
+    "empty": "critical,DER:3000",
+}
+
+# These are made one after the other: an issuer stands before those that it signs.
+AUTHORITIES = [
+    row("root", key="root"),
+    inter("inter"),
+    inter("inter-noca", LEAF),
+    inter("inter-usage", "basicConstraints=critical,CA:TRUE\nkeyUsage=digitalSignature\n"),
+    inter("inter-client", CA + "extendedKeyUsage=clientAuth\n"),
+    inter("inter-sha1", digest="sha1"),
+    inter("inter-old", dates=PAST),
+    inter("inter-rsa1024", key="rsa1024"),
+    inter("inter-names", CA + "nameConstraints=permitted;DNS:example.test\n"),
+    inter("inter-namesc", CA + "nameConstraints=critical,permitted;DNS:example.test\n"),
+    *(inter("inter-" + name, CA + "nameConstraints=%s\n" % names) for name, names in CONSTRAINTS.items()),
+    row("inter-rsa", "root", key="rsaca", issuer_key="root"),
+    row("ca1", "root", key="other", issuer_key="root"),
+    row("ca2", "ca1", key="inter", issuer_key="other"),
+    row("ca2-old", "ca1", key="inter", issuer_key="other", dates=PAST, subject="/O=Test/CN=ca2"),
+    row("ca2-other", "ca1", key="root", issuer_key="other", subject="/O=Test/CN=ca2"),
+    row("ca1-loop", "ca2", key="other", issuer_key="inter", subject="/O=Test/CN=ca1"),
+    row("ca2-within", "ca1", CA + "subjectAltName=DNS:ca.example.test\n", key="inter", issuer_key="other",
+        subject="/O=Test/CN=ca2"),
+    row("ca2-without", "ca1", CA + "subjectAltName=DNS:ca.other.test\n", key="inter", issuer_key="other",
+        subject="/O=Test/CN=ca2"),
+    row("ca1-names", "root", CA + "nameConstraints=critical,permitted;DNS:example.test\n", key="other",
+        issuer_key="root", subject="/O=Test/CN=ca1"),
+    row("ca1-more", "ca1-names", CA + "subjectAltName=DNS:other.test\n", key="other", issuer_key="other",
+        subject="/O=Test/CN=ca1"),
+    row("rsa8192-root", key="rsa8192"),
+    row("old-root", key="root", dates=PAST),
+    row("weak-root", key="rsa1024"),
+    row("v1-root", None, None, key="root"),
+    row("v1-inter", "root", None, key="inter", issuer_key="root"),
+    row("short-root", None, CA.replace("CA:TRUE", "CA:TRUE,pathlen:0"), key="root"),
+    row("short-inter", "short-root", key="inter", issuer_key="root"),
+    row("names-root", None, CA + "nameConstraints=permitted;DNS:test\n", key="root"),
+    row("names-not-root", None, CA + "nameConstraints=excluded;DNS:test\n", key="root",
+        subject="/O=Test/CN=names-root"),
+    *(row("twin%d" % n, key=key, subject="/O=Test/CN=twin") for n, key in enumerate(("other", "inter", "root"))),
+    row("twin-old", key="root", subject="/O=Test/CN=twin", dates=PAST),
+    row("stranger", key="other", subject="/O=Test/CN=root"),
+]
+
+# These sign nothing.
+LEAVES = [
+    leaf("good"),
+    leaf("deep", issuer="ca2"),
+    leaf("deep-plain", LEAF + "subjectAltName=DNS:example.test\n", issuer="ca2"),
+    leaf("address", LEAF + "subjectAltName=IP:127.0.0.1\n"),
+    leaf("rsa", key="rsa"),
+    leaf("rsa3072", key="rsa3072"),
+    leaf("rsa1024", key="rsa1024"),
+    leaf("rsa8192", key="rsa8192"),
+    leaf("by-8192", issuer="rsa8192-root", issuer_key="rsa8192"),
+    leaf("p384", key="leaf384"),
+    leaf("p521", key="leaf521"),
+    leaf("secp256k1", key="secp256k1"),
+    leaf("by-rsa", issuer="inter-rsa", issuer_key="rsaca"),
+    leaf("by-pss", issuer="inter-rsa", issuer_key="rsaca", options=("-sigopt", "rsa_padding_mode:pss")),
+    leaf("rsapss", key="rsapss"),
+    leaf("cert-sign", LEAF.replace("digitalSignature", "keyEncipherment") + SAN, key="rsa"),
+    leaf("me", "extendedKeyUsage=clientAuth\n", subject="/CN=me"),
+    leaf("me-rsa", "extendedKeyUsage=clientAuth\n", key="rsa", subject="/CN=me"),
+    leaf("me-rsa4096", "extendedKeyUsage=clientAuth\n", key="rsa4096", subject="/CN=me"),
+    leaf("me384", "extendedKeyUsage=clientAuth\n", key="leaf384", subject="/CN=me"),
+    leaf("me-old", "extendedKeyUsage=clientAuth\n", subject="/CN=me", dates=PAST),
+    leaf("ed25519", key="ed25519"),
+    leaf("no-usage", SAN),
+    leaf("plain", LEAF + "subjectAltName=DNS:example.test\n"),
+    leaf("cn-only", LEAF, subject="/CN=example.test"),
+    leaf("email-only", LEAF + "subjectAltName=email:a@example.test\n", subject="/CN=example.test"),
+    leaf("many", LEAF + "subjectAltName=" + ",".join("DNS:h%d.test" % i for i in range(300)) + "\n"),
+    leaf("wild-top", LEAF + "subjectAltName=DNS:*.test,DNS:*,DNS:*.\n"),
+    leaf("wild-part", LEAF + "subjectAltName=DNS:e*.wild.test,DNS:*a.wild.test,DNS:a.*.wild.test,"
+         "DNS:*.*.wild.test,DNS:**.wild.test\n"),
+    leaf("dns-address", LEAF + "subjectAltName=DNS:127.0.0.1\n", subject="/CN=127.0.0.1"),
+    leaf("expired", dates=PAST),
+    leaf("future", dates=FUTURE),
+    leaf("sha1", digest="sha1"),
+    leaf("sha384", digest="sha384"),
+    leaf("ca", CA.replace("keyCertSign", "digitalSignature,keyCertSign") +
+         "extendedKeyUsage=serverAuth\n" + SAN),
+    leaf("client", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n" + SAN),
+    leaf("any-use", "basicConstraints=CA:FALSE\nextendedKeyUsage=anyExtendedKeyUsage\n" + SAN),
+    leaf("critical-use", "extendedKeyUsage=critical,serverAuth,clientAuth\n" + SAN),
+    leaf("critical-client", "extendedKeyUsage=critical,clientAuth\n" + SAN),
+    leaf("v1", None, subject="/CN=example.test"),
+    leaf("two", LEAF + SAN + "1.2.3.4=DER:0500\n1.2.3.5=DER:0500\n"),
+    leaf("unknown", LEAF + SAN + "1.2.3.4=DER:0500\n"),
+    leaf("critical-unknown", LEAF + SAN + "1.2.3.4=critical,DER:0500\n"),
+    leaf("leaf-names", LEAF + SAN + "nameConstraints=permitted;DNS:example.test\n"),
+    leaf("direct", issuer="root", issuer_key="root"),
+    leaf("old-leaf", issuer="old-root", issuer_key="root"),
+    leaf("weak-leaf", issuer="weak-root", issuer_key="rsa1024"),
+    leaf("v1-root-leaf", issuer="v1-root", issuer_key="root"),
+    leaf("v1-inter-leaf", issuer="v1-inter"),
+    leaf("short-leaf", issuer="short-inter"),
+    leaf("short-direct", issuer="short-root", issuer_key="root"),
+    leaf("names-leaf", issuer="names-root", issuer_key="root"),
+    leaf("twin-leaf", issuer="twin2", issuer_key="root"),
+    row("self", None, LEAF + SAN, subject="/CN=self"),
+    row("self-ca", None, "basicConstraints=critical,CA:TRUE\n" + SAN, subject="/CN=self"),
+    row("self-ca2", None, "basicConstraints=critical,CA:TRUE\n" + SAN, subject="/CN=self"),
+    row("self-old", None, LEAF + SAN, subject="/CN=self", dates=PAST),
+    row("self-v1", None, None, subject="/CN=example.test"),
+    row("self-cn", None, LEAF, subject="/CN=example.test"),
+]
+
+
 def make(a):
     """Makes the certificates and bundles that the cases below name."""
-    keys = {"root": ("EC", "P-256"), "inter": ("EC", "P-256"), "leaf": ("EC", "P-256"),
-            "other": ("EC", "P-256"), "leaf384": ("EC", "P-384"), "leaf521": ("EC", "P-521"),
-            "secp256k1": ("EC", "secp256k1"), "rsa": ("RSA", 2048), "rsa1024": ("RSA", 1024),
-            "rsa3072": ("RSA", 3072), "rsa4096": ("RSA", 4096), "ed25519": ("ED25519",),
-            "rsapss": ("RSA-PSS", 2048), "rsaca": ("RSA", 2048), "rsa8192": ("RSA", 8192)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        list(pool.map(lambda k: a.key(k, *keys[k]), keys))
-
-    pool = concurrent.futures.ThreadPoolExecutor()
-    pending = []
-
-    def root(name, extensions=CA, key="root", **more):
-        a.issue(name, None, extensions, key=key, subject="/O=Test/CN=" + name, **more)
-
-    def leaf(name, extensions=LEAF + SAN, issuer="inter", issuer_key="inter", **more):
-        pending.append(
-            pool.submit(a.issue, name, issuer, extensions, issuer_key=issuer_key, **more))
-
-    root("root")
-    a.issue("inter", "root", CA, key="inter", issuer_key="root")
-    a.issue("inter-noca", "root", LEAF, key="inter", issuer_key="root", subject="/O=Test/CN=inter")
-    a.issue("inter-usage", "root", "basicConstraints=critical,CA:TRUE\nkeyUsage=digitalSignature\n",
-            key="inter", issuer_key="root", subject="/O=Test/CN=inter")
-    a.issue("inter-client", "root", CA + "extendedKeyUsage=clientAuth\n", key="inter",
-            issuer_key="root", subject="/O=Test/CN=inter")
-    a.issue("inter-sha1", "root", CA, key="inter", issuer_key="root", digest="sha1",
-            subject="/O=Test/CN=inter")
-    a.issue("inter-old", "root", CA, key="inter", issuer_key="root", dates=PAST,
-            subject="/O=Test/CN=inter")
-    a.issue("inter-rsa1024", "root", CA, key="rsa1024", issuer_key="root",
-            subject="/O=Test/CN=inter")
-    for critical in ("", "critical,"):
-        a.issue("inter-names" + critical[:1], "root",
-                CA + "nameConstraints=%spermitted;DNS:example.test\n" % critical, key="inter",
-                issuer_key="root", subject="/O=Test/CN=inter")
-    a.issue("ca1", "root", CA, key="other", issuer_key="root")
-    a.issue("ca2", "ca1", CA, key="inter", issuer_key="other")
-    a.issue("ca2-old", "ca1", CA, key="inter", issuer_key="other", dates=PAST, subject="/O=Test/CN=ca2")
-    a.issue("ca2-other", "ca1", CA, key="root", issuer_key="other", subject="/O=Test/CN=ca2")
-    a.issue("ca1-loop", "ca2", CA, key="other", issuer_key="inter", subject="/O=Test/CN=ca1")
-    for name, names in CONSTRAINTS.items():
-        leaf("inter-" + name, CA + "nameConstraints=%s\n" % names, key="inter", issuer="root", issuer_key="root",
-             subject="/O=Test/CN=inter")
-    a.issue("ca2-within", "ca1", CA + "subjectAltName=DNS:ca.example.test\n", key="inter", issuer_key="other",
-            subject="/O=Test/CN=ca2")
-    a.issue("ca2-without", "ca1", CA + "subjectAltName=DNS:ca.other.test\n", key="inter", issuer_key="other",
-            subject="/O=Test/CN=ca2")
-    a.issue("ca1-names", "root", CA + "nameConstraints=critical,permitted;DNS:example.test\n", key="other",
-            issuer_key="root", subject="/O=Test/CN=ca1")
-    a.issue("ca1-more", "ca1-names", CA + "subjectAltName=DNS:other.test\n", key="other", issuer_key="other",
-            subject="/O=Test/CN=ca1")
-    leaf("good")
-    leaf("deep", issuer="ca2")
-    leaf("deep-plain", LEAF + "subjectAltName=DNS:example.test\n", issuer="ca2")
-    leaf("address", LEAF + "subjectAltName=IP:127.0.0.1\n")
-    leaf("rsa", key="rsa")
-    leaf("rsa3072", key="rsa3072")
-    leaf("rsa1024", key="rsa1024")
-    leaf("rsa8192", key="rsa8192")
-    root("rsa8192-root", key="rsa8192")
-    leaf("by-8192", issuer="rsa8192-root", issuer_key="rsa8192")
-    leaf("p384", key="leaf384")
-    leaf("p521", key="leaf521")
-    leaf("secp256k1", key="secp256k1")
-    a.issue("inter-rsa", "root", CA, key="rsaca", issuer_key="root")
-    for name, options in (("by-rsa", ()), ("by-pss", ("-sigopt", "rsa_padding_mode:pss"))):
-        leaf(name, issuer="inter-rsa", issuer_key="rsaca", options=options)
-    leaf("rsapss", key="rsapss")
-    leaf("cert-sign", LEAF.replace("digitalSignature", "keyEncipherment") + SAN, key="rsa")
-    leaf("me", "extendedKeyUsage=clientAuth\n", subject="/CN=me")
-    leaf("me-rsa", "extendedKeyUsage=clientAuth\n", key="rsa", subject="/CN=me")
-    leaf("me-rsa4096", "extendedKeyUsage=clientAuth\n", key="rsa4096", subject="/CN=me")
-    leaf("me384", "extendedKeyUsage=clientAuth\n", key="leaf384", subject="/CN=me")
-    leaf("me-old", "extendedKeyUsage=clientAuth\n", subject="/CN=me", dates=PAST)
-    leaf("ed25519", key="ed25519")
-    leaf("no-usage", SAN)
-    leaf("plain", LEAF + "subjectAltName=DNS:example.test\n")
-    leaf("cn-only", LEAF, subject="/CN=example.test")
-    leaf("email-only", LEAF + "subjectAltName=email:a@example.test\n", subject="/CN=example.test")
-    leaf("many", LEAF + "subjectAltName=" + ",".join("DNS:h%d.test" % i for i in range(300)) + "\n")
-    leaf("wild-top", LEAF + "subjectAltName=DNS:*.test,DNS:*,DNS:*.\n")
-    leaf("wild-part", LEAF + "subjectAltName=DNS:e*.wild.test,DNS:*a.wild.test,DNS:a.*.wild.test,"
-         "DNS:*.*.wild.test,DNS:**.wild.test\n")
-    leaf("dns-address", LEAF + "subjectAltName=DNS:127.0.0.1\n", subject="/CN=127.0.0.1")
-    leaf("expired", dates=PAST)
-    leaf("future", dates=FUTURE)
-    leaf("sha1", digest="sha1")
-    leaf("sha384", digest="sha384")
-    leaf("ca", CA.replace("keyCertSign", "digitalSignature,keyCertSign") +
-         "extendedKeyUsage=serverAuth\n" + SAN)
-    leaf("client", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n" + SAN)
-    leaf("any-use", "basicConstraints=CA:FALSE\nextendedKeyUsage=anyExtendedKeyUsage\n" + SAN)
-    leaf("critical-use", "extendedKeyUsage=critical,serverAuth,clientAuth\n" + SAN)
-    leaf("critical-client", "extendedKeyUsage=critical,clientAuth\n" + SAN)
-    leaf("v1", None, subject="/CN=example.test")
-    leaf("two", LEAF + SAN + "1.2.3.4=DER:0500\n1.2.3.5=DER:0500\n")
-    leaf("unknown", LEAF + SAN + "1.2.3.4=DER:0500\n")
-    leaf("critical-unknown", LEAF + SAN + "1.2.3.4=critical,DER:0500\n")
-    leaf("leaf-names", LEAF + SAN + "nameConstraints=permitted;DNS:example.test\n")
-    for work in pending:
-        work.result()
+        list(pool.map(lambda k: a.key(k, *KEYS[k]), KEYS))
+        for words, more in AUTHORITIES:
+            a.issue(*words, **more)
+        list(pool.map(lambda r: a.issue(*r[0], **r[1]), LEAVES))
     a.forge("twice", "two", b"\x06\x03\x2a\x03\x05", b"\x06\x03\x2a\x03\x04", "inter")
     a.forge("forged", "two", b"\x06\x03\x2a\x03\x05", b"\x06\x03\x2a\x03\x06", "root")
-    a.issue("direct", "root", LEAF + SAN, issuer_key="root")
+    make_files(a)
+    make_bundles(a)
 
-    root("old-root", dates=PAST)
-    a.issue("old-leaf", "old-root", LEAF + SAN, issuer_key="root")
-    root("weak-root", key="rsa1024")
-    a.issue("weak-leaf", "weak-root", LEAF + SAN, issuer_key="rsa1024")
-    root("v1-root", None)
-    a.issue("v1-root-leaf", "v1-root", LEAF + SAN, issuer_key="root")
-    a.issue("v1-inter", "root", None, key="inter", issuer_key="root")
-    a.issue("v1-inter-leaf", "v1-inter", LEAF + SAN, issuer_key="inter")
-    root("short-root", CA.replace("CA:TRUE", "CA:TRUE,pathlen:0"))
-    a.issue("short-inter", "short-root", CA, key="inter", issuer_key="root")
-    a.issue("short-leaf", "short-inter", LEAF + SAN, issuer_key="inter")
-    a.issue("short-direct", "short-root", LEAF + SAN, issuer_key="root")
-    root("names-root", CA + "nameConstraints=permitted;DNS:test\n")
-    a.issue("names-leaf", "names-root", LEAF + SAN, issuer_key="root")
-    a.issue("names-not-root", None, CA + "nameConstraints=excluded;DNS:test\n", key="root",
-            subject="/O=Test/CN=names-root")
-    for n, key in enumerate(("other", "inter", "root")):
-        a.issue("twin%d" % n, None, CA, key=key, subject="/O=Test/CN=twin")
-    a.issue("twin-leaf", "twin2", LEAF + SAN, issuer_key="root")
-    a.issue("twin-old", None, CA, key="root", subject="/O=Test/CN=twin", dates=PAST)
-    a.issue("stranger", None, CA, key="other", subject="/O=Test/CN=root")
 
-    a.issue("self", None, LEAF + SAN, subject="/CN=self")
-    a.issue("self-ca", None, "basicConstraints=critical,CA:TRUE\n" + SAN, subject="/CN=self")
-    a.issue("self-ca2", None, "basicConstraints=critical,CA:TRUE\n" + SAN, subject="/CN=self")
-    a.issue("self-old", None, LEAF + SAN, subject="/CN=self", dates=PAST)
-    a.issue("self-v1", None, None, subject="/CN=example.test")
-    a.issue("self-cn", None, LEAF, subject="/CN=example.test")
-
-    a.bundle("clients", "root", "inter")
-    a.bundle("me-chain", "me-rsa4096", "inter", "root")
+def make_files(a):
+    """Keys in other forms, and the file that a server sends."""
     for key in ("rsa", "rsa4096", "leaf", "leaf384"):
         with open(a.path(key + "-old", "key"), "wb") as f:
             f.write(openssl("pkey", "-traditional", "-in", a.path(key, "key")))
@@ -250,6 +270,11 @@ def make(a):
             os.chmod(a.path(name[:-4], "key"), 0o600)
     with open(a.path("bulk", "bin"), "wb") as f:
         f.write(os.urandom(1 << 16) * 300)
+
+
+def make_bundles(a):
+    a.bundle("clients", "root", "inter")
+    a.bundle("me-chain", "me-rsa4096", "inter", "root")
     a.bundle("junk", "stranger", "root", junk="# words\r\n-----BEGIN CERTIFICATE-----\r\n!!\r\n" +
              "x" * 100000 + "\n-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
     text = open(a.path("root")).read()
@@ -271,21 +296,6 @@ def make(a):
             a.bundle(name, name)
     a.bundle("twins", "twin-old", "twin0", "twin1", "twin2")
 
-
-# name constraints of the intermediates "inter-NAME"
-CONSTRAINTS = {
-    "name": "critical,permitted;DNS:test",
-    "not-name": "critical,excluded;DNS:example.test",
-    "wild": "critical,excluded;DNS:a.wild.test",
-    "net": "critical,permitted;IP:127.0.0.0/255.0.0.0,permitted;IP:::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-    "not-net": "critical,excluded;IP:127.0.0.0/255.255.255.0",
-    "dot": "critical,permitted;DNS:.test",
-    "email": "critical,excluded;email:example.test",
-    "mask": "critical,permitted;IP:127.0.0.0/255.0.255.0",
-    # permitted is "example.test", with a minimum of 1
-    "minimum": "critical,DER:3015a0133011820c" + b"example.test".hex() + "800101",
-    "empty": "critical,DER:3000",
-}
 
 OK = r"ok [1-9]\d* bytes"
 BAD = r"untrusted: "

@@ -114,8 +114,12 @@ static void test_form(void)
 	CHECK(!take_fresh("foo") && !strstr(why, "meant"), "%s", why);
 	CHECK(!take_fresh("zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz") &&
 		!strstr(why, "meant"));
+}
 
+static void test_values(void)
+{
 	begin_test("conf: a '=' between a word and its value, whatever the word takes");
+	conf_init(&c);
 	CHECK_BAD("dir=/tmp", "dir '=/tmp': a blank, and no '=', stands between");
 	CHECK_BAD("brun = 7%", "a blank, and no '='");
 	CHECK_BAD("tag =x", "a blank, and no '='");
@@ -198,7 +202,10 @@ static void test_classic(void)
 	CHECK_BAD("brun 7 %", "from 0%");
 	CHECK_BAD("brun 7%%", "from 0%");
 	CHECK_BAD("brun 7% ", "without a blank at its end");
+}
 
+static void test_classic_values(void)
+{
 	begin_test("conf: debug");
 	conf_init(&c);
 	CHECK_GOOD("debug 7");
@@ -278,7 +285,10 @@ static void test_ours(void)
 	CHECK(!take_fresh(path) && strstr(why, "too long"), "%s", why);
 	path[7 + 107] = '\0';
 	CHECK(take_fresh(path) && strlen(c.status) == 107, "%s", why);
+}
 
+static void test_choices(void)
+{
 	begin_test("conf: log");
 	conf_init(&c);
 	CHECK(c.log == LOG_LEVEL_INFO);
@@ -368,7 +378,10 @@ static void test_lists(void)
 	CHECK_BAD(line, "longer than");
 	line[4 + URL_MAX - 1] = '\0';
 	CHECK(take_fresh(line), "%s", why);
+}
 
+static void test_resolve(void)
+{
 	begin_test("conf: resolve");
 	conf_init(&c);
 	CHECK_GOOD("resolve a.example:443:192.0.2.1");
@@ -423,14 +436,13 @@ static void check_message(const char *want)
 	CHECK(!strncmp(why, path, strlen(path)) && !strcmp(why + strlen(path), want), "%s", why);
 }
 
+/* Debian's file, and a url. */
+static const char classic[] = "# comment\n\ndir /var/cache/x\ntag mycache\nbrun 10%\nbcull 7%\n"
+			      "bstop 3%\nfrun 10%\nfcull 7%\nfstop 3%\nculltable 12\n"
+			      "  url http://h/\n";
+
 static void test_file(void)
 {
-	static const char classic[] =
-		"# comment\n\ndir /var/cache/x\ntag mycache\nbrun 10%\nbcull 7%\n"
-		"bstop 3%\nfrun 10%\nfcull 7%\nfstop 3%\nculltable 12\n"
-		"  url http://h/\n";
-	bool missing;
-
 	begin_test("conf: Debian's file and a url");
 	CHECK(read_text(classic, sizeof(classic) - 1), "%s", why);
 	CHECK(!strcmp(c.tag, "mycache") && c.fstop == 3 && c.urls == 1);
@@ -455,7 +467,10 @@ static void test_file(void)
 	check_message(":1: the line contains a NUL byte");
 	CHECK(!read_text("#\0\n", 3));
 	check_message(":1: the line contains a NUL byte");
+}
 
+static void test_file_mistakes(void)
+{
 	begin_test("conf: all mistakes of a file are told, those before the last in the log");
 	logs = 0;
 	CHECK(!READ("foo 1\nbrun 1\ntag x\n\0\nfoo 2") && c.mistakes == 4 && logs == 3);
@@ -474,6 +489,11 @@ static void test_file(void)
 	check_message(":1: tag 'x\r': it holds a control byte");
 	CHECK(!READ("nocull\n\xef\xbb\xbfnocull\n"));
 	check_message(":2: '\xef\xbb\xbfnocull': unknown word");
+}
+
+static void test_file_sizes(void)
+{
+	bool missing;
 
 	begin_test("conf: a file cut at each byte is read to its last");
 	for (size_t len = 0; len < sizeof(classic) - 1; len++) {
@@ -586,12 +606,18 @@ int main(void)
 	close(fd);
 	test_defaults();
 	test_form();
+	test_values();
 	test_policy();
 	test_classic();
+	test_classic_values();
 	test_ours();
+	test_choices();
 	test_lists();
+	test_resolve();
 	test_messages();
 	test_file();
+	test_file_mistakes();
+	test_file_sizes();
 	test_whole();
 	unlink(path);
 	test_trust();

@@ -25,7 +25,7 @@ static void forget(int fd)
 
 static void test_none(void)
 {
-	begin_test("without memory nothing is known");
+	begin_test("handover: without memory nothing is known");
 	handover_begin();
 	handover_learnt(ABI_V8);
 	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
@@ -40,7 +40,7 @@ static void test_told(void)
 {
 	int fd = fresh();
 
-	begin_test("what was told is remembered, by both keys");
+	begin_test("handover: what was told is remembered, by both keys");
 	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
 	opened_files_add(opened_files_key("erofs,a", "b", 1), INT64_MAX);
 	opened_files_add(opened_files_key("erofs,ab", "", 0), 0);
@@ -62,7 +62,7 @@ static void test_next(void)
 {
 	int fd = fresh();
 
-	begin_test("the next process finds it, and the layout");
+	begin_test("handover: the next process finds it, and the layout");
 	CHECK(handover_abi() == ABI_AUTO);
 	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
 	handover_learnt(ABI_MAINLINE);
@@ -80,7 +80,7 @@ static void test_killed(void)
 {
 	int fd = fresh();
 
-	begin_test("killed at any time: a place is free or whole");
+	begin_test("handover: killed at any time: a place is free or whole");
 	for (int i = 0; i < 200; i++) {
 		pid_t pid = fork();
 		int64_t size;
@@ -112,7 +112,7 @@ static void test_full(void)
 	int fd = fresh();
 	char text[16];
 
-	begin_test("full: those that nobody has seen again make room, others do not");
+	begin_test("handover: full: those that nobody has seen again make room, others do not");
 	for (int i = 0; i < FILES_MAX; i++) {
 		name(text, i);
 		opened_files_add(opened_files_key("erofs,v", text, strlen(text)), (uint64_t)i);
@@ -135,7 +135,8 @@ static void test_counts(void)
 {
 	int fd = fresh();
 
-	begin_test("counters stay with a file that is opened anew, and begin again with another");
+	begin_test("handover: counters stay with a file that is opened anew, and begin again with "
+		   "another");
 	CHECK(!opened_files_counts(7) && !opened_files_at(0));
 	opened_files_add(7, 5);
 	opened_files_counts(7)[1] = 42;
@@ -156,7 +157,8 @@ static void test_dir(void)
 	int fd = fresh(), status;
 	pid_t pid;
 
-	begin_test("the directory is known to the next program, and no worker can write it");
+	begin_test(
+		"handover: the directory is known to the next program, and no worker can write it");
 	CHECK(!*handover_dir());
 	handover_bound("/var/cache/x");
 	munmap((void *)shared, SIZE);
@@ -173,7 +175,7 @@ static void test_dir(void)
 		WTERMSIG(status) == SIGSEGV);
 	CHECK(strcmp(handover_dir(), "/var/cache/x") == 0);
 
-	begin_test("a directory that is none is not known");
+	begin_test("handover: a directory that is none is not known");
 	handover_bound("relative");
 	CHECK(!*handover_dir());
 	memset((char *)more->dir, '/', sizeof(more->dir));
@@ -187,7 +189,8 @@ static void test_first_version(void)
 	struct shared old = {
 		.magic = MAGIC, .layout = 1, .abi = ABI_MAINLINE, .worker = 3, .high = 1};
 
-	begin_test("memory of the first version: its files are known, and nothing behind them");
+	begin_test("handover: memory of the first version: its files are known, and nothing behind "
+		   "them");
 	old.opened[0] =
 		(struct opened){.key = opened_files_key("erofs,a", "a", 1), .size = 5, .worker = 3};
 	CHECK(sizeof(old) == 24 + FILES_MAX * 24);
@@ -212,7 +215,7 @@ static void test_foreign(void)
 	char path[] = "handover-test-XXXXXX";
 	int file = mkstemp(path); /* here, where a file is on a disk and knows no seals */
 
-	begin_test("what is no such memory is refused, any content is borne");
+	begin_test("handover: what is no such memory is refused, any content is borne");
 	CHECK(!handover_take(-1));
 	CHECK(!handover_take(fd));
 	CHECK(pipe(pipes) == 0 && !handover_take(pipes[0]));

@@ -64,7 +64,7 @@ static bool is_true(unsigned file)
 
 static void test_random(void)
 {
-	begin_test("what is written is no hole, whatever comes in which order");
+	begin_test("file: what is written is no hole, whatever comes in which order");
 	for (unsigned run = 0; run < 200; run++) {
 		start();
 		for (unsigned step = 0; step < 200; step++) {
@@ -82,14 +82,14 @@ static void test_random(void)
 
 int main(void)
 {
-	begin_test("a hole is known from where it was learnt to its end");
+	begin_test("file: a hole is known from where it was learnt to its end");
 	start();
 	CHECK(holes_end(0, 0) == 0);
 	holes_learn(0, 10, 100);
 	CHECK(holes_end(0, 9) == 0 && holes_end(0, 10) == 100 && holes_end(0, 99) == 100);
 	CHECK(holes_end(0, 100) == 0 && holes_end(1, 50) == 0);
 
-	begin_test("writing cuts it: at its beginning, its end, and in two");
+	begin_test("file: writing cuts it: at its beginning, its end, and in two");
 	holes_fill(0, 0, 20);
 	holes_fill(0, 90, 200);
 	CHECK(holes_end(0, 19) == 0 && holes_end(0, 20) == 90 && holes_end(0, 90) == 0);
@@ -98,7 +98,7 @@ int main(void)
 	holes_fill(0, 0, UINT64_MAX);
 	CHECK(holes_end(0, 20) == 0 && holes_end(0, 50) == 0);
 
-	begin_test("when the table is full the largest are known");
+	begin_test("file: when the table is full the largest are known");
 	start();
 	for (unsigned n = 0; n < HOLES_MAX; n++)
 		holes_learn(0, 100 * n, 100 * n + 50);

@@ -151,40 +151,27 @@ static bool init(const char *path, char *why, size_t size)
 	return recorder_init(path, memory, why, size);
 }
 
-static void test_record_folder(void)
+static void test_record_nothing(void)
 {
-	char path[100], why[5000] = "", name[300];
-	int a, b;
-
 	begin_test("trace record: not configured");
 	CHECK(recorder_memory() < 20 << 10);
 	CHECK(recorder_open("a", 1) == -1);
 	recorder_touch(0, 0, 1);
 	recorder_close(0);
 	CHECK(recorder_flush(0) == INT64_MAX);
+}
 
-	begin_test("trace record: a folder, a file for each image");
+static void init_folder(void)
+{
+	char path[100], why[5000] = "";
+
 	snprintf(path, sizeof(path), "%s/", dir);
 	CHECK(init(path, why, sizeof(why)), "%s", why);
-	a = recorder_open("a", 1);
-	b = recorder_open("x/../b\n\xc3\xa4", 9);
-	CHECK(a >= 0 && b >= 0 && a != b);
-	CHECK(recorder_flush(1000) == INT64_MAX);
-	recorder_touch(a, 0, 1);
-	recorder_touch(-1, 0, 1);
-	CHECK(recorder_flush(1000) == 6000);
-	recorder_touch(b, 8192, 1);
-	CHECK(recorder_flush(3000) == 6000);
-	CHECK(recorder_flush(5999) == 6000);
-	CHECK(strcmp(content("a.trace"), "none") == 0);
-	CHECK(recorder_flush(6000) == INT64_MAX);
-	CHECK(strcmp(content("a.trace"), FIRST_LINE "0 4096\n") == 0);
-	CHECK(strcmp(content("x_.._b___.trace"), FIRST_LINE "8192 4096\n") == 0);
-	recorder_touch(a, 100, 1); /* nothing new */
-	CHECK(recorder_flush(6500) == INT64_MAX);
-	recorder_touch(a, 4096, 1);
-	CHECK(recorder_flush(7000) == 12000);
+}
 
+/* Slots a and b are open, and no other is free. */
+static void test_record_slots(int a, int b)
+{
 	begin_test("trace record: a third image finds no slot; the same name neither");
 	CHECK(recorder_open("c", 1) == -1 && warnings == 1);
 	recorder_close(b);
@@ -211,6 +198,39 @@ static void test_record_folder(void)
 	recorder_close(a);
 	recorder_close(b);
 	CHECK(strcmp(content("a.trace"), FIRST_LINE "0 4096\n") == 0);
+}
+
+static void test_record_folder(void)
+{
+	int a, b;
+
+	begin_test("trace record: a folder, a file for each image");
+	init_folder();
+	a = recorder_open("a", 1);
+	b = recorder_open("x/../b\n\xc3\xa4", 9);
+	CHECK(a >= 0 && b >= 0 && a != b);
+	CHECK(recorder_flush(1000) == INT64_MAX);
+	recorder_touch(a, 0, 1);
+	recorder_touch(-1, 0, 1);
+	CHECK(recorder_flush(1000) == 6000);
+	recorder_touch(b, 8192, 1);
+	CHECK(recorder_flush(3000) == 6000);
+	CHECK(recorder_flush(5999) == 6000);
+	CHECK(strcmp(content("a.trace"), "none") == 0);
+	CHECK(recorder_flush(6000) == INT64_MAX);
+	CHECK(strcmp(content("a.trace"), FIRST_LINE "0 4096\n") == 0);
+	CHECK(strcmp(content("x_.._b___.trace"), FIRST_LINE "8192 4096\n") == 0);
+	recorder_touch(a, 100, 1); /* nothing new */
+	CHECK(recorder_flush(6500) == INT64_MAX);
+	recorder_touch(a, 4096, 1);
+	CHECK(recorder_flush(7000) == 12000);
+	test_record_slots(a, b);
+}
+
+static void test_record_names(void)
+{
+	char name[300];
+	int a;
 
 	begin_test("trace record: long names, empty names, dots");
 	warnings = 0;
@@ -233,11 +253,16 @@ static void test_record_folder(void)
 	CHECK(unlink(in_dir("a.trace")) == 0 && unlink(in_dir("x_.._b___.trace")) == 0);
 	CHECK(warnings == 1);
 
-	CHECK(init(path, why, sizeof(why)), "%s", why);
+	init_folder();
 	a = recorder_open("", 0); /* as the first */
 	recorder_touch(a, 0, 1);
 	recorder_close(a);
 	CHECK(unlink(in_dir(".trace")) == 0);
+}
+
+static void test_record_full(void)
+{
+	int a;
 
 	begin_test("trace record: a full table is told once");
 	a = recorder_open("full", 4);
@@ -311,7 +336,10 @@ int main(void)
 {
 	CHECK(mkdtemp(dir));
 	test_write();
+	test_record_nothing();
 	test_record_folder();
+	test_record_names();
+	test_record_full();
 	test_record_file();
 	free(memory);
 	return finish_tests();

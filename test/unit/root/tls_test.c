@@ -40,7 +40,8 @@ static void stop(void)
 
 static void test_clock(void)
 {
-	begin_test("a clock before the build's date is told once, or is a failure, or no matter");
+	begin_test(
+		"tls: a clock before the build's date is told once, or is a failure, or no matter");
 	start();
 	stop();
 	start();
@@ -65,7 +66,7 @@ static void test_start(void)
 {
 	char name[300];
 
-	begin_test("a session that cannot start says so in the handshake");
+	begin_test("tls: a session that cannot start says so in the handshake");
 	memset(name, 'a', sizeof(name));
 	name[254] = '\0';
 	tls_start(&session, name, false, scratch, sizeof(scratch));
@@ -91,7 +92,7 @@ static void test_hello(void)
 	uint8_t hello[1000];
 	ssize_t size;
 
-	begin_test("the ClientHello");
+	begin_test("tls: the ClientHello");
 	start();
 	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
 	size = recv(ends[1], hello, sizeof(hello), 0);
@@ -105,7 +106,7 @@ static void test_hello(void)
 			"%02x%02x", hello[i], hello[i + 1]);
 	stop();
 
-	begin_test("no SNI for an address");
+	begin_test("tls: no SNI for an address");
 	socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends);
 	tls_start(&session, "192.0.2.1", true, scratch, sizeof(scratch));
 	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
@@ -135,7 +136,7 @@ static void test_bounds(void)
 	enum tls_want want;
 	size_t n;
 
-	begin_test("one call takes a bounded number of records");
+	begin_test("tls: one call takes a bounded number of records");
 	for (size_t i = 0; i < sizeof(flood); i += 5)
 		memcpy(flood + i, "\x16\x03\x03\x00\x00", 5);
 	n = taken(flood, sizeof(flood), &want);
@@ -150,7 +151,7 @@ static void test_alerts(void)
 {
 	enum tls_want want;
 
-	begin_test("every fatal alert ends the handshake with a sentence");
+	begin_test("tls: every fatal alert ends the handshake with a sentence");
 	for (int alert = 0; alert < 256; alert++) {
 		uint8_t record[] = {0x15, 3, 3, 0, 2, 2, (uint8_t)alert};
 		char number[24];
@@ -168,7 +169,7 @@ static void test_no_tls(void)
 	static const char answer[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
 	enum tls_want want;
 
-	begin_test("a server without TLS is told from one that speaks it badly");
+	begin_test("tls: a server without TLS is told from one that speaks it badly");
 	taken((const uint8_t *)answer, sizeof(answer) - 1, &want);
 	CHECK(want == TLS_FAILED && tls_untrusted(&session));
 	CHECK(strstr(tls_why(&session), "HTTP without TLS"), "%s", tls_why(&session));
@@ -182,7 +183,7 @@ static void test_junk(void)
 	enum tls_want want;
 	unsigned seed = 1;
 
-	begin_test("junk ends in a sentence, or waits");
+	begin_test("tls: junk ends in a sentence, or waits");
 	for (int round = 0; round < 3000; round++) {
 		for (size_t i = 0; i < sizeof(junk); i++)
 			junk[i] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
@@ -330,7 +331,8 @@ static void test_pins(void)
 	uint8_t pin[2][PIN_SIZE] = {{0}};
 	struct cert c;
 
-	begin_test("a pinned key is enough where only pins count, and a must where they are added");
+	begin_test("tls: a pinned key is enough where only pins count, and a must where they are "
+		   "added");
 	load_identity();
 	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
 	cert_pin(pin[1], &c);
@@ -359,7 +361,7 @@ static void test_pins(void)
 	stop();
 	tls_describe(NULL);
 
-	begin_test("a pin does not help who lacks the key");
+	begin_test("tls: a pin does not help who lacks the key");
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 2, true);
 	own.ec.x[5] ^= 1;
 	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
@@ -381,14 +383,14 @@ static void test_weak_handshakes(void)
 	cert_pin(pin[0], &c);
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
 
-	begin_test("a server without secure renegotiation is refused, by name");
+	begin_test("tls: a server without secure renegotiation is refused, by name");
 	without_renegotiation = true;
 	CHECK(open_session() == TLS_FAILED && tls_untrusted(&session));
 	CHECK(strstr(tls_why(&session), "RFC 5746"), "%s", tls_why(&session));
 	stop();
 	without_renegotiation = false;
 
-	begin_test("X25519 shares that make the secret zero are refused, by name");
+	begin_test("tls: X25519 shares that make the secret zero are refused, by name");
 	has_share = true;
 	for (int i = 0; i < 7; i++) {
 		memset(share, i < 4 ? 0 : 0xff, sizeof(share));
@@ -413,7 +415,7 @@ static void test_alert_and_gone(void)
 {
 	static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake_failure */
 
-	begin_test("a server that says why and closes before we have sent is heard");
+	begin_test("tls: a server that says why and closes before we have sent is heard");
 	start();
 	CHECK(write(ends[1], alert, sizeof(alert)) == sizeof(alert));
 	close(ends[1]);
@@ -431,7 +433,7 @@ static void test_after_handshake(void)
 	struct cert c;
 	size_t got;
 
-	begin_test("floods of empty records after the handshake are taken in portions");
+	begin_test("tls: floods of empty records after the handshake are taken in portions");
 	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
 	cert_pin(pin[0], &c);
 	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
@@ -445,7 +447,7 @@ static void test_after_handshake(void)
 		tls_read(&session, ends[0], buffer, sizeof(buffer), &got);
 	CHECK(got == 4 && !memcmp(buffer, "data", 4), "%zu", got);
 
-	begin_test("so are warnings, and what follows them arrives");
+	begin_test("tls: so are warnings, and what follows them arrives");
 	send_records(1000, 21, "\x01\x5a");
 	send_records(1, 23, "more");
 	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_WANT_READ);
@@ -453,7 +455,7 @@ static void test_after_handshake(void)
 		tls_read(&session, ends[0], buffer, sizeof(buffer), &got);
 	CHECK(got == 4 && !memcmp(buffer, "more", 4), "%zu: %s", got, tls_why(&session));
 
-	begin_test("a forged record ends the session, not as a matter of trust");
+	begin_test("tls: a forged record ends the session, not as a matter of trust");
 	send(ends[1], "\x17\x03\x03\x00\x14--------------------", 25, 0);
 	CHECK(tls_read(&session, ends[0], buffer, sizeof(buffer), &got) == TLS_FAILED);
 	CHECK(got == 0 && !tls_untrusted(&session) && strstr(tls_why(&session), "BAD_MAC"), "%s",

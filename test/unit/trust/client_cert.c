@@ -95,7 +95,7 @@ static void test_load(void)
 {
 	static char both[4096];
 
-	begin_test("a certificate and its key, in each form");
+	begin_test("client_cert: a certificate and its key, in each form");
 	CHECK(load(cert_pem, key_pem), "%s", why);
 	CHECK(own.key_type == BR_KEYTYPE_EC && own.certs == 1);
 	CHECK(load(cert_pem, pkcs8_pem), "%s", why);
@@ -108,7 +108,7 @@ static void test_load(void)
 	CHECK(load(cert_pem, both), "%s", why);
 	CHECK(warnings == 0);
 
-	begin_test("what cannot be used is refused with a sentence");
+	begin_test("client_cert: what cannot be used is refused with a sentence");
 	CHECK(!client_cert_load("/nonexistent", "/dev/null", why, sizeof(why)) &&
 		strstr(why, "/nonexistent: No such"));
 	CHECK(!load("", key_pem) && strstr(why, "no certificate"), "%s", why);
@@ -129,7 +129,7 @@ static void test_open_key(void)
 {
 	char cert_path[64], key_path[64];
 
-	begin_test("a key that others can read is warned of");
+	begin_test("client_cert: a key that others can read is warned of");
 	file_of(cert_path, cert_pem);
 	file_of(key_path, key_pem);
 	fchmod(atoi(key_path + 14), 0604);
@@ -163,7 +163,7 @@ static void test_cut(void)
 	static const char *const pems[] = {pkcs8_pem, rsa_pem, key_pem};
 	uint8_t der[2000];
 
-	begin_test("a key cut or changed anywhere is read within its bounds");
+	begin_test("client_cert: a key cut or changed anywhere is read within its bounds");
 	for (int form = 0; form < 3; form++) {
 		size_t size = decode(pems[form], labels[form], der, sizeof(der));
 
@@ -207,7 +207,7 @@ static void test_choose(void)
 {
 	uint8_t data[512] = {0};
 
-	begin_test("the server's wishes are met, or nothing is shown");
+	begin_test("client_cert: the server's wishes are met, or nothing is shown");
 	load(cert_pem, key_pem);
 	CHECK(chooses(1u << (8 + br_sha384_ID)));
 	CHECK(choices.auth_type == BR_AUTH_ECDSA && choices.hash_id == br_sha384_ID &&

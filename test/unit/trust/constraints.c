@@ -103,7 +103,7 @@ static bool has_fault(const char *permitted, const char *excluded)
 
 static void test_hosts(void)
 {
-	begin_test("a permitted host stands for itself and all below it");
+	begin_test("constraints: a permitted host stands for itself and all below it");
 	CHECK(allowed("b.test", NULL, "b.test") && allowed("b.test", NULL, "a.b.test x.y.b.test"));
 	CHECK(allowed("B.Test", NULL, "a.b.tEST"));
 	CHECK(!allowed("b.test", NULL, "ab.test") && !allowed("b.test", NULL, "test"));
@@ -111,21 +111,22 @@ static void test_hosts(void)
 	CHECK(allowed("b.test c.test", NULL, "c.test b.test"));
 	CHECK(allowed("\"", NULL, "any.test"), "the empty name is that of all");
 
-	begin_test("an excluded host too, and it beats a permitted one");
+	begin_test("constraints: an excluded host too, and it beats a permitted one");
 	CHECK(!allowed(NULL, "b.test", "b.test") && !allowed(NULL, "b.test", "a.b.test"));
 	CHECK(!allowed(NULL, "B.TEST", "b.test") && !allowed(NULL, "b.test", "c.test b.test"));
 	CHECK(allowed(NULL, "b.test", "ab.test test c.test"));
 	CHECK(!allowed("b.test", "b.test", "b.test") && !allowed("test", "b.test", "a.b.test"));
 	CHECK(allowed("test", "b.test", "a.c.test") && !allowed(NULL, "\"", "a.test"));
 
-	begin_test("a wildcard counts as all that it stands for");
+	begin_test("constraints: a wildcard counts as all that it stands for");
 	CHECK(allowed("b.test", NULL, "*.b.test") && !allowed("a.b.test", NULL, "*.b.test"));
 	CHECK(!allowed(NULL, "a.b.test", "*.b.test") && !allowed(NULL, "b.test", "*.b.test"));
 	CHECK(!allowed(NULL, "A.b.test", "*.B.test") && !allowed(NULL, "test", "*.b.test"));
 	CHECK(allowed(NULL, "x.a.b.test", "*.b.test") && allowed(NULL, "a.c.test", "*.b.test"));
 	CHECK(allowed(NULL, "c", "*.b.test"));
 
-	begin_test("what is no host is in no permitted tree, and in each excluded one");
+	begin_test(
+		"constraints: what is no host is in no permitted tree, and in each excluded one");
 	CHECK(!allowed("b.test", NULL, ".b.test") && !allowed("b.test", NULL, "a..b.test"));
 	CHECK(!allowed("b.test", NULL, "b.test.") && !allowed("b.test", NULL, "a*.b.test"));
 	CHECK(!allowed("b.test", NULL, "*.*.b.test") && !allowed("b.test", NULL, "\""));
@@ -136,7 +137,7 @@ static void test_hosts(void)
 
 static void test_addresses(void)
 {
-	begin_test("addresses are compared under their masks");
+	begin_test("constraints: addresses are compared under their masks");
 	CHECK(allowed("@c0000200ffffff00", NULL, "@c0000201"));
 	CHECK(!allowed("@c0000200ffffff00", NULL, "@c0000301"));
 	CHECK(!allowed("@c0000200ffffff00", NULL, "@c0000201 @c0000301"));
@@ -150,7 +151,7 @@ static void test_addresses(void)
 	CHECK(!allowed("@0102030400000000", NULL, "@010203"), "no address");
 	CHECK(!allowed(NULL, "@01020304ffffffff", "@0102030400000000"), "no address");
 
-	begin_test("kinds do not limit each other");
+	begin_test("constraints: kinds do not limit each other");
 	CHECK(allowed("b.test", NULL, "b.test @01020304") && allowed("b.test", NULL, "@01020304"));
 	CHECK(allowed("@0102030400000000", NULL, "b.test") && allowed(NULL, "b.test", "@01020304"));
 }
@@ -161,7 +162,7 @@ static void test_forms(void)
 				  "a\x81\x02\x00\x09";
 	uint8_t cut[9];
 
-	begin_test("constraints of another form are faults");
+	begin_test("constraints: constraints of another form are faults");
 	CHECK(has_fault(NULL, NULL) && has_fault("", NULL) && has_fault(NULL, ""));
 	CHECK(has_fault(".b.test", NULL) && has_fault("b.test.", NULL) &&
 		has_fault("*.b.test", NULL));
@@ -195,7 +196,7 @@ static void test_all(void)
 	static const char *const nets[] = {"", "@01010100ffffff00", "@02020200ffffff00"};
 	unsigned at[6] = {0};
 
-	begin_test("every mixture of names and constraints");
+	begin_test("constraints: every mixture of names and constraints");
 	for (unsigned n = 0; n < 729; n++) {
 		char names[64], lists[2][64];
 		bool right;
@@ -226,7 +227,7 @@ static void test_bound(void)
 	struct der bad;
 	unsigned compare = 4;
 
-	begin_test("comparisons are counted");
+	begin_test("constraints: comparisons are counted");
 	CHECK(constraints_allow(value, names, &compare, &bad) && compare == 0);
 	compare = 3;
 	CHECK(!constraints_allow(value, names, &compare, &bad) && compare == 0);

@@ -58,7 +58,7 @@ static void test_forms(void)
 {
 	size_t size;
 
-	begin_test("the forms of a certificate in a bundle");
+	begin_test("roots: the forms of a certificate in a bundle");
 	CHECK(count(BLOCK("CERTIFICATE", "MAFB"), &size) == 1 && size == 3);
 	CHECK(count(BLOCK("X509 CERTIFICATE", "MAFB"), &size) == 1 && size == 3);
 	CHECK(count("\xef\xbb\xbf" BLOCK("CERTIFICATE", "MAFB"), &size) == 1);
@@ -69,7 +69,7 @@ static void test_forms(void)
 	CHECK(count("-----BEGIN CERTIFICATE-----\nMAFB\n-----END X509 CERTIFICATE-----\n", &size) ==
 		0);
 
-	begin_test("OpenSSL's trust settings");
+	begin_test("roots: OpenSSL's trust settings");
 	CHECK(is_taken("") && is_taken("MAA="), "none");
 	CHECK(is_taken("MAwwCgYIKwYBBQUHAwE="), "for servers");
 	CHECK(!is_taken("MAwwCgYIKwYBBQUHAwI="), "for clients");
@@ -88,7 +88,7 @@ static void test_forms(void)
 
 static void test_warnings(void)
 {
-	begin_test("a bundle's other parts are told of");
+	begin_test("roots: a bundle's other parts are told of");
 	warnings = 0;
 	CHECK(trust("words\n" BLOCK("CERTIFICATE", "AAAA")) && warnings == 0);
 	CHECK(trust(BLOCK("CERTIFICATE", "AAAA") BLOCK("X509 CRL", "AAAA")
@@ -106,7 +106,7 @@ int main(void)
 	test_forms();
 	test_warnings();
 	bundle = -1;
-	begin_test("a bundle is taken only if it holds a certificate");
+	begin_test("roots: a bundle is taken only if it holds a certificate");
 	CHECK(!roots_open("/nonexistent", why, sizeof(why)));
 	CHECK(strstr(why, "/nonexistent: No such"), "%s", why);
 	CHECK(!roots_open("/", why, sizeof(why)) && strstr(why, "no certificate"), "%s", why);
