@@ -80,9 +80,11 @@ class Router(Server):
         super().__init__(table.FINE, Version(b""))
 
     def reply(self, request):
-        site = self.sites[request.target.strip("/")]
+        site = self.sites.get(request.target.strip("/"))
+        if not site:        # a boot trace: there is none
+            return request.page("404 Not Found")
         request.give_to(site)
-        site.reply(request)
+        return site.reply(request)
 
 
 def read_all(point, image):
