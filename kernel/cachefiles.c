@@ -22,7 +22,7 @@
 #include "fetch/fetch.h"
 #include "fetch/reads.h"
 #include "kernel/cull.h"
-#include "kernel/holder.h"
+#include "kernel/device.h"
 #include "kernel/message.h"
 
 /* After INSPECT_EVERY bytes written the culler inspects the cache again. */
@@ -94,7 +94,7 @@ static bool open_device(char *why, size_t size)
 	if (device >= 0)
 		return true;
 	if (errno == EBUSY)
-		return holder_explain(why, size);
+		return device_explain(why, size);
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
 		remedy = ": load the module (modprobe cachefiles) or use a kernel with "
 			 "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND";

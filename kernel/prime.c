@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "kernel/holder.h"
+#include "kernel/device.h"
 
 /* include/uapi/linux/mount.h */
 #define FSOPEN_CLOEXEC	    1
@@ -33,7 +33,7 @@ static const char *remedy(int error)
 		return "it is mounted: unmount it first";
 	case ENOBUFS:
 	case EIO:
-		return holder_find() ? "the daemon could not open it; its log says why"
+		return device_user() ? "the daemon could not open it; its log says why"
 				     : "no process holds " DEVICE ": start the daemon first";
 	default:
 		return strerror(error);

@@ -62,7 +62,7 @@ struct question {
 
 static struct name names[DNS_NAMES_MAX];
 static struct question questions[DNS_QUESTIONS_MAX];
-static int64_t now; /* as dns_lookup() or dns_run() was told it last */
+static int64_t now; /* the last argument of dns_lookup() or dns_run(): net/ knows no `turn` */
 
 static void begin(struct question *q);
 

@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon/keeper.h"
-#include "kernel/holder.h"
+#include "kernel/device.h"
 
 #define ANSWER_TIME 60 /* seconds */
 
@@ -37,7 +37,7 @@ int upgrade_run(const char *pid_file)
 	sigset_t answers;
 	int answer = -1;
 
-	if (pid <= 1 || !holder_is(pid))
+	if (pid <= 1 || !device_is_of(pid))
 		die(EXIT_SYSTEM, "%s: process %d does not hold the device", pid_file, (int)pid);
 	sigemptyset(&answers);
 	sigaddset(&answers, UPGRADE_DONE);

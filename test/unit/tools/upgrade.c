@@ -9,7 +9,7 @@
 #include "base/fd.c"
 #include "tools/upgrade.c"
 
-bool holder_is(int pid)
+bool device_is_of(int pid)
 {
 	return pid > 1;
 }

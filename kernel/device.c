@@ -1,4 +1,4 @@
-#include "kernel/holder.h"
+#include "kernel/device.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static bool see_fd(void *found, int folder, const char *name)
 	return !*(bool *)found;
 }
 
-bool holder_is(int pid)
+bool device_is_of(int pid)
 {
 	char path[32];
 	bool found = false;
@@ -34,11 +34,11 @@ static bool see_process(void *pid, int folder, const char *name)
 	int n = atoi(name); /* 0: no process, as "self" */
 
 	(void)folder;
-	*(int *)pid = n > 0 && holder_is(n) ? n : 0;
+	*(int *)pid = n > 0 && device_is_of(n) ? n : 0;
 	return *(int *)pid == 0;
 }
 
-int holder_find(void)
+int device_user(void)
 {
 	int pid = 0;
 
@@ -46,10 +46,10 @@ int holder_find(void)
 	return pid;
 }
 
-bool holder_explain(char *why, size_t size)
+bool device_explain(char *why, size_t size)
 {
 	char path[64], name[32];
-	int pid = holder_find();
+	int pid = device_user();
 
 	if (pid == 0)
 		return fail(why, size,
