@@ -65,7 +65,7 @@ static void refuse_open(struct file *f)
 {
 	struct image *image = f->image;
 
-	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), image->why,
+	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), mirror_why(image),
 		outcomes[image->outcome].words);
 	f->used = f->opening = false;
 	stats.opens_refused++;
@@ -151,7 +151,7 @@ static void open_offline(struct image *image)
 		!mirrors_are_unreachable(image) || !image_recall(image))
 		return;
 	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
-		IMAGE_NAME(image), (unsigned long long)image->pinned.size, image->why);
+		IMAGE_NAME(image), (unsigned long long)image->pinned.size, mirror_why(image));
 	answer_opens(image);
 }
 
@@ -300,7 +300,7 @@ static void expire(void)
 		if (image->reads_failed++ == 0)
 			log_err("%.*s: the READ of %llu bytes at %llu failed after %u s: %s",
 				IMAGE_NAME(image), (unsigned long long)(r->end - r->pos),
-				(unsigned long long)r->pos, conf->timeout, image->why);
+				(unsigned long long)r->pos, conf->timeout, mirror_why(image));
 		read_end(r, image->outcome);
 	}
 	for (struct file *f = files; f < end_of_files(); f++) {
@@ -420,7 +420,7 @@ enum outcome fetch_outcome(unsigned file, const char **why)
 {
 	const struct image *image = files[file].image;
 
-	*why = image->why;
+	*why = mirror_why(image);
 	return image->changed ? OUTCOME_CHANGED : image->outcome;
 }
 

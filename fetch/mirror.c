@@ -278,6 +278,21 @@ void mirror_works(struct image *image, unsigned mirror, int64_t now)
 	mirrors[mirror].quarantined_until = 0;
 }
 
+/* The whole text of the failure that came last; an image keeps only its beginning. */
+static struct {
+	const struct image *of;
+	char text[MIRROR_WHY_MAX];
+} last_why;
+
+const char *mirror_why(const struct image *image)
+{
+	size_t size = strlen(image->why);
+	bool is_last =
+		last_why.of == image && size > 0 && strncmp(last_why.text, image->why, size) == 0;
+
+	return is_last ? last_why.text : image->why;
+}
+
 static void note_failure(struct image *image, const struct failure *f, int64_t now)
 {
 	image->stats.failures++;
@@ -290,6 +305,8 @@ static void note_failure(struct image *image, const struct failure *f, int64_t n
 	if (f->outcome == OUTCOME_TIMED_OUT || f->outcome == OUTCOME_UNREACHABLE)
 		image->unreached |= 1u << f->mirror;
 	snprintf(image->why, sizeof(image->why), "%s", f->why);
+	snprintf(last_why.text, sizeof(last_why.text), "%s", f->why);
+	last_why.of = image;
 	if (f->redirected)
 		mirror_forget_redirect(image);
 }
@@ -318,14 +335,16 @@ static void version_changed(struct image *image, unsigned mirror, const char *wh
 static void log_failure(const struct image *image)
 {
 	if (image->failures > 1)
-		log_debug("%.*s: %s (failure %u)", IMAGE_NAME(image), image->why, image->failures);
+		log_debug("%.*s: %s (failure %u)", IMAGE_NAME(image), mirror_why(image),
+			image->failures);
 	else if (image->doubted && !image->ready)
-		log_info("%.*s: %s; trying again", IMAGE_NAME(image), image->why);
+		log_info("%.*s: %s; trying again", IMAGE_NAME(image), mirror_why(image));
 	else if (conf->retry == RETRY_HARD)
-		log_warning("%.*s: %s; trying again until it works", IMAGE_NAME(image), image->why);
+		log_warning("%.*s: %s; trying again until it works", IMAGE_NAME(image),
+			mirror_why(image));
 	else
-		log_warning("%.*s: %s; trying again for up to %u s", IMAGE_NAME(image), image->why,
-			conf->timeout);
+		log_warning("%.*s: %s; trying again for up to %u s", IMAGE_NAME(image),
+			mirror_why(image), conf->timeout);
 }
 
 /* Whether the outcome says that asking again is of no use. */
@@ -397,7 +416,7 @@ void mirror_log_waiting(struct image *image, int64_t now)
 		return;
 	image->logged_at = now;
 	log_warning("%.*s: waiting for %lld s: %s", IMAGE_NAME(image),
-		(long long)(now - image->failing_since) / 1000, image->why);
+		(long long)(now - image->failing_since) / 1000, mirror_why(image));
 }
 
 /* ---- counters ---- */

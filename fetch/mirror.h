@@ -57,6 +57,11 @@ void mirror_asked(struct image *image, unsigned mirror);
 void mirror_received(struct image *image, unsigned mirror, size_t size);
 void mirror_works(struct image *image, unsigned mirror, int64_t now);
 
+/* Why the last attempt at the image has failed, and which server is to blame, for a person; cut if
+ * another image has failed since. */
+#define MIRROR_WHY_MAX 512
+const char *mirror_why(const struct image *image);
+
 struct failure {
 	enum outcome outcome;
 	const char *why; /* copied */

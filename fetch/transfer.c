@@ -105,7 +105,7 @@ void transfer_drop(struct transfer *t)
 /* The failure of an attempt, with the server that is to blame for it. */
 static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
-	static char text[sizeof(t->image->why)];
+	static char text[MIRROR_WHY_MAX];
 	char server[REQUEST_SERVER_MAX];
 	size_t size = strlen(http_server(&t->http, server)), room = sizeof(text) - 4;
 
@@ -115,7 +115,8 @@ static struct failure blame(const struct transfer *t, enum outcome outcome, cons
 		(int)size, server);
 	return (struct failure){
 		.outcome = outcome,
-		.why = outcome == OUTCOME_LIMIT ? why : text,
+		/* Where the image's name makes no URL, no server was asked. */
+		.why = outcome == OUTCOME_LIMIT && why != t->http.why ? why : text,
 		.mirror = t->mirror,
 		.redirected = t->redirected,
 		.began = t->asked_at,

@@ -45,7 +45,7 @@ struct image {
 	int64_t logged_at;  /* when the log said last what is waited for */
 	enum outcome outcome;
 	unsigned failed_mirror;
-	char why[160]; /* of the last failure, and whose; empty: none */
+	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
 
 	/* for status.c: since the first OPEN, except for the last three */
 	struct image_stats {

@@ -204,7 +204,7 @@ static void put_metric(const struct metric *m, unsigned depth)
 		put_json(m, detail, first, last);
 	} else if (detail && strcmp(m->label[depth].name, "error") == 0) {
 		printf("\n last error %s s ago: ", m->value);
-		put_label(detail, 45);
+		put_label(detail, 256);
 		column = 0;
 	} else if (detail) {
 		put_detail(m, detail, first);

@@ -31,7 +31,7 @@
 #define BUFFERS 4 /* sent in a turn of the loop at most */
 
 #define URL_SHOWN   200					  /* bytes of a URL */
-#define ERROR_SHOWN 100					  /* bytes of an error */
+#define ERROR_SHOWN 256					  /* bytes of an error */
 #define ROW_MAX	    (2 * 5 * KEY_MAX + ERROR_SHOWN + 160) /* a byte of both keys may take five */
 
 /* A family has one row, or one for each of these. */
@@ -239,8 +239,8 @@ static void put_error(const struct image *image)
 {
 	char text[ERROR_SHOWN + 1];
 
-	snprintf(text, sizeof(text), "mirror %u: %s: %.60s", image->failed_mirror + 1,
-		outcomes[image->outcome].words, image->why);
+	snprintf(text, sizeof(text), "mirror %u: %s: %.220s", image->failed_mirror + 1,
+		outcomes[image->outcome].words, mirror_why(image));
 	for (char *p = text; *p; p++)
 		if (*p < ' ' || *p > '~' || *p == '"' || *p == '\\')
 			*p = '?';

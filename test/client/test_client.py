@@ -463,6 +463,15 @@ def failures_name_server_address_and_proxy():
         s.default["drop"] = True
         fails(s.url + "img", f"(127.0.0.1{port})", "the connection was lost")
     fails("http://127.0.0.1:1/img", "(127.0.0.1:1)", "Connection refused")
+    name = f"{'very-' * 8}long-name.{'mirror.' * 6}example"
+    with tempfile.TemporaryDirectory() as d, Server({"/img": DATA}, tls=certificate(d)) as s, \
+            Server(redirect=(302, "/" + "a" * 5000)) as far:
+        # The whole sentence, with its remedy, and then the whole server.
+        result = get(f"https://{name}:{s.port}/img", options=["timeout 1", f"resolve {name}:{s.port}:127.0.0.1"])
+        found = re.search(rf"cannot be opened: (.*) \({name}:{s.port} at 127.0.0.1\) \(", result.log)
+        assert found and found[1].endswith("it is for address 127.0.0.1"), result.log
+        result = get(far.url + "img")
+        assert result.returncode == 13 and f"(127.0.0.1:{far.port})" in result.log, result.log
     with Server({"/img": DATA}) as s:
         s.rule = lambda r: {"cut": 5000} if len(s.requests) > 1 else {}
         result = subprocess.run([BINARY, "-d", "--get", s.url + "img"], capture_output=True)

@@ -27,6 +27,11 @@ struct image *image_at(unsigned place, int64_t now)
 	return images[place].used ? &images[place] : NULL;
 }
 
+const char *mirror_why(const struct image *image)
+{
+	return image->why;
+}
+
 struct mirror_stats *mirror_at(unsigned number, int64_t now)
 {
 	(void)now;
