@@ -143,10 +143,10 @@ static const char *bind_remedy(int error)
 	}
 }
 
-static bool send_settings(const struct conf *c, char *why, size_t size)
+static bool send_settings(const struct conf *c, bool has_dir, char *why, size_t size)
 {
-	const char *const settings[][2] = {
-		{"tag", c->tag}, {"secctx", c->secctx}, {"debug", c->debug}, {"dir", c->dir}};
+	const char *const settings[][2] = {{"tag", c->tag}, {"secctx", c->secctx},
+		{"debug", c->debug}, {"dir", has_dir ? "" : c->dir}};
 
 	if (!send_limits('b', c->brun, c->bcull, c->bstop, why, size) ||
 		!send_limits('f', c->frun, c->fcull, c->fstop, why, size))
@@ -245,29 +245,33 @@ static int restore(void)
 }
 
 /* Whether the device that is open has a cache already. A kernel without `restore` shows it by its
- * refusal of a second one (cachefiles_daemon_bind() of fs/cachefiles/daemon.c); with no directory
- * yet, none is bound by this. */
-static bool is_bound(void)
+ * refusal of a second directory and of a second cache (fs/cachefiles/daemon.c). *has_dir: the
+ * device has our directory now, and no cache. */
+static bool is_bound(const struct conf *conf, bool *has_dir)
 {
 	int error;
 
 	if (command("restore") == 0)
 		return true;
-	error = command("bind ondemand");
-	return error == 0 || error == EBUSY;
+	error = command("dir %s", conf->dir);
+	*has_dir = error == 0;
+	if (error == EEXIST)
+		error = command("bind ondemand");
+	return !*has_dir && (error == 0 || error == EBUSY);
 }
 
 int cachefiles_bind(const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size)
 {
+	bool has_dir = false;
 	int error;
 
 	if (!can_answer(why, size))
 		return -1;
 	device = inherited;
-	*was_bound = inherited >= 0 && is_bound();
+	*was_bound = inherited >= 0 && is_bound(conf, &has_dir);
 	if (*was_bound)
 		return device;
-	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, why, size))
+	if ((inherited < 0 && !open_device(why, size)) || !send_settings(conf, has_dir, why, size))
 		return -1;
 	error = command("bind ondemand");
 	if (error) {
