@@ -253,13 +253,15 @@ static const char *resolve_path(struct url *out, const struct url *base, const c
 	return set_target(out, out->target, base_len + len);
 }
 
-/* Percent-encodes the bytes that no URL can hold. False: it does not fit. */
+/* Percent-encodes the bytes that no URL can hold, and as other programs do a '%' that encodes none.
+ * False: it does not fit. */
 static bool encode(char out[URL_MAX], const char *text)
 {
 	struct text t = {.at = out, .end = out + URL_MAX - 1};
 
 	for (; *text; text++)
-		if (is_url_byte(*text))
+		if (is_url_byte(*text) &&
+			(*text != '%' || (hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0)))
 			put_byte(&t, *text);
 		else
 			put_encoded(&t, (const unsigned char *)text, 1, false);
@@ -307,7 +309,9 @@ const char *url_extend(struct url *u, const char *suffix)
 
 bool url_is_signed(const struct url *u)
 {
-	static const char *const names[] = {"signature", "sig", "sign", "token", "hmac", "md5"};
+	/* The first two also behind a dash or underscore. */
+	static const char *const names[] = {"signature", "token", "__token__", "sig", "sign",
+		"hmac", "md5", "hdnts", "hdnea", "hdntl", "auth_key"};
 	const char *end;
 
 	for (const char *at = strchrnul(u->target, '?'); *at; at = end) {
@@ -315,7 +319,7 @@ bool url_is_signed(const struct url *u)
 		end = at + strcspn(at, "&");
 		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 			size_t size = strlen(names[i]), name = strcspn(at, "=&");
-			bool ends = name > size && i == 0 && at[name - size - 1] == '-';
+			bool ends = name > size && i < 2 && strchr("-_", at[name - size - 1]);
 
 			if ((name == size || ends) &&
 				strncasecmp(at + name - size, names[i], size) == 0)

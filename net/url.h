@@ -30,15 +30,15 @@ const char *url_parse(struct url *out, const char *text);
 
 /* Resolves a Location field against the URL that it came from (RFC 3986 section 5): absolute,
  * scheme-relative, absolute-path, relative-path and query-only references, dot segments removed.
- * Bytes that no URL can hold are percent-encoded, as browsers do. Userinfo is carried over only to
+ * Bytes that no URL can hold are percent-encoded, as browsers do, and a '%' that encodes none. Userinfo is carried over only to
  * the same scheme, host and port; https to http is refused. */
 const char *url_resolve(struct url *out, const struct url *base, const char *reference);
 
 /* Puts a suffix behind the path. */
 const char *url_extend(struct url *u, const char *suffix);
 
-/* Whether the query has a parameter by which storage services sign a URL, such as X-Amz-Signature,
- * Signature or sig. */
+/* Whether the query has a parameter by which storage services and caches sign a URL, such as
+ * X-Amz-Signature, sig, access_token or hdnts. */
 bool url_is_signed(const struct url *u);
 
 /* Whether two URLs name the same origin: scheme, host, port. */

@@ -123,9 +123,10 @@ static void test_shown(void)
 static void test_signed(void)
 {
 	static const char *const yes[] = {"X-Amz-Signature=a", "x=1&Signature=a", "sig=a", "SIG",
-		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1"};
+		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1", "access_token=a", "hdnts=exp=1~hmac=a",
+		"a=1&hdnea=b", "Edge-Cache-Token=a", "__token__=a", "auth_key=1-0-0-a"};
 	static const char *const no[] = {"", "x", "signal=1", "x=sig", "design=1", "ture=1",
-		"a=signature", "signature2=1", "mysignature=1", "-=", "&&"};
+		"a=signature", "signature2=1", "mysignature=1", "mytoken=1", "token_type=a", "-=", "&&"};
 	char text[64];
 	struct url u;
 
@@ -202,6 +203,9 @@ static void test_resolve(void)
 	check_resolve(base, "//h/{1}/<2>?{3}#{4}", "http://h/%7B1%7D/%3C2%3E?%7B3%7D");
 	check_resolve(base, "x y/%20%7c", "http://a/b/c/x%20y/%20%7c");
 	check_resolve(base, "a\tb", "http://a/b/c/a%09b");
+	check_resolve(base, "/%zz?100%", "http://a/%25zz?100%25");
+	check_resolve(base, "%4/%%41", "http://a/b/c/%254/%25%41");
+	check_resolve(base, "http://h%/", NULL);
 
 	begin_test("url: references at the limit of length, as they are and percent-encoded");
 	check_long('x', URL_MAX - 1, true);
@@ -219,7 +223,6 @@ static void test_resolve(void)
 		"http://gr\xc3\xb6\xc3\x9f"
 		"e/",
 		NULL);
-	check_resolve(base, "/%zz", NULL);
 	check_resolve(base, "http://", NULL);
 }
 
