@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/memory.h"
 #include "net/netrc.h"
 #include "net/no_proxy.h"
@@ -139,13 +140,24 @@ static const char *volume_name(const struct image *image)
 	return strncmp(image->volume, "erofs,", 6) == 0 ? image->volume + 6 : image->volume;
 }
 
+static bool has_name_in_query(const char *base)
+{
+	const char *at = strchrnul(base, '?');
+
+	while ((at = strstr(at, "%c")) && hex_digit(at[2]) >= 0)
+		at += 2;
+	return at != NULL;
+}
+
 /* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
- * behind the path, but not where a signature in the query is good for the image only. */
+ * behind the name if that stands in the query, else behind the path, but not where a signature in
+ * the query is good for the image only. */
 static const char *own_url(struct url *out, const struct image *image)
 {
 	bool beside = image->is_trace && !conf->trace;
-	size_t size = image->cookie_size - (beside ? sizeof(TRACE_SUFFIX) - 1 : 0);
 	const char *base = image->is_trace && conf->trace ? conf->trace : conf->url[image->mirror];
+	bool extends = beside && !has_name_in_query(base);
+	size_t size = image->cookie_size - (extends ? sizeof(TRACE_SUFFIX) - 1 : 0);
 	char text[URL_MAX + 512];
 	const char *why =
 		url_expand(text, sizeof(text), base, image->cookie, size, volume_name(image));
@@ -154,7 +166,7 @@ static const char *own_url(struct url *out, const struct image *image)
 		why = url_parse(out, text);
 	if (!why && beside && url_is_signed(out))
 		why = "the image's URL is signed, which is good for no other file";
-	return why || !beside ? why : url_extend(out, TRACE_SUFFIX);
+	return why || !extends ? why : url_extend(out, TRACE_SUFFIX);
 }
 
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why)

@@ -374,12 +374,14 @@ static void test_trace(void)
 	fails(i, 0, OUTCOME_UNREACHABLE, 900);
 	check_url(trace, "http://b/img.trace", true);
 
-	begin_test("image: of a url line with %c, of one file, and with a query: behind the path");
+	begin_test("image: of a url line with %c, of one file, and with a query: behind path or name");
 	check_trace("http://a/%c.erofs", "/img.erofs.trace");
 	check_trace("http://a/%c/image?x=%v", "/img/image.trace?x=img");
 	check_trace("http://a/one.erofs", "/one.erofs.trace");
 	check_trace("http://a/one.erofs?v=1", "/one.erofs.trace?v=1");
-	check_trace("http://a/get?file=%c", "/get.trace?file=img");
+	check_trace("http://a/get?file=%c", "/get?file=img.trace");
+	check_trace("http://a/%c?file=%c&v=%v", "/img.trace?file=img.trace&v=img");
+	check_trace("http://a/%c?x=%c3%A9", "/img.trace?x=%c3%A9");
 	check_trace("http://a/one.erofs#x", "/one.erofs.trace");
 
 	begin_test("image: a signed URL has no trace beside it");
