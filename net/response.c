@@ -274,9 +274,6 @@ static const char *parse_retry_after(struct response *r, struct span value)
  * the way has taken the other one (RFC 9110 section 5.3). */
 #define ONCE(name) name, name " is repeated"
 
-/* The first ones, which say how long the body is. */
-#define FRAMING 2
-
 static const struct {
 	const char *name, *repeated; /* NULL: it is a list, or its first one counts */
 	const char *(*parse)(struct response *r, struct span value);
@@ -317,8 +314,8 @@ static const char *parse_field(struct response *r, struct span line)
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		if (!span_is(name, fields[i].name))
 			continue;
-		if (r->to_connect && r->status / 100 == 2 && i < FRAMING)
-			return NULL;
+		if (r->to_connect && r->status / 100 == 2)
+			return NULL; /* none says anything of a tunnel */
 		if (fields[i].repeated && r->seen & 1u << i)
 			return fields[i].repeated;
 		r->seen |= 1u << i;
