@@ -41,6 +41,12 @@ static struct mirror {
 	struct mirror_stats stats;
 } mirrors[URLS_MAX];
 
+/* The netrc file's userinfo for an URL that has no password. NULL: there is none. */
+static const char *netrc_password(const struct url *u)
+{
+	return strchr(u->userinfo, ':') ? NULL : netrc_lookup(u->host, u->userinfo);
+}
+
 void mirrors_init(const struct conf *c)
 {
 	char text[URL_MAX + 512];
@@ -51,7 +57,7 @@ void mirrors_init(const struct conf *c)
 	for (size_t m = 0; m < c->urls; m++)
 		if (!url_expand(text, sizeof(text), c->url[m], "x", 1, "x") &&
 			!url_parse(&url, text))
-			netrc_lookup(url.host);
+			netrc_password(&url);
 }
 
 /* ---- redirects ---- */
@@ -187,8 +193,8 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 		redirect = &own;
 	memcpy(&out->url, redirect, url_size(redirect));
 	is_own_origin = url_same_origin(&out->url, &own);
-	if (!out->url.userinfo[0] && is_own_origin)
-		userinfo = netrc_lookup(own.host);
+	if (is_own_origin && strcmp(out->url.userinfo, own.userinfo) == 0)
+		userinfo = netrc_password(&own);
 	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
 		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;

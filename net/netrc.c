@@ -14,8 +14,8 @@
 static int file = -1;
 static struct stat status; /* of the file when it was read */
 
-/* What was looked up: a host and its "user:password", which may be empty, with a NUL behind each.
- */
+/* What was looked up: "user@host" and the "user:password", which may be empty, with a NUL behind
+ * each. */
 static char known[NETRC_KNOWN_MAX];
 static size_t known_size;
 
@@ -118,6 +118,7 @@ static void skip_macro(struct scan *s)
 
 struct login {
 	bool given;
+	bool inside; /* a machine, or the default: its words count */
 	char name[NETRC_LOGIN_MAX], password[NETRC_PASSWORD_MAX];
 };
 
@@ -134,40 +135,55 @@ static const char *take_value(struct scan *s, char *out, size_t room)
 	return reason;
 }
 
-/* Takes the value of the keyword that has been read. *ours: it is about the host that is looked up.
- */
+/* Whether the word begins a machine or the default. */
+static bool begins_machine(const char *word)
+{
+	return strcasecmp(word, "machine") == 0 || strcasecmp(word, "default") == 0;
+}
+
+/* Takes the value of the keyword that has been read, which as for curl has any case. *ours: it is
+ * about the host that is looked up. */
 static const char *take_keyword(struct scan *s, const char *host, bool *ours, struct login *out)
 {
 	const char *keyword = s->word, *reason;
 	char other[NETRC_PASSWORD_MAX];
-	bool is_login = strcmp(keyword, "login") == 0;
+	bool is_login = strcasecmp(keyword, "login") == 0;
 
-	if (is_login || strcmp(keyword, "account") == 0) {
+	if (is_login || strcasecmp(keyword, "account") == 0) {
 		out->given |= is_login && *ours;
 		return take_value(s, is_login && *ours ? out->name : other, sizeof(out->name));
 	}
-	if (strcmp(keyword, "password") == 0) {
+	if (strcasecmp(keyword, "password") == 0) {
 		out->given |= *ours;
 		return take_value(s, *ours ? out->password : other, sizeof(out->password));
 	}
-	if (strcmp(keyword, "macdef") == 0) {
+	if (strcasecmp(keyword, "macdef") == 0) {
 		skip_macro(s);
 		return NULL;
 	}
-	if (strcmp(keyword, "default") == 0) {
+	if (!begins_machine(keyword))
+		return !out->inside ? NULL
+				    : "a word is none of machine, default, login, password, "
+				      "account and macdef";
+	out->inside = true;
+	if (strcasecmp(keyword, "default") == 0) {
 		*ours = host != NULL;
 		return NULL;
 	}
-	if (strcmp(keyword, "machine") != 0)
-		return "a word is none of machine, default, login, password, account and macdef";
 	reason = take_value(s, other, HOST_MAX);
 	*ours = host && !reason && strcasecmp(other, host) == 0;
 	return reason;
 }
 
-/* Looks the host up: the first machine, or the default, counts that has a login or a password.
- * NULL for the host: only checks the file. Without a reason *line is without meaning. */
-static const char *look_up(struct login *out, const char *host, unsigned *line)
+static bool is_login_of(const struct login *l, const char *user)
+{
+	return !*user || strcmp(l->name, user) == 0;
+}
+
+/* Looks the host up: the first machine, or the default, counts that has a login or a password; for
+ * a user, that has this login. NULL for the host: only checks the file. Without a reason *line is
+ * without meaning. */
+static const char *look_up(struct login *out, const char *host, const char *user, unsigned *line)
 {
 	struct scan s = {.line = 1};
 	const char *reason;
@@ -175,12 +191,17 @@ static const char *look_up(struct login *out, const char *host, unsigned *line)
 
 	*out = (struct login){.given = false};
 	while (!(reason = next_word(&s)) && !s.ended) {
-		if (out->given && (s.word[0] == 'm' || s.word[0] == 'd'))
-			break;
+		if (out->given && begins_machine(s.word)) {
+			if (is_login_of(out, user))
+				break;
+			*out = (struct login){.inside = true};
+		}
 		reason = take_keyword(&s, host, &ours, out);
 		if (reason)
 			break;
 	}
+	if (!is_login_of(out, user))
+		*out = (struct login){.given = false};
 	*line = s.line;
 	explicit_bzero(&s, sizeof(s));
 	return reason;
@@ -205,7 +226,7 @@ static bool check_file(char *why, size_t size)
 		return fail(why, size, "%s", strerror(errno));
 	if (status.st_size > NETRC_FILE_MAX)
 		return fail(why, size, "it is larger than %d bytes", NETRC_FILE_MAX);
-	reason = look_up(&none, NULL, &line);
+	reason = look_up(&none, NULL, "", &line);
 	return !reason || fail(why, size, "line %u: %s", line, reason);
 }
 
@@ -244,25 +265,27 @@ bool netrc_reload(void)
 	return true;
 }
 
-const char *netrc_lookup(const char *host)
+const char *netrc_lookup(const char *host, const char *user)
 {
+	char key[NETRC_LOGIN_MAX + HOST_MAX];
 	const char *userinfo = NULL;
 	struct login login;
 	unsigned line;
 	size_t size;
 
+	snprintf(key, sizeof(key), "%s@%s", user, host);
 	for (size_t at = 0; at < known_size; at = (size_t)(strchr(userinfo, '\0') + 1 - known)) {
 		userinfo = strchr(known + at, '\0') + 1;
-		if (strcasecmp(known + at, host) == 0)
+		if (strcmp(known + at, key) == 0)
 			return *userinfo ? userinfo : NULL;
 	}
-	if (file < 0 || look_up(&login, host, &line))
+	if (file < 0 || look_up(&login, host, user, &line))
 		return NULL;
-	size = strlen(host) + strlen(login.name) + strlen(login.password) + 3;
+	size = strlen(key) + strlen(login.name) + strlen(login.password) + 3;
 	if (size > sizeof(known) - known_size)
 		forget();
-	userinfo = known + known_size + strlen(host) + 1;
-	snprintf(known + known_size, sizeof(known) - known_size, "%s%c%s%s%s", host, '\0',
+	userinfo = known + known_size + strlen(key) + 1;
+	snprintf(known + known_size, sizeof(known) - known_size, "%s%c%s%s%s", key, '\0',
 		login.name, login.given ? ":" : "", login.password);
 	known_size = (size_t)(strchr(userinfo, '\0') + 1 - known);
 	explicit_bzero(&login, sizeof(login));

@@ -29,9 +29,11 @@ void log_line(enum log_level level, const char *format, ...)
 	va_end(args);
 }
 
-const char *netrc_lookup(const char *host)
+const char *netrc_lookup(const char *host, const char *user)
 {
-	return strcmp(host, "with.netrc") == 0 ? "user:pw" : NULL;
+	if (strcmp(host, "with.netrc") != 0)
+		return NULL;
+	return !*user ? "user:pw" : !strcmp(user, "z") ? "z:zpw" : NULL;
 }
 
 bool netrc_reload(void)
@@ -327,11 +329,15 @@ static void test_credentials(void)
 	struct mirror_target target;
 	const char *why;
 
-	begin_test("image: the netrc file's credentials, unless the URL has its own");
+	begin_test("image: the netrc file's credentials, unless the URL has a password");
 	c.url[0] = "http://with.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "user:pw") == 0);
 	c.url[0] = "http://me@with.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "me") == 0);
+	c.url[0] = "http://z@with.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "z:zpw") == 0);
+	c.url[0] = "http://z:@with.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "z:") == 0);
 	c.url[0] = "http://without.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && target.userinfo[0] == '\0');
 }
@@ -374,7 +380,8 @@ static void test_trace(void)
 	fails(i, 0, OUTCOME_UNREACHABLE, 900);
 	check_url(trace, "http://b/img.trace", true);
 
-	begin_test("image: of a url line with %c, of one file, and with a query: behind path or name");
+	begin_test(
+		"image: of a url line with %c, of one file, and with a query: behind path or name");
 	check_trace("http://a/%c.erofs", "/img.erofs.trace");
 	check_trace("http://a/%c/image?x=%v", "/img/image.trace?x=img");
 	check_trace("http://a/one.erofs", "/one.erofs.trace");
