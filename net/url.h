@@ -30,8 +30,8 @@ const char *url_parse(struct url *out, const char *text);
 
 /* Resolves a Location field against the URL that it came from (RFC 3986 section 5): absolute,
  * scheme-relative, absolute-path, relative-path and query-only references, dot segments removed.
- * Bytes that no URL can hold are percent-encoded, as browsers do, and a '%' that encodes none. Userinfo is carried over only to
- * the same scheme, host and port; https to http is refused. */
+ * Bytes that no URL can hold are percent-encoded, as browsers do, and a '%' that encodes none.
+ * Userinfo is carried over only to the same scheme, host and port; https to http is refused. */
 const char *url_resolve(struct url *out, const struct url *base, const char *reference);
 
 /* Puts a suffix behind the path. */

@@ -123,10 +123,12 @@ static void test_shown(void)
 static void test_signed(void)
 {
 	static const char *const yes[] = {"X-Amz-Signature=a", "x=1&Signature=a", "sig=a", "SIG",
-		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1", "access_token=a", "hdnts=exp=1~hmac=a",
-		"a=1&hdnea=b", "Edge-Cache-Token=a", "__token__=a", "auth_key=1-0-0-a"};
+		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1", "access_token=a",
+		"hdnts=exp=1~hmac=a", "a=1&hdnea=b", "Edge-Cache-Token=a", "__token__=a",
+		"auth_key=1-0-0-a"};
 	static const char *const no[] = {"", "x", "signal=1", "x=sig", "design=1", "ture=1",
-		"a=signature", "signature2=1", "mysignature=1", "mytoken=1", "token_type=a", "-=", "&&"};
+		"a=signature", "signature2=1", "mysignature=1", "mytoken=1", "token_type=a",
+		"-=", "&&"};
 	char text[64];
 	struct url u;
 
