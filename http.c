@@ -213,10 +213,12 @@ static enum http_event resolve(struct http *h)
 {
 	const struct url *to = peer(h);
 	enum dns_result result;
+	char name[HOST_MAX];
 
 	assert(h->state == HTTP_RESOLVING && h->fd < 0);
 	h->race.count = 0;
-	result = dns_lookup(to->host, to->port, h->now, h->race.address, &h->race.count);
+	result = dns_lookup(
+		url_dns_name(name, to), to->port, h->now, h->race.address, &h->race.count);
 	if (result == DNS_WAIT) {
 		h->events = 0;
 		return HTTP_WAIT;
@@ -236,10 +238,9 @@ static enum http_event begin_tls(struct http *h)
 
 static enum http_event finish_connect(struct http *h)
 {
-	int error;
+	int error = race_run(&h->race, h->now);
 
 	assert(h->state == HTTP_CONNECTING && h->fd < 0);
-	error = race_run(&h->race, h->now);
 	if (error)
 		return await_connection(h, error);
 	h->fd = h->race.attempt.fd;
@@ -253,10 +254,9 @@ static enum http_event finish_connect(struct http *h)
 
 static enum http_event shake_hands(struct http *h)
 {
-	enum io io;
+	enum io io = tls_io(h, tls_handshake(h->tls, h->fd), IO_OK);
 
 	assert(h->state == HTTP_HANDSHAKING);
-	io = tls_io(h, tls_handshake(h->tls, h->fd), IO_OK);
 	if (io != IO_OK)
 		return io == IO_WAIT ? HTTP_WAIT : fail_tls(h);
 	h->progress = h->now;

@@ -109,8 +109,8 @@ static const char *set_host(struct url *out, const char *text, size_t len, bool 
 {
 	struct in6_addr address;
 
-	if (len > 1 && !bracketed && text[len - 1] == '.')
-		len--; /* the root's dot: the same name, and certificates do not carry it */
+	out->absolute = len > 1 && !bracketed && text[len - 1] == '.';
+	len -= out->absolute; /* the root's dot: the same name, and certificates do not carry it */
 	if (len == 0)
 		return "the host is missing";
 	if (len >= sizeof(out->host))
@@ -327,6 +327,15 @@ bool url_is_signed(const struct url *u)
 		}
 	}
 	return false;
+}
+
+/* The longest name loses its dot, but is too long for a search domain as well. */
+const char *url_dns_name(char out[HOST_MAX], const struct url *u)
+{
+	strcpy(out, u->host);
+	if (u->absolute && !u->literal && strlen(out) + 1 < HOST_MAX)
+		strcat(out, ".");
+	return out;
 }
 
 bool url_same_origin(const struct url *a, const struct url *b)

@@ -12,6 +12,7 @@
 struct url {
 	bool https;
 	bool literal;	      /* the host is an IP address */
+	bool absolute;	      /* a dot ended the host: it is no part of a name in a domain */
 	char host[HOST_MAX];  /* lower case; an IPv6 address without its brackets */
 	uint16_t port;	      /* 1 to 65535 */
 	char userinfo[256];   /* percent-decoded "user:password", or empty; never to be logged */
@@ -40,6 +41,9 @@ const char *url_extend(struct url *u, const char *suffix);
 /* Whether the query has a parameter by which storage services and caches sign a URL, such as
  * X-Amz-Signature, sig, access_token or hdnts. */
 bool url_is_signed(const struct url *u);
+
+/* The host as DNS is asked for it: with the dot of one that is absolute. Returns `out`. */
+const char *url_dns_name(char out[HOST_MAX], const struct url *u);
 
 /* Whether two URLs name the same origin: scheme, host, port. */
 bool url_same_origin(const struct url *a, const struct url *b);

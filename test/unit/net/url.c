@@ -26,6 +26,18 @@ static void check_parse(const char *text, const char *expected)
 			whole(&u));
 }
 
+static void check_dns_name(const char *text, const char *expected)
+{
+	struct url u, same, to;
+	char name[HOST_MAX], undotted[HOST_MAX + 20];
+
+	CHECK(!url_parse(&u, text) && !url_resolve(&to, &u, "/y"));
+	CHECK(strcmp(url_dns_name(name, &u), expected) == 0, "%s: %s", text, name);
+	CHECK(strcmp(url_dns_name(name, &to), expected) == 0, "%s: %s", text, name);
+	CHECK(!url_parse(&same, url_text(undotted, sizeof(undotted), &u)));
+	CHECK(url_same_origin(&u, &same) && strcmp(u.host, same.host) == 0);
+}
+
 static void test_parse(void)
 {
 	begin_test("url: absolute URLs");
@@ -39,6 +51,12 @@ static void test_parse(void)
 	check_parse("http://h/../../etc", "http://h/etc");
 	check_parse("http://h/a%2fb", "http://h/a%2fb");
 	check_parse("http://h:/x", "http://h/x");
+
+	begin_test("url: a dot at the host's end is for DNS only");
+	check_dns_name("http://h/", "h");
+	check_dns_name("http://a.H.:81/x", "a.h.");
+	check_dns_name("http://192.0.2.1./", "192.0.2.1");
+	check_dns_name("http://[2001:db8::1]/", "2001:db8::1");
 
 	begin_test("url: what is refused");
 	check_parse("ftp://h/", NULL);
