@@ -362,8 +362,8 @@ static bool is_last_word(struct image *image, const struct failure *f)
 {
 	unsigned bit = 1u << f->mirror;
 	bool refusal = is_refusal(f->outcome) || (f->outcome == OUTCOME_CHANGED && image->ready);
-	bool doubtful =
-		f->redirected || f->outcome == OUTCOME_REFUSED || f->outcome == OUTCOME_UNTRUSTED;
+	bool doubtful = f->redirected || f->several || f->outcome == OUTCOME_REFUSED ||
+			f->outcome == OUTCOME_UNTRUSTED;
 	bool last = refusal && (!doubtful || (image->doubted & bit));
 
 	image->doubted = refusal ? image->doubted | bit : image->doubted & ~bit;
