@@ -213,12 +213,10 @@ static enum http_event resolve(struct http *h)
 {
 	const struct url *to = peer(h);
 	enum dns_result result;
-	char name[HOST_MAX];
 
 	assert(h->state == HTTP_RESOLVING && h->fd < 0);
 	h->race.count = 0;
-	result = dns_lookup(
-		url_dns_name(name, to), to->port, h->now, h->race.address, &h->race.count);
+	result = dns_lookup(url_dns_name(to), to->port, h->now, h->race.address, &h->race.count);
 	if (result == DNS_WAIT) {
 		h->events = 0;
 		return HTTP_WAIT;
@@ -238,9 +236,10 @@ static enum http_event begin_tls(struct http *h)
 
 static enum http_event finish_connect(struct http *h)
 {
-	int error = race_run(&h->race, h->now);
+	int error;
 
 	assert(h->state == HTTP_CONNECTING && h->fd < 0);
+	error = race_run(&h->race, h->now);
 	if (error)
 		return await_connection(h, error);
 	h->fd = h->race.attempt.fd;

@@ -41,12 +41,6 @@ static struct mirror {
 	struct mirror_stats stats;
 } mirrors[URLS_MAX];
 
-/* The netrc file's userinfo for an URL that has no password. NULL: there is none. */
-static const char *netrc_password(const struct url *u)
-{
-	return strchr(u->userinfo, ':') ? NULL : netrc_lookup(u->host, u->userinfo);
-}
-
 void mirrors_init(const struct conf *c)
 {
 	char text[URL_MAX + 512];
@@ -57,7 +51,7 @@ void mirrors_init(const struct conf *c)
 	for (size_t m = 0; m < c->urls; m++)
 		if (!url_expand(text, sizeof(text), c->url[m], "x", 1, "x") &&
 			!url_parse(&url, text))
-			netrc_password(&url);
+			netrc_lookup(url.host, url.userinfo);
 }
 
 /* ---- redirects ---- */
@@ -148,11 +142,10 @@ static const char *volume_name(const struct image *image)
 
 static bool has_name_in_query(const char *base)
 {
-	const char *at = strchrnul(base, '?');
-
-	while ((at = strstr(at, "%c")) && hex_digit(at[2]) >= 0)
-		at += 2;
-	return at != NULL;
+	for (const char *at = strchrnul(base, '?'); *at; at++)
+		if (at[0] == '%' && at[1] == 'c' && hex_digit(at[2]) < 0)
+			return true;
+	return false;
 }
 
 /* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
@@ -171,7 +164,7 @@ static const char *own_url(struct url *out, const struct image *image)
 	if (!why)
 		why = url_parse(out, text);
 	if (!why && beside && url_is_signed(out))
-		why = "the image's URL is signed, which is good for no other file";
+		why = "the image's URL is signed for no other file";
 	return why || !extends ? why : url_extend(out, TRACE_SUFFIX);
 }
 
@@ -194,7 +187,7 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 	memcpy(&out->url, redirect, url_size(redirect));
 	is_own_origin = url_same_origin(&out->url, &own);
 	if (is_own_origin && strcmp(out->url.userinfo, own.userinfo) == 0)
-		userinfo = netrc_password(&own);
+		userinfo = netrc_lookup(own.host, own.userinfo);
 	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
 		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;

@@ -129,49 +129,60 @@ static const char *take_value(struct scan *s, char *out, size_t room)
 	if (!reason && s->ended)
 		return "a keyword has no value";
 	if (!reason && strlen(s->word) >= room)
-		return "a machine's name, login or password is too long";
+		return "a name, login or password is too long";
 	if (!reason)
 		strcpy(out, s->word);
 	return reason;
 }
 
-/* Whether the word begins a machine or the default. */
-static bool begins_machine(const char *word)
+enum keyword { MACHINE, DEFAULT, LOGIN, PASSWORD, ACCOUNT, MACDEF, NONE };
+
+/* As for curl, its letters have any case. */
+static enum keyword keyword_of(const char *word)
 {
-	return strcasecmp(word, "machine") == 0 || strcasecmp(word, "default") == 0;
+	static const char keywords[NONE][9] = {
+		"machine", "default", "login", "password", "account", "macdef"};
+	enum keyword k = MACHINE;
+
+	while (k < NONE && strcasecmp(word, keywords[k]) != 0)
+		k++;
+	return k;
 }
 
-/* Takes the value of the keyword that has been read, which as for curl has any case. *ours: it is
- * about the host that is looked up. */
-static const char *take_keyword(struct scan *s, const char *host, bool *ours, struct login *out)
+/* Takes the value of the keyword that has been read. *ours: it is about the host that is looked up.
+ */
+static const char *take_keyword(
+	struct scan *s, enum keyword keyword, const char *host, bool *ours, struct login *out)
 {
-	const char *keyword = s->word, *reason;
 	char other[NETRC_PASSWORD_MAX];
-	bool is_login = strcasecmp(keyword, "login") == 0;
+	const char *reason;
 
-	if (is_login || strcasecmp(keyword, "account") == 0) {
-		out->given |= is_login && *ours;
-		return take_value(s, is_login && *ours ? out->name : other, sizeof(out->name));
-	}
-	if (strcasecmp(keyword, "password") == 0) {
+	switch (keyword) {
+	case LOGIN:
+	case PASSWORD:
 		out->given |= *ours;
-		return take_value(s, *ours ? out->password : other, sizeof(out->password));
-	}
-	if (strcasecmp(keyword, "macdef") == 0) {
+		if (*ours)
+			return keyword == LOGIN
+				       ? take_value(s, out->name, sizeof(out->name))
+				       : take_value(s, out->password, sizeof(out->password));
+		/* fall through */
+	case ACCOUNT:
+		return take_value(
+			s, other, keyword == PASSWORD ? sizeof(other) : sizeof(out->name));
+	case MACDEF:
 		skip_macro(s);
 		return NULL;
-	}
-	if (!begins_machine(keyword))
+	case NONE:
 		return !out->inside ? NULL
-				    : "a word is none of machine, default, login, password, "
-				      "account and macdef";
-	out->inside = true;
-	if (strcasecmp(keyword, "default") == 0) {
-		*ours = host != NULL;
-		return NULL;
+				    : "a word is none of machine, default, login and "
+				      "password";
+	case DEFAULT:
+	case MACHINE:
+		break;
 	}
-	reason = take_value(s, other, HOST_MAX);
-	*ours = host && !reason && strcasecmp(other, host) == 0;
+	out->inside = true;
+	reason = keyword == MACHINE ? take_value(s, other, HOST_MAX) : NULL;
+	*ours = host && !reason && (keyword == DEFAULT || strcasecmp(other, host) == 0);
 	return reason;
 }
 
@@ -191,12 +202,14 @@ static const char *look_up(struct login *out, const char *host, const char *user
 
 	*out = (struct login){.given = false};
 	while (!(reason = next_word(&s)) && !s.ended) {
-		if (out->given && begins_machine(s.word)) {
+		enum keyword keyword = keyword_of(s.word);
+
+		if (out->given && keyword <= DEFAULT) {
 			if (is_login_of(out, user))
 				break;
 			*out = (struct login){.inside = true};
 		}
-		reason = take_keyword(&s, host, &ours, out);
+		reason = take_keyword(&s, keyword, host, &ours, out);
 		if (reason)
 			break;
 	}
@@ -273,6 +286,8 @@ const char *netrc_lookup(const char *host, const char *user)
 	unsigned line;
 	size_t size;
 
+	if (strchr(user, ':'))
+		return NULL;
 	snprintf(key, sizeof(key), "%s@%s", user, host);
 	for (size_t at = 0; at < known_size; at = (size_t)(strchr(userinfo, '\0') + 1 - known)) {
 		userinfo = strchr(known + at, '\0') + 1;

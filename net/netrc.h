@@ -24,9 +24,9 @@ bool netrc_load(const char *path, char *why, size_t size);
 bool netrc_reload(void);
 
 /* "user:password" of the host, or of `default`, at most USERINFO_MAX bytes with its NUL; NULL if
- * there is none. The host is in lower case, the user that of its URL; empty: any will do. Good
- * until the next call. The file is read for it once, and again when more than NETRC_KNOWN_MAX bytes
- * were looked up since. */
+ * there is none. The host is in lower case, the user that of its URL; empty: any will do; with a
+ * password: NULL. Good until the next call. The file is read for it once, and again when more than
+ * NETRC_KNOWN_MAX bytes were looked up since. */
 const char *netrc_lookup(const char *host, const char *user);
 
 #endif

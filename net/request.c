@@ -14,10 +14,11 @@
 static const char *credentials(char out[CREDENTIALS_MAX], const char *name, const char *userinfo)
 {
 	int size = snprintf(out, CREDENTIALS_MAX, "%s: Basic ", name);
-	char text[USERINFO_MAX + 1];
+	char text[USERINFO_MAX + 1], *end = stpcpy(text, userinfo);
 
-	snprintf(text, sizeof(text), "%s%s", userinfo, strchr(userinfo, ':') ? "" : ":");
-	base64_encode(out + size, text, strlen(text));
+	if (!strchr(text, ':'))
+		*end++ = ':';
+	base64_encode(out + size, text, (size_t)(end - text));
 	strcat(out + size, "\r\n");
 	if (!userinfo[0])
 		out[0] = '\0';
@@ -235,8 +236,8 @@ enum outcome request_judge(
 {
 	if (r->status == 407 && q->proxy)
 		return conclude(why, OUTCOME_DENIED,
-			"the proxy %s wants %suser name and password (status 407%s%s); see proxy "
-			"http://USER:PASSWORD@...",
+			"the proxy %s wants %suser name and password (status 407%s%s): "
+			"proxy http://USER:PASSWORD@...",
 			q->proxy->host, q->proxy->userinfo[0] ? "another " : "a ",
 			r->schemes[0] ? ": " : "", r->schemes);
 	if (r->to_connect)

@@ -133,7 +133,7 @@ static const char *parse_authority(struct url *out, const char *text, size_t len
 
 	out->userinfo[0] = '\0';
 	if (at && !percent_decode(out->userinfo, sizeof(out->userinfo), text, at))
-		return "the user name and password are too long or badly encoded";
+		return "user name and password are too long or badly encoded";
 	if (at)
 		text = at + 1;
 	bracketed = text < end && *text == '[';
@@ -144,7 +144,7 @@ static const char *parse_authority(struct url *out, const char *text, size_t len
 	host_end = host_end ? host_end : end;
 	port = host_end + bracketed;
 	if (port < end && *port != ':')
-		return "something stands between the IPv6 address and the port";
+		return "the port is not right behind the IPv6 address";
 	out->port = out->https ? 443 : 80;
 	if (end - port > 1 && !parse_port(&out->port, port + 1, end))
 		return "the port is not a number from 1 to 65535";
@@ -201,7 +201,7 @@ static const char *set_target(struct url *out, const char *text, size_t len)
 	if (len + slash >= sizeof(out->target))
 		return url_too_long;
 	if (!is_well_encoded(text, text + len))
-		return "a percent sign is not followed by two hexadecimal digits";
+		return "a percent sign without two hexadecimal digits";
 	memmove(out->target + slash, text, len);
 	if (slash)
 		out->target[0] = '/';
@@ -309,9 +309,8 @@ const char *url_extend(struct url *u, const char *suffix)
 
 bool url_is_signed(const struct url *u)
 {
-	/* The first two also behind a dash or underscore. */
-	static const char *const names[] = {"signature", "token", "__token__", "sig", "sign",
-		"hmac", "md5", "hdnts", "hdnea", "hdntl", "auth_key"};
+	static const char names[][10] = {
+		"signature", "token", "sig", "sign", "hmac", "md5", "hdnts", "hdnea", "auth_key"};
 	const char *end;
 
 	for (const char *at = strchrnul(u->target, '?'); *at; at = end) {
@@ -319,7 +318,7 @@ bool url_is_signed(const struct url *u)
 		end = at + strcspn(at, "&");
 		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 			size_t size = strlen(names[i]), name = strcspn(at, "=&");
-			bool ends = name > size && i < 2 && strchr("-_", at[name - size - 1]);
+			bool ends = name > size && strchr("-_", at[name - size - 1]);
 
 			if ((name == size || ends) &&
 				strncasecmp(at + name - size, names[i], size) == 0)
@@ -330,12 +329,14 @@ bool url_is_signed(const struct url *u)
 }
 
 /* The longest name loses its dot, but is too long for a search domain as well. */
-const char *url_dns_name(char out[HOST_MAX], const struct url *u)
+const char *url_dns_name(const struct url *u)
 {
-	strcpy(out, u->host);
-	if (u->absolute && !u->literal && strlen(out) + 1 < HOST_MAX)
-		strcat(out, ".");
-	return out;
+	static char name[HOST_MAX];
+	char *end = stpcpy(name, u->host);
+
+	if (u->absolute && !u->literal && end < name + HOST_MAX - 1)
+		strcpy(end, ".");
+	return name;
 }
 
 bool url_same_origin(const struct url *a, const struct url *b)

@@ -42,8 +42,9 @@ const char *url_extend(struct url *u, const char *suffix);
  * X-Amz-Signature, sig, access_token or hdnts. */
 bool url_is_signed(const struct url *u);
 
-/* The host as DNS is asked for it: with the dot of one that is absolute. Returns `out`. */
-const char *url_dns_name(char out[HOST_MAX], const struct url *u);
+/* The host as DNS is asked for it: with the dot of one that is absolute. Good until the
+ * next call. */
+const char *url_dns_name(const struct url *u);
 
 /* Whether two URLs name the same origin: scheme, host, port. */
 bool url_same_origin(const struct url *a, const struct url *b);

@@ -189,12 +189,12 @@ static void say_addresses(void)
 {
 	const struct url *to = own->target.proxy ? own->target.proxy : &own->target.url;
 	union address a[DNS_ADDRESSES_MAX];
-	char text[DNS_ADDRESSES_MAX * (INET6_ADDRSTRLEN + 2)], time[32], name[HOST_MAX];
+	char text[DNS_ADDRESSES_MAX * (INET6_ADDRSTRLEN + 2)], time[32];
 	size_t n, used = 0;
 
 	say(own->target.proxy ? "proxy" : "host", "%s", to->host);
 	/* http.c has just looked up the same name, so the answer is known. */
-	if (dns_lookup(url_dns_name(name, to), to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
+	if (dns_lookup(url_dns_name(to), to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
 		for (size_t i = 0; i < n; i++) {
 			used += (size_t)snprintf(text + used, 3, "%s", i > 0 ? ", " : "");
 			used += strlen(address_text(text + used, &a[i]));

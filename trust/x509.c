@@ -440,9 +440,10 @@ static bool add_issuer(struct x509 *x, const struct cert *last)
 		fault = cert_parse(&c, x->cert[i].at, x->cert[i].left);
 		if (!der_same(c.subject, last->issuer))
 			continue;
-		x->capped = x->capped || x->length == X509_CHAIN_MAX;
-		if (x->length == X509_CHAIN_MAX)
+		if (x->length == X509_CHAIN_MAX) {
+			x->capped = true;
 			return false;
+		}
 		if (!fault)
 			fault = issuer_fault(x, &c);
 		if (fault) {
@@ -628,9 +629,9 @@ static void explain_distrust(struct x509 *x)
 	else
 		say(x, "unknown CA: the issuer is \"%s\"", x->issuer);
 	if (x->capped)
-		say(x, "; a chain may have %d certificates without the root", X509_CHAIN_MAX);
+		say(x, "; its chain has more than %d certificates", X509_CHAIN_MAX);
 	if (x->dropped)
-		say(x, "; there was no room for all certificates that the server sent");
+		say(x, "; there was no room for all that the server sent");
 }
 
 static unsigned end_chain(const br_x509_class **ctx)

@@ -31,7 +31,7 @@ void log_line(enum log_level level, const char *format, ...)
 
 const char *netrc_lookup(const char *host, const char *user)
 {
-	if (strcmp(host, "with.netrc") != 0)
+	if (strcmp(host, "with.netrc") != 0 || strchr(user, ':'))
 		return NULL;
 	return !*user ? "user:pw" : !strcmp(user, "z") ? "z:zpw" : NULL;
 }

@@ -83,7 +83,8 @@ static void test_machines(void)
 	CHECK(!strcmp(netrc_lookup("a", "z"), "z:q") && !strcmp(netrc_lookup("a", "y"), "y:p"));
 	CHECK(!strcmp(netrc_lookup("a", "z"), "z:q") && !strcmp(found("a"), "y:p"));
 	CHECK(!netrc_lookup("a", "Z") && !netrc_lookup("a", "x") && !netrc_lookup("a", "x"));
-	CHECK(!strcmp(netrc_lookup("a", "d"), "d:s") && !netrc_lookup("b", "z"));
+	CHECK(!strcmp(netrc_lookup("a", "d"), "d:s") && !netrc_lookup("b", "z") &&
+		!netrc_lookup("a", "z:"));
 
 	begin_test("netrc: any number of machines, looked up in any order, up to 64 KiB");
 	for (int i = 0; strlen(text) < NETRC_FILE_MAX - 100; i++)

@@ -148,7 +148,7 @@ static void test_told(void)
 	begin_test("judge: a 407 names the remedy");
 	CHECK(!url_parse(&url, "http://me@h/") && !url_parse(&proxy, "http://p:3128/"));
 	CHECK(request_judge(&q, &r, why) == OUTCOME_DENIED);
-	CHECK(strstr(why, "status 407: Basic); see proxy http://USER:PASSWORD@"), "%s", why);
+	CHECK(strstr(why, "status 407: Basic): proxy http://USER:PASSWORD@"), "%s", why);
 
 	begin_test("request: a user name without a password is sent with a colon");
 	q.proxy = NULL;

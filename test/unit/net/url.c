@@ -29,11 +29,11 @@ static void check_parse(const char *text, const char *expected)
 static void check_dns_name(const char *text, const char *expected)
 {
 	struct url u, same, to;
-	char name[HOST_MAX], undotted[HOST_MAX + 20];
+	char undotted[HOST_MAX + 20];
 
 	CHECK(!url_parse(&u, text) && !url_resolve(&to, &u, "/y"));
-	CHECK(strcmp(url_dns_name(name, &u), expected) == 0, "%s: %s", text, name);
-	CHECK(strcmp(url_dns_name(name, &to), expected) == 0, "%s: %s", text, name);
+	CHECK(strcmp(url_dns_name(&u), expected) == 0, "%s: %s", text, url_dns_name(&u));
+	CHECK(strcmp(url_dns_name(&to), expected) == 0, "%s: %s", text, url_dns_name(&to));
 	CHECK(!url_parse(&same, url_text(undotted, sizeof(undotted), &u)));
 	CHECK(url_same_origin(&u, &same) && strcmp(u.host, same.host) == 0);
 }
@@ -142,8 +142,7 @@ static void test_signed(void)
 {
 	static const char *const yes[] = {"X-Amz-Signature=a", "x=1&Signature=a", "sig=a", "SIG",
 		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1", "access_token=a",
-		"hdnts=exp=1~hmac=a", "a=1&hdnea=b", "Edge-Cache-Token=a", "__token__=a",
-		"auth_key=1-0-0-a"};
+		"hdnts=exp=1~hmac=a", "a=1&hdnea=b", "Edge-Cache-Token=a", "auth_key=1-0-0-a"};
 	static const char *const no[] = {"", "x", "signal=1", "x=sig", "design=1", "ture=1",
 		"a=signature", "signature2=1", "mysignature=1", "mytoken=1", "token_type=a",
 		"-=", "&&"};
