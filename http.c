@@ -216,7 +216,7 @@ static enum http_event resolve(struct http *h)
 
 	assert(h->state == HTTP_RESOLVING && h->fd < 0);
 	h->race.count = 0;
-	result = dns_lookup(to->host, to->port, h->now, h->race.address, &h->race.count);
+	result = dns_lookup(url_dns_name(to), to->port, h->now, h->race.address, &h->race.count);
 	if (result == DNS_WAIT) {
 		h->events = 0;
 		return HTTP_WAIT;
@@ -253,10 +253,9 @@ static enum http_event finish_connect(struct http *h)
 
 static enum http_event shake_hands(struct http *h)
 {
-	enum io io;
+	enum io io = tls_io(h, tls_handshake(h->tls, h->fd), IO_OK);
 
 	assert(h->state == HTTP_HANDSHAKING);
-	io = tls_io(h, tls_handshake(h->tls, h->fd), IO_OK);
 	if (io != IO_OK)
 		return io == IO_WAIT ? HTTP_WAIT : fail_tls(h);
 	h->progress = h->now;

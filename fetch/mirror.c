@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/memory.h"
 #include "net/netrc.h"
 #include "net/no_proxy.h"
@@ -50,7 +51,7 @@ void mirrors_init(const struct conf *c)
 	for (size_t m = 0; m < c->urls; m++)
 		if (!url_expand(text, sizeof(text), c->url[m], "x", 1, "x") &&
 			!url_parse(&url, text))
-			netrc_lookup(url.host);
+			netrc_lookup(url.host, url.userinfo);
 }
 
 /* ---- redirects ---- */
@@ -139,13 +140,23 @@ static const char *volume_name(const struct image *image)
 	return strncmp(image->volume, "erofs,", 6) == 0 ? image->volume + 6 : image->volume;
 }
 
+static bool has_name_in_query(const char *base)
+{
+	for (const char *at = strchrnul(base, '?'); *at; at++)
+		if (at[0] == '%' && at[1] == 'c' && hex_digit(at[2]) < 0)
+			return true;
+	return false;
+}
+
 /* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
- * behind the path, but not where a signature in the query is good for the image only. */
+ * behind the name if that stands in the query, else behind the path, but not where a signature in
+ * the query is good for the image only. */
 static const char *own_url(struct url *out, const struct image *image)
 {
 	bool beside = image->is_trace && !conf->trace;
-	size_t size = image->cookie_size - (beside ? sizeof(TRACE_SUFFIX) - 1 : 0);
 	const char *base = image->is_trace && conf->trace ? conf->trace : conf->url[image->mirror];
+	bool extends = beside && !has_name_in_query(base);
+	size_t size = image->cookie_size - (extends ? sizeof(TRACE_SUFFIX) - 1 : 0);
 	char text[URL_MAX + 512];
 	const char *why =
 		url_expand(text, sizeof(text), base, image->cookie, size, volume_name(image));
@@ -153,8 +164,8 @@ static const char *own_url(struct url *out, const struct image *image)
 	if (!why)
 		why = url_parse(out, text);
 	if (!why && beside && url_is_signed(out))
-		why = "the image's URL is signed, which is good for no other file";
-	return why || !beside ? why : url_extend(out, TRACE_SUFFIX);
+		why = "the image's URL is signed for no other file";
+	return why || !extends ? why : url_extend(out, TRACE_SUFFIX);
 }
 
 bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why)
@@ -175,8 +186,8 @@ bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, 
 		redirect = &own;
 	memcpy(&out->url, redirect, url_size(redirect));
 	is_own_origin = url_same_origin(&out->url, &own);
-	if (!out->url.userinfo[0] && is_own_origin)
-		userinfo = netrc_lookup(own.host);
+	if (is_own_origin && strcmp(out->url.userinfo, own.userinfo) == 0)
+		userinfo = netrc_lookup(own.host, own.userinfo);
 	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
 		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;
@@ -363,8 +374,8 @@ static bool is_last_word(struct image *image, const struct failure *f)
 {
 	unsigned bit = 1u << f->mirror;
 	bool refusal = is_refusal(f->outcome) || (f->outcome == OUTCOME_CHANGED && image->ready);
-	bool doubtful =
-		f->redirected || f->outcome == OUTCOME_REFUSED || f->outcome == OUTCOME_UNTRUSTED;
+	bool doubtful = f->redirected || f->several || f->outcome == OUTCOME_REFUSED ||
+			f->outcome == OUTCOME_UNTRUSTED;
 	bool last = refusal && (!doubtful || (image->doubted & bit));
 
 	image->doubted = refusal ? image->doubted | bit : image->doubted & ~bit;

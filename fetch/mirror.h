@@ -69,6 +69,7 @@ struct failure {
 	bool redirected;     /* a redirect's target failed, not the mirror's own URL */
 	int64_t began;	     /* when the attempt began */
 	int64_t retry_after; /* milliseconds that the server asked for; 0: none */
+	bool several;	     /* the server has other addresses */
 };
 
 /* A body broke off after some bytes: its mirror is quarantined. */

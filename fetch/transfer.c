@@ -121,6 +121,7 @@ static struct failure blame(const struct transfer *t, enum outcome outcome, cons
 		.redirected = t->redirected,
 		.began = t->asked_at,
 		.retry_after = outcome == OUTCOME_BUSY ? t->http.retry_after : 0,
+		.several = t->http.race.count > 1,
 	};
 }
 

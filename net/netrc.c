@@ -14,8 +14,8 @@
 static int file = -1;
 static struct stat status; /* of the file when it was read */
 
-/* What was looked up: a host and its "user:password", which may be empty, with a NUL behind each.
- */
+/* What was looked up: "user@host" and the "user:password", which may be empty, with a NUL behind
+ * each. */
 static char known[NETRC_KNOWN_MAX];
 static size_t known_size;
 
@@ -118,6 +118,7 @@ static void skip_macro(struct scan *s)
 
 struct login {
 	bool given;
+	bool inside; /* a machine, or the default: its words count */
 	char name[NETRC_LOGIN_MAX], password[NETRC_PASSWORD_MAX];
 };
 
@@ -128,46 +129,72 @@ static const char *take_value(struct scan *s, char *out, size_t room)
 	if (!reason && s->ended)
 		return "a keyword has no value";
 	if (!reason && strlen(s->word) >= room)
-		return "a machine's name, login or password is too long";
+		return "a name, login or password is too long";
 	if (!reason)
 		strcpy(out, s->word);
 	return reason;
 }
 
+enum keyword { MACHINE, DEFAULT, LOGIN, PASSWORD, ACCOUNT, MACDEF, NONE };
+
+/* As for curl, its letters have any case. */
+static enum keyword keyword_of(const char *word)
+{
+	static const char keywords[NONE][9] = {
+		"machine", "default", "login", "password", "account", "macdef"};
+	enum keyword k = MACHINE;
+
+	while (k < NONE && strcasecmp(word, keywords[k]) != 0)
+		k++;
+	return k;
+}
+
 /* Takes the value of the keyword that has been read. *ours: it is about the host that is looked up.
  */
-static const char *take_keyword(struct scan *s, const char *host, bool *ours, struct login *out)
+static const char *take_keyword(
+	struct scan *s, enum keyword keyword, const char *host, bool *ours, struct login *out)
 {
-	const char *keyword = s->word, *reason;
 	char other[NETRC_PASSWORD_MAX];
-	bool is_login = strcmp(keyword, "login") == 0;
+	const char *reason;
 
-	if (is_login || strcmp(keyword, "account") == 0) {
-		out->given |= is_login && *ours;
-		return take_value(s, is_login && *ours ? out->name : other, sizeof(out->name));
-	}
-	if (strcmp(keyword, "password") == 0) {
+	switch (keyword) {
+	case LOGIN:
+	case PASSWORD:
 		out->given |= *ours;
-		return take_value(s, *ours ? out->password : other, sizeof(out->password));
-	}
-	if (strcmp(keyword, "macdef") == 0) {
+		if (*ours)
+			return keyword == LOGIN
+				       ? take_value(s, out->name, sizeof(out->name))
+				       : take_value(s, out->password, sizeof(out->password));
+		/* fall through */
+	case ACCOUNT:
+		return take_value(
+			s, other, keyword == PASSWORD ? sizeof(other) : sizeof(out->name));
+	case MACDEF:
 		skip_macro(s);
 		return NULL;
+	case NONE:
+		return !out->inside ? NULL
+				    : "a word is none of machine, default, login and "
+				      "password";
+	case DEFAULT:
+	case MACHINE:
+		break;
 	}
-	if (strcmp(keyword, "default") == 0) {
-		*ours = host != NULL;
-		return NULL;
-	}
-	if (strcmp(keyword, "machine") != 0)
-		return "a word is none of machine, default, login, password, account and macdef";
-	reason = take_value(s, other, HOST_MAX);
-	*ours = host && !reason && strcasecmp(other, host) == 0;
+	out->inside = true;
+	reason = keyword == MACHINE ? take_value(s, other, HOST_MAX) : NULL;
+	*ours = host && !reason && (keyword == DEFAULT || strcasecmp(other, host) == 0);
 	return reason;
 }
 
-/* Looks the host up: the first machine, or the default, counts that has a login or a password.
- * NULL for the host: only checks the file. Without a reason *line is without meaning. */
-static const char *look_up(struct login *out, const char *host, unsigned *line)
+static bool is_login_of(const struct login *l, const char *user)
+{
+	return !*user || strcmp(l->name, user) == 0;
+}
+
+/* Looks the host up: the first machine, or the default, counts that has a login or a password; for
+ * a user, that has this login. NULL for the host: only checks the file. Without a reason *line is
+ * without meaning. */
+static const char *look_up(struct login *out, const char *host, const char *user, unsigned *line)
 {
 	struct scan s = {.line = 1};
 	const char *reason;
@@ -175,12 +202,19 @@ static const char *look_up(struct login *out, const char *host, unsigned *line)
 
 	*out = (struct login){.given = false};
 	while (!(reason = next_word(&s)) && !s.ended) {
-		if (out->given && (s.word[0] == 'm' || s.word[0] == 'd'))
-			break;
-		reason = take_keyword(&s, host, &ours, out);
+		enum keyword keyword = keyword_of(s.word);
+
+		if (out->given && keyword <= DEFAULT) {
+			if (is_login_of(out, user))
+				break;
+			*out = (struct login){.inside = true};
+		}
+		reason = take_keyword(&s, keyword, host, &ours, out);
 		if (reason)
 			break;
 	}
+	if (!is_login_of(out, user))
+		*out = (struct login){.given = false};
 	*line = s.line;
 	explicit_bzero(&s, sizeof(s));
 	return reason;
@@ -205,7 +239,7 @@ static bool check_file(char *why, size_t size)
 		return fail(why, size, "%s", strerror(errno));
 	if (status.st_size > NETRC_FILE_MAX)
 		return fail(why, size, "it is larger than %d bytes", NETRC_FILE_MAX);
-	reason = look_up(&none, NULL, &line);
+	reason = look_up(&none, NULL, "", &line);
 	return !reason || fail(why, size, "line %u: %s", line, reason);
 }
 
@@ -244,25 +278,29 @@ bool netrc_reload(void)
 	return true;
 }
 
-const char *netrc_lookup(const char *host)
+const char *netrc_lookup(const char *host, const char *user)
 {
+	char key[NETRC_LOGIN_MAX + HOST_MAX];
 	const char *userinfo = NULL;
 	struct login login;
 	unsigned line;
 	size_t size;
 
+	if (strchr(user, ':'))
+		return NULL;
+	snprintf(key, sizeof(key), "%s@%s", user, host);
 	for (size_t at = 0; at < known_size; at = (size_t)(strchr(userinfo, '\0') + 1 - known)) {
 		userinfo = strchr(known + at, '\0') + 1;
-		if (strcasecmp(known + at, host) == 0)
+		if (strcmp(known + at, key) == 0)
 			return *userinfo ? userinfo : NULL;
 	}
-	if (file < 0 || look_up(&login, host, &line))
+	if (file < 0 || look_up(&login, host, user, &line))
 		return NULL;
-	size = strlen(host) + strlen(login.name) + strlen(login.password) + 3;
+	size = strlen(key) + strlen(login.name) + strlen(login.password) + 3;
 	if (size > sizeof(known) - known_size)
 		forget();
-	userinfo = known + known_size + strlen(host) + 1;
-	snprintf(known + known_size, sizeof(known) - known_size, "%s%c%s%s%s", host, '\0',
+	userinfo = known + known_size + strlen(key) + 1;
+	snprintf(known + known_size, sizeof(known) - known_size, "%s%c%s%s%s", key, '\0',
 		login.name, login.given ? ":" : "", login.password);
 	known_size = (size_t)(strchr(userinfo, '\0') + 1 - known);
 	explicit_bzero(&login, sizeof(login));

@@ -10,7 +10,8 @@
 
 /* Opens and checks the file, in place of one before; an empty path: there is none. It has at most
  * NETRC_FILE_MAX bytes. As for curl its words are machine, default, login, password, account and
- * macdef, the last two without effect; blanks and newlines part them, a value may stand in double
+ * macdef in any case, the last two without effect, and what stands before the first machine or
+ * default is skipped; blanks and newlines part them, a value may stand in double
  * quotes, in which a backslash makes the next byte an ordinary one, and '#' before a word begins a
  * comment. Other words are refused, as is a value over its size in limits.h. On failure returns
  * false and fills why, which names the line but never repeats a value. If others may read the file,
@@ -23,8 +24,9 @@ bool netrc_load(const char *path, char *why, size_t size);
 bool netrc_reload(void);
 
 /* "user:password" of the host, or of `default`, at most USERINFO_MAX bytes with its NUL; NULL if
- * there is none. Good until the next call. The file is read for it once, and again when more than
+ * there is none. The host is in lower case, the user that of its URL; empty: any will do; with a
+ * password: NULL. Good until the next call. The file is read for it once, and again when more than
  * NETRC_KNOWN_MAX bytes were looked up since. */
-const char *netrc_lookup(const char *host);
+const char *netrc_lookup(const char *host, const char *user);
 
 #endif

@@ -8,13 +8,17 @@
 
 /* ---- its text ---- */
 
-/* A field with "user:password", or nothing where that is empty. Returns `out`. */
+/* A field with "user:password", the colon added to a mere "user" (RFC 7617 section 2), or nothing
+ * where that is empty. Returns `out`. */
 #define CREDENTIALS_MAX (BASE64_SIZE(USERINFO_MAX) + 32)
 static const char *credentials(char out[CREDENTIALS_MAX], const char *name, const char *userinfo)
 {
 	int size = snprintf(out, CREDENTIALS_MAX, "%s: Basic ", name);
+	char text[USERINFO_MAX + 1], *end = stpcpy(text, userinfo);
 
-	base64_encode(out + size, userinfo, strlen(userinfo));
+	if (!strchr(text, ':'))
+		*end++ = ':';
+	base64_encode(out + size, text, (size_t)(end - text));
 	strcat(out + size, "\r\n");
 	if (!userinfo[0])
 		out[0] = '\0';
@@ -224,8 +228,7 @@ static enum outcome judge_tunnel(const struct http_request *q, const struct resp
 
 const char *request_hint(const struct http_request *q)
 {
-	return !q->url->https && q->url->port % 1000 == 443 ? "; perhaps this port wants https://"
-							    : "";
+	return !q->url->https && q->url->port != 80 ? "; perhaps this port wants https://" : "";
 }
 
 enum outcome request_judge(
@@ -233,7 +236,8 @@ enum outcome request_judge(
 {
 	if (r->status == 407 && q->proxy)
 		return conclude(why, OUTCOME_DENIED,
-			"the proxy %s wants %suser name and password (status 407%s%s)",
+			"the proxy %s wants %suser name and password (status 407%s%s): "
+			"proxy http://USER:PASSWORD@...",
 			q->proxy->host, q->proxy->userinfo[0] ? "another " : "a ",
 			r->schemes[0] ? ": " : "", r->schemes);
 	if (r->to_connect)

@@ -53,8 +53,7 @@ enum outcome request_judge(
 	const struct http_request *q, const struct response *r, char why[JUDGED_SIZE]);
 
 /* What a server may want that has closed the connection or answered 400 to a request in the clear,
- * as the end of a sentence; mostly empty: only ports that are called 443, 8443 and the like count.
- */
+ * as the end of a sentence; empty for port 80, which is never one of TLS. */
 const char *request_hint(const struct http_request *q);
 
 /* Where a request goes, for a person: the host, the proxy if there is one, and the address (NULL:

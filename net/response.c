@@ -272,29 +272,26 @@ static const char *parse_retry_after(struct response *r, struct span value)
 
 /* A field that may stand once is refused the second time, even if both are equal: some recipient on
  * the way has taken the other one (RFC 9110 section 5.3). */
-#define ONCE(name) name, name " is repeated"
-
-/* The first ones, which say how long the body is. */
-#define FRAMING 2
+#define ONCE(name) name " is repeated"
 
 static const struct {
-	const char *name, *repeated; /* NULL: it is a list, or its first one counts */
+	const char *name; /* without a sentence behind it, it is a list, or its first one counts */
 	const char *(*parse)(struct response *r, struct span value);
 } fields[] = {
 	{ONCE("Content-Length"), parse_content_length},
 	{ONCE("Transfer-Encoding"), parse_transfer_encoding},
 	{ONCE("Content-Range"), parse_content_range},
-	{"Connection", NULL, parse_connection},
-	{"Content-Encoding", NULL, parse_content_encoding},
-	{"WWW-Authenticate", NULL, parse_authenticate},
-	{"Proxy-Authenticate", NULL, parse_authenticate},
+	{"Connection", parse_connection},
+	{"Content-Encoding", parse_content_encoding},
+	{"WWW-Authenticate", parse_authenticate},
+	{"Proxy-Authenticate", parse_authenticate},
 	{ONCE("Content-Type"), parse_content_type},
 	{ONCE("ETag"), parse_etag},
 	{ONCE("Last-Modified"), parse_last_modified},
 	{ONCE("Location"), parse_location},
 	/* These only say when to ask again: a busy server is no wrong one for them. */
-	{"Date", NULL, parse_date_field},
-	{"Retry-After", NULL, parse_retry_after},
+	{"Date", parse_date_field},
+	{"Retry-After", parse_retry_after},
 };
 
 static bool is_token_char(unsigned char c)
@@ -306,6 +303,7 @@ static const char *parse_field(struct response *r, struct span line)
 {
 	const char *colon = memchr(line.at, ':', span_size(line));
 	struct span name = {line.at, colon ? colon : line.at};
+	size_t size = span_size(name);
 
 	if (is_blank(*line.at))
 		return "a field is folded";
@@ -315,12 +313,12 @@ static const char *parse_field(struct response *r, struct span line)
 		if (!is_token_char((unsigned char)*c))
 			return "a field's name is malformed";
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-		if (!span_is(name, fields[i].name))
+		if (strncasecmp(name.at, fields[i].name, size) != 0 || fields[i].name[size] > ' ')
 			continue;
-		if (r->to_connect && r->status / 100 == 2 && i < FRAMING)
-			return NULL;
-		if (fields[i].repeated && r->seen & 1u << i)
-			return fields[i].repeated;
+		if (r->to_connect && r->status / 100 == 2)
+			return NULL; /* none says anything of a tunnel */
+		if (fields[i].name[size] == ' ' && r->seen & 1u << i)
+			return fields[i].name;
 		r->seen |= 1u << i;
 		return fields[i].parse(r, trim((struct span){colon + 1, line.end}));
 	}

@@ -109,8 +109,8 @@ static const char *set_host(struct url *out, const char *text, size_t len, bool 
 {
 	struct in6_addr address;
 
-	if (len > 1 && !bracketed && text[len - 1] == '.')
-		len--; /* the root's dot: the same name, and certificates do not carry it */
+	out->absolute = len > 1 && !bracketed && text[len - 1] == '.';
+	len -= out->absolute; /* the root's dot: the same name, and certificates do not carry it */
 	if (len == 0)
 		return "the host is missing";
 	if (len >= sizeof(out->host))
@@ -133,7 +133,7 @@ static const char *parse_authority(struct url *out, const char *text, size_t len
 
 	out->userinfo[0] = '\0';
 	if (at && !percent_decode(out->userinfo, sizeof(out->userinfo), text, at))
-		return "the user name and password are too long or badly encoded";
+		return "user name and password are too long or badly encoded";
 	if (at)
 		text = at + 1;
 	bracketed = text < end && *text == '[';
@@ -144,7 +144,7 @@ static const char *parse_authority(struct url *out, const char *text, size_t len
 	host_end = host_end ? host_end : end;
 	port = host_end + bracketed;
 	if (port < end && *port != ':')
-		return "something stands between the IPv6 address and the port";
+		return "the port is not right behind the IPv6 address";
 	out->port = out->https ? 443 : 80;
 	if (end - port > 1 && !parse_port(&out->port, port + 1, end))
 		return "the port is not a number from 1 to 65535";
@@ -201,7 +201,7 @@ static const char *set_target(struct url *out, const char *text, size_t len)
 	if (len + slash >= sizeof(out->target))
 		return url_too_long;
 	if (!is_well_encoded(text, text + len))
-		return "a percent sign is not followed by two hexadecimal digits";
+		return "a percent sign without two hexadecimal digits";
 	memmove(out->target + slash, text, len);
 	if (slash)
 		out->target[0] = '/';
@@ -253,13 +253,15 @@ static const char *resolve_path(struct url *out, const struct url *base, const c
 	return set_target(out, out->target, base_len + len);
 }
 
-/* Percent-encodes the bytes that no URL can hold. False: it does not fit. */
+/* Percent-encodes the bytes that no URL can hold, and as other programs do a '%' that encodes none.
+ * False: it does not fit. */
 static bool encode(char out[URL_MAX], const char *text)
 {
 	struct text t = {.at = out, .end = out + URL_MAX - 1};
 
 	for (; *text; text++)
-		if (is_url_byte(*text))
+		if (is_url_byte(*text) &&
+			(*text != '%' || (hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0)))
 			put_byte(&t, *text);
 		else
 			put_encoded(&t, (const unsigned char *)text, 1, false);
@@ -307,7 +309,8 @@ const char *url_extend(struct url *u, const char *suffix)
 
 bool url_is_signed(const struct url *u)
 {
-	static const char *const names[] = {"signature", "sig", "sign", "token", "hmac", "md5"};
+	static const char names[][10] = {
+		"signature", "token", "sig", "sign", "hmac", "md5", "hdnts", "hdnea", "auth_key"};
 	const char *end;
 
 	for (const char *at = strchrnul(u->target, '?'); *at; at = end) {
@@ -315,7 +318,7 @@ bool url_is_signed(const struct url *u)
 		end = at + strcspn(at, "&");
 		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 			size_t size = strlen(names[i]), name = strcspn(at, "=&");
-			bool ends = name > size && i == 0 && at[name - size - 1] == '-';
+			bool ends = name > size && strchr("-_", at[name - size - 1]);
 
 			if ((name == size || ends) &&
 				strncasecmp(at + name - size, names[i], size) == 0)
@@ -323,6 +326,17 @@ bool url_is_signed(const struct url *u)
 		}
 	}
 	return false;
+}
+
+/* The longest name loses its dot, but is too long for a search domain as well. */
+const char *url_dns_name(const struct url *u)
+{
+	static char name[HOST_MAX];
+	char *end = stpcpy(name, u->host);
+
+	if (u->absolute && !u->literal && end < name + HOST_MAX - 1)
+		strcpy(end, ".");
+	return name;
 }
 
 bool url_same_origin(const struct url *a, const struct url *b)

@@ -12,6 +12,7 @@
 struct url {
 	bool https;
 	bool literal;	      /* the host is an IP address */
+	bool absolute;	      /* a dot ended the host: it is no part of a name in a domain */
 	char host[HOST_MAX];  /* lower case; an IPv6 address without its brackets */
 	uint16_t port;	      /* 1 to 65535 */
 	char userinfo[256];   /* percent-decoded "user:password", or empty; never to be logged */
@@ -30,16 +31,20 @@ const char *url_parse(struct url *out, const char *text);
 
 /* Resolves a Location field against the URL that it came from (RFC 3986 section 5): absolute,
  * scheme-relative, absolute-path, relative-path and query-only references, dot segments removed.
- * Bytes that no URL can hold are percent-encoded, as browsers do. Userinfo is carried over only to
- * the same scheme, host and port; https to http is refused. */
+ * Bytes that no URL can hold are percent-encoded, as browsers do, and a '%' that encodes none.
+ * Userinfo is carried over only to the same scheme, host and port; https to http is refused. */
 const char *url_resolve(struct url *out, const struct url *base, const char *reference);
 
 /* Puts a suffix behind the path. */
 const char *url_extend(struct url *u, const char *suffix);
 
-/* Whether the query has a parameter by which storage services sign a URL, such as X-Amz-Signature,
- * Signature or sig. */
+/* Whether the query has a parameter by which storage services and caches sign a URL, such as
+ * X-Amz-Signature, sig, access_token or hdnts. */
 bool url_is_signed(const struct url *u);
+
+/* The host as DNS is asked for it: with the dot of one that is absolute. Good until the
+ * next call. */
+const char *url_dns_name(const struct url *u);
 
 /* Whether two URLs name the same origin: scheme, host, port. */
 bool url_same_origin(const struct url *a, const struct url *b);

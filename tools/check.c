@@ -194,7 +194,7 @@ static void say_addresses(void)
 
 	say(own->target.proxy ? "proxy" : "host", "%s", to->host);
 	/* http.c has just looked up the same name, so the answer is known. */
-	if (dns_lookup(to->host, to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
+	if (dns_lookup(url_dns_name(to), to->port, clock_us() / 1000, a, &n) == DNS_FOUND) {
 		for (size_t i = 0; i < n; i++) {
 			used += (size_t)snprintf(text + used, 3, "%s", i > 0 ? ", " : "");
 			used += strlen(address_text(text + used, &a[i]));

@@ -434,12 +434,16 @@ static bool add_issuer(struct x509 *x, const struct cert *last)
 	const char *fault;
 	struct cert c;
 
-	for (unsigned i = 1; i < x->certs && x->length < X509_CHAIN_MAX; i++) {
+	for (unsigned i = 1; i < x->certs; i++) {
 		if (x->visited >> i & 1)
 			continue;
 		fault = cert_parse(&c, x->cert[i].at, x->cert[i].left);
 		if (!der_same(c.subject, last->issuer))
 			continue;
+		if (x->length == X509_CHAIN_MAX) {
+			x->capped = true;
+			return false;
+		}
 		if (!fault)
 			fault = issuer_fault(x, &c);
 		if (fault) {
@@ -531,7 +535,7 @@ static void start_chain(const br_x509_class **ctx, const char *server_name)
 	x->length = x->visited = 1;
 	x->verify = X509_VERIFY_MAX;
 	x->compare = CONSTRAINTS_COMPARED_MAX;
-	x->trusted = x->refused = x->namesake = x->dropped = false;
+	x->trusted = x->refused = x->namesake = x->dropped = x->capped = false;
 	x->why[0] = '\0';
 }
 
@@ -624,8 +628,10 @@ static void explain_distrust(struct x509 *x)
 			x->issuer);
 	else
 		say(x, "unknown CA: the issuer is \"%s\"", x->issuer);
+	if (x->capped)
+		say(x, "; its chain has more than %d certificates", X509_CHAIN_MAX);
 	if (x->dropped)
-		say(x, "; there was no room for all certificates that the server sent");
+		say(x, "; there was no room for all that the server sent");
 }
 
 static unsigned end_chain(const br_x509_class **ctx)

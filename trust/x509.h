@@ -81,6 +81,7 @@ struct x509 {
 	int bundle;
 	bool trusted, refused, pin_fits;
 	bool dropped; /* not all of the certificates had room */
+	bool capped;  /* a chain would have been longer than X509_CHAIN_MAX */
 
 	unsigned length;	  /* of the chain so far */
 	uint32_t visited;	  /* bits of the kept ones that are in it, or lead nowhere */

@@ -256,6 +256,17 @@ def netrc_gives_the_credentials_of_its_host_only():
 
 
 @test
+def a_user_of_the_url_gets_the_password_of_the_netrc_file_or_none():
+    with tempfile.NamedTemporaryFile("w") as netrc:
+        netrc.write("Machine 127.0.0.1 login y password p\nmachine 127.0.0.1 password pw login z\n")
+        netrc.flush()
+        for user, sent in (("z", "Basic ejpwdw=="), ("x", "Basic eDo="), ("z:", "Basic ejo=")):
+            with Server({"/img": DATA}) as s:
+                right(get(s.url.replace("//", f"//{user}@") + "img", options=["netrc " + netrc.name]))
+                assert authorization(s) == {sent}, authorization(s)
+
+
+@test
 def a_netrc_file_that_is_wrong_is_named():
     with tempfile.NamedTemporaryFile("w") as netrc:
         netrc.write("machine h login a passwort s3cret\n")
@@ -520,6 +531,18 @@ def an_address_that_refuses_costs_no_time():
         options = [f"resolve images.example:{port}:127.0.0.3",
                    f"resolve images.example:{port}:127.0.0.1"]
         assert right(get(f"http://images.example:{port}/img", options=options)).seconds < 1
+
+
+@test
+def what_one_of_several_addresses_denies_is_asked_of_another():
+    for status in (403, 404):
+        with Server({"/img": DATA}) as s:
+            port = int(s.url.strip("/").rsplit(":", 1)[1])
+            with Server(host="127.0.0.2", port=port, status=status) as behind:
+                options = [f"resolve images.example:{port}:127.0.0.2",
+                           f"resolve images.example:{port}:127.0.0.1"]
+                right(get(f"http://images.example:{port}/img", options=options))
+                assert len(behind.requests) == 1, behind.requests
 
 
 def main():

@@ -164,6 +164,8 @@ AUTHORITIES = [
         issuer_key="root", subject="/O=Test/CN=ca1"),
     row("ca1-more", "ca1-names", CA + "subjectAltName=DNS:other.test\n", key="other", issuer_key="other",
         subject="/O=Test/CN=ca1"),
+    *(row("long%d" % n, "long%d" % (n - 1) if n > 1 else "root", key="other", issuer_key="other" if n > 1 else "root")
+      for n in range(1, 11)),
     row("rsa8192-root", key="rsa8192"),
     row("old-root", key="root", dates=PAST),
     row("weak-root", key="rsa1024"),
@@ -184,6 +186,7 @@ LEAVES = [
     leaf("good"),
     leaf("deep", issuer="ca2"),
     leaf("deep-plain", LEAF + "subjectAltName=DNS:example.test\n", issuer="ca2"),
+    *(leaf("long-leaf%d" % n, issuer="long%d" % n, issuer_key="other") for n in (9, 10)),
     leaf("address", LEAF + "subjectAltName=IP:127.0.0.1\n"),
     leaf("rsa", key="rsa"),
     leaf("rsa3072", key="rsa3072"),
@@ -299,6 +302,7 @@ def make_bundles(a):
 
 OK = r"ok [1-9]\d* bytes"
 BAD = r"untrusted: "
+LONG = " ".join("long%d" % n for n in range(10, 0, -1))
 
 # name of the case, certificate (and key, if not "leaf"), intermediate, bundle, host, expected verdict
 CASES = [
@@ -398,6 +402,9 @@ CASES = [
     ("name constraints in the leaf", "leaf-names", "inter", "root", "example.test",
      BAD + ".*name constraints"),
     ("two intermediates", "deep", "ca2 ca1", "root", "example.test", OK),
+    ("nine intermediates", "long-leaf9", LONG.partition(" ")[2], "root", "example.test", OK),
+    ("ten intermediates, which are too many", "long-leaf10", LONG, "root", "example.test",
+     BAD + ".*; its chain has more than 10 certificates"),
     ("two intermediates, the upper one first", "deep", "ca1 ca2", "root", "example.test", OK),
     ("all twice, and the root", "deep", "deep ca2 root ca2 ca1 ca1 root", "root", "example.test", OK),
     ("a stranger in the middle", "deep", "ca2 stranger ca1", "root", "example.test", OK),

@@ -29,9 +29,11 @@ void log_line(enum log_level level, const char *format, ...)
 	va_end(args);
 }
 
-const char *netrc_lookup(const char *host)
+const char *netrc_lookup(const char *host, const char *user)
 {
-	return strcmp(host, "with.netrc") == 0 ? "user:pw" : NULL;
+	if (strcmp(host, "with.netrc") != 0 || strchr(user, ':'))
+		return NULL;
+	return !*user ? "user:pw" : !strcmp(user, "z") ? "z:zpw" : NULL;
 }
 
 bool netrc_reload(void)
@@ -95,7 +97,7 @@ static unsigned asked(struct image *image, int64_t now)
 /* Whether another attempt is due. */
 static bool fails(struct image *image, unsigned mirror, enum outcome outcome, int64_t now)
 {
-	struct failure f = {outcome, "because", mirror, false, now - 10, 0};
+	struct failure f = {outcome, "because", mirror, false, now - 10, 0, false};
 
 	mirror_failed(image, &f, now);
 	return !image->refused && !image->changed;
@@ -164,10 +166,24 @@ static void test_changed(void)
 
 static bool target_fails(struct image *image, enum outcome outcome, int64_t now)
 {
-	struct failure f = {outcome, "because", 0, true, now - 10, 0};
+	struct failure f = {outcome, "because", 0, true, now - 10, 0, false};
 
 	mirror_failed(image, &f, now);
 	return !image->refused && !image->changed;
+}
+
+static void test_addresses(void)
+{
+	begin_test("image: what one of several addresses says is not final before another one");
+	for (enum outcome o = OUTCOME_NOT_FOUND; o <= OUTCOME_DENIED; o++) {
+		struct image *i = start(1, RETRY_SOFT);
+		struct failure f = {.outcome = o, .why = "because", .several = true};
+
+		mirror_failed(i, &f, 1000);
+		CHECK(!i->refused && i->not_before > 1000);
+		mirror_failed(i, &f, 2000);
+		CHECK(i->refused);
+	}
 }
 
 static void test_doubts(void)
@@ -230,9 +246,10 @@ static void test_delays(void)
 
 	begin_test("image: what a server asks for is honoured up to a minute");
 	i = start(1, RETRY_SOFT);
-	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, 7000}, 1000);
+	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, 7000, false}, 1000);
 	CHECK(i->not_before == 8000);
-	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX}, 9000);
+	mirror_failed(
+		i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX, false}, 9000);
 	CHECK(i->not_before == 9000 + RETRY_AFTER_MAX);
 
 	begin_test("image: requests that fail together are one failure");
@@ -313,7 +330,7 @@ static void test_redirects(void)
 	fails(i, 0, OUTCOME_BUSY, 1000);
 	CHECK(mirror_target(&target, i, 0, &why) && target.redirected, "its own URL failed");
 	for (int n = 0; n < 2; n++) {
-		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0};
+		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0, false};
 
 		mirror_redirected(i, 0, &to);
 		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
@@ -327,11 +344,15 @@ static void test_credentials(void)
 	struct mirror_target target;
 	const char *why;
 
-	begin_test("image: the netrc file's credentials, unless the URL has its own");
+	begin_test("image: the netrc file's credentials, unless the URL has a password");
 	c.url[0] = "http://with.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "user:pw") == 0);
 	c.url[0] = "http://me@with.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "me") == 0);
+	c.url[0] = "http://z@with.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "z:zpw") == 0);
+	c.url[0] = "http://z:@with.netrc/";
+	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "z:") == 0);
 	c.url[0] = "http://without.netrc/";
 	CHECK(mirror_target(&target, i, 0, &why) && target.userinfo[0] == '\0');
 }
@@ -374,12 +395,15 @@ static void test_trace(void)
 	fails(i, 0, OUTCOME_UNREACHABLE, 900);
 	check_url(trace, "http://b/img.trace", true);
 
-	begin_test("image: of a url line with %c, of one file, and with a query: behind the path");
+	begin_test(
+		"image: of a url line with %c, of one file, and with a query: behind path or name");
 	check_trace("http://a/%c.erofs", "/img.erofs.trace");
 	check_trace("http://a/%c/image?x=%v", "/img/image.trace?x=img");
 	check_trace("http://a/one.erofs", "/one.erofs.trace");
 	check_trace("http://a/one.erofs?v=1", "/one.erofs.trace?v=1");
-	check_trace("http://a/get?file=%c", "/get.trace?file=img");
+	check_trace("http://a/get?file=%c", "/get?file=img.trace");
+	check_trace("http://a/%c?file=%c&v=%v", "/img.trace?file=img.trace&v=img");
+	check_trace("http://a/%c?x=%c3%A9", "/img.trace?x=%c3%A9");
 	check_trace("http://a/one.erofs#x", "/one.erofs.trace");
 
 	begin_test("image: a signed URL has no trace beside it");
@@ -436,6 +460,7 @@ int main(void)
 	test_all_down();
 	test_not_of_the_mirror();
 	test_changed();
+	test_addresses();
 	test_doubts();
 	test_delays();
 	test_told();

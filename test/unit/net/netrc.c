@@ -29,7 +29,7 @@ static bool loads(const char *text)
 
 static const char *found(const char *host)
 {
-	const char *userinfo = netrc_lookup(host);
+	const char *userinfo = netrc_lookup(host, "");
 
 	return userinfo ? userinfo : "nothing";
 }
@@ -44,11 +44,11 @@ static void test_machines(void)
 		    "machine no.login\n"
 		    "default login w password r"));
 	CHECK(strcmp(found("a.example"), "u:p") == 0, "%s", found("a.example"));
-	CHECK(strcmp(found("b.EXAMPLE"), "v:q") == 0, "%s", found("b.EXAMPLE"));
+	CHECK(strcmp(found("b.example"), "v:q") == 0, "%s", found("b.example"));
 	CHECK(strcmp(found("c.example"), "w:r") == 0, "%s", found("c.example"));
 	CHECK(strcmp(found("no.login"), "w:r") == 0, "%s", found("no.login"));
 	CHECK(loads("machine a login u") && strcmp(found("a"), "u:") == 0, "%s", found("a"));
-	CHECK(loads("") && !netrc_lookup("a") && !netrc_lookup("a"));
+	CHECK(loads("") && !netrc_lookup("a", "") && !netrc_lookup("a", ""));
 
 	begin_test("netrc: the first machine of a name counts; its words have any order");
 	CHECK(loads("machine a password p login u machine a login v password q"));
@@ -70,6 +70,22 @@ static void test_machines(void)
 	CHECK(strcmp(found("a"), "u:p") == 0, "%s", found("a"));
 	CHECK(loads("machine a login u password \"\"") && strcmp(found("a"), "u:") == 0);
 
+	CHECK(loads("machine a login u macdef m\nx y\n\npassword p machine a login v"));
+	CHECK(strcmp(found("a"), "u:p") == 0, "%s", found("a"));
+	CHECK(loads("MACHINE a Login u PassWord p MacDef m\nx\n\nDEFAULT logiN v password q"));
+	CHECK(strcmp(found("a"), "u:p") == 0 && strcmp(found("b"), "v:q") == 0);
+	CHECK(loads("some words machine a login u password p"));
+	CHECK(strcmp(found("a"), "u:p") == 0, "%s", found("a"));
+
+	begin_test("netrc: the password of a URL's user");
+	CHECK(loads("machine a login y password p machine a password q login z\n"
+		    "machine a password r default login d password s"));
+	CHECK(!strcmp(netrc_lookup("a", "z"), "z:q") && !strcmp(netrc_lookup("a", "y"), "y:p"));
+	CHECK(!strcmp(netrc_lookup("a", "z"), "z:q") && !strcmp(found("a"), "y:p"));
+	CHECK(!netrc_lookup("a", "Z") && !netrc_lookup("a", "x") && !netrc_lookup("a", "x"));
+	CHECK(!strcmp(netrc_lookup("a", "d"), "d:s") && !netrc_lookup("b", "z") &&
+		!netrc_lookup("a", "z:"));
+
 	begin_test("netrc: any number of machines, looked up in any order, up to 64 KiB");
 	for (int i = 0; strlen(text) < NETRC_FILE_MAX - 100; i++)
 		sprintf(text + strlen(text), "machine m%d\nlogin user%d\npassword word%d\n", i, i,
@@ -82,7 +98,7 @@ static void test_machines(void)
 		snprintf(expected, sizeof(expected), "user%d:word%d", (i * 37) % 1000,
 			(i * 37) % 1000);
 		CHECK(strcmp(found(host), expected) == 0, "%s", found(host));
-		CHECK(!netrc_lookup("other"));
+		CHECK(!netrc_lookup("other", ""));
 	}
 }
 
@@ -131,7 +147,7 @@ static void test_mistakes(void)
 			"line 2: a quote"},
 		{"machine a login u password \"s3cret", "line 1: a quote is not closed"},
 		{"machine a login u password \"s3cret\\", "line 1: it is no text"},
-		{"# c\nlogins3cret", "line 2: a word is none of"},
+		{"x\nMachine a\nlogins3cret", "line 3: a word is none of"},
 	};
 	char why[200], big[NETRC_FILE_MAX + 2];
 

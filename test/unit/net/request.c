@@ -119,8 +119,49 @@ static void test_classes(void)
 	CHECK(judged(nothing, 499, "") == OUTCOME_REFUSED);
 }
 
+static void check_hint(const char *text, bool given)
+{
+	struct url url;
+	struct http_request q = {.url = &url};
+	struct response r = {.status = 400};
+	char why[JUDGED_SIZE];
+
+	CHECK(!url_parse(&url, text));
+	request_judge(&q, &r, why);
+	CHECK(!strstr(why, "; perhaps this port wants https://") == !given, "%s: %s", text, why);
+	CHECK(!*request_hint(&q) == !given, "%s", text);
+}
+
+static void test_told(void)
+{
+	static struct url url, proxy;
+	struct http_request q = {.url = &url, .proxy = &proxy, .user_agent = "x", .last = 1};
+	struct response r = {.status = 407, .schemes = "Basic"};
+	char why[JUDGED_SIZE], text[2048];
+
+	begin_test("judge: a 400 may mean that the port wants https, but for port 80");
+	check_hint("http://h/", false);
+	check_hint("http://h:8443/", true);
+	check_hint("http://h:5000/", true);
+	check_hint("https://h:5000/", false);
+
+	begin_test("judge: a 407 names the remedy");
+	CHECK(!url_parse(&url, "http://me@h/") && !url_parse(&proxy, "http://p:3128/"));
+	CHECK(request_judge(&q, &r, why) == OUTCOME_DENIED);
+	CHECK(strstr(why, "status 407: Basic): proxy http://USER:PASSWORD@"), "%s", why);
+
+	begin_test("request: a user name without a password is sent with a colon");
+	q.proxy = NULL;
+	request_range(text, sizeof(text), &q, 0, 1);
+	CHECK(strstr(text, "\r\nAuthorization: Basic bWU6\r\n"), "%s", text);
+	q.proxy = &url;
+	request_tunnel(text, sizeof(text), &q);
+	CHECK(strstr(text, "\r\nProxy-Authorization: Basic bWU6\r\n"), "%s", text);
+}
+
 int main(void)
 {
+	test_told();
 	test_classes();
 	test_absent();
 	test_versions();

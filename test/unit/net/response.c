@@ -258,12 +258,14 @@ static void test_retry_after(void)
 static void test_connect(void)
 {
 	static const char *const ignored[] = {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-		"Content-Length: 1\r\nContent-Length: x\r\n", "Transfer-Encoding: gzip\r\n"};
+		"Content-Length: 1\r\nContent-Length: x\r\n", "Transfer-Encoding: gzip\r\n",
+		"Content-Length: x\r\nContent-Type: text/plain\r\nContent-Type: text/html\r\n",
+		"Content-Length: x\r\nLocation: a\r\nLocation: b\r\nContent-Range: x\r\n"};
 	struct response r;
 	const char *why;
 	char text[200];
 
-	begin_test("head: of a 2xx to CONNECT the body's length is ignored, of others it is not");
+	begin_test("head: of a 2xx to CONNECT all fields are ignored, of others they are not");
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
 		size_t size = (size_t)snprintf(
 			text, sizeof(text), "HTTP/1.0 200 x\r\n%s\r\n", ignored[i]);

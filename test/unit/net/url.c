@@ -26,6 +26,18 @@ static void check_parse(const char *text, const char *expected)
 			whole(&u));
 }
 
+static void check_dns_name(const char *text, const char *expected)
+{
+	struct url u, same, to;
+	char undotted[HOST_MAX + 20];
+
+	CHECK(!url_parse(&u, text) && !url_resolve(&to, &u, "/y"));
+	CHECK(strcmp(url_dns_name(&u), expected) == 0, "%s: %s", text, url_dns_name(&u));
+	CHECK(strcmp(url_dns_name(&to), expected) == 0, "%s: %s", text, url_dns_name(&to));
+	CHECK(!url_parse(&same, url_text(undotted, sizeof(undotted), &u)));
+	CHECK(url_same_origin(&u, &same) && strcmp(u.host, same.host) == 0);
+}
+
 static void test_parse(void)
 {
 	begin_test("url: absolute URLs");
@@ -39,6 +51,12 @@ static void test_parse(void)
 	check_parse("http://h/../../etc", "http://h/etc");
 	check_parse("http://h/a%2fb", "http://h/a%2fb");
 	check_parse("http://h:/x", "http://h/x");
+
+	begin_test("url: a dot at the host's end is for DNS only");
+	check_dns_name("http://h/", "h");
+	check_dns_name("http://a.H.:81/x", "a.h.");
+	check_dns_name("http://192.0.2.1./", "192.0.2.1");
+	check_dns_name("http://[2001:db8::1]/", "2001:db8::1");
 
 	begin_test("url: what is refused");
 	check_parse("ftp://h/", NULL);
@@ -123,9 +141,11 @@ static void test_shown(void)
 static void test_signed(void)
 {
 	static const char *const yes[] = {"X-Amz-Signature=a", "x=1&Signature=a", "sig=a", "SIG",
-		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1"};
+		"a&token=b", "X-Goog-Signature=a&b", "hmac=1", "md5=a&expires=1", "access_token=a",
+		"hdnts=exp=1~hmac=a", "a=1&hdnea=b", "Edge-Cache-Token=a", "auth_key=1-0-0-a"};
 	static const char *const no[] = {"", "x", "signal=1", "x=sig", "design=1", "ture=1",
-		"a=signature", "signature2=1", "mysignature=1", "-=", "&&"};
+		"a=signature", "signature2=1", "mysignature=1", "mytoken=1", "token_type=a",
+		"-=", "&&"};
 	char text[64];
 	struct url u;
 
@@ -202,6 +222,9 @@ static void test_resolve(void)
 	check_resolve(base, "//h/{1}/<2>?{3}#{4}", "http://h/%7B1%7D/%3C2%3E?%7B3%7D");
 	check_resolve(base, "x y/%20%7c", "http://a/b/c/x%20y/%20%7c");
 	check_resolve(base, "a\tb", "http://a/b/c/a%09b");
+	check_resolve(base, "/%zz?100%", "http://a/%25zz?100%25");
+	check_resolve(base, "%4/%%41", "http://a/b/c/%254/%25%41");
+	check_resolve(base, "http://h%/", NULL);
 
 	begin_test("url: references at the limit of length, as they are and percent-encoded");
 	check_long('x', URL_MAX - 1, true);
@@ -219,7 +242,6 @@ static void test_resolve(void)
 		"http://gr\xc3\xb6\xc3\x9f"
 		"e/",
 		NULL);
-	check_resolve(base, "/%zz", NULL);
 	check_resolve(base, "http://", NULL);
 }
 
