@@ -372,6 +372,13 @@ def _():
         result = run(word, "http://127.0.0.1:1/")
         right = result.returncode == 2 and result.stderr.endswith(f"try cachefilesd-mini {meant}\n".encode())
         check(right or not meant, word, result.stderr)
+    for words in ("-f", "-F", "-o", "-p", "-n -p", "-dsf", "--get http://a/ --output", "--force=x"):
+        result = run(*words.split())
+        option = words.split("-")[-1].removeprefix("ds").removesuffix("=x")
+        said = result.stderr.decode().partition(": ")[2]
+        check(result.returncode == 2 and "argument" in said and re.search(rf"\b{option}\b", said), words, result)
+        check(b"try " not in result.stderr, words, result.stderr)
+    expect(run("--get", "http://a/", "--output="), 2, b"", "--output: needs the name of a file")
 
 
 @test("the configuration: all mistakes are told, of its file and of the command line")
