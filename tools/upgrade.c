@@ -6,22 +6,40 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon/keeper.h"
 #include "kernel/device.h"
 
-#define ANSWER_TIME 60 /* seconds */
+/* Seconds. */
+#define ANSWER_TIME 60
+#define LOCK_TIME   5
 
-/* The file stays locked, so that upgrades take turns: the keeper answers one at a time. */
+/* The file stays locked, so that upgrades take turns: the keeper answers one at a time. Whoever may
+ * read it can lock it, so the wait has an end. */
+static void take_turn(int fd, const char *path)
+{
+	const struct timespec moment = {.tv_nsec = 50000000};
+
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; i++) {
+		if (i == LOCK_TIME * 20)
+			die(EXIT_SYSTEM,
+				"%s: another process, such as another --upgrade, keeps it locked: "
+				"try again, or see /proc/locks",
+				path);
+		nanosleep(&moment, NULL);
+	}
+}
+
 static pid_t read_pid(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	char text[32];
 
 	if (fd >= 0)
-		flock(fd, LOCK_EX);
+		take_turn(fd, path);
 	if (fd_read_file(path, text, sizeof(text)) < 0)
 		die(EXIT_SYSTEM,
 			"%s: %s: name the daemon's own with -p (with -n it writes one only if its "
