@@ -542,8 +542,8 @@ static int test(char *why, size_t size)
 	if (options.device < 0 && conf.status_given) {
 		char folder[sizeof(conf.status)];
 
-		snprintf(folder, sizeof(folder), "%.*s",
-			(int)(strrchr(conf.status, '/') + 1 - conf.status), conf.status);
+		strcpy(folder, conf.status);
+		strrchr(folder, '/')[1] = '\0';
 		if (access(folder, F_OK) < 0)
 			die(EXIT_USAGE, "status %s: %s: %s", conf.status, folder, strerror(errno));
 	}

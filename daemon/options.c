@@ -144,8 +144,7 @@ static void take_option(struct options *o, int c)
 		o->device = (int)take_number("-F", optarg);
 	} else if (c == OUTPUT) {
 		if (!*optarg)
-			die(EXIT_USAGE,
-				"--output: needs the name of a file, or - for standard output");
+			die(EXIT_USAGE, "--output: needs the name of a file");
 		o->output = optarg;
 	} else if (c == 'v') {
 		mode = PRINT_VERSION;

@@ -68,7 +68,7 @@ bool environment_take(struct conf *c, char *why, size_t size)
 			continue;
 		if (needed)
 			return false;
-		log_warning("%s; it is not used, a redirect may need it", why);
+		log_warning("%s; it is not used", why);
 		c->mistakes = 0;
 	}
 	if (value[0] != value[1])

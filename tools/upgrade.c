@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -21,15 +21,10 @@
  * read it can lock it, so the wait has an end. */
 static void take_turn(int fd, const char *path)
 {
-	const struct timespec moment = {.tv_nsec = 50000000};
-
 	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; i++) {
 		if (i == LOCK_TIME * 20)
-			die(EXIT_SYSTEM,
-				"%s: another process, such as another --upgrade, keeps it locked: "
-				"try again, or see /proc/locks",
-				path);
-		nanosleep(&moment, NULL);
+			die(EXIT_SYSTEM, "%s: another process keeps it locked: try again", path);
+		poll(NULL, 0, 50);
 	}
 }
 
