@@ -540,12 +540,10 @@ static int test(char *why, size_t size)
 	if (options.device < 0 && !backing_check(conf.dir, true, why, size))
 		die(EXIT_USAGE, "%s", why);
 	if (options.device < 0 && conf.status_given) {
-		char folder[sizeof(conf.status)];
-
-		strcpy(folder, conf.status);
-		strrchr(folder, '/')[1] = '\0';
-		if (access(folder, F_OK) < 0)
-			die(EXIT_USAGE, "status %s: %s: %s", conf.status, folder, strerror(errno));
+		snprintf(why, size, "%s", conf.status);
+		strrchr(why, '/')[1] = '\0';
+		if (access(why, F_OK) < 0)
+			die(EXIT_USAGE, "status %s: %s", why, strerror(errno));
 	}
 	if (geteuid() == 0)
 		sandbox_drop_rights(SANDBOX_WORKER);

@@ -102,10 +102,7 @@ static uint64_t take_number(const char *what, const char *text)
  * that is not in the table. */
 static bool is_known(void)
 {
-	for (const struct option *o = longs; o->name; o++)
-		if (o->val == optopt)
-			return true;
-	return optopt > 0 && strchr(shorts, optopt);
+	return optopt == OUTPUT || (optopt > 0 && (optopt < ' ' || strchr(shorts, optopt)));
 }
 
 /* getopt_long() has said what is wrong. Only without a missing argument optind is within argv. */
