@@ -523,7 +523,7 @@ static int run_tool(void)
 		memory = allocate(check_memory());
 	else
 		allocate_fetch(&get_frontend);
-	if (options.output)
+	if (options.output && strcmp(options.output, "-") != 0)
 		get_output(options.output);
 	sandbox_drop_rights(SANDBOX_TOOL);
 	sandbox_enter(SANDBOX_TOOL);
@@ -539,6 +539,12 @@ static int test(char *why, size_t size)
 	divide_memory();
 	if (options.device < 0 && !backing_check(conf.dir, true, why, size))
 		die(EXIT_USAGE, "%s", why);
+	if (options.device < 0 && conf.status_given) {
+		snprintf(why, size, "%s", conf.status);
+		strrchr(why, '/')[1] = '\0';
+		if (access(why, F_OK) < 0)
+			die(EXIT_USAGE, "status %s: %s", why, strerror(errno));
+	}
 	if (geteuid() == 0)
 		sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))

@@ -211,11 +211,11 @@ static bool parse_proxy(struct conf *c, struct value *v)
 {
 	struct url proxy;
 
+	if (strncasecmp(v->text, "http://", 7) != 0)
+		return mistake(v, "only http:// proxies are taken: no TLS to a proxy, no SOCKS");
 	v->why = url_parse(&proxy, v->text);
 	if (v->why)
 		return false;
-	if (proxy.https)
-		return mistake(v, "TLS to a proxy is not supported: its URL begins with http://");
 	proxy.target[0] = '\0';
 	c->proxy = c->https_proxy = keep(c, v, &proxy, url_size(&proxy));
 	return c->proxy != NULL;

@@ -74,10 +74,13 @@ void options_help(void)
 
 static int mode, json, force; /* as getopt_long() sets them */
 
+/* What getopt_long() returns for --output: no short option. */
+#define OUTPUT 256
+
 static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
 	{"version", no_argument, &mode, PRINT_VERSION}, {"get", no_argument, &mode, GET},
 	{"check", no_argument, &mode, CHECK}, {"status", no_argument, &mode, STATUS},
-	{"json", no_argument, &json, true}, {"output", required_argument, NULL, 'O'},
+	{"json", no_argument, &json, true}, {"output", required_argument, NULL, OUTPUT},
 	{"test", no_argument, &mode, TEST}, {"upgrade", no_argument, &mode, UPGRADE},
 	{"force", no_argument, &force, true}, {"prime", no_argument, &mode, PRIME},
 	{NULL, 0, NULL, 0}};
@@ -95,12 +98,22 @@ static uint64_t take_number(const char *what, const char *text)
 	return n;
 }
 
-/* getopt_long() has complained already. */
-__attribute__((noreturn)) static void complain_of_option(const char *option)
+/* Whether optopt is one of ours, whose argument is missing or one too many. It is 0 for a long name
+ * that is not in the table. */
+static bool is_known(void)
+{
+	return optopt == OUTPUT || (optopt > 0 && (optopt < ' ' || strchr(shorts, optopt)));
+}
+
+/* getopt_long() has said what is wrong. Only without a missing argument optind is within argv. */
+__attribute__((noreturn)) static void complain_of_option(char *const *argv)
 {
 	unsigned distance = UINT_MAX;
-	const char *nearest = "help";
+	const char *option, *nearest = "help";
 
+	if (is_known())
+		exit(EXIT_USAGE);
+	option = argv[optind - 1];
 	for (const struct option *o = longs; o->name; o++)
 		if (option[0] == '-' && option[1] == '-' &&
 			word_is_nearer(option + 2, strcspn(option + 2, "="), o->name, &distance))
@@ -126,14 +139,16 @@ static void take_option(struct options *o, int c)
 		o->pid_file_given = true;
 	} else if (c == 'F') {
 		o->device = (int)take_number("-F", optarg);
-	} else if (c == 'O') {
+	} else if (c == OUTPUT) {
+		if (!*optarg)
+			die(EXIT_USAGE, "--output: needs the name of a file");
 		o->output = optarg;
 	} else if (c == 'v') {
 		mode = PRINT_VERSION;
 	} else if (c == 'h') {
 		mode = PRINT_HELP;
 	} else if (c == '?') {
-		complain_of_option(o->argv[optind - 1]);
+		complain_of_option(o->argv);
 	} /* else getopt_long() has set it, or it is for options_configure() */
 }
 

@@ -18,7 +18,7 @@ struct options {
 	enum mode mode;
 	uint64_t offset, length; /* of GET; length of CHECK: bytes to measure with */
 	bool json;		 /* of STATUS and CHECK */
-	const char *output;	 /* of GET: a file; NULL: standard output */
+	const char *output;	 /* of GET: a file; NULL or "-": standard output */
 	char **arguments;	 /* those that are no options, borrowed; NULL behind the last */
 	const char *conf_file;	 /* NULL: not given */
 	const char *pid_file;	 /* always a path */

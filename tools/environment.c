@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
+#include "base/log.h"
+#include "net/no_proxy.h"
+#include "net/url.h"
 
 /* The value of the first of these variables, NULL behind the last, that is not empty; NULL: there
  * is none. *name is the variable. */
@@ -19,9 +21,9 @@ static const char *find(const char *const *names, const char **name)
 	return NULL;
 }
 
-static bool take_proxy(struct conf *c, const char *const *names, char *why, size_t size)
+/* Takes the value of a variable as the proxy for both schemes. */
+static bool take_proxy(struct conf *c, const char *name, const char *value, char *why, size_t size)
 {
-	const char *name, *value = find(names, &name);
 	char line[URL_MAX + 16]; /* a longer value is still too long when it is cut to fit */
 
 	c->proxy = c->https_proxy = NULL;
@@ -31,27 +33,45 @@ static bool take_proxy(struct conf *c, const char *const *names, char *why, size
 	return conf_line(c, name, line, why, size);
 }
 
-bool environment_take(struct conf *c, char *why, size_t size)
+static bool take_no_proxy(struct conf *c, char *why, size_t size)
 {
-	static const char *const https[] = {
-		"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL};
-	static const char *const http[] = {"http_proxy", "all_proxy", "ALL_PROXY", NULL};
 	static const char *const none[] = {"no_proxy", "NO_PROXY", NULL};
 	const char *name, *list = c->no_proxy[0] ? NULL : find(none, &name);
-	const struct url *for_http;
 
 	/* Entries without effect are no mistake here: other programs read them too. */
-	if (list &&
-		snprintf(c->no_proxy, sizeof(c->no_proxy), "%s", list) >= (int)sizeof(c->no_proxy))
-		return fail(
-			why, size, "%s: is longer than %zu bytes", name, sizeof(c->no_proxy) - 1);
-	if (c->proxy)
+	return !list ||
+	       snprintf(c->no_proxy, sizeof(c->no_proxy), "%s", list) < (int)sizeof(c->no_proxy) ||
+	       fail(why, size, "%s: is longer than %zu bytes", name, sizeof(c->no_proxy) - 1);
+}
+
+bool environment_take(struct conf *c, char *why, size_t size)
+{
+	static const char *const names[][5] = {{"http_proxy", "all_proxy", "ALL_PROXY", NULL},
+		{"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL}};
+	const char *name[2], *value[2] = {find(names[0], &name[0]), find(names[1], &name[1])};
+	const struct url *for_http = NULL;
+	struct url url;
+	bool direct;
+
+	if (!c->proxy && !value[0] && !value[1])
 		return true;
-	if (!take_proxy(c, http, why, size))
+	if (!take_no_proxy(c, why, size))
 		return false;
-	for_http = c->proxy;
-	if (!take_proxy(c, https, why, size))
-		return false;
-	c->proxy = for_http;
+	if (c->proxy || url_parse(&url, c->url[0])) /* conf.c has parsed it */
+		return true;
+	direct = no_proxy_has(c->no_proxy, &url);
+	for (int https = value[0] == value[1]; https < 2; https++) { /* one for both: once */
+		bool needed = !direct && (url.https == https || value[0] == value[1]);
+
+		for_http = c->proxy;
+		if (take_proxy(c, name[https], value[https], why, size))
+			continue;
+		if (needed)
+			return false;
+		log_warning("%s; it is not used", why);
+		c->mistakes = 0;
+	}
+	if (value[0] != value[1])
+		c->proxy = for_http;
 	return true;
 }

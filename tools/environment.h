@@ -9,8 +9,8 @@
 
 #include "daemon/conf.h"
 
-/* Takes them into `conf`, where that has no words for them. On a mistake returns false and fills
- * why. */
+/* Takes them into `conf`, where that has no words for them. If the one for conf->url[0] cannot be
+ * used returns false and fills why; one that only a redirect may lead to is warned of. */
 bool environment_take(struct conf *conf, char *why, size_t size);
 
 #endif

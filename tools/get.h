@@ -17,8 +17,9 @@
 /* For fetch_init(). */
 extern const struct frontend get_frontend;
 
-/* Opens the file that takes the place of standard output; it is cut once bytes have come. Ends the
- * program if it cannot be opened. */
+/* Opens the file that takes the place of standard output; it is cut once bytes have come, and a new
+ * one is removed if the first answer is a failure. Ends the program if it cannot be opened. Call it
+ * before the sandbox is entered. */
 void get_output(const char *path);
 
 /* Writes [offset, offset + length), cut at the file's end, of conf->url[0]. The other urls are its

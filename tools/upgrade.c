@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +13,28 @@
 #include "daemon/keeper.h"
 #include "kernel/device.h"
 
-#define ANSWER_TIME 60 /* seconds */
+/* Seconds. */
+#define ANSWER_TIME 60
+#define LOCK_TIME   5
 
-/* The file stays locked, so that upgrades take turns: the keeper answers one at a time. */
+/* The file stays locked, so that upgrades take turns: the keeper answers one at a time. Whoever may
+ * read it can lock it, so the wait has an end. */
+static void take_turn(int fd, const char *path)
+{
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; i++) {
+		if (i == LOCK_TIME * 20)
+			die(EXIT_SYSTEM, "%s: another process keeps it locked: try again", path);
+		poll(NULL, 0, 50);
+	}
+}
+
 static pid_t read_pid(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	char text[32];
 
 	if (fd >= 0)
-		flock(fd, LOCK_EX);
+		take_turn(fd, path);
 	if (fd_read_file(path, text, sizeof(text)) < 0)
 		die(EXIT_SYSTEM,
 			"%s: %s: name the daemon's own with -p (with -n it writes one only if its "

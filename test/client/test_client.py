@@ -442,12 +442,24 @@ def the_environment_names_proxies_as_for_curl():
         url = proxy.url.replace("http://", "http://pu:geheim@")
         right(get(s.url + "img", options=["proxy " + url], http_proxy=other.url, all_proxy=other.url))
         assert not other.heads and "Proxy-Authorization" in proxy.heads[0]
-        for wrong, reason in (("socks5://u:geheim@h:1", "does not begin with http://"), ("https://h", "TLS to a proxy"),
+        for wrong, reason in (("socks5://u:geheim@h:1", "only http:// proxies"), ("https://h", "no TLS to a proxy"),
                               ("h h", "no URL can hold"), ("http://" + "x" * 3000, "too long")):
             result = get(s.url + "img", http_proxy=wrong)
             assert result.returncode == 2 and result.log.count("\n") == 1, result.log
             assert "http_proxy: proxy '" in result.log and reason in result.log, result.log
             assert "geheim" not in result.log, result.log
+        for environment, url, fails in (
+                ({"https_proxy": "socks5://h"}, s.url, False), ({"http_proxy": "socks5://h"}, tls.url, False),
+                ({"https_proxy": "socks5://h"}, tls.url, True), ({"all_proxy": "socks5://h"}, tls.url, True),
+                ({"all_proxy": "socks5://h"}, s.url, True),
+                ({"all_proxy": "socks5://h", "http_proxy": other.url}, s.url, False),
+                ({"all_proxy": "socks5://h", "no_proxy": "127.0.0.1"}, s.url, False),
+                ({"http_proxy": "a b", "https_proxy": "c d", "no_proxy": "*"}, s.url, False)):
+            result = get(url + "img", options=ca, **environment)
+            assert result.returncode == (2 if fails else 0), (environment, url, result.log)
+            assert result.log.count("proxy '") == (2 if "c d" in environment.values() else 1), result.log
+            assert fails or result.log.count("not used") == result.log.count("\n"), result.log
+        right(get(s.url + "img", no_proxy="x" * 3000))
 
 
 @test

@@ -372,6 +372,13 @@ def _():
         result = run(word, "http://127.0.0.1:1/")
         right = result.returncode == 2 and result.stderr.endswith(f"try cachefilesd-mini {meant}\n".encode())
         check(right or not meant, word, result.stderr)
+    for words in ("-f", "-F", "-o", "-p", "-n -p", "-dsf", "--get http://a/ --output", "--force=x"):
+        result = run(*words.split())
+        option = words.split("-")[-1].removeprefix("ds").removesuffix("=x")
+        said = result.stderr.decode().partition(": ")[2]
+        check(result.returncode == 2 and "argument" in said and re.search(rf"\b{option}\b", said), words, result)
+        check(b"try " not in result.stderr, words, result.stderr)
+    expect(run("--get", "http://a/", "--output="), 2, b"", "--output: needs the name of a file")
 
 
 @test("the configuration: all mistakes are told, of its file and of the command line")
@@ -461,6 +468,13 @@ def _():
         check(open(name, "rb").read() == IMAGE[5:4101], "shorter than it was")
         expect(get(s.url + "none", "--output", name), 4, b"", "404")
         check(open(name, "rb").read() == IMAGE[5:4101], "a failure has cut it")
+        for words in ([s.url + "none"], [s.url + "img", "300002"]):
+            get(*words, "--output", path("output.new"))
+            check(not os.path.exists(path("output.new")), "an empty file stays", words)
+        expect(get(s.url + "img", "300001", "--output", path("output.new")), 0, b"")
+        check(os.path.getsize(path("output.new")) == 0, "nothing was asked for")
+        expect(get(s.url + "img", "--output", "-", cwd=FOLDER.name), 0, IMAGE)
+        check(not os.path.exists(path("-")), "a file of the name -")
         expect(get(s.url + "img", "--output", "/dev/null"), 0, b"")
         expect(get(s.url + "img", "--output", "/dev/full"), 1, b"", "/dev/full: No space left on device")
         expect(get(s.url + "img", "--output", path("no/file")), 1, b"", "no/file: No such file or directory")

@@ -129,6 +129,9 @@ def test_option():
                                 ("/dev/shm", "in memory")):
             status, out, err = test(f"dir {directory}", device=())
             assert (status, out) == (2, "") and f"dir {directory}: " in err and says in err, (status, out, err)
+        if not os.geteuid():
+            status, out, err = test("dir /", "status /nonexistent/x", device=())
+            assert (status, out) == (2, "") and "status /nonexistent/: No such" in err, (status, out, err)
     passed = "cachefilesd-mini .*: the configuration is good\n"
     for good in url, "http://127.0.0.1/%v", "http://127.0.0.1/x/":
         status, out, err = test(url=good)

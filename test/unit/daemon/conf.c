@@ -74,7 +74,8 @@ static void test_policy(void)
 
 	begin_test("conf: proxy, no-proxy, netrc");
 	CHECK_GOOD("proxy http://me:pw@proxy:3128");
-	CHECK_BAD("proxy https://me:secret@proxy/", "TLS to a proxy is not supported");
+	CHECK_BAD("proxy https://me:secret@proxy/", "only http:// proxies are taken");
+	CHECK_BAD("proxy socks5://proxy:1080", "only http:// proxies are taken");
 	CHECK(!strstr(why, "secret"));
 	CHECK_GOOD("no-proxy a.test,b.test, 10.0.0.0/8");
 	CHECK_BAD("no-proxy a.test,*.example", "no-proxy 'a.test,*.example': an entry is neither");

@@ -62,6 +62,16 @@ int main(void)
 			_exit(upgrade_run(path));
 	for (size_t i = 0; i < 3; i++)
 		CHECK(waitpid(clients[i], &status, 0) == clients[i] && status == 0);
+
+	alarm(30);
+	begin_test("upgrade: a stranger's lock is not waited for without an end");
+	CHECK(flock(fd, LOCK_EX) == 0);
+	if ((clients[0] = fork()) == 0) {
+		alarm(20);
+		_exit(upgrade_run(path));
+	}
+	CHECK(waitpid(clients[0], &status, 0) == clients[0] && WIFEXITED(status) &&
+		WEXITSTATUS(status) == EXIT_SYSTEM);
 	kill(keeper, SIGKILL);
 	unlink(path);
 	return finish_tests();
