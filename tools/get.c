@@ -3,11 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -32,7 +30,6 @@ static int64_t held;		  /* how long standard output has kept us waiting in all *
 static char name[KEY_MAX + 1];
 static const char *output = "standard output";
 static bool is_file;
-static int keep = -1, gone = -1; /* to and from the child that watches a new file */
 
 /* ---- progress ---- */
 
@@ -211,54 +208,15 @@ static int verdict(void)
 	return outcomes[outcome].exit_status;
 }
 
-/* A new file is removed by a child, which keeps the right to do so, if we end before an answer was
- * good. Without pipes or child the file stays. */
-static void watch(const char *path)
-{
-	int ends[2], back[2];
-	struct stat s;
-	char byte;
-
-	if (pipe2(ends, O_CLOEXEC) < 0 || pipe2(back, O_CLOEXEC) < 0)
-		return;
-	keep = ends[1];
-	gone = back[0];
-	if (_Fork() == 0) {
-		close(keep);
-		signal(SIGINT, SIG_IGN);
-		if (read(ends[0], &byte, 1) == 0 && fstat(STDOUT_FILENO, &s) == 0 && s.st_size == 0)
-			unlink(path);
-		_exit(0);
-	}
-	close(ends[0]);
-	close(back[1]);
-}
-
-/* Ends the child, once it has removed the file. */
-static int fail_early(int status)
-{
-	char byte;
-
-	fd_close(&keep);
-	(void)!read(gone, &byte, 1);
-	return status;
-}
-
 void get_output(const char *path)
 {
-	int flags = O_WRONLY | O_CREAT | O_NOCTTY | O_CLOEXEC;
-	int fd = open(path, flags | O_EXCL, 0666);
-	bool is_new = fd >= 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_NOCTTY | O_CLOEXEC, 0666);
 
-	if (!is_new)
-		fd = open(path, flags, 0666);
 	output = path;
 	is_file = true;
 	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0)
 		die(EXIT_SYSTEM, "%s: %s", output, strerror(errno));
 	close(fd);
-	if (is_new)
-		watch(path);
 }
 
 int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
@@ -268,13 +226,12 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 	fetch_open(0, "", name, find_name(conf->url[0]));
 	run_until(&opened);
 	if (open_outcome != OUTCOME_OK)
-		return fail_early(outcomes[open_outcome].exit_status);
+		return outcomes[open_outcome].exit_status;
 	if (offset > file_size) {
 		log_err("%s: OFFSET %llu is beyond the end: it has %llu bytes", name,
 			(unsigned long long)offset, (unsigned long long)file_size);
-		return fail_early(2);
+		return 2;
 	}
-	(void)!write(keep, "", 1);
 	if (is_file)
 		(void)!ftruncate(STDOUT_FILENO, 0); /* a device cannot be cut */
 	begin = next = offset;

@@ -468,9 +468,6 @@ def _():
         check(open(name, "rb").read() == IMAGE[5:4101], "shorter than it was")
         expect(get(s.url + "none", "--output", name), 4, b"", "404")
         check(open(name, "rb").read() == IMAGE[5:4101], "a failure has cut it")
-        for words in ([s.url + "none"], [s.url + "img", "300002"]):
-            get(*words, "--output", path("output.new"))
-            check(not os.path.exists(path("output.new")), "an empty file stays", words)
         expect(get(s.url + "img", "300001", "--output", path("output.new")), 0, b"")
         check(os.path.getsize(path("output.new")) == 0, "nothing was asked for")
         expect(get(s.url + "img", "--output", "-", cwd=FOLDER.name), 0, IMAGE)
