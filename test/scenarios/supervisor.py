@@ -203,9 +203,13 @@ def holder_killed():
         with daemon("-d", options=["-f", path]) as k:
             f = k.opened("erofs,img", b"img")
             reload(k)
-            with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
-                holder, = {int(pid) for pid in file.read().split()} - {k.worker}
-            before = k.worker
+
+            def others():
+                with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
+                    return {int(pid) for pid in file.read().split()} - {k.worker}
+
+            k.wait(lambda: len(others()) == 1, 10, "the end of the worker before")
+            holder, before = others().pop(), k.worker
             os.kill(holder, signal.SIGKILL)
             k.wait_log(r"holds the configuration has died \(signal 9\): it is read again")
             k.wait(lambda: k.worker != before, 10, "another worker")
