@@ -36,8 +36,6 @@ static const char *found(const char *host)
 
 static void test_machines(void)
 {
-	char text[70000] = "", expected[40];
-
 	begin_test("netrc: machines and a default");
 	CHECK(loads("machine a.example login u password p\n"
 		    "machine B.example\n\tlogin v\n\tpassword q\n"
@@ -54,7 +52,10 @@ static void test_machines(void)
 	CHECK(loads("machine a password p login u machine a login v password q"));
 	CHECK(strcmp(found("a"), "u:p") == 0, "%s", found("a"));
 	CHECK(loads("machine a password p") && strcmp(found("a"), ":p") == 0, "%s", found("a"));
+}
 
+static void test_words(void)
+{
 	begin_test("netrc: comments, quotes, account, macdef, as curl has them");
 	CHECK(loads(
 		"# machine x login y\n  # more\nmachine a # x\nlogin u #login v\npassword p#q\n"));
@@ -85,6 +86,11 @@ static void test_machines(void)
 	CHECK(!netrc_lookup("a", "Z") && !netrc_lookup("a", "x") && !netrc_lookup("a", "x"));
 	CHECK(!strcmp(netrc_lookup("a", "d"), "d:s") && !netrc_lookup("b", "z") &&
 		!netrc_lookup("a", "z:"));
+}
+
+static void test_many(void)
+{
+	char text[70000] = "", expected[40];
 
 	begin_test("netrc: any number of machines, looked up in any order, up to 64 KiB");
 	for (int i = 0; strlen(text) < NETRC_FILE_MAX - 100; i++)
@@ -205,6 +211,8 @@ static void test_reload(void)
 int main(void)
 {
 	test_machines();
+	test_words();
+	test_many();
 	test_long();
 	test_mistakes();
 	test_reload();
