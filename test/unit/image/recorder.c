@@ -163,7 +163,8 @@ static void test_record_nothing(void)
 
 static void init_folder(void)
 {
-	char path[100], why[5000] = "";
+	static char path[100]; /* recorder.c borrows it */
+	char why[5000] = "";
 
 	snprintf(path, sizeof(path), "%s/", dir);
 	CHECK(init(path, why, sizeof(why)), "%s", why);
