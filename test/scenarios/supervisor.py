@@ -113,22 +113,28 @@ def more_files_opened_anew_than_the_table():
                 need(k, f, data, offset, 4096)
 
 
-@scenario
-def worker_killed_while_the_next_cannot_read():
-    """... while the next one, after SIGHUP, waits for its configuration: it is not waited for"""
+@contextlib.contextmanager
+def configured():
+    """An image, a configuration file with its server, the daemon, and the file that it has opened for the image."""
     data = image(1, 300000)
     with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
         path = os.path.join(folder, "conf")
         with open(path, "w") as file:
             file.write(f"url {s.url}\n")
         with daemon("-d", options=["-f", path]) as k:
-            f = k.opened("erofs,img", b"img")
-            os.remove(path)
-            os.mkfifo(path)     # like a root file system that hangs
-            k.signal(signal.SIGHUP)
-            time.sleep(0.5)
-            kill_worker(k, timeout=20)
-            need(k, f, data, 65536, 4096)
+            yield data, path, k, k.opened("erofs,img", b"img")
+
+
+@scenario
+def worker_killed_while_the_next_cannot_read():
+    """... while the next one, after SIGHUP, waits for its configuration: it is not waited for"""
+    with configured() as (data, path, k, f):
+        os.remove(path)
+        os.mkfifo(path)     # like a root file system that hangs
+        k.signal(signal.SIGHUP)
+        time.sleep(0.5)
+        kill_worker(k, timeout=20)
+        need(k, f, data, 65536, 4096)
 
 
 @scenario
@@ -167,54 +173,42 @@ def reloaded_from_a_file_that_is_gone():
 @takes_long
 def reload_that_hangs():
     """SIGHUP with a file that cannot be read: given up in time, in which the old worker serves; the next one works"""
-    data = image(1, 300000)
-    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
-        path = os.path.join(folder, "conf")
+    with configured() as (data, path, k, f):
+        before = k.worker
+        os.rename(path, path + ".good")
+        os.mkfifo(path)
+        k.signal(signal.SIGHUP)
+        need(k, f, data, 65536, 4096)
+        k.wait_log("not reloaded: .*: the earlier configuration stays in force", 15)
+        assert k.worker == before
+        os.rename(path + ".good", path)
+        reload(k)
+        need(k, f, data, 131072, 4096)
         with open(path, "w") as file:
-            file.write(f"url {s.url}\n")
-        with daemon("-d", options=["-f", path]) as k:
-            f = k.opened("erofs,img", b"img")
-            before = k.worker
-            os.rename(path, path + ".good")
-            os.mkfifo(path)
-            k.signal(signal.SIGHUP)
-            need(k, f, data, 65536, 4096)
-            k.wait_log("not reloaded: .*: the earlier configuration stays in force", 15)
-            assert k.worker == before
-            os.rename(path + ".good", path)
-            reload(k)
-            need(k, f, data, 131072, 4096)
-            with open(path, "w") as file:
-                file.write("nonsense\n")
-            k.signal(signal.SIGHUP)
-            k.wait_log(r"not reloaded: exit status 2: the earlier")
-            kill_worker(k)
-            need(k, f, data, 196608, 4096)
+            file.write("nonsense\n")
+        k.signal(signal.SIGHUP)
+        k.wait_log(r"not reloaded: exit status 2: the earlier")
+        kill_worker(k)
+        need(k, f, data, 196608, 4096)
 
 
 @scenario
 def holder_killed():
     """the process that holds a reloaded configuration is killed: the log says so, and it is read again"""
-    data = image(1, 300000)
-    with tempfile.TemporaryDirectory() as folder, Server({"/img": data}) as s:
-        path = os.path.join(folder, "conf")
-        with open(path, "w") as file:
-            file.write(f"url {s.url}\n")
-        with daemon("-d", options=["-f", path]) as k:
-            f = k.opened("erofs,img", b"img")
-            reload(k)
+    with configured() as (data, path, k, f):
+        reload(k)
 
-            def others():
-                with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
-                    return {int(pid) for pid in file.read().split()} - {k.worker}
+        def others():
+            with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
+                return {int(pid) for pid in file.read().split()} - {k.worker}
 
-            k.wait(lambda: len(others()) == 1, 10, "the end of the worker before")
-            holder, before = others().pop(), k.worker
-            os.kill(holder, signal.SIGKILL)
-            k.wait_log(r"holds the configuration has died \(signal 9\): it is read again")
-            k.wait(lambda: k.worker != before, 10, "another worker")
-            kill_worker(k)
-            need(k, f, data, 65536, 4096)
+        k.wait(lambda: len(others()) == 1, 10, "the end of the worker before")
+        holder, before = others().pop(), k.worker
+        os.kill(holder, signal.SIGKILL)
+        k.wait_log(r"holds the configuration has died \(signal 9\): it is read again")
+        k.wait(lambda: k.worker != before, 10, "another worker")
+        kill_worker(k)
+        need(k, f, data, 65536, 4096)
 
 
 @scenario

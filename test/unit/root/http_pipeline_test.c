@@ -178,17 +178,25 @@ static void test_ends(void)
 
 static char long_field[FIELDS_MAX];
 
-static void test_stuck(bool tls)
+/* Asks for nine ranges. The first response has begun, and stays incomplete. */
+static void begin_held(bool tls, bool tcp)
 {
 	enum http_event event;
 
 	(tls ? reset_tls : reset)(good);
-	server.tcp = true;
+	server.tcp = tcp;
 	server.hold = 120;
 	server.hold_for = 1000;
 	ask(long_field, 0, 9);
 	while ((event = next_event(100)) != HTTP_STARTED)
 		CHECK(event == HTTP_WAIT, "%s", h.why);
+}
+
+static void test_stuck(bool tls)
+{
+	enum http_event event;
+
+	begin_held(tls, true);
 	server.deaf = true;
 	server.hold_for = 0;
 	while ((event = next_event(100)) == HTTP_DATA)
@@ -206,13 +214,7 @@ static void test_stuck_events(bool tls)
 {
 	size_t got;
 
-	(tls ? reset_tls : reset)(good);
-	server.tcp = true;
-	server.hold = 120;
-	server.hold_for = 1000;
-	ask(long_field, 0, 9);
-	while (next_event(100) != HTTP_STARTED)
-		;
+	begin_held(tls, true);
 	server.deaf = true;
 	fill += h.head_size - h.head_done; /* what has come already */
 	CHECK(http_run(&h, buffer, 0, &got, clock_now) == HTTP_WAIT);
@@ -233,12 +235,7 @@ static void test_gone_before(bool tls)
 {
 	enum http_event event;
 
-	(tls ? reset_tls : reset)(good);
-	server.hold = 120;
-	server.hold_for = 1000;
-	ask(long_field, 0, 9);
-	while (next_event(100) != HTTP_STARTED)
-		;
+	begin_held(tls, false);
 	server.hold_for = 0;
 	while (serve())
 		;
@@ -254,13 +251,7 @@ static void test_gone_before(bool tls)
 /* What waits in part when the connection goes, goes out again from its beginning. */
 static void test_stuck_and_gone(bool tls)
 {
-	(tls ? reset_tls : reset)(good);
-	server.tcp = true;
-	server.hold = 120;
-	server.hold_for = 1000;
-	ask(long_field, 0, 9);
-	while (next_event(100) != HTTP_STARTED)
-		;
+	begin_held(tls, true);
 	server.deaf = true;
 	server.hold_for = 0;
 	while (next_event(sizeof(buffer) - fill) != HTTP_END)

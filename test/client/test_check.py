@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+"""`cachefilesd-mini --check` against servers that are right and wrong.
+
+    test/client/test_check.py [BINARY]    TAP on standard output; exit status 1 if a test failed
+
+The right servers are nginx (tools.py), the wrong ones those of test/lib/httpserver.py.
+"""
+import json
+import os
+import re
+import sys
+import time
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from client.tools import FIT, IMAGE, check, get, has, main, nginx, path, report, run, test
+from lib import certs, httpserver
+
+# -- --check -------------------------------------------------------------------------------------
+
+@test("check: nginx over http, a plain image")
+def _():
+    status, facts, last = report(nginx.url("plain.erofs"))
+    check(status == 0 and last == FIT, status, last)
+    size = os.path.getsize(path("www/plain.erofs"))
+    has(facts, received=f"^{1152 + 5 + min(size, 4 << 20)} bytes, at most 4194304 of them for the throughput$")
+    has(facts, url="^" + re.escape(nginx.url("plain.erofs")) + "$", host="^127.0.0.1$", addresses="^127.0.0.1$",
+        connected=rf"^to 127.0.0.1 port {nginx.http} in \d+\.\d\d ms$", status="^206, HTTP/1.1$", ranges="^honoured$",
+        validator='^ETag "', encoding="^none$", size=f"^{size} bytes$", connection="^kept alive$",
+        image="^EROFS, blocks of 4096 bytes, not compressed, 0 extra devices$",
+        round_trip=r"^\d+\.\d\d ms, the median of 5$",
+        throughput=rf"^[\d.]+ [kMG]B/s, {min(size, 4 << 20)} bytes in \d+\.\d\d ms$")
+    check("tls" not in facts and "pin" not in facts, facts)
+
+
+@test("check: nginx over https: session, certificates, pin")
+def _():
+    status, facts, last = report("-o", f"resolve get.test:{nginx.https}:127.0.0.1",
+                                 f"https://get.test:{nginx.https}/plain.erofs")
+    check(status == 0 and last == FIT, status, last)
+    pin = certs.pin(path("leaf.pem"))
+    has(facts, host="^get.test$", addresses="^127.0.0.1$", tls="^TLS 1.2, ECDHE_.*, ", pin="^" + re.escape(pin) + "$",
+        certificate=r"^Test leaf, issued by Test ca, ECDSA P-256 .256 bits., valid 20..-..-.. to 20..-..-.. "
+                    r"\(\d+ days left\)",
+        names="^address 127.0.0.1, get.test$", status="206", throughput="[kM]B/s", round_trip="ms")
+
+
+@test("check: a certificate that expires soon is a warning")
+def _():
+    status, facts, last = report(f"https://127.0.0.1:{nginx.soon}/plain.erofs")
+    check(status == 0 and last.startswith(FIT + ", but: ") and "expires in 4 days" in last, status, last)
+
+
+@test("check: a server that is not trusted is shown, and unfit")
+def _():
+    status, facts, last = report("-o", "ca " + path("stranger.pem"), nginx.url("plain.erofs", True))
+    check(status == 1 and last.startswith("verdict: NOT fit: TLS: "), status, last)
+    has(facts, certificate="^Test leaf, issued by Test ca", pin="^sha256//", connected="^to 127.0.0.1")
+    check("status" not in facts, facts)
+
+
+@test("check: a compressed image is a warning")
+def _():
+    status, facts, last = report(nginx.url("lz4.erofs"))
+    check(status == 0 and last.startswith(FIT + ", but: ") and "6.9" in last, status, last)
+    has(facts, image=", compressed, 0 extra")
+
+
+@test("check: what a file is that is no EROFS image: status 1, unknown: 14")
+def _():
+    page = bytes(4096)
+    files = {"squashfs": (b"hsqs" + page, 1), "ext2, ext3 or ext4": (page[:1080] + b"\x53\xef" + page, 1),
+             "a partition table or boot sector": (page[:510] + b"\x55\xaa" + page, 1), "unknown": (IMAGE, 14)}
+    for kind, (data, expected) in files.items():
+        with httpserver.Server({"/img": data}) as s:
+            status, facts, last = report(s.url + "img")
+            check(status == expected, kind, status, last)
+            has(facts, image=f"^not EROFS: {kind}$", throughput="B/s")
+            check(re.match("verdict: " + (f"NOT fit: the file is {kind}: " if status == 1 else
+                                          "the server is fit, but .*blob"), last), last)
+    with httpserver.Server({"/img": b"short"}) as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 14, status, last)
+
+
+@test("check: a server that sends less than was asked for shows the same")
+def _():
+    for name, image, expected in (("plain", "not compressed", 0), ("lz4", ", compressed", 0)):
+        with httpserver.Server({"/img": open(path(f"www/{name}.erofs"), "rb").read()}) as s:
+            for short in (1, 100, 1151):
+                s.rule = lambda request: {"short": short}
+                status, facts, last = report(s.url + "img")
+                check(status == expected, short, status, last)
+                has(facts, image=image)
+                s.requests.clear()
+
+
+@test("check: how much is read is said and bounded")
+def _():
+    with httpserver.Server({"/img": open(path("www/plain.erofs"), "rb").read()}) as s:
+        for words, most in (([], 4194304), (["0"], 0), (["5000"], 5000), (["1"], 1)):
+            s.requests.clear()
+            status, facts, last = report(s.url + "img", *words)
+            check(status == 0 and last == FIT, status, last)
+            sent = sum(r.sent for r in s.requests)
+            has(facts, received=f"^{sent} bytes, at most {most} of them for the throughput$")
+            check(sent <= 1152 + 5 + most, sent, most)
+            check(("throughput" in facts) == (most > 0), facts)
+
+
+@test("check: --json")
+def _():
+    def told(status, *words):
+        result = run("-o", "timeout 3", "-o", "ca " + path("ca.pem"), "--check", "--json", *words)
+        told = json.loads(result.stdout)
+        check(result.returncode == told["exit_status"] == status and not result.stderr, result)
+        return told
+
+    size = os.path.getsize(path("www/plain.erofs"))
+    t = told(0, nginx.url("plain.erofs", True))
+    check(t["size_bytes"] == size and t["received_bytes"] > size / 2 and t["block_bytes"] == 4096, t)
+    check(t["round_trip_microseconds"] > 0 and t["bytes_per_second"] > 0 and t["verdict"] == FIT[9:], t)
+    (hop,) = t["hops"]
+    check(hop["url"].endswith("/plain.erofs") and hop["pin"] == certs.pin(path("leaf.pem")), hop)
+    check(len(hop["certificates"]) == 1 and 80 < hop["days_left"] < 90 and hop["tls"], hop)
+    t = told(0, nginx.url("moved/plain.erofs"))
+    check([list(h)[0] for h in t["hops"]] == ["url", "redirect"], t)
+    told(14, nginx.url("img"), "0")
+    told(1, nginx.url("none"))
+    told(1, httpserver.REFUSED)
+    with httpserver.Server({"/img": IMAGE}, etag='"a\\b\xff"', redirect=(301, "/img")) as s:
+        check(len(told(1, s.url + "img")["hops"]) > 5, "hops")
+        s.default.pop("redirect")
+        check(told(14, s.url + "img")["validator"] == 'ETag "a\\b?"', "escapes")
+
+
+@test("check: the block size is compared with this machine's pages")
+def _():
+    data = bytearray(open(path("www/plain.erofs"), "rb").read())
+    data[1024 + 12] = 14
+    with httpserver.Server({"/img": bytes(data)}) as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 1 and "16384" in last and str(os.sysconf("SC_PAGESIZE")) in last, status, last)
+        has(facts, image="blocks of 16384")
+
+
+@test("check: redirects are named")
+def _():
+    status, facts, last = report(nginx.url("moved/plain.erofs"))
+    check(status == 0 and last == FIT, status, last)
+    has(facts, redirect="^302 to " + re.escape(nginx.url("plain.erofs")), url="moved", image="^EROFS")
+    with httpserver.Server({"/img": IMAGE}, redirect=(301, "/img")) as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 1 and "NOT fit" in last and "redirect" in last, status, last)
+
+
+@test("check: a server that ignores ranges or compresses is unfit")
+def _():
+    for url, words in ((nginx.url("unranged/plain.erofs"), "range requests"),):
+        status, facts, last = report(url)
+        check(status == 1 and last.startswith("verdict: NOT fit: ") and words in last, status, last)
+        has(facts, status="^200", ranges="^ignored$")
+    with httpserver.Server({"/img": IMAGE}, encoding="gzip") as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 1 and "NOT fit" in last and "compressed" in last, status, last)
+        has(facts, encoding="^gzip$")
+
+
+@test("check: no validator, a weak one, a closing server are warnings")
+def _():
+    with httpserver.Server({"/img": open(path("www/plain.erofs"), "rb").read()}, etag="", last_modified="") as s:
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "names no version" in last, status, last)
+        has(facts, validator="^none$")
+        s.default = {"etag": 'W/"x"'}
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "names no version" not in last and "weak" in last, status, last)
+        has(facts, validator='^ETag W/"x"$')
+        s.default = {"etag": ""}
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and "names no version" not in last and "weak" not in last, status, last)
+        has(facts, validator="^Last-Modified ")
+    status, facts, last = report(nginx.url("closing/plain.erofs"))
+    check(status == 0 and "closes" in last, status, last)
+    has(facts, connection="^closed", round_trip="each with a new connection")
+
+
+@test("check: exit statuses and reasons of what cannot be reached")
+def _():
+    with httpserver.Server({"/img": IMAGE}) as s:
+        for knobs, words in (({"status": 404}, "404"), ({"status": 403}, "403"),
+                             ({"delay": 60}, "no byte"), ({"status": 503}, "503"),
+                             ({"drop": True}, "lost"), ({"raw": b"garbage\xff\r\n\r\n"}, "malformed")):
+            s.default = knobs
+            status, facts, last = report(s.url + "img")
+            check(status == 1 and last.startswith("verdict: NOT fit: ") and words in last, knobs, status, last)
+            has(facts, connected="^to 127.0.0.1")
+    status, facts, last = report(f"{httpserver.REFUSED}img")
+    check(status == 1 and "refused" in last and "connected" not in facts, status, last)
+    status, facts, last = report("-o", "resolve x:1:127.0.0.1", "http://no-such-name.invalid/img")
+    check(status == 1 and "NOT fit" in last, status, last)
+
+
+@test("check: what a server says cannot steer a terminal")
+def _():
+    with httpserver.Server({"/img": IMAGE}, etag='"\x1b[31m\xff"'.encode("latin-1").decode("latin-1")) as s:
+        status, facts, last = report(s.url + "img")     # decodes ASCII
+        check("\x1b" not in str(facts) + last, facts)
+    with httpserver.Server({"/img": IMAGE}, etag='"\xff\x80"') as s:
+        status, facts, last = report(s.url + "img")
+        has(facts, validator=r'^ETag "\?\?"$')
+
+
+@test("check: a slow server is measured for two seconds")
+def _():
+    big = open(path("www/plain.erofs"), "rb").read() * 8
+    with httpserver.Server({"/img": big}, rate=100000) as s:
+        began = time.monotonic()
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and last == FIT, status, last)
+        has(facts, throughput=r"^[\d.]+ kB/s, \d+ bytes in 2\.\d\d s$")
+        check(time.monotonic() - began < 8, "took too long")
+
+
+sys.exit(main())
