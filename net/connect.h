@@ -42,9 +42,9 @@ struct race {
  * and keeps the order of the others. Returns EINPROGRESS, or an errno if none can be tried. */
 int race_start(struct race *r, int64_t now);
 
-/* The address that has won the race was good for something, or an attempt by it has failed, which a
- * connection alone does not show; and whether the latter was said last. Both are remembered of
- * hosts that have several addresses, for ADDRESSES_KNOWN addresses. */
+/* Tells of the address that has won the race whether a response by it was good, which a connection
+ * alone does not show; and whether the last one that was told of it was bad. ADDRESSES_KNOWN
+ * addresses are remembered, of hosts that have several. */
 void race_judge(const struct race *r, bool good);
 bool race_has_failed(const struct race *r);
 

@@ -11,11 +11,11 @@
 /* Opens and checks the file, in place of one before; an empty path: there is none. It has at most
  * NETRC_FILE_MAX bytes. As for curl its words are machine, default, login, password, account and
  * macdef in any case, the last two without effect, and what stands before the first machine or
- * default is skipped; blanks and newlines part them, a value may stand in double
- * quotes, in which a backslash makes the next byte an ordinary one, and '#' before a word begins a
- * comment. Other words are refused, as is a value over its size in limits.h. On failure returns
- * false and fills why, which names the line but never repeats a value. If others may read the file,
- * a warning says so. */
+ * default is skipped. Blanks and newlines part them. A value may stand in double quotes, in which a
+ * backslash makes the next byte an ordinary one. '#' before a word begins a comment. Other words
+ * are refused, as is a value over its size in limits.h. On failure returns false and fills why,
+ * which names the line but never repeats a value. If others may read the file, a warning says so.
+ */
 bool netrc_load(const char *path, char *why, size_t size);
 
 /* Looks whether the file was written since, and if so checks it, and forgets what was looked up.

@@ -1,7 +1,6 @@
 /* tools/get.h - `--get URL [OFFSET [LENGTH]]`: writes a file's bytes to standard output or, with
- * `--output FILE`, to a file. A front
- * end of fetch/ beside /dev/cachefiles, so the same client fetches them with the same care as an
- * image's.
+ * `--output FILE`, to a file. It is a front end of fetch/ beside /dev/cachefiles, so the same
+ * client fetches them with the same care as an image's.
  *
  * The first answer pins the version. So the output is of one version, in order and without a gap;
  * after an error it is a correct beginning of the bytes asked for.
@@ -17,9 +16,8 @@
 /* For fetch_init(). */
 extern const struct frontend get_frontend;
 
-/* Opens the file that takes the place of standard output; it is cut once bytes have come, and a new
- * one is removed if the first answer is a failure. Ends the program if it cannot be opened. Call it
- * before the sandbox is entered. */
+/* Opens the file that takes the place of standard output. It is cut at the first good answer. Ends
+ * the program if it cannot be opened. Call it before the sandbox is entered. */
 void get_output(const char *path);
 
 /* Writes [offset, offset + length), cut at the file's end, of conf->url[0]. The other urls are its
