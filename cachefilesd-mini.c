@@ -13,7 +13,7 @@
  *	image/     what is known of one image: its version, directories, boot trace
  *	fetch/     which bytes, when, over which connection, from which server
  *	kernel/    /dev/cachefiles, and the cache on the disk
- *	tools/     what a person runs: --get, --check, --status, --upgrade
+ *	tools/     what a person runs: --get, --check, --status, --attach, --upgrade
  *
  * To read on: main() below, then loop(). A READ of the kernel comes in by kernel/cachefiles.c,
  * waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from http.c by
@@ -36,6 +36,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/local.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "trust/client_cert.h"
@@ -60,6 +61,7 @@
 #include "kernel/cachefiles.h"
 #include "kernel/cull.h"
 #include "kernel/prime.h"
+#include "tools/attach.h"
 #include "tools/check.h"
 #include "tools/environment.h"
 #include "tools/get.h"
@@ -251,7 +253,7 @@ static void forget_files(void)
 static int open_status(void)
 {
 	char why[256];
-	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
+	int fd = conf.status[0] ? local_listen(conf.status, why, sizeof(why)) : -1;
 
 	if (fd < 0 && conf.status_given) {
 		remove_files();
@@ -574,6 +576,11 @@ static int run_with_conf(void)
 	start_log();
 	if (options.mode == STATUS)
 		return show_run(conf.status, options.json);
+	if (options.mode == ATTACH || options.mode == DETACH)
+		return attach_run(conf.control, options.mode == ATTACH ? "attach" : "detach",
+			options.arguments);
+	if (options.mode == PRIME && attach_primes(conf.control))
+		return 0;
 	if (options.mode == PRIME)
 		return prime_run(conf.dir, options.arguments);
 	if (!load_files(why, sizeof(why)))
