@@ -34,9 +34,9 @@ struct keeper_front {
 	/* How many images are in use, so that an end would break or stop them. */
 	unsigned (*count_used)(void);
 
-	/* Obeys a line of the control socket. Returns the answer, valid until the next call; NULL:
+	/* Obeys a line of the control socket, and may change it. Returns the answer, valid until the next call; NULL:
 	 * answer() has it later. *reload: the configuration has to be read again for it. */
-	const char *(*obey)(const char *line, bool *reload);
+	const char *(*obey)(char *line, bool *reload);
 	const char *(*answer)(void);
 	void (*give_up)(void); /* the configuration could not be read: answer() says so */
 

@@ -21,6 +21,7 @@
 #include "fetch/fetch.h"
 #include "fetch/file.h"
 #include "fetch/mirror.h"
+#include "kernel/cull.h"
 #include "kernel/nbd_devices.h"
 #include "kernel/nbd_table.h"
 #include "kernel/store.h"
@@ -30,7 +31,7 @@
 
 /* An image that could not be opened is opened again after this many milliseconds; one that is not
  * open after WAIT_TIME is told as waiting. */
-#define OPEN_AGAIN 10000
+#define OPEN_AGAIN 30000
 #define WAIT_TIME  5000
 
 /* After this many milliseconds a socket with a part of a request in it, and a full table, are
@@ -39,8 +40,6 @@
 
 /* READ ids: this many belong to a place, its slots and, behind them, both ends of the image. */
 #define IDS	    256
-#define ID_OF_HEAD  NBD_SLOTS
-#define ID_OF_TAIL  (NBD_SLOTS + 1)
 
 /* include/uapi/linux/nbd.h: numbers are big-endian. */
 #define REQUEST_MAGIC 0x25609513
@@ -74,6 +73,8 @@ struct device {
 	/* A bit for each slot: handed to fetch.h, to be answered, to be answered by an error. */
 	uint64_t handed[BITS], ready[BITS], failed[BITS];
 };
+
+static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
 
 static struct device devices[DEVICES_MAX];
 static const struct conf *conf;
@@ -221,7 +222,7 @@ static void answer(unsigned n, unsigned slot, bool failed)
 
 	if (failed && slot == p->reply.slot && p->reply.total > sizeof(struct reply)) {
 		set_bit(d->handed, slot, false);
-		d->open_again = later(d->open_again, turn.ms + OPEN_AGAIN);
+		d->open_again = turn.ms + OPEN_AGAIN;
 		return;
 	}
 	set_bit(d->failed, slot, failed);
@@ -382,18 +383,17 @@ static void open_image(unsigned n, int64_t now)
 	fetch_open(n, volume, name, strlen(name));
 }
 
+/* Its requests wait, and have to be handed over again. */
 static void close_image(unsigned n)
 {
 	struct device *d = &devices[n];
-	const struct image *image = d->used ? files[n].image : NULL;
 
-	if (image) {
-		opened_files_remove(opened_files_key(
-			image->volume, image->cookie, image->cookie_size));
+	if (d->used)
 		fetch_close(n);
-	}
 	fd_close(&d->cache);
-	*d = (struct device){.cache = -1, .open_again = INT64_MAX};
+	d->used = d->broken = false;
+	d->open_again = INT64_MAX;
+	memset(d->handed, 0, sizeof(d->handed));
 }
 
 /* The image has to wait. An image that a person has asked for is given up instead. */
@@ -469,7 +469,7 @@ static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *ho
 	return store_hole(devices[n].cache, offset, end, hole_end);
 }
 
-const struct frontend nbd_frontend = {.any_order = true,
+static const struct frontend frontend_calls = {.any_order = true,
 	.size_is_version = true,
 	.opened = opened,
 	.write = write_pages,
@@ -525,11 +525,41 @@ static void take_lines(void)
 	worker_tell(WORD_LOOK);
 }
 
-void nbd_serve(const struct conf *c, int64_t now)
+static size_t memory_each(void)
 {
-	conf = c;
+	return 0;
+}
+
+/* Whether a file of store.h is that of a device. */
+static bool in_use(uint64_t image, uint64_t version)
+{
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
-		devices[n] = (struct device){.cache = -1, .open_again = INT64_MAX};
+		const volatile struct nbd_place *p = place(n);
+
+		if (p->state >= NBD_SIZED && p->version == version &&
+			nbd_key((const char *)p->name) == image)
+			return true;
+	}
+	return false;
+}
+
+static void prepare(const struct conf *c, int device, void *memory)
+{
+	(void)memory;
+	conf = c;
+	store_limits(c);
+	cull_start(c, device, in_use);
+}
+
+static bool serve(const struct conf *c, int device, bool first, char *why, size_t size)
+{
+	int64_t now = clock_ms();
+
+	(void)c, (void)device, (void)first, (void)why, (void)size;
+	nbd_table()->usable = (uint32_t)min_u64(DEVICES_MAX, capacity.files);
+	fetch_set_whole(WHOLE_NEVER, false);
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		devices[n] = no_device;
 		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
 			continue;
 		resume_reply(n);
@@ -541,9 +571,12 @@ void nbd_serve(const struct conf *c, int64_t now)
 		if (place(n)->state >= NBD_WANTED && place(n)->state <= NBD_CONNECTED &&
 			is_ours(n))
 			open_image(n, now);
+	return true;
 }
 
-size_t nbd_poll(struct pollfd out[DEVICES_MAX])
+/* ---- the loop's three ---- */
+
+static size_t poll_sockets(struct pollfd *out)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		const struct device *d = &devices[n];
@@ -557,7 +590,7 @@ size_t nbd_poll(struct pollfd out[DEVICES_MAX])
 	return DEVICES_MAX;
 }
 
-int64_t nbd_next(void)
+static int64_t next_time(void)
 {
 	int64_t next = behind ? turn.ms + LOOK_AGAIN : INT64_MAX;
 
@@ -581,6 +614,7 @@ static void look_after(unsigned n, int64_t now)
 
 	if (d->used && (p->state == NBD_FREE || p->state == NBD_REFUSED || !is_ours(n))) {
 		close_image(n);
+		*d = no_device;
 	} else if (d->broken) {
 		close_image(n);
 		refuse(n);
@@ -598,7 +632,7 @@ static void look_after(unsigned n, int64_t now)
 	}
 }
 
-bool nbd_run(const struct pollfd *polled, int64_t now)
+static bool run(const struct pollfd *polled, int64_t now)
 {
 	bool some = false;
 
@@ -619,27 +653,6 @@ bool nbd_run(const struct pollfd *polled, int64_t now)
 	return some;
 }
 
-bool nbd_in_use(uint64_t image, uint64_t version)
-{
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
-		const volatile struct nbd_place *p = place(n);
-		const char *name = (const char *)p->name;
-
-		if (p->state >= NBD_SIZED && p->version == version && nbd_key(name) == image)
-			return true;
-	}
-	return false;
-}
-
-unsigned nbd_open_files(void)
-{
-	unsigned count = 0;
-
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		count += devices[n].used;
-	return count;
-}
-
 int nbd_device_of(const struct image *image)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
@@ -648,3 +661,14 @@ int nbd_device_of(const struct image *image)
 			return place(n)->device;
 	return -1;
 }
+
+const struct front nbd_front = {.name = "nbd",
+	.frontend = &frontend_calls,
+	.keeper = &nbd_keeper,
+	.memory_each = memory_each,
+	.prepare = prepare,
+	.serve = serve,
+	.poll = poll_sockets,
+	.next = next_time,
+	.run = run,
+	.close = fetch_stop};

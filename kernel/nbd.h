@@ -12,36 +12,10 @@
 #ifndef KERNEL_NBD_H
 #define KERNEL_NBD_H
 
-#include <poll.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "base/limits.h"
-#include "daemon/conf.h"
-#include "fetch/frontend.h"
 #include "image/image.h"
+#include "kernel/front.h"
 
-/* For fetch_init(). A file's number is its place in the table. */
-extern const struct frontend nbd_frontend;
-
-/* Begins to serve, after fetch_init(): goes on with the requests and the reply of an earlier worker,
- * and brings the places in line with the attach lines if the keeper says so. `conf` stays
- * borrowed. */
-void nbd_serve(const struct conf *conf, int64_t now);
-
-/* The loop's three. nbd_poll() writes at most DEVICES_MAX entries and returns their number;
- * nbd_run() takes them back with their revents, and then fetch_run() has to be called if it returns
- * true. */
-size_t nbd_poll(struct pollfd out[DEVICES_MAX]);
-int64_t nbd_next(void);
-bool nbd_run(const struct pollfd *polled, int64_t now);
-
-/* Whether a file of store.h is that of a device: for cull.h, in any process of ours. */
-bool nbd_in_use(uint64_t image, uint64_t version);
-
-/* How many images are open. */
-unsigned nbd_open_files(void);
+extern const struct front nbd_front;
 
 /* The number of the image's device; -1: it has none. */
 int nbd_device_of(const struct image *image);

@@ -108,24 +108,23 @@ static bool make_descriptors(unsigned n)
 	return true;
 }
 
-void nbd_before_fork(bool reload)
+static void before_fork(bool reload)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (descriptors[n].socket < 0 && !make_descriptors(n))
 			log_err("descriptors for a device: %s", strerror(errno));
-	if (reload)
-		table->take_lines = true;
+	table->take_lines |= reload;
 }
 
 /* The kernel has to be the only one that holds its end, so that its death is seen. */
-void nbd_forked(void)
+static void forked(void)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		fd_close(&theirs[n]);
 	fd_close(&netlink);
 }
 
-void nbd_kept(int kept[KEPT_MAX])
+static void leave(int kept[KEPT_MAX])
 {
 	kept[0] = netlink;
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
@@ -245,11 +244,11 @@ static int give_socket(unsigned n)
 
 	identify(identifier, p);
 	for (;;) {
-		struct pollfd end = {.fd = descriptors[n].socket};
+		struct pollfd hung_up = {.fd = descriptors[n].socket};
 		int error = nbd_reconfigure(netlink, p->device, theirs[n], identifier);
 
 		fd_close(&theirs[n]);
-		if (error || poll(&end, 1, 0) == 0)
+		if (error || poll(&hung_up, 1, 0) == 0)
 			return error;
 		if (clock_ms() >= until)
 			return EBUSY;
@@ -348,6 +347,7 @@ bool nbd_begin(
 	table = handover_extra();
 	if (!table)
 		return fail(why, size, "no memory for the table of devices");
+	table->usable = DEVICES_MAX;
 	netlink = kept[0];
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		theirs[n] = -1;
@@ -358,7 +358,7 @@ bool nbd_begin(
 	if (netlink < 0)
 		return fail(why, size, "the kernel's NBD cannot be controlled: %s%s",
 			strerror(errno), errno == EPERM ? ": start as root" : "");
-	nbd_before_fork(true);
+	before_fork(true);
 	return resumed || take_over_all(conf, why, size);
 }
 
@@ -460,7 +460,7 @@ static int detach(unsigned n)
 	return 0;
 }
 
-unsigned nbd_count_claimed(void)
+static unsigned count_claimed(void)
 {
 	unsigned count = 0;
 
@@ -470,7 +470,7 @@ unsigned nbd_count_claimed(void)
 	return count;
 }
 
-void nbd_end(void)
+static void end(void)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (table->places[n].state == NBD_CONNECTED)
@@ -479,7 +479,7 @@ void nbd_end(void)
 
 /* ---- what the worker asks for ---- */
 
-void nbd_look(void)
+static void look(void)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		struct nbd_place *p = &table->places[n];
@@ -497,7 +497,7 @@ void nbd_look(void)
 	}
 }
 
-bool nbd_are_settled(void)
+static bool are_settled(void)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		const struct nbd_place *p = &table->places[n];
@@ -516,6 +516,22 @@ static unsigned place_of(const char *name)
 		if (table->places[n].state && strcmp(table->places[n].name, name) == 0)
 			return n;
 	return DEVICES_MAX;
+}
+
+static const char *give_answer(void)
+{
+	struct nbd_place *p = &table->places[asked];
+
+	if (asked == DEVICES_MAX || p->state == NBD_SIZED || (p->state == NBD_WANTED && !p->waits))
+		return NULL;
+	if (p->state == NBD_CONNECTED)
+		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
+	else
+		snprintf(answer, sizeof(answer), "no %s", p->why);
+	if (p->state == NBD_REFUSED && !p->configured)
+		p->state = NBD_FREE;
+	asked = DEVICES_MAX;
+	return answer;
 }
 
 static const char *obey_attach(const char *name, int device, bool *reload)
@@ -542,7 +558,7 @@ static const char *obey_attach(const char *name, int device, bool *reload)
 		asked = n;
 		*reload = true;
 	}
-	return nbd_answer();
+	return give_answer();
 }
 
 static const char *obey_detach(const char *name)
@@ -560,44 +576,26 @@ static const char *obey_detach(const char *name)
 	return answer;
 }
 
-const char *nbd_obey(const char *line, bool *reload)
+static const char *obey(char *line, bool *reload)
 {
-	char name[KEY_MAX + 1];
 	bool attaches = strncmp(line, "attach ", 7) == 0;
+	char *name = line + 7;
 	const char *wrong;
-	size_t length;
 	int device;
 
 	if (strcmp(line, "front") == 0)
 		return "ok nbd";
 	if (!attaches && strncmp(line, "detach ", 7) != 0)
 		return "no such command";
-	wrong = conf_attach_parse(line + 7, &length, &device);
+	wrong = conf_attach_parse(name, &device);
 	if (wrong) {
 		snprintf(answer, sizeof(answer), "no %s", wrong);
 		return answer;
 	}
-	snprintf(name, sizeof(name), "%.*s", (int)length, line + 7);
 	return attaches ? obey_attach(name, device, reload) : obey_detach(name);
 }
 
-const char *nbd_answer(void)
-{
-	struct nbd_place *p = &table->places[asked];
-
-	if (asked == DEVICES_MAX || p->state == NBD_SIZED || (p->state == NBD_WANTED && !p->waits))
-		return NULL;
-	if (p->state == NBD_CONNECTED)
-		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
-	else
-		snprintf(answer, sizeof(answer), "no %s", p->why);
-	if (p->state == NBD_REFUSED && !p->configured)
-		p->state = NBD_FREE;
-	asked = DEVICES_MAX;
-	return answer;
-}
-
-void nbd_give_up(void)
+static void give_up(void)
 {
 	struct nbd_place *p = &table->places[asked];
 
@@ -606,3 +604,14 @@ void nbd_give_up(void)
 	snprintf(p->why, sizeof(p->why), "the configuration cannot be read, see the log");
 	p->state = NBD_REFUSED;
 }
+
+const struct keeper_front nbd_keeper = {.count_used = count_claimed,
+	.obey = obey,
+	.answer = give_answer,
+	.give_up = give_up,
+	.before_fork = before_fork,
+	.forked = forked,
+	.look = look,
+	.are_settled = are_settled,
+	.end = end,
+	.kept = leave};
