@@ -26,7 +26,9 @@ static const char *ask(int fd, const char *line, char answer[CONTROL_LINE_MAX])
 		fputs("waiting for the image's server\n", stderr);
 	n = recv(fd, answer, CONTROL_LINE_MAX, MSG_WAITALL) - 1;
 	close(fd);
-	answer[n > 0 ? n : 0] = '\0';
+	if (n < 0 || answer[n] != '\n') /* it was cut off */
+		n = 0;
+	answer[n] = '\0';
 	return strncmp(answer, "ok ", 3) == 0 ? answer + 3 : NULL;
 }
 
