@@ -610,7 +610,7 @@ static void obey(const struct pollfd *polled)
 	k.attach |= reload;
 	if (!text)
 		return;
-	control_answer("%s", text);
+	control_answer(*text == 'o', text + 3); /* behind "ok " or "no " */
 	k.answer_due = false;
 }
 

@@ -590,8 +590,11 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 		take_lines();
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (place(n)->state >= NBD_WANTED && place(n)->state <= NBD_CONNECTED &&
-			is_ours(n))
+			is_ours(n)) {
 			open_image(n, now);
+			hand_requests(n);
+		}
+	fetch_run(NULL, us);
 	return true;
 }
 
