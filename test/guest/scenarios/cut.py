@@ -5,8 +5,8 @@ import random
 import shutil
 import time
 
-from guest.common import (Child, Daemon, LIMIT, PROBE, URL, all_right, compare, compare_big, drop_caches, expect,
-                          linked, mount, nginx, prime, program, scenario, serving)
+from guest.common import (all_right, attach, Child, compare, compare_big, Daemon, drop_caches, expect, LIMIT,
+                          linked, mount, NBD, nginx, prime, PROBE, program, scenario, serving, URL)
 from lib.tap import note
 
 CUT_DIRECTORY = "/run/disk/cut"
@@ -47,7 +47,10 @@ def read_and_cut(*directives):
 def cut_first():
     shutil.rmtree(CUT_DIRECTORY, ignore_errors=True)
     daemon = Daemon(URL, directory=CUT_DIRECTORY)
-    prime(daemon, "plain.erofs")
+    if NBD:
+        attach("plain.erofs")
+    else:
+        prime(daemon, "plain.erofs")
     daemon.stop()
     read_and_cut()
 

@@ -3,8 +3,8 @@ import json
 import os
 import time
 
-from guest.common import (Child, DAEMON, Daemon, PROBE, RSS_LIMIT, RUN, SLOW, URL, cached_by, compare_big,
-                          compare_pieces, expect, mount, nginx, program, scenario, umount)
+from guest.common import (cached_by, Child, compare_big, compare_pieces, DAEMON, Daemon, expect, mount, nginx,
+                          PROBE, program, RSS_LIMIT, RUN, scenario, SLOW, umount, URL)
 from lib import exposition
 from lib.tap import note
 
@@ -15,7 +15,8 @@ def show_status(*options):
     return output
 
 
-@scenario("status: its numbers are nginx's, the cache file's and the READs'; small, idle; --status, --json")
+@scenario("status: its numbers are nginx's, the cache file's and the READs'; small, idle; --status, --json",
+          differs=True)
 def status():
     open(f"{RUN}/empty", "w").close()
     socket_path = "/run/cachefilesd-mini.status"        # the default
