@@ -1,4 +1,5 @@
 """Block devices: what ends and what goes on when the daemon, its configuration or its cache does not."""
+import contextlib
 import os
 import random
 import shutil
@@ -27,14 +28,14 @@ def terminated(daemon):
 
 
 @scenario("keeper and worker are killed: readers wait until the next daemon serves the same device, and read on",
-          series=BLOCK)
+          True, series=BLOCK)
 def both_killed():
     daemon = Daemon(URL_TLS, CA, "attach plain.erofs")
     device = attach("plain.erofs")
     devices.set_timer(number_of(device))
     mount_device(device, POINT)
-    readers = [Child(read_for, POINT, 25) for _ in range(2)] + [Child(compare, POINT, "plain", "random")]
-    for turn in range(6):
+    readers = [Child(read_for, POINT, 12) for _ in range(2)] + [Child(compare, POINT, "plain", "random")]
+    for turn in range(4):
         time.sleep(random.uniform(0.2, 1.5))
         kill_all(daemon)
         time.sleep(random.uniform(0, 1))
@@ -51,7 +52,7 @@ def both_killed():
     expect(not devices.connected(), "a device was left behind")
 
 
-@scenario("the keeper is killed: the worker serves on; killed too, the next daemon goes on", series=BLOCK)
+@scenario("the keeper is killed: the worker serves on; killed too, the next daemon goes on", True, series=BLOCK)
 def keeper_killed():
     daemon = Daemon(URL)
     device = attach("plain.erofs")
@@ -90,46 +91,48 @@ def served_by_another():
     terminated(daemon)
 
 
-@scenario("SIGTERM: refused while a device is mounted, a partition of it, or dm is on it; else all are disconnected; "
-          "forced, it leaves them to the next start", True, series=BLOCK)
-def claimed():
-    daemon = Daemon(URL)
-    device, disk = attach("second.erofs"), attach("disk")
-    os.close(os.open(disk, os.O_RDONLY))
-    eventually(lambda: os.path.exists(f"{disk}p1"), "the partition is there")
-
-    def refuses():
-        lines = daemon.log().count("not stopping: it would break 1 ")
-        daemon.process.terminate()
-        eventually(lambda: daemon.log().count("not stopping: it would break 1 ") > lines, "a refusal", 10)
-        time.sleep(11)          # a second signal would be obeyed until then
-        daemon.alive()
-
-    mount_device(device, POINT)
-    refuses()
-    unmount(POINT)
-    mount_device(f"{disk}p1", POINT)
-    refuses()
-    unmount(POINT)
+@contextlib.contextmanager
+def mapped(device):
+    """A device of dm on this one."""
     sectors = int(contents(f"/sys/block/{os.path.basename(device)}/size"))
-    status, output = program("dmsetup", "create", "claimed", "--readonly", "--noudevsync", "--table",
+    status, output = program("dmsetup", "create", "claims", "--readonly", "--noudevsync", "--table",
                              f"0 {sectors} linear {device} 0")
     expect(status == 0, f"dmsetup: {output}")
-    refuses()
-    expect("is in use" in is_refused(detach, "second.erofs"), "why it cannot be detached")
-    status, output = program("dmsetup", "remove", "--noudevsync", "claimed")
-    expect(status == 0, f"dmsetup: {output}")
-    mount_device(device, POINT)
-    daemon.process.terminate()
-    daemon.logs("not stopping")
-    terminated(daemon)
-    expect(devices.connected() == [number_of(device)], f"left: {devices.connected()}")
-    devices.set_timer(number_of(device))
-    drop_caches()
-    reader = Child(compare, POINT, "second", "random")
-    daemon = Daemon(URL, directory=daemon.directory)
-    reader.succeed()
-    unmount(POINT)
+    try:
+        yield
+    finally:
+        program("dmsetup", "remove", "--noudevsync", "claims")
+
+
+@scenario("SIGTERM: refused while a device is mounted, a partition of it, or dm is on it; forced, it leaves these to the "
+          "next start, and disconnects the rest", True, series=BLOCK)
+def claimed():
+    daemon = Daemon(URL)
+    device, disk, below = attach("second.erofs"), attach("disk"), attach("squashfs")
+    free = attach("plain.erofs")
+    os.close(os.open(disk, os.O_RDONLY))
+    eventually(lambda: os.path.exists(f"{disk}p1"), "the partition is there")
+    with mapped(below):
+        mount_device(device, POINT)
+        mount_device(f"{disk}p1", f"{POINT}.p1")
+        daemon.process.terminate()
+        daemon.logs("not stopping: it would break 3 mounted images", 10)
+        expect("is in use" in is_refused(detach, "squashfs"), "why it cannot be detached")
+        all_right(f"{POINT}.p1", "second")
+        terminated(daemon)
+        left = [number_of(path) for path in (device, disk, below)]
+        expect(devices.connected() == sorted(left), f"left: {devices.connected()}, and {free} was free")
+        for number in left:
+            devices.set_timer(number)
+        drop_caches()
+        reader = Child(compare, POINT, "second", "random")
+        time.sleep(1)
+        expect(not reader.ended(), "the reader did not wait")
+        daemon = Daemon(URL, directory=daemon.directory)
+        reader.succeed()
+        all_right(f"{POINT}.p1", "second", "random")
+        unmount(POINT)
+        unmount(f"{POINT}.p1")
     terminated(daemon)
     expect(not devices.connected(), "a device was left behind")
 
