@@ -398,6 +398,7 @@ static void close_image(unsigned n)
 	if (d->used)
 		fetch_close(n);
 	fd_close(&d->cache);
+	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->open_again = INT64_MAX;
 	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
@@ -461,6 +462,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	opened_files_add(key, told);
+	cull_inspect();
 	if (p->state == NBD_CONNECTED)
 		return;
 	p->waits = false;
