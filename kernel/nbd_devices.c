@@ -148,7 +148,7 @@ static void store(unsigned n, bool keep)
 /* ---- devices that are there ---- */
 
 struct search {
-	const char *name;			/* of the image; NULL: any of ours */
+	const char *name;			   /* of the image; NULL: any of ours */
 	void (*see)(int device, const char *rest); /* of the identifier, behind IDENTIFIER */
 	int found;
 };
@@ -204,8 +204,8 @@ static bool see_device(void *context, int folder, const char *entry)
 	if (strncmp(text, IDENTIFIER, strlen(IDENTIFIER)) != 0)
 		return true;
 	length = parse_identifier(rest, &told_size, &version);
-	if (length == 0 || (s->name && (strlen(s->name) != length ||
-					       memcmp(s->name, rest, length) != 0)))
+	if (length == 0 ||
+		(s->name && (strlen(s->name) != length || memcmp(s->name, rest, length) != 0)))
 		return true;
 	s->found = (int)device;
 	if (s->see)
@@ -390,8 +390,7 @@ static void explain(struct nbd_place *p, int error)
 			read_attribute(p->device, "pid", pid, sizeof(pid)));
 	else
 		snprintf(p->why, sizeof(p->why), "the kernel refuses a device: %s%s",
-			strerror(error),
-			error == ENOENT ? ": load the module (modprobe nbd)" : "");
+			strerror(error), error == ENOENT ? ": load the module (modprobe nbd)" : "");
 }
 
 static void attach(unsigned n)
@@ -525,7 +524,9 @@ static const char *give_answer(void)
 {
 	struct nbd_place *p = &table->places[asked];
 
-	if (asked == DEVICES_MAX || p->state == NBD_SIZED || (p->state == NBD_WANTED && !p->waits))
+	/* An image that no line asks for is not left waiting: it is refused at last. */
+	if (asked == DEVICES_MAX || p->state == NBD_SIZED ||
+		(p->state == NBD_WANTED && !(p->waits && p->configured)))
 		return NULL;
 	if (p->state == NBD_CONNECTED)
 		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
