@@ -397,8 +397,12 @@ static void take_over(bool loaded)
 		mounted_init();
 		return;
 	}
-	if ((!inherited.resumed && !store_begin(conf.dir, why, sizeof(why))) ||
-		!nbd_begin(&conf, inherited.kept, inherited.resumed, why, sizeof(why)))
+	if (!store_begin(conf.dir, why, sizeof(why))) {
+		if (!inherited.resumed)
+			die(EXIT_SYSTEM, "%s", why);
+		log_err("%s", why);
+	}
+	if (!nbd_begin(&conf, inherited.kept, inherited.resumed, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 }
 

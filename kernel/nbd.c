@@ -417,7 +417,7 @@ static void open_image(unsigned n, int64_t now)
 	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
 
 	snprintf(name, sizeof(name), "%s", (const char *)place(n)->name);
-	snprintf(volume, sizeof(volume), "erofs,%s", name); /* as that of a mount by fsid */
+	snprintf(volume, sizeof(volume), "erofs,%.249s", name); /* as that of a mount by fsid */
 	d->used = true;
 	d->open_again = INT64_MAX;
 	d->told_at = now + WAIT_TIME;
