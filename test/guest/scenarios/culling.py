@@ -5,7 +5,8 @@ import re
 import shutil
 
 from guest.common import (CACHEFILES, Child, compare, Daemon, device_free, drop_caches, eventually, expect,
-                          expect_eio, linked, mount, nginx, remembered, RUN, scenario, some_right, umount, URL)
+                          expect_eio, linked, mount, NBD, nginx, remembered, RUN, scenario, some_right, umount,
+                          URL)
 from lib import exposition
 
 
@@ -60,7 +61,9 @@ def budget():
     eventually(lambda: len(cached(daemon)) == 2, "two are left", 10)
     look_into(2)
     culls = exposition.Metrics(exposition.ask(f"{RUN}/budget.status"))["culls_total"]
-    expect(culls == len(re.findall(": culled, ", daemon.log())) >= 4, f"{culls} are counted")
+    logged = len(re.findall(": culled, ", daemon.log()))
+    # What is culled while an image is attached, which changes the worker, may not be counted.
+    expect(culls == logged >= 4 or NBD and 4 <= culls <= logged, f"{culls} are counted of {logged}")
     daemon.stop()
     eventually(device_free, "the device is free", 2)
 
