@@ -13,7 +13,7 @@ from guest.common import (all_right, CACHEFILES, Child, compare, DAEMON, Daemon,
                           PROBE, program, read_for, RUN, scenario, serving, some_right, umount, URL)
 from lib.tap import note
 
-DEVICES = 16            # places of which the keeper holds a socket and a pipe
+DEVICES = 16            # places of which the keeper holds a pair of sockets and a pipe
 
 
 @scenario("the worker is killed again and again: readers see a pause, and all bytes are right", differs=True)
@@ -38,7 +38,7 @@ def killed_worker():
     eventually(lambda: private_memory(daemon.process.pid) < 100, "the keeper has little memory of its own", 10)
     note(f"{kills} workers were killed; the keeper's own memory: {private_memory(daemon.process.pid)} kB, "
          f"descriptors {descriptors(daemon.process.pid)}")
-    most = 12 + NBD * (2 + 3 * DEVICES)
+    most = 12 + NBD * (2 + 4 * DEVICES)
     expect(descriptors(daemon.process.pid) <= most, "the keeper collects descriptors")
     all_right(point, "plain", "random")
     umount(point)
