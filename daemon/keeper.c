@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/handover.h"
 #include "daemon/memory.h"
 #include "daemon/mounted.h"
@@ -727,11 +728,11 @@ void keeper_inherits(struct inherited *e, const struct options *o)
 		.resumed = text != NULL,
 		.channel = -1};
 	for (size_t i = 0; text && i < sizeof(numbers) / sizeof(*numbers); i++) {
-		char *end;
-		long n = strtol(text, &end, 10);
+		int64_t n = *text == '-' ? -1 : leading_number(text);
 
-		*numbers[i] = n < INT_MIN || n > INT_MAX ? -1 : (int)n;
-		text = *end ? end + 1 : end;
+		*numbers[i] = n > INT_MAX ? -1 : (int)n;
+		text += strcspn(text, ",");
+		text += *text == ',';
 	}
 	e->stored = stored > 0;
 	if (!e->resumed && e->device < 0) {
