@@ -37,6 +37,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/print.h"
 #include "base/stats.h"
 #include "trust/client_cert.h"
 #include "trust/roots.h"
@@ -501,9 +502,9 @@ static void print_version(void)
 	tls_ciphers(ciphers, sizeof(ciphers));
 	conf_init(&conf);
 	divide_memory();
-	printf("cachefilesd-mini %s\n"
-	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
-	       "ciphers: %s\n",
+	print("cachefilesd-mini %s\n"
+	      "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
+	      "ciphers: %s\n",
 		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
 		capacity.reads, ciphers);
 }
@@ -549,8 +550,8 @@ static int test(char *why, size_t size)
 		sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
 		die(EXIT_USAGE, "trace record: %s", why);
-	printf(TRIAL_PASSED "%s: the configuration is good\n", VERSION);
-	fflush(stdout); /* an upgrade reads only the first lines */
+	print(TRIAL_PASSED "%s: the configuration is good\n", VERSION);
+	print_flush(); /* an upgrade reads only the first lines */
 	for (size_t i = 0; i < conf.urls; i++)
 		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&
 			conf.url[i][strlen(conf.url[i]) - 1] != '/')
@@ -595,7 +596,7 @@ int main(int argc, char **argv)
 		options_help();
 	else
 		status = options.mode == UPGRADE ? upgrade_run(options.pid_file) : run_with_conf();
-	if (fflush(stdout) < 0 || ferror(stdout))
+	if (!print_flush())
 		die(EXIT_SYSTEM, "standard output: %s", strerror(errno));
 	return status;
 }
