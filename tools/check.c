@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/minmax.h"
@@ -208,29 +209,19 @@ static void say_addresses(void)
 		measure_time(time, connect_took));
 }
 
-static void put_date(char out[48], int64_t seconds)
-{
-	time_t t = (time_t)seconds;
-	struct tm day;
-
-	gmtime_r(&t, &day); /* certificates have years up to 9999 */
-	snprintf(out, 48, "%d-%02d-%02d", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
-}
-
 static void say_certificate(const struct tls_cert *c)
 {
 	const char *name = json ? NULL : "certificate";
-	char from[48], to[48];
+	char from[DATE_SIZE], to[DATE_SIZE];
 	int64_t days = (c->not_after - (int64_t)time(NULL)) / 86400;
 
 	if (c->fault) {
 		say(name, "%s", c->fault);
 		return;
 	}
-	put_date(from, c->not_before);
-	put_date(to, c->not_after);
 	say(name, "%s, issued by %s, %s (%u bits), valid %s to %s (%lld days left)", c->subject,
-		c->issuer, c->key, c->bits, from, to, (long long)days);
+		c->issuer, c->key, c->bits, date_text(from, c->not_before),
+		date_text(to, c->not_after), (long long)days);
 }
 
 static void say_tls(void)
