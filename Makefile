@@ -10,7 +10,7 @@
 #   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
-CFLAGS  = -Oz -flto=auto
+CFLAGS  = -Oz -flto=auto -flto-partition=one
 # In the file the data follows the code at once, not at the next page.
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
@@ -44,8 +44,11 @@ WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
 # The program is linked to a fixed address: code that could lie anywhere would only be larger, and
 # its tables of addresses would have to be writable.
-SMALL   := -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
-	   -fno-asynchronous-unwind-tables -fno-unwind-tables
+SMALL    = -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
+	   -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-jump-tables $(SMALLX86)
+SMALLX86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
+# Looked up when the first object needs it.
+MACHINE  = $(eval MACHINE := $$(shell $$(CC) -dumpmachine))$(MACHINE)
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
 ifdef BEARSSL_LIB
