@@ -236,6 +236,18 @@ int snprintf(char *buffer, size_t size, const char *format, ...)
 	return total;
 }
 
+/* Only for texts that fit. */
+int sprintf(char *buffer, const char *format, ...)
+{
+	va_list args;
+	int total;
+
+	va_start(args, format);
+	total = vsnprintf(buffer, INT_MAX, format, args);
+	va_end(args);
+	return total;
+}
+
 void print(const char *format, ...)
 {
 	struct job j = {.format = format, .prints = true};
