@@ -10,7 +10,8 @@
 #   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
-CFLAGS  = -Oz -flto=auto -flto-partition=one
+CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables $(CFLAGS_X86)
+CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
 # In the file the data follows the code at once, not at the next page.
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
@@ -29,6 +30,8 @@ CC      = musl-gcc
 OUT    := build
 BINARY := cachefilesd-mini
 endif
+# Looked up when the first object needs it.
+MACHINE = $(eval MACHINE := $$(shell $$(CC) -dumpmachine))$(MACHINE)
 # GCC's own ar knows objects of -flto.
 AR      = $(CROSS:%=%-)gcc-ar
 OBJCOPY = $(CROSS:%=%-)objcopy
@@ -44,11 +47,8 @@ WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
 # The program is linked to a fixed address: code that could lie anywhere would only be larger, and
 # its tables of addresses would have to be writable.
-SMALL    = -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
-	   -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-jump-tables $(SMALLX86)
-SMALLX86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
-# Looked up when the first object needs it.
-MACHINE  = $(eval MACHINE := $$(shell $$(CC) -dumpmachine))$(MACHINE)
+SMALL   := -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
+	   -fno-asynchronous-unwind-tables -fno-unwind-tables
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
 ifdef BEARSSL_LIB
