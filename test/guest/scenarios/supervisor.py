@@ -38,7 +38,7 @@ def killed_worker():
     eventually(lambda: private_memory(daemon.process.pid) < 100, "the keeper has little memory of its own", 10)
     note(f"{kills} workers were killed; the keeper's own memory: {private_memory(daemon.process.pid)} kB, "
          f"descriptors {descriptors(daemon.process.pid)}")
-    most = 12 + NBD * (2 + 4 * DEVICES)
+    most = 13 + NBD * (2 + 4 * DEVICES)
     expect(descriptors(daemon.process.pid) <= most, "the keeper collects descriptors")
     all_right(point, "plain", "random")
     umount(point)
