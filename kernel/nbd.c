@@ -433,6 +433,7 @@ static void close_image(unsigned n)
 	if (d->used)
 		fetch_close(n);
 	fd_close(&d->cache);
+	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->to_probe = 0;
 	d->open_again = INT64_MAX;
@@ -497,6 +498,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	opened_files_add(key, told);
+	cull_inspect();
 	if (p->state == NBD_CONNECTED)
 		return;
 	d->to_probe = conf->trace_record[0] ? 0 : PROBED; /* no trace is to have it */
