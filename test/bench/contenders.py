@@ -261,7 +261,7 @@ class NbdkitFile(Nbdkit, Copied):
 
 
 class Loop(Copied):
-    name, title = "loop", "a loop device"
+    name, title = "loop", "*a loop device*"
 
     def attach(self, deadline):
         mount("-o", "ro,loop", self.copy, deadline=deadline)
