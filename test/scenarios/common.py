@@ -81,8 +81,9 @@ def daemon(url, *directives, options=(), traced=False, program=None, **more):
     argv = [program or Program.path, "-n", "-s", "--force", *options]
     if not traced and not any(d.startswith("trace ") for d in directives):
         argv += ["-o", "trace none"]
-    if not any(d.startswith("status ") for d in directives):
-        argv += ["-o", "status none"]
+    for socket in "status", "control":
+        if not any(d.startswith(f"{socket} ") for d in directives):
+            argv += ["-o", f"{socket} none"]
     if not any(d.startswith("dir ") for d in directives):
         argv += ["-o", "dir {cache}"]
     for directive in directives:
