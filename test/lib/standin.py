@@ -30,6 +30,7 @@ import time
 
 from lib.cachefiles import CLOSE, READ, File, Kernel, Request
 from lib.machines import Target
+from lib.seccomp import MEMORY
 
 
 class Timeout(AssertionError):
@@ -71,7 +72,8 @@ class StandIn(Kernel):
         env = dict(os.environ if env is None else env)
         env.setdefault("ASAN_OPTIONS", "detect_leaks=0:exitcode=99")
         env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1:exitcode=99")
-        self.start(argv, env, watch_memory, release is not None)
+        self.start(argv, env, [*self.further_calls(), *(MEMORY if watch_memory else []), *(["uname"] if release else [])],
+                   self.folders())
         self.threads = [threading.Thread(target=self.serve, daemon=True),
                         threading.Thread(target=self._wait, daemon=True)]
         if drain:
@@ -80,6 +82,15 @@ class StandIn(Kernel):
             thread.start()
 
     # -- start and end ---------------------------------------------------------------------------
+
+    @staticmethod
+    def further_calls():
+        """System calls that a subclass answers, too."""
+        return []
+
+    def folders(self):
+        """{path: folder} that the program finds in another place."""
+        return {}
 
     def _read_stderr(self):
         while True:
