@@ -69,8 +69,8 @@
 #define USERINFO_MAX	   (NETRC_LOGIN_MAX + NETRC_PASSWORD_MAX)
 #define NETRC_KNOWN_MAX	   4096
 
-/* Configuration: mirrors, the bytes of all their URLs, the trace's and the proxy's, the longest
- * line of the file, and a path. */
+/* Configuration: mirrors, the bytes of all their URLs, the trace's, the proxy's and of the names
+ * that are attached, the longest line of the file, and a path. */
 #define URLS_MAX       8
 #define URLS_BYTES_MAX 8192
 #define CONF_LINE_MAX  5120
@@ -130,6 +130,13 @@
 
 /* The largest message (CACHEFILES_MSG_MAX_SIZE in include/uapi/linux/cachefiles.h). */
 #define MESSAGE_MAX 1024
+
+/* Block devices: the keeper holds three descriptors and 3.6 KiB of shared memory for each. */
+#define DEVICES_MAX 16
+
+/* A line on the control socket, each way, with its newline: a word, a name of KEY_MAX bytes and a
+ * device, or a reason. */
+#define CONTROL_LINE_MAX 600
 
 /* The path of our own program. With a longer one upgrades are refused. */
 #define PROGRAM_PATH_MAX 1024

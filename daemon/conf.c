@@ -194,12 +194,12 @@ static bool parse_retry(struct conf *c, struct value *v)
 
 /* Copies what a URL's line has to keep, in place of a member of its own, which would have to be as
  * large as the longest. */
-static const void *keep(struct conf *c, struct value *v, const void *bytes, size_t size)
+static void *keep(struct conf *c, struct value *v, const void *bytes, size_t size)
 {
 	char *to = c->url_bytes + c->url_used;
 
 	if (size > sizeof(c->url_bytes) - c->url_used) {
-		v->why = "all URLs together are too long";
+		v->why = "all URLs and names together are too long";
 		return NULL;
 	}
 	c->url_used += size;
@@ -348,13 +348,79 @@ static bool parse_bytes(struct conf *c, struct value *v)
 	return !*at && bytes >= v->keyword->least && set(c, v, bytes);
 }
 
-/* Such a path fits a socket's address. */
-static bool parse_status(struct conf *c, struct value *v)
+/* Such a path fits a socket's address. Whether it was given stands behind it. */
+static bool parse_socket(struct conf *c, struct value *v)
 {
-	c->status_given = strcmp(v->text, "none") != 0;
-	if (c->status_given)
+	char *path = member(c, v);
+	bool *given = (bool *)(path + v->keyword->size);
+
+#define BEHIND(path, given) (offsetof(struct conf, given) == offsetof(struct conf, path) + 108)
+	_Static_assert(BEHIND(status, status_given) && BEHIND(control, control_given), "it does");
+#undef BEHIND
+	*given = strcmp(v->text, "none") != 0;
+	if (*given)
 		return parse_absolute_path(c, v);
-	c->status[0] = '\0';
+	*path = '\0';
+	return true;
+}
+
+const char *conf_attach_parse(const char *text, size_t *size, int *device)
+{
+	const char *end = text + strlen(text), *last = end, *digits;
+	uint64_t n;
+
+	*device = -1;
+	while (last > text && last[-1] != ' ' && last[-1] != '\t')
+		last--;
+	if (strncmp(last, "/dev/", 5) == 0) {
+		digits = strncmp(last, "/dev/nbd", 8) == 0 ? last + 8 : end;
+		if ((*digits == '0' && digits[1]) ||
+			!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
+			return "its last word is no /dev/nbdN";
+		*device = (int)n;
+		for (end = last; end > text && (end[-1] == ' ' || end[-1] == '\t'); end--)
+			;
+	}
+	*size = (size_t)(end - text);
+	if (*size > KEY_MAX)
+		return too_long;
+	for (const char *p = text; p < end; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return "it holds a control byte";
+	if (*size == 0 || *text == ' ' || end[-1] == ' ' ||
+		(*text == '.' && (*size == 1 || (*size == 2 && text[1] == '.'))))
+		return "this can be no image's name";
+	return NULL;
+}
+
+static const struct conf_attach *find_attach(
+	const struct conf *c, const char *name, size_t size, int device)
+{
+	for (const struct conf_attach *a = c->attach; a < c->attach + c->attaches; a++)
+		if ((device >= 0 && a->device == device) ||
+			(strlen(a->name) == size && memcmp(a->name, name, size) == 0))
+			return a;
+	return NULL;
+}
+
+static bool parse_attach(struct conf *c, struct value *v)
+{
+	size_t size;
+	char *name;
+	int device;
+
+	v->why = conf_attach_parse(v->text, &size, &device);
+	if (v->why)
+		return false;
+	if (find_attach(c, v->text, size, device))
+		return mistake(v, "this name or device is attached already");
+	if (c->attaches == DEVICES_MAX)
+		return mistake(v, "there are " TEXT(DEVICES_MAX) " already, which is the most");
+	name = keep(c, v, v->text, size + 1);
+	if (!name)
+		return false;
+	name[size] = '\0';
+	c->attach[c->attaches++] = (struct conf_attach){name, device};
 	return true;
 }
 
@@ -400,6 +466,7 @@ static bool parse_resolve(struct conf *c, struct value *v)
 #define MEMBER(m) .offset = offsetof(struct conf, m), .size = sizeof(((struct conf *)0)->m)
 
 static const char share[] = "a share from 0% to 99%, such as 7%";
+static const char socket_path[] = "none, or an absolute path of at most 107 bytes";
 static const char most_connections[] = "a number from 1 to " TEXT(CONNECTIONS_MAX);
 static const char most_seconds[] = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
 
@@ -447,7 +514,11 @@ static const struct keyword keywords[] = {
 	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
-	{"status", parse_status, "none, or an absolute path of at most 107 bytes", MEMBER(status)},
+	{"status", parse_socket, socket_path, MEMBER(status)},
+	{"control", parse_socket, socket_path, MEMBER(control)},
+	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front),
+		.words = "auto\0cachefiles\0nbd\0"},
+	{"attach", parse_attach, .takes = "the name of an image, and may take /dev/nbdN"},
 	/* log.h has no level 5: its word is a line feed, which no value has. */
 	{"log", parse_word, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR,
 		.words = "error\0warning\0\n\0info\0debug\0"},
@@ -567,6 +638,25 @@ bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t siz
 	return true;
 }
 
+bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size)
+{
+	struct value v = {.keyword = find_keyword("attach", 6), .text = url};
+	struct url x, y;
+	size_t length;
+	int device;
+
+	if (!expand(&x, &v, "x") || !expand(&y, &v, "y") || strcmp(x.target, y.target) != 0)
+		return false;
+	x.target[strcspn(x.target, "?")] = '\0';
+	v.text = strrchr(x.target, '/') + 1;
+	if (conf_attach_parse(v.text, &length, &device) || find_attach(c, v.text, length, device) ||
+		parse_attach(c, &v))
+		return true;
+	count_mistake(c, why);
+	complain(&v, "argument", why, size);
+	return true;
+}
+
 /* ---- file ---- */
 
 struct reader {
@@ -661,6 +751,7 @@ void conf_init(struct conf *c)
 	c->timeout = TIMEOUT_DEFAULT;
 	c->log = LOG_LEVEL_INFO;
 	strcpy(c->status, "/run/cachefilesd-mini.status");
+	strcpy(c->control, "/run/cachefilesd-mini.control");
 	strcpy(c->user_agent, "cachefilesd-mini/" VERSION);
 }
 
@@ -681,6 +772,11 @@ bool conf_check(const struct conf *c, char *why, size_t size)
 		return fail(why, size, "pin-only yes, but no pin is given: nothing to trust");
 	if (c->key[0] && !c->cert[0])
 		return fail(why, size, "key %.200s: it is of no use without its cert", c->key);
+	for (size_t i = 0; c->front == FRONT_CACHEFILES && i < c->attaches; i++)
+		if (c->attach[i].device >= 0)
+			return fail(why, size,
+				"attach %s /dev/nbd%d: front cachefiles attaches no device",
+				c->attach[i].name, c->attach[i].device);
 	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&
 	       check_limits('f', c->frun, c->fcull, c->fstop, why, size);
 }

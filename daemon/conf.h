@@ -5,10 +5,10 @@
  * Blanks part a keyword from its value, which reaches to the line's end, as in the classic:
  * trailing blanks are part of a path (dir, ca, cert, key) and of the texts that go to the kernel
  * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
- * and secctx are given once, as the kernel demands, but -o may give them again; url, resolve, pin
- * and header add up; of any other word that is given again the last one counts. Other than in the
- * classic, lines may end in CRLF, the file may begin with a byte-order mark, and its last line
- * needs no newline.
+ * and secctx are given once, as the kernel demands, but -o may give them again; url, resolve, pin,
+ * header and attach add up; of any other word that is given again the last one counts. Other than
+ * in the classic, lines may end in CRLF, the file may begin with a byte-order mark, and its last
+ * line needs no newline.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -36,6 +36,20 @@ enum conf_compressed {
 	COMPRESSED_LAZY,  /* fetched in parts: the kernel has the patch of contrib/kernel */
 };
 
+enum conf_front {
+	FRONT_AUTO, /* not given: nbd where this kernel has no on-demand EROFS */
+	FRONT_CACHEFILES,
+	FRONT_NBD,
+};
+
+/* An image that is presented as a block device. */
+struct conf_attach {
+	const char *name; /* as in fsid: 1 to KEY_MAX bytes */
+	int device;	  /* N of /dev/nbdN, up to ATTACH_DEVICE_MAX; -1: any */
+};
+
+#define ATTACH_DEVICE_MAX 65535
+
 struct conf {
 	/* classic cachefilesd */
 	char dir[CONF_PATH_MAX];		    /* absolute; default /var/cache/fscache */
@@ -55,6 +69,9 @@ struct conf {
 	bool offline;	      /* without a server, images are opened from the cache */
 	char user_agent[128]; /* default cachefilesd-mini/VERSION */
 	enum conf_abi abi;
+	enum conf_front front;
+	struct conf_attach attach[DEVICES_MAX]; /* no name and no device twice */
+	size_t attaches;
 	char resolve[URLS_MAX][HOST_MAX + 64]; /* HOST:PORT:ADDRESS, as names_pin() takes it */
 	size_t resolves;
 
@@ -80,6 +97,8 @@ struct conf {
 	bool clock_strict; /* tls-clock strict: while the clock is unset no server is trusted */
 	char status[108];  /* the status socket's path; empty: none */
 	bool status_given;
+	char control[108]; /* the control socket's path; empty: none */
+	bool control_given;
 	enum log_level log; /* the least important level that is logged; default LOG_LEVEL_INFO */
 	char cert[CONF_PATH_MAX]; /* our certificate for servers that demand one; empty: none */
 	char key[CONF_PATH_MAX];  /* its private key; empty: it is in the same file */
@@ -88,7 +107,7 @@ struct conf {
 	uint64_t given;	   /* a bit for each word that was given in the file, or behind it */
 	unsigned mistakes; /* in the lines so far */
 	size_t url_used;
-	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX]; /* of url, trace and proxy */
+	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX]; /* of url, attach, trace, proxy */
 };
 
 /* Sets the defaults. */
@@ -103,11 +122,22 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
  * sent, keeps it from ending in '/'. */
 bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size);
 
+/* Takes apart what stands behind the word attach: "NAME" or "NAME /dev/nbdN". NAME may hold blanks:
+ * only a last word that begins with /dev/ is a device. Returns NULL, the bytes of NAME and the
+ * device (-1: none); or the reason why it is wrong. */
+const char *conf_attach_parse(const char *text, size_t *size, int *device);
+
+/* For a URL of the command line that was taken: if it names one file, whatever is mounted, the last
+ * part of its path is attached as by a line, unless a line attaches it already or it can be no
+ * name. Returns whether it names one. */
+bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size);
+
 /* Reads a file, to its end whatever mistakes its lines have. On failure returns false and fills
  * why; *missing: there is no such file. */
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
 
-/* Checks what only the whole shows: the limits against each other, at least one url. */
+/* Checks what only the whole shows: the limits against each other, at least one url, no device
+ * beside front cachefiles. */
 bool conf_check(const struct conf *c, char *why, size_t size);
 
 #endif

@@ -254,6 +254,10 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 			take_directive(o, c, optarg, m);
 		else if (option == 'N')
 			c->nocull = true;
+	if (o->mode == DAEMON || o->mode == TEST)
+		for (char **url = o->arguments; *url; url++)
+			if (conf_attach_url(c, *url, m.why, m.size))
+				break; /* further ones are its mirrors */
 	return c->mistakes == 0 &&
 	       (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
 }

@@ -18,8 +18,12 @@ static void check_promises(const struct conf *c)
 	if (c->urls > URLS_MAX || c->pins > KEY_PINS_MAX || c->resolves > URLS_MAX ||
 		c->connections > CONNECTIONS_MAX || c->timeout < 1 || c->timeout > 86400 ||
 		c->abi > ABI_V8 || strnlen(c->dir, max) == max || strnlen(c->ca, max) == max ||
-		c->dir[0] != '/')
+		c->dir[0] != '/' || c->attaches > DEVICES_MAX)
 		abort();
+	for (size_t i = 0; i < c->attaches; i++)
+		if (!c->attach[i].name[0] || strlen(c->attach[i].name) > KEY_MAX ||
+			c->attach[i].device < -1 || c->attach[i].device > ATTACH_DEVICE_MAX)
+			abort();
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)

@@ -247,7 +247,6 @@ static void test_classic_values(void)
 
 static void test_ours(void)
 {
-	char path[8 + 108 + 1] = "status /";
 	begin_test("conf: connections, timeout; the last counts");
 	conf_init(&c);
 	CHECK_GOOD("connections 1");
@@ -272,6 +271,11 @@ static void test_ours(void)
 	CHECK_BAD("user-agent caf\xc3\xa9", "ASCII");
 	CHECK_BAD("user-agent a\tb", "ASCII");
 	CHECK_BAD("user-agent a ", "blank");
+}
+
+static void test_sockets(void)
+{
+	char line[8 + 108 + 1] = "status /";
 
 	begin_test("conf: status");
 	conf_init(&c);
@@ -282,10 +286,138 @@ static void test_ours(void)
 	CHECK(!c.status[0] && !c.status_given);
 	CHECK_BAD("status", "needs none, or an absolute path");
 	CHECK_BAD("status socket", "needs none, or an absolute path");
-	memset(path + 8, 'x', 107);
-	CHECK(!take_fresh(path) && strstr(why, "too long"), "%s", why);
-	path[7 + 107] = '\0';
-	CHECK(take_fresh(path) && strlen(c.status) == 107, "%s", why);
+	memset(line + 8, 'x', 107);
+	CHECK(!take_fresh(line) && strstr(why, "too long"), "%s", why);
+	line[7 + 107] = '\0';
+	CHECK(take_fresh(line) && strlen(c.status) == 107, "%s", why);
+
+	begin_test("conf: control");
+	conf_init(&c);
+	CHECK(!strcmp(c.control, "/run/cachefilesd-mini.control") && !c.control_given);
+	CHECK_GOOD("control /run/x/c");
+	CHECK(!strcmp(c.control, "/run/x/c") && c.control_given && !c.status_given);
+	CHECK_GOOD("control none");
+	CHECK(!c.control[0] && !c.control_given && c.status[0]);
+	CHECK_BAD("control socket", "control 'socket': needs none, or an absolute path");
+}
+
+static void check_attached(size_t i, const char *name, int device)
+{
+	CHECK(i < c.attaches && !strcmp(c.attach[i].name, name) && c.attach[i].device == device,
+		"%zu of %zu: '%s' %d", i, c.attaches, name, device);
+}
+
+static void test_attach(void)
+{
+	char line[300] = "attach ";
+
+	begin_test("conf: attach");
+	conf_init(&c);
+	CHECK_GOOD("attach debian.erofs");
+	CHECK_GOOD("attach my image /dev/nbd0");
+	CHECK_GOOD("attach \t a/b \t /dev/nbd65535");
+	CHECK_GOOD("attach caf\xc3\xa9/dev/nbd0");
+	CHECK_GOOD("attach ...");
+	check_attached(0, "debian.erofs", -1);
+	check_attached(1, "my image", 0);
+	check_attached(2, "a/b", 65535);
+	check_attached(3, "caf\xc3\xa9/dev/nbd0", -1);
+	check_attached(4, "...", -1);
+	memset(line + 7, 'x', 255);
+	CHECK_GOOD(line);
+	check_attached(5, line + 7, -1);
+	line[7 + 255] = 'x';
+	CHECK_BAD(line, "too long");
+	CHECK(c.attaches == 0);
+
+	begin_test("conf: attach: no name, no device");
+	CHECK_BAD("attach", "attach: needs the name of an image");
+	CHECK_BAD("attach /dev/nbd0", "attach '/dev/nbd0': this can be no image's name");
+	CHECK_BAD("attach .", "no image's name");
+	CHECK_BAD("attach .. /dev/nbd1", "no image's name");
+	CHECK_BAD("attach x ", "no image's name");
+	CHECK_BAD("attach a\tb", "control byte");
+	CHECK_BAD("attach a\x7f", "control byte");
+	CHECK_BAD("attach x /dev/sda", "attach 'x /dev/sda': its last word is no /dev/nbdN");
+	CHECK_BAD("attach x /dev/", "no /dev/nbdN");
+	CHECK_BAD("attach x /dev/nbd", "no /dev/nbdN");
+	CHECK_BAD("attach x /dev/nbd01", "no /dev/nbdN");
+	CHECK_BAD("attach x /dev/nbd0p1", "no /dev/nbdN");
+	CHECK_BAD("attach x /dev/nbd65536", "no /dev/nbdN");
+	CHECK_BAD("attach x /dev/nbd-1", "no /dev/nbdN");
+}
+
+static void test_attach_twice(void)
+{
+	char line[32];
+
+	begin_test("conf: attach: a name or a device twice, and the most");
+	conf_init(&c);
+	CHECK_GOOD("attach x /dev/nbd1");
+	CHECK(!take("attach x") && strstr(why, "attached already"), "%s", why);
+	CHECK(!take("attach y /dev/nbd1") && strstr(why, "attached already"), "%s", why);
+	CHECK_GOOD("attach y");
+	CHECK_GOOD("attach z");
+	while (c.attaches < DEVICES_MAX) {
+		sprintf(line, "attach %zu", c.attaches);
+		CHECK_GOOD(line);
+	}
+	CHECK(!take("attach w") && strstr(why, "16 already, which is the most"), "%s", why);
+
+	begin_test("conf: front, which cachefiles has no devices");
+	conf_init(&c);
+	CHECK(c.front == FRONT_AUTO);
+	CHECK_GOOD("url http://h/");
+	CHECK_GOOD("front nbd");
+	CHECK(c.front == FRONT_NBD);
+	CHECK_GOOD("attach x");
+	CHECK_GOOD("attach y /dev/nbd1");
+	CHECK(conf_check(&c, why, sizeof(why)));
+	CHECK_GOOD("front auto");
+	CHECK(c.front == FRONT_AUTO && conf_check(&c, why, sizeof(why)));
+	CHECK_GOOD("front cachefiles");
+	CHECK(c.front == FRONT_CACHEFILES && !conf_check(&c, why, sizeof(why)) &&
+			!strcmp(why, "attach y /dev/nbd1: front cachefiles attaches no device"),
+		"%s", why);
+	c.attaches = 1;
+	CHECK(conf_check(&c, why, sizeof(why)));
+	CHECK_BAD("front ublk", "needs auto, cachefiles or nbd");
+}
+
+/* Returns whether the URL names one file. */
+static bool attach_url(const char *url)
+{
+	why[0] = '\0';
+	return conf_attach_url(&c, url, why, sizeof(why));
+}
+
+static void test_attach_url(void)
+{
+	char url[300] = "http://h/";
+
+	begin_test("conf: a URL of the command line that names one file attaches it");
+	conf_init(&c);
+	CHECK(!attach_url("http://h/") && !attach_url("http://h/a/") && !attach_url("http://h/%c"));
+	CHECK(!attach_url("http://h/%v/x.img") && !attach_url("http://h/x.img?sig=/"));
+	CHECK(attach_url("http://me:pw@h/") == false && c.attaches == 0);
+	CHECK(attach_url("http://h/x/disk.img?sig=a/b#c") && attach_url("https://h/caf%c3%a9"));
+	check_attached(0, "disk.img", -1);
+	check_attached(1, "caf%c3%a9", -1);
+	CHECK_GOOD("attach y.img /dev/nbd3");
+	CHECK(attach_url("http://i/disk.img") && attach_url("http://i/y.img"));
+	CHECK(c.attaches == 3 && c.mistakes == 0);
+
+	begin_test("conf: a URL whose last part is no name, or one too many");
+	memset(url + 9, 'x', 256);
+	CHECK(attach_url(url) && attach_url("http://h") && attach_url("http://h/..") &&
+		attach_url("http://h/?x") && c.attaches == 3 && c.mistakes == 0);
+	c.attaches = DEVICES_MAX;
+	memcpy(&c.attach[3], &c.attach[0], sizeof(c.attach[0]));
+	for (size_t i = 4; i < DEVICES_MAX; i++)
+		c.attach[i] = c.attach[3];
+	CHECK(attach_url("http://h/new.img") && c.mistakes == 1);
+	CHECK(!strcmp(why, "argument: attach 'new.img': there are 16 already, which is the most"),
+		"%s", why);
 }
 
 static void test_choices(void)
@@ -351,7 +483,7 @@ static void test_lists(void)
 	line[4 + URL_MAX - 1] = '\0';
 	CHECK_GOOD(line);
 	CHECK_GOOD("url http://b/");
-	CHECK(!take(line) && strstr(why, "all URLs together"), "%s", why);
+	CHECK(!take(line) && strstr(why, "all URLs and names"), "%s", why);
 	CHECK_GOOD("trace http://t/%c");
 	CHECK_GOOD("proxy http://me:pw@proxy:3128/x");
 	CHECK(c.urls == 2 && !strcmp(c.url[0], line + 4) && !strcmp(c.url[1], "http://b/"));
@@ -612,6 +744,10 @@ int main(void)
 	test_classic();
 	test_classic_values();
 	test_ours();
+	test_sockets();
+	test_attach();
+	test_attach_twice();
+	test_attach_url();
 	test_choices();
 	test_lists();
 	test_resolve();
