@@ -4,14 +4,13 @@
         d = k.attached("img")
         r = n.get(d, 4096, 8192)
 
-The program is in a mount namespace of its own, whose /sys is that of lib/nbd.py and whose /run is an empty folder: so
-root alone can start it. Its netlink socket is one of this process (lib/nbd_control.py), as is /dev/nbdN.
+The program is in a mount namespace of its own, whose /sys is that of lib/nbd.py: so root alone can start it. Its netlink
+socket is one of this process (lib/nbd_control.py), as is /dev/nbdN.
 """
 import errno
 import os
 import re
 import socket
-import subprocess
 import sys
 
 from lib import tap
@@ -41,6 +40,7 @@ class NbdStandIn(StandIn):
         self.mount_error = mount_error
         self.mounting = set()               # descriptors of fsopen()
         self.cache_opens = []               # (pid, path, flags) of cache files
+        self.netlink_fds = []               # their numbers in the program
         super().__init__(argv, open_error=0 if cachefiles else errno.ENOENT, **more)
 
     @staticmethod
@@ -48,9 +48,7 @@ class NbdStandIn(StandIn):
         return [*MOUNTS, "socket", "bind"]
 
     def folders(self):
-        self.run = os.path.join(self.directory, "run")
-        os.makedirs(self.run, exist_ok=True)
-        return {"/run": self.run, "/sys": self.nbd.sys}
+        return {"/sys": self.nbd.sys}
 
     # -- system calls ----------------------------------------------------------------------------
 
@@ -96,7 +94,8 @@ class NbdStandIn(StandIn):
             self.violation(f"a netlink socket of the type {kind:#x}")
         theirs = self.control.open()
         try:
-            return self.install(cookie, theirs, None, kind & socket.SOCK_CLOEXEC)
+            self.netlink_fds.append(self.install(cookie, theirs, None, kind & socket.SOCK_CLOEXEC))
+            return self.netlink_fds[-1]
         finally:
             os.close(theirs)
 
@@ -117,13 +116,6 @@ class NbdStandIn(StandIn):
         """The device that the image gets."""
         self.wait(lambda: self.nbd.find(name), timeout, f"a device for {name}")
         return self.nbd.find(name)
-
-    def tool(self, *words, timeout=30):
-        """Runs a program with the same /run and /sys. Returns its exit status, output and errors."""
-        shell = f'mount --bind {self.run} /run && mount --bind {self.nbd.sys} /sys && exec "$@"'
-        done = subprocess.run(["unshare", "-m", "sh", "-c", shell, "sh", *words], capture_output=True, text=True,
-                              timeout=timeout)
-        return done.returncode, done.stdout, done.stderr
 
     def cache_file(self):
         """The path of the last cache file that was opened, whose folder is that of the states."""
