@@ -69,12 +69,13 @@ class Device:
     """/dev/nbdN.
 
     claimed     a mount, or another program, has it: O_EXCL fails
+    hangs       its open() has no end
     piece       the most that is taken at once from the socket, with `pause` seconds in between
     """
 
     def __init__(self, driver, index):
         self.driver, self.index = driver, index
-        self.claimed = False
+        self.claimed = self.hangs = False
         self.budget, self.piece, self.pause = None, 1 << 20, 0
         self.received = 0           # bytes of replies
         self.tags = [None] * TAGS

@@ -48,6 +48,7 @@ PAGE = 4096
 
 NOTIF_RECV, NOTIF_SEND, NOTIF_ADDFD = 0xC0502100, 0xC0182101, 0xC0182103
 CONTINUE = 1
+NO_ANSWER = object()                # the value of a call that never returns
 ADDFD_SETFD = 1
 
 # -- the child: it sets the filter, hands its listener over, and becomes the program --------------
@@ -118,7 +119,7 @@ def child(argv):
 
 class Notified:
     """A program and the answers to its calls. A subclass has call(cookie, name, arguments), which returns the value of
-    a system call, -errno, or None to let the real kernel do it; and violation(text) for events that must not happen.
+    a system call, -errno, NO_ANSWER, or None to let the real kernel do it; and violation(text) for events that must not happen.
     self.changed is held during a call, and self.caller is the pid of the calling process."""
 
     def __init__(self):
@@ -126,14 +127,14 @@ class Notified:
         self.caller = None
         self.mem = {}               # pid: its memory
 
-    def start(self, argv, env, more=(), folders=None):
+    def start(self, argv, env, more=(), folders=None, pass_fds=()):
         """Starts the program, with its standard error in a pipe. `more`: further calls that are notified (MEMORY, MOUNTS,
-        "uname", "socket", "bind"). `folders`: {path: the folder that the program finds there}."""
+        "uname", "socket", "bind"). `folders`: {path: the folder that the program finds there}. It inherits pass_fds."""
         ours, theirs = socket.socketpair()
         # -I -S: the child is this file, and needs nothing but the standard library.
         command = [sys.executable, "-I", "-S", os.path.abspath(__file__), "--child", str(theirs.fileno()),
                    json.dumps([list(more), folders or {}])] + argv
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), *pass_fds], env=env, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.pid = self.process.pid
         theirs.close()
@@ -177,6 +178,8 @@ class Notified:
             except Exception as error:          # a mistake here must not hang the program
                 value = -errno.EIO
                 self.violation(f"stand-in: {NAME.get(number)}: {error!r}")
+            if value is NO_ANSWER:
+                continue
             if value is None:
                 response = struct.pack("=QqiI", cookie, 0, 0, CONTINUE)
             else:

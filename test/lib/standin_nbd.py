@@ -15,7 +15,7 @@ import sys
 
 from lib import tap
 from lib.nbd_control import Control
-from lib.seccomp import MOUNTS
+from lib.seccomp import MOUNTS, NO_ANSWER
 from lib.standin import StandIn
 
 NETLINK_GENERIC = 16
@@ -74,6 +74,8 @@ class NbdStandIn(StandIn):
             device = self.nbd.device(int(match[1]))
             if not device:
                 return -errno.ENOENT
+            if device.hangs:
+                return NO_ANSWER
             if flags & os.O_EXCL and device.claimed:
                 return -errno.EBUSY
             source = os.open(os.devnull, os.O_RDONLY)

@@ -15,9 +15,10 @@ from scenarios.common import MIB, Program, Server, image, padded, words
 SECTOR = 512
 
 
-def blocks(url, n, *directives, attach=("img",), options=(), traced=False, force=False, program=None, **more):
-    """The daemon with `attach` lines of these images, in the stand-in with the devices `n`, and an empty directory."""
-    argv = [program or Program.path, "-n", "-s", *(["--force"] if force else []), *options]
+def blocks(url, n, *directives, attach=("img",), options=(), traced=False, force=False, program=None, prefix=(), **more):
+    """The daemon with `attach` lines of these images, in the stand-in with the devices `n`, and an empty directory.
+    `prefix`: words of a program that becomes it."""
+    argv = [*prefix, program or Program.path, "-n", "-s", *(["--force"] if force else []), *options]
     directives = (*directives, *(f"attach {name}" for name in attach))
     argv += words("control {cache}/control", *directives, traced=traced)
     return NbdStandIn(argv + [url.url if isinstance(url, Server) else url], n, **more)

@@ -11,6 +11,7 @@ import time
 
 from lib import tap
 from lib.machines import Target
+from lib.manager import ServiceManager
 from lib.nbd_control import Control
 from scenarios.common import KIB, MIB, Program, Server, each, image, quiet, scenario, takes_long, words
 from scenarios.nbd_common import (Load, Nbd, NbdStandIn, Timeout, attached, blocks, both_ends, children, disconnected,
@@ -353,6 +354,41 @@ def nbd_connect_fails():
             k.wait_log("img: .*[Mm]emory|[Mm]emory.*img", 15)
 
 
+@each("SIGKILL of all", "SIGTERM")
+def nbd_service_manager(how):
+    """a service manager keeps the descriptors: the kernel sees no end of a socket, no RECONFIGURE is needed, READs that
+    waited are answered, four times"""
+    data = image(1, 4 * MIB)
+    with Nbd() as n, Server({"/img": data, "/two": data}) as s, ServiceManager(f"standin-{os.getpid()}-{how}") as manager:
+        k, reads = None, []
+        for turn in range(4):
+            prefix, env, fds = manager.service()
+            with blocks(s, n, attach=["img", "two"], keep=turn < 3, after=k, prefix=prefix, env=env, pass_fds=fds) as k:
+                d = k.attached("img")
+                k.attached("two")
+                k.wait(lambda: manager.listen() or "READY=1" in manager.lines, 15, "READY=1")
+                got(d, reads, data, 20)
+                assert all(r.sendings == 1 for r in reads), reads
+                need(d, data, turn * 8192, 4096)
+                n.wait(lambda: both_ends(s, data), 10, "both ends")
+                assert [c[0] for c in k.control.commands].count(3) == 0, k.control.commands
+                manager.listen()
+                manager.lines = []
+                d.claimed = True
+                d.let(10000)
+                reads = [d.read(MIB + turn * 8 * KIB + m * 64 * KIB, 4096) for m in range(20)]
+                if how == "SIGTERM":
+                    assert k.stop() == 0
+                else:
+                    k.expect_exit = None
+                    for pid in [k.pid, *children(k)]:
+                        os.kill(pid, signal.SIGKILL)
+                    k.wait_exit()
+                time.sleep(0.3)
+                assert d.connected and not d.link.dead, "the kernel has seen an end"
+                d.let(None)
+
+
 # -- the end in order ------------------------------------------------------------------------------
 
 @scenario
@@ -367,6 +403,21 @@ def nbd_terminated_while_claimed():
         got(d, [d.read(0, 4096), e.read(4096, 4096)], data)
         assert not [c for c in k.control.commands if c[0] == 2], k.control.commands
         d.claimed = False
+        disconnected(k)
+
+
+@scenario
+def nbd_terminated_while_a_look_hangs():
+    """... and so it is while the look at the device takes for ever: a device that cannot be looked at counts as claimed"""
+    data = image(1, 300000)
+    with attached(data) as (s, k, d):
+        d.hangs = True
+        k.signal(signal.SIGTERM)
+        k.wait_log("not stopping: ", 15)
+        need(d, data, 0, 65536)
+        assert d.connected
+        d.hangs = False
+        time.sleep(10.5)        # else the next signal counts as the second
         disconnected(k)
 
 

@@ -28,15 +28,14 @@ def two_devices(data):
 
 @scenario
 def nbd_refused_requests():
-    """WRITE, FLUSH, TRIM, unknown types; lengths and places that no device has: an error each, and READs go on"""
+    """FLUSH, TRIM, unknown types; lengths and places that no device has: an error each, and READs go on"""
     data = image(1, 300001)
     with attached(data) as (s, k, d):
         end = d.size
         wrong = [(kind, 0, 4096) for kind in (FLUSH, TRIM, WRITE_ZEROES, 5, 7, 255, 0xFFFF)]
         wrong += [(READ, 0, 32 * MIB + 512), (READ, 0, 0xFFFFFE00), (READ, 0, 0xFFFFFFFF), (READ, end, 512),
                   (READ, end - 512, 1024), (READ, end + 512, 512), (READ, 1 << 40, 4096), (READ, 1 << 63, 4096),
-                  (READ, (1 << 64) - 512, 512), (READ, (1 << 64) - 512, 4096), (READ, (1 << 64) - 4096, 0xFFFFF000),
-                  (WRITE, 0, 0)]
+                  (READ, (1 << 64) - 512, 512), (READ, (1 << 64) - 512, 4096), (READ, (1 << 64) - 4096, 0xFFFFF000)]
         for kind, offset, length in wrong:
             r = d.ask(kind, offset, length)
             k.nbd.wait_done(r, timeout=5)
@@ -65,19 +64,22 @@ def nbd_odd_reads(what):
             need(d, data, 4096, 4096)
 
 
-@each("bad magic", "zeros", "ones", "random bytes", "a WRITE with its bytes")
+@each("bad magic", "zeros", "ones", "random bytes", "a WRITE with its bytes", "129 READs")
 def nbd_nonsense(what):
     """nonsense on the socket of one device: the daemon lives, and serves the other, also after a worker's death"""
     data = image(1, 600000)
     nonsense = {"bad magic": header(magic=0x12345678), "zeros": bytes(2800), "ones": b"\xff" * 2800,
                 "random bytes": random.Random(4).randbytes(100000),
-                "a WRITE with its bytes": header(WRITE, length=4096) + b"w" * 4096}[what]
+                "a WRITE with its bytes": header(WRITE, length=4096) + b"w" * 4096,
+                "129 READs": b"".join(header(handle=h) for h in range(129))}[what]
     n, s = two_devices(data)
     with n, s, blocks(s, n, attach=["img", "two"], expect_exit=None) as k:
         d, e = k.attached("img"), k.attached("two")
         need(e, data, 0, 4096)
         n.violation = lambda text: n.event(f"answer to nonsense: {text}")
         d.link.socket.settimeout(2)
+        if what == "129 READs":
+            d.let(0)
         try:
             d.raw(nonsense)
         except OSError:
