@@ -41,7 +41,8 @@ class NbdStandIn(StandIn):
         self.mounting = set()               # descriptors of fsopen()
         self.cache_opens = []               # (pid, path, flags) of cache files
         self.netlink_fds = []               # their numbers in the program
-        super().__init__(argv, open_error=0 if cachefiles else errno.ENOENT, **more)
+        more.setdefault("open_error", 0 if cachefiles else errno.ENOENT)
+        super().__init__(argv, **more)
 
     @staticmethod
     def further_calls():

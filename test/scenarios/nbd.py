@@ -1,4 +1,5 @@
 """NBD: devices are made, READs answered with exactly their bytes; what is on both front ends alike."""
+import ctypes
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from lib.nbd_control import CAP_SYS_ADMIN
 from scenarios.common import KIB, MIB, Server, after_the_probe, each, image, large, quiet, scenario, takes_long
 from scenarios.nbd_common import (SECTOR, Load, attached, blocks, both_ends, disconnected, fails, got, kill_worker,
                                   need, whole)
+from scenarios.status import show
 
 
 @scenario
@@ -214,7 +216,6 @@ def nbd_status():
         assert m.get("image_reads_total", image="img") == 20, m.samples
         assert m.get("image_read_bytes_total", image="img") == 20 * 16 * KIB, m.samples
         assert m.get("image_size_bytes", image="img") == len(data), m.samples
-        from scenarios.status import show
         status, out, err = show(f"{k.cache}/status")
         assert status == 0 and "nbd0" in out, (out, err)
         status, out, err = show(f"{k.cache}/status", "--json")
@@ -264,7 +265,6 @@ def nbd_holes():
 
 
 def punch(fd, offset, length):
-    import ctypes
     keep_size, punch_hole = 1, 2
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]

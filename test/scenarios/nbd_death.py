@@ -2,6 +2,7 @@
 
 A second answer, or half of one before another, ends the socket in a kernel; here it is a violation (lib/nbd.py).
 """
+import errno
 import os
 import random
 import shutil
@@ -16,8 +17,6 @@ from lib.nbd_control import Control
 from scenarios.common import KIB, MIB, Program, Server, each, image, quiet, scenario, takes_long, words
 from scenarios.nbd_common import (Load, Nbd, NbdStandIn, Timeout, attached, blocks, both_ends, children, disconnected,
                                   fails, got, kill_all, kill_worker, need, recovers, reload, whole)
-
-REPLY = 16          # bytes of a reply's head
 
 
 @scenario
@@ -348,7 +347,6 @@ def nbd_connect_fails():
     data = image(1, 300000)
     with Nbd() as n, Server({"/img": data, "/two": data}) as s:
         control = Control(n)
-        import errno
         control.fails = {1: errno.ENOMEM}
         with blocks(s, n, control=control, expect_exit=None) as k:
             k.wait_log("img: .*[Mm]emory|[Mm]emory.*img", 15)
