@@ -1,4 +1,5 @@
-/* cachefilesd-mini - a minimal user-space daemon for Linux cachefiles on-demand mode.
+/* cachefilesd-mini - a minimal user-space daemon for Linux cachefiles on-demand mode, and for block
+ * devices by NBD.
  *
  * This file: the order of the start, and the worker's one poll() loop. The rooms of the house, in
  * the order in which knowledge points: each uses only those above it.
@@ -12,11 +13,11 @@
  *	           workers, what each may do
  *	image/     what is known of one image: its version, directories, boot trace
  *	fetch/     which bytes, when, over which connection, from which server
- *	kernel/    /dev/cachefiles, and the cache on the disk
- *	tools/     what a person runs: --get, --check, --status, --upgrade
+ *	kernel/    a front end each: /dev/cachefiles, block devices; the cache on the disk
+ *	tools/     what a person runs: --get, --check, --status, --attach, --upgrade
  *
- * To read on: main() below, then loop(). A READ of the kernel comes in by kernel/cachefiles.c,
- * waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from http.c by
+ * To read on: main() below, then loop(). A READ of the kernel comes in by kernel/cachefiles.c or
+ * kernel/nbd.c, waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from http.c by
  * fetch/file.c. A header says what its file promises, and why.
  */
 #include <errno.h>
@@ -36,6 +37,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/local.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "trust/client_cert.h"
@@ -48,6 +50,7 @@
 #include "daemon/handover.h"
 #include "daemon/keeper.h"
 #include "daemon/memory.h"
+#include "daemon/mounted.h"
 #include "daemon/options.h"
 #include "daemon/sandbox.h"
 #include "daemon/shutdown.h"
@@ -59,7 +62,12 @@
 #include "kernel/backing.h"
 #include "kernel/cachefiles.h"
 #include "kernel/cull.h"
+#include "kernel/front.h"
+#include "kernel/nbd.h"
+#include "kernel/nbd_devices.h"
 #include "kernel/prime.h"
+#include "kernel/store.h"
+#include "tools/attach.h"
 #include "tools/check.h"
 #include "tools/environment.h"
 #include "tools/get.h"
@@ -70,12 +78,6 @@
 /* The counters are left to the next worker this many milliseconds after the last time, so that only
  * the last ones are lost if this one is killed. */
 #define KEEP_EVERY 1000
-
-/* A cache that is in use is asked every ALIVE_EVERY milliseconds whether it is alive. */
-#define ALIVE_EVERY 30000
-
-/* While a full table leaves messages unread, the loop tries again after this many milliseconds. */
-#define BEHIND_TICK 100
 
 /* Descriptors beside those that the kernel puts into our table, one for each cache file:
  * connections, name servers, the log and so on. */
@@ -93,6 +95,7 @@ static struct options options;
 static struct conf conf;
 static struct inherited inherited;
 static bool was_bound; /* the cache, before this daemon began */
+static const struct front *front = &cachefiles_front;
 
 /* ---- memory ---- */
 
@@ -102,7 +105,9 @@ static void divide_memory(void)
 	char why[256];
 
 	fetch_costs(&costs);
-	costs.file += cachefiles_memory_each() + handover_memory_each();
+	costs.file += front->memory_each() + handover_memory_each();
+	if (front == &nbd_front) /* a place that is not used takes none */
+		costs.fixed += later(1, conf.attaches) * (NBD_TABLE_SIZE / DEVICES_MAX);
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
 	costs.fixed -= memory_untouched(&conf, sizeof(conf)); /* most of its texts are empty */
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
@@ -123,6 +128,23 @@ static void allocate_fetch(const struct frontend *frontend)
 {
 	divide_memory();
 	fetch_init(&conf, frontend, allocate(fetch_memory()));
+}
+
+/* ---- the front end ---- */
+
+/* It is block devices only if something is to be attached, and this kernel has nothing else or a
+ * line names a device. Then `why` has the reason. */
+static bool wants_devices(char *why, size_t size)
+{
+	bool named = false;
+
+	for (size_t i = 0; i < conf.attaches; i++)
+		named |= conf.attach[i].device >= 0;
+	if (conf.front != FRONT_AUTO || named) {
+		snprintf(why, size, "as the configuration says");
+		return conf.front == FRONT_NBD || named;
+	}
+	return conf.attaches > 0 && cachefiles_is_absent(why, size);
 }
 
 /* ---- the configuration, and what it names ---- */
@@ -181,12 +203,19 @@ static void keep_dir(void)
 	}
 }
 
+static void keep_front(void)
+{
+	if (conf.front != FRONT_AUTO && (conf.front == FRONT_NBD) != (front == &nbd_front))
+		log_warning("front: it stays %s until the daemon is started again", front->name);
+}
+
 static bool load(char *why, size_t size)
 {
 	if (!options_configure(&options, &conf, why, size))
 		return false;
 	start_log();
 	keep_dir();
+	keep_front();
 	return load_files(why, size);
 }
 
@@ -214,12 +243,12 @@ static void outlive_initramfs(char *name)
 		log_avoid_syslog();
 }
 
-/* The files that end with the daemon: of the pid and the status socket. Their folders are open, as
- * their paths may lead through a root that hangs on us. */
+/* The files that end with the daemon: of the pid, the status and the control socket. Their folders
+ * are open, as their paths may lead through a root that hangs on us. */
 static struct {
 	const char *name; /* NULL: none */
 	int folder;
-} removed[2];
+} removed[3];
 
 /* The path stays borrowed. */
 static void remove_at_end(size_t which, const char *path)
@@ -247,18 +276,18 @@ static void forget_files(void)
 			fd_close(&removed[i].folder);
 }
 
-/* A status socket that was not asked for must not keep the daemon from starting. */
-static int open_status(void)
+/* A socket that was not asked for must not keep the daemon from starting. */
+static int open_socket(const char *word, const char *path, bool given)
 {
 	char why[256];
-	int fd = conf.status[0] ? status_open(conf.status, why, sizeof(why)) : -1;
+	int fd = *path ? local_listen(path, why, sizeof(why)) : -1;
 
-	if (fd < 0 && conf.status_given) {
+	if (fd < 0 && given) {
 		remove_files();
-		die(EXIT_SYSTEM, "status %s", why);
+		die(EXIT_SYSTEM, "%s %s", word, why);
 	}
-	if (fd < 0 && conf.status[0])
-		log_info("no status socket: %s", why);
+	if (fd < 0 && *path)
+		log_info("no %s socket: %s", word, why);
 	return fd;
 }
 
@@ -307,6 +336,12 @@ static void write_pid_file(void)
 		log_warning("%s: %s", path, strerror(errno));
 }
 
+static void choose_devices(const char *why)
+{
+	front = &nbd_front;
+	log_info("front nbd: %s", why);
+}
+
 static void bind_cache(char *why, size_t size)
 {
 	bool is_new = inherited.device < 0;
@@ -314,17 +349,42 @@ static void bind_cache(char *why, size_t size)
 	if (is_new && !backing_check(conf.dir, false, why, size))
 		die(EXIT_SYSTEM, "%s", why);
 	inherited.device = cachefiles_bind(&conf, inherited.device, &was_bound, why, size);
+	if (inherited.device < 0 && errno == EINVAL && conf.front == FRONT_AUTO &&
+		conf.attaches > 0) {
+		choose_devices(why);
+		return;
+	}
 	if (inherited.device < 0)
 		die(EXIT_SYSTEM, "%s", why);
+	if (conf.attaches > 0)
+		log_info("front cachefiles: images are mounted by their names, and none is "
+			 "attached");
 	if (!is_new && !was_bound && !backing_check(conf.dir, false, why, size))
 		die(EXIT_SYSTEM, "%s", why);
+}
+
+/* The front end of a daemon that goes on is what it was. */
+static void begin_front(char *why, size_t size)
+{
+	if (inherited.resumed) {
+		if (inherited.device < 0)
+			front = &nbd_front;
+		return;
+	}
+	if (inherited.device < 0 && wants_devices(why, size))
+		choose_devices(why);
+	else
+		bind_cache(why, size);
 }
 
 /* What outlives workers and programs. */
 static void take_over(bool loaded)
 {
-	if (inherited.state < 0 || !handover_take(inherited.state))
-		inherited.state = handover_make();
+	char why[512];
+	size_t table = front == &nbd_front ? NBD_TABLE_SIZE : 0;
+
+	if (inherited.state < 0 || !handover_take(inherited.state, table))
+		inherited.state = handover_make(table);
 	if (!inherited.resumed && !was_bound)
 		handover_bound(conf.dir);
 	else if (was_bound && !*handover_dir())
@@ -333,18 +393,33 @@ static void take_over(bool loaded)
 	if (loaded || *handover_dir())
 		keep_dir();
 	state_open(conf.dir);
+	if (front == &cachefiles_front) {
+		mounted_init();
+		return;
+	}
+	if ((!inherited.resumed && !store_begin(conf.dir, why, sizeof(why))) ||
+		!nbd_begin(&conf, inherited.kept, inherited.resumed, why, sizeof(why)))
+		die(EXIT_SYSTEM, "%s", why);
 }
 
-/* The status socket's path is the one that it was made with. */
+/* The path of a socket is the one that it was made with. */
+static void remove_socket(size_t which, int fd)
+{
+	static struct sockaddr_un a[3];
+
+	if (getsockname(fd, (struct sockaddr *)&a[which], &(socklen_t){sizeof(*a) - 1}) == 0)
+		remove_at_end(which, a[which].sun_path);
+}
+
 static void make_files(void)
 {
-	static struct sockaddr_un a;
-
 	write_pid_file();
-	if (!inherited.resumed)
-		inherited.status = open_status();
-	if (getsockname(inherited.status, (struct sockaddr *)&a, &(socklen_t){sizeof(a) - 1}) == 0)
-		remove_at_end(1, a.sun_path);
+	if (!inherited.resumed) {
+		inherited.status = open_socket("status", conf.status, conf.status_given);
+		inherited.control = open_socket("control", conf.control, conf.control_given);
+	}
+	remove_socket(1, inherited.status);
+	remove_socket(2, inherited.control);
 }
 
 static void prepare(void);
@@ -368,14 +443,14 @@ static int serve(bool configured, char *why, size_t size)
 		die(EXIT_USAGE, "%s", why);
 	if (!inherited.resumed) {
 		sandbox_raise_limits(FILES_MAX + FDS_OF_OUR_OWN);
-		bind_cache(why, size);
 	}
+	begin_front(why, size);
 	take_over(loaded);
 	if (!inherited.resumed && !options.foreground)
 		inherited.announce = go_to_background();
 	make_files();
-	exit_status = keeper_run(&options, &calls, &inherited, loaded);
-	close(inherited.device); /* so that nothing waits for it any more */
+	exit_status = keeper_run(&options, &calls, front->keeper, &inherited, loaded);
+	fd_close(&inherited.device); /* so that nothing waits for it any more */
 	remove_files();
 	return exit_status;
 }
@@ -404,9 +479,9 @@ static void prepare(void)
 	forget_files();
 	fd_close(&inherited.state);
 	handover_protect();
-	allocate_fetch(&cachefiles_frontend);
-	cachefiles_init(allocate(capacity.files * cachefiles_memory_each()));
-	cull_start(&conf, inherited.device);
+	allocate_fetch(front->frontend);
+	front->prepare(&conf, inherited.device,
+		allocate(capacity.files * front->memory_each() + 1)); /* not 0 bytes */
 	if (state_folder() >= 0 && !sandbox_share(state_folder()))
 		log_warning("the state files cannot be given to the user: %s", strerror(errno));
 	sandbox_drop_rights(SANDBOX_WORKER);
@@ -419,56 +494,34 @@ static void prepare(void)
 	sandbox_enter(SANDBOX_WORKER);
 }
 
-static void check_alive(int64_t now, int64_t *next)
-{
-	if (now >= *next) {
-		*next = now + ALIVE_EVERY;
-		if (cachefiles_open_files() > 0)
-			cachefiles_check();
-	}
-	if (!cachefiles_is_dead())
-		return;
-	worker_lost_cache();
-	die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
-			 "system: start again and mount the images again");
-}
-
 static enum word loop(void)
 {
-	struct pollfd set[3 + DNS_POLL_MAX + CONNECTIONS_MAX];
-	int64_t us, now = clock_ms(), next_alive = now + ALIVE_EVERY, kept = now;
+	struct pollfd set[2 + FRONT_POLL_MAX + DNS_POLL_MAX + CONNECTIONS_MAX];
+	int64_t us, now = clock_ms(), kept = now;
 	enum word word;
 
 	for (;;) {
-		size_t dns = 3, fetch = dns + dns_poll(set + dns);
-		size_t n = fetch + fetch_poll(set + fetch);
+		size_t requests = 2, dns = requests + front->poll(set + requests);
+		size_t fetch = dns + dns_poll(set + dns), n = fetch + fetch_poll(set + fetch);
 		int64_t next = sooner(sooner(fetch_next(), dns_next()), status_next());
 
-		set[0] = (struct pollfd){.fd = cachefiles_fd(), .events = POLLIN};
-		set[1] = (struct pollfd){.fd = worker_fd(), .events = POLLIN};
-		status_poll(&set[2]);
-		next = sooner(next, worker_alive(now));
-		if (cachefiles_behind())
-			next = sooner(next, now + BEHIND_TICK);
-		if (cachefiles_open_files() > 0)
-			next = sooner(next, next_alive);
+		set[0] = (struct pollfd){.fd = worker_fd(), .events = POLLIN};
+		status_poll(&set[1]);
+		next = sooner(next, sooner(worker_alive(now), front->next()));
 		fd_poll(set, n, now, next, NULL);
-		if ((worker_fd() < 0 || set[1].revents) && (word = worker_word()))
+		if ((worker_fd() < 0 || set[0].revents) && (word = worker_word()))
 			return word;
 		us = clock_us();
 		now = us / 1000;
 		dns_run(now);
 		fetch_run(set + fetch, us);
-		if (set[0].revents || cachefiles_behind()) {
-			cachefiles_run();
+		if (front->run(set + requests, now))
 			fetch_run(NULL, us);
-		}
-		status_run(&set[2], now);
+		status_run(&set[1], now);
 		if (now - kept >= KEEP_EVERY) {
 			status_keep();
 			kept = now;
 		}
-		check_alive(now, &next_alive);
 	}
 }
 
@@ -480,11 +533,12 @@ static int work(bool first)
 	if (stats.restores > 0)
 		recorder_continue();
 	status_init(&conf, inherited.status, clock_ms());
-	if (!cachefiles_serve(&conf, inherited.device, first && !was_bound, why, sizeof(why)))
+	if (!front->serve(&conf, inherited.device, first && !was_bound, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
-	log_info("cachefilesd-mini %s: the cache in %s is bound", VERSION, conf.dir);
+	log_info("cachefilesd-mini %s: the cache in %s is %s", VERSION, conf.dir,
+		front == &nbd_front ? "in use" : "bound");
 	if (loop() == WORD_STOP) {
-		cachefiles_close();
+		front->close();
 		cull_stop();
 	}
 	recorder_leave();
@@ -536,8 +590,11 @@ static int run_tool(void)
  * directory; other users than root see less. */
 static int test(char *why, size_t size)
 {
+	if (options.device < 0 && wants_devices(why, size))
+		front = &nbd_front;
 	divide_memory();
-	if (options.device < 0 && !backing_check(conf.dir, true, why, size))
+	if (options.device < 0 && !(front == &nbd_front ? backing_check_store(conf.dir, why, size)
+						       : backing_check(conf.dir, true, why, size)))
 		die(EXIT_USAGE, "%s", why);
 	if (options.device < 0 && conf.status_given) {
 		snprintf(why, size, "%s", conf.status);
@@ -549,7 +606,7 @@ static int test(char *why, size_t size)
 		sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
 		die(EXIT_USAGE, "trace record: %s", why);
-	printf(TRIAL_PASSED "%s: the configuration is good\n", VERSION);
+	printf(TRIAL_PASSED "%s: the configuration is good\nfront %s\n", VERSION, front->name);
 	fflush(stdout); /* an upgrade reads only the first lines */
 	for (size_t i = 0; i < conf.urls; i++)
 		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&
@@ -574,6 +631,11 @@ static int run_with_conf(void)
 	start_log();
 	if (options.mode == STATUS)
 		return show_run(conf.status, options.json);
+	if (options.mode == ATTACH || options.mode == DETACH)
+		return attach_run(conf.control, options.mode == ATTACH ? "attach" : "detach",
+			options.arguments);
+	if (options.mode == PRIME && attach_primes(conf.control))
+		return 0;
 	if (options.mode == PRIME)
 		return prime_run(conf.dir, options.arguments);
 	if (!load_files(why, sizeof(why)))

@@ -43,13 +43,16 @@ struct keyword {
 	const char *name;
 	bool (*parse)(struct conf *c, struct value *v); /* false on a mistake */
 	const char *takes;				/* for the message; NULL: no value */
-	size_t offset, size;				/* of the member in struct conf */
-	unsigned least, most;				/* of a number; of the first of `words` */
-	const char *words; /* parse_word: each with its NUL; parse_number: what follows it */
 	bool once;
+	uint16_t offset, size; /* of the member in struct conf */
+	unsigned least, most;  /* of a number; of the first of `words` */
+	const char *words;     /* parse_word: each with its NUL; parse_number: what follows it */
 };
+_Static_assert(sizeof(struct conf) <= UINT16_MAX, "struct keyword's offset and size");
 
 static const char too_long[] = "it is too long";
+static const char control_byte[] = "it holds a control byte";
+static const char attached_already[] = "this name or device is attached already";
 
 /* ---- values: parse_X() sets what the keyword names ---- */
 
@@ -364,63 +367,51 @@ static bool parse_socket(struct conf *c, struct value *v)
 	return true;
 }
 
-const char *conf_attach_parse(const char *text, size_t *size, int *device)
+const char *conf_attach_parse(char *text, int *device)
 {
-	const char *end = text + strlen(text), *last = end, *digits;
+	char *last = text, *end = text + strlen(text), out[3 * KEY_MAX + 1];
+	const char *digits;
 	uint64_t n;
 
 	*device = -1;
-	while (last > text && last[-1] != ' ' && last[-1] != '\t')
-		last--;
+	for (char *p = text; p < end; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return control_byte;
+		if (*p == ' ')
+			last = p + 1;
+	}
 	if (strncmp(last, "/dev/", 5) == 0) {
 		digits = strncmp(last, "/dev/nbd", 8) == 0 ? last + 8 : end;
 		if ((*digits == '0' && digits[1]) ||
 			!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
 			return "its last word is no /dev/nbdN";
 		*device = (int)n;
-		for (end = last; end > text && (end[-1] == ' ' || end[-1] == '\t'); end--)
+		for (end = last; end > text && end[-1] == ' '; end--)
 			;
+		*end = '\0';
 	}
-	*size = (size_t)(end - text);
-	if (*size > KEY_MAX)
+	if (end == text || end[-1] == ' ')
+		return "a name is missing, or ends in a blank";
+	if (end - text > KEY_MAX)
 		return too_long;
-	for (const char *p = text; p < end; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return "it holds a control byte";
-	if (*size == 0 || *text == ' ' || end[-1] == ' ' ||
-		(*text == '.' && (*size == 1 || (*size == 2 && text[1] == '.'))))
-		return "this can be no image's name";
-	return NULL;
-}
-
-static const struct conf_attach *find_attach(
-	const struct conf *c, const char *name, size_t size, int device)
-{
-	for (const struct conf_attach *a = c->attach; a < c->attach + c->attaches; a++)
-		if ((device >= 0 && a->device == device) ||
-			(strlen(a->name) == size && memcmp(a->name, name, size) == 0))
-			return a;
-	return NULL;
+	return url_expand(out, sizeof(out), "", text, (size_t)(end - text), "");
 }
 
 static bool parse_attach(struct conf *c, struct value *v)
 {
-	size_t size;
-	char *name;
+	struct conf_attach *end = c->attach + c->attaches;
+	char *name = keep(c, v, v->text, strlen(v->text) + 1);
 	int device;
 
-	v->why = conf_attach_parse(v->text, &size, &device);
-	if (v->why)
+	if (!name || (v->why = conf_attach_parse(name, &device)))
 		return false;
-	if (find_attach(c, v->text, size, device))
-		return mistake(v, "this name or device is attached already");
+	for (struct conf_attach *a = c->attach; a < end; a++)
+		if (strcmp(a->name, name) == 0 || (device >= 0 && a->device == device))
+			return mistake(v, attached_already);
 	if (c->attaches == DEVICES_MAX)
 		return mistake(v, "there are " TEXT(DEVICES_MAX) " already, which is the most");
-	name = keep(c, v, v->text, size + 1);
-	if (!name)
-		return false;
-	name[size] = '\0';
-	c->attach[c->attaches++] = (struct conf_attach){name, device};
+	*end = (struct conf_attach){name, device};
+	c->attaches++;
 	return true;
 }
 
@@ -518,7 +509,7 @@ static const struct keyword keywords[] = {
 	{"control", parse_socket, socket_path, MEMBER(control)},
 	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front),
 		.words = "auto\0cachefiles\0nbd\0"},
-	{"attach", parse_attach, .takes = "the name of an image, and may take /dev/nbdN"},
+	{"attach", parse_attach, .takes = "NAME, or NAME /dev/nbdN"},
 	/* log.h has no level 5: its word is a line feed, which no value has. */
 	{"log", parse_word, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR,
 		.words = "error\0warning\0\n\0info\0debug\0"},
@@ -590,7 +581,7 @@ static bool take_value(struct conf *c, struct value *v)
 	if (*v->text == '=')
 		return mistake(v, "a blank, and no '=', stands between a word and its value");
 	if (has_control_byte(v->text))
-		return mistake(v, "it holds a control byte");
+		return mistake(v, control_byte);
 	if (k->parse != parse_bind && !k->takes != !*v->text)
 		return false;
 	if (k->once && (c->given & bit))
@@ -640,17 +631,16 @@ bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t siz
 
 bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size)
 {
-	struct value v = {.keyword = find_keyword("attach", 6), .text = url};
-	struct url x, y;
-	size_t length;
+	struct value v = {.keyword = find_keyword("attach", 6)};
+	struct url parsed;
+	char *name;
 	int device;
 
-	if (!expand(&x, &v, "x") || !expand(&y, &v, "y") || strcmp(x.target, y.target) != 0)
+	if (!url_is_file(url) || url_parse(&parsed, url))
 		return false;
-	x.target[strcspn(x.target, "?")] = '\0';
-	v.text = strrchr(x.target, '/') + 1;
-	if (conf_attach_parse(v.text, &length, &device) || find_attach(c, v.text, length, device) ||
-		parse_attach(c, &v))
+	parsed.target[strcspn(parsed.target, "?")] = '\0';
+	v.text = name = strrchr(parsed.target, '/') + 1;
+	if (conf_attach_parse(name, &device) || parse_attach(c, &v) || v.why == attached_already)
 		return true;
 	count_mistake(c, why);
 	complain(&v, "argument", why, size);
@@ -775,8 +765,8 @@ bool conf_check(const struct conf *c, char *why, size_t size)
 	for (size_t i = 0; c->front == FRONT_CACHEFILES && i < c->attaches; i++)
 		if (c->attach[i].device >= 0)
 			return fail(why, size,
-				"attach %s /dev/nbd%d: front cachefiles attaches no device",
-				c->attach[i].name, c->attach[i].device);
+				"attach %s: front cachefiles can attach it to no device",
+				c->attach[i].name);
 	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&
 	       check_limits('f', c->frun, c->fcull, c->fstop, why, size);
 }

@@ -123,9 +123,9 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size);
 
 /* Takes apart what stands behind the word attach: "NAME" or "NAME /dev/nbdN". NAME may hold blanks:
- * only a last word that begins with /dev/ is a device. Returns NULL, the bytes of NAME and the
- * device (-1: none); or the reason why it is wrong. */
-const char *conf_attach_parse(const char *text, size_t *size, int *device);
+ * only a last word that begins with /dev/ is a device. Returns NULL, the device (-1: none), and
+ * NAME, as only this is left of the text; or the reason why it is wrong. */
+const char *conf_attach_parse(char *text, int *device);
 
 /* For a URL of the command line that was taken: if it names one file, whatever is mounted, the last
  * part of its path is attached as by a line, unless a line attaches it already or it can be no

@@ -37,7 +37,7 @@ struct shared {
 	struct opened opened[FILES_MAX];
 };
 
-/* It begins PAGE_MOST bytes behind struct shared's beginning. */
+/* It begins PAGE_MOST bytes behind struct shared's beginning. Behind it are the extra bytes. */
 struct more {
 	char dir[PAGE_MOST]; /* a page of its own, to be protected */
 	uint64_t numbers[HANDOVER_NUMBERS];
@@ -56,6 +56,8 @@ uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_
 	return hash_more(hash_more(HASH_BEGIN, volume, strlen(volume) + 1), cookie, cookie_size);
 }
 
+static void *extra_bytes; /* NULL: there are none */
+
 static void map(int fd, int flags, size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
@@ -63,17 +65,18 @@ static void map(int fd, int flags, size_t size)
 	if (memory == MAP_FAILED)
 		return;
 	shared = memory;
-	more = size == SIZE ? (void *)((char *)memory + PAGE_MOST) : NULL;
+	more = size >= SIZE ? (void *)((char *)memory + PAGE_MOST) : NULL;
+	extra_bytes = size > SIZE ? (char *)memory + SIZE : NULL;
 }
 
-int handover_make(void)
+int handover_make(size_t extra)
 {
 	int fd = memfd_create("cachefilesd-mini", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	if (fd >= 0 && (ftruncate(fd, SIZE) < 0 ||
+	if (fd >= 0 && (ftruncate(fd, (off_t)(SIZE + extra)) < 0 ||
 			       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0))
 		fd_close(&fd);
-	map(fd, fd < 0 ? MAP_ANONYMOUS : 0, SIZE);
+	map(fd, fd < 0 ? MAP_ANONYMOUS : 0, SIZE + extra);
 	if (!shared)
 		return fd;
 	shared->magic = MAGIC;
@@ -82,13 +85,14 @@ int handover_make(void)
 }
 
 /* A file that could be cut short would kill us by SIGBUS: only a sealed one is taken. */
-bool handover_take(int fd)
+bool handover_take(int fd, size_t extra)
 {
 	int seals = fcntl(fd, F_GET_SEALS); /* -1: a file of another kind */
 	struct stat st;
 
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
-		(st.st_size != SIZE && st.st_size != sizeof(*shared)))
+		(st.st_size != (off_t)(SIZE + extra) &&
+			(extra || st.st_size != sizeof(*shared))))
 		return false;
 	map(fd, 0, (size_t)st.st_size);
 	if (shared && shared->magic == MAGIC && shared->layout == LAYOUT)
@@ -97,7 +101,13 @@ bool handover_take(int fd)
 		munmap((void *)shared, (size_t)st.st_size);
 	shared = NULL;
 	more = NULL;
+	extra_bytes = NULL;
 	return false;
+}
+
+void *handover_extra(void)
+{
+	return extra_bytes;
 }
 
 void handover_bound(const char *dir)

@@ -19,9 +19,8 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "daemon/handover.h"
+#include "daemon/control.h"
 #include "daemon/memory.h"
-#include "daemon/mounted.h"
 #include "daemon/notify.h"
 #include "daemon/sandbox.h"
 #include "daemon/trial.h"
@@ -44,11 +43,6 @@
 #define UNMOUNT_TIME 1000
 #define UNMOUNT_LOOK 50
 #define TWICE_TIME   10000
-
-/* What a program leaves in the environment of the one that takes its place: numbers, see
- * become_program(). Every version reads them: never change their order. */
-#define LEGACY	    "CACHEFILESD_MINI_KEEPS"
-#define ENVIRON_MAX 64
 
 /* The test of a new program is no state: beside SERVING and VACANT alike its child runs, and a
  * worker that dies meanwhile is replaced. */
@@ -81,6 +75,7 @@ static struct {
 	/* from the start to the end */
 	const struct options *options;
 	const struct worker_calls *calls;
+	const struct keeper_front *front;
 	char program[PROGRAM_PATH_MAX]; /* where this program was started from */
 	struct inherited inherited;
 	int run_folder; /* /run, if an initramfs has started us; -1: not so */
@@ -89,6 +84,9 @@ static struct {
 	enum state state;
 	int64_t now;	 /* this turn's time */
 	bool loaded;	 /* calls->load() has succeeded in this process */
+	bool announced;	 /* the start is over, and who waits for it knows */
+	bool look;	 /* the front end has something to look at */
+	bool answer_due; /* to the control socket's client */
 	int exit_status; /* EXIT_SYSTEM from WORD_CACHE_LOST on */
 	struct worker serving, next;
 
@@ -207,6 +205,8 @@ static bool fork_off(struct worker *w, const struct worker *source)
 	int ends[2];
 
 	follow_root();
+	if (k.front->before_fork)
+		k.front->before_fork(source == &k.loader);
 	*w = none;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
 		/* fork() would link locks for threads, which we have not */
@@ -217,6 +217,9 @@ static bool fork_off(struct worker *w, const struct worker *source)
 			fd_close(&k.serving.channel);
 			fd_close(&k.holder.channel);
 			fd_close(&k.inherited.announce);
+			control_leave();
+			if (k.front->forked)
+				k.front->forked();
 			worker_run(w == &k.loader ? holder_run(ends[1], k.calls) : ends[1], k.calls,
 				k.watchdog);
 		}
@@ -241,6 +244,8 @@ static bool fork_off(struct worker *w, const struct worker *source)
 static void refuse_reload(const char *how)
 {
 	end_holder(&k.loader);
+	if (k.answer_due)
+		k.front->give_up();
 	log_err("not reloaded: %s: the earlier configuration stays in force", how);
 	if (!k.serving.pid && !k.loaded)
 		retry_later();
@@ -367,33 +372,18 @@ static void begin_trial(void)
 		k.trial_ends_by = k.now + LEAVE_TIME;
 }
 
-static void keep_over_exec(const int fds[4], bool keep)
-{
-	for (size_t i = 0; i < 4; i++)
-		if (fds[i] >= 0)
-			fcntl(fds[i], F_SETFD, keep ? 0 : FD_CLOEXEC);
-}
-
 /* Returns only if that fails. */
 static void become_program(void)
 {
-	char legacy[128], *environment[ENVIRON_MAX + 2];
-	const struct inherited *i = &k.inherited;
-	const int fds[4] = {i->device, i->state, i->status, k.serving.channel};
-	size_t n = 0;
+	struct inherited left = k.inherited;
 
-	snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,", i->device, i->state,
-		i->status, (int)k.serving.pid, k.serving.channel,
-		signal_client(0) ? (int)k.client : 0, i->stored);
-	for (char **e = environ; *e && n < ENVIRON_MAX; e++)
-		if (strncmp(*e, LEGACY "=", sizeof(LEGACY)) != 0)
-			environment[n++] = *e;
-	environment[n++] = legacy;
-	environment[n] = NULL;
+	left.worker = k.serving.pid;
+	left.channel = k.serving.channel;
+	left.upgrade_client = signal_client(0) ? (int)k.client : 0;
+	if (k.front->kept)
+		k.front->kept(left.kept);
 	log_info("upgrade: going on as %s", k.program);
-	keep_over_exec(fds, true);
-	execve(k.program, k.options->argv, environment);
-	keep_over_exec(fds, false);
+	inherit_leave(&left, k.program, k.options->argv);
 }
 
 static void end_trial(int status)
@@ -425,11 +415,13 @@ static void become_stopping(int exit_status)
 static void stop(void)
 {
 	become_stopping(0);
+	if (k.front->end)
+		k.front->end();
 	if (k.inherited.stored)
 		log_info("stopping; the service manager holds the device, and images can be read "
 			 "again when the service has started again");
 	else
-		log_info("stopping%s", mounted_count()
+		log_info("stopping%s", k.front->count_used()
 					       ? "; images that are still mounted cannot be "
 						 "read any more"
 					       : "");
@@ -454,7 +446,7 @@ static void consider_stop(void)
 	}
 	if (k.inspect_at > k.now)
 		return;
-	n = mounted_count();
+	n = k.front->count_used();
 	k.inspect_at = INT64_MAX;
 	if (n == 0) {
 		stop();
@@ -484,10 +476,6 @@ static enum state start(void)
 	if (k.next.ready) {
 		change_over(WORD_GO_FIRST);
 		log_started();
-		if (k.inherited.announce >= 0)
-			(void)!write(k.inherited.announce, "y", 1);
-		fd_close(&k.inherited.announce);
-		notify_send("READY=1\nSTATUS=serving", -1);
 		return SERVING;
 	}
 	if (!k.next.pid && k.now >= k.retry_at)
@@ -581,6 +569,48 @@ static enum state step(void)
 	return ENDED;
 }
 
+/* ---- the front end ---- */
+
+static void announce(void)
+{
+	if (k.announced || k.state == STARTING || (k.front->are_settled && !k.front->are_settled()))
+		return;
+	k.announced = true;
+	if (k.inherited.announce >= 0)
+		(void)!write(k.inherited.announce, "y", 1);
+	fd_close(&k.inherited.announce);
+	notify_send("READY=1\nSTATUS=serving", -1);
+}
+
+static void look(void)
+{
+	if (!k.look || k.state == STOPPING)
+		return;
+	k.look = false;
+	k.front->look();
+	send_word(k.serving.channel, WORD_LOOK);
+}
+
+/* The control socket's client. */
+static void obey(const struct pollfd *polled)
+{
+	enum control_event event = control_run(polled, k.now);
+	const char *text = NULL;
+	bool reload = false;
+
+	if (event != CONTROL_NONE)
+		k.answer_due = event == CONTROL_LINE;
+	if (event == CONTROL_LINE)
+		text = k.front->obey(control_line(), &reload);
+	else if (k.answer_due)
+		text = k.front->answer();
+	k.hup |= reload;
+	if (!text)
+		return;
+	control_answer("%s", text);
+	k.answer_due = false;
+}
+
 /* ---- the loop ---- */
 
 /* A worker of a holder is a child of ours, but not where no process can be a subreaper (qemu-user):
@@ -608,6 +638,8 @@ static void receive_words(struct worker *w)
 			w->killed_at = INT64_MAX;
 		} else if (word == WORD_ALIVE) {
 			notify_send("WATCHDOG=1", -1);
+		} else if (word == WORD_LOOK) {
+			k.look = true;
 		} else if (word == WORD_CACHE_LOST) {
 			become_stopping(EXIT_SYSTEM);
 		}
@@ -665,23 +697,27 @@ static void kill_the_late(void)
 		end_trial(SIGKILL);
 }
 
-static void wait_for_events(void)
+static void wait_for_events(struct pollfd *control)
 {
 	struct pollfd set[] = {{.fd = k.serving.channel, .events = POLLIN},
 		{.fd = k.next.channel, .events = POLLIN}, {.fd = trial_fd(), .events = POLLIN},
-		{.fd = k.loader.ready ? -1 : k.loader.channel, .events = POLLIN}};
-	int64_t until = sooner(k.inspect_at, k.trial_ends_by);
+		{.fd = k.loader.ready ? -1 : k.loader.channel, .events = POLLIN}, {.fd = -1}};
+	int64_t until = sooner(control_next(), sooner(k.inspect_at, k.trial_ends_by));
 
 	until = sooner(until, sooner(k.serving.killed_at, k.next.killed_at));
 	until = sooner(until, k.loader.killed_at);
 	if (!k.serving.pid && !k.next.pid)
 		until = sooner(until, k.retry_at);
-	if (fd_poll(set, 4, k.now, until, &k.while_waiting) > 0 && set[2].revents)
+	control_poll(&set[4]);
+	if (fd_poll(set, 5, k.now, until, &k.while_waiting) > 0 && set[2].revents)
 		trial_read();
+	*control = set[4];
 }
 
 static int supervise(void)
 {
+	struct pollfd control = {.fd = -1};
+
 	while (k.state != ENDED) {
 		enum state before;
 
@@ -691,6 +727,9 @@ static int supervise(void)
 		receive_words(&k.loader);
 		reap();
 		kill_the_late();
+		look();
+		obey(&control);
+		announce();
 		if (k.state != STOPPING)
 			consider_stop();
 		do {
@@ -698,47 +737,17 @@ static int supervise(void)
 			k.state = step();
 		} while (k.state != before);
 		if (k.state != ENDED)
-			wait_for_events();
+			wait_for_events(&control);
 	}
 	return k.exit_status;
 }
 
 /* ---- the beginning ---- */
 
-static bool store(void)
-{
-	return notify_send("FDSTORE=1\nFDNAME=device\nFDPOLL=0", k.inherited.device) &&
-	       k.inherited.state >= 0 &&
-	       notify_send("FDSTORE=1\nFDNAME=state\nFDPOLL=0", k.inherited.state);
-}
-
 void keeper_inherits(struct inherited *e, const struct options *o)
 {
-	int stored = 0;
-	int *const numbers[] = {&e->device, &e->state, &e->status, &e->worker, &e->channel,
-		&e->upgrade_client, &stored};
-	const char *text = getenv(LEGACY);
-
 	catch_signals();
-	*e = (struct inherited){.device = o->device,
-		.state = -1,
-		.status = -1,
-		.announce = -1,
-		.resumed = text != NULL,
-		.channel = -1};
-	for (size_t i = 0; text && i < sizeof(numbers) / sizeof(*numbers); i++) {
-		char *end;
-		long n = strtol(text, &end, 10);
-
-		*numbers[i] = n < INT_MIN || n > INT_MAX ? -1 : (int)n;
-		text = *end ? end + 1 : end;
-	}
-	e->stored = stored > 0;
-	if (!e->resumed && e->device < 0) {
-		e->device = notify_handed_over("device");
-		e->state = notify_handed_over("state");
-	}
-	keep_over_exec((int[]){e->device, e->state, e->status, e->channel}, false);
+	inherit_take(e, o->device);
 }
 
 /* Notes what is not 0 at the start. */
@@ -747,6 +756,8 @@ static void begin(const struct inherited *inherited)
 	k.inherited = *inherited;
 	k.serving = k.next = k.holder = k.loader = none;
 	k.run_folder = k.client_fd = k.asking_fd = -1;
+	k.announced = inherited->resumed;
+	k.look = inherited->resumed && k.front->look;
 	k.warned_at = INT64_MIN / 2;
 	k.inspect_at = k.trial_ends_by = INT64_MAX;
 	k.state = STARTING;
@@ -761,22 +772,25 @@ static void begin(const struct inherited *inherited)
 }
 
 int keeper_run(const struct options *o, const struct worker_calls *calls,
-	const struct inherited *inherited, bool loaded)
+	const struct keeper_front *front, const struct inherited *inherited, bool loaded)
 {
 	extern const char edata[]; /* the linker's: the end of program and data */
 
 	k.options = o;
 	k.calls = calls;
+	k.front = front;
 	k.loaded = loaded;
 	begin(inherited);
 	/* Now, as the path of a program that is replaced later gets " (deleted)" behind it. */
 	if (readlink("/proc/self/exe", k.program, sizeof(k.program) - 1) <= 0)
 		snprintf(k.program, sizeof(k.program), "%s", o->argv[0]);
-	mounted_init();
+	if (front->kept)
+		sandbox_allow_devices();
 	if (o->argv[0][0] == '@') {
 		k.run_folder = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		sandbox_allow_chroot();
 	}
+	control_init(inherited->control);
 	k.watchdog = notify_watchdog();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for the workers that a holder forks */
 	if (!fd_write_number("/proc/self/oom_score_adj", 0, -1000))
@@ -784,7 +798,7 @@ int keeper_run(const struct options *o, const struct worker_calls *calls,
 	if (!memory_lock(edata, NULL, 0))
 		log_warning("the keeper's memory cannot be locked: %s", strerror(errno));
 	if (k.state == STARTING)
-		k.inherited.stored = store();
+		k.inherited.stored = inherit_store(&k.inherited);
 	sandbox_drop_rights(SANDBOX_KEEPER);
 	if (k.state == STARTING) /* else the earlier program's filter is in force */
 		sandbox_enter(SANDBOX_KEEPER);

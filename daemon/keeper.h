@@ -24,33 +24,41 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "daemon/inherit.h"
 #include "daemon/options.h"
 #include "daemon/worker.h"
 
-/* What was open when this program began. Descriptors are -1 where there are none. */
-struct inherited {
-	int device;   /* bound */
-	int state;    /* handover.h's memory */
-	int status;   /* the socket to listen on */
-	int announce; /* of a new daemon: a byte is written to it once a worker serves */
+/* The keeper's part of the front end, and what it does in the keeper's process. All but the first
+ * two are NULL for one that holds nothing there. */
+struct keeper_front {
+	/* How many images are in use, so that an end would break or stop them. */
+	unsigned (*count_used)(void);
 
-	/* of an earlier program in this process, if that is `resumed` */
-	bool resumed;
-	int worker, channel; /* its worker, a child of ours: pid, and our end of its channel */
-	int upgrade_client;  /* the pid that waits for our answer; 0: none */
-	bool stored;	     /* a service manager holds the device */
+	/* Obeys a line of the control socket, and may change it. Returns the answer, valid until the next call; NULL:
+	 * answer() has it later. *reload: the configuration has to be read again for it. */
+	const char *(*obey)(char *line, bool *reload);
+	const char *(*answer)(void);
+	void (*give_up)(void); /* the configuration could not be read: answer() says so */
+
+	/* Before a process is forked, and in it. `reload`: workers of a new configuration. */
+	void (*before_fork)(bool reload);
+	void (*forked)(void);
+
+	void (*look)(void);	    /* WORD_LOOK has come */
+	bool (*are_settled)(void);  /* the start is over: all images have been tried */
+	void (*end)(void);	    /* before the last worker ends in order */
+	void (*kept)(int kept[KEPT_MAX]); /* for inherit.h */
 };
 
-/* Takes what another process has handed over: an earlier program in this process, a service
- * manager, or a process that has started us with -F (which may not have bound the device). Once,
- * before any descriptor is opened. From then on signals wait for keeper_run(). */
+/* Takes what another process has handed over (inherit.h). From then on signals wait for
+ * keeper_run(). */
 void keeper_inherits(struct inherited *inherited, const struct options *o);
 
 /* Becomes the keeper. Returns the program's exit status: 0, or that of a first worker that failed
  * before its turn, or EXIT_SYSTEM when the kernel has given the cache up. `loaded`: calls->load()
  * has succeeded. */
 int keeper_run(const struct options *o, const struct worker_calls *calls,
-	const struct inherited *inherited, bool loaded);
+	const struct keeper_front *front, const struct inherited *inherited, bool loaded);
 
 /* SIGUSR2 with this value (sigqueue(3)): its sender waits for one of the two signals as answer. */
 #define UPGRADE_ASKED	0x63666d

@@ -22,6 +22,8 @@ static const char usage[] =
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL [BYTES] [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --attach NAME [/dev/nbdN]\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --detach NAME\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
@@ -55,6 +57,8 @@ static const char usage[] =
 	"                 they are mounted: what their first session fetches outlives the "
 	"machine.\n"
 	"                 NAME is an fsid, or FSID,domain_id=DOMAIN\n"
+	"      --attach   have it present NAME as a block device, whose path is printed\n"
+	"      --detach   have it take that away again\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
@@ -83,6 +87,7 @@ static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
 	{"json", no_argument, &json, true}, {"output", required_argument, NULL, OUTPUT},
 	{"test", no_argument, &mode, TEST}, {"upgrade", no_argument, &mode, UPGRADE},
 	{"force", no_argument, &force, true}, {"prime", no_argument, &mode, PRIME},
+	{"attach", no_argument, &mode, ATTACH}, {"detach", no_argument, &mode, DETACH},
 	{NULL, 0, NULL, 0}};
 static const char shorts[] = "dhnsNvf:p:o:F:";
 
@@ -189,6 +194,10 @@ void options_parse(struct options *o, int argc, char **argv)
 		take_tool(o, argc - optind);
 	if (o->mode == PRIME && !*o->arguments)
 		die(EXIT_USAGE, "--prime: needs names of images");
+	if ((o->mode == ATTACH || o->mode == DETACH) &&
+		(argc == optind || argc - optind > (o->mode == ATTACH ? 2 : 1)))
+		die(EXIT_USAGE, o->mode == ATTACH ? "--attach: needs NAME, or NAME /dev/nbdN"
+						  : "--detach: needs NAME");
 }
 
 /* ---- the configuration ---- */
@@ -245,7 +254,7 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 		take_tool_urls(o, c, m);
 	else
 		take_file(o, c, *o->arguments || o->mode == STATUS, m);
-	if (o->mode != GET && o->mode != CHECK && o->mode != PRIME)
+	if (o->mode <= TEST)
 		for (char **url = o->arguments; *url; url++)
 			conf_url(c, *url, false, m.why, m.size);
 	optind = 1;
@@ -254,10 +263,8 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 			take_directive(o, c, optarg, m);
 		else if (option == 'N')
 			c->nocull = true;
-	if (o->mode == DAEMON || o->mode == TEST)
-		for (char **url = o->arguments; *url; url++)
-			if (conf_attach_url(c, *url, m.why, m.size))
-				break; /* further ones are its mirrors */
-	return c->mistakes == 0 &&
-	       (o->mode == STATUS || o->mode == PRIME || conf_check(c, why, size));
+	for (char **url = o->arguments; o->mode <= TEST && *url; url++)
+		if (conf_attach_url(c, *url, m.why, m.size))
+			break; /* further ones are its mirrors */
+	return c->mistakes == 0 && (o->mode >= STATUS || conf_check(c, why, size));
 }

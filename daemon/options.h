@@ -8,7 +8,25 @@
 
 #include "daemon/conf.h"
 
-enum mode { DAEMON, GET, CHECK, STATUS, TEST, UPGRADE, PRIME, PRINT_VERSION, PRINT_HELP };
+enum mode {
+	/* with images to serve */
+	DAEMON,
+	TEST,
+
+	/* with a server's URL */
+	GET,
+	CHECK,
+
+	/* beside a daemon */
+	STATUS,
+	ATTACH,
+	DETACH,
+	PRIME,
+	UPGRADE,
+
+	PRINT_VERSION,
+	PRINT_HELP
+};
 
 /* `length` if it is not given: of GET to the file's end, and of CHECK. */
 #define GET_TO_END UINT64_MAX

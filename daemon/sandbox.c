@@ -61,6 +61,7 @@ struct sock_fprog {
 #define CAP_SETUID	    7
 #define CAP_SETPCAP	    8  /* and empties its bounding set */
 #define CAP_SYS_CHROOT	    18 /* the root that an initramfs leaves for */
+#define CAP_SYS_ADMIN	    21 /* block devices */
 #define CAPABILITIES_MAX    64
 
 #define KEEPER_CAPABILITIES                                                                        \
@@ -133,8 +134,10 @@ static const struct row table[] = {
 	{__NR_socket, W | T, 0, AF_INET6},
 	{__NR_socket, 0, 0, AF_UNIX},
 
-	/* To complete a READ; for a tool, whether it writes to a terminal. */
+	/* To complete a READ; how much of a reply a pipe holds; for a tool, whether it writes to a
+	 * terminal. */
 	{__NR_ioctl, W, 1, CACHEFILES_READ_COMPLETE},
+	{__NR_ioctl, W, 1, FIONREAD},
 	{__NR_ioctl, T, 1, TIOCGWINSZ},
 
 	/* The device, cache files, connections, files opened at the start. */
@@ -149,11 +152,21 @@ static const struct row table[] = {
 	ANY(lseek, W),
 #endif
 	ANY(close, W | C | T),
+	ANY(splice, W), /* replies to a block device */
+#ifdef __NR_arm_fadvise64_64
+	ANY(arm_fadvise64_64, W),
+#endif
+#ifdef __NR_fadvise64_64
+	ANY(fadvise64_64, W),
+#endif
+#ifdef __NR_fadvise64
+	ANY(fadvise64, W),
+#endif
 #ifdef __NR_ftruncate64
-	ANY(ftruncate64, T), /* the file of --output */
+	ANY(ftruncate64, W | T), /* cache files; the file of --output */
 #endif
 #ifdef __NR_ftruncate
-	ANY(ftruncate, T),
+	ANY(ftruncate, W | T),
 #endif
 #ifdef __NR_fcntl64
 	ANY(fcntl64, W | T),
@@ -223,9 +236,9 @@ static const struct row table[] = {
 	ANY(getdents64, C),
 	ANY(fchdir, C),
 #ifdef __NR_fstatfs64
-	ANY(fstatfs64, C),
+	ANY(fstatfs64, W | C),
 #else
-	ANY(fstatfs, C),
+	ANY(fstatfs, W | C),
 #endif
 
 	/* Signals, the end. */
@@ -502,6 +515,11 @@ static uint32_t keeper_capabilities = KEEPER_CAPABILITIES;
 void sandbox_allow_chroot(void)
 {
 	keeper_capabilities |= 1u << CAP_SYS_CHROOT;
+}
+
+void sandbox_allow_devices(void)
+{
+	keeper_capabilities |= 1u << CAP_SYS_ADMIN;
 }
 
 void sandbox_drop_rights(enum sandbox_role role)

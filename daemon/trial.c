@@ -39,10 +39,11 @@ pid_t trial_begin(void)
 
 void trial_run(const char *program, const struct options *o, int device)
 {
-	char *argv[o->argc + 3], number[16];
+	char *argv[o->argc + 3], number[16] = "-ofront nbd";
 	const char *reason;
 
-	snprintf(number, sizeof(number), "-F%d", device);
+	if (device >= 0)
+		snprintf(number, sizeof(number), "-F%d", device);
 	argv[0] = o->argv[0];
 	argv[1] = "--test";
 	argv[2] = number;

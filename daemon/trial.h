@@ -12,7 +12,8 @@
 #define TRIAL_PASSED "cachefilesd-mini "
 
 /* Forks the test's process. Returns its pid; in it 0, for trial_run(); -1 and errno. `device` tells
- * it that the cache is bound, so that its directory is no matter. */
+ * it that the cache is bound, so that its directory is no matter; -1: it has to know the other
+ * front end. */
 pid_t trial_begin(void);
 _Noreturn void trial_run(const char *program, const struct options *o, int device);
 

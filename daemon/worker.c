@@ -84,9 +84,9 @@ int64_t worker_alive(int64_t now)
 	return alive_next;
 }
 
-void worker_lost_cache(void)
+void worker_tell(enum word word)
 {
-	send_word(channel, WORD_CACHE_LOST);
+	send_word(channel, word);
 }
 
 void worker_run(int end, const struct worker_calls *calls, int64_t watchdog_time)

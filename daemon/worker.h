@@ -20,7 +20,10 @@ enum word {
 	/* from the worker */
 	WORD_READY = 'r',      /* it has prepared itself, and waits for its turn */
 	WORD_ALIVE = 'a',      /* its loop turns */
-	WORD_CACHE_LOST = 'd', /* the kernel has given the cache up */
+	WORD_CACHE_LOST = 'd', /* the kernel has given the cache up: the keeper ends with it */
+
+	/* both ways: the front end's part there has something to look at */
+	WORD_LOOK = 'v',
 
 	/* from the keeper */
 	WORD_GO = 'g',	     /* serve */
@@ -73,7 +76,7 @@ enum word worker_word(void);
  * when to call it again, INT64_MAX for never. */
 int64_t worker_alive(int64_t now);
 
-/* The kernel has given the cache up: the keeper ends with this worker. */
-void worker_lost_cache(void);
+/* In the worker: tells the keeper, if it lives. */
+void worker_tell(enum word word);
 
 #endif

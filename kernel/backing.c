@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -13,6 +16,9 @@
 
 /* A file of one hole, larger than what any file system keeps inside its inode. */
 #define HOLE (1 << 20)
+
+/* The smallest page of any machine. */
+#define MIN_PAGE 4096
 
 /* f_type of file systems without sync_fs(): include/uapi/linux/magic.h */
 #define TMPFS_MAGIC 0x01021994
@@ -49,5 +55,66 @@ bool backing_check(const char *dir, bool alone, char *why, size_t size)
 	fd_close(&fd);
 	return !wrong ||
 	       fail(why, size, "dir %s: %s: a cache needs a directory on ext4, xfs, btrfs or f2fs",
+		       dir, wrong);
+}
+
+/* ---- our own files ---- */
+
+/* Whether SEEK_DATA finds exactly the one page that is written in the middle of a hole. A tmpfs with
+ * huge=always calls 2 MiB around it data. */
+static bool finds_page(int fd)
+{
+	const off_t size = getpagesize(), middle = 4 * HOLE;
+	char bytes[MIN_PAGE] = "";
+
+	for (off_t at = 0; at < size; at += MIN_PAGE)
+		if (pwrite(fd, bytes, sizeof(bytes), middle + at) != sizeof(bytes))
+			return false;
+	return ftruncate(fd, 8 * HOLE) == 0 && lseek(fd, 0, SEEK_DATA) == middle &&
+	       lseek(fd, middle, SEEK_HOLE) == middle + size;
+}
+
+/* Whether an ext4 may call blocks data after a power cut that were never written. What it does about
+ * that only its own list of options says, in which no journal shows as no "data=". A disk in memory
+ * knows no power cut. */
+static bool is_unordered(int fd)
+{
+	char path[80], link[512], options[4096];
+	const char *name;
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(st.st_dev), minor(st.st_dev));
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n <= 0)
+		return false;
+	link[n] = '\0';
+	name = strrchr(link, '/');
+	if (!name || strncmp(name, "/zram", 5) == 0 || strncmp(name, "/ram", 4) == 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/fs/ext4%.32s/options", name);
+	return fd_read_file(path, options, sizeof(options)) > 0 &&
+	       !strstr(options, "data=ordered") && !strstr(options, "data=journal");
+}
+
+bool backing_check_store(const char *dir, char *why, size_t size)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	const char *wrong = NULL;
+
+	if (fd < 0)
+		wrong = strerror(errno);
+	else if (!finds_page(fd))
+		wrong = "the file system calls holes data (as ext2, UBIFS and tmpfs with huge "
+			"pages do)";
+	else if (is_unordered(fd))
+		wrong = "this ext4 has no journal or data=writeback, and may show stale blocks "
+			"after a power cut";
+	fd_close(&fd);
+	return !wrong ||
+	       fail(why, size,
+		       "dir %s: %s: a cache needs a directory on ext4, xfs, btrfs, f2fs or tmpfs",
 		       dir, wrong);
 }

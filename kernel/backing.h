@@ -15,4 +15,8 @@
  * fs/cachefiles/cache.c). What this user may not look at counts as good. */
 bool backing_check(const char *dir, bool alone, char *why, size_t size);
 
+/* The same for a cache of our own files (store.h), which may also lie in memory (tmpfs): a hole has
+ * to be one exactly where nothing was written, also after a power cut. */
+bool backing_check_store(const char *dir, char *why, size_t size);
+
 #endif

@@ -19,11 +19,14 @@
 #include "base/stats.h"
 #include "daemon/handover.h"
 #include "daemon/memory.h"
+#include "daemon/mounted.h"
+#include "daemon/worker.h"
 #include "fetch/fetch.h"
 #include "fetch/reads.h"
 #include "kernel/cull.h"
 #include "kernel/device.h"
 #include "kernel/message.h"
+#include "kernel/prime.h"
 
 /* After INSPECT_EVERY bytes written the culler inspects the cache again. */
 #define INSPECT_EVERY (8 << 20)
@@ -34,6 +37,11 @@
 
 /* How long the READs of a file fail that could not be reopened, in milliseconds. */
 #define BROKEN_TIME 5000
+
+/* In milliseconds: while a full table leaves messages unread, it is looked at again so soon; a
+ * cache that is in use is asked so often whether it is alive. */
+#define BEHIND_TICK 100
+#define ALIVE_EVERY 30000
 
 /* After ERRORS_MAX failed reads of the device the loop gets its turn. */
 #define ERRORS_MAX 16
@@ -54,6 +62,7 @@ static enum conf_abi abi;
 static enum conf_compressed compressed;
 static bool behind;	       /* messages may be left unread */
 static bool dead;	       /* every command fails with EIO from now on */
+static int64_t alive_at;       /* when to ask again whether it is not */
 static struct object *objects; /* capacity.files */
 
 /* ---- commands ---- */
@@ -76,14 +85,10 @@ __attribute__((format(printf, 1, 2))) static int command(const char *format, ...
 	return errno;
 }
 
-void cachefiles_check(void)
+/* Learns whether the kernel has given the cache up, after an I/O error of its file system. */
+static void check_alive(void)
 {
 	command("alive?"); /* cachefiles_daemon_write() tests for death before the word */
-}
-
-bool cachefiles_is_dead(void)
-{
-	return dead;
 }
 
 static bool open_device(char *why, size_t size)
@@ -101,6 +106,21 @@ static bool open_device(char *why, size_t size)
 	else if (errno == EPERM || errno == EACCES)
 		remedy = ": start as root (CAP_SYS_ADMIN)";
 	return fail(why, size, DEVICE ": %s%s", strerror(errno), remedy);
+}
+
+bool cachefiles_is_absent(char *why, size_t size)
+{
+	int fd = open(DEVICE, O_RDWR | O_CLOEXEC), error;
+
+	if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO)) {
+		snprintf(why, size, "there is no " DEVICE);
+		return true;
+	}
+	/* A mount would ask the daemon that has the device. */
+	error = fd < 0 ? 0 : prime_visit("cachefilesd-mini");
+	fd_close(&fd);
+	snprintf(why, size, "EROFS has no on-demand mode in this kernel");
+	return error == ENOTBLK || error == EINVAL || error == ENODEV;
 }
 
 /* The kernel checks each limit against the other two as they are at that moment: limits larger than
@@ -211,14 +231,15 @@ static void learn(enum conf_abi learnt)
 		set_whole();
 }
 
-size_t cachefiles_memory_each(void)
+static size_t memory_each(void)
 {
 	return sizeof(struct object);
 }
 
-void cachefiles_init(void *memory)
+static void prepare(const struct conf *conf, int bound, void *memory)
 {
 	objects = memory;
+	cull_start(conf, bound, NULL);
 }
 
 static bool can_answer(char *why, size_t size)
@@ -276,6 +297,7 @@ int cachefiles_bind(const struct conf *conf, int inherited, bool *was_bound, cha
 	error = command("bind ondemand");
 	if (error) {
 		snprintf(why, size, "bind %s: %s", conf->dir, bind_remedy(error));
+		errno = error;
 		return -1;
 	}
 	return device;
@@ -290,7 +312,7 @@ static void fail_left_opens(void)
 		command("copen %" PRIu32 ",%d", id, -EIO);
 }
 
-bool cachefiles_serve(const struct conf *conf, int bound, bool first, char *why, size_t size)
+static bool serve(const struct conf *conf, int bound, bool first, char *why, size_t size)
 {
 	int error;
 
@@ -381,7 +403,7 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EIO)
-			cachefiles_check();
+			check_alive();
 		if (n < 0 && (errno == ENOBUFS || errno == ENOSPC))
 			cull_inspect();
 		if (n < 0 && written == 0)
@@ -413,7 +435,7 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t 
 	return hole;
 }
 
-const struct frontend cachefiles_frontend = {.any_order = true,
+static const struct frontend frontend_calls = {.any_order = true,
 	.size_is_version = true,
 	.opened = opened,
 	.write = write_pages,
@@ -569,17 +591,8 @@ static void take_bytes(const void *bytes, size_t size)
 	take_message(&m);
 }
 
-int cachefiles_fd(void)
-{
-	return epoll_fd;
-}
-
-bool cachefiles_behind(void)
-{
-	return behind;
-}
-
-void cachefiles_run(void)
+/* Reads messages until there is none or fetch_full(). */
+static void read_messages(void)
 {
 	_Alignas(8) char bytes[MESSAGE_MAX];
 	struct epoll_event event;
@@ -603,7 +616,53 @@ void cachefiles_run(void)
 	}
 }
 
-void cachefiles_close(void)
+static bool has_open_files(void)
+{
+	for (const struct object *o = objects; o < objects + capacity.files; o++)
+		if (o->used)
+			return true;
+	return false;
+}
+
+/* ---- the loop's three ---- */
+
+/* An edge-triggered set that holds the device, because kernels before 6.8 keep POLLIN up as long as
+ * any request is unanswered, even one already read. */
+static size_t poll_device(struct pollfd *out)
+{
+	*out = (struct pollfd){.fd = epoll_fd, .events = POLLIN};
+	return 1;
+}
+
+static int64_t next(void)
+{
+	int64_t tick = behind ? turn.ms + BEHIND_TICK : INT64_MAX;
+
+	return has_open_files() ? sooner(tick, alive_at) : tick;
+}
+
+static bool run(const struct pollfd *polled, int64_t now)
+{
+	bool some = polled->revents || behind;
+
+	if (some)
+		read_messages();
+	if (now >= alive_at) {
+		alive_at = now + ALIVE_EVERY;
+		if (has_open_files())
+			check_alive();
+	}
+	if (dead) {
+		worker_tell(WORD_CACHE_LOST);
+		die(EXIT_SYSTEM, "the kernel has given the cache up after an error of its file "
+				 "system: start again and mount the images again");
+	}
+	return some;
+}
+
+/* The v8 kernel needs the anonymous fds to be closed before the device is, which the keeper does
+ * later. Mounted images of this cache are broken then. */
+static void close_all(void)
 {
 	fetch_stop();
 	for (struct object *o = objects; o < objects + capacity.files; o++)
@@ -611,11 +670,23 @@ void cachefiles_close(void)
 			drop(o);
 }
 
-unsigned cachefiles_open_files(void)
+static const char *obey(char *line, bool *reload)
 {
-	unsigned n = 0;
-
-	for (const struct object *o = objects; o < objects + capacity.files; o++)
-		n += o->used;
-	return n;
+	*reload = false;
+	return strcmp(line, "front") == 0 ? "ok cachefiles"
+					  : "no front cachefiles: images are mounted by their "
+					    "names, and none is attached";
 }
+
+static const struct keeper_front keeper_calls = {.count_used = mounted_count, .obey = obey};
+
+const struct front cachefiles_front = {.name = "cachefiles",
+	.frontend = &frontend_calls,
+	.keeper = &keeper_calls,
+	.memory_each = memory_each,
+	.prepare = prepare,
+	.serve = serve,
+	.poll = poll_device,
+	.next = next,
+	.run = run,
+	.close = close_all};

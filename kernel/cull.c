@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "base/text.h"
 #include "daemon/sandbox.h"
 #include "image/state.h"
 
@@ -46,6 +47,7 @@ struct candidate {
 struct culler {
 	const struct conf *conf;
 	int device, worker; /* the latter is our end of the socket pair */
+	bool (*in_use)(uint64_t image, uint64_t version);
 	int root, cache;
 	unsigned depth; /* in the graveyard */
 
@@ -149,6 +151,7 @@ static void add_candidate(struct culler *c, const struct candidate *new)
 {
 	size_t i = c->count;
 
+	c->bytes += new->bytes;
 	if (c->conf->nocull || !is_before(&c->after, new) ||
 		(c->count == CANDIDATES && !is_before(new, &c->oldest[c->count - 1])))
 		return;
@@ -175,7 +178,6 @@ static bool see_file(void *context, int fan, const char *name)
 	new.used = last_used(c->volume, name, &s);
 	new.inode = s.st_ino;
 	new.bytes = (uint64_t)s.st_blocks * 512;
-	c->bytes += new.bytes;
 	strcpy(new.volume, c->volume);
 	strcpy(new.fan, c->fan);
 	strcpy(new.name, name);
@@ -208,17 +210,46 @@ static bool see_volume(void *context, int cache, const char *name)
 	return true;
 }
 
+/* A file of store.h: IMAGE.VERSION, 16 hexadecimal digits each. It was touched when it was opened,
+ * and written to since. */
+static bool see_stored(void *context, int folder, const char *name)
+{
+	struct culler *c = context;
+	struct candidate new = {.volume = "", .fan = ""};
+	struct stat s;
+
+	if (strlen(name) != 33 || name[16] != '.' ||
+		fstatat(folder, name, &s, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(s.st_mode))
+		return true;
+	new.used = nanoseconds(s.st_mtim);
+	new.inode = s.st_ino;
+	new.bytes = (uint64_t)s.st_blocks * 512;
+	strcpy(new.name, name);
+	add_candidate(c, &new);
+	return true;
+}
+
+static void scan(struct culler *c)
+{
+	c->bytes = 0;
+	c->count = 0;
+	if (c->in_use)
+		dir_each(state_folder(), ".", see_stored, c);
+	else
+		dir_each(c->root, "cache", see_volume, c);
+}
+
 /* ---- what has to go ---- */
 
-/* How many of `all` have to be free, as the kernel computes it (fs/cachefiles/cache.c). */
-static uint64_t limit(uint64_t all, int percent)
+/* fs/cachefiles/cache.c */
+uint64_t cull_limit(uint64_t all, int percent)
 {
 	return all / 100 * (uint64_t)percent;
 }
 
 static bool is_below(const struct statvfs *s, int blocks, int files)
 {
-	return s->f_bavail < limit(s->f_blocks, blocks) || s->f_ffree < limit(s->f_files, files);
+	return s->f_bavail < cull_limit(s->f_blocks, blocks) || s->f_ffree < cull_limit(s->f_files, files);
 }
 
 /* Whether something has to go. Culling begins below bcull and fcull, and ends at brun and frun. */
@@ -233,20 +264,42 @@ static bool has_too_much(const struct culler *c)
 						      c->culling ? conf->frun : conf->fcull);
 }
 
-static void remove_one(struct culler *c, const struct candidate *o)
+static int remove_cached(const struct culler *c, const struct candidate *o)
 {
 	int volume = dir_open(c->cache, o->volume);
 	int fan = volume < 0 ? -1 : dir_open(volume, o->fan);
 	int error = fan < 0 ? ENOENT : cull(c, fan, o->name);
-	char state[STATE_NAME];
 
 	fd_close(&fan);
 	fd_close(&volume);
-	if (error)
+	return error;
+}
+
+static uint64_t hexadecimal(const char *digits)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < 16; i++)
+		n = n << 4 | (hex_digit(digits[i]) & 15);
+	return n;
+}
+
+static int remove_stored(const struct culler *c, const struct candidate *o)
+{
+	if (c->in_use(hexadecimal(o->name), hexadecimal(o->name + 17)))
+		return EBUSY;
+	return unlinkat(state_folder(), o->name, 0) < 0 ? errno : 0;
+}
+
+static void remove_one(struct culler *c, const struct candidate *o)
+{
+	char state[STATE_NAME];
+
+	if (c->in_use ? remove_stored(c, o) : remove_cached(c, o))
 		return; /* in use, or gone */
 	c->bytes -= o->bytes;
 	send(c->worker, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (state_of(state, o->volume, o->name))
+	if (!c->in_use && state_of(state, o->volume, o->name))
 		unlinkat(state_folder(), state, 0);
 	log_info("%s: culled, %" PRIu64 " bytes; the cache holds %" PRIu64 " now", o->name + 1,
 		o->bytes, c->bytes);
@@ -282,13 +335,13 @@ static void tell(struct culler *c)
 	if (fstatvfs(c->cache, &s) < 0)
 		return;
 	free = (uint64_t)s.f_bavail * s.f_frsize;
-	stop = limit(s.f_blocks, conf->bstop) * s.f_frsize + MARGIN;
-	if ((free >= stop && s.f_ffree >= limit(s.f_files, conf->fstop)) || !is_due(&c->full_told))
+	stop = cull_limit(s.f_blocks, conf->bstop) * s.f_frsize + MARGIN;
+	if ((free >= stop && s.f_ffree >= cull_limit(s.f_files, conf->fstop)) || !is_due(&c->full_told))
 		return;
 	log_err("the cache is full: %" PRIu64 " bytes and %" PRIu64
 		" inodes are free, and at least %" PRIu64 " (bstop %d%%) and %" PRIu64
 		" (fstop %d%%) have to be: %" PRIu64 " bytes are missing, and %s",
-		free, (uint64_t)s.f_ffree, stop, conf->bstop, limit(s.f_files, conf->fstop),
+		free, (uint64_t)s.f_ffree, stop, conf->bstop, cull_limit(s.f_files, conf->fstop),
 		conf->fstop, stop > free ? stop - free : 0, why_nothing_goes(c));
 }
 
@@ -302,9 +355,7 @@ static void inspect(struct culler *c)
 		return;
 	}
 	for (;;) {
-		c->bytes = 0;
-		c->count = 0;
-		dir_each(c->root, "cache", see_volume, c);
+		scan(c);
 		if (!has_too_much(c)) {
 			c->budget_told = c->full_told = 0;
 			break;
@@ -337,19 +388,19 @@ static bool is_asked(int socket)
 	return true;
 }
 
-_Noreturn static void run(const struct conf *conf, int device, int socket)
+_Noreturn static void run(struct culler c)
 {
-	struct culler c = {.conf = conf, .device = device, .worker = socket};
+	int socket = c.worker;
 
 	log_started();
 	prctl(PR_SET_NAME, "cachefilesd-cul");
-	c.root = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	c.cache = dir_open(c.root, "cache");
+	c.root = open(c.conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	c.cache = dir_open(c.root, c.in_use ? "." : "cache");
 	sandbox_drop_rights(SANDBOX_CULLER);
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* here, as the change of rights clears it */
 	sandbox_enter(SANDBOX_CULLER);
 	if (c.cache < 0 || fchdir(c.cache) < 0) {
-		log_warning("%s/cache: %s: nothing is culled", conf->dir, strerror(errno));
+		log_warning("%s/cache: %s: nothing is culled", c.conf->dir, strerror(errno));
 		_exit(EXIT_SYSTEM);
 	}
 	while (is_asked(socket))
@@ -357,7 +408,8 @@ _Noreturn static void run(const struct conf *conf, int device, int socket)
 	_exit(0);
 }
 
-void cull_start(const struct conf *conf, int device)
+void cull_start(
+	const struct conf *conf, int device, bool (*in_use)(uint64_t image, uint64_t version))
 {
 	int ends[2];
 	pid_t pid = -1;
@@ -366,7 +418,10 @@ void cull_start(const struct conf *conf, int device)
 		pid = _Fork(); /* fork() would link the locks of threads, which we have not */
 		if (pid == 0) {
 			close(ends[0]);
-			run(conf, device, ends[1]);
+			run((struct culler){.conf = conf,
+				.device = device,
+				.worker = ends[1],
+				.in_use = in_use});
 		}
 		close(ends[1]);
 		culler_fd = ends[0];

@@ -10,15 +10,25 @@
  * directory of their writer, and the kernel does not check that it lies in the cache. So only the
  * culler has the device and a working directory besides "/". It goes by openat() from the cache
  * downwards, follows no link, and listens to nothing but the request to inspect the cache.
+ *
+ * The cache files of block devices (store.h) it removes itself.
  */
 #ifndef KERNEL_CULL_H
 #define KERNEL_CULL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "daemon/conf.h"
 
 /* Once in a worker, as root, before anything is received that a copy must not hold: forks the
- * culler, which ends with its parent. A failure is a warning. */
-void cull_start(const struct conf *conf, int device);
+ * culler, which ends with its parent. A failure is a warning. `device` is that of cachefiles; or
+ * -1, and in_use() tells whether a file of store.h is open. */
+void cull_start(
+	const struct conf *conf, int device, bool (*in_use)(uint64_t image, uint64_t version));
+
+/* How many of `all` blocks or inodes have to be free, as the kernel computes it. */
+uint64_t cull_limit(uint64_t all, int percent);
 
 /* Has the culler inspect the cache, a second later, once for all requests until then; and counts
  * what it has removed. Never waits. */

@@ -40,8 +40,7 @@ static const char *remedy(int error)
 	}
 }
 
-/* Mounts the image and unmounts it. Returns 0 or a positive errno. */
-static int visit(const char *name)
+int prime_visit(const char *name)
 {
 	char options[NAME_LENGTH + 5], *option, *next = options;
 	int fs, error = 0;
@@ -72,11 +71,11 @@ int prime_run(const char *dir, char *const *names)
 	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0;
 
 	for (; folder >= 0 && *names; names++) {
-		int error = visit(*names);
+		int error = prime_visit(*names);
 
 		/* The second mount waits until the kernel is through with the first. */
 		if (!error)
-			error = visit(*names);
+			error = prime_visit(*names);
 		if (error) {
 			log_err("%s: %s", *names, remedy(error));
 			status = 1;

@@ -13,4 +13,8 @@
  * logged by name. */
 int prime_run(const char *dir, char *const *names);
 
+/* Mounts such an image and unmounts it. Returns 0 or a positive errno: ENODEV, EINVAL or ENOTBLK if
+ * this kernel's EROFS has no on-demand mode. */
+int prime_visit(const char *name);
+
 #endif

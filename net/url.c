@@ -421,3 +421,11 @@ const char *url_expand(char *out, size_t size, const char *base, const void *coo
 	*t.at = '\0';
 	return t.full ? "the URL of this name is too long" : NULL;
 }
+
+bool url_is_file(const char *base)
+{
+	for (const char *p = base; (p = strchr(p, '%')); p++)
+		if (p[1] == 'v' || (p[1] == 'c' && hex_digit(p[2]) < 0))
+			return false;
+	return base[strlen(base) - 1] != '/';
+}

@@ -69,4 +69,7 @@ const char *url_authority(char *out, size_t size, const struct url *u);
 const char *url_expand(char *out, size_t size, const char *base, const void *cookie,
 	size_t cookie_size, const char *volume);
 
+/* Whether such a base names the same file whatever the keys are. */
+bool url_is_file(const char *base);
+
 #endif

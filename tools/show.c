@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "tools/call.h"
 #include "tools/exposition.h"
 
 /* Enough for FILES_MAX images; the kernel gives memory only for the part that is used. */
@@ -33,28 +33,6 @@ static bool json;
 
 /* ---- the socket ---- */
 
-static bool complain(const char *path, const char *why)
-{
-	log_err("no daemon answers at %s: %s", path, why);
-	return false;
-}
-
-/* Why a connection fails, as a rule. */
-static const char *remedy(int error)
-{
-	switch (error) {
-	case ENOENT:
-		return "there is no such socket: none runs, or its configuration (-f, -o) has "
-		       "another line status";
-	case ECONNREFUSED:
-		return "the socket was left there by one that has ended";
-	case EACCES:
-		return "only its owner may ask: start as root";
-	default:
-		return strerror(error);
-	}
-}
-
 static bool receive(int fd, const char *path, char *text, struct metrics *out)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
@@ -66,7 +44,7 @@ static bool receive(int fd, const char *path, char *text, struct metrics *out)
 		(n = read(fd, text + size, TEXT_MAX - size)) > 0)
 		size += (size_t)n;
 	if (size == 0)
-		return complain(path, n < 0 ? "it says nothing" : "it hung up");
+		return call_failed(path, n < 0 ? "it says nothing" : "it hung up");
 	line = metrics_parse(out, text);
 	if (line > 0)
 		log_err("%s: what came is wrong or cut off at line %u", path, line);
@@ -76,14 +54,14 @@ static bool receive(int fd, const char *path, char *text, struct metrics *out)
 static bool ask(const char *path, struct answer *out)
 {
 	const size_t table = METRICS_MAX * sizeof(struct metric);
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = call_daemon(path, SOCK_NONBLOCK);
 	char *memory = mmap(NULL, table + TEXT_MAX + 1, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	if (memory == MAP_FAILED || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return complain(path, remedy(errno));
+	if (fd < 0)
+		return false;
+	if (memory == MAP_FAILED)
+		return call_failed(path, strerror(errno));
 	out->metrics = (struct metrics){.metric = (struct metric *)memory, .max = METRICS_MAX};
 	out->at = clock_us();
 	return receive(fd, path, memory + table, &out->metrics);
@@ -263,10 +241,6 @@ static void put_objects(const char *name, unsigned depth, const char *front, con
 int show_run(const char *path, bool as_json)
 {
 	json = as_json;
-	if (!*path) {
-		log_err("status none: the daemon of this configuration has no socket to ask");
-		return 1;
-	}
 	if (!json && (!ask(path, &before) || poll(NULL, 0, 1000) < 0))
 		return 1;
 	if (!ask(path, &now))

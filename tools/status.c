@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/local.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/stats.h"
@@ -27,7 +25,6 @@
 #define CLIENT_TIME  5000 /* for a client to take the whole text */
 #define ACCEPT_AGAIN 1000 /* after accept() has failed, for want of descriptors for example */
 
-#define QUEUE	8 /* clients that wait for their turn */
 #define BUFFERS 4 /* sent in a turn of the loop at most */
 
 #define URL_SHOWN   200					  /* bytes of a URL */
@@ -366,11 +363,10 @@ static void serve(void)
 
 static void take_client(void)
 {
-	/* The C library's function would bring its code for kernels without the system call. */
-	int fd = (int)syscall(SYS_accept4, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = local_accept(listener);
 
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != ECONNABORTED)
+		if (errno)
 			accept_after = clock_now + ACCEPT_AGAIN;
 		return;
 	}
@@ -386,37 +382,6 @@ static void take_client(void)
 }
 
 /* ---- the public functions ---- */
-
-/* Removes a socket without a listener, but nothing else. */
-static void remove_old(const char *path)
-{
-	struct stat s;
-
-	if (lstat(path, &s) == 0 && S_ISSOCK(s.st_mode))
-		unlink(path);
-}
-
-int status_open(const char *path, char *why, size_t size)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	const char *fault = NULL;
-	mode_t mask = umask(0177);
-
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN)
-		fault = "another daemon answers there";
-	else if (errno == ECONNREFUSED)
-		remove_old(path);
-	if (!fault && (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, QUEUE) < 0))
-		fault = strerror(errno);
-	umask(mask);
-	if (!fault)
-		return fd;
-	snprintf(why, size, "%s: %s", path, fault);
-	close(fd);
-	return -1;
-}
 
 /* In the memory of handover.h: the start, the link, the daemon's counters, the url lines' counters
  * with a hash of the line, as a new configuration may have others. */

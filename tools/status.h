@@ -19,12 +19,8 @@
 
 #include "daemon/conf.h"
 
-/* Makes the socket at `path`, for its owner alone; replaces a socket without a listener.
- * Returns its descriptor to listen on, or -1 with the reason in `why`. */
-int status_open(const char *path, char *why, size_t size);
-
-/* Serves on that descriptor from now on; -1: on none. `conf` stays borrowed. Goes on with the
- * counters of the worker before. */
+/* Serves on that descriptor of local_listen() from now on; -1: on none. `conf` stays borrowed. Goes
+ * on with the counters of the worker before. */
 void status_init(const struct conf *conf, int listener, int64_t now);
 
 /* Leaves the counters to the next worker, whose status_init() takes them. */

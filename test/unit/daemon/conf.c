@@ -315,7 +315,7 @@ static void test_attach(void)
 	conf_init(&c);
 	CHECK_GOOD("attach debian.erofs");
 	CHECK_GOOD("attach my image /dev/nbd0");
-	CHECK_GOOD("attach \t a/b \t /dev/nbd65535");
+	CHECK_GOOD("attach \t a/b   /dev/nbd65535");
 	CHECK_GOOD("attach caf\xc3\xa9/dev/nbd0");
 	CHECK_GOOD("attach ...");
 	check_attached(0, "debian.erofs", -1);
@@ -331,11 +331,13 @@ static void test_attach(void)
 	CHECK(c.attaches == 0);
 
 	begin_test("conf: attach: no name, no device");
-	CHECK_BAD("attach", "attach: needs the name of an image");
-	CHECK_BAD("attach /dev/nbd0", "attach '/dev/nbd0': this can be no image's name");
-	CHECK_BAD("attach .", "no image's name");
-	CHECK_BAD("attach .. /dev/nbd1", "no image's name");
-	CHECK_BAD("attach x ", "no image's name");
+	CHECK_BAD("attach", "attach: needs NAME, or NAME /dev/nbdN");
+	CHECK_BAD("attach /dev/nbd0", "attach '/dev/nbd0': a name is missing");
+	CHECK_BAD("attach .", "has a segment");
+	CHECK_BAD("attach .. /dev/nbd1", "has a segment");
+	CHECK_BAD("attach a/../b", "has a segment");
+	CHECK_BAD("attach x ", "ends in a blank");
+	CHECK_BAD("attach x /dev/nbd0 ", "ends in a blank");
 	CHECK_BAD("attach a\tb", "control byte");
 	CHECK_BAD("attach a\x7f", "control byte");
 	CHECK_BAD("attach x /dev/sda", "attach 'x /dev/sda': its last word is no /dev/nbdN");
@@ -377,7 +379,7 @@ static void test_attach_twice(void)
 	CHECK(c.front == FRONT_AUTO && conf_check(&c, why, sizeof(why)));
 	CHECK_GOOD("front cachefiles");
 	CHECK(c.front == FRONT_CACHEFILES && !conf_check(&c, why, sizeof(why)) &&
-			!strcmp(why, "attach y /dev/nbd1: front cachefiles attaches no device"),
+			!strcmp(why, "attach y: front cachefiles can attach it to no device"),
 		"%s", why);
 	c.attaches = 1;
 	CHECK(conf_check(&c, why, sizeof(why)));

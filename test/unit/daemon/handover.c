@@ -10,7 +10,7 @@
 
 static int fresh(void)
 {
-	int fd = handover_make();
+	int fd = handover_make(0);
 
 	handover_begin();
 	return fd;
@@ -68,7 +68,7 @@ static void test_next(void)
 	handover_learnt(ABI_MAINLINE);
 	munmap((void *)shared, SIZE);
 	shared = NULL;
-	CHECK(handover_take(fd));
+	CHECK(handover_take(fd, 0));
 	handover_begin();
 	CHECK(handover_abi() == ABI_MAINLINE);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
@@ -162,7 +162,7 @@ static void test_dir(void)
 	CHECK(!*handover_dir());
 	handover_bound("/var/cache/x");
 	munmap((void *)shared, SIZE);
-	CHECK(handover_take(fd) && strcmp(handover_dir(), "/var/cache/x") == 0);
+	CHECK(handover_take(fd, 0) && strcmp(handover_dir(), "/var/cache/x") == 0);
 	pid = fork();
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL); /* not the sanitizer's */
@@ -196,7 +196,7 @@ static void test_first_version(void)
 	CHECK(sizeof(old) == 24 + FILES_MAX * 24);
 	CHECK(write(fd, &old, sizeof(old)) == sizeof(old));
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
-	CHECK(handover_take(fd) && handover_begin() == 3 && handover_abi() == ABI_MAINLINE);
+	CHECK(handover_take(fd, 0) && handover_begin() == 3 && handover_abi() == ABI_MAINLINE);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
 	opened_files_add(opened_files_key("erofs,a", "b", 1), 7);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == 7);
@@ -216,18 +216,18 @@ static void test_foreign(void)
 	int file = mkstemp(path); /* here, where a file is on a disk and knows no seals */
 
 	begin_test("handover: what is no such memory is refused, any content is borne");
-	CHECK(!handover_take(-1));
-	CHECK(!handover_take(fd));
-	CHECK(pipe(pipes) == 0 && !handover_take(pipes[0]));
+	CHECK(!handover_take(-1, 0));
+	CHECK(!handover_take(fd, 0));
+	CHECK(pipe(pipes) == 0 && !handover_take(pipes[0], 0));
 	unlink(path);
 	CHECK(ftruncate(file, sizeof(*shared)) == 0);
 	CHECK(pwrite(file, (uint32_t[]){MAGIC, LAYOUT}, 8, 0) == 8);
-	CHECK(!handover_take(file), "no seals");
+	CHECK(!handover_take(file, 0), "no seals");
 	close(file);
 	CHECK(ftruncate(fd, sizeof(*shared)) == 0);
-	CHECK(!handover_take(fd), "not sealed");
+	CHECK(!handover_take(fd, 0), "not sealed");
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
-	CHECK(!handover_take(fd), "no magic");
+	CHECK(!handover_take(fd, 0), "no magic");
 	CHECK(!shared);
 	close(fd);
 

@@ -222,7 +222,7 @@ static void test_names(void)
 
 static void test_kept(void)
 {
-	int fd = handover_make();
+	int fd = handover_make(0);
 	volatile uint64_t *kept = handover_numbers();
 
 	begin_test("status: the next worker goes on with the numbers, of the same url lines");

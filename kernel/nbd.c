@@ -1,0 +1,674 @@
+#include "kernel/nbd.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/minmax.h"
+#include "base/page.h"
+#include "base/stats.h"
+#include "daemon/handover.h"
+#include "daemon/memory.h"
+#include "daemon/worker.h"
+#include "fetch/fetch.h"
+#include "fetch/file.h"
+#include "fetch/mirror.h"
+#include "kernel/cull.h"
+#include "kernel/nbd_devices.h"
+#include "kernel/nbd_table.h"
+#include "kernel/store.h"
+
+/* The pipe has a slot for each page, and one for the header. */
+#define PIPE_SIZE (1 << 20)
+
+/* An image that could not be opened is opened again after this many milliseconds; one that is not
+ * open after WAIT_TIME is told as waiting. */
+#define OPEN_AGAIN 30000
+#define WAIT_TIME  5000
+
+/* After this many milliseconds a socket with a part of a request in it, and a full table, are
+ * looked at again. */
+#define LOOK_AGAIN 100
+
+/* READ ids: this many belong to a place, its slots and, behind them, both ends of the image. */
+#define IDS	    256
+
+/* include/uapi/linux/nbd.h: numbers are big-endian. */
+#define REQUEST_MAGIC 0x25609513
+#define REPLY_MAGIC   0x67446698
+enum { NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_DISC };
+
+struct request {
+	uint32_t magic, type; /* the high half of `type` has flags */
+	uint64_t handle, from;
+	uint32_t length;
+} __attribute__((packed));
+
+struct reply {
+	uint32_t magic, error;
+	uint64_t handle;
+} __attribute__((packed));
+
+#define BITS (NBD_SLOTS / 64)
+
+/* What this worker knows of a place. */
+struct device {
+	bool used;    /* the image is open, or is being opened, as file of fetch.h */
+	bool ended;   /* no request comes any more */
+	bool partial; /* the socket has a part of a request */
+	bool blocked; /* the socket takes no bytes */
+	bool broken;  /* there is no cache file: to be closed */
+	int cache;    /* the cache file; -1: not open yet */
+	size_t piped; /* bytes in the pipe */
+	int64_t open_again, told_at;
+
+	/* A bit for each slot: handed to fetch.h, to be answered, to be answered by an error. */
+	uint64_t handed[BITS], ready[BITS], failed[BITS];
+};
+
+static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
+
+static struct device devices[DEVICES_MAX];
+static const struct conf *conf;
+static bool behind; /* the table of READs was full: requests wait for their turn */
+
+static volatile struct nbd_place *place(unsigned n)
+{
+	return &nbd_table()->places[n];
+}
+
+static bool has_bit(const uint64_t *bits, unsigned slot)
+{
+	return bits[slot / 64] >> slot % 64 & 1;
+}
+
+static void set_bit(uint64_t *bits, unsigned slot, bool value)
+{
+	bits[slot / 64] = (bits[slot / 64] & ~(UINT64_C(1) << slot % 64)) |
+			  (uint64_t)value << slot % 64;
+}
+
+/* ---- replies ---- */
+
+static bool has_hole(unsigned n, uint64_t from, uint64_t end)
+{
+	uint64_t hole_end;
+
+	return devices[n].cache < 0 ||
+	       store_hole(devices[n].cache, from, end, &hole_end) != (int64_t)end;
+}
+
+/* The slot whose reply has been sent. A new worker may find it free already. */
+static void end_reply(unsigned n)
+{
+	volatile struct nbd_place *p = place(n);
+	unsigned slot = p->reply.slot;
+
+	set_bit(devices[n].ready, slot, false);
+	set_bit(devices[n].failed, slot, false);
+	set_bit(devices[n].handed, slot, false);
+	p->slots[slot].waiting = false;
+	p->reply.slot = NBD_SLOTS;
+}
+
+/* Begins a reply that can be sent. False: there is none. */
+static bool begin_reply(unsigned n)
+{
+	volatile struct nbd_place *p = place(n);
+	struct device *d = &devices[n];
+	unsigned slot = 0;
+
+	while (slot < NBD_SLOTS && !has_bit(d->ready, slot))
+		slot++;
+	if (slot == NBD_SLOTS)
+		return false;
+	p->reply.position = 0;
+	p->reply.phase = NBD_IDLE;
+	p->reply.total = sizeof(struct reply) +
+			 (has_bit(d->failed, slot) ? 0 : (uint64_t)p->slots[slot].length);
+	p->reply.slot = slot;
+	return true;
+}
+
+/* Puts bytes of the reply from `position` on into the pipe, none from `end` on. Returns how many,
+ * or -1 and errno. */
+static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
+{
+	volatile struct nbd_place *p = place(n);
+	volatile struct nbd_slot *s = &p->slots[p->reply.slot];
+	bool is_error = p->reply.total == sizeof(struct reply);
+	struct reply header = {htobe32(REPLY_MAGIC), htobe32(is_error ? EIO : 0), s->handle};
+	off_t from;
+
+	if (position < sizeof(header))
+		return write(nbd_descriptors(n)->pipe_in, (const char *)&header + position,
+			min_u64(sizeof(header), end) - position);
+	from = (off_t)(s->from + position - sizeof(header));
+	return splice(devices[n].cache, &from, nbd_descriptors(n)->pipe_in, NULL,
+		(size_t)(end - position), SPLICE_F_NONBLOCK);
+}
+
+/* Does the next step of the reply. False: it has to wait. */
+static bool step_reply(unsigned n)
+{
+	volatile struct nbd_place *p = place(n);
+	volatile struct nbd_reply *r = &p->reply;
+	struct device *d = &devices[n];
+	ssize_t moved;
+
+	switch (r->phase) {
+	case NBD_IDLE:
+		if (r->position >= r->total) {
+			end_reply(n);
+			return true;
+		}
+		r->end = min_u64(r->total, r->position + PIPE_SIZE);
+		r->phase = NBD_FILLING;
+		return true;
+	case NBD_FILLING:
+		/* What an earlier worker has begun may have to be fetched again. */
+		if (!has_bit(d->ready, r->slot))
+			return false;
+		if (r->position + d->piped < r->end) {
+			moved = fill_pipe(n, r->position + d->piped, r->end);
+			if (moved > 0) {
+				d->piped += (size_t)moved;
+				return true;
+			}
+			if (d->piped == 0)
+				return false;
+			r->end = r->position + d->piped; /* the pipe is full */
+		}
+		r->phase = NBD_FILLED;
+		return true;
+	default:
+		moved = d->piped == 0 ? 0
+				      : splice(nbd_descriptors(n)->pipe_out, NULL,
+						nbd_descriptors(n)->socket, NULL, d->piped,
+						SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+		if (moved > 0)
+			d->piped -= (size_t)moved;
+		d->blocked = moved < 0 && errno == EAGAIN;
+		if (d->piped > 0)
+			return moved > 0;
+		r->position = r->end;
+		r->phase = NBD_IDLE;
+		return true;
+	}
+}
+
+/* Sends replies until there is none or the socket takes no bytes. */
+static void send_replies(unsigned n)
+{
+	while (!devices[n].blocked && (place(n)->reply.slot < NBD_SLOTS || begin_reply(n)))
+		if (!step_reply(n))
+			return;
+}
+
+/* The request in the slot can be answered. A reply with data that has been begun goes on once they
+ * are there, and never ends in an error. */
+static void answer(unsigned n, unsigned slot, bool failed)
+{
+	volatile struct nbd_place *p = place(n);
+	struct device *d = &devices[n];
+
+	if (failed && slot == p->reply.slot && p->reply.total > sizeof(struct reply)) {
+		set_bit(d->handed, slot, false);
+		d->open_again = turn.ms + OPEN_AGAIN;
+		return;
+	}
+	set_bit(d->failed, slot, failed);
+	set_bit(d->ready, slot, true);
+	send_replies(n);
+}
+
+static void complete(unsigned n, uint32_t id, enum outcome outcome)
+{
+	unsigned slot = id % IDS;
+	volatile struct nbd_slot *s;
+
+	(void)outcome; /* the cache file decides, as it does for the kernel's own cache */
+	if (slot >= NBD_SLOTS)
+		return;
+	s = &place(n)->slots[slot];
+	answer(n, slot, has_hole(n, s->from, s->from + s->length));
+}
+
+/* What an earlier worker has left: a reply that was sent whole is ended before requests are taken,
+ * which may get its slot. */
+static void resume_reply(unsigned n)
+{
+	volatile struct nbd_reply *r = &place(n)->reply;
+	int piped = 0;
+
+	ioctl(nbd_descriptors(n)->pipe_out, FIONREAD, &piped);
+	devices[n].piped = (size_t)piped;
+	if (r->slot >= NBD_SLOTS)
+		return;
+	while (r->slot < NBD_SLOTS && r->phase != NBD_FILLING && devices[n].piped == 0 &&
+		(r->phase == NBD_FILLED ? r->end : r->position) >= r->total)
+		step_reply(n);
+}
+
+/* ---- requests ---- */
+
+static void end_requests(unsigned n, const char *why)
+{
+	if (why)
+		log_err("/dev/nbd%d: %s: it is not served any more", (int)place(n)->device, why);
+	devices[n].ended = true;
+}
+
+/* Copies a request to a free slot. False: none is free, or no request follows. */
+static bool note_request(unsigned n, const struct request *r)
+{
+	volatile struct nbd_place *p = place(n);
+	unsigned type = be32toh(r->type) & 0xffff, slot = NBD_SLOTS;
+	uint64_t from = be64toh(r->from);
+	uint32_t length = be32toh(r->length);
+
+	if (be32toh(r->magic) != REQUEST_MAGIC || type == NBD_CMD_WRITE || type == NBD_CMD_DISC) {
+		end_requests(n, type == NBD_CMD_DISC ? NULL : "a request that makes no sense");
+		return false;
+	}
+	for (unsigned i = 0; i < NBD_SLOTS; i++) {
+		if (!p->slots[i].waiting)
+			slot = i;
+		else if (p->slots[i].handle == r->handle)
+			return true; /* an earlier worker has copied it */
+	}
+	if (slot == NBD_SLOTS)
+		return false;
+	if (type != NBD_CMD_READ || from > p->size || length > p->size - from)
+		length = 0;
+	p->slots[slot].handle = r->handle;
+	p->slots[slot].from = from;
+	p->slots[slot].length = length;
+	p->slots[slot].waiting = true;
+	return true;
+}
+
+/* The kernel writes a request at once, so that its first bytes come with all of it. */
+static void take_requests(unsigned n)
+{
+	struct device *d = &devices[n];
+	int fd = nbd_descriptors(n)->socket;
+	struct request r[32];
+
+	d->partial = false;
+	while (!d->ended) {
+		ssize_t got = recv(fd, r, sizeof(r), MSG_PEEK | MSG_DONTWAIT);
+		size_t count = got > 0 ? (size_t)got / sizeof(*r) : 0, taken = 0;
+
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got <= 0) {
+			d->ended = true; /* the device is gone */
+			return;
+		}
+		d->partial = count == 0;
+		while (taken < count && note_request(n, &r[taken]))
+			taken++;
+		recv(fd, r, taken * sizeof(*r), 0);
+		if (taken < count || d->partial)
+			return;
+	}
+}
+
+static void hand_request(unsigned n, unsigned slot)
+{
+	volatile struct nbd_slot *s = &place(n)->slots[slot];
+	uint64_t from = s->from;
+	uint32_t length = s->length;
+
+	set_bit(devices[n].handed, slot, true);
+	if (length == 0) {
+		answer(n, slot, true);
+		return;
+	}
+	/* The disk works meanwhile. */
+	posix_fadvise(devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
+	fetch_read(n, n * IDS + slot, from, length);
+}
+
+/* Hands the requests that wait to fetch.h. Returns whether there were any. */
+static bool hand_requests(unsigned n)
+{
+	volatile struct nbd_place *p = place(n);
+	struct device *d = &devices[n];
+	bool some = false;
+
+	for (unsigned slot = 0; d->cache >= 0 && slot < NBD_SLOTS; slot++) {
+		if (!p->slots[slot].waiting || has_bit(d->handed, slot))
+			continue;
+		if (fetch_full()) {
+			behind = true;
+			break;
+		}
+		hand_request(n, slot);
+		some = true;
+	}
+	return some;
+}
+
+/* The image cannot be opened: its readers get an error. */
+static void fail_requests(unsigned n)
+{
+	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
+		if (place(n)->slots[slot].waiting)
+			answer(n, slot, true);
+}
+
+/* ---- images ---- */
+
+static void open_image(unsigned n, int64_t now)
+{
+	struct device *d = &devices[n];
+	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
+
+	snprintf(name, sizeof(name), "%s", (const char *)place(n)->name);
+	snprintf(volume, sizeof(volume), "erofs,%s", name); /* as that of a mount by fsid */
+	d->used = true;
+	d->open_again = INT64_MAX;
+	d->told_at = now + WAIT_TIME;
+	stats.opens++;
+	fetch_open(n, volume, name, strlen(name));
+}
+
+/* Its requests wait, and have to be handed over again. */
+static void close_image(unsigned n)
+{
+	struct device *d = &devices[n];
+
+	if (d->used)
+		fetch_close(n);
+	fd_close(&d->cache);
+	d->used = d->broken = false;
+	d->open_again = INT64_MAX;
+	memset(d->handed, 0, sizeof(d->handed));
+}
+
+/* The image has to wait. An image that a person has asked for is given up instead. */
+static void refuse(unsigned n)
+{
+	volatile struct nbd_place *p = place(n);
+
+	devices[n].open_again = turn.ms + OPEN_AGAIN;
+	if (p->state == NBD_WANTED && !p->configured)
+		p->state = NBD_REFUSED;
+	else if (p->state == NBD_WANTED)
+		p->waits = true;
+	else
+		fail_requests(n);
+	worker_tell(WORD_LOOK);
+}
+
+/* The version of a device stays what it was when it was configured. */
+static void settle_version(unsigned n, uint64_t told)
+{
+	volatile struct nbd_place *p = place(n);
+	struct image *image = files[n].image;
+	uint64_t version = store_version(&image->pinned);
+
+	if (p->state == NBD_CONNECTED) {
+		image->changed = image->changed || p->version != version;
+		return;
+	}
+	p->told = told;
+	p->version = version;
+	p->size = (image->pinned.size + 4095) & ~UINT64_C(4095);
+}
+
+static void opened(unsigned n, enum outcome outcome, uint64_t told)
+{
+	volatile struct nbd_place *p = place(n);
+	struct device *d = &devices[n];
+	const struct image *image = files[n].image;
+	uint64_t key = opened_files_key(image->volume, image->cookie, image->cookie_size);
+
+	if (outcome) {
+		snprintf((char *)p->why, sizeof(p->why), "%s (%s)", mirror_why(image),
+			outcomes[outcome].words);
+		stats.opens_refused++;
+		d->used = false;
+		refuse(n);
+		return;
+	}
+	settle_version(n, told);
+	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
+	if (d->cache < 0) {
+		snprintf((char *)p->why, sizeof(p->why), "%s",
+			p->size > 0 ? strerror(errno) : "it is empty");
+		log_err("%.*s: no cache file: %s", IMAGE_NAME(image), (const char *)p->why);
+		d->broken = true; /* it may not be closed here */
+		return;
+	}
+	opened_files_add(key, told);
+	if (p->state == NBD_CONNECTED)
+		return;
+	p->waits = false;
+	p->state = NBD_SIZED;
+	worker_tell(WORD_LOOK);
+}
+
+static ssize_t write_pages(unsigned n, const void *pages, size_t size, uint64_t offset)
+{
+	return store_write(devices[n].cache, pages, size, offset);
+}
+
+static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
+{
+	return store_hole(devices[n].cache, offset, end, hole_end);
+}
+
+static const struct frontend frontend_calls = {.any_order = true,
+	.size_is_version = true,
+	.opened = opened,
+	.write = write_pages,
+	.hole = find_hole,
+	.complete = complete};
+
+/* ---- places ---- */
+
+/* Whether the place is one that this process has the descriptors of. */
+static bool is_ours(unsigned n)
+{
+	return n < capacity.files && place(n)->generation == nbd_descriptors(n)->generation;
+}
+
+static bool is_line(const volatile struct nbd_place *p)
+{
+	for (size_t i = 0; i < conf->attaches; i++)
+		if (strcmp(conf->attach[i].name, (const char *)p->name) == 0)
+			return true;
+	return false;
+}
+
+static void take_line(const struct conf_attach *line)
+{
+	unsigned free = DEVICES_MAX;
+
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		volatile struct nbd_place *p = place(n);
+
+		if (p->state == NBD_FREE && free == DEVICES_MAX && is_ours(n))
+			free = n;
+		if (p->state == NBD_FREE || strcmp((const char *)p->name, line->name) != 0)
+			continue;
+		p->configured = true;
+		if (p->state == NBD_REFUSED)
+			p->state = NBD_WANTED;
+		return;
+	}
+	if (free == DEVICES_MAX)
+		log_err("attach %s: all %u places are taken", line->name,
+			(unsigned)min_u64(DEVICES_MAX, capacity.files));
+	else
+		nbd_want(free, line->name, line->device, true);
+}
+
+static void take_lines(void)
+{
+	for (unsigned n = 0; n < DEVICES_MAX; n++)
+		place(n)->unwanted = place(n)->state && place(n)->configured && !is_line(place(n));
+	for (size_t i = 0; i < conf->attaches; i++)
+		take_line(&conf->attach[i]);
+	nbd_table()->take_lines = false;
+	worker_tell(WORD_LOOK);
+}
+
+static size_t memory_each(void)
+{
+	return 0;
+}
+
+/* Whether a file of store.h is that of a device. */
+static bool in_use(uint64_t image, uint64_t version)
+{
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		const volatile struct nbd_place *p = place(n);
+
+		if (p->state >= NBD_SIZED && p->version == version &&
+			nbd_key((const char *)p->name) == image)
+			return true;
+	}
+	return false;
+}
+
+static void prepare(const struct conf *c, int device, void *memory)
+{
+	(void)memory;
+	conf = c;
+	store_limits(c);
+	cull_start(c, device, in_use);
+}
+
+static bool serve(const struct conf *c, int device, bool first, char *why, size_t size)
+{
+	int64_t now = clock_ms();
+
+	(void)c, (void)device, (void)first, (void)why, (void)size;
+	nbd_table()->usable = (uint32_t)min_u64(DEVICES_MAX, capacity.files);
+	fetch_set_whole(WHOLE_NEVER, false);
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		devices[n] = no_device;
+		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
+			continue;
+		resume_reply(n);
+		take_requests(n);
+	}
+	if (nbd_table()->take_lines)
+		take_lines();
+	for (unsigned n = 0; n < DEVICES_MAX; n++)
+		if (place(n)->state >= NBD_WANTED && place(n)->state <= NBD_CONNECTED &&
+			is_ours(n))
+			open_image(n, now);
+	return true;
+}
+
+/* ---- the loop's three ---- */
+
+static size_t poll_sockets(struct pollfd *out)
+{
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		const struct device *d = &devices[n];
+		bool reads = place(n)->state == NBD_CONNECTED && is_ours(n) && !d->ended &&
+			     !d->partial && !behind;
+
+		out[n] = (struct pollfd){
+			.fd = reads || d->blocked ? nbd_descriptors(n)->socket : -1,
+			.events = (short)((reads ? POLLIN : 0) | (d->blocked ? POLLOUT : 0))};
+	}
+	return DEVICES_MAX;
+}
+
+static int64_t next_time(void)
+{
+	int64_t next = behind ? turn.ms + LOOK_AGAIN : INT64_MAX;
+
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		const struct device *d = &devices[n];
+
+		next = sooner(next, d->open_again);
+		if (d->partial)
+			next = sooner(next, turn.ms + LOOK_AGAIN);
+		if (d->used && place(n)->state == NBD_WANTED && !place(n)->waits)
+			next = sooner(next, d->told_at);
+	}
+	return next;
+}
+
+/* Follows what the keeper has done, and what time has. */
+static void look_after(unsigned n, int64_t now)
+{
+	volatile struct nbd_place *p = place(n);
+	struct device *d = &devices[n];
+
+	if (d->used && (p->state == NBD_FREE || p->state == NBD_REFUSED || !is_ours(n))) {
+		close_image(n);
+		*d = no_device;
+	} else if (d->broken) {
+		close_image(n);
+		refuse(n);
+	} else if (d->open_again <= now && d->used) {
+		d->open_again = INT64_MAX; /* hand_requests() repeats */
+	} else if (d->open_again <= now) {
+		if (p->state == NBD_WANTED || p->state == NBD_CONNECTED)
+			open_image(n, now);
+		else
+			d->open_again = INT64_MAX;
+	} else if (d->used && p->state == NBD_WANTED && !p->waits && now >= d->told_at) {
+		p->waits = true;
+		snprintf((char *)p->why, sizeof(p->why), "its server does not answer");
+		worker_tell(WORD_LOOK);
+	}
+}
+
+static bool run(const struct pollfd *polled, int64_t now)
+{
+	bool some = false;
+
+	behind = false;
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		struct device *d = &devices[n];
+
+		look_after(n, now);
+		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
+			continue;
+		if (polled[n].revents & (POLLOUT | POLLERR | POLLHUP))
+			d->blocked = false;
+		if (polled[n].revents || d->partial)
+			take_requests(n);
+		some |= hand_requests(n);
+		send_replies(n);
+	}
+	return some;
+}
+
+int nbd_device_of(const struct image *image)
+{
+	for (unsigned n = 0; n < DEVICES_MAX; n++)
+		if (devices[n].used && files[n].image == image &&
+			place(n)->state == NBD_CONNECTED)
+			return place(n)->device;
+	return -1;
+}
+
+const struct front nbd_front = {.name = "nbd",
+	.frontend = &frontend_calls,
+	.keeper = &nbd_keeper,
+	.memory_each = memory_each,
+	.prepare = prepare,
+	.serve = serve,
+	.poll = poll_sockets,
+	.next = next_time,
+	.run = run,
+	.close = fetch_stop};

@@ -1,0 +1,75 @@
+#include "tools/attach.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/local.h"
+#include "base/log.h"
+#include "daemon/conf.h"
+#include "tools/call.h"
+
+#define PATIENCE 2000 /* milliseconds before a person is told what takes so long */
+
+/* Sends a line, and closes the connection once the answer is here. Returns the text behind its
+ * "ok", or NULL, and then a text behind "no" is the reason; empty: the connection has ended. */
+static const char *ask(int fd, const char *line, char answer[CONTROL_LINE_MAX])
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	size_t size = 0;
+	ssize_t n = send(fd, line, strlen(line), MSG_NOSIGNAL);
+
+	memset(answer, 0, CONTROL_LINE_MAX);
+	if (poll(&ready, 1, PATIENCE) == 0 && isatty(STDERR_FILENO))
+		fputs("waiting for the image's server\n", stderr);
+	while (n > 0 && size < CONTROL_LINE_MAX - 1 && !strchr(answer, '\n') &&
+		(n = recv(fd, answer + size, CONTROL_LINE_MAX - 1 - size, 0)) > 0)
+		size += (size_t)n;
+	close(fd);
+	if (size == 0 || answer[size - 1] != '\n')
+		answer[0] = '\0';
+	else
+		answer[size - 1] = '\0';
+	return strncmp(answer, "ok ", 3) == 0 ? answer + 3 : NULL;
+}
+
+int attach_run(const char *path, const char *word, char *const *arguments)
+{
+	char name[CONTROL_LINE_MAX], text[CONTROL_LINE_MAX];
+	const char *device = arguments[1] ? arguments[1] : "", *why;
+	int fd, number;
+
+	snprintf(name, sizeof(name), "%s%s%s", arguments[0], *device ? " " : "", device);
+	why = conf_attach_parse(name, &number);
+	if (why)
+		die(EXIT_USAGE, "--%s %s: %s", word, arguments[0], why);
+	fd = call_daemon(path, 0);
+	if (fd < 0)
+		return 1;
+	snprintf(text, sizeof(text), number < 0 ? "%s %s\n" : "%s %s /dev/nbd%d\n", word, name,
+		number);
+	why = ask(fd, text, text);
+	if (why)
+		return *why ? puts(why) < 0 : 0;
+	if (text[0])
+		log_err("%s", text + 3);
+	else
+		call_failed(path, "it hung up");
+	return 1;
+}
+
+bool attach_primes(const char *path)
+{
+	char text[CONTROL_LINE_MAX];
+	int fd = local_connect(path, 0);
+	const char *front = fd < 0 ? NULL : ask(fd, "front\n", text);
+
+	if (!front || strcmp(front, "nbd") != 0)
+		return false;
+	puts("front nbd: nothing to do: what is fetched is kept from the start");
+	return true;
+}
