@@ -7,9 +7,11 @@
 The program is in a mount namespace of its own, whose /sys is that of lib/nbd.py: so root alone can start it. Its netlink
 socket is one of this process (lib/nbd_control.py), as is /dev/nbdN.
 """
+import contextlib
 import errno
 import os
 import re
+import signal
 import socket
 import sys
 
@@ -114,6 +116,22 @@ class NbdStandIn(StandIn):
         return fd
 
     # -- for the tests ---------------------------------------------------------------------------
+
+    def children(self):
+        """The keeper's processes: the worker, another one that prepares itself, one that holds the configuration."""
+        try:
+            with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
+                return [int(pid) for pid in file.read().split()]
+        except FileNotFoundError:
+            return []
+
+    def signal(self, number):
+        """To the keeper; SIGKILL to all, which stop first, so that none sees the end of another."""
+        processes = [self.pid] + (self.children() if number == signal.SIGKILL else [])
+        for one in [signal.SIGSTOP, number] if number == signal.SIGKILL else [number]:
+            for pid in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, one)
 
     def attached(self, name, timeout=10):
         """The device that the image gets."""

@@ -6,11 +6,9 @@ import signal
 import threading
 import time
 
-from lib import tap
 from lib.nbd import Nbd
-from lib.standin import Timeout
 from lib.standin_nbd import NbdStandIn
-from scenarios.common import MIB, Program, Server, image, padded, words
+from scenarios.common import MIB, Program, Server, padded, words
 
 SECTOR = 512
 
@@ -122,15 +120,6 @@ class Load:
 
 # -- the daemon's processes ----------------------------------------------------------------------
 
-def children(k):
-    """The keeper's processes."""
-    try:
-        with open(f"/proc/{k.pid}/task/{k.pid}/children") as file:
-            return [int(pid) for pid in file.read().split()]
-    except FileNotFoundError:
-        return []
-
-
 def kill_worker(k, number=signal.SIGKILL, timeout=30):
     """Kills the worker and waits until another one has opened a cache file."""
     before = k.worker
@@ -139,15 +128,10 @@ def kill_worker(k, number=signal.SIGKILL, timeout=30):
 
 
 def kill_all(k):
-    """Kills every process at once, as the kernel does when memory is short: they stop first, so that none sees the end
-    of another."""
+    """Kills every process, as the kernel does when memory is short, and waits until the kernel has seen it."""
     k.expect_exit = None
     k.nbd.may_break = True
-    processes = [k.pid, *children(k)]
-    for number in signal.SIGSTOP, signal.SIGKILL:
-        for pid in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    k.signal(signal.SIGKILL)
     k.wait_exit()
     for d in k.nbd.connected():
         k.nbd.wait(lambda d=d: d.link.dead, 10, f"the end of the socket of {d}")

@@ -13,10 +13,11 @@ import time
 from lib import tap
 from lib.machines import Target
 from lib.manager import ServiceManager
+from lib.nbd import Timeout
 from lib.nbd_control import Control
-from scenarios.common import KIB, MIB, Program, Server, each, image, quiet, scenario, takes_long, words
-from scenarios.nbd_common import (Load, Nbd, NbdStandIn, Timeout, attached, blocks, both_ends, children, disconnected,
-                                  fails, got, kill_all, kill_worker, need, recovers, reload, whole)
+from scenarios.common import KIB, MIB, Program, Server, each, image, quiet, scenario, takes_long
+from scenarios.nbd_common import (Load, Nbd, attached, blocks, both_ends, disconnected, fails, got, kill_all,
+                                  kill_worker, need, recovers, reload, whole)
 
 
 @scenario
@@ -220,8 +221,7 @@ def nbd_all_killed_and_the_end_is_not_seen_yet():
             need(d, data, 0, 65536)
             n.notice = 1.5
             k.expect_exit = None
-            for pid in [k.pid, *children(k)]:
-                os.kill(pid, signal.SIGKILL)
+            k.signal(signal.SIGKILL)
             k.wait_exit()
         with blocks(s, n, after=k) as k:
             need(d, data, MIB, 65536, 20)
@@ -303,7 +303,7 @@ def nbd_keeper_killed():
     with attached(data) as (s, k, d):
         need(d, data, 0, 65536)
         worker, k.expect_exit = k.worker, None
-        k.signal(signal.SIGKILL)
+        os.kill(k.pid, signal.SIGKILL)
         k.wait_exit()
         try:
             got(d, [d.read(MIB + m * 4096, 4096) for m in range(10)], data)
@@ -379,8 +379,7 @@ def nbd_service_manager(how):
                     assert k.stop() == 0
                 else:
                     k.expect_exit = None
-                    for pid in [k.pid, *children(k)]:
-                        os.kill(pid, signal.SIGKILL)
+                    k.signal(signal.SIGKILL)
                     k.wait_exit()
                 time.sleep(0.3)
                 assert d.connected and not d.link.dead, "the kernel has seen an end"

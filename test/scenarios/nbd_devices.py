@@ -3,6 +3,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -206,9 +207,8 @@ def nbd_control_is_removed():
         k.attached("img")
         path = f"{k.cache}/control"
         n.may_break = True
-        k.signal(9)
+        k.signal(signal.SIGKILL)
         k.wait_exit()
-        os.kill(k.worker, 9)
         n.wait(lambda: n[0].link.dead, 10, "the end of the socket")
         assert os.path.exists(path)
         with blocks(s, n, after=k) as again:
@@ -268,7 +268,7 @@ def nbd_reload_is_refused():
             d = k.attached("img")
             with open(path, "w") as file:
                 file.write(f"url {s.url}\nattach img /dev/sda\n")
-            k.signal(1)
+            k.signal(signal.SIGHUP)
             k.wait_log("not reloaded", 15)
             need(d, s.images["/img"], 0, 65536)
 
