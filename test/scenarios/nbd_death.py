@@ -354,8 +354,7 @@ def nbd_connect_fails():
 
 @each("SIGKILL of all", "SIGTERM")
 def nbd_service_manager(how):
-    """a service manager keeps the descriptors: the kernel sees no end of a socket, no RECONFIGURE is needed, READs that
-    waited are answered, four times"""
+    """a service manager keeps the descriptors: no socket ends, no RECONFIGURE is needed, READs that waited are answered"""
     data = image(1, 4 * MIB)
     with Nbd() as n, Server({"/img": data, "/two": data}) as s, ServiceManager(f"standin-{os.getpid()}-{how}") as manager:
         k, reads = None, []

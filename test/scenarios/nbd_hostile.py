@@ -168,8 +168,7 @@ def nbd_requests_at_once():
 
 @scenario
 def nbd_full_table():
-    """the table of READs is full of those that wait for the server: cached ones of another device come after them, none
-    is lost, and waiting costs no time"""
+    """the table of READs is full of those that wait for the server: none is lost, and waiting costs no time"""
     data = image(1, 4 * MIB)
     n, s = two_devices(data)
     with n, s, blocks(s, n, attach=["img", "two"]) as k:
@@ -225,8 +224,7 @@ def nbd_socket_ends(how):
 
 @scenario
 def nbd_socket_dies_under_load():
-    """the socket of a device dies, as by a fault of the kernel: it gets another one, or is told; the other one's READs
-    go on"""
+    """the socket of a device dies, as by a fault of the kernel: that is told, and another device's READs go on"""
     data = image(1, 4 * MIB)
     n, s = two_devices(data)
     with n, s, blocks(s, n, attach=["img", "two"], expect_exit=None) as k:
