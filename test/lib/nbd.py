@@ -11,6 +11,7 @@ Events that no test may see are put on Nbd.violations; leaving the `with` looks 
 import collections
 import errno
 import os
+import select
 import shutil
 import socket
 import struct
@@ -220,6 +221,7 @@ class Device:
         """The next bytes of the replies, as the budget lets them through."""
         out = b""
         while len(out) < count:
+            select.select([link.socket], [], [])
             with self.driver.changed:
                 self.driver.changed.wait_for(lambda: self.budget is None or self.budget > 0 or link.dead)
                 most = min(count - len(out), self.piece, count if self.budget is None else self.budget)
