@@ -52,7 +52,7 @@ _Static_assert(sizeof(struct conf) <= UINT16_MAX, "struct keyword's offset and s
 
 static const char too_long[] = "it is too long";
 static const char control_byte[] = "it holds a control byte";
-static const char attached_already[] = "this name or device is attached already";
+static const char attached_already[] = "it is attached already";
 
 /* ---- values: parse_X() sets what the keyword names ---- */
 
@@ -382,8 +382,7 @@ const char *conf_attach_parse(char *text, int *device)
 	}
 	if (strncmp(last, "/dev/", 5) == 0) {
 		digits = strncmp(last, "/dev/nbd", 8) == 0 ? last + 8 : end;
-		if ((*digits == '0' && digits[1]) ||
-			!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
+		if (!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
 			return "its last word is no /dev/nbdN";
 		*device = (int)n;
 		for (end = last; end > text && end[-1] == ' '; end--)
@@ -391,7 +390,7 @@ const char *conf_attach_parse(char *text, int *device)
 		*end = '\0';
 	}
 	if (end == text || end[-1] == ' ')
-		return "a name is missing, or ends in a blank";
+		return "no name, or it ends in a blank";
 	if (end - text > KEY_MAX)
 		return too_long;
 	return url_expand(out, sizeof(out), "", text, (size_t)(end - text), "");
@@ -633,14 +632,12 @@ bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size)
 {
 	struct value v = {.keyword = find_keyword("attach", 6)};
 	struct url parsed;
-	char *name;
-	int device;
 
 	if (!url_is_file(url) || url_parse(&parsed, url))
 		return false;
 	parsed.target[strcspn(parsed.target, "?")] = '\0';
-	v.text = name = strrchr(parsed.target, '/') + 1;
-	if (conf_attach_parse(name, &device) || parse_attach(c, &v) || v.why == attached_already)
+	v.text = strrchr(parsed.target, '/') + 1;
+	if (!*v.text || parse_attach(c, &v) || v.why == attached_already || v.why == too_long)
 		return true;
 	count_mistake(c, why);
 	complain(&v, "argument", why, size);
@@ -764,9 +761,8 @@ bool conf_check(const struct conf *c, char *why, size_t size)
 		return fail(why, size, "key %.200s: it is of no use without its cert", c->key);
 	for (size_t i = 0; c->front == FRONT_CACHEFILES && i < c->attaches; i++)
 		if (c->attach[i].device >= 0)
-			return fail(why, size,
-				"attach %s: front cachefiles can attach it to no device",
-				c->attach[i].name);
+			return fail(
+				why, size, "front cachefiles: no device for %s", c->attach[i].name);
 	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&
 	       check_limits('f', c->frun, c->fcull, c->fstop, why, size);
 }

@@ -128,8 +128,8 @@ bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t siz
 const char *conf_attach_parse(char *text, int *device);
 
 /* For a URL of the command line that was taken: if it names one file, whatever is mounted, the last
- * part of its path is attached as by a line, unless a line attaches it already or it can be no
- * name. Returns whether it names one. */
+ * part of its path is attached as by a line, unless a line attaches it already, or it is too long
+ * for a name. Returns whether it names one file. */
 bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size);
 
 /* Reads a file, to its end whatever mistakes its lines have. On failure returns false and fills

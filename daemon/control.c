@@ -2,8 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,35 +12,26 @@
 #include "base/limits.h"
 #include "base/local.h"
 
-/* Milliseconds. */
-#define LINE_TIME    2000 /* for a client to send its line */
-#define ACCEPT_AGAIN 1000 /* after accept() has failed, for want of descriptors for example */
+#define LINE_TIME 2000 /* milliseconds for a client to send its line */
 
 enum state {
 	IDLE,	 /* no client is here */
-	PAUSING, /* none is taken until the time `until` */
-	READING, /* its line comes, until the time `until` */
+	READING, /* its line comes; without a client (-1): none could be taken, for a while */
 	WAITING, /* it waits for its answer */
 };
 
 static struct {
 	enum state state;
 	int listener, fd;
-	int64_t until; /* INT64_MAX: no limit */
+	int64_t until; /* of READING */
 	size_t size;   /* of what has come */
 	char line[CONTROL_LINE_MAX];
-} c = {.listener = -1, .fd = -1, .until = INT64_MAX};
-
-static void become(enum state state, int64_t until)
-{
-	c.state = state;
-	c.until = until;
-}
+} c;
 
 static void hang_up(void)
 {
 	fd_close(&c.fd);
-	become(IDLE, INT64_MAX);
+	c.state = IDLE;
 }
 
 static bool may_ask(void)
@@ -55,32 +44,28 @@ static bool may_ask(void)
 
 static void take_client(int64_t now)
 {
-	assert(c.state == IDLE);
 	c.fd = local_accept(c.listener);
+	if (c.fd < 0 && !errno)
+		return;
+	c.state = READING;
+	c.until = now + LINE_TIME;
 	c.size = 0;
-	if (c.fd < 0)
-		return errno ? become(PAUSING, now + ACCEPT_AGAIN) : (void)0;
-	become(READING, now + LINE_TIME);
-	if (!may_ask())
+	if (c.fd >= 0 && !may_ask())
 		hang_up();
 }
 
 static enum control_event read_line(void)
 {
-	ssize_t n = recv(c.fd, c.line + c.size, sizeof(c.line) - c.size, 0);
+	ssize_t n = recv(c.fd, c.line + c.size, sizeof(c.line) - c.size, MSG_DONTWAIT);
 	char *end;
 
-	assert(c.state == READING);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return CONTROL_NONE;
-	if (n > 0) {
+	if (n > 0)
 		c.size += (size_t)n;
-		end = memchr(c.line, '\n', c.size);
-		if (end) {
-			*end = '\0';
-			become(WAITING, INT64_MAX);
-			return CONTROL_LINE;
-		}
+	end = memchr(c.line, '\n', c.size);
+	if (end) {
+		*end = '\0';
+		c.state = WAITING;
+		return CONTROL_LINE;
 	}
 	if (n <= 0 || c.size == sizeof(c.line))
 		hang_up();
@@ -90,6 +75,8 @@ static enum control_event read_line(void)
 void control_init(int listener)
 {
 	c.listener = listener;
+	c.fd = -1;
+	c.state = IDLE;
 }
 
 void control_leave(void)
@@ -108,18 +95,18 @@ void control_poll(struct pollfd *out)
 
 int64_t control_next(void)
 {
-	return c.until;
+	return c.state == READING ? c.until : INT64_MAX;
 }
 
 enum control_event control_run(const struct pollfd *polled, int64_t now)
 {
-	if (now >= c.until) {
+	if (now >= control_next()) {
 		hang_up();
 	} else if (polled->revents && c.state == IDLE) {
 		take_client(now);
 	} else if (polled->revents && c.state == READING) {
 		return read_line();
-	} else if (polled->revents && c.state == WAITING) {
+	} else if (polled->revents) {
 		hang_up();
 		return CONTROL_GONE;
 	}
@@ -132,16 +119,12 @@ char *control_line(void)
 	return c.line;
 }
 
-void control_answer(const char *format, ...)
+void control_answer(bool done, const char *text)
 {
-	char text[CONTROL_LINE_MAX];
-	va_list args;
+	char line[CONTROL_LINE_MAX];
+	int size = snprintf(line, sizeof(line), "%s %.590s\n", done ? "ok" : "no", text);
 
 	assert(c.state == WAITING);
-	va_start(args, format);
-	vsnprintf(text, sizeof(text) - 1, format, args);
-	va_end(args);
-	strcat(text, "\n");
-	send(c.fd, text, strlen(text), MSG_NOSIGNAL);
+	send(c.fd, line, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	hang_up();
 }

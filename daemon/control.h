@@ -10,6 +10,7 @@
 #define DAEMON_CONTROL_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum control_event {
@@ -18,7 +19,7 @@ enum control_event {
 	CONTROL_GONE, /* the client of that line has hung up: there is nobody to answer any more */
 };
 
-/* Serves on that descriptor of local_listen() from now on; -1: on none. */
+/* Serves on that descriptor of local_listen() from now on; -1: on none. Before all others. */
 void control_init(int listener);
 
 /* In a process that has just been forked: closes what it must not have. */
@@ -33,8 +34,8 @@ enum control_event control_run(const struct pollfd *polled, int64_t now);
 /* The line without its newline, the caller's to change until the answer. */
 char *control_line(void);
 
-/* Sends the answer, to which a newline is added, and ends the connection. Between CONTROL_LINE and
- * CONTROL_GONE, once. */
-void control_answer(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Sends the answer, "ok TEXT" or "no TEXT", and ends the connection. Between CONTROL_LINE and
+ * CONTROL_GONE, once. The text has no newline, and is cut at 590 bytes. */
+void control_answer(bool done, const char *text);
 
 #endif

@@ -87,6 +87,8 @@ static struct {
 	bool announced;	 /* the start is over, and who waits for it knows */
 	bool look;	 /* the front end has something to look at */
 	bool answer_due; /* to the control socket's client */
+	bool attach;	 /* that needs a new worker, */
+	bool new_lines;	 /* which takes the attach lines too, as SIGHUP has come */
 	int exit_status; /* EXIT_SYSTEM from WORD_CACHE_LOST on */
 	struct worker serving, next;
 
@@ -206,7 +208,7 @@ static bool fork_off(struct worker *w, const struct worker *source)
 
 	follow_root();
 	if (k.front->before_fork)
-		k.front->before_fork(source == &k.loader);
+		k.front->before_fork(source == &k.loader && k.new_lines);
 	*w = none;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
 		/* fork() would link locks for threads, which we have not */
@@ -492,8 +494,9 @@ static bool obey_signals(void)
 		return fork_off(&k.next, &k.loader) || (end_holder(&k.loader), false);
 	if (trial_pid() || k.loader.pid)
 		return false;
-	if (k.hup) {
-		k.hup = 0;
+	if (k.hup || k.attach) {
+		k.new_lines = k.hup;
+		k.hup = k.attach = 0;
 		fork_off(&k.loader, &none);
 	} else if (k.usr2) {
 		k.usr2 = 0;
@@ -604,10 +607,10 @@ static void obey(const struct pollfd *polled)
 		text = k.front->obey(control_line(), &reload);
 	else if (k.answer_due)
 		text = k.front->answer();
-	k.hup |= reload;
+	k.attach |= reload;
 	if (!text)
 		return;
-	control_answer("%s", text);
+	control_answer(*text == 'o', text + 3); /* behind "ok " or "no " */
 	k.answer_due = false;
 }
 

@@ -35,13 +35,14 @@ struct keeper_front {
 	unsigned (*count_used)(void);
 
 	/* Obeys a line of the control socket, and may change it. Returns the answer, valid until the next call; NULL:
-	 * answer() has it later. *reload: the configuration has to be read again for it. */
+	 * answer() has it later. *reload: a new worker is needed for it. */
 	const char *(*obey)(char *line, bool *reload);
 	const char *(*answer)(void);
 	void (*give_up)(void); /* the configuration could not be read: answer() says so */
 
-	/* Before a process is forked, and in it. `reload`: workers of a new configuration. */
-	void (*before_fork)(bool reload);
+	/* Before a process is forked, and in it. `new_lines`: a worker is to bring what is attached
+	 * in line with the configuration. */
+	void (*before_fork)(bool new_lines);
 	void (*forked)(void);
 
 	void (*look)(void);	    /* WORD_LOOK has come */

@@ -22,8 +22,8 @@ static const char usage[] =
 	"       cachefilesd-mini [-d] [-f FILE] [-o 'DIRECTIVE'] --check URL [BYTES] [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --status [--json]\n"
 	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --prime NAME...\n"
-	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --attach NAME [/dev/nbdN]\n"
-	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --detach NAME\n"
+	"       cachefilesd-mini [-f FILE] [-o 'DIRECTIVE'] --attach NAME [/dev/nbdN]|"
+	"--detach NAME\n"
 	"       cachefilesd-mini [-p PIDFILE] --upgrade\n"
 	"Serves EROFS images that lie on web servers to the kernel's cachefiles on-demand mode.\n"
 	"\n"
@@ -57,8 +57,8 @@ static const char usage[] =
 	"                 they are mounted: what their first session fetches outlives the "
 	"machine.\n"
 	"                 NAME is an fsid, or FSID,domain_id=DOMAIN\n"
-	"      --attach   have it present NAME as a block device, whose path is printed\n"
-	"      --detach   have it take that away again\n"
+	"      --attach   have it make a block device of NAME, and print which\n"
+	"      --detach   have it take that away\n"
 	"\n"
 	"Then: mount -t erofs -o fsid=NAME none /mnt\n"
 	"Exit status: 1 the system refused something, 2 wrong usage or configuration, 3 our own "
@@ -196,8 +196,7 @@ void options_parse(struct options *o, int argc, char **argv)
 		die(EXIT_USAGE, "--prime: needs names of images");
 	if ((o->mode == ATTACH || o->mode == DETACH) &&
 		(argc == optind || argc - optind > (o->mode == ATTACH ? 2 : 1)))
-		die(EXIT_USAGE, o->mode == ATTACH ? "--attach: needs NAME, or NAME /dev/nbdN"
-						  : "--detach: needs NAME");
+		die(EXIT_USAGE, "--attach, --detach: need a NAME");
 }
 
 /* ---- the configuration ---- */

@@ -63,7 +63,7 @@ struct reply {
 struct device {
 	bool used;    /* the image is open, or is being opened, as file of fetch.h */
 	bool ended;   /* no request comes any more */
-	bool partial; /* the socket has a part of a request */
+	bool partial; /* the socket has what cannot be taken yet */
 	bool blocked; /* the socket takes no bytes */
 	bool broken;  /* there is no cache file: to be closed */
 	int cache;    /* the cache file; -1: not open yet */
@@ -156,12 +156,29 @@ static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
 		(size_t)(end - position), SPLICE_F_NONBLOCK);
 }
 
+/* The pipe has taken no more bytes: whether that is because it is full. Otherwise the cache file
+ * cannot be read. If nothing is in the socket yet, the reply becomes that of an error. */
+static bool is_full_pipe(unsigned n)
+{
+	volatile struct nbd_reply *r = &place(n)->reply;
+	struct device *d = &devices[n];
+	struct reply dropped;
+
+	if (errno == EAGAIN || r->position > 0 || d->piped > sizeof(dropped))
+		return d->piped > 0; /* what is there is sent; the rest is tried again */
+	while (d->piped > 0 && read(nbd_descriptors(n)->pipe_out, &dropped, d->piped) > 0)
+		d->piped = 0;
+	r->total = r->end = sizeof(dropped);
+	return false;
+}
+
 /* Does the next step of the reply. False: it has to wait. */
 static bool step_reply(unsigned n)
 {
 	volatile struct nbd_place *p = place(n);
 	volatile struct nbd_reply *r = &p->reply;
 	struct device *d = &devices[n];
+	uint64_t total = r->total;
 	ssize_t moved;
 
 	switch (r->phase) {
@@ -183,8 +200,10 @@ static bool step_reply(unsigned n)
 				d->piped += (size_t)moved;
 				return true;
 			}
-			if (d->piped == 0)
-				return false;
+			if (moved == 0)
+				errno = EIO; /* the file ends too early */
+			if (!is_full_pipe(n))
+				return r->total < total; /* an error now */
 			r->end = r->position + d->piped; /* the pipe is full */
 		}
 		r->phase = NBD_FILLED;
@@ -318,7 +337,8 @@ static void take_requests(unsigned n)
 		while (taken < count && note_request(n, &r[taken]))
 			taken++;
 		recv(fd, r, taken * sizeof(*r), 0);
-		if (taken < count || d->partial)
+		d->partial |= taken < count;
+		if (d->partial)
 			return;
 	}
 }
@@ -553,11 +573,12 @@ static void prepare(const struct conf *c, int device, void *memory)
 
 static bool serve(const struct conf *c, int device, bool first, char *why, size_t size)
 {
-	int64_t now = clock_ms();
+	int64_t us = clock_us(), now = us / 1000;
 
 	(void)c, (void)device, (void)first, (void)why, (void)size;
 	nbd_table()->usable = (uint32_t)min_u64(DEVICES_MAX, capacity.files);
 	fetch_set_whole(WHOLE_NEVER, false);
+	fetch_run(NULL, us); /* the time of what follows */
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		devices[n] = no_device;
 		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
@@ -569,8 +590,11 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 		take_lines();
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (place(n)->state >= NBD_WANTED && place(n)->state <= NBD_CONNECTED &&
-			is_ours(n))
+			is_ours(n)) {
 			open_image(n, now);
+			hand_requests(n);
+		}
+	fetch_run(NULL, us);
 	return true;
 }
 

@@ -108,12 +108,12 @@ static bool make_descriptors(unsigned n)
 	return true;
 }
 
-static void before_fork(bool reload)
+static void before_fork(bool new_lines)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (descriptors[n].socket < 0 && !make_descriptors(n))
 			log_err("descriptors for a device: %s", strerror(errno));
-	table->take_lines |= reload;
+	table->take_lines |= new_lines;
 }
 
 /* The kernel has to be the only one that holds its end, so that its death is seen. */
@@ -222,6 +222,14 @@ static int find_device(const char *name)
 	return s.found;
 }
 
+static unsigned place_of(const char *name)
+{
+	for (unsigned n = 0; n < DEVICES_MAX; n++)
+		if (table->places[n].state && strcmp(table->places[n].name, name) == 0)
+			return n;
+	return DEVICES_MAX;
+}
+
 /* ---- taking over ---- */
 
 static unsigned free_place(void)
@@ -231,6 +239,11 @@ static unsigned free_place(void)
 	while (n < DEVICES_MAX && table->places[n].state != NBD_FREE)
 		n++;
 	return n;
+}
+
+static void grow_pipe(unsigned n)
+{
+	fcntl(descriptors[n].pipe_in, F_SETPIPE_SZ, PIPE_SIZE);
 }
 
 /* The kernel drops a socket that it does not need, as no other of the device is dead yet: then ours
@@ -271,7 +284,8 @@ static void take_over(int device, const char *rest)
 
 	snprintf(name, sizeof(name), "%.*s", (int)length, rest);
 	read_attribute(device, "size", sectors, sizeof(sectors));
-	if (n == DEVICES_MAX || !number_take(&at, at + strlen(at), INT64_MAX / 512, &count))
+	if (place_of(name) < DEVICES_MAX || n == DEVICES_MAX ||
+		!number_take(&at, at + strlen(at), INT64_MAX / 512, &count))
 		return;
 	nbd_want(n, name, device, false);
 	p->told = told_size;
@@ -286,6 +300,7 @@ static void take_over(int device, const char *rest)
 		return;
 	}
 	opened_files_add(nbd_key(name), told_size);
+	grow_pipe(n);
 	p->state = NBD_CONNECTED;
 	store(n, true);
 	log_info("%s: /dev/nbd%d is served again", name, device);
@@ -299,9 +314,6 @@ static void take_over_asked(int device, const char *rest)
 	char name[KEY_MAX + 1];
 
 	snprintf(name, sizeof(name), "%.*s", (int)length, rest);
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		if (table->places[n].state && strcmp(table->places[n].name, name) == 0)
-			return;
 	if (store_has(nbd_key(name), version))
 		take_over(device, rest);
 }
@@ -310,10 +322,9 @@ static bool take_over_all(const struct conf *conf, char *why, size_t size)
 {
 	for (size_t i = 0; i < conf->attaches; i++) {
 		struct search s = {.name = conf->attach[i].name, .see = take_over, .found = -1};
-		unsigned before = free_place();
 
 		dir_each(AT_FDCWD, "/sys/block", see_device, &s);
-		if (s.found >= 0 && before == free_place())
+		if (s.found >= 0 && place_of(s.name) == DEVICES_MAX)
 			return fail(why, size,
 				"attach %s: another daemon serves it as /dev/nbd%d: stop that one "
 				"first",
@@ -399,7 +410,7 @@ static void attach(unsigned n)
 	}
 	identify(identifier, p);
 	device = p->device;
-	fcntl(descriptors[n].pipe_in, F_SETPIPE_SZ, PIPE_SIZE);
+	grow_pipe(n);
 	error = nbd_connect(netlink, &device, p->size, theirs[n], identifier);
 	if (error) {
 		explain(p, error);
@@ -423,7 +434,7 @@ static int probe(int device, bool disconnect)
 	pid_t pid = _Fork();
 	struct pollfd end = {.events = POLLIN};
 	char path[32];
-	int fd, status = 0;
+	int fd, status = -1;
 
 	if (pid == 0) {
 		snprintf(path, sizeof(path), "/dev/nbd%d", device);
@@ -438,7 +449,7 @@ static int probe(int device, bool disconnect)
 	else
 		waitpid(pid, &status, 0);
 	fd_close(&end.fd);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : EBUSY;
+	return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EBUSY;
 }
 
 /* Returns 0 or a positive errno: EBUSY, it is claimed. */
@@ -509,14 +520,6 @@ static bool are_settled(void)
 }
 
 /* ---- the control socket ---- */
-
-static unsigned place_of(const char *name)
-{
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		if (table->places[n].state && strcmp(table->places[n].name, name) == 0)
-			return n;
-	return DEVICES_MAX;
-}
 
 static const char *give_answer(void)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 
@@ -137,11 +138,12 @@ static void find(const struct message *m, size_t size, uint16_t type, uint32_t *
  * attribute `wanted` of an answer. Returns 0 or a positive errno. */
 static int command(int netlink, struct message *m, uint16_t wanted, uint32_t *value)
 {
-	static uint32_t sequence;
+	static uint32_t count;
+	const uint32_t sequence = ((uint32_t)getpid() << 8) + count++; /* a child has our socket */
 	ssize_t n;
 	int32_t error;
 
-	m->header.sequence = ++sequence;
+	m->header.sequence = sequence;
 	if (send(netlink, m, m->header.size, MSG_NOSIGNAL) < 0)
 		return errno;
 	for (;;) {

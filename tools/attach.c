@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/limits.h"
 #include "base/local.h"
 #include "base/log.h"
@@ -15,25 +14,21 @@
 
 #define PATIENCE 2000 /* milliseconds before a person is told what takes so long */
 
-/* Sends a line, and closes the connection once the answer is here. Returns the text behind its
- * "ok", or NULL, and then a text behind "no" is the reason; empty: the connection has ended. */
+/* Sends a line, waits for the answer, and closes the connection. Returns the text behind the "ok",
+ * or NULL: `answer` then is "no REASON", or empty if the daemon has hung up. */
 static const char *ask(int fd, const char *line, char answer[CONTROL_LINE_MAX])
 {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
-	size_t size = 0;
-	ssize_t n = send(fd, line, strlen(line), MSG_NOSIGNAL);
+	ssize_t n;
 
-	memset(answer, 0, CONTROL_LINE_MAX);
+	send(fd, line, strlen(line), MSG_NOSIGNAL);
 	if (poll(&ready, 1, PATIENCE) == 0 && isatty(STDERR_FILENO))
 		fputs("waiting for the image's server\n", stderr);
-	while (n > 0 && size < CONTROL_LINE_MAX - 1 && !strchr(answer, '\n') &&
-		(n = recv(fd, answer + size, CONTROL_LINE_MAX - 1 - size, 0)) > 0)
-		size += (size_t)n;
+	n = recv(fd, answer, CONTROL_LINE_MAX, MSG_WAITALL) - 1;
 	close(fd);
-	if (size == 0 || answer[size - 1] != '\n')
-		answer[0] = '\0';
-	else
-		answer[size - 1] = '\0';
+	if (n < 0 || answer[n] != '\n') /* it was cut off */
+		n = 0;
+	answer[n] = '\0';
 	return strncmp(answer, "ok ", 3) == 0 ? answer + 3 : NULL;
 }
 
@@ -54,11 +49,10 @@ int attach_run(const char *path, const char *word, char *const *arguments)
 		number);
 	why = ask(fd, text, text);
 	if (why)
-		return *why ? puts(why) < 0 : 0;
-	if (text[0])
-		log_err("%s", text + 3);
-	else
-		call_failed(path, "it hung up");
+		return *why && puts(why) < 0;
+	if (!text[0])
+		return !call_failed(path, "it hung up");
+	log_err("%s", text + 3);
 	return 1;
 }
 

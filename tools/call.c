@@ -33,7 +33,7 @@ int call_daemon(const char *path, int flags)
 	int fd = -1;
 
 	if (!*path)
-		log_err("none: the daemon of this configuration has no socket to ask");
+		log_err("the daemon of this configuration has no socket to ask (none)");
 	else if ((fd = local_connect(path, flags)) < 0)
 		call_failed(path, remedy(errno));
 	return fd;

@@ -283,7 +283,7 @@ def status_tool():
             ended.bind(path + "z")
         for other, word in ((path + "x", "no daemon answers at .*x: there is no such socket"),
                             (path + "z", "no daemon answers at .*z: the socket was left there"),
-                            ("none", "status none: the daemon of this configuration has no socket")):
+                            ("none", "the daemon of this configuration has no socket")):
             status, out, err = show(other)
             assert (status, out) == (1, "") and re.search(word, err) and err.count("\n") == 1, (status, err)
         status, out, err = Program.run("-f", "/nonexistent", "--status")

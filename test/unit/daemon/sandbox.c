@@ -5,8 +5,10 @@
 #define SANDBOX_DENIES (0x00050000 | EPERM) /* as the daemon has it, and not for the sanitizers */
 #include "base/dir.c"
 #include "base/fd.c"
+#include "base/local.c"
 #include "base/log.c"
 #include "base/text.c"
+#include "daemon/control.c"
 #include "daemon/sandbox.c"
 
 #include <netinet/in.h>
@@ -51,6 +53,21 @@ static int try_log(void)
 static int try_unix(void)
 {
 	return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+/* Answers the client that waits at a socket of before. */
+static int try_control(void)
+{
+	struct pollfd p;
+
+	for (int i = 0; i < 3; i++) {
+		control_poll(&p);
+		if (fd_poll(&p, 1, 0, 5000, NULL) == 1 && control_run(&p, 0) == CONTROL_LINE) {
+			control_answer(true, "");
+			return 0;
+		}
+	}
+	return -1;
 }
 
 static int try_pair(void)
@@ -161,6 +178,24 @@ static void test_keeper(void)
 	CHECK(as(SANDBOX_KEEPER, try_unix) == 0);
 	CHECK(as(SANDBOX_KEEPER, try_packet) == EPERM);
 	CHECK(as(SANDBOX_KEEPER, try_netlink) == EPERM);
+}
+
+static void test_control(void)
+{
+	char path[] = "/tmp/sandbox.XXXXXX", why[200], answer[8];
+	int client;
+
+	begin_test("sandbox: the keeper answers at its control socket");
+	CHECK(mkstemp(path) >= 0 && unlink(path) == 0);
+	control_init(local_listen(path, why, sizeof(why)));
+	client = local_connect(path, 0);
+	CHECK(write(client, "front\n", 6) == 6);
+	CHECK(as(SANDBOX_KEEPER, try_control) == 0);
+	CHECK(recv(client, answer, sizeof(answer), MSG_DONTWAIT) == 4 &&
+		!memcmp(answer, "ok \n", 4));
+	control_leave();
+	close(client);
+	unlink(path);
 }
 
 static void test_tool(void)
@@ -426,6 +461,7 @@ int main(void)
 	test_rights();
 	test_worker();
 	test_keeper();
+	test_control();
 	test_tool();
 	test_syslog();
 	test_share();

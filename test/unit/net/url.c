@@ -256,6 +256,15 @@ static void check_expand(const char *base, const char *cookie, size_t cookie_siz
 	CHECK(!good || strcmp(out, expected) == 0, "%s: %s", base, out);
 }
 
+static void test_file(void)
+{
+	begin_test("url: whether a base names one file");
+	CHECK(url_is_file("http://h/i") && url_is_file("http://h/%c3%A9/x.img?a=/b"));
+	CHECK(url_is_file("http://h/%") && url_is_file("http://h"));
+	CHECK(!url_is_file("http://h/i/") && !url_is_file("http://h/%c") && !url_is_file("h?/"));
+	CHECK(!url_is_file("http://h/%c/x") && !url_is_file("http://h/%c3/%v.img"));
+}
+
 static void test_expand(void)
 {
 	char long_key[KEY_MAX];
@@ -295,5 +304,6 @@ int main(void)
 	test_signed();
 	test_resolve();
 	test_expand();
+	test_file();
 	return finish_tests();
 }

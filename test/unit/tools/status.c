@@ -5,6 +5,7 @@
 #include "test/unit/check.h"
 
 #include "base/fd.c"
+#include "base/local.c"
 #include "base/outcome.c"
 #include "daemon/handover.c"
 #include "tools/exposition.c"
@@ -389,40 +390,19 @@ static void test_stuck(void)
 	CHECK(status_next() == INT64_MAX);
 }
 
-static void test_open(void)
+static void open_socket(void)
 {
 	char why[200];
-	struct stat s;
-	int first, second;
+	int fd;
 
-	begin_test("status: the socket is its owner's alone");
 	path[23] = '\0';
 	if (!mkdtemp(path))
 		exit(99);
 	path[23] = '/';
-	umask(0);
-	first = status_open(path, why, sizeof(why));
-	CHECK(first >= 0 && stat(path, &s) == 0 && (s.st_mode & 0777) == 0600);
-	CHECK(umask(022) == 0);
-	CHECK(fcntl(first, F_GETFD) == FD_CLOEXEC);
-
-	begin_test("status: one that is answered at is left alone, an old one is replaced");
-	second = status_open(path, why, sizeof(why));
-	CHECK(second < 0 && strstr(why, "another daemon answers there"), "%s", why);
-	close(first);
-	first = status_open(path, why, sizeof(why));
-	CHECK(first >= 0, "%s", why);
-	status_init(&c, first, 1000);
-
-	begin_test("status: another file is not");
-	path[24] = 'f';
-	close(open(path, O_CREAT | O_WRONLY, 0600));
-	CHECK(status_open(path, why, sizeof(why)) < 0 && strstr(why, "in use"), "%s", why);
-	CHECK(unlink(path) == 0);
-	path[24] = 's';
-	CHECK(status_open("/nonexistent/s", why, sizeof(why)) < 0 &&
-			strstr(why, "/nonexistent/s: No such"),
-		"%s", why);
+	fd = local_listen(path, why, sizeof(why));
+	if (fd < 0)
+		exit(99);
+	status_init(&c, fd, 1000);
 }
 
 int main(void)
@@ -432,7 +412,7 @@ int main(void)
 	test_kept();
 	test_urls();
 	start();
-	test_open();
+	open_socket();
 	test_reading();
 	test_stuck();
 	unlink(path);
