@@ -166,7 +166,7 @@ class Device:
         request.sendings += 1
         self.driver.event(f"{self}: {request}")
         try:
-            self.link.socket.sendall(request.bytes())
+            self.raw(request.bytes())
         except OSError:             # the thread that receives will see why
             request.link = None
 

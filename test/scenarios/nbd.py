@@ -216,7 +216,7 @@ def nbd_status():
         assert m.get("image_read_bytes_total", image="img") == 20 * 16 * KIB, m.samples
         assert m.get("image_size_bytes", image="img") == len(data), m.samples
         status, out, err = show(f"{k.cache}/status")
-        assert status == 0 and "nbd0" in out, (out, err)
+        assert status == 0 and "/dev/nbd0" in out, (out, err)
         status, out, err = show(f"{k.cache}/status", "--json")
         assert status == 0 and "nbd0" in json.dumps(json.loads(out)), (out, err)
 
@@ -281,8 +281,8 @@ def nbd_user():
             need(k.attached("img"), data, 0, 65536)
             disconnected(k)
         with blocks(s, n, "user 65534:65534", after=k, keep=True) as k:
-            assert "\nUid:\t65534\t" in k.proc("status"), k.proc("status")
             d = k.attached("img")
+            assert "\nUid:\t65534\t" in k.proc("status"), k.proc("status")
             need(d, data, 0, 2 * MIB, 20)
             kill_worker(k)
             need(d, data, 4096, 4096)

@@ -134,6 +134,7 @@ def kill_all(k):
     k.signal(signal.SIGKILL)
     k.wait_exit()
     for d in k.nbd.connected():
+        d.let(None)
         k.nbd.wait(lambda d=d: d.link.dead, 10, f"the end of the socket of {d}")
     k.nbd.may_break = False
 

@@ -3,7 +3,6 @@ import errno
 import re
 import tempfile
 
-from lib.nbd_control import Control
 from scenarios.common import Program, Server, each, image, need as need_file, scenario
 from scenarios.nbd_common import Nbd, blocks, disconnected, need, tool
 
@@ -109,25 +108,12 @@ def nbd_url_of_one_file():
 
 
 @scenario
-def nbd_without_netlink():
-    """front nbd, and the kernel has no family: status 1; front auto: both are named"""
-    for word in "front nbd", "front auto":
-        with Nbd() as n, Server({"/img": DATA}) as s:
-            control = Control(n)
-            control.missing = True
-            with blocks(s, n, word, control=control, expect_exit=1) as k:
-                assert k.wait_exit() == 1
-                k.wait_log_end()
-                assert "nbd" in k.stderr, k.stderr
-
-
-@scenario
 def nbd_test_option():
     """--test prints the front end on a second line"""
     with tempfile.TemporaryDirectory() as folder:
         for line, expected in (["front nbd"], "nbd"), (["front cachefiles"], "cachefiles"), (["attach a /dev/nbd3"], "nbd"):
             options = [x for d in (*line, f"dir {folder}", "status none") for x in ("-o", d)]
-            status, out, err = Program.run("-f", "/dev/null", "--test", *options, "http://127.0.0.1/%c")
+            status, out, err = Program.run("-f", "/dev/null", "--test", "-F", "0", *options, "http://127.0.0.1/%c")
             assert status == 0 and out.splitlines()[1:] == [f"front {expected}"], (line, status, out, err)
         status, out, err = Program.run("-f", "/dev/null", "--test", "-o", "front cachefiles", "-o", "attach a /dev/nbd3",
                                        "http://127.0.0.1/%c")
@@ -138,5 +124,5 @@ def nbd_test_option():
 def nbd_prime():
     """--prime under NBD: nothing to do, says so, status 0"""
     with tempfile.TemporaryDirectory() as folder:
-        status, out, err = Program.run("-f", "/dev/null", "-o", f"dir {folder}", "-o", "front nbd", "--prime")
+        status, out, err = Program.run("-f", "/dev/null", "-o", f"dir {folder}", "-o", "front nbd", "--prime", "img")
         assert status == 0 and out + err, (status, out, err)
