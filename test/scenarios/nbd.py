@@ -287,8 +287,8 @@ def nbd_user():
             kill_worker(k)
             need(d, data, 4096, 4096)
             disconnected(k)
-        with blocks(s, n, after=k) as k:
-            s.stop()
+        s.stop()
+        with blocks(s, n, "offline allow", "timeout 1", after=k) as k:      # what the other user has made
             need(k.attached("img"), data, 0, 2 * MIB)
 
 

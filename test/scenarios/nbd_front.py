@@ -113,7 +113,8 @@ def nbd_test_option():
     with tempfile.TemporaryDirectory() as folder:
         for line, expected in (["front nbd"], "nbd"), (["front cachefiles"], "cachefiles"), (["attach a /dev/nbd3"], "nbd"):
             options = [x for d in (*line, f"dir {folder}", "status none") for x in ("-o", d)]
-            status, out, err = Program.run("-f", "/dev/null", "--test", "-F", "0", *options, "http://127.0.0.1/%c")
+            options += ["-F", "0"] if expected == "cachefiles" else []      # the folder may lie in memory
+            status, out, err = Program.run("-f", "/dev/null", "--test", *options, "http://127.0.0.1/%c")
             assert status == 0 and out.splitlines()[1:] == [f"front {expected}"], (line, status, out, err)
         status, out, err = Program.run("-f", "/dev/null", "--test", "-o", "front cachefiles", "-o", "attach a /dev/nbd3",
                                        "http://127.0.0.1/%c")
