@@ -532,7 +532,7 @@ static int work(bool first)
 	stats.restores = handover_begin();
 	if (stats.restores > 0)
 		recorder_continue();
-	status_init(&conf, inherited.status, clock_ms());
+	status_init(&conf, front, inherited.status, clock_ms());
 	if (!front->serve(&conf, inherited.device, first && !was_bound, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 	log_info("cachefilesd-mini %s: the cache in %s is %s", VERSION, conf.dir,

@@ -13,6 +13,7 @@
 #include "daemon/keeper.h"
 #include "daemon/memory.h"
 #include "fetch/frontend.h"
+#include "image/image.h"
 
 #define FRONT_POLL_MAX DEVICES_MAX
 
@@ -38,6 +39,9 @@ struct front {
 
 	/* Before the end in order. */
 	void (*close)(void);
+
+	/* The N of the image's /dev/nbdN; -1: it has none yet. NULL: none ever has. */
+	int (*device_of)(const struct image *image);
 };
 
 #endif

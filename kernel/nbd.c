@@ -57,7 +57,8 @@ struct reply {
 	uint64_t handle;
 } __attribute__((packed));
 
-#define BITS (NBD_SLOTS / 64)
+/* What this worker does about a request. */
+enum { UNHANDED, HANDED, READY, FAILED };
 
 /* What this worker knows of a place. */
 struct device {
@@ -70,8 +71,7 @@ struct device {
 	size_t piped; /* bytes in the pipe */
 	int64_t open_again, told_at;
 
-	/* A bit for each slot: handed to fetch.h, to be answered, to be answered by an error. */
-	uint64_t handed[BITS], ready[BITS], failed[BITS];
+	uint8_t slots[NBD_SLOTS]; /* READY and FAILED: to be answered, the latter by an error */
 };
 
 static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
@@ -83,17 +83,6 @@ static bool behind; /* the table of READs was full: requests wait for their turn
 static volatile struct nbd_place *place(unsigned n)
 {
 	return &nbd_table()->places[n];
-}
-
-static bool has_bit(const uint64_t *bits, unsigned slot)
-{
-	return bits[slot / 64] >> slot % 64 & 1;
-}
-
-static void set_bit(uint64_t *bits, unsigned slot, bool value)
-{
-	bits[slot / 64] = (bits[slot / 64] & ~(UINT64_C(1) << slot % 64)) |
-			  (uint64_t)value << slot % 64;
 }
 
 /* ---- replies ---- */
@@ -112,9 +101,7 @@ static void end_reply(unsigned n)
 	volatile struct nbd_place *p = place(n);
 	unsigned slot = p->reply.slot;
 
-	set_bit(devices[n].ready, slot, false);
-	set_bit(devices[n].failed, slot, false);
-	set_bit(devices[n].handed, slot, false);
+	devices[n].slots[slot] = UNHANDED;
 	p->slots[slot].waiting = false;
 	p->reply.slot = NBD_SLOTS;
 }
@@ -126,14 +113,14 @@ static bool begin_reply(unsigned n)
 	struct device *d = &devices[n];
 	unsigned slot = 0;
 
-	while (slot < NBD_SLOTS && !has_bit(d->ready, slot))
+	while (slot < NBD_SLOTS && d->slots[slot] < READY)
 		slot++;
 	if (slot == NBD_SLOTS)
 		return false;
 	p->reply.position = 0;
 	p->reply.phase = NBD_IDLE;
 	p->reply.total = sizeof(struct reply) +
-			 (has_bit(d->failed, slot) ? 0 : (uint64_t)p->slots[slot].length);
+			 (d->slots[slot] == FAILED ? 0 : (uint64_t)p->slots[slot].length);
 	p->reply.slot = slot;
 	return true;
 }
@@ -192,7 +179,7 @@ static bool step_reply(unsigned n)
 		return true;
 	case NBD_FILLING:
 		/* What an earlier worker has begun may have to be fetched again. */
-		if (!has_bit(d->ready, r->slot))
+		if (d->slots[r->slot] < READY)
 			return false;
 		if (r->position + d->piped < r->end) {
 			moved = fill_pipe(n, r->position + d->piped, r->end);
@@ -240,12 +227,11 @@ static void answer(unsigned n, unsigned slot, bool failed)
 	struct device *d = &devices[n];
 
 	if (failed && slot == p->reply.slot && p->reply.total > sizeof(struct reply)) {
-		set_bit(d->handed, slot, false);
+		d->slots[slot] = UNHANDED;
 		d->open_again = turn.ms + OPEN_AGAIN;
 		return;
 	}
-	set_bit(d->failed, slot, failed);
-	set_bit(d->ready, slot, true);
+	d->slots[slot] = failed ? FAILED : READY;
 	send_replies(n);
 }
 
@@ -349,7 +335,7 @@ static void hand_request(unsigned n, unsigned slot)
 	uint64_t from = s->from;
 	uint32_t length = s->length;
 
-	set_bit(devices[n].handed, slot, true);
+	devices[n].slots[slot] = HANDED;
 	if (length == 0) {
 		answer(n, slot, true);
 		return;
@@ -367,7 +353,7 @@ static bool hand_requests(unsigned n)
 	bool some = false;
 
 	for (unsigned slot = 0; d->cache >= 0 && slot < NBD_SLOTS; slot++) {
-		if (!p->slots[slot].waiting || has_bit(d->handed, slot))
+		if (!p->slots[slot].waiting || d->slots[slot] != UNHANDED)
 			continue;
 		if (fetch_full()) {
 			behind = true;
@@ -413,7 +399,9 @@ static void close_image(unsigned n)
 	fd_close(&d->cache);
 	d->used = d->broken = false;
 	d->open_again = INT64_MAX;
-	memset(d->handed, 0, sizeof(d->handed));
+	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
+		if (d->slots[slot] == HANDED)
+			d->slots[slot] = UNHANDED;
 }
 
 /* The image has to wait. An image that a person has asked for is given up instead. */
@@ -677,7 +665,7 @@ static bool run(const struct pollfd *polled, int64_t now)
 	return some;
 }
 
-int nbd_device_of(const struct image *image)
+static int device_of(const struct image *image)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (devices[n].used && files[n].image == image &&
@@ -695,4 +683,5 @@ const struct front nbd_front = {.name = "nbd",
 	.poll = poll_sockets,
 	.next = next_time,
 	.run = run,
-	.close = fetch_stop};
+	.close = fetch_stop,
+	.device_of = device_of};

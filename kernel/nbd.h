@@ -12,12 +12,8 @@
 #ifndef KERNEL_NBD_H
 #define KERNEL_NBD_H
 
-#include "image/image.h"
 #include "kernel/front.h"
 
 extern const struct front nbd_front;
-
-/* The number of the image's device; -1: it has none. */
-int nbd_device_of(const struct image *image);
 
 #endif

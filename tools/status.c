@@ -19,6 +19,7 @@
 #include "fetch/bandwidth.h"
 #include "fetch/fetch.h"
 #include "fetch/mirror.h"
+#include "kernel/front.h"
 #include "tools/exposition.h"
 
 /* Milliseconds. */
@@ -32,7 +33,7 @@
 #define ROW_MAX	    (2 * 5 * KEY_MAX + ERROR_SHOWN + 160) /* a byte of both keys may take five */
 
 /* A family has one row, or one for each of these. */
-enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES, ERRORS };
+enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES, ERRORS, DEVICES };
 
 struct family {
 	const char *name;
@@ -67,6 +68,7 @@ static const struct family families[] = {
 	{"mirror_failures_total", offsetof(struct mirror_stats, failures), REASONS, 0},
 	{"mirror_set_aside_seconds", MIRROR(set_aside), 3},
 	{"image_size_bytes", IMAGE(pinned.size), 0},
+	{"image_device", NO_NUMBER, DEVICES, 0},
 	{"image_cached_bytes", IMAGE(stats.cached), 0},
 	{"image_requests_total", IMAGE(stats.requests), 0},
 	{"image_received_bytes_total", IMAGE(stats.received), 0},
@@ -83,6 +85,7 @@ static const struct family families[] = {
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 
 static const struct conf *conf;
+static const struct front *front;
 static int64_t started, clock_now;
 static int listener = -1;
 static int64_t accept_after;
@@ -246,9 +249,10 @@ static void put_error(const struct image *image)
 
 static void put_labels(const struct family *f, unsigned thing, unsigned detail)
 {
-	if (f->rows == VERSIONS)
+	if (f->rows == VERSIONS) {
 		put_text_label("version", VERSION);
-	else if (f->rows == TIMES)
+		put_text_label("front", front->name);
+	} else if (f->rows == TIMES)
 		put_time(thing);
 	else if (f->rows == URLS)
 		put_url(conf->url[thing]);
@@ -278,6 +282,8 @@ static bool put_row(const struct family *f, unsigned row)
 		n = fetch_states(image) >> detail & 1;
 	else if (f->rows == ERRORS)
 		n = image->why[0] ? (uint64_t)(clock_now - image->last_failure) : UINT64_MAX;
+	else if (f->rows == DEVICES)
+		n = front->device_of ? (uint64_t)(int64_t)front->device_of(image) : UINT64_MAX;
 	else if (f->rows == TIMES)
 		n = times_value(row);
 	if (n == UINT64_MAX)
@@ -431,8 +437,9 @@ static void resume(void)
 	images_resume();
 }
 
-void status_init(const struct conf *c, int fd, int64_t now)
+void status_init(const struct conf *c, const struct front *f, int fd, int64_t now)
 {
+	front = f;
 	conf = c;
 	listener = fd;
 	started = now;

@@ -16,6 +16,7 @@ struct capacity capacity = {.files = 4};
 const char *const fetch_state_words[FETCH_STATES] = {
 	"opening", "trace", "walk", "filling", "recording", "cached", "changed", "unread", "full"};
 static struct conf c;
+static const struct front front_cachefiles = {.name = "cachefiles"};
 static struct image images[5];
 static struct mirror_stats mirror;
 static int count_calls;
@@ -99,7 +100,7 @@ static void start(void)
 	memset(&stats, 0, sizeof(stats));
 	c = (struct conf){.urls = 1};
 	c.url[0] = "http://a/";
-	status_init(&c, -1, 1000);
+	status_init(&c, &front_cachefiles, -1, 1000);
 	clock_now = 3500;
 }
 
@@ -235,18 +236,18 @@ static void test_kept(void)
 	memset(&mirror, 0, sizeof(mirror));
 	memset(&stats, 0, sizeof(stats));
 	stats.restores = 3;
-	status_init(&c, -1, 2000);
+	status_init(&c, &front_cachefiles, -1, 2000);
 	CHECK(started == 1000 && stats.opens == 5 && stats.read_times[READ_TIMES] == 6);
 	CHECK(stats.restores == 3 && mirror.requests == 7);
 	c.url[0] = "http://b/";
 	mirror.requests = 0;
-	status_init(&c, -1, 2000);
+	status_init(&c, &front_cachefiles, -1, 2000);
 	CHECK(mirror.requests == 0);
 
 	begin_test("status: any numbers are borne");
 	for (size_t i = 0; i < HANDOVER_NUMBERS; i++)
 		kept[i] = UINT64_MAX;
-	status_init(&c, -1, 2000);
+	status_init(&c, &front_cachefiles, -1, 2000);
 	CHECK(started == 2000);
 	whole_text();
 	CHECK(parse(text) == 0);
@@ -402,7 +403,7 @@ static void open_socket(void)
 	fd = local_listen(path, why, sizeof(why));
 	if (fd < 0)
 		exit(99);
-	status_init(&c, fd, 1000);
+	status_init(&c, &front_cachefiles, fd, 1000);
 }
 
 int main(void)
