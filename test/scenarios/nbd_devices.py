@@ -1,6 +1,5 @@
 """NBD: devices come and go: attach lines, SIGHUP, --attach and --detach, devices that others have."""
 import contextlib
-import errno
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ import time
 
 from lib import tap
 from lib.nbd_control import Control
-from scenarios.common import KIB, Program, Server, image, scenario, words
+from scenarios.common import KIB, MIB, Program, Server, each, image, scenario, words
 from scenarios.nbd_common import Load, Nbd, NbdStandIn, blocks, disconnected, kill_worker, need, reload, tool
 
 
@@ -290,25 +289,71 @@ def nbd_no_module():
             disconnected(k)
 
 
-@scenario
-def nbd_cache_is_full():
-    """the cache's disk is full: READs of what is there are answered, others fail or are answered, none hangs"""
+# -- room for the cache --------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def memory_disk(options):
+    """A folder with a tmpfs of its own."""
     if os.geteuid():
-        raise tap.Skip("only root has other users and mounts")
-    data = image(1, 4 * 1024 * KIB)
+        raise tap.Skip("only root can mount")
     with tempfile.TemporaryDirectory() as folder:
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2M", "none", folder]).returncode:
-            raise tap.Skip("no tmpfs can be mounted here")
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode:
+            raise tap.Skip(f"no tmpfs with {options} can be mounted here")
         try:
-            with Nbd() as n, Server({"/img": data}) as s:
-                with blocks(s, n, f"dir {folder}", "control none", "retry soft 1", "timeout 1") as k:
-                    d = k.attached("img")
-                    reads = [d.read(at, 64 * KIB) for at in range(0, len(data), 64 * KIB)]
-                    n.wait_done(*reads, timeout=40)
-                    good = [r for r in reads if not r.error]
-                    assert all(r.data == data[r.offset:r.offset + r.length] for r in good), "wrong bytes"
-                    assert good and len(good) < len(reads), len(good)
-                    assert all(r.error in (errno.EIO, errno.ENOSPC, 0) for r in reads), reads
-                    need(d, data, good[0].offset, 4096)
+            yield folder
         finally:
-            subprocess.run(["umount", folder], check=True)
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+@each("a full disk", "bstop")
+def nbd_cache_is_full(why):
+    """the cache's disk is full: READs of what is there are answered, others fail in time, none hangs, no byte is wrong"""
+    data = image(1, 4 * MIB)
+    size, limits = ("2M", []) if why == "a full disk" else ("4M", ["brun 70%", "bcull 60%", "bstop 50%"])
+    with memory_disk(f"size={size}") as folder, Nbd() as n, Server({"/img": data}) as s, \
+            blocks(s, n, f"dir {folder}", f"control {folder}/control", "retry soft 1", "timeout 1", *limits) as k:
+        d = k.attached("img")
+        reads = [d.read(at, 64 * KIB) for at in range(0, len(data), 64 * KIB)]
+        n.wait_done(*reads, timeout=60)
+        good = [r for r in reads if not r.error]
+        assert all(r.data == data[r.offset:r.offset + r.length] for r in good), "wrong bytes"
+        assert good and len(good) < len(reads), len(good)
+        need(d, data, good[0].offset, 4096)
+        used = sum(os.stat(f"{folder}/cachefilesd-mini/{name}").st_blocks * 512
+                   for name in os.listdir(f"{folder}/cachefilesd-mini"))
+        assert used < (2 * MIB + 256 * KIB), used
+
+
+@scenario
+def nbd_budget():
+    """beyond the budget the files of images that are not attached any more are removed, the oldest first"""
+    data = {name: image(name, 700000) for name in ("a", "b", "c")}
+    with Nbd() as n, Server({f"/{name}": d for name, d in data.items()}) as s, \
+            blocks(s, n, "front nbd", "budget 1500000", attach=[]) as k:
+        files = {}
+        for name in data:
+            assert tool(k, "--attach", name)[0] == 0
+            need(k.attached(name), data[name], 0, 700000 // 512 * 512, 20)
+            files[name] = k.cache_file()
+            if name != "c":
+                assert tool(k, "--detach", name)[0] == 0
+        k.wait(lambda: not os.path.exists(files["a"]), 40, "the end of the oldest")
+        time.sleep(0.5)
+        assert os.path.exists(files["b"]) and os.path.exists(files["c"]), files
+        need(k.attached("c"), data["c"], 0, 65536)
+
+
+@scenario
+def nbd_pages_that_are_too_large():
+    """a tmpfs that calls 2 MiB data after a write of 4 KiB: refused, and the reason is named"""
+    with memory_disk("size=64M,huge=always") as folder:
+        with open(f"{folder}/probe", "wb") as file:
+            file.truncate(8 * MIB)
+            os.pwrite(file.fileno(), b"x" * 4096, 4 * MIB)
+            if os.lseek(file.fileno(), 0, os.SEEK_DATA) == 4 * MIB:
+                raise tap.Skip("this kernel's tmpfs has no large pages")
+        with Nbd() as n, Server({"/img": image(1, 50000)}) as s, \
+                blocks(s, n, f"dir {folder}", "control none", expect_exit=1) as k:
+            assert k.wait_exit() == 1
+            k.wait_log_end()
+            assert folder in k.stderr and not n.connected(), k.stderr
