@@ -634,8 +634,10 @@ static int run_with_conf(void)
 	if (options.mode == ATTACH || options.mode == DETACH)
 		return attach_run(conf.control, options.mode == ATTACH ? "attach" : "detach",
 			options.arguments);
-	if (options.mode == PRIME && attach_primes(conf.control))
+	if (options.mode == PRIME && (conf.front == FRONT_NBD || attach_is_front(conf.control))) {
+		puts("front nbd: nothing to do: what is fetched is kept from the start");
 		return 0;
+	}
 	if (options.mode == PRIME)
 		return prime_run(conf.dir, options.arguments);
 	if (!load_files(why, sizeof(why)))

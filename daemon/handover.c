@@ -205,7 +205,7 @@ void opened_files_add(uint64_t key, uint64_t size)
 		more->counts[place - shared->opened][i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
-	place->worker = shared->worker;
+	place->worker = shared->worker ? shared->worker : 1; /* the keeper reports none for itself */
 }
 
 void opened_files_remove(uint64_t key)

@@ -10,23 +10,40 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-static bool see_fd(void *found, int folder, const char *name)
-{
-	char target[sizeof(DEVICE)];
+struct search {
+	const char *target;
+	bool found;
+};
 
-	*(bool *)found = readlinkat(folder, name, target, sizeof(target)) == sizeof(DEVICE) - 1 &&
-			 memcmp(target, DEVICE, sizeof(DEVICE) - 1) == 0;
-	return !*(bool *)found;
+static bool see_fd(void *context, int folder, const char *name)
+{
+	struct search *s = context;
+	size_t size = strlen(s->target);
+	char target[40];
+
+	s->found = readlinkat(folder, name, target, sizeof(target)) == (ssize_t)size &&
+		   memcmp(target, s->target, size) == 0;
+	return !s->found;
+}
+
+static bool has_open(int pid, const char *target)
+{
+	struct search s = {target, false};
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir_each(AT_FDCWD, path, see_fd, &s);
+	return s.found;
 }
 
 bool device_is_of(int pid)
 {
-	char path[32];
-	bool found = false;
+	return has_open(pid, DEVICE);
+}
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir_each(AT_FDCWD, path, see_fd, &found);
-	return found;
+bool device_is_daemon(int pid)
+{
+	return device_is_of(pid) || has_open(pid, "/memfd:cachefilesd-mini (deleted)");
 }
 
 static bool see_process(void *pid, int folder, const char *name)

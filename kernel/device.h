@@ -10,6 +10,10 @@
 /* Whether that is the process. */
 bool device_is_of(int pid);
 
+/* Whether the process is a daemon of ours, with whatever front end: then it has the device, or the
+ * memory of handover.h. */
+bool device_is_daemon(int pid);
+
 /* The process; 0: none that we can see. */
 int device_user(void);
 

@@ -241,8 +241,8 @@ static void complete(unsigned n, uint32_t id, enum outcome outcome)
 	volatile struct nbd_slot *s;
 
 	(void)outcome; /* the cache file decides, as it does for the kernel's own cache */
-	if (slot >= NBD_SLOTS)
-		return;
+	if (slot >= NBD_SLOTS || devices[n].slots[slot] != HANDED)
+		return; /* its reply has been sent meanwhile, or was begun by an earlier worker */
 	s = &place(n)->slots[slot];
 	answer(n, slot, has_hole(n, s->from, s->from + s->length));
 }
@@ -267,8 +267,7 @@ static void resume_reply(unsigned n)
 
 static void end_requests(unsigned n, const char *why)
 {
-	if (why)
-		log_err("/dev/nbd%d: %s: it is not served any more", (int)place(n)->device, why);
+	log_warning("/dev/nbd%d: %s", (int)place(n)->device, why);
 	devices[n].ended = true;
 }
 
@@ -281,7 +280,9 @@ static bool note_request(unsigned n, const struct request *r)
 	uint32_t length = be32toh(r->length);
 
 	if (be32toh(r->magic) != REQUEST_MAGIC || type == NBD_CMD_WRITE || type == NBD_CMD_DISC) {
-		end_requests(n, type == NBD_CMD_DISC ? NULL : "a request that makes no sense");
+		end_requests(n, type == NBD_CMD_DISC
+					? "it is disconnected"
+					: "a request that makes no sense: it is not served any more");
 		return false;
 	}
 	for (unsigned i = 0; i < NBD_SLOTS; i++) {
@@ -316,7 +317,7 @@ static void take_requests(unsigned n)
 		if (got < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (got <= 0) {
-			d->ended = true; /* the device is gone */
+			end_requests(n, "the kernel has closed its socket");
 			return;
 		}
 		d->partial = count == 0;
@@ -581,6 +582,7 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 			is_ours(n)) {
 			open_image(n, now);
 			hand_requests(n);
+			send_replies(n);
 		}
 	fetch_run(NULL, us);
 	return true;

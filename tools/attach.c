@@ -56,14 +56,11 @@ int attach_run(const char *path, const char *word, char *const *arguments)
 	return 1;
 }
 
-bool attach_primes(const char *path)
+bool attach_is_front(const char *path)
 {
 	char text[CONTROL_LINE_MAX];
 	int fd = local_connect(path, 0);
 	const char *front = fd < 0 ? NULL : ask(fd, "front\n", text);
 
-	if (!front || strcmp(front, "nbd") != 0)
-		return false;
-	puts("front nbd: nothing to do: what is fetched is kept from the start");
-	return true;
+	return front && strcmp(front, "nbd") == 0;
 }

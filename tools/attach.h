@@ -10,8 +10,7 @@
  * takes, and prints it. Returns the exit status; a failure has been logged. */
 int attach_run(const char *path, const char *word, char *const *arguments);
 
-/* Whether the daemon that answers there, if any, has block devices as its front end: their images
- * need no --prime, as is then printed. */
-bool attach_primes(const char *path);
+/* Whether the daemon that answers there, if any, has block devices as its front end. */
+bool attach_is_front(const char *path);
 
 #endif

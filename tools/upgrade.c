@@ -50,8 +50,8 @@ int upgrade_run(const char *pid_file)
 	sigset_t answers;
 	int answer = -1;
 
-	if (pid <= 1 || !device_is_of(pid))
-		die(EXIT_SYSTEM, "%s: process %d does not hold the device", pid_file, (int)pid);
+	if (pid <= 1 || !device_is_daemon(pid))
+		die(EXIT_SYSTEM, "%s: process %d is no daemon that serves images", pid_file, (int)pid);
 	sigemptyset(&answers);
 	sigaddset(&answers, UPGRADE_DONE);
 	sigaddset(&answers, UPGRADE_REFUSED);

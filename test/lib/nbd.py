@@ -219,7 +219,7 @@ class Device:
 
     def _take(self, link, count):
         """The next bytes of the replies, as the budget lets them through."""
-        out = b""
+        out = bytearray()
         while len(out) < count:
             select.select([link.socket], [], [])
             with self.driver.changed:
@@ -236,7 +236,7 @@ class Device:
                 self.driver.changed.notify_all()
             if self.pause:
                 time.sleep(self.pause)
-        return out
+        return bytes(out)
 
     def _reply(self, link):
         """One reply. Returns whether the next one may come (nbd_read_reply(), nbd_handle_reply())."""
@@ -265,7 +265,9 @@ class Device:
         except OSError as error:
             if not link.dead:
                 self.driver.event(f"{self}: {error}")
-        time.sleep(self.driver.notice)      # the kernel sees the end a little later
+        ended = time.monotonic()            # the kernel sees the end a little later
+        while time.monotonic() < ended + self.driver.notice:
+            time.sleep(0.02)
         with self.driver.changed:
             if not link.dead:
                 self.driver.event(f"{self}: the socket is dead")
@@ -362,7 +364,7 @@ class Nbd:
                     raise Timeout(f"{what}: not after {timeout} s")
                 self.changed.wait(min(left, 0.1))
 
-    def wait_done(self, *requests, timeout=10):
+    def wait_done(self, *requests, timeout=20):
         for request in requests:
             self.wait(lambda r=request: r.state == "done", timeout, f"answer to {request}")
 

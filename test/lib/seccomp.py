@@ -46,7 +46,7 @@ DEVICE_FD = 1000                    # the lowest descriptor whose calls are noti
 FILE_LIMIT = 4096                   # soft RLIMIT_NOFILE of the program, where the hard one allows
 PAGE = 4096
 
-NOTIF_RECV, NOTIF_SEND, NOTIF_ADDFD = 0xC0502100, 0xC0182101, 0xC0182103
+NOTIF_RECV, NOTIF_SEND, NOTIF_ID_VALID, NOTIF_ADDFD = 0xC0502100, 0xC0182101, 0x40082102, 0xC0182103
 CONTINUE = 1
 NO_ANSWER = object()                # the value of a call that never returns
 ADDFD_SETFD = 1
@@ -174,7 +174,8 @@ class Notified:
                     self.changed.notify_all()
             except OSError as error:            # the program's memory, or the disk
                 value = -(error.errno or errno.EIO)
-                self.violation(f"{NAME.get(number)}: {error}")
+                if self._waits(cookie):
+                    self.violation(f"{NAME.get(number)}: {error}")
             except Exception as error:          # a mistake here must not hang the program
                 value = -errno.EIO
                 self.violation(f"stand-in: {NAME.get(number)}: {error!r}")
@@ -188,6 +189,14 @@ class Notified:
                 fcntl.ioctl(self.listener, NOTIF_SEND, response)
             except OSError:
                 pass                            # the caller was killed meanwhile
+
+    def _waits(self, cookie):
+        """Whether the caller still waits: it may have been killed meanwhile."""
+        try:
+            fcntl.ioctl(self.listener, NOTIF_ID_VALID, struct.pack("=Q", cookie))
+        except OSError:
+            return False
+        return True
 
     def _memory_fd(self):
         # Opened once, after exec: it stays usable when the program gives up its privileges.

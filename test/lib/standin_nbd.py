@@ -133,7 +133,7 @@ class NbdStandIn(StandIn):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, one)
 
-    def attached(self, name, timeout=10):
+    def attached(self, name, timeout=30):
         """The device that the image gets."""
         self.wait(lambda: self.nbd.find(name), timeout, f"a device for {name}")
         return self.nbd.find(name)

@@ -50,11 +50,11 @@ def nbd_exact_ranges():
     rng = random.Random(3)
     with attached(data) as (s, k, d):
         reads = [d.read(rng.randrange(0, MIB // KIB) * KIB + offset, 129 * KIB) for offset in (0, 512, KIB, 3 * KIB)]
-        for _ in range(300):
+        for _ in range(100):
             length = rng.choice((1, 2, 3, 7, 8, 9, 16, 255, 256, 257, 258, 8192)) * SECTOR
             reads.append(d.read(rng.randrange(0, (d.size - length) // SECTOR + 1) * SECTOR, length))
-        reads += [d.read(512, 32 * MIB), d.read(d.size - 32 * MIB, 32 * MIB), d.read(0, 32 * MIB - 512)]
-        got(d, reads, data, 60)
+        reads += [d.read(512, 32 * MIB), d.read(d.size - 4 * MIB, 4 * MIB)]
+        got(d, reads, data, 100)
 
 
 @scenario

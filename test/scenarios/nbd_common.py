@@ -45,21 +45,21 @@ def right(r, data):
         raise AssertionError(f"{r}: {len(r.data)} bytes, wrong from {r.offset + at} on")
 
 
-def got(d, r, data, timeout=10):
+def got(d, r, data, timeout=20):
     """Waits for READs, and demands that they are right."""
     for one in r if isinstance(r, list) else [r]:
         d.driver.wait_done(one, timeout=timeout)
         right(one, data)
 
 
-def need(d, data, offset, length, timeout=10):
+def need(d, data, offset, length, timeout=20):
     """READ. Demands that it is answered, and right."""
     r = d.read(offset, length)
     got(d, r, data, timeout)
     return r
 
 
-def fails(d, offset, length, timeout=10):
+def fails(d, offset, length, timeout=20):
     """READ. Demands that it fails."""
     r = d.read(offset, length)
     d.driver.wait_done(r, timeout=timeout)
@@ -123,7 +123,8 @@ class Load:
 def kill_worker(k, number=signal.SIGKILL, timeout=30):
     """Kills the worker and waits until another one has opened a cache file."""
     before = k.worker
-    os.kill(before, number)
+    with contextlib.suppress(ProcessLookupError):       # another one is about to take its place
+        os.kill(before, number)
     k.wait(lambda: k.worker != before, timeout, "another worker")
 
 
@@ -155,7 +156,7 @@ def tool(k, option, *arguments, timeout=30):
 
 def disconnected(k):
     """Ends the daemon, and demands that no device is left."""
-    assert k.stop() == 0, k.status
+    assert k.stop(40) == 0, k.status
     assert not k.nbd.connected(), k.nbd.connected()
 
 

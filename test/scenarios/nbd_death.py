@@ -217,12 +217,15 @@ def nbd_all_killed_and_the_end_is_not_seen_yet():
         with blocks(s, n, keep=True) as k:
             d = k.attached("img")
             need(d, data, 0, 65536)
-            n.notice = 1.5
+            n.notice = 600
             k.expect_exit = None
             k.signal(signal.SIGKILL)
             k.wait_exit()
         with blocks(s, n, after=k) as k:
-            need(d, data, MIB, 65536, 20)
+            n.wait(lambda: k.control.commands, 30, "RECONFIGURE")
+            time.sleep(0.5)
+            n.notice = 0
+            need(d, data, MIB, 65536)
             assert [c[0] for c in k.control.commands].count(3) > 1, k.control.commands
             disconnected(k)
 

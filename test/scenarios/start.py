@@ -132,7 +132,7 @@ def test_option():
         if not os.geteuid():
             status, out, err = test("dir /", "status /nonexistent/x", device=())
             assert (status, out) == (2, "") and "status /nonexistent/: No such" in err, (status, out, err)
-    passed = "cachefilesd-mini .*: the configuration is good\n"
+    passed = "cachefilesd-mini .*: the configuration is good\nfront cachefiles\n"
     for good in url, "http://127.0.0.1/%v", "http://127.0.0.1/x/":
         status, out, err = test(url=good)
         assert (status, err) == (0, "") and re.fullmatch(passed, out), (good, status, out, err)

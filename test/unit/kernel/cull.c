@@ -167,7 +167,7 @@ static void test_limits(void)
 
 	begin_test("cull: the kernel's limits");
 	CHECK(!is_below(&s, 5, 5) && is_below(&s, 6, 5) && is_below(&s, 5, 6));
-	CHECK(limit(199, 50) == 50); /* as the kernel rounds */
+	CHECK(cull_limit(199, 50) == 50); /* as the kernel rounds */
 }
 
 int main(void)

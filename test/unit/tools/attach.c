@@ -60,7 +60,7 @@ struct run {
 	char out[200], asked[700];
 };
 
-/* What the caller gets when the daemon answers so; `word` NULL: attach_primes(). */
+/* What the caller gets when the daemon answers so; `word` NULL: attach_is_front(). */
 static struct run run(
 	const char *word, char *const *arguments, const char *first, const char *second, int pause)
 {
@@ -77,7 +77,7 @@ static struct run run(
 	close(ends[1]);
 	fflush(stdout);
 	dup2(out, STDOUT_FILENO);
-	r.status = word ? attach_run(path, word, arguments) : attach_primes(path);
+	r.status = word ? attach_run(path, word, arguments) : attach_is_front(path);
 	fflush(stdout);
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
@@ -132,7 +132,6 @@ static void test_primes(void)
 	begin_test("attach: --prime is told from a daemon without block devices");
 	r = run(NULL, NULL, "ok nbd\n", NULL, 0);
 	CHECK(r.status == 1 && !strcmp(r.asked, "front\n"), "%d %s", r.status, r.asked);
-	CHECK(strstr(r.out, "front nbd: nothing to do"), "%s", r.out);
 	r = run(NULL, NULL, "ok cachefiles\n", NULL, 0);
 	CHECK(r.status == 0 && !r.out[0]);
 	r = run(NULL, NULL, "no such word\n", NULL, 0);
@@ -141,7 +140,7 @@ static void test_primes(void)
 	CHECK(r.status == 0 && !r.out[0]);
 	unlink(path);
 	logs = 0;
-	CHECK(!attach_primes(path) && !attach_primes("") && logs == 0);
+	CHECK(!attach_is_front(path) && !attach_is_front("") && logs == 0);
 }
 
 static int exit_status(char *const *arguments)

@@ -9,7 +9,7 @@
 #include "base/fd.c"
 #include "tools/upgrade.c"
 
-bool device_is_of(int pid)
+bool device_is_daemon(int pid)
 {
 	return pid > 1;
 }
