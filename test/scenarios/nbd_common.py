@@ -147,8 +147,9 @@ def reload(k):
     k.wait(lambda: k.stderr.count("reloaded: ") > before, 30, "a reload")
 
 
-def tool(k, option, *arguments, timeout=30):
+def tool(k, option, *arguments):
     """Runs --attach or --detach with the daemon's control socket. Returns its exit status, output and errors."""
+    k.wait(lambda: os.path.exists(f"{k.cache}/control"), 10, "the control socket")
     done = Program.run("-f", "/dev/null", "-o", f"control {k.cache}/control", option, *arguments)
     k.nbd.event(f"{option} {' '.join(arguments)}: {done}")
     return done
