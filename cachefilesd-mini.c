@@ -17,8 +17,8 @@
  *	tools/     what a person runs: --get, --check, --status, --attach, --upgrade
  *
  * To read on: main() below, then loop(). A READ of the kernel comes in by kernel/cachefiles.c or
- * kernel/nbd.c, waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from http.c by
- * fetch/file.c. A header says what its file promises, and why.
+ * kernel/nbd.c, waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from
+ *http.c by fetch/file.c. A header says what its file promises, and why.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -397,8 +397,12 @@ static void take_over(bool loaded)
 		mounted_init();
 		return;
 	}
-	if ((!inherited.resumed && !store_begin(conf.dir, why, sizeof(why))) ||
-		!nbd_begin(&conf, inherited.kept, inherited.resumed, why, sizeof(why)))
+	if (!store_begin(conf.dir, why, sizeof(why))) {
+		if (!inherited.resumed)
+			die(EXIT_SYSTEM, "%s", why);
+		log_err("%s", why);
+	}
+	if (!nbd_begin(&conf, inherited.kept, inherited.resumed, why, sizeof(why)))
 		die(EXIT_SYSTEM, "%s", why);
 }
 
@@ -594,7 +598,7 @@ static int test(char *why, size_t size)
 		front = &nbd_front;
 	divide_memory();
 	if (options.device < 0 && !(front == &nbd_front ? backing_check_store(conf.dir, why, size)
-						       : backing_check(conf.dir, true, why, size)))
+							: backing_check(conf.dir, true, why, size)))
 		die(EXIT_USAGE, "%s", why);
 	if (options.device < 0 && conf.status_given) {
 		snprintf(why, size, "%s", conf.status);

@@ -91,8 +91,7 @@ bool handover_take(int fd, size_t extra)
 	struct stat st;
 
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
-		(st.st_size != (off_t)(SIZE + extra) &&
-			(extra || st.st_size != sizeof(*shared))))
+		(st.st_size != (off_t)(SIZE + extra) && (extra || st.st_size != sizeof(*shared))))
 		return false;
 	map(fd, 0, (size_t)st.st_size);
 	if (shared && shared->magic == MAGIC && shared->layout == LAYOUT)
@@ -205,7 +204,8 @@ void opened_files_add(uint64_t key, uint64_t size)
 		more->counts[place - shared->opened][i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
-	place->worker = shared->worker ? shared->worker : 1; /* the keeper reports none for itself */
+	place->worker =
+		shared->worker ? shared->worker : 1; /* the keeper reports none for itself */
 }
 
 void opened_files_remove(uint64_t key)

@@ -21,13 +21,15 @@
 
 #include "daemon/conf.h"
 
-/* Makes that memory, empty, with `extra` bytes for handover_extra(). Returns its descriptor (a memfd, close-on-exec), by which a program
- * that takes this one's place gets it. -1: the kernel has no memfd (no tmpfs), and the memory
- * outlives workers but not the program; or there is no memory, as if this had not been called. */
+/* Makes that memory, empty, with `extra` bytes for handover_extra(). Returns its descriptor (a
+ * memfd, close-on-exec), by which a program that takes this one's place gets it. -1: the kernel has
+ * no memfd (no tmpfs), and the memory outlives workers but not the program; or there is no memory,
+ * as if this had not been called. */
 int handover_make(size_t extra);
 
 /* Takes the memory that another process has made; in that of the first version there is no room for
- * a directory and for numbers. False: it is none, or of another layout, or has not `extra` bytes. */
+ * a directory and for numbers. False: it is none, or of another layout, or has not `extra` bytes.
+ */
 bool handover_take(int fd, size_t extra);
 
 /* Bytes that are the caller's, all 0 at first; NULL: there are none. What it finds there may have

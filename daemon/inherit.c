@@ -88,8 +88,8 @@ void inherit_leave(const struct inherited *e, const char *program, char *const a
 	size_t n = 0, size;
 
 	size = (size_t)snprintf(legacy, sizeof(legacy), LEGACY "=%d,%d,%d,%d,%d,%d,%d,%d,",
-		e->device, e->state, e->status, e->worker, e->channel, e->upgrade_client,
-		e->stored, e->control);
+		e->device, e->state, e->status, e->worker, e->channel, e->upgrade_client, e->stored,
+		e->control);
 	for (size_t i = 0; i < KEPT_MAX; i++)
 		size += (size_t)snprintf(legacy + size, sizeof(legacy) - size, "%d,", e->kept[i]);
 	for (char **old = environ; *old && n < ENVIRON_MAX; old++)

@@ -34,8 +34,8 @@ struct keeper_front {
 	/* How many images are in use, so that an end would break or stop them. */
 	unsigned (*count_used)(void);
 
-	/* Obeys a line of the control socket, and may change it. Returns the answer, valid until the next call; NULL:
-	 * answer() has it later. *reload: a new worker is needed for it. */
+	/* Obeys a line of the control socket, and may change it. Returns the answer, valid until
+	 * the next call; NULL: answer() has it later. *reload: a new worker is needed for it. */
 	const char *(*obey)(char *line, bool *reload);
 	const char *(*answer)(void);
 	void (*give_up)(void); /* the configuration could not be read: answer() says so */
@@ -45,9 +45,9 @@ struct keeper_front {
 	void (*before_fork)(bool new_lines);
 	void (*forked)(void);
 
-	void (*look)(void);	    /* WORD_LOOK has come */
-	bool (*are_settled)(void);  /* the start is over: all images have been tried */
-	void (*end)(void);	    /* before the last worker ends in order */
+	void (*look)(void);		  /* WORD_LOOK has come */
+	bool (*are_settled)(void);	  /* the start is over: all images have been tried */
+	void (*end)(void);		  /* before the last worker ends in order */
 	void (*kept)(int kept[KEPT_MAX]); /* for inherit.h */
 };
 

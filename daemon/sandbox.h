@@ -1,12 +1,13 @@
 /* daemon/sandbox.h - least privilege: what a process of ours may still do once it has begun.
  *
  * The keeper stays root, as new workers may have to read secrets, with the capabilities that this
- * and ending another user's worker need, and with block devices CAP_SYS_ADMIN. The culler stays root, as the kernel's cache files are
- * root's, without capabilities. Every other process becomes the user of the configuration (root, if
- * it names none), without capabilities. Each of them has no new privileges and no core dump, cannot
- * be looked into by other processes of its user, and has only the system calls of the table in
- * sandbox.c. A worker also has no paths but those below the folders that are allowed (Landlock,
- * Linux 5.13 and later). What the kernel does not know is left out.
+ * and ending another user's worker need, and with block devices CAP_SYS_ADMIN. The culler stays
+ * root, as the kernel's cache files are root's, without capabilities. Every other process becomes
+ * the user of the configuration (root, if it names none), without capabilities. Each of them has no
+ * new privileges and no core dump, cannot be looked into by other processes of its user, and has
+ * only the system calls of the table in sandbox.c. A worker also has no paths but those below the
+ * folders that are allowed (Landlock, Linux 5.13 and later). What the kernel does not know is left
+ * out.
  */
 #ifndef DAEMON_SANDBOX_H
 #define DAEMON_SANDBOX_H
@@ -37,8 +38,8 @@ void sandbox_raise_limits(unsigned descriptors);
  * follow the boot to another root. */
 void sandbox_allow_chroot(void);
 
-/* In a keeper whose front end has block devices, before it drops its rights: it keeps CAP_SYS_ADMIN,
- * which the kernel demands for each command to their driver. */
+/* In a keeper whose front end has block devices, before it drops its rights: it keeps
+ * CAP_SYS_ADMIN, which the kernel demands for each command to their driver. */
 void sandbox_allow_devices(void);
 
 /* Drops capabilities and, but for keeper and culler, becomes that user, for good. */

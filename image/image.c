@@ -150,7 +150,7 @@ void image_settle(struct image *image, const char *url)
 	if (known && now->reported_size != before.reported_size)
 		log_warning(
 			"%.*s: was replaced on the server since it was opened last: %s, %llu "
-			"bytes, became %s, %llu bytes; what is cached of the old one is dropped",
+			"bytes, became %s, %llu bytes; what is cached of the old one is not used",
 			IMAGE_NAME(image), version_text(&before), (unsigned long long)before.size,
 			version_text(now), (unsigned long long)now->size);
 	if (known && is_up_to_date(&before, now))

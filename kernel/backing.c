@@ -60,8 +60,8 @@ bool backing_check(const char *dir, bool alone, char *why, size_t size)
 
 /* ---- our own files ---- */
 
-/* Whether SEEK_DATA finds exactly the one page that is written in the middle of a hole. A tmpfs with
- * huge=always calls 2 MiB around it data. */
+/* Whether SEEK_DATA finds exactly the one page that is written in the middle of a hole. A tmpfs
+ * with huge=always calls 2 MiB around it data. */
 static bool finds_page(int fd)
 {
 	const off_t size = getpagesize(), middle = 4 * HOLE;
@@ -74,9 +74,9 @@ static bool finds_page(int fd)
 	       lseek(fd, middle, SEEK_HOLE) == middle + size;
 }
 
-/* Whether an ext4 may call blocks data after a power cut that were never written. What it does about
- * that only its own list of options says, in which no journal shows as no "data=". A disk in memory
- * knows no power cut. */
+/* Whether an ext4 may call blocks data after a power cut that were never written. What it does
+ * about that only its own list of options says, in which no journal shows as no "data=". A disk in
+ * memory knows no power cut. */
 static bool is_unordered(int fd)
 {
 	char path[80], link[512], options[4096];

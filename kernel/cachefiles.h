@@ -19,8 +19,8 @@ bool cachefiles_is_absent(char *why, size_t size);
 
 /* At the start, as root: opens the device and binds the cache. `inherited`, if not -1, is a device
  * that is open already; *was_bound: with a cache, whose settings stay. Returns its descriptor; on
- * failure -1, and fills why with the thing, the reason and the remedy; errno is EINVAL if the kernel
- * has no on-demand mode. */
+ * failure -1, and fills why with the thing, the reason and the remedy; errno is EINVAL if the
+ * kernel has no on-demand mode. */
 int cachefiles_bind(
 	const struct conf *conf, int inherited, bool *was_bound, char *why, size_t size);
 

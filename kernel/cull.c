@@ -249,7 +249,8 @@ uint64_t cull_limit(uint64_t all, int percent)
 
 static bool is_below(const struct statvfs *s, int blocks, int files)
 {
-	return s->f_bavail < cull_limit(s->f_blocks, blocks) || s->f_ffree < cull_limit(s->f_files, files);
+	return s->f_bavail < cull_limit(s->f_blocks, blocks) ||
+	       s->f_ffree < cull_limit(s->f_files, files);
 }
 
 /* Whether something has to go. Culling begins below bcull and fcull, and ends at brun and frun. */
@@ -336,7 +337,8 @@ static void tell(struct culler *c)
 		return;
 	free = (uint64_t)s.f_bavail * s.f_frsize;
 	stop = cull_limit(s.f_blocks, conf->bstop) * s.f_frsize + MARGIN;
-	if ((free >= stop && s.f_ffree >= cull_limit(s.f_files, conf->fstop)) || !is_due(&c->full_told))
+	if ((free >= stop && s.f_ffree >= cull_limit(s.f_files, conf->fstop)) ||
+		!is_due(&c->full_told))
 		return;
 	log_err("the cache is full: %" PRIu64 " bytes and %" PRIu64
 		" inodes are free, and at least %" PRIu64 " (bstop %d%%) and %" PRIu64

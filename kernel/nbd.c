@@ -38,8 +38,19 @@
  * looked at again. */
 #define LOOK_AGAIN 100
 
-/* READ ids: this many belong to a place, its slots and, behind them, both ends of the image. */
-#define IDS	    256
+/* READ ids: this many belong to a place, its slots and, behind them, what is probed. */
+#define IDS 256
+
+/* Where libblkid, which udev runs on every new device, looks for signatures, one after the other,
+ * in KiB from the end if negative: as seen with util-linux 2.38. An image's first 64 KiB come with
+ * its size. */
+static const struct {
+	int16_t from;
+	uint8_t size;
+} probed[] = {{64, 196}, {512, 4}, {1024, 4}, {2048, 4}, {4096, 4}, {-4, 4}, {-8, 4}, {-32, 4},
+	{-100, 4}, {-128, 4}, {-132, 4}, {-200, 4}, {-296, 4}, {-340, 4}, {-368, 4}, {-456, 4},
+	{-476, 4}, {-488, 4}, {-496, 4}, {-1544, 4}};
+#define PROBED (sizeof(probed) / sizeof(*probed))
 
 /* include/uapi/linux/nbd.h: numbers are big-endian. */
 #define REQUEST_MAGIC 0x25609513
@@ -62,13 +73,15 @@ enum { UNHANDED, HANDED, READY, FAILED };
 
 /* What this worker knows of a place. */
 struct device {
-	bool used;    /* the image is open, or is being opened, as file of fetch.h */
-	bool ended;   /* no request comes any more */
-	bool partial; /* the socket has what cannot be taken yet */
-	bool blocked; /* the socket takes no bytes */
-	bool broken;  /* there is no cache file: to be closed */
-	int cache;    /* the cache file; -1: not open yet */
-	size_t piped; /* bytes in the pipe */
+	bool used;	   /* the image is open, or is being opened, as file of fetch.h */
+	bool ended;	   /* no request comes any more */
+	bool partial;	   /* the socket has what cannot be taken yet */
+	bool blocked;	   /* the socket takes no bytes */
+	bool broken;	   /* there is no cache file: to be closed */
+	int cache;	   /* the cache file; -1: not open yet */
+	unsigned to_probe; /* this many of `probed` are still to be fetched, before they are asked
+			      for */
+	size_t piped;	   /* bytes in the pipe */
 	int64_t open_again, told_at;
 
 	uint8_t slots[NBD_SLOTS]; /* READY and FAILED: to be answered, the latter by an error */
@@ -280,9 +293,10 @@ static bool note_request(unsigned n, const struct request *r)
 	uint32_t length = be32toh(r->length);
 
 	if (be32toh(r->magic) != REQUEST_MAGIC || type == NBD_CMD_WRITE || type == NBD_CMD_DISC) {
-		end_requests(n, type == NBD_CMD_DISC
-					? "it is disconnected"
-					: "a request that makes no sense: it is not served any more");
+		end_requests(
+			n, type == NBD_CMD_DISC
+				   ? "it is disconnected"
+				   : "a request that makes no sense: it is not served any more");
 		return false;
 	}
 	for (unsigned i = 0; i < NBD_SLOTS; i++) {
@@ -336,6 +350,8 @@ static void hand_request(unsigned n, unsigned slot)
 	uint64_t from = s->from;
 	uint32_t length = s->length;
 
+	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
+		(unsigned)length, (unsigned long long)from);
 	devices[n].slots[slot] = HANDED;
 	if (length == 0) {
 		answer(n, slot, true);
@@ -366,6 +382,25 @@ static bool hand_requests(unsigned n)
 	return some;
 }
 
+/* All of it is fetched at once, before the device is there. Returns whether there was any. */
+static bool fetch_probed(unsigned n)
+{
+	struct device *d = &devices[n];
+	int64_t size = (int64_t)place(n)->size, from;
+
+	if (d->to_probe == 0)
+		return false;
+	for (; d->to_probe > 0 && !fetch_full(); d->to_probe--) {
+		from = probed[d->to_probe - 1].from * INT64_C(1024);
+		from = from < 0 ? size + from : from;
+		if (from >= 0 && from < size)
+			fetch_read(n, n * IDS + NBD_SLOTS + d->to_probe, (uint64_t)from,
+				min_u64(probed[d->to_probe - 1].size * UINT64_C(1024),
+					(uint64_t)(size - from)));
+	}
+	return true;
+}
+
 /* The image cannot be opened: its readers get an error. */
 static void fail_requests(unsigned n)
 {
@@ -382,7 +417,7 @@ static void open_image(unsigned n, int64_t now)
 	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
 
 	snprintf(name, sizeof(name), "%s", (const char *)place(n)->name);
-	snprintf(volume, sizeof(volume), "erofs,%s", name); /* as that of a mount by fsid */
+	snprintf(volume, sizeof(volume), "erofs,%.249s", name); /* as that of a mount by fsid */
 	d->used = true;
 	d->open_again = INT64_MAX;
 	d->told_at = now + WAIT_TIME;
@@ -399,6 +434,7 @@ static void close_image(unsigned n)
 		fetch_close(n);
 	fd_close(&d->cache);
 	d->used = d->broken = false;
+	d->to_probe = 0;
 	d->open_again = INT64_MAX;
 	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
 		if (d->slots[slot] == HANDED)
@@ -463,6 +499,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	opened_files_add(key, told);
 	if (p->state == NBD_CONNECTED)
 		return;
+	d->to_probe = conf->trace_record[0] ? 0 : PROBED; /* no trace is to have it */
 	p->waits = false;
 	p->state = NBD_SIZED;
 	worker_tell(WORD_LOOK);
@@ -655,6 +692,7 @@ static bool run(const struct pollfd *polled, int64_t now)
 		struct device *d = &devices[n];
 
 		look_after(n, now);
+		some |= fetch_probed(n);
 		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
 			continue;
 		if (polled[n].revents & (POLLOUT | POLLERR | POLLHUP))
@@ -670,8 +708,7 @@ static bool run(const struct pollfd *polled, int64_t now)
 static int device_of(const struct image *image)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		if (devices[n].used && files[n].image == image &&
-			place(n)->state == NBD_CONNECTED)
+		if (devices[n].used && files[n].image == image && place(n)->state == NBD_CONNECTED)
 			return place(n)->device;
 	return -1;
 }

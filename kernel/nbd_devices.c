@@ -61,7 +61,7 @@ uint64_t nbd_key(const char *name)
 {
 	char volume[KEY_MAX + 1];
 
-	snprintf(volume, sizeof(volume), "erofs,%s", name);
+	snprintf(volume, sizeof(volume), "erofs,%.249s", name);
 	return opened_files_key(volume, name, strlen(name));
 }
 
@@ -148,7 +148,7 @@ static void store(unsigned n, bool keep)
 /* ---- devices that are there ---- */
 
 struct search {
-	const char *name;			/* of the image; NULL: any of ours */
+	const char *name;			   /* of the image; NULL: any of ours */
 	void (*see)(int device, const char *rest); /* of the identifier, behind IDENTIFIER */
 	int found;
 };
@@ -204,8 +204,8 @@ static bool see_device(void *context, int folder, const char *entry)
 	if (strncmp(text, IDENTIFIER, strlen(IDENTIFIER)) != 0)
 		return true;
 	length = parse_identifier(rest, &told_size, &version);
-	if (length == 0 || (s->name && (strlen(s->name) != length ||
-					       memcmp(s->name, rest, length) != 0)))
+	if (length == 0 ||
+		(s->name && (strlen(s->name) != length || memcmp(s->name, rest, length) != 0)))
 		return true;
 	s->found = (int)device;
 	if (s->see)
@@ -390,8 +390,7 @@ static void explain(struct nbd_place *p, int error)
 			read_attribute(p->device, "pid", pid, sizeof(pid)));
 	else
 		snprintf(p->why, sizeof(p->why), "the kernel refuses a device: %s%s",
-			strerror(error),
-			error == ENOENT ? ": load the module (modprobe nbd)" : "");
+			strerror(error), error == ENOENT ? ": load the module (modprobe nbd)" : "");
 }
 
 static void attach(unsigned n)
@@ -525,7 +524,9 @@ static const char *give_answer(void)
 {
 	struct nbd_place *p = &table->places[asked];
 
-	if (asked == DEVICES_MAX || p->state == NBD_SIZED || (p->state == NBD_WANTED && !p->waits))
+	/* An image that no line asks for is not left waiting: it is refused at last. */
+	if (asked == DEVICES_MAX || p->state == NBD_SIZED ||
+		(p->state == NBD_WANTED && !(p->waits && p->configured)))
 		return NULL;
 	if (p->state == NBD_CONNECTED)
 		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
@@ -549,7 +550,7 @@ static const char *obey_attach(const char *name, int device, bool *reload)
 	else
 		n = free_place();
 	if (n >= table->usable)
-		return "no all places are taken";
+		return "no all places for devices are taken: detach one first";
 	p = &table->places[n];
 	if (p->state && device >= 0 && p->device != device && p->device >= 0) {
 		asked = DEVICES_MAX;

@@ -1,6 +1,7 @@
-/* kernel/nbd_devices.h - the keeper's part of the second front end: it configures the block devices,
- * and holds for each place of the table (nbd_table.h) what has to outlive a worker, our end of its
- * socket pair and a pipe. All of them are made before a process is forked that may need them.
+/* kernel/nbd_devices.h - the keeper's part of the second front end: it configures the block
+ * devices, and holds for each place of the table (nbd_table.h) what has to outlive a worker, our
+ * end of its socket pair and a pipe. All of them are made before a process is forked that may need
+ * them.
  */
 #ifndef KERNEL_NBD_DEVICES_H
 #define KERNEL_NBD_DEVICES_H
@@ -37,10 +38,10 @@ void nbd_want(unsigned place, const char *name, int device, bool configured);
 /* The bytes of handover_extra() that the table takes. */
 #define NBD_TABLE_SIZE sizeof(struct nbd_table)
 
-/* Once, at the start, as root. `kept` are descriptors of an earlier program (inherit.h): the netlink
- * socket, and three for each place; `resumed`: it was in this process. Otherwise devices that have
- * outlived an earlier daemon are taken over. False, and `why` has the reason: there is no NBD, or
- * another daemon serves the image of a line. */
+/* Once, at the start, as root. `kept` are descriptors of an earlier program (inherit.h): the
+ * netlink socket, and three for each place; `resumed`: it was in this process. Otherwise devices
+ * that have outlived an earlier daemon are taken over. False, and `why` has the reason: there is no
+ * NBD, or another daemon serves the image of a line. */
 bool nbd_begin(
 	const struct conf *conf, const int kept[KEPT_MAX], bool resumed, char *why, size_t size);
 

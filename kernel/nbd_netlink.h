@@ -18,7 +18,8 @@ int nbd_netlink_open(void);
 int nbd_connect(int netlink, int *index, uint64_t size, int socket, const char *identifier);
 
 /* Gives a device whose socket is dead another one. Also returns 0 when no socket of it is dead:
- * then the kernel has dropped `socket`, and the other end is hung up once our own copy is closed. */
+ * then the kernel has dropped `socket`, and the other end is hung up once our own copy is closed.
+ */
 int nbd_reconfigure(int netlink, int index, int socket, const char *identifier);
 
 /* Ends a device for good: requests that wait fail. */

@@ -1,10 +1,10 @@
 /* kernel/nbd_table.h - the block devices, in the memory of handover.h: what outlives a worker, and
  * how keeper and worker tell each other what to do.
  *
- * A request that a worker has read is nobody's but its: the kernel sends none again on a socket that
- * lives. And a reply must be sent once, whole. So every step that a worker makes is written here
- * first, in an order in which each step may be repeated; what of a reply is in the socket, the pipe
- * tells that the keeper holds (see nbd.c).
+ * A request that a worker has read is nobody's but its: the kernel sends none again on a socket
+ * that lives. And a reply must be sent once, whole. So every step that a worker makes is written
+ * here first, in an order in which each step may be repeated; what of a reply is in the socket, the
+ * pipe tells that the keeper holds (see nbd.c).
  *
  * A worker may be killed between any two instructions. The memory may come from another process:
  * what is read from it is checked.

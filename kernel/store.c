@@ -60,8 +60,8 @@ uint64_t store_version(const struct state *s)
 /* "IMAGE.VERSION", 16 hexadecimal digits each. */
 static void file_name(char out[34], uint64_t image, uint64_t version)
 {
-	snprintf(out, 34, "%016llx.%016llx", (unsigned long long)image,
-		(unsigned long long)version);
+	snprintf(
+		out, 34, "%016llx.%016llx", (unsigned long long)image, (unsigned long long)version);
 }
 
 bool store_has(uint64_t image, uint64_t version)

@@ -22,8 +22,7 @@
 /* Serves on that descriptor of local_listen() from now on; -1: on none. `conf` and
  * `front` stay borrowed. Goes on with the counters of the worker before. */
 struct front;
-void status_init(
-	const struct conf *conf, const struct front *front, int listener, int64_t now);
+void status_init(const struct conf *conf, const struct front *front, int listener, int64_t now);
 
 /* Leaves the counters to the next worker, whose status_init() takes them. */
 void status_keep(void);

@@ -51,7 +51,8 @@ int upgrade_run(const char *pid_file)
 	int answer = -1;
 
 	if (pid <= 1 || !device_is_daemon(pid))
-		die(EXIT_SYSTEM, "%s: process %d is no daemon that serves images", pid_file, (int)pid);
+		die(EXIT_SYSTEM, "%s: process %d is no daemon that serves images", pid_file,
+			(int)pid);
 	sigemptyset(&answers);
 	sigaddset(&answers, UPGRADE_DONE);
 	sigaddset(&answers, UPGRADE_REFUSED);
