@@ -130,13 +130,21 @@ def nbd_same_handle_twice():
     data = image(1, 4 * MIB)
     with attached(data) as (s, k, d):
         k.nbd.wait(lambda: both_ends(s, data), 10, "both ends")
-        s.default["delay"] = 1
+        s.default["delay"] = 1000
         reads = [d.read(MIB + n * 65536, 4096) for n in range(10)]
         for r in reads:
             d.again(r)
         time.sleep(0.2)
         for r in reads:
             d.again(r)
+        time.sleep(0.2)
+        kill_worker(k)
+        for r in reads:
+            d.again(r)
+        time.sleep(0.5)
+        s.default["delay"] = 0
+        s.stop()
+        s.start()
         got(d, reads, data)
         time.sleep(0.5)
         need(d, data, 0, 4096)
