@@ -131,7 +131,7 @@ def nbd_same_handle_twice():
     with attached(data) as (s, k, d):
         k.nbd.wait(lambda: both_ends(s, data), 10, "both ends")
         s.default["delay"] = 1000
-        reads = [d.read(MIB + n * 65536, 4096) for n in range(10)]
+        reads = [d.read(MIB + (n + 1) * 65536, 4096) for n in range(10)]
         for r in reads:
             d.again(r)
         time.sleep(0.2)
