@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+from lib import archive
 from lib.find import TOP
 
 HOST = "10.0.2.2"       # the host's loopback interface in QEMU's user network
@@ -27,12 +28,13 @@ CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0", "arm64-16k": "ttyAMA0"}
 
 
 class Kernel:
-    """Debian's kernel for that machine with two modules of its own; it is made if it is missing."""
+    """Debian's kernel for that machine with two modules of its own, which is made if it is missing; or the stock
+    kernel of that series, for amd64."""
 
-    def __init__(self, machine):
-        made = subprocess.run([f"{TOP}/guest/kernel/debian", machine], stdout=subprocess.PIPE, text=True, check=True)
-        self.machine = machine
-        self.folder = made.stdout.strip()
+    def __init__(self, machine, series=None):
+        self.machine, self.series = machine, series
+        self.folder = archive.stock_kernel(series) if series else subprocess.run(
+            [f"{TOP}/guest/kernel/debian", machine], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         self.release, = os.listdir(f"{self.folder}/lib/modules")
         self.image = f"{self.folder}/vmlinuz"
         self.config = f"{self.folder}/config"
