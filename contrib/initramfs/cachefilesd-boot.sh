@@ -491,9 +491,12 @@ cfd_mount_image()
 
 # ---- the end ----
 
+# By its second name the same program is a daemon that lives to the end, should keeper and worker ever die: it is
+# there without the root.
 cfd_copy_end()
 {
-	cat "$(command -v "$cfd_daemon")" >"$cfd_end" && chmod 755 "$cfd_end"
+	cat "$(command -v "$cfd_daemon")" >"$cfd_end" && chmod 755 "$cfd_end" &&
+		ln -sf shutdown "${cfd_end%/*}/@cachefilesd-mini"
 }
 
 # What systemd runs in memory when it has unmounted what it can: the daemon's program ends the daemon, and

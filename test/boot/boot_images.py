@@ -74,7 +74,6 @@ pause()
 daemons
 case $wanted in
 *kill*)
-	ln -s shutdown /run/initramfs/@cachefilesd-mini
 	cat /etc/resolv.conf >/dev/null 2>&1
 	read -r keeper </run/cachefilesd-mini/pid
 	cd /

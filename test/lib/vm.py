@@ -25,7 +25,7 @@ QEMU = {
 QEMU["arm64-16k"] = QEMU["arm64"]
 # Costly parts without use here are off, such as a second copy of systemd's lines by way of the kernel; and the clock is
 # trusted even after it has stood still for some seconds.
-WORDS = "panic=-1 mitigations=off tsc=reliable lsm=landlock audit=0 systemd.log_target=journal"
+WORDS = "panic=-1 nosoftlockup mitigations=off tsc=reliable lsm=landlock audit=0 systemd.log_target=journal"
 CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0", "arm64-16k": "ttyAMA0"}
 
 
