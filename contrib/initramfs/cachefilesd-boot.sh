@@ -82,6 +82,7 @@ cfd_take()
 	cachefilesd.cache=*) cfd_cache=${1#*=} ;;
 	cachefilesd.overlay=*) cfd_overlay=${1#*=} ;;
 	cachefilesd.wait=*) cfd_wait=${1#*=} ;;
+	cachefilesd.verity=*) cfd_verity=${1#*=} ;;
 	cachefilesd.*=*)
 		cfd_value=${1#*=}
 		cfd_word_of=${1%%=*}
@@ -99,6 +100,7 @@ cfd_take()
 #	cfd_cache	ram:KIB, or a device as findfs(8) takes it
 #	cfd_overlay	tmpfs, none, or such a device
 #	cfd_wait	seconds
+#	cfd_verity	the hash at the root of dm-verity's tree, or nothing
 # Returns false where there is no root of ours, and says what is wrong with one.
 cfd_parse()
 {
@@ -107,6 +109,7 @@ cfd_parse()
 	cfd_cache=ram:
 	cfd_overlay=tmpfs
 	cfd_wait=60
+	cfd_verity=
 	cfd_each_word "$1" cfd_take
 	[ -n "$cfd_urls" ] || return 1
 	cfd_name_image && cfd_check_places
@@ -143,6 +146,10 @@ cfd_name_image()
 	case $cfd_name in
 	*[!A-Za-z0-9._~-]*) cfd_folders= ;;
 	'' | . | ..) cfd_say "root=$cfd_type-http: '$cfd_urls' names no image"; return 1 ;;
+	esac
+	case $cfd_verity:$cfd_folders in
+	:* | *[0-9a-f]:yes) ;;
+	*) cfd_say "cachefilesd.verity=$cfd_verity: needs a hash, and URLs that end in the image's name"; return 1 ;;
 	esac
 	cfd_list=$cfd_urls,
 	cfd_url_lines=
@@ -402,7 +409,8 @@ cfd_is_attached()
 	return 1
 }
 
-# The configuration: the initramfs's own, then the command line's. Only NBD has other file systems than EROFS.
+# The configuration: the initramfs's own, then the command line's. Only NBD has other file systems than EROFS, and
+# devices below dm-verity.
 cfd_configure()
 {
 	# Tokens and keys may be in these.
@@ -414,7 +422,8 @@ cfd_configure()
 		printf %s "$cfd_lines"
 	} | cfd_keep_files >"$cfd_conf"
 	cfd_is_attached || echo "attach $cfd_name" >>"$cfd_conf"
-	[ "$cfd_type" = erofs ] || echo "front nbd" >>"$cfd_conf"
+	[ -z "$cfd_verity" ] || echo "attach $cfd_name.verity" >>"$cfd_conf"
+	[ "$cfd_type$cfd_verity" = erofs ] || echo "front nbd" >>"$cfd_conf"
 	umask "$cfd_umask"
 }
 
@@ -423,8 +432,8 @@ cfd_choose()
 {
 	modprobe -qa cachefiles erofs 2>/dev/null
 	cfd_front=cachefiles
-	case $cfd_type$("$cfd_daemon" --test -f "$cfd_conf" 2>/dev/null) in
-	[!e]* | ext4* | *"${cfd_newline}front nbd"*)
+	case $cfd_type$cfd_verity$cfd_newline$("$cfd_daemon" --test -f "$cfd_conf" 2>/dev/null) in
+	*"${cfd_newline}front nbd"* | [!e]* | ext4* | erofs[0-9a-f]*)
 		cfd_front=nbd
 		modprobe -q nbd max_part=16 2>/dev/null
 		;;
@@ -455,6 +464,16 @@ cfd_start()
 	done
 }
 
+# Puts the kernel's dm-verity above $cfd_device, with the tree that is attached beside it.
+cfd_verify()
+{
+	[ -n "$cfd_verity" ] || return 0
+	[ -b /dev/mapper/cachefilesd-mini ] || {
+		cfd_tree=$("$cfd_daemon" --attach "$cfd_name.verity") &&
+			veritysetup open "$cfd_device" cachefilesd-mini "$cfd_tree" "$cfd_verity"
+	} && cfd_device=/dev/mapper/cachefilesd-mini
+}
+
 # Mounts the image at $cfd_run/image. A journal cannot be played on a device that is not writable.
 cfd_try_image()
 {
@@ -464,7 +483,7 @@ cfd_try_image()
 	fi
 	cfd_options=ro
 	[ "$cfd_type" != ext4 ] || cfd_options=ro,noload
-	cfd_device=$("$cfd_daemon" --attach "$cfd_name") &&
+	cfd_device=$("$cfd_daemon" --attach "$cfd_name") && cfd_verify &&
 		mount -t "$cfd_type" -o "$cfd_options" "$cfd_device" "$cfd_run/image"
 }
 

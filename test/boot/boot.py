@@ -156,7 +156,7 @@ class Boot:
                     "failed units: " + last(said, "failed units"))
         self.expect(re.search(r"boot-check: daemon @( @)*$", said, re.M), "daemon: " + last(said, "daemon"))
         root = last(said, "root")
-        self.expect(("nbd" in root) == self.nbd, "root: " + root)
+        self.expect(("/dev/" in root) == self.nbd, "root: " + root)
         if sums:
             self.expect("boot-check: sums right" in said, "sums: " + last(said, "sums"))
 
@@ -200,11 +200,11 @@ DISK = "cachefilesd.cache=LABEL=cache"
 
 
 @contextlib.contextmanager
-def booted(bench, name, kind, words, **machine):
+def booted(bench, name, kind, words, initrd=None, **machine):
     """A machine of that initramfs, and its row of the table."""
     bench.server.reset()
     log = f"{bench.work}/{name.replace(': ', '-').replace(' ', '-')}.log"
-    with vm.Machine(bench.kernel(kind), bench.initrd(kind), words, log=log, **machine) as m:
+    with vm.Machine(bench.kernel(kind), initrd or bench.initrd(kind), words, log=log, **machine) as m:
         b = Boot(bench, m, parts(kind)[1] is not None or "cachefilesd.front=nbd" in words)
         yield b
     fetched, requests = bench.server.served()
@@ -350,6 +350,19 @@ def squashfs(bench, name, kind):
 @boot(("busybox-6.1", *stock("7")))
 def ext4(bench, name, kind):
     other_image(bench, name, kind, "debian.ext4")
+
+
+@boot(("busybox-7",))
+def verity(bench, name, kind):
+    """The kernel's dm-verity checks the image, by a tree in a second device."""
+    bench.server.start()
+    root = boot_images.make_verity(bench.image())
+    initrd = boot_images.busybox_initrd(bench.work, bench.daemon, bench.kernel(kind), name="verity",
+                                        files=["/usr/sbin/veritysetup"])
+    words = bench.words(kind, "some,reboot", DISK, f"cachefilesd.verity={root}", ALONE)
+    with booted(bench, name, kind, words, initrd, disks=[bench.disk(f"{kind}-verity", new=True)]) as b:
+        b.to_verdict()
+        b.to_reboot()
 
 
 @boot(("busybox",))

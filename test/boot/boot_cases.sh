@@ -152,6 +152,8 @@ bad "a cache of too many digits" "$u cachefilesd.cache=ram:99999999999G" "16M or
 bad "a cache in tmpfs" "$u cachefilesd.cache=tmpfs" "UUID="
 bad "a cache without a place" "$u cachefilesd.cache=" "UUID="
 bad "an overlay nowhere" "$u cachefilesd.overlay=disk" "tmpfs, none"
+bad "a verity that is no hash" "$u cachefilesd.verity=yes" "needs a hash"
+bad "verity and a URL for one name" "$u?q cachefilesd.verity=00ff" "URLs that end"
 bad "no seconds" "$u cachefilesd.wait=soon" "seconds"
 
 cfd_parse "$u cachefilesd.timeout=5"
@@ -185,6 +187,11 @@ cfd_configure
 tell "other file systems are NBD's" "$(tail -n 4 "$cfd_conf")" "attach ii
 front auto
 attach i
+front nbd"
+cfd_parse "$u cachefilesd.verity=00ff"
+cfd_configure
+tell "dm-verity has a device for its tree" "$(tail -n 3 "$cfd_conf")" "attach i.erofs
+attach i.erofs.verity
 front nbd"
 cfd_find_device() { cfd_device=found; }
 mount() { mounted=$*; }
@@ -317,7 +324,7 @@ a_daemon()
 		;;
 	--attach*)
 		[ -z "$waits" ] || return 1
-		echo "/dev/nbd7"
+		case $2 in *.verity) echo "/dev/nbd8" ;; *) echo "/dev/nbd7" ;; esac
 		return 0
 		;;
 	esac
@@ -330,6 +337,7 @@ ln() { :; }
 modprobe() { :; }
 sleep() { did="$did sleep$1"; [ "$1" != 8 ] || waits=; }
 cfd_keep_end() { :; }
+veritysetup() { did="$did verity:$2:$4:$5"; }
 cfd_ram_device() { did="$did ram" cfd_device=/dev/zram0; }
 cfd_daemon=a_daemon
 has_front=cachefiles
@@ -368,6 +376,8 @@ boots "NBD with a cache on a device" "$u cachefilesd.cache=LABEL=c" " cache star
 	"-t erofs -o ro /dev/nbd7"
 boots "ext4 without its journal" root=ext4-http:http://h/i " cache start image overlay newroot" \
 	"-t ext4 -o ro,noload /dev/nbd7"
+boots "NBD below dm-verity" "$u cachefilesd.verity=00ff" \
+	" cache start verity:/dev/nbd7:/dev/nbd8:00ff image overlay newroot" "-t erofs -o ro /dev/mapper/cachefilesd-mini"
 waits=yes
 boots "NBD: an image that is waited for" "$u" \
 	" cache start sleep1 sleep2 sleep4 sleep8 image overlay newroot" "-t erofs -o ro /dev/nbd7"

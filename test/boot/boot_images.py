@@ -231,6 +231,12 @@ def make_image(work, name):
     return path
 
 
+def make_verity(image):
+    """Makes dm-verity's tree IMAGE.verity. Returns the hash at its root."""
+    made = run("/usr/sbin/veritysetup", "format", image, f"{image}.verity", stdout=subprocess.PIPE, text=True).stdout
+    return re.search(r"^Root hash:\s*(\S+)", made, re.M)[1]
+
+
 def make_root(work, daemon):
     """Makes the tree work/root, which stays for NFS."""
     tree = f"{work}/root"
