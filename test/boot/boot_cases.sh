@@ -171,7 +171,8 @@ echo roots >"$cfd_run/bundle"
 echo secret >"$cfd_run/secret.key"
 printf '\tkey  %s\n' "$cfd_run/secret.key" >"$cfd_own_conf"
 cfd_configure
-tell "files of the initramfs outlive it" "$(head -n 1 "$cfd_conf") $(grep ^ca "$cfd_conf") $(cat "$cfd_run/key" "$cfd_run/ca")" \
+tell "files of the initramfs outlive it" \
+	"$(head -n 1 "$cfd_conf") $(grep ^ca "$cfd_conf") $(cat "$cfd_run/key" "$cfd_run/ca")" \
 	"key $cfd_run/key ca $cfd_run/ca secret
 roots"
 tell "such a file is for root only" "$(stat -c %a "$cfd_run/key")" 600
