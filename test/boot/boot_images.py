@@ -77,7 +77,8 @@ case $wanted in
 	cat /etc/resolv.conf >/dev/null 2>&1
 	read -r keeper </run/cachefilesd-mini/pid
 	cd /
-	sha256sum -c /usr/lib/boot-check/half >/run/killed 2>&1 &
+	case $wanted in *half*) sums=half ;; *) sums=some ;; esac
+	sha256sum -c /usr/lib/boot-check/$sums >/run/killed 2>&1 &
 	pause 2
 	for pid in $daemons; do
 		[ "$pid" = "$keeper" ] || kill -9 "$pid"
