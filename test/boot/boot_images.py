@@ -62,7 +62,9 @@ daemons()
 {
 	daemons=
 	for at in /proc/[0-9]*; do
-		read -r name 2>/dev/null <"$at/comm" && [ "$name" = cachefilesd-min ] && daemons="$daemons ${at#/proc/}"
+		read -r name 2>/dev/null <"$at/comm" || continue
+		# By the name in memory too.
+		case $name in cachefilesd-min | @cachefilesd-mi) daemons="$daemons ${at#/proc/}" ;; esac
 	done
 }
 pause()
