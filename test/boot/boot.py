@@ -218,21 +218,34 @@ ALONE = f"init={boot_images.CHECK_PATH}"
 
 @boot((*KINDS, *stock(*STOCK)))
 def login(bench, name, kind):
-    """A Debian with systemd, from power on to its login prompt: no unit fails, half of its files are compared. With a
-    stock kernel the worker is killed meanwhile, then keeper and worker, and the daemon is started again."""
+    """A Debian with systemd, from power on to its login prompt: no unit fails, half of its files are compared."""
+    with logged_in(bench, name, kind, f"{bench.sums},reboot") as b:
+        b.to_reboot()
+        b.expect(not b.nbd or "NBD_DISCONNECT" in b.machine.said, "the device was not disconnected")
+
+
+@boot(stock(*STOCK))
+def killed(bench, name, kind):
+    """The same. While its files are compared the worker is killed, then keeper and worker, and the daemon is started
+    again by the program in memory. The root is the root of this daemon too, and cannot be unmounted before it ends."""
+    with logged_in(bench, name, kind, f"kill,{bench.sums},reboot") as b:
+        b.expect(last(b.machine.said, "started again") == "0", "started: " + last(b.machine.said, "started again"))
+        b.expect("boot-check: killed: right" in b.machine.said, "killed: " + last(b.machine.said, "killed"))
+        b.to_reboot()
+
+
+@contextlib.contextmanager
+def logged_in(bench, name, kind, checks):
+    """A Debian with systemd that has come to its login prompt, and made the checks. At its end the cache has been
+    unmounted."""
     bench.server.start()
     disk = bench.disk(f"{kind}-login", new=True)
-    checks = f"{'kill,' if parts(kind)[1] else ''}{bench.sums},reboot"
     with booted(bench, name, kind, bench.words(kind, checks, DISK), disks=[disk]) as b:
         b.to_login()
         b.to_verdict(systemd=True)
-        if b.nbd:
-            b.expect(last(b.machine.said, "started again") == "0", "started: " + last(b.machine.said, "started again"))
-            b.expect("boot-check: killed: right" in b.machine.said, "killed: " + last(b.machine.said, "killed"))
-        b.to_reboot()
+        yield b
         # systemd prints it for a unit, at the shutdown too.
         b.expect("FAILED" not in b.machine.said, "a unit failed at the shutdown")
-        b.expect(not b.nbd or "NBD_DISCONNECT" in b.machine.said, "the device was not disconnected")
         state = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                text=True, check=True).stdout
         b.expect("needs_recovery" not in state, "the cache was not unmounted")
