@@ -46,8 +46,8 @@ CACHEFILES, BLOCK = {"cachefiles": ALL}, {"nbd": ALL}
 
 def scenario(title, kernel_may_complain=False, series=ALL, differs=None):
     """Decorator: a scenario for these kernels, with either front end, or {front end: kernels}. Others run it only if
-    they are asked for it by its name. One that `differs` tests what a front end does itself, so that it is run with each of
-    them even where time is short; so is, if nothing else is said, one that is meant for one of them."""
+    they are asked for it by its name. One that `differs` tests what a front end does itself, so that it is run with
+    each of them even where time is short; so is, if nothing else is said, one that is meant for one of them."""
     own = isinstance(series, dict)
 
     def register(function):
