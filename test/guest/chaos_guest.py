@@ -305,7 +305,8 @@ def worker(tally, count):
         nonlocal killed
         killed = eventually(lambda: next((pid for pid in daemon.workers() if pid != killed), 0), "a new worker")
         time.sleep(random.choice((0, random.uniform(0, 0.05), random.uniform(0, 0.5))))
-        os.kill(killed, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):   # it has just been replaced, as a device is attached
+            os.kill(killed, signal.SIGKILL)
 
     with shaped():
         daemon = g.Daemon(g.URL_TLS, g.CA, options=["-N"])
