@@ -138,7 +138,7 @@ def nbd_out_of_order():
         n.wait(lambda: both_ends(s, data) and both_ends(s, other, "/other"), 10, "both ends")
         quiet(s)
         s.default["delay"] = 1000
-        late = d.read(2 * MIB + 512 * KIB, 4096)
+        late = d.read(3 * MIB, 4096)
         time.sleep(0.1)
         for offset in range(0, 64 * KIB, 4096):
             need(d, data, offset, 4096)
