@@ -25,7 +25,8 @@ def nbd_attach_and_read():
         k.nbd.wait(lambda: both_ends(s, data), 10, "both ends")
         quiet(s)
         count = len(s.requests)
-        for offset in (0, 2048, 64 * KIB, 252 * KIB, MIB, len(data) // SECTOR * SECTOR, d.size - 4096, d.size - 128 * KIB):
+        for offset in (0, 2048, 64 * KIB, 252 * KIB, MIB, len(data) // SECTOR * SECTOR, d.size - 4096,
+                       d.size - 128 * KIB):
             need(d, data, offset, SECTOR)
             need(d, data, offset // 4096 * 4096, 4096)
         assert len(s.requests) == count, s.requests[count:]

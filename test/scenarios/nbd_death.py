@@ -248,7 +248,7 @@ def nbd_all_killed_offline():
 
 @scenario
 def nbd_all_killed_and_replaced():
-    """... and the server has another image by now: the device keeps its size, its cached bytes are right, others fail"""
+    """... and the server has another image by now: the device keeps its size and its cached bytes, others fail"""
     old, new = image("old", 3 * MIB), image("new", 5 * MIB)
     with Nbd() as n, Server({"/img": old}) as s:
         with blocks(s, n, keep=True) as k:
@@ -361,9 +361,10 @@ def nbd_connect_fails():
 
 @each("SIGKILL of all", "SIGTERM")
 def nbd_service_manager(how):
-    """a service manager keeps the descriptors: no socket ends, no RECONFIGURE is needed, READs that waited are answered"""
+    """a service manager keeps the descriptors: no socket ends, no RECONFIGURE is needed, no READ is lost"""
     data = image(1, 4 * MIB)
-    with Nbd() as n, Server({"/img": data, "/two": data}) as s, ServiceManager(f"standin-{os.getpid()}-{how}") as manager:
+    with Nbd() as n, Server({"/img": data, "/two": data}) as s, \
+            ServiceManager(f"standin-{os.getpid()}-{how}") as manager:
         k, reads = None, []
         for turn in range(4):
             prefix, env, fds = manager.service()
@@ -411,7 +412,7 @@ def nbd_terminated_while_claimed():
 
 @scenario
 def nbd_terminated_while_a_look_hangs():
-    """... and so it is while the look at the device takes for ever: a device that cannot be looked at counts as claimed"""
+    """... and while the look at the device takes for ever: one that cannot be looked at counts as claimed"""
     data = image(1, 300000)
     with attached(data) as (s, k, d):
         d.hangs = True
