@@ -147,7 +147,8 @@ def nbd_control_socket():
                 silent[-1].settimeout(1)
                 silent[-1].connect(path)
         for line in (b"", b"\n", b"attach\n", b"attach \n", b"attach x" + b"y" * 700 + b"\n", b"y" * 600,
-                     b"\0" * 100 + b"\n", b"nonsense\n", b"detach\n", b"attach img /dev/nbd99999999999999999999\n", b"front\nfront\nfront\n",
+                     b"\0" * 100 + b"\n", b"nonsense\n", b"detach\n", b"attach img /dev/nbd99999999999999999999\n",
+                     b"front\nfront\nfront\n",
                      b"attach a\rb\n", b"attach %s\n" % (b"\xff" * 200)):
             with contextlib.suppress(ConnectionError, TimeoutError), socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(15)
