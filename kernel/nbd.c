@@ -163,12 +163,14 @@ static bool begin_reply(unsigned n)
 	for (; slot < NBD_SLOTS && d->slots[slot] < READY; slot++)
 		if (d->slots[slot] == COLD)
 			cold = slot;
-	if (slot == NBD_SLOTS && cold < NBD_SLOTS && turn.ms < slow_until)
-		d->look_again = turn.ms + 1;
-	else if (slot == NBD_SLOTS)
+	if (slot == NBD_SLOTS)
 		slot = cold;
 	if (slot == NBD_SLOTS)
 		return false;
+	if (slot == cold && turn.ms < slow_until) {
+		d->look_again = turn.ms + 1;
+		return false;
+	}
 	p->reply.position = 0;
 	p->reply.phase = NBD_IDLE;
 	p->reply.total = sizeof(struct reply) +
@@ -177,12 +179,11 @@ static bool begin_reply(unsigned n)
 	return true;
 }
 
-/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others.
- * Without a wait for the disk, which fetches them then, unless the slot is COLD. False and errno;
- * EAGAIN: the disk is needed. */
+/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others. Only
+ * for one that is COLD it waits for the disk, which fetches them otherwise, and false means that
+ * they have to be waited for (tmpfs cannot tell, and has them). */
 static bool read_last(unsigned n, unsigned slot, char *out)
 {
-	static int flags = RWF_NOWAIT;
 	volatile struct nbd_slot *s = &place(n)->slots[slot];
 	struct iovec part = {out, min_u64(s->length, SMALL)};
 	off_t from = (off_t)(s->from + s->length - part.iov_len);
@@ -190,14 +191,11 @@ static bool read_last(unsigned n, unsigned slot, char *out)
 	int64_t begun = waits ? clock_us() : 0;
 	long got;
 
-	do
-		got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from,
-			(long)(from >> 32), waits ? 0 : flags);
-	while (got < 0 && errno == EOPNOTSUPP && flags && !(flags = 0)); /* tmpfs */
+	got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from, (long)(from >> 32),
+		waits ? 0 : RWF_NOWAIT);
 	if (waits && clock_us() - begun > SLOW)
 		slow_until = turn.ms + SLOW_HOLDS;
-	if (got >= 0 && got < (long)part.iov_len)
-		errno = waits ? EIO : EAGAIN;
+	errno = EIO;
 	return got == (long)part.iov_len;
 }
 
@@ -246,13 +244,13 @@ static bool is_full_pipe(unsigned n)
 	return false;
 }
 
-/* Nothing of the reply has been sent, and it has to wait for the disk: another one goes first. */
+/* Nothing of the reply has been sent, and it has to wait for the disk: others go first. */
 static bool put_off(unsigned n)
 {
 	volatile struct nbd_reply *r = &place(n)->reply;
 	struct device *d = &devices[n];
 
-	if (errno != EAGAIN || r->position + d->piped > 0 || d->slots[r->slot] != READY)
+	if (r->position + d->piped > 0 || d->slots[r->slot] != READY)
 		return false;
 	d->slots[r->slot] = COLD;
 	r->slot = NBD_SLOTS;
