@@ -505,7 +505,7 @@ static void open_image(unsigned n, int64_t now)
 	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
 
 	snprintf(name, sizeof(name), "%s", (const char *)place(n)->name);
-	snprintf(volume, sizeof(volume), "erofs,%s", name); /* as that of a mount by fsid */
+	snprintf(volume, sizeof(volume), "erofs,%.249s", name); /* as that of a mount by fsid */
 	d->used = true;
 	d->open_again = INT64_MAX;
 	d->told_at = now + WAIT_TIME;
@@ -521,6 +521,7 @@ static void close_image(unsigned n)
 	if (d->used)
 		fetch_close(n);
 	fd_close(&d->cache);
+	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->to_probe = 0;
 	d->open_again = INT64_MAX;
@@ -586,6 +587,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	opened_files_add(key, told);
+	cull_inspect();
 	if (p->state == NBD_CONNECTED)
 		return;
 	d->to_probe = conf->trace_record[0] ? 0 : PROBED; /* no trace is to have it */

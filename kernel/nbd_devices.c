@@ -61,7 +61,7 @@ uint64_t nbd_key(const char *name)
 {
 	char volume[KEY_MAX + 1];
 
-	snprintf(volume, sizeof(volume), "erofs,%s", name);
+	snprintf(volume, sizeof(volume), "erofs,%.249s", name);
 	return opened_files_key(volume, name, strlen(name));
 }
 
@@ -550,7 +550,7 @@ static const char *obey_attach(const char *name, int device, bool *reload)
 	else
 		n = free_place();
 	if (n >= table->usable)
-		return "no all places are taken";
+		return "no all places for devices are taken: detach one first";
 	p = &table->places[n];
 	if (p->state && device >= 0 && p->device != device && p->device >= 0) {
 		asked = DEVICES_MAX;

@@ -161,7 +161,7 @@ static int command(int netlink, struct message *m, uint16_t wanted, uint32_t *va
 		}
 		/* struct nlmsgerr stands where struct genlmsghdr is in others. */
 		memcpy(&error, &m->header.command, sizeof(error));
-		return -error;
+		return (int)-(uint32_t)error;
 	}
 }
 
