@@ -96,20 +96,24 @@ struct device {
 	unsigned to_probe; /* this many of `probed` are still to be fetched, before they are asked
 			      for */
 	size_t piped;	   /* bytes in the pipe */
-	int64_t open_again, told_at, look_again;
-	uint64_t data_from, data_to; /* this part of the cache file has no hole */
+	int64_t open_again, told_at;
 
 	/* To be answered: READY; COLD, once the disk has brought the data; FAILED, by an error. */
 	uint8_t slots[NBD_SLOTS];
 };
 
-static const struct device no_device = {
-	.cache = -1, .open_again = INT64_MAX, .look_again = INT64_MAX};
+static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
 
 static struct device devices[DEVICES_MAX];
 static const struct conf *conf;
-static int64_t slow_until; /* the cache disk counts as slow */
-static bool behind;	   /* the table of READs was full: requests wait for their turn */
+static int64_t slow_until;	       /* the cache disk counts as slow */
+static int64_t look_again = INT64_MAX; /* for what the slow disk has brought */
+
+/* This part of the cache file of a device (DEVICES_MAX: none) has no hole. */
+static unsigned data_of = DEVICES_MAX;
+static uint64_t data_from, data_to;
+
+static bool behind; /* the table of READs was full: requests wait for their turn */
 
 static volatile struct nbd_place *place(unsigned n)
 {
@@ -121,16 +125,17 @@ static volatile struct nbd_place *place(unsigned n)
 /* The file system is not asked again for what it has said: no hole appears in a cache file. */
 static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
 {
-	struct device *d = &devices[n];
 	int64_t hole;
 
-	if (offset < d->data_from || offset > d->data_to)
-		d->data_from = d->data_to = offset;
-	if (d->data_to >= end)
+	if (n != data_of || offset < data_from || offset > data_to) {
+		data_of = n;
+		data_from = data_to = offset;
+	}
+	if (data_to >= end)
 		return (int64_t)end;
-	hole = store_hole(d->cache, d->data_to, end, hole_end);
+	hole = store_hole(devices[n].cache, data_to, end, hole_end);
 	if (hole >= 0)
-		d->data_to = (uint64_t)hole;
+		data_to = (uint64_t)hole;
 	return hole;
 }
 
@@ -168,7 +173,7 @@ static bool begin_reply(unsigned n)
 	if (slot == NBD_SLOTS)
 		return false;
 	if (slot == cold && turn.ms < slow_until) {
-		d->look_again = turn.ms + 1;
+		look_again = turn.ms + 1;
 		return false;
 	}
 	p->reply.position = 0;
@@ -577,7 +582,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	settle_version(n, told);
-	d->data_from = d->data_to = 0;
+	data_of = DEVICES_MAX; /* perhaps another cache file */
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
 		snprintf((char *)p->why, sizeof(p->why), "%s",
@@ -729,12 +734,12 @@ static size_t poll_sockets(struct pollfd *out)
 
 static int64_t next_time(void)
 {
-	int64_t next = behind ? turn.ms + LOOK_AGAIN : INT64_MAX;
+	int64_t next = behind ? sooner(look_again, turn.ms + LOOK_AGAIN) : look_again;
 
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		const struct device *d = &devices[n];
 
-		next = sooner(next, sooner(d->open_again, d->look_again));
+		next = sooner(next, d->open_again);
 		if (d->partial)
 			next = sooner(next, turn.ms + LOOK_AGAIN);
 		if (d->used && place(n)->state == NBD_WANTED && !place(n)->waits)
@@ -771,8 +776,10 @@ static void look_after(unsigned n, int64_t now)
 
 static bool run(const struct pollfd *polled, int64_t now)
 {
-	bool some = false;
+	bool some = false, looks = look_again <= now;
 
+	if (looks)
+		look_again = INT64_MAX;
 	behind = false;
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		struct device *d = &devices[n];
@@ -786,11 +793,9 @@ static bool run(const struct pollfd *polled, int64_t now)
 		if (polled[n].revents || d->partial)
 			take_requests(n);
 		some |= hand_requests(n);
-		for (unsigned slot = 0; d->look_again <= now && slot < NBD_SLOTS; slot++)
+		for (unsigned slot = 0; looks && slot < NBD_SLOTS; slot++)
 			if (d->slots[slot] == COLD)
 				d->slots[slot] = READY;
-		if (d->look_again <= now)
-			d->look_again = INT64_MAX;
 		send_replies(n);
 	}
 	return some;
