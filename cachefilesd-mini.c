@@ -39,6 +39,7 @@
 #include "base/limits.h"
 #include "base/local.h"
 #include "base/log.h"
+#include "base/print.h"
 #include "base/stats.h"
 #include "trust/client_cert.h"
 #include "trust/roots.h"
@@ -559,9 +560,9 @@ static void print_version(void)
 	tls_ciphers(ciphers, sizeof(ciphers));
 	conf_init(&conf);
 	divide_memory();
-	printf("cachefilesd-mini %s\n"
-	       "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
-	       "ciphers: %s\n",
+	print("cachefilesd-mini %s\n"
+	      "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
+	      "ciphers: %s\n",
 		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
 		capacity.reads, ciphers);
 }
@@ -610,8 +611,8 @@ static int test(char *why, size_t size)
 		sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] && !recorder_init(conf.trace_record, NULL, why, size))
 		die(EXIT_USAGE, "trace record: %s", why);
-	printf(TRIAL_PASSED "%s: the configuration is good\nfront %s\n", VERSION, front->name);
-	fflush(stdout); /* an upgrade reads only the first lines */
+	print(TRIAL_PASSED "%s: the configuration is good\nfront %s\n", VERSION, front->name);
+	print_flush(); /* an upgrade reads only the first lines */
 	for (size_t i = 0; i < conf.urls; i++)
 		if (!strstr(conf.url[i], "%c") && !strstr(conf.url[i], "%v") &&
 			conf.url[i][strlen(conf.url[i]) - 1] != '/')
@@ -639,7 +640,7 @@ static int run_with_conf(void)
 		return attach_run(conf.control, options.mode == ATTACH ? "attach" : "detach",
 			options.arguments);
 	if (options.mode == PRIME && (conf.front == FRONT_NBD || attach_is_front(conf.control))) {
-		puts("front nbd: nothing to do: what is fetched is kept from the start");
+		print("front nbd: nothing to do: what is fetched is kept from the start\n");
 		return 0;
 	}
 	if (options.mode == PRIME)
@@ -663,7 +664,7 @@ int main(int argc, char **argv)
 		options_help();
 	else
 		status = options.mode == UPGRADE ? upgrade_run(options.pid_file) : run_with_conf();
-	if (fflush(stdout) < 0 || ferror(stdout))
+	if (!print_flush())
 		die(EXIT_SYSTEM, "standard output: %s", strerror(errno));
 	return status;
 }

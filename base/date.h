@@ -4,13 +4,13 @@
 
 #include <stdint.h>
 
-/* Days from 1970-01-01 to a day of the Gregorian calendar, from the year 0 on; months and days
- * count from 1. The calculation lets a year begin in March, so that the leap day is its last. */
-static inline int64_t days_since_1970(int year, int month, int day)
-{
-	int64_t y = year - (month <= 2), m = (month + 9) % 12;
+/* Days from 1970-01-01 to a day of the Gregorian calendar, from the year 1 on; months and days
+ * count from 1. */
+int64_t days_since_1970(int year, int month, int day);
 
-	return y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719468;
-}
+/* The day, as "1970-01-31", of a time in seconds since 1970, from the year 1 to 9999. Returns out.
+ */
+#define DATE_SIZE 24
+char *date_text(char out[DATE_SIZE], int64_t seconds);
 
 #endif

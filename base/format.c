@@ -1,5 +1,5 @@
-/* base/format.c - snprintf, vsnprintf, printf and dprintf for this program, under the C library's
- * names.
+/* base/format.c - snprintf, vsnprintf and dprintf for this program, under the C library's names;
+ * and print().
  *
  * The linker takes them instead of the library's, whose one formatter for everything (floating
  * point, wide characters) would be a twentieth of the binary. The compiler still checks formats and
@@ -9,10 +9,11 @@
  * conversions d u x c s %. test/package/test_build.sh looks for others in the sources. From an
  * unknown one on the format would be printed as it is, and no further argument used.
  */
+#include "base/print.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,7 @@
 struct job {
 	const char *format; /* the rest of it */
 	va_list args;
-	FILE *file;   /* where to write; NULL: to `buffer` */
+	bool prints;  /* to standard output, not to `buffer` */
 	char *buffer; /* of `room` bytes, and one for a NUL */
 	size_t room;
 	size_t total; /* bytes so far, with those that did not fit */
@@ -37,15 +38,40 @@ struct directive {
 	char size;	      /* 'l', 'L' for ll, 'z', or '\0' */
 };
 
+static char out[1024]; /* standard output's buffer */
+static size_t out_size;
+static int out_error; /* the first */
+
+static bool write_all(int fd, const char *text, size_t size)
+{
+	for (ssize_t n; size > 0; text += n, size -= (size_t)n)
+		if ((n = write(fd, text, size)) < 0)
+			return false;
+	return true;
+}
+
+bool print_flush(void)
+{
+	if (!out_error && !write_all(STDOUT_FILENO, out, out_size))
+		out_error = errno;
+	out_size = 0;
+	errno = out_error;
+	return !out_error;
+}
+
 static void put(struct job *j, const char *text, size_t size)
 {
-	size_t left = j->room > j->total ? j->room - j->total : 0;
+	for (; size > 0; size--, j->total++) {
+		char c = *text++;
 
-	if (j->file)
-		fwrite(text, 1, size, j->file);
-	else if (left > 0)
-		memcpy(j->buffer + j->total, text, size < left ? size : left);
-	j->total += size;
+		if (j->prints) {
+			if (out_size == sizeof(out))
+				print_flush();
+			out[out_size++] = c;
+		} else if (j->total < j->room) {
+			j->buffer[j->total] = c;
+		}
+	}
 }
 
 static void pad(struct job *j, char with, int count)
@@ -210,15 +236,25 @@ int snprintf(char *buffer, size_t size, const char *format, ...)
 	return total;
 }
 
-int printf(const char *format, ...)
+/* Only for texts that fit. */
+int sprintf(char *buffer, const char *format, ...)
 {
-	struct job j = {.format = format, .file = stdout};
+	va_list args;
 	int total;
 
-	va_start(j.args, format);
-	total = run(&j);
-	va_end(j.args);
+	va_start(args, format);
+	total = vsnprintf(buffer, INT_MAX, format, args);
+	va_end(args);
 	return total;
+}
+
+void print(const char *format, ...)
+{
+	struct job j = {.format = format, .prints = true};
+
+	va_start(j.args, format);
+	run(&j);
+	va_end(j.args);
 }
 
 /* Without a buffer in between. A text that is too long is an error, and nothing of it is written;
@@ -236,8 +272,5 @@ int dprintf(int fd, const char *format, ...)
 		errno = EOVERFLOW;
 		return -1;
 	}
-	for (ssize_t at = 0, n; at < total; at += n)
-		if ((n = write(fd, text + at, (size_t)(total - at))) < 0)
-			return -1;
-	return total;
+	return write_all(fd, text, (size_t)total) ? total : -1;
 }

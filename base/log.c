@@ -49,7 +49,7 @@ static bool connect_syslog(void)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
-	strncpy(a.sun_path, syslog_path, sizeof(a.sun_path) - 1);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", syslog_path);
 	return connect(syslog_fd, (struct sockaddr *)&a, sizeof(a)) == 0;
 }
 

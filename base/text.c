@@ -20,6 +20,13 @@ bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
 	return *at > begin;
 }
 
+int64_t leading_number(const char *text)
+{
+	uint64_t n;
+
+	return number_take(&text, text + strlen(text), INT64_MAX, &n) ? (int64_t)n : 0;
+}
+
 int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')

@@ -12,6 +12,10 @@
  * False: no digit stands there, or the number is larger; *at is then anywhere in its digits. */
 bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out);
 
+/* The decimal number that a text begins with; 0 if it begins with none, or with one over INT64_MAX.
+ */
+int64_t leading_number(const char *text);
+
 /* The value of a hexadecimal digit, or -1 if it is none. */
 int hex_digit(char c);
 

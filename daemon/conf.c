@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -135,13 +134,20 @@ static bool parse_number(struct conf *c, struct value *v)
 /* As the kernel reads it: 32 bits, written as 10, 0xa or 012. */
 static bool parse_mask(struct conf *c, struct value *v)
 {
-	char *end;
+	const char *p = v->text;
+	int base = *p != '0' ? 10 : (p[1] | 0x20) == 'x' ? 16 : 8;
+	uint64_t n = 0;
 
-	if (v->text[0] < '0' || v->text[0] > '9')
-		return false;
-	errno = 0;
-	if (strtoull(v->text, &end, 0) > UINT32_MAX || errno || *end)
-		return false;
+	p += base == 16 ? 2 : 0;
+	do {
+		int digit = hex_digit(*p);
+
+		if (digit < 0 || digit >= base)
+			return false;
+		n = n * (unsigned)base + (unsigned)digit;
+		if (n > UINT32_MAX)
+			return false;
+	} while (*++p);
 	return parse_text(c, v);
 }
 

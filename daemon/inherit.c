@@ -19,18 +19,14 @@
 /* Seven that the first version has, one more, and the front end's. */
 #define NUMBERS (8 + KEPT_MAX)
 
-/* A number and what follows it, a comma or the end. */
+/* A number and the comma behind it. */
 static int take_number(const char **text)
 {
-	bool negative = **text == '-';
-	const char *at = *text + negative;
-	uint64_t n = 1;
+	int64_t n = **text == '-' ? -1 : leading_number(*text);
 
-	if (!number_take(&at, at + strlen(at), INT_MAX, &n))
-		negative = true;
-	at += strcspn(at, ",");
-	*text = *at ? at + 1 : at;
-	return negative ? -1 : (int)n;
+	*text += strcspn(*text, ",");
+	*text += **text == ',';
+	return n > INT_MAX ? -1 : (int)n;
 }
 
 static void keep_over_exec(const struct inherited *e, bool keep)

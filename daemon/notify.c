@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
 
@@ -42,17 +43,17 @@ bool notify_send(const char *lines, int fd)
 }
 
 /* A number of the environment; 0 if there is none. */
-static long number(const char *name)
+static int64_t number(const char *name)
 {
 	const char *text = getenv(name);
 
-	return text ? strtol(text, NULL, 10) : 0;
+	return text ? leading_number(text) : 0;
 }
 
 int notify_handed_over(const char *name)
 {
 	const char *names = getenv("LISTEN_FDNAMES");
-	long count = number("LISTEN_FDS");
+	int64_t count = number("LISTEN_FDS");
 	size_t len = strlen(name);
 
 	if (number("LISTEN_PID") != getpid() || count < 1 || count > 64 || !names)
@@ -69,7 +70,7 @@ int notify_handed_over(const char *name)
 
 int64_t notify_watchdog(void)
 {
-	long pid = number("WATCHDOG_PID"), time = number("WATCHDOG_USEC");
+	int64_t pid = number("WATCHDOG_PID"), time = number("WATCHDOG_USEC");
 
 	if ((pid && pid != getpid()) || time <= 0)
 		return 0;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/outcome.h"
+#include "base/print.h"
 #include "base/text.h"
 #include "net/url.h"
 
@@ -68,9 +69,9 @@ static const char usage[] =
 
 void options_help(void)
 {
-	fputs(usage, stdout);
+	print("%s", usage);
 	for (int o = OUTCOME_OK + 1; o <= OUTCOME_LIMIT; o++)
-		printf(" %d %s%s", outcomes[o].exit_status, outcomes[o].words,
+		print(" %d %s%s", outcomes[o].exit_status, outcomes[o].words,
 			o == OUTCOME_LIMIT ? "\n" : ",");
 }
 

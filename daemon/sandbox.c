@@ -152,7 +152,8 @@ static const struct row table[] = {
 	ANY(lseek, W),
 #endif
 	ANY(close, W | C | T),
-	ANY(splice, W), /* replies to a block device */
+	ANY(splice, W),	 /* replies to a block device */
+	ANY(preadv2, W), /* their data, if they are in memory */
 #ifdef __NR_arm_fadvise64_64
 	ANY(arm_fadvise64_64, W),
 #endif

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -12,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define OLD_ROOT "/oldroot"		     /* systemd's src/shutdown/shutdown.c */
 #define PID_FILE "/run/cachefilesd-mini/pid" /* contrib/initramfs/cachefilesd-boot.sh */
@@ -64,7 +64,7 @@ static void end_daemon(void)
 	int i = 0;
 
 	fd_read_file(PID_FILE, text, sizeof(text));
-	pid = (pid_t)strtol(text, NULL, 10);
+	pid = (pid_t)leading_number(text);
 	if (pid <= 1)
 		return;
 	do {

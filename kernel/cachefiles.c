@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -17,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "base/text.h"
 #include "daemon/handover.h"
 #include "daemon/memory.h"
 #include "daemon/mounted.h"
@@ -197,13 +197,14 @@ static bool watch_device(char *why, size_t size)
 static bool reads_compressed(void)
 {
 	struct utsname name;
-	char *minor;
-	long major;
+	const char *minor;
+	int64_t major;
 
 	if (uname(&name) < 0)
 		return true;
-	major = strtol(name.release, &minor, 10);
-	return major > 6 || (major == 6 && *minor == '.' && strtol(minor + 1, NULL, 10) >= 9);
+	major = leading_number(name.release);
+	minor = strchr(name.release, '.');
+	return major > 6 || (major == 6 && minor && leading_number(minor + 1) >= 9);
 }
 
 static void set_whole(void)

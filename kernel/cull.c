@@ -285,11 +285,33 @@ static uint64_t hexadecimal(const char *digits)
 	return n;
 }
 
+/* `context` is the beginning of a name, IMAGE and the dot, which becomes empty if a file has it. */
+static bool see_version(void *context, int folder, const char *name)
+{
+	char *image = context;
+
+	(void)folder;
+	if (strncmp(name, image, strlen(image)) == 0)
+		*image = '\0';
+	return *image;
+}
+
+/* With its last version what is remembered of an image goes, in the file IMAGE. */
 static int remove_stored(const struct culler *c, const struct candidate *o)
 {
+	char image[18];
+
 	if (c->in_use(hexadecimal(o->name), hexadecimal(o->name + 17)))
 		return EBUSY;
-	return unlinkat(state_folder(), o->name, 0) < 0 ? errno : 0;
+	if (unlinkat(state_folder(), o->name, 0) < 0)
+		return errno;
+	snprintf(image, sizeof(image), "%.17s", o->name);
+	dir_each(state_folder(), ".", see_version, image);
+	if (*image) {
+		image[16] = '\0';
+		unlinkat(state_folder(), image, 0);
+	}
+	return 0;
 }
 
 static void remove_one(struct culler *c, const struct candidate *o)
@@ -302,8 +324,8 @@ static void remove_one(struct culler *c, const struct candidate *o)
 	send(c->worker, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (!c->in_use && state_of(state, o->volume, o->name))
 		unlinkat(state_folder(), state, 0);
-	log_info("%s: culled, %" PRIu64 " bytes; the cache holds %" PRIu64 " now", o->name + 1,
-		o->bytes, c->bytes);
+	log_info("%s: culled, %" PRIu64 " bytes; the cache holds %" PRIu64 " now",
+		o->name + !c->in_use, o->bytes, c->bytes);
 }
 
 static const char *why_nothing_goes(const struct culler *c)

@@ -2,13 +2,13 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/dir.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 
 struct search {
 	const char *target;
@@ -48,7 +48,7 @@ bool device_is_daemon(int pid)
 
 static bool see_process(void *pid, int folder, const char *name)
 {
-	int n = atoi(name); /* 0: no process, as "self" */
+	int n = (int)leading_number(name); /* 0: no process, as "self" */
 
 	(void)folder;
 	*(int *)pid = n > 0 && device_is_of(n) ? n : 0;

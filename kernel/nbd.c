@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -37,6 +39,18 @@
 /* After this many milliseconds a socket with a part of a request in it, and a full table, are
  * looked at again. */
 #define LOOK_AGAIN 100
+
+/* The data of a reply go through our memory up to this many bytes; it is that of most metadata. */
+#define SMALL 4096
+
+/* A cache disk whose answer takes longer than SLOW microseconds is not waited for in a system call
+ * for SLOW_HOLDS milliseconds: its data are looked for again and again meanwhile. */
+#define SLOW	   2000
+#define SLOW_HOLDS 10000
+
+#ifndef RWF_NOWAIT /* include/uapi/linux/fs.h; older C libraries have neither it nor preadv2() */
+#define RWF_NOWAIT 8
+#endif
 
 /* READ ids: this many belong to a place, its slots and, behind them, what is probed. */
 #define IDS 256
@@ -69,7 +83,7 @@ struct reply {
 } __attribute__((packed));
 
 /* What this worker does about a request. */
-enum { UNHANDED, HANDED, READY, FAILED };
+enum { UNHANDED, HANDED, COLD, READY, FAILED };
 
 /* What this worker knows of a place. */
 struct device {
@@ -82,16 +96,20 @@ struct device {
 	unsigned to_probe; /* this many of `probed` are still to be fetched, before they are asked
 			      for */
 	size_t piped;	   /* bytes in the pipe */
-	int64_t open_again, told_at;
+	int64_t open_again, told_at, look_again;
+	uint64_t data_from, data_to; /* this part of the cache file has no hole */
 
-	uint8_t slots[NBD_SLOTS]; /* READY and FAILED: to be answered, the latter by an error */
+	/* To be answered: READY; COLD, once the disk has brought the data; FAILED, by an error. */
+	uint8_t slots[NBD_SLOTS];
 };
 
-static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
+static const struct device no_device = {
+	.cache = -1, .open_again = INT64_MAX, .look_again = INT64_MAX};
 
 static struct device devices[DEVICES_MAX];
 static const struct conf *conf;
-static bool behind; /* the table of READs was full: requests wait for their turn */
+static int64_t slow_until; /* the cache disk counts as slow */
+static bool behind;	   /* the table of READs was full: requests wait for their turn */
 
 static volatile struct nbd_place *place(unsigned n)
 {
@@ -100,12 +118,27 @@ static volatile struct nbd_place *place(unsigned n)
 
 /* ---- replies ---- */
 
+/* The file system is not asked again for what it has said: no hole appears in a cache file. */
+static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
+{
+	struct device *d = &devices[n];
+	int64_t hole;
+
+	if (offset < d->data_from || offset > d->data_to)
+		d->data_from = d->data_to = offset;
+	if (d->data_to >= end)
+		return (int64_t)end;
+	hole = store_hole(d->cache, d->data_to, end, hole_end);
+	if (hole >= 0)
+		d->data_to = (uint64_t)hole;
+	return hole;
+}
+
 static bool has_hole(unsigned n, uint64_t from, uint64_t end)
 {
 	uint64_t hole_end;
 
-	return devices[n].cache < 0 ||
-	       store_hole(devices[n].cache, from, end, &hole_end) != (int64_t)end;
+	return devices[n].cache < 0 || find_hole(n, from, end, &hole_end) != (int64_t)end;
 }
 
 /* The slot whose reply has been sent. A new worker may find it free already. */
@@ -119,15 +152,21 @@ static void end_reply(unsigned n)
 	p->reply.slot = NBD_SLOTS;
 }
 
-/* Begins a reply that can be sent. False: there is none. */
+/* Begins a reply that can be sent, one that has to wait for the disk only if there is no other.
+ * False: there is none. */
 static bool begin_reply(unsigned n)
 {
 	volatile struct nbd_place *p = place(n);
 	struct device *d = &devices[n];
-	unsigned slot = 0;
+	unsigned slot = 0, cold = NBD_SLOTS;
 
-	while (slot < NBD_SLOTS && d->slots[slot] < READY)
-		slot++;
+	for (; slot < NBD_SLOTS && d->slots[slot] < READY; slot++)
+		if (d->slots[slot] == COLD)
+			cold = slot;
+	if (slot == NBD_SLOTS && cold < NBD_SLOTS && turn.ms < slow_until)
+		d->look_again = turn.ms + 1;
+	else if (slot == NBD_SLOTS)
+		slot = cold;
 	if (slot == NBD_SLOTS)
 		return false;
 	p->reply.position = 0;
@@ -138,6 +177,30 @@ static bool begin_reply(unsigned n)
 	return true;
 }
 
+/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others.
+ * Without a wait for the disk, which fetches them then, unless the slot is COLD. False and errno;
+ * EAGAIN: the disk is needed. */
+static bool read_last(unsigned n, unsigned slot, char *out)
+{
+	static int flags = RWF_NOWAIT;
+	volatile struct nbd_slot *s = &place(n)->slots[slot];
+	struct iovec part = {out, min_u64(s->length, SMALL)};
+	off_t from = (off_t)(s->from + s->length - part.iov_len);
+	bool waits = devices[n].slots[slot] == COLD;
+	int64_t begun = waits ? clock_us() : 0;
+	long got;
+
+	do
+		got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from,
+			(long)(from >> 32), waits ? 0 : flags);
+	while (got < 0 && errno == EOPNOTSUPP && flags && !(flags = 0)); /* tmpfs */
+	if (waits && clock_us() - begun > SLOW)
+		slow_until = turn.ms + SLOW_HOLDS;
+	if (got >= 0 && got < (long)part.iov_len)
+		errno = waits ? EIO : EAGAIN;
+	return got == (long)part.iov_len;
+}
+
 /* Puts bytes of the reply from `position` on into the pipe, none from `end` on. Returns how many,
  * or -1 and errno. */
 static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
@@ -145,13 +208,24 @@ static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
 	volatile struct nbd_place *p = place(n);
 	volatile struct nbd_slot *s = &p->slots[p->reply.slot];
 	bool is_error = p->reply.total == sizeof(struct reply);
-	struct reply header = {htobe32(REPLY_MAGIC), htobe32(is_error ? EIO : 0), s->handle};
+	struct {
+		struct reply header;
+		char data[SMALL];
+	} out;
+	size_t size = sizeof(out.header);
 	off_t from;
 
-	if (position < sizeof(header))
-		return write(nbd_descriptors(n)->pipe_in, (const char *)&header + position,
-			min_u64(sizeof(header), end) - position);
-	from = (off_t)(s->from + position - sizeof(header));
+	if (position < size) {
+		if (!is_error && !read_last(n, p->reply.slot, out.data))
+			return -1;
+		if (!is_error && s->length <= SMALL)
+			size += s->length;
+		out.header = (struct reply){
+			htobe32(REPLY_MAGIC), htobe32(is_error ? EIO : 0), s->handle};
+		return write(nbd_descriptors(n)->pipe_in, (const char *)&out + position,
+			size - position);
+	}
+	from = (off_t)(s->from + position - size);
 	return splice(devices[n].cache, &from, nbd_descriptors(n)->pipe_in, NULL,
 		(size_t)(end - position), SPLICE_F_NONBLOCK);
 }
@@ -170,6 +244,19 @@ static bool is_full_pipe(unsigned n)
 		d->piped = 0;
 	r->total = r->end = sizeof(dropped);
 	return false;
+}
+
+/* Nothing of the reply has been sent, and it has to wait for the disk: another one goes first. */
+static bool put_off(unsigned n)
+{
+	volatile struct nbd_reply *r = &place(n)->reply;
+	struct device *d = &devices[n];
+
+	if (errno != EAGAIN || r->position + d->piped > 0 || d->slots[r->slot] != READY)
+		return false;
+	d->slots[r->slot] = COLD;
+	r->slot = NBD_SLOTS;
+	return true;
 }
 
 /* Does the next step of the reply. False: it has to wait. */
@@ -192,7 +279,7 @@ static bool step_reply(unsigned n)
 		return true;
 	case NBD_FILLING:
 		/* What an earlier worker has begun may have to be fetched again. */
-		if (d->slots[r->slot] < READY)
+		if (d->slots[r->slot] < COLD)
 			return false;
 		if (r->position + d->piped < r->end) {
 			moved = fill_pipe(n, r->position + d->piped, r->end);
@@ -202,6 +289,8 @@ static bool step_reply(unsigned n)
 			}
 			if (moved == 0)
 				errno = EIO; /* the file ends too early */
+			if (put_off(n))
+				return true;
 			if (!is_full_pipe(n))
 				return r->total < total; /* an error now */
 			r->end = r->position + d->piped; /* the pipe is full */
@@ -339,7 +428,7 @@ static void take_requests(unsigned n)
 			taken++;
 		recv(fd, r, taken * sizeof(*r), 0);
 		d->partial |= taken < count;
-		if (d->partial)
+		if (d->partial || got < (ssize_t)sizeof(r))
 			return;
 	}
 }
@@ -357,8 +446,9 @@ static void hand_request(unsigned n, unsigned slot)
 		answer(n, slot, true);
 		return;
 	}
-	/* The disk works meanwhile. */
-	posix_fadvise(devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
+	/* The disk works meanwhile. What is small is read in one piece, see read_last(). */
+	if (length > SMALL)
+		posix_fadvise(devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
 	fetch_read(n, n * IDS + slot, from, length);
 }
 
@@ -433,6 +523,7 @@ static void close_image(unsigned n)
 	if (d->used)
 		fetch_close(n);
 	fd_close(&d->cache);
+	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->to_probe = 0;
 	d->open_again = INT64_MAX;
@@ -488,6 +579,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	settle_version(n, told);
+	d->data_from = d->data_to = 0;
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
 		snprintf((char *)p->why, sizeof(p->why), "%s",
@@ -497,6 +589,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	opened_files_add(key, told);
+	cull_inspect();
 	if (p->state == NBD_CONNECTED)
 		return;
 	d->to_probe = conf->trace_record[0] ? 0 : PROBED; /* no trace is to have it */
@@ -508,11 +601,6 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 static ssize_t write_pages(unsigned n, const void *pages, size_t size, uint64_t offset)
 {
 	return store_write(devices[n].cache, pages, size, offset);
-}
-
-static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
-{
-	return store_hole(devices[n].cache, offset, end, hole_end);
 }
 
 static const struct frontend frontend_calls = {.any_order = true,
@@ -648,7 +736,7 @@ static int64_t next_time(void)
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		const struct device *d = &devices[n];
 
-		next = sooner(next, d->open_again);
+		next = sooner(next, sooner(d->open_again, d->look_again));
 		if (d->partial)
 			next = sooner(next, turn.ms + LOOK_AGAIN);
 		if (d->used && place(n)->state == NBD_WANTED && !place(n)->waits)
@@ -700,6 +788,11 @@ static bool run(const struct pollfd *polled, int64_t now)
 		if (polled[n].revents || d->partial)
 			take_requests(n);
 		some |= hand_requests(n);
+		for (unsigned slot = 0; d->look_again <= now && slot < NBD_SLOTS; slot++)
+			if (d->slots[slot] == COLD)
+				d->slots[slot] = READY;
+		if (d->look_again <= now)
+			d->look_again = INT64_MAX;
 		send_replies(n);
 	}
 	return some;

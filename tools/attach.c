@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/local.h"
 #include "base/log.h"
+#include "base/print.h"
 #include "daemon/conf.h"
 #include "tools/call.h"
 
@@ -23,7 +24,7 @@ static const char *ask(int fd, const char *line, char answer[CONTROL_LINE_MAX])
 
 	send(fd, line, strlen(line), MSG_NOSIGNAL);
 	if (poll(&ready, 1, PATIENCE) == 0 && isatty(STDERR_FILENO))
-		fputs("waiting for the image's server\n", stderr);
+		dprintf(STDERR_FILENO, "waiting for the image's server\n");
 	n = recv(fd, answer, CONTROL_LINE_MAX, MSG_WAITALL) - 1;
 	close(fd);
 	if (n < 0 || answer[n] != '\n') /* it was cut off */
@@ -48,8 +49,10 @@ int attach_run(const char *path, const char *word, char *const *arguments)
 	snprintf(text, sizeof(text), number < 0 ? "%s %s\n" : "%s %s /dev/nbd%d\n", word, name,
 		number);
 	why = ask(fd, text, text);
-	if (why)
-		return *why && puts(why) < 0;
+	if (why) {
+		print(*why ? "%s\n" : "", why);
+		return 0;
+	}
 	if (!text[0])
 		return !call_failed(path, "it hung up");
 	log_err("%s", text + 3);

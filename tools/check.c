@@ -9,10 +9,12 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/page.h"
+#include "base/print.h"
 #include "base/units.h"
 #include "net/dns.h"
 #include "http.h"
@@ -52,22 +54,22 @@ static void print_escaped(const char *text)
 {
 	for (; *text; text++) {
 		if (json && (*text == '"' || *text == '\\'))
-			putchar('\\');
-		putchar(*text < ' ' || *text > '~' ? '?' : *text);
+			print("\\");
+		print("%c", *text < ' ' || *text > '~' ? '?' : *text);
 	}
 }
 
 /* A member of a JSON object, or without a name of a list; its value follows. */
 static void begin_member(const char *name)
 {
-	fputs(between, stdout);
+	print("%s", between);
 	between = ",";
 	if (!name)
 		return;
-	putchar('"');
+	print("\"");
 	for (; *name; name++)
-		putchar(*name == ' ' ? '_' : *name);
-	fputs("\":", stdout);
+		print("%c", *name == ' ' ? '_' : *name);
+	print("\":");
 }
 
 /* A line "name: text", or a member of the JSON object. */
@@ -82,11 +84,11 @@ __attribute__((format(printf, 2, 3))) static void say(const char *name, const ch
 	if (json)
 		begin_member(name);
 	else
-		printf("%s:%*s", name, 14 - (int)strlen(name), "");
-	fputs(json ? "\"" : "", stdout);
+		print("%s:%*s", name, 14 - (int)strlen(name), "");
+	print(json ? "\"" : "");
 	print_escaped(text);
-	fputs(json ? "\"" : "\n", stdout);
-	fflush(stdout);
+	print(json ? "\"" : "\n");
+	print_flush();
 }
 
 /* For programs only, which get it beside or instead of the text. */
@@ -95,7 +97,7 @@ static void say_number(const char *name, int64_t n)
 	if (!json)
 		return;
 	begin_member(name);
-	printf("%lld", (long long)n);
+	print("%lld", (long long)n);
 }
 
 __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
@@ -207,29 +209,19 @@ static void say_addresses(void)
 		measure_time(time, connect_took));
 }
 
-static void put_date(char out[48], int64_t seconds)
-{
-	time_t t = (time_t)seconds;
-	struct tm day;
-
-	gmtime_r(&t, &day); /* certificates have years up to 9999 */
-	snprintf(out, 48, "%d-%02d-%02d", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
-}
-
 static void say_certificate(const struct tls_cert *c)
 {
 	const char *name = json ? NULL : "certificate";
-	char from[48], to[48];
+	char from[DATE_SIZE], to[DATE_SIZE];
 	int64_t days = (c->not_after - (int64_t)time(NULL)) / 86400;
 
 	if (c->fault) {
 		say(name, "%s", c->fault);
 		return;
 	}
-	put_date(from, c->not_before);
-	put_date(to, c->not_after);
 	say(name, "%s, issued by %s, %s (%u bits), valid %s to %s (%lld days left)", c->subject,
-		c->issuer, c->key, c->bits, from, to, (long long)days);
+		c->issuer, c->key, c->bits, date_text(from, c->not_before),
+		date_text(to, c->not_after), (long long)days);
 }
 
 static void say_tls(void)
@@ -243,13 +235,13 @@ static void say_tls(void)
 		return;
 	if (json) {
 		begin_member("certificates");
-		putchar('[');
+		print("[");
 		between = "";
 	}
 	for (size_t i = 0; i < own->tls.certs && i < TLS_CERTS_MAX; i++)
 		say_certificate(&own->tls.cert[i]);
 	if (json)
-		putchar(']');
+		print("]");
 	between = ",";
 	say("names", "%s", own->tls.names);
 	if (own->tls.pin[0])
@@ -266,7 +258,7 @@ static void say_url(unsigned hops)
 
 	url_text(text, sizeof(text), &own->target.url);
 	if (json && hops > 0)
-		fputs("},{", stdout);
+		print("},{");
 	between = "";
 	if (hops == 0)
 		say("url", "%s", text);
@@ -418,14 +410,14 @@ static enum http_event say_throughput(void)
 static int conclude(int status, const char *verdict)
 {
 	if (!json) {
-		printf("verdict: ");
+		print("verdict: ");
 		print_escaped(verdict);
-		putchar('\n');
+		print("\n");
 		return status;
 	}
 	say("verdict", "%s", verdict);
 	say_number("exit status", status);
-	fputs("}\n", stdout);
+	print("}\n");
 	return status;
 }
 
@@ -461,11 +453,11 @@ static int inspect(void)
 	struct response r;
 
 	if (json)
-		fputs("{\"hops\":[{", stdout);
+		print("{\"hops\":[{");
 	event = reach(&why);
 	r = http->response;
 	if (json)
-		fputs("}]", stdout);
+		print("}]");
 	between = ",";
 	if (r.status)
 		say_response(&r, http->fd >= 0);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/print.h"
 #include "base/units.h"
 #include "tools/call.h"
 #include "tools/exposition.h"
@@ -74,7 +75,7 @@ static const char *between; /* goes before the next member of the JSON object */
 
 static void put_member(const char *name, const char *value, const char *quote)
 {
-	printf("%s%s\":%s%s%s", between, name, quote, value, quote);
+	print("%s%s\":%s%s%s", between, name, quote, value, quote);
 	between = ",\n\"";
 }
 
@@ -82,12 +83,12 @@ static void put_member(const char *name, const char *value, const char *quote)
 static void put_json(const struct metric *m, const char *detail, bool first, bool last)
 {
 	if (detail && first) {
-		printf("%s%s\":{", between, m->name);
+		print("%s%s\":{", between, m->name);
 		between = "\"";
 	}
 	put_member(detail ? detail : m->name, m->value, "");
 	if (detail && last)
-		printf("}");
+		print("}");
 }
 
 /* The name on the left, the value on the right. */
@@ -95,7 +96,7 @@ static void put_cell(const char *name, const char *value)
 {
 	int left = CELL - (int)strlen(value);
 
-	printf("%s%-*.*s%s", column++ % 3 == 0 ? "\n " : "  ", left, left - 1, name, value);
+	print("%s%-*.*s%s", column++ % 3 == 0 ? "\n " : "  ", left, left - 1, name, value);
 }
 
 /* The bytes counted between the two answers. */
@@ -164,9 +165,9 @@ static int put_label(const char *text, int room)
 
 	for (; *text && n < room; text++, n++) {
 		text += *text == '\\';
-		putchar(*text);
+		print("%c", *text);
 	}
-	putchar(' ');
+	print(" ");
 	return n;
 }
 
@@ -181,7 +182,7 @@ static void put_metric(const struct metric *m, unsigned depth)
 	if (json) {
 		put_json(m, detail, first, last);
 	} else if (detail && strcmp(m->label[depth].name, "error") == 0) {
-		printf("\n last error %s s ago: ", m->value);
+		print("\n last error %s s ago: ", m->value);
 		put_label(detail, 256);
 		column = 0;
 	} else if (detail) {
@@ -197,10 +198,10 @@ static void put_bar(const struct metric *image)
 	uint64_t part = metric_number(metric_find(&now.metrics, "image_cached_bytes", image), 0);
 	int percent = part >= whole ? 100 : (int)(part / (whole / 100 + 1));
 
-	printf("\n [");
+	print("\n [");
 	for (int i = 0; i < BAR; i++)
-		putchar(i * 100 < percent * BAR ? '#' : '.');
-	printf("] %d%%", percent);
+		print(i * 100 < percent * BAR ? "#" : ".");
+	print("] %d%%", percent);
 }
 
 static void put_title(const struct metric *object, bool is_image)
@@ -226,13 +227,13 @@ static void put_objects(const char *name, unsigned depth, const char *front, con
 	for (const struct metric *object = begin; object < end; object++) {
 		if (strcmp(object->name, name) != 0)
 			continue;
-		printf("%s", front);
+		print("%s", front);
 		put_title(object, depth > 1);
 		column = 0;
 		for (const struct metric *m = begin; m < end; m++)
 			if (metric_is_of(m, object) && (m != object || depth > 1))
 				put_metric(m, metric_label(object, "volume") ? 2 : depth > 0);
-		printf("%s", behind);
+		print("%s", behind);
 		if (json)
 			front = ",\n";
 	}
@@ -249,6 +250,6 @@ int show_run(const char *path, bool as_json)
 	put_objects("mirror_info", 1, json ? ",\n\"mirrors\":[" : "mirror ", json ? "}" : "\n");
 	put_objects("image_size_bytes", 2, json ? "],\n\"images\":[" : "", json ? "}" : "\n");
 	if (json)
-		fputs("]}\n", stdout);
+		print("]}\n");
 	return 0;
 }

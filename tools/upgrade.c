@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/keeper.h"
 #include "kernel/device.h"
 
@@ -40,7 +40,7 @@ static pid_t read_pid(const char *path)
 			"%s: %s: name the daemon's own with -p (with -n it writes one only if its "
 			"-p says so), or send SIGUSR2 to its first process",
 			path, strerror(errno));
-	return (pid_t)strtol(text, NULL, 10);
+	return (pid_t)leading_number(text);
 }
 
 int upgrade_run(const char *pid_file)

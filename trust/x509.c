@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "base/date.h"
 #include "trust/cert.h"
 #include "trust/constraints.h"
 #include "trust/der.h"
@@ -141,12 +142,9 @@ static void say(struct x509 *x, const char *format, ...)
 
 static void say_date(struct x509 *x, const char *before, int64_t seconds)
 {
-	time_t t = (time_t)seconds;
-	struct tm day;
+	char date[DATE_SIZE];
 
-	if (!gmtime_r(&t, &day))
-		return;
-	say(x, "%s %04d-%02d-%02d", before, day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+	say(x, "%s %s", before, date_text(date, seconds));
 }
 
 /* ---- refusing ---- */

@@ -73,10 +73,16 @@ cfd_each_word()
 cfd_take()
 {
 	case $1 in
-	root=erofs-http:* | netroot=erofs-http:*) cfd_urls=${1#*root=erofs-http:} ;;
+	root=erofs-http:* | root=squashfs-http:* | root=ext4-http:* | \
+		netroot=erofs-http:* | netroot=squashfs-http:* | netroot=ext4-http:*)
+		cfd_urls=${1#*-http:}
+		cfd_type=${1%%-http:*}
+		cfd_type=${cfd_type#*root=}
+		;;
 	cachefilesd.cache=*) cfd_cache=${1#*=} ;;
 	cachefilesd.overlay=*) cfd_overlay=${1#*=} ;;
 	cachefilesd.wait=*) cfd_wait=${1#*=} ;;
+	cachefilesd.verity=*) cfd_verity=${1#*=} ;;
 	cachefilesd.*=*)
 		cfd_value=${1#*=}
 		cfd_word_of=${1%%=*}
@@ -87,12 +93,14 @@ cfd_take()
 }
 
 # Reads a kernel command line. Sets
+#	cfd_type	the image's file system
 #	cfd_urls	"URL,MIRROR..." as given
 #	cfd_name	the image's name, mount's fsid
 #	cfd_lines	lines of configuration, url lines among them
 #	cfd_cache	ram:KIB, or a device as findfs(8) takes it
 #	cfd_overlay	tmpfs, none, or such a device
 #	cfd_wait	seconds
+#	cfd_verity	the hash at the root of dm-verity's tree, or nothing
 # Returns false where there is no root of ours, and says what is wrong with one.
 cfd_parse()
 {
@@ -101,6 +109,7 @@ cfd_parse()
 	cfd_cache=ram:
 	cfd_overlay=tmpfs
 	cfd_wait=60
+	cfd_verity=
 	cfd_each_word "$1" cfd_take
 	[ -n "$cfd_urls" ] || return 1
 	cfd_name_image && cfd_check_places
@@ -127,7 +136,7 @@ cfd_name_image()
 		cfd_list=${cfd_list#*,}
 		case $cfd_url in
 		http://?*/?* | https://?*/?*) ;;
-		*) cfd_say "root=erofs-http: '$cfd_url' is no http or https URL of an image"; return 1 ;;
+		*) cfd_say "root=$cfd_type-http: '$cfd_url' is no http or https URL of an image"; return 1 ;;
 		esac
 		case $cfd_url in
 		*/"$cfd_name") ;;
@@ -136,7 +145,11 @@ cfd_name_image()
 	done
 	case $cfd_name in
 	*[!A-Za-z0-9._~-]*) cfd_folders= ;;
-	'' | . | ..) cfd_say "root=erofs-http: '$cfd_urls' names no image"; return 1 ;;
+	'' | . | ..) cfd_say "root=$cfd_type-http: '$cfd_urls' names no image"; return 1 ;;
+	esac
+	case $cfd_verity:$cfd_folders in
+	:* | *[0-9a-f]:yes) ;;
+	*) cfd_say "cachefilesd.verity=$cfd_verity: needs a hash, and URLs that end in the image's name"; return 1 ;;
 	esac
 	cfd_list=$cfd_urls,
 	cfd_url_lines=
@@ -226,6 +239,15 @@ cfd_mounted()
 	return 1
 }
 
+# Whether that is a tmpfs.
+cfd_is_tmpfs()
+{
+	while read -r cfd_source cfd_place cfd_kind cfd_rest; do
+		[ "$cfd_place $cfd_kind" != "$1 tmpfs" ] || return 0
+	done <"$cfd_mounts"
+	return 1
+}
+
 # A block device in memory of $1 KiB, in $cfd_device.
 cfd_ram_device()
 {
@@ -286,12 +308,28 @@ cfd_mount_device()
 	mount -o rw,noatime "$cfd_device" "$2" || { cfd_say "$cfd_device cannot be mounted at $2"; return 1; }
 }
 
+# A cache in memory is a tmpfs at first: the daemon says only with a cache which front end it takes. With huge
+# pages its holes would be data.
 cfd_mount_cache()
 {
 	cfd_mounted "$cfd_cache_at" || case $cfd_cache in
-	ram:*) cfd_ram_device "${cfd_cache#ram:}" ;;
-	*) cfd_find_device "$cfd_cache" ;;
-	esac && cfd_mount_device "$cfd_cache" "$cfd_cache_at" && mkdir -p "$cfd_cache_at/fscache"
+	ram:*)
+		mkdir -p "$cfd_cache_at"
+		mount -t tmpfs -o "mode=755,huge=never,size=${cfd_cache#ram:}k" tmpfs "$cfd_cache_at"
+		;;
+	*) cfd_find_device "$cfd_cache" && cfd_mount_device "$cfd_cache" "$cfd_cache_at" ;;
+	esac && mkdir -p "$cfd_cache_at/fscache" && cfd_choose || return
+	case $cfd_front$cfd_cache in
+	cachefilesram:*) cfd_exchange_tmpfs ;;
+	esac
+}
+
+# The kernel's cachefiles needs holes that it can ask for, which a tmpfs has not.
+cfd_exchange_tmpfs()
+{
+	cfd_is_tmpfs "$cfd_cache_at" || return 0
+	umount "$cfd_cache_at" && cfd_ram_device "${cfd_cache#ram:}" &&
+		cfd_mount_device "$cfd_cache" "$cfd_cache_at" && mkdir -p "$cfd_cache_at/fscache"
 }
 
 # ---- the network ----
@@ -362,7 +400,17 @@ cfd_keep_files()
 	done
 }
 
-# The configuration: the initramfs's own, then the command line's.
+# Whether a line attaches the image, perhaps to a device of the user's choice: a second one is a mistake.
+cfd_is_attached()
+{
+	while read -r cfd_key cfd_value cfd_rest; do
+		[ "$cfd_key $cfd_value" != "attach $cfd_name" ] || return 0
+	done <"$cfd_conf"
+	return 1
+}
+
+# The configuration: the initramfs's own, then the command line's. Only NBD has other file systems than EROFS, and
+# devices below dm-verity.
 cfd_configure()
 {
 	# Tokens and keys may be in these.
@@ -373,7 +421,24 @@ cfd_configure()
 		echo "dir $cfd_cache_at/fscache"
 		printf %s "$cfd_lines"
 	} | cfd_keep_files >"$cfd_conf"
+	cfd_is_attached || echo "attach $cfd_name" >>"$cfd_conf"
+	[ -z "$cfd_verity" ] || echo "attach $cfd_name.verity" >>"$cfd_conf"
+	[ "$cfd_type$cfd_verity" = erofs ] || echo "front nbd" >>"$cfd_conf"
 	umask "$cfd_umask"
+}
+
+# The front end, in $cfd_front: nbd or cachefiles. Mistakes are told when the daemon starts.
+cfd_choose()
+{
+	modprobe -qa cachefiles erofs 2>/dev/null
+	cfd_front=cachefiles
+	case $cfd_type$cfd_verity$cfd_newline$("$cfd_daemon" --test -f "$cfd_conf" 2>/dev/null) in
+	*"${cfd_newline}front nbd"* | [!e]* | ext4* | erofs[0-9a-f]*)
+		cfd_front=nbd
+		modprobe -q nbd max_part=16 2>/dev/null
+		;;
+	esac
+	echo "$cfd_front" >"$cfd_run/front"
 }
 
 # Whether there is a process whose id stands in the file $1.
@@ -386,7 +451,6 @@ cfd_runs()
 # again.
 cfd_start()
 {
-	[ -c /dev/cachefiles ] || modprobe -q cachefiles 2>/dev/null
 	cfd_waited=0
 	while :; do
 		"$cfd_daemon" -p "$cfd_run/pid" -f "$cfd_conf"
@@ -400,27 +464,58 @@ cfd_start()
 	done
 }
 
-# The image, at $cfd_run/image. With `retry hard`, an initramfs's default, the daemon itself waits for
-# servers; what it gives up, as a 404, is tried again ever more rarely.
+# Puts the kernel's dm-verity above $cfd_device, with the tree that is attached beside it.
+cfd_verify()
+{
+	[ -n "$cfd_verity" ] || return 0
+	[ -b /dev/mapper/cachefilesd-mini ] || {
+		cfd_tree=$("$cfd_daemon" --attach "$cfd_name.verity") &&
+			veritysetup open "$cfd_device" cachefilesd-mini "$cfd_tree" "$cfd_verity"
+	} && cfd_device=/dev/mapper/cachefilesd-mini
+}
+
+# Mounts the image at $cfd_run/image. A journal cannot be played on a device that is not writable.
+cfd_try_image()
+{
+	if [ "$cfd_front" = cachefiles ]; then
+		mount -t erofs -o "ro,fsid=$cfd_name" none "$cfd_run/image"
+		return
+	fi
+	cfd_options=ro
+	[ "$cfd_type" != ext4 ] || cfd_options=ro,noload
+	cfd_device=$("$cfd_daemon" --attach "$cfd_name") && cfd_verify &&
+		mount -t "$cfd_type" -o "$cfd_options" "$cfd_device" "$cfd_run/image"
+}
+
+# With `retry hard`, an initramfs's default, the daemon itself waits for servers; what it gives up, as a 404, is
+# tried again ever more rarely. A device that waits for its image is only looked at.
 cfd_mount_image()
 {
 	cfd_mounted "$cfd_run/image" && return
 	mkdir -p "$cfd_run/image"
-	"$cfd_daemon" -f "$cfd_conf" --prime "$cfd_name" ||
-		cfd_say "$cfd_name is not primed: what this boot fetches is not kept if the machine is cut off"
+	read -r cfd_front <"$cfd_run/front"
+	cfd_longest=8
+	if [ "$cfd_front" = cachefiles ]; then
+		cfd_longest=64
+		"$cfd_daemon" -f "$cfd_conf" --prime "$cfd_name" ||
+			cfd_say "$cfd_name is not primed: what this boot fetches is not kept if the machine is cut off"
+	fi
 	cfd_pause=1
-	until mount -t erofs -o "ro,fsid=$cfd_name" none "$cfd_run/image"; do
+	until cfd_try_image; do
 		cfd_say "$cfd_name cannot be mounted (the reason is told above); again in $cfd_pause s"
 		sleep "$cfd_pause"
-		[ "$cfd_pause" -ge 60 ] || cfd_pause=$((cfd_pause * 2))
+		[ "$cfd_pause" -ge "$cfd_longest" ] || cfd_pause=$((cfd_pause * 2))
 	done
 }
 
 # ---- the end ----
 
+# By its second name the same program is a daemon that lives to the end, should keeper and worker ever die: it is
+# there without the root.
 cfd_copy_end()
 {
-	cat "$(command -v "$cfd_daemon")" >"$cfd_end" && chmod 755 "$cfd_end"
+	cat "$(command -v "$cfd_daemon")" >"$cfd_end" && chmod 755 "$cfd_end" &&
+		ln -sf shutdown "${cfd_end%/*}/@cachefilesd-mini"
 }
 
 # What systemd runs in memory when it has unmounted what it can: the daemon's program ends the daemon, and
@@ -460,7 +555,7 @@ cfd_boot()
 {
 	mkdir -p "$cfd_run"
 	cfd_keep_end
-	cfd_mount_cache && { cfd_runs "$cfd_run/pid" || { cfd_configure && cfd_start; }; } &&
+	{ cfd_runs "$cfd_run/pid" || { cfd_configure && cfd_mount_cache && cfd_start; }; } &&
 		cfd_mount_image && cfd_mount_root "$1" || return
 	# sysvinit's sendsigs lets live what is named here.
 	mkdir -p /run/sendsigs.omit.d && ln -sf "$cfd_run/pid" /run/sendsigs.omit.d/cachefilesd-mini

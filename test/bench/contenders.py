@@ -151,7 +151,10 @@ class Ours(Contender):
                           *self.directives):
             command += ["-o", directive]
         self.launch(*command, self.url)
-        self.ready(lambda: os.path.isdir(f"{self.store}/cache"))
+        self.ready(self.serves)
+
+    def serves(self):
+        return os.path.isdir(f"{self.store}/cache")
 
     def processes(self):
         """The keeper and its descendants: the worker and the culler."""
@@ -168,8 +171,23 @@ class Ours(Contender):
         mount("-o", f"fsid={IMAGE}", "none", deadline=deadline)
 
 
+class OursNbd(Ours):
+    """The second front end. The device is asked for while the clock runs, as nbd-client's is."""
+
+    name, title = "ours nbd", "cachefilesd-mini, NBD"
+    directives = ("front nbd", "trace none")
+    control = "/run/cachefilesd-mini.control"
+
+    def serves(self):
+        return os.path.exists(self.control)
+
+    def attach(self, deadline):
+        program(self.daemon, "--attach", IMAGE, deadline=deadline)
+        mount("-o", "ro", contents(f"{RUN}/output").strip(), deadline=deadline)
+
+
 class OursRecording(Ours):
-    """No contender: it makes the trace for the next one."""
+    """No contender: it makes the trace for the traced ones, whatever their front end."""
 
     name, title = "ours recording", "cachefilesd-mini, recording"
     trace = f"{RUN}/recorded"
@@ -179,6 +197,11 @@ class OursRecording(Ours):
 class OursTraced(Ours):
     name, title = "ours trace", "cachefilesd-mini, boot trace"
     directives = ()
+
+
+class OursNbdTraced(OursNbd):
+    name, title = "ours nbd trace", "cachefilesd-mini, NBD, boot trace"
+    directives = ("front nbd",)
 
 
 class OursPrefetching(Ours):
@@ -196,9 +219,12 @@ class Nbdkit(Contender):
     def start(self):
         super().start()
         self.socket = f"{self.store}/socket"
-        self.launch("nbdkit", "-f", "-r", "-U", self.socket, *self.filters, "curl",
-                    f"url={self.url}{IMAGE}", f"cainfo={self.ca}", environment={"TMPDIR": self.store})
+        self.launch("nbdkit", "-f", "-r", "-U", self.socket, *self.filters, *self.plugin(),
+                    environment={"TMPDIR": self.store})
         self.ready(lambda: os.path.exists(self.socket))
+
+    def plugin(self):
+        return "curl", f"url={self.url}{IMAGE}", f"cainfo={self.ca}"
 
     def attach(self, deadline):
         program("nbd-client", "-unix", self.socket, "/dev/nbd0", "-b", "4096", "-readonly",
@@ -216,6 +242,29 @@ class Nbdkit(Contender):
 class NbdkitFilters(Nbdkit):
     name, title = "nbdkit filters", "nbdkit, readahead and cache filters"
     filters = ("--filter=readahead", "--filter=cache")
+
+
+class Copied(Contender):
+    """The image is a file on the disk where the others have their caches."""
+
+    def start(self):
+        super().start()
+        self.copy = f"{self.store}/{IMAGE}"
+        shutil.copy(f"{WWW}/{IMAGE}", self.copy)
+
+
+class NbdkitFile(Nbdkit, Copied):
+    name, title = "nbdkit file", "nbdkit file + nbd-client"
+
+    def plugin(self):
+        return "file", self.copy
+
+
+class Loop(Copied):
+    name, title = "loop", "*a loop device*"
+
+    def attach(self, deadline):
+        mount("-o", "ro,loop", self.copy, deadline=deadline)
 
 
 class Fuse(Contender):
@@ -304,5 +353,8 @@ class Local(Contender):
         mount("-o", "ro,loop", f"{WWW}/{IMAGE}", deadline=deadline)
 
 
-ALL = (Ours, OursTraced, OursPrefetching, Nbdkit, NbdkitFilters, Httpdirfs, HttpdirfsCache, Rclone,
-       RcloneFull, Download)
+ALL = (Ours, OursTraced, OursPrefetching, OursNbd, OursNbdTraced, Nbdkit, NbdkitFilters, Httpdirfs,
+       HttpdirfsCache, Rclone, RcloneFull, Download)
+
+# Those that read again what is there already: no link is needed.
+CACHED = (OursNbd, Ours, NbdkitFile, Loop)

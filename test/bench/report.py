@@ -1,5 +1,7 @@
 """The bench's results as Markdown: first the bars, then a table for each measurement."""
-from bench import workloads
+import statistics
+
+from bench import contenders, workloads
 from bench.figures import LAZY, OURS, PEERS, TITLES, Cell, best, in_order, limit, tables
 
 MAIN = "20ms"
@@ -16,7 +18,7 @@ most. Each direction has its own rate and queue. A system call costs more there 
 hardware, for all alike: compare contenders, not these figures with others.
 
 Each run is cold: a fresh cache, new processes, the page cache dropped. The clock starts before the image is
-mounted (for nbdkit: attached; for curl: downloaded), when servers and daemons wait already, and stops when
+mounted (for block devices: attached; for curl: downloaded), when servers and daemons wait already, and stops when
 the workload has ended. What was read is compared with a digest. The order of the contenders
 changes from round to round, figures are medians; one with `*` was measured once: a peer that took more than
 twice the time of the best lazy peer in the first round was not asked again. *Too slow*: over {limits}.
@@ -117,6 +119,38 @@ def download_bars(table, image):
                           Cell(table, workload, "ours").median("seconds"), download)
 
 
+def nbd_bars(table):
+    """Both block devices on the same kernel and link."""
+    for workload in table["workloads"]:
+        ours = Cell(table, workload, "ours nbd").median("seconds")
+        peer = Cell(table, workload, "nbdkit").median("seconds")
+        if ours and peer:
+            yield at_most(f"({workload}) by NBD: at most the time of {TITLES['nbdkit']}, of which it takes "
+                          f"{100 * ours / peer:.0f} %", ours, peer)
+
+
+def cached_median(results, contender, workload, key="seconds"):
+    found = [f[key] for f in results.get("cached", ())
+             if f["contender"] == contender and f["workload"] == workload]
+    return statistics.median(found) if found else None
+
+
+def cached_bars(results):
+    for workload, title in workloads.CACHED_TITLES.items():
+        ours = cached_median(results, "ours nbd", workload)
+        peer = cached_median(results, "nbdkit file", workload)
+        if ours and peer:
+            yield at_most(f"cached, {title}: by NBD at most twice the time of nbdkit's file plugin, of which it "
+                          f"takes {100 * ours / peer:.0f} %", ours, 2 * peer)
+    alone = [f["median"] for f in results.get("slow", ()) if f["busy"] == "nobody"]
+    for busy in "data", "names":
+        beside = [f["median"] for f in results.get("slow", ()) if f["busy"] == busy]
+        if alone and beside:
+            yield at_most(f"a page from memory, beside {busy} from a slow disk: at most half of the disk's delay (alone "
+                          f"it takes {statistics.median(alone):.2f} ms)", statistics.median(beside),
+                          results["slow"][0]["delay"] / 2, "ms")
+
+
 def memory_bars(results):
     peaks = {}
     for table in results["tables"]:
@@ -156,11 +190,11 @@ def bars(results):
                  wire_bar(table),
                  rate_bar(table, "d", 0.9, "(d) together at least 90 % of the limit's rate"),
                  beside_lazy(table, "e", 10, "(e) at most 1/10 of the best lazy peer's time"),
-                 *download_bars(table, results["image"])]
+                 *download_bars(table, results["image"]), *nbd_bars(table)]
         yield from (f"    {line}" for line in lines)
         yield ""
     yield "Everywhere:\n"
-    yield from (f"    {line}" for line in (*memory_bars(results), *get_bars(results)))
+    yield from (f"    {line}" for line in (*memory_bars(results), *cached_bars(results), *get_bars(results)))
 
 
 # ---- tables -------------------------------------------------------------------------------------
@@ -239,6 +273,37 @@ def link_section(table):
         yield from lines
 
 
+def cached_figure(workload, seconds):
+    """In the unit that the title names."""
+    if seconds is None:
+        return "–"
+    return {"sequential": lambda: f"{32 * 1.048576 / seconds:.0f}",
+            "pages": lambda: f"{seconds / workloads.Pages.count * 1e6:.0f}",
+            "walk": lambda: f"{seconds:.2f}"}[workload]()
+
+
+def cached_section(results):
+    yield "\n## Reads of what is cached\n"
+    yield ("In the guest; the disk has the whole image, in a cache or as a copy, the page cache has nothing of it. A "
+           "READ of a block device passes through its server, one of EROFS over cachefiles does not.\n")
+    names = list(workloads.CACHED_TITLES)
+    yield from rows(["", *workloads.CACHED_TITLES.values(), "CPU seconds of the server, all three"],
+                    [[kind.title] +
+                     [cached_figure(w, cached_median(results, kind.name, w)) for w in names] +
+                     [f"{sum(cached_median(results, kind.name, w, 'cpu') or 0 for w in names):.2f}"]
+                     for kind in contenders.CACHED])
+
+
+def slow_section(results):
+    yield "\n## A slow disk below the cache\n"
+    yield (f"The cache's disk takes {results['slow'][0]['delay']} ms for each request. One reader reads what only the "
+           "disk has, another one pages of a second image whose cache file is in memory: what it waits for a page, in "
+           "ms.\n")
+    yield from rows(["the first reads", "median", "90 %", "most"],
+                    [[f["busy"], *(f"{f[key]:.1f}" for key in ("median", "p90", "most"))]
+                     for f in results["slow"]])
+
+
 def growth_section(results):
     yield "\n## How cost grows\n"
     yield "In the guest, over HTTPS, each case with a daemon of its own; bytes at the end of the large images.\n"
@@ -276,6 +341,10 @@ def write(results, pictures):
     lines = [*head(results, pictures), *bars(results)]
     for table in results["tables"]:
         lines += link_section(table)
+    if results.get("cached"):
+        lines += cached_section(results)
+    if results.get("slow"):
+        lines += slow_section(results)
     if results.get("growth"):
         lines += growth_section(results)
     if results.get("get"):

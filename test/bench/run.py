@@ -25,14 +25,15 @@ from lib import certs, guest
 
 SERIES = "6.12"
 MEMORY = 1024           # MiB: the image lies in the guest's tmpfs
+CACHED_ROUNDS = 5
 ATTEMPTS = 3            # boots of a guest that fails on its way
 
 # Round trip in ms, bits a second, loss in percent; the limit of a run in seconds. For each scheme: the
 # contenders, their rounds, and the time of all in seconds.
 ALL = [kind.name for kind in contenders.ALL]
 MOST = [name for name in ALL if name not in ("httpdirfs", "rclone")]
-FEW = ["ours", "ours trace", "nbdkit", "download"]
-QUICK = ["ours", "ours trace", "nbdkit"]
+FEW = ["ours", "ours trace", "ours nbd", "nbdkit", "download"]
+QUICK = ["ours", "ours trace", "ours nbd", "ours nbd trace", "nbdkit"]
 LINKS = {
     "20ms": {"rtt": 20, "rate": 100_000_000, "loss": 0, "limit": 45,
              "http": (ALL, {"ours": 5, "peers": 5}, 2700),
@@ -58,7 +59,8 @@ class Table:
 
     def __init__(self, job):
         self.job = job
-        self.facts = {"check": None, "workloads": {}, "traces": {}, "notes": [], "growth": []}
+        self.facts = {"check": None, "workloads": {}, "traces": {}, "notes": [], "growth": [], "cached": [],
+                      "slow": []}
         self.runs, self.current, self.done = [], None, False
 
     def take(self, line):
@@ -89,6 +91,13 @@ class Table:
 
     def take_growth(self, fact):
         self.facts["growth"].append(fact)
+
+    def take_cached(self, fact):
+        self.facts["cached"].append(fact)
+        say(f"  {fact['workload']}, {fact['contender']}: {fact['seconds']:.2f} s")
+
+    def take_slow(self, fact):
+        self.facts["slow"].append(fact)
 
     def take_begin(self, fact):
         self.current = fact
@@ -153,12 +162,13 @@ def run_guest(job):
     return table.result()
 
 
-def run_growth(options, work):
-    say("== how cost grows")
-    table = Table({"name": "growth", "work": work, "daemon": options.daemon, "scheme": "https",
-                   "link": None, "limit": None})
-    table.boot("growth.py", 300)
-    return table.result()
+def run_without_link(options, work, name, title, timeout, scheme="http"):
+    """The facts of a script that needs no slow link."""
+    say(f"== {title}")
+    table = Table({"name": name, "work": work, "daemon": options.daemon, "scheme": scheme, "link": None,
+                   "limit": None, "rounds": 1 if options.quick else CACHED_ROUNDS})
+    table.boot(f"{name}.py", timeout)
+    return table.result()[name]
 
 
 # ---- all together -------------------------------------------------------------------------------
@@ -191,6 +201,7 @@ def parse_options():
                         "guest's time is over, peers are not asked again")
     parser.add_argument("--quick", action="store_true", help="one round, main link, some contenders and workloads")
     parser.add_argument("--no-get", action="store_true", help="not: --get beside curl")
+    parser.add_argument("--no-cached", action="store_true", help="not: reads of what is cached, and a slow disk")
     parser.add_argument("--no-growth", action="store_true", help="not: how cost grows")
     parser.add_argument("--redraw", action="store_true", help="from bench.json in --output, without a run")
     parser.add_argument("--output", help="directory for bench.md, bench.json and the pictures")
@@ -199,7 +210,7 @@ def parse_options():
 
 
 def settle(options):
-    narrowed = options.quick or options.no_get or options.no_growth or any(
+    narrowed = options.quick or options.no_get or options.no_growth or options.no_cached or any(
         (options.links, options.schemes, options.rounds, options.workloads, options.contenders))
     options.output = options.output or (f"{TOP}/build/bench" if narrowed else f"{TOP}/docs")
     options.daemon = os.path.realpath(options.daemon)
@@ -244,8 +255,11 @@ def measure(options):
         with one_processor():
             results["tables"] = [run_guest(job)
                                  for job in in_time(list(jobs(options, work)), options.minutes)]
+            if not options.no_cached:
+                results["cached"] = run_without_link(options, work, "cached", "reads of what is cached", 480)
+                results["slow"] = run_without_link(options, work, "slow", "a slow disk", 180)
             if not options.no_growth:
-                results["growth"] = run_growth(options, work)["growth"]
+                results["growth"] = run_without_link(options, work, "growth", "how cost grows", 300, "https")
         if not options.no_get:
             try:
                 results["get"] = get.compare(options.daemon, work, say)

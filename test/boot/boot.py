@@ -26,6 +26,7 @@ import time
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from boot import boot_images, boot_peers
 from lib import tap, vm
+from lib.archive import STOCK, foreign_program
 from lib.nginx import Nginx, tls
 from lib.ports import free_ports
 
@@ -76,25 +77,23 @@ class Bench:
             boot_images.make_certificates(work)
         self.server = Server(work)
 
-    @functools.cached_property
-    def image(self):
-        path = f"{self.work}/www/{boot_images.NAME}"
-        return path if os.path.exists(path) else boot_images.make_image(self.work, self.daemon)
+    @functools.cache
+    def image(self, name=boot_images.NAME):
+        path = f"{self.work}/www/{name}"
+        if not os.path.exists(f"{self.work}/root"):
+            boot_images.make_root(self.work, self.daemon)
+        return path if os.path.exists(path) else boot_images.make_image(self.work, name)
 
     @functools.cache
     def kernel(self, kind):
-        return vm.Kernel(kind if kind in SMALL else "amd64")
-
-    @functools.cached_property
-    def debian_initrds(self):
-        return boot_images.debian_initrds(self.work, self.daemon, self.kernel("dracut"))
+        return vm.Kernel(kind if kind in SMALL else "amd64", parts(kind)[1])
 
     @functools.cache
     def small_initrd(self, kind):
         """The initramfs with programs for that machine, our cross build and busybox; makes its image too."""
         subprocess.run(["make", "-s", "-C", boot_images.ROOT, f"CROSS={TRIPLET}"], check=True)
         daemon = f"{boot_images.ROOT}/build/{TRIPLET}/cachefilesd-mini"
-        busybox = boot_images.foreign_program("arm64", "busybox-static", "bin/busybox")
+        busybox = foreign_program("arm64", "busybox-static", "bin/busybox")
         if not os.path.exists(f"{self.work}/www/{kind}.erofs"):
             boot_images.make_small_image(self.work, daemon, busybox, f"{kind}.erofs", SMALL[kind])
         return boot_images.busybox_initrd(self.work, daemon, self.kernel(kind), busybox, MKE2FS="")
@@ -102,9 +101,10 @@ class Bench:
     def initrd(self, kind):
         if kind in SMALL:
             return self.small_initrd(kind)
-        if kind == "busybox":
-            return boot_images.busybox_initrd(self.work, self.daemon, self.kernel(kind))
-        return self.debian_initrds[("initramfs-tools", "dracut").index(kind)]
+        how, kernel = parts(kind)[0], self.kernel(kind)
+        if how == "busybox":
+            return boot_images.busybox_initrd(self.work, self.daemon, kernel)
+        return boot_images.debian_initrd(self.work, self.daemon, kernel, how)
 
     def disk(self, name, new=False):
         path = f"{self.work}/{name}.disk"
@@ -112,16 +112,19 @@ class Bench:
             vm.make_disk(path, CACHE_DISK, "cache")
         return path
 
-    def words(self, kind, checks, *more):
-        url = f"https://{vm.HOST}:{self.server.port}/{f'{kind}.erofs' if kind in SMALL else boot_images.NAME}"
-        return " ".join([f"root=erofs-http:{url}", f"boot-check={checks}", *more])
+    def words(self, kind, checks, *more, image=boot_images.NAME):
+        name = f"{kind}.erofs" if kind in SMALL else image
+        if kind not in SMALL:
+            self.image(name)
+        url = f"https://{vm.HOST}:{self.server.port}/{name}"
+        return " ".join([f"root={name.split('.')[-1]}-http:{url}", f"boot-check={checks}", *more])
 
 
 class Boot:
-    """One boot and its failures, sentences in the list `wrong`."""
+    """One boot and its failures, sentences in the list `wrong`. nbd: its root shall hang on NBD."""
 
-    def __init__(self, bench, machine, timeout=TIMEOUT):
-        self.bench, self.machine, self.timeout, self.wrong = bench, machine, timeout, []
+    def __init__(self, bench, machine, nbd=False, timeout=TIMEOUT):
+        self.bench, self.machine, self.nbd, self.timeout, self.wrong = bench, machine, nbd, timeout, []
         self.seconds = self.bytes_then = None
 
     def expect(self, right, what):
@@ -152,6 +155,8 @@ class Boot:
         self.expect(not systemd or "boot-check: failed units: none" in said,
                     "failed units: " + last(said, "failed units"))
         self.expect(re.search(r"boot-check: daemon @( @)*$", said, re.M), "daemon: " + last(said, "daemon"))
+        root = last(said, "root")
+        self.expect(("/dev/" in root) == self.nbd, "root: " + root)
         if sums:
             self.expect("boot-check: sums right" in said, "sums: " + last(said, "sums"))
 
@@ -179,16 +184,28 @@ def boot(kinds):
 
 
 KINDS = ("busybox", "initramfs-tools", "dracut")
+
+
+def parts(kind):
+    """Its initramfs; and the series of its kernel, if that is a stock one, where the root hangs on NBD."""
+    how, _, series = kind.rpartition("-")
+    return (how, series) if series in STOCK else (kind, None)
+
+
+def stock(*series):
+    return tuple(f"{kind}-{one}" for one in series for kind in KINDS)
+
+
 DISK = "cachefilesd.cache=LABEL=cache"
 
 
 @contextlib.contextmanager
-def booted(bench, name, kind, words, **machine):
+def booted(bench, name, kind, words, initrd=None, **machine):
     """A machine of that initramfs, and its row of the table."""
     bench.server.reset()
     log = f"{bench.work}/{name.replace(': ', '-').replace(' ', '-')}.log"
-    with vm.Machine(bench.kernel(kind), bench.initrd(kind), words, log=log, **machine) as m:
-        b = Boot(bench, m)
+    with vm.Machine(bench.kernel(kind), initrd or bench.initrd(kind), words, log=log, **machine) as m:
+        b = Boot(bench, m, parts(kind)[1] is not None or "cachefilesd.front=nbd" in words)
         yield b
     fetched, requests = bench.server.served()
     bench.rows.append(Row(name, b.seconds, b.bytes_then, fetched, requests, b.wrong))
@@ -199,15 +216,34 @@ def booted(bench, name, kind, words, **machine):
 ALONE = f"init={boot_images.CHECK_PATH}"
 
 
-@boot(KINDS)
+@boot((*KINDS, *stock(*STOCK)))
 def login(bench, name, kind):
     """A Debian with systemd, from power on to its login prompt: no unit fails, half of its files are compared."""
+    with logged_in(bench, name, kind, f"{bench.sums},reboot") as b:
+        b.to_reboot()
+        b.expect(not b.nbd or "NBD_DISCONNECT" in b.machine.said, "the device was not disconnected")
+
+
+@boot(stock(*STOCK))
+def killed(bench, name, kind):
+    """The same. While its files are compared the worker is killed, then keeper and worker, and the daemon is started
+    again by the program in memory. The root is the root of this daemon too, and cannot be unmounted before it ends."""
+    with logged_in(bench, name, kind, f"kill,{bench.sums},reboot") as b:
+        b.expect(last(b.machine.said, "started again") == "0", "started: " + last(b.machine.said, "started again"))
+        b.expect("boot-check: killed: right" in b.machine.said, "killed: " + last(b.machine.said, "killed"))
+        b.to_reboot()
+
+
+@contextlib.contextmanager
+def logged_in(bench, name, kind, checks):
+    """A Debian with systemd that has come to its login prompt, and made the checks. At its end the cache has been
+    unmounted."""
     bench.server.start()
     disk = bench.disk(f"{kind}-login", new=True)
-    with booted(bench, name, kind, bench.words(kind, f"{bench.sums},reboot", DISK), disks=[disk]) as b:
+    with booted(bench, name, kind, bench.words(kind, checks, DISK), disks=[disk]) as b:
         b.to_login()
         b.to_verdict(systemd=True)
-        b.to_reboot()
+        yield b
         # systemd prints it for a unit, at the shutdown too.
         b.expect("FAILED" not in b.machine.said, "a unit failed at the shutdown")
         state = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -215,7 +251,7 @@ def login(bench, name, kind):
         b.expect("needs_recovery" not in state, "the cache was not unmounted")
 
 
-@boot((*KINDS, *SMALL))
+@boot((*KINDS, *SMALL, *stock("7")))
 def cold(bench, name, kind):
     """An empty cache on a disk."""
     bench.server.start()
@@ -225,7 +261,7 @@ def cold(bench, name, kind):
         b.to_reboot()
 
 
-@boot((*KINDS, *SMALL))
+@boot((*KINDS, *SMALL, *stock("7")))
 def warm(bench, name, kind):
     """Again: the bytes that the boot before has cached are not fetched again. The daemon is upgraded to the program in
     the image, and keeps the configuration of the initramfs that it was started in."""
@@ -239,7 +275,7 @@ def warm(bench, name, kind):
         b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
 
 
-@boot(KINDS)
+@boot((*KINDS, *stock("7")))
 def offline(bench, name, kind):
     """Again, without a server."""
     words = bench.words(kind, "some,reboot", DISK, "cachefilesd.offline=allow", ALONE)
@@ -248,7 +284,7 @@ def offline(bench, name, kind):
         b.to_reboot()
 
 
-@boot(("busybox",))
+@boot(("busybox", "busybox-6.1", "busybox-7"))
 def cut(bench, name, kind):
     """The power is cut while a first boot compares its files. The second boot finds most of the fetched bytes, and all
     of them right."""
@@ -268,7 +304,7 @@ def cut(bench, name, kind):
         b.expect(again < before.bytes_then / 4, f"fetched bytes are lost: {again} of {before.bytes_then}")
 
 
-@boot(("busybox", "dracut"))
+@boot(("busybox", "dracut", *stock("7")))
 def ram(bench, name, kind):
     """Without a disk."""
     bench.server.start()
@@ -277,7 +313,7 @@ def ram(bench, name, kind):
         b.to_reboot()
 
 
-@boot(KINDS)
+@boot((*KINDS, *stock("7")))
 def late(bench, name, kind):
     """The server starts late, and the clock is at 1970: the daemon waits, says so and goes on."""
     words = bench.words(kind, "some,reboot", DISK, ALONE)
@@ -291,7 +327,7 @@ def late(bench, name, kind):
         b.to_reboot()
 
 
-@boot(("busybox",))
+@boot(("busybox", "busybox-7"))
 def overlay(bench, name, kind):
     """Written files are kept on the cache's disk."""
     bench.server.start()
@@ -303,6 +339,53 @@ def overlay(bench, name, kind):
             before = last(b.machine.said, "written before")
             b.expect(before == there, f"what was written before: {before}")
             b.to_reboot()
+
+
+def other_image(bench, name, kind, image):
+    bench.server.start()
+    words = bench.words(kind, "some,reboot", DISK, ALONE, image=image)
+    with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-other", new=True)]) as b:
+        b.to_verdict()
+        b.to_reboot()
+
+
+@boot(("busybox-6.1", "busybox-7"))
+def lz4(bench, name, kind):
+    """The root in a compressed EROFS image."""
+    other_image(bench, name, kind, "debian-lz4.erofs")
+
+
+@boot(("busybox-6.1", *stock("7")))
+def squashfs(bench, name, kind):
+    other_image(bench, name, kind, "debian.squashfs")
+
+
+@boot(("busybox-6.1", *stock("7")))
+def ext4(bench, name, kind):
+    other_image(bench, name, kind, "debian.ext4")
+
+
+@boot(("busybox-7",))
+def verity(bench, name, kind):
+    """The kernel's dm-verity checks the image, by a tree in a second device."""
+    bench.server.start()
+    root = boot_images.make_verity(bench.image())
+    initrd = boot_images.busybox_initrd(bench.work, bench.daemon, bench.kernel(kind), name="verity",
+                                        files=["/usr/sbin/veritysetup"])
+    words = bench.words(kind, "some,reboot", DISK, f"cachefilesd.verity={root}", ALONE)
+    with booted(bench, name, kind, words, initrd, disks=[bench.disk(f"{kind}-verity", new=True)]) as b:
+        b.to_verdict()
+        b.to_reboot()
+
+
+@boot(("busybox",))
+def front(bench, name, kind):
+    """NBD on a kernel that has the on-demand mode."""
+    bench.server.start()
+    words = bench.words(kind, "some,reboot", DISK, "cachefilesd.front=nbd", ALONE)
+    with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-front", new=True)]) as b:
+        b.to_verdict()
+        b.to_reboot()
 
 
 @boot(("busybox",))
@@ -346,7 +429,7 @@ def main():
         work = a.work or stack.enter_context(tempfile.TemporaryDirectory(prefix="cachefilesd-mini."))
         bench = Bench(os.path.realpath(work), os.path.realpath(a.daemon), "some" if a.quick else "half")
         stack.callback(bench.server.stop)
-        bench.image
+        bench.image()
         for name in names:
             try:
                 BOOTS[name](bench, name)

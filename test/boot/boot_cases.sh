@@ -99,6 +99,14 @@ good "a query makes it a whole URL" "$u?token=a/b&c=d" i.erofs ram:512000 tmpfs 
 	"url https://h.example/i.erofs?token=a/b&c=d"
 good "so does an encoded byte" "root=erofs-http:http://h/a%20b" a%20b ram:512000 tmpfs "url http://h/a%20b"
 good "IPv6" "root=erofs-http:http://[2001:db8::1]:80/x/i" i ram:512000 tmpfs "url http://[2001:db8::1]:80/x/"
+tell "the file system of erofs-http" "$cfd_type" erofs
+for type in squashfs ext4; do
+	good "$type" "root=$type-http:https://h.example/i.$type,http://m/i.$type" i.$type ram:512000 tmpfs "$n
+url http://m/"
+	tell "the file system of $type-http" "$cfd_type" $type
+	good "netroot= of $type" "netroot=$type-http:https://h.example/i" i ram:512000 tmpfs "$n"
+	tell "the file system of netroot=$type-http" "$cfd_type" $type
+done
 good "lines of configuration" "$u cachefilesd.timeout=5 cachefilesd.connections=2" i.erofs ram:512000 tmpfs "$n
 timeout 5
 connections 2"
@@ -127,6 +135,8 @@ good "nothing is expanded" "$u cachefilesd.header='X:*\$(id)'" i.erofs ram:51200
 header 'X:*\$(id)'"
 
 bad "no root of ours" "root=/dev/sda1 quiet" ""
+bad "another file system" "root=xfs-http:http://h/i" ""
+bad "the word of another file system" "root=ext4-http:http:///i" "root=ext4-http: 'http:///i' is no http or https URL"
 bad "an empty line" "" ""
 bad "no URL" "root=erofs-http:" ""
 bad "another scheme" "root=erofs-http:ftp://h/i" "no http or https URL"
@@ -142,6 +152,8 @@ bad "a cache of too many digits" "$u cachefilesd.cache=ram:99999999999G" "16M or
 bad "a cache in tmpfs" "$u cachefilesd.cache=tmpfs" "UUID="
 bad "a cache without a place" "$u cachefilesd.cache=" "UUID="
 bad "an overlay nowhere" "$u cachefilesd.overlay=disk" "tmpfs, none"
+bad "a verity that is no hash" "$u cachefilesd.verity=yes" "needs a hash"
+bad "verity and a URL for one name" "$u?q cachefilesd.verity=00ff" "URLs that end"
 bad "no seconds" "$u cachefilesd.wait=soon" "seconds"
 
 cfd_parse "$u cachefilesd.timeout=5"
@@ -152,17 +164,36 @@ timeout 7
 ca /etc/ca.pem
 dir $cfd_cache_at/fscache
 $n
-timeout 5"
+timeout 5
+attach i.erofs"
 cfd_bundles="$cfd_run/none $cfd_run/bundle"
 echo roots >"$cfd_run/bundle"
 echo secret >"$cfd_run/secret.key"
 printf '\tkey  %s\n' "$cfd_run/secret.key" >"$cfd_own_conf"
 cfd_configure
-tell "files of the initramfs outlive it" "$(head -n 1 "$cfd_conf") $(tail -n 1 "$cfd_conf") $(cat "$cfd_run/key" "$cfd_run/ca")" \
+tell "files of the initramfs outlive it" \
+	"$(head -n 1 "$cfd_conf") $(grep ^ca "$cfd_conf") $(cat "$cfd_run/key" "$cfd_run/ca")" \
 	"key $cfd_run/key ca $cfd_run/ca secret
 roots"
 tell "such a file is for root only" "$(stat -c %a "$cfd_run/key")" 600
 tell "the configuration is for root only" "$(stat -c %a "$cfd_conf")" 600
+cfd_bundles=
+: >"$cfd_own_conf"
+cfd_parse "$u \"cachefilesd.attach=i.erofs /dev/nbd3\" cachefilesd.attach=j"
+cfd_configure
+tell "the image is not attached twice" "$(grep attach "$cfd_conf")" "attach i.erofs /dev/nbd3
+attach j"
+cfd_parse "root=ext4-http:http://h/i cachefilesd.attach=ii cachefilesd.front=auto"
+cfd_configure
+tell "other file systems are NBD's" "$(tail -n 4 "$cfd_conf")" "attach ii
+front auto
+attach i
+front nbd"
+cfd_parse "$u cachefilesd.verity=00ff"
+cfd_configure
+tell "dm-verity has a device for its tree" "$(tail -n 3 "$cfd_conf")" "attach i.erofs
+attach i.erofs.verity
+front nbd"
 cfd_find_device() { cfd_device=found; }
 mount() { mounted=$*; }
 cfd_cache=LABEL=x
@@ -227,6 +258,13 @@ tools()
 {
 	(
 		for stub in run_scripts wait_for_udev configure_networking panic; do eval "$stub() { :; }"; done
+		# As klibc's.
+		ls()
+		{
+			for file; do [ -e "$file" ] || return 1; done
+			command ls "$@"
+		}
+		sleep() { echo "waits for ever"; exit; }
 		. "$tree/tools"
 		mountroot
 	)
@@ -266,12 +304,31 @@ mount()
 	for place; do :; done
 	[ "$place" != /newroot ] || [ -z "$overlay_fails" ] || return 1
 	did="$did ${place##*/}"
-	echo "source $place type rw 0 0" >>"$cfd_mounts"
+	case $place in */image) mounted=$* ;; esac
+	kind=${*#*-t }
+	echo "source $place ${kind%% *} rw 0 0" >>"$cfd_mounts"
+}
+umount()
+{
+	did="$did -${1##*/}"
+	sed -i "\\# $1 #d" "$cfd_mounts"
 }
 # Of two only one can hold the device; this shell is the process that does.
 a_daemon()
 {
-	case $* in *--prime*) did="$did prime"; return 0 ;; esac
+	case $* in
+	*--prime*) did="$did prime"; return 0 ;;
+	*--test*)
+		printf 'cachefilesd-mini: the configuration is good\n%s\n' "front $has_front"
+		[ "$has_front" = nbd ] || return 2
+		return 0
+		;;
+	--attach*)
+		[ -z "$waits" ] || return 1
+		case $2 in *.verity) echo "/dev/nbd8" ;; *) echo "/dev/nbd7" ;; esac
+		return 0
+		;;
+	esac
 	did="$did start"
 	[ ! -e "$cfd_run/pid" ] || return 1
 	echo $$ >"$cfd_run/pid"
@@ -279,12 +336,17 @@ a_daemon()
 mkdir() { case $* in */run/sendsigs*) ;; *) command mkdir "$@" ;; esac; }
 ln() { :; }
 modprobe() { :; }
+sleep() { did="$did sleep$1"; [ "$1" != 8 ] || waits=; }
 cfd_keep_end() { :; }
-cfd_ram_device() { did="$did ram"; }
+veritysetup() { did="$did verity:$2:$4:$5"; }
+cfd_ram_device() { did="$did ram" cfd_device=/dev/zram0; }
 cfd_daemon=a_daemon
+has_front=cachefiles
+waits=
 cfd_parse "$u cachefilesd.wait=0"
 cfd_boot /newroot && did="$did booted"
-tell "a boot without its overlay fails" "$did" " ram cache start prime image overlay"
+tell "a boot without its overlay fails" "$did" " cache -cache ram cache start prime image overlay"
+tell "cachefiles mounts by the name" "$mounted" "-t erofs -o ro,fsid=i.erofs none $cfd_run/image"
 did=
 cfd_boot /newroot
 tell "again: what is mounted and the daemon are kept" "$?$did" 1
@@ -294,4 +356,30 @@ tell "at last: the root, and nothing else" "$?$did" "0 newroot"
 did=
 cfd_boot /newroot
 tell "a boot that has succeeded is not begun again" "$?$did" 0
+
+# boots NAME COMMAND_LINE DID MOUNTED: what a first boot does.
+boots()
+{
+	: >"$cfd_mounts"
+	rm -f "$cfd_run/pid" "$cfd_run/front"
+	did=
+	cfd_parse "$2" && cfd_boot /newroot
+	tell "$1" "$?$did" "0$3"
+	tell "$1: the image" "$mounted" "$4 $cfd_run/image"
+}
+boots "cachefiles with a cache on a device" "$u cachefilesd.cache=LABEL=c cachefilesd.overlay=none" \
+	" cache start prime image newroot" "-t erofs -o ro,fsid=i.erofs none"
+boots "squashfs needs no word of --test" root=squashfs-http:http://h/i " cache start image overlay newroot" \
+	"-t squashfs -o ro /dev/nbd7"
+has_front=nbd
+boots "NBD: a cache in memory is a tmpfs" "$u" " cache start image overlay newroot" "-t erofs -o ro /dev/nbd7"
+boots "NBD with a cache on a device" "$u cachefilesd.cache=LABEL=c" " cache start image overlay newroot" \
+	"-t erofs -o ro /dev/nbd7"
+boots "ext4 without its journal" root=ext4-http:http://h/i " cache start image overlay newroot" \
+	"-t ext4 -o ro,noload /dev/nbd7"
+boots "NBD below dm-verity" "$u cachefilesd.verity=00ff" \
+	" cache start verity:/dev/nbd7:/dev/nbd8:00ff image overlay newroot" "-t erofs -o ro /dev/mapper/cachefilesd-mini"
+waits=yes
+boots "NBD: an image that is waited for" "$u" \
+	" cache start sleep1 sleep2 sleep4 sleep8 image overlay newroot" "-t erofs -o ro /dev/nbd7"
 exit $failed

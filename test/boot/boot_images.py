@@ -9,17 +9,24 @@ import subprocess
 import tempfile
 
 from lib import certs, erofs
+from lib.archive import CACHE, mirror
 from lib.vm import HOST
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cachefilesd-mini")
 
 SUITE = "bookworm"
 BASE = "systemd-sysv,udev,dbus"
 # Without busybox an initramfs of initramfs-tools has only klibc's commands.
 TOOLS = ["initramfs-tools", "dracut-core", "dracut-network", "zstd", "e2fsprogs"]
 NAME = "debian.erofs"
+# The same root in others: an image's name, and the command that makes it of a tree.
+IMAGES = {
+    NAME: ["mkfs.erofs", "--quiet", "IMAGE", "TREE"],
+    "debian-lz4.erofs": ["mkfs.erofs", "--quiet", "-zlz4", "IMAGE", "TREE"],
+    "debian.squashfs": ["mksquashfs", "TREE", "IMAGE", "-quiet", "-no-progress"],
+    "debian.ext4": ["mkfs.ext4", "-q", "-d", "TREE", "IMAGE", "600M"],
+}
 
 # Units may be slow: the machine may be busy.
 SLOW = "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n"
@@ -49,11 +56,57 @@ if [ $$ != 1 ]; then
 	failed=$(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | tr '\n' ' ')
 	say "failed units: ${failed:-none}"
 fi
-say "root $(stat -f -c %T /)"
+say "root $(stat -f -c %T /) of $(sed -n 's#^\([^ ]*\) [^ ]*/image \([^ ]*\) .*#\1 \2#p' /proc/mounts)"
+# While the daemon is dead nothing is read: there is this shell, /proc, and a program in memory.
+daemons()
+{
+	daemons=
+	for at in /proc/[0-9]*; do
+		read -r name 2>/dev/null <"$at/comm" || continue
+		# By the name in memory too.
+		case $name in cachefilesd-min | @cachefilesd-mi) daemons="$daemons ${at#/proc/}" ;; esac
+	done
+}
+pause()
+{
+	read -r now rest </proc/uptime
+	end=$((${now%%.*} + $1))
+	while read -r now rest </proc/uptime && [ "${now%%.*}" -lt "$end" ]; do :; done
+}
+daemons
+case $wanted in
+*kill*)
+	cat /etc/resolv.conf >/dev/null 2>&1
+	read -r keeper </run/cachefilesd-mini/pid
+	cd /
+	case $wanted in *half*) sums=half ;; *) sums=some ;; esac
+	sha256sum -c /usr/lib/boot-check/$sums >/run/killed 2>&1 &
+	pause 2
+	for pid in $daemons; do
+		[ "$pid" = "$keeper" ] || kill -9 "$pid"
+	done
+	pause 2
+	daemons
+	echo "boot-check: killing worker, then$daemons" >/dev/kmsg
+	kill -9 $daemons
+	pause 4
+	(
+		# Else systemd ends it with this service.
+		[ ! -w /sys/fs/cgroup/cgroup.procs ] || echo 0 >/sys/fs/cgroup/cgroup.procs
+		PATH=/run/initramfs
+		@cachefilesd-mini -p /run/cachefilesd-mini/pid -f /run/cachefilesd-mini/cachefilesd.conf
+	)
+	say "started again $?"
+	wait
+	wrong=$(grep -v ': OK$' /run/killed)
+	say "killed: ${wrong:-right, $(wc -l </run/killed) files}"
+	echo 3 >/proc/sys/vm/drop_caches
+	daemons
+	;;
+esac
 daemon=
-for at in /proc/[0-9]*; do
-	read -r name 2>/dev/null <"$at/comm" && [ "$name" = cachefilesd-min ] &&
-		daemon="$daemon $(tr '\0' ' ' <"$at/cmdline" | cut -c 1)"
+for pid in $daemons; do
+	daemon="$daemon $(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c 1)"
 done
 say "daemon${daemon:- none}"
 say "written before $([ -e /var/lib/boot-check ] && echo yes || echo no)"
@@ -91,21 +144,6 @@ ExecStart=/usr/lib/boot-check/run
 
 def run(*command, **options):
     return subprocess.run(command, check=True, **options)
-
-
-def mirror():
-    """The machine's own package archive: the address of the first list with SUITE."""
-    for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
-        for entry in re.split(r"\n\s*\n", open(path).read()):
-            fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", entry, re.M))
-            if "deb" in fields.get("Types", "").split() and SUITE in fields.get("Suites", "").split():
-                return fields["URIs"].split()[0]
-    for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*.list"))]:
-        if os.path.exists(path):
-            found = re.search(rf"^deb\s+(?:\[.*\]\s+)?(\S+)\s+{SUITE}\s", open(path).read(), re.M)
-            if found:
-                return found[1]
-    raise SystemExit(f"boot: no package archive of {SUITE} is configured in /etc/apt")
 
 
 def chroot(tree, *command):
@@ -186,8 +224,24 @@ def write_sums(tree):
                     sums.write(f"{hashlib.sha256(file.read()).hexdigest()}  {os.path.relpath(path, tree)}\n")
 
 
-def make_image(work, daemon):
-    """Makes the image work/www/NAME of the tree work/root, which stays for NFS."""
+def make_image(work, name):
+    """Makes the image work/www/name of the tree work/root."""
+    path = f"{work}/www/{name}"
+    os.makedirs(f"{work}/www", exist_ok=True)
+    run(*({"IMAGE": path + ".new", "TREE": f"{work}/root"}.get(word, word) for word in IMAGES[name]),
+        stdout=subprocess.DEVNULL, env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+    os.rename(path + ".new", path)
+    return path
+
+
+def make_verity(image):
+    """Makes dm-verity's tree IMAGE.verity. Returns the hash at its root."""
+    made = run("/usr/sbin/veritysetup", "format", image, f"{image}.verity", stdout=subprocess.PIPE, text=True).stdout
+    return re.search(r"^Root hash:\s*(\S+)", made, re.M)[1]
+
+
+def make_root(work, daemon):
+    """Makes the tree work/root, which stays for NFS."""
     tree = f"{work}/root"
     unpack(debian("root"), tree)
     run("make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}", "PREFIX=/usr")
@@ -206,9 +260,6 @@ def make_image(work, daemon):
     os.makedirs(wants, exist_ok=True)
     os.symlink("../boot-check.service", f"{wants}/boot-check.service")
     write_sums(tree)
-    os.makedirs(f"{work}/www", exist_ok=True)
-    erofs.mkfs(f"{work}/www/{NAME}", tree, "--quiet")
-    return f"{work}/www/{NAME}"
 
 
 def make_certificates(work):
@@ -227,55 +278,43 @@ DRIVERS = "virtio_pci virtio_blk virtio_net"
 
 
 def busybox_initrd(work, daemon, kernel, busybox="/bin/busybox", name="busybox", files=(), **environment):
-    output = f"{work}/{kernel.machine}-{name}.initrd"
+    output = f"{work}/{kernel.machine}-{name}-{kernel.release}.initrd"
     run(f"{ROOT}/contrib/minimal-initramfs/build", output, daemon, busybox, *files,
         env={**os.environ, "CERTIFICATES": f"{work}/ca.pem", "KERNEL": kernel.release, "KERNEL_ROOT": kernel.folder,
              "MODULES": DRIVERS, **environment})
     return output
 
 
-def debian_initrds(work, daemon, kernel):
-    """Makes them by mkinitramfs and by dracut, in a chroot with our parts installed as a package does."""
-    outputs = f"{work}/initramfs-tools.initrd", f"{work}/dracut.initrd"
-    if all(os.path.exists(output) for output in outputs):
-        return outputs
+def tools_tree(work, daemon):
+    """Makes the tree work/tools, a Debian with our parts installed as a package does."""
     tree = f"{work}/tools"
+    if os.path.exists(tree):
+        return tree
     unpack(debian("tools"), tree)
     run("make", "-s", "-C", ROOT, "install", "install-initramfs-tools", "install-dracut",
         f"DESTDIR={tree}", "PREFIX=/usr")
     shutil.copy(daemon, f"{tree}/usr/sbin/cachefilesd-mini")
     os.makedirs(f"{tree}/etc/ssl/certs", exist_ok=True)
     shutil.copy(f"{work}/ca.pem", f"{tree}/etc/ssl/certs/ca-certificates.crt")
+    return tree
+
+
+def debian_initrd(work, daemon, kernel, how):
+    """Makes it by mkinitramfs or by dracut, in a chroot."""
     release = kernel.release
+    output = f"{work}/{how}-{release}.initrd"
+    if os.path.exists(output):
+        return output
+    tree = tools_tree(work, daemon)
     shutil.copytree(f"{kernel.folder}/lib/modules/{release}", f"{tree}/usr/lib/modules/{release}",
                     symlinks=True, dirs_exist_ok=True)
     shutil.copy(kernel.config, f"{tree}/boot/config-{release}")
-    chroot(tree, "mkinitramfs", "-o", "/initramfs-tools.initrd", release)
-    chroot(tree, "dracut", "--force", "--no-hostonly", "--add", "cachefilesd-mini", "/dracut.initrd", release)
-    for output in outputs:
-        shutil.move(f"{tree}/{os.path.basename(output)}", output)
-    return outputs
-
-
-def foreign_program(machine, package, path):
-    """A program of another architecture: the file `path` of its Debian package, by apt with folders of its own. It is
-    kept in the cache."""
-    kept = f"{CACHE}/boot-{machine}-{SUITE}-{package}"
-    if os.path.exists(kept):
-        return kept
-    with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
-        for folder in ("lists/partial", "cache/archives/partial", "tree"):
-            os.makedirs(f"{work}/{folder}")
-        write(f"{work}/sources.list", f"deb {mirror()} {SUITE} main\n")
-        apt = ["apt-get", "-q", f"-oAPT::Architecture={machine}", f"-oAPT::Architectures={machine}",
-               f"-oDir::Etc::sourcelist={work}/sources.list", "-oDir::Etc::sourceparts=-",
-               f"-oDir::State::lists={work}/lists", f"-oDir::Cache={work}/cache", "-oDir::State::status=/dev/null",
-               "-oAcquire::Languages=none", "-oAPT::Sandbox::User=root"]
-        run(*apt, "update", stdout=subprocess.DEVNULL)
-        run(*apt, "download", package, stdout=subprocess.DEVNULL, cwd=work)
-        run("dpkg-deb", "-x", glob.glob(f"{work}/{package}_*.deb")[0], f"{work}/tree")
-        shutil.copy(f"{work}/tree/{path}", kept)
-    return kept
+    if how == "dracut":
+        chroot(tree, "dracut", "--force", "--no-hostonly", "--add", "cachefilesd-mini", "/initrd", release)
+    else:
+        chroot(tree, "mkinitramfs", "-o", "/initrd", release)
+    shutil.move(f"{tree}/initrd", output)
+    return output
 
 
 def make_small_image(work, daemon, busybox, name, block):

@@ -73,7 +73,7 @@ def running(port, *command):
 def nbd(bench):
     port = free_port()
     with running(port, "nbdkit", "-f", "--ipaddr", "127.0.0.1", "--port", str(port), "--readonly",
-                 "file", bench.image):
+                 "file", bench.image()):
         yield port
 
 
@@ -179,7 +179,7 @@ class Comparison:
         return said
 
     def table(self):
-        size = os.path.getsize(self.bench.image)
+        size = os.path.getsize(self.bench.image())
         lines = [f"Medians of {ROUNDS} boots, but one for NFS; the image has {size / 1e6:.1f} MB.", "",
                  "| | login prompt, s | all boots, s | fetched until then, MB |", "|---|---:|---:|---:|"]
         for name, title in TITLES.items():

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """Everything that can go wrong, again and again, while readers compare every byte.
 
-    test/guest/chaos.py [--short] [--scale X] [--only ROW]... [--series SERIES]... [--write FILE] [DAEMON]
+    test/guest/chaos.py [--short] [--scale X] [--only ROW]... [--series SERIES]... [--front FRONT]... [--write FILE]
+                        [DAEMON]
 
 Boots the test kernels (6.12 and 6.1 by default) and runs the rows of test/guest/chaos_guest.py, and `cut`: the kernel
-itself is killed (test/guest/test_cut.py). Prints a TAP line for each row, then all rows as a table in Markdown.
+itself is killed (test/guest/test_cut.py); with block devices (nbd) those with which a front end has to do. Prints a TAP line for each row, then all rows as a table in Markdown.
 --short does little of each, in one boot; --scale X does X times as many disturbances. --write puts the table of a
 complete run into FILE. DAEMON is ./cachefilesd-mini by default. Exits with 0 only if no byte was wrong and nothing
 was lost. Needs no root.
@@ -29,6 +30,9 @@ COUNTS = {
     "worker": (500, 5), "keeper": (20, 1), "both": (20, 1), "stop": (30, 3), "upgrade": (50, 3), "server": (100, 3),
     "link": (60, 3), "names": (10, 1), "disk": (6, 1), "limits": (5, 1), "clock": (40, 3), "cut": (50, 2),
     "mounts": (10000, 100)}
+# The same with block devices; what is not here has nothing to do with the front end.
+DEVICE_COUNTS = {"worker": (500, 5), "both": (50, 2), "upgrade": (50, 3), "cut": (50, 2)}
+FRONTS = {"cachefiles": COUNTS, "nbd": DEVICE_COUNTS}
 MEMORY = 256            # MiB: little, since one row uses all of it
 TIMEOUT = 3 * 3600      # seconds, of a guest; even a busy machine needs only a part of them
 
@@ -55,31 +59,35 @@ def make_images(work):
 # ---- rows ---------------------------------------------------------------------------------------------
 
 
-def run_guest(series, work, daemon, counts):
+def label(series, front):
+    return series + ", nbd" * (front == "nbd")
+
+
+def run_guest(series, front, work, daemon, counts):
     """Runs rows in one boot. Returns their results; a row without one counts as lost, since the guest has ended."""
     missing, said, results = dict(counts), [], []
 
     def take(line):
         if line.startswith("chaos "):
             results.append(json.loads(line.removeprefix("chaos ")))
-            tell(series, results[-1])
+            tell(label(series, front), results[-1])
         elif line.startswith("# "):
             print(line, flush=True)
         else:
             said.append(line)
 
-    guest.run(series, work, ["/usr/bin/python3", f"{guest.GUEST}/chaos_guest.py", series, daemon, json.dumps(counts)],
-              memory=MEMORY, timeout=TIMEOUT, line_to=take)
+    guest.run(series, work, ["/usr/bin/python3", f"{guest.GUEST}/chaos_guest.py", series, daemon, front,
+                             json.dumps(counts)], memory=MEMORY, timeout=TIMEOUT, line_to=take)
     for result in results:
         missing.pop(result["row"])
     for name in missing:
         results.append({"row": name, "title": name, "seconds": 0, "tried": 0, "survived": 0, "reads": 0, "wrong": 0,
                         "lost": 1, "refused": 0, "remarks": ["the guest ended before: " + " / ".join(said[-5:])]})
-        tell(series, results[-1])
+        tell(label(series, front), results[-1])
     return results
 
 
-def run_cuts(series, work, daemon, count):
+def run_cuts(series, front, work, daemon, count):
     """Kills the kernel at least `count` times. Every byte is compared after each time; at the end of a round all of
     them are cached."""
     result = {"row": "cut", "title": "guest: `kill -9` of the kernel with writes under way; mounted and compared",
@@ -90,7 +98,7 @@ def run_cuts(series, work, daemon, count):
     scenarios = test_cut.BOOTS if count > 2 else [boot for boot in test_cut.BOOTS if boot[0] != "cut_again"]
     while result["tried"] < count and not result["lost"]:
         for scenario, expected in scenarios:
-            right, said = test_cut.boot(series, daemon, work, scenario, expected)
+            right, said = test_cut.boot(series, daemon, front, work, scenario, expected)
             boots += 1
             result["tried"] += expected == guest.CUT
             result["survived"] += right and expected == guest.CUT
@@ -100,11 +108,11 @@ def run_cuts(series, work, daemon, count):
                 result["remarks"] += said[-10:]
     result["remarks"].append(f"{boots} boots; a file that differs would count as one wrong byte")
     result["seconds"] = round(time.monotonic() - start)
-    tell(series, result)
+    tell(label(series, front), result)
     return [result]
 
 
-def run_series(series, daemon, counts, together):
+def run_series(series, front, daemon, counts, together):
     inside = {name: count for name, count in counts.items() if name != "cut"}
     boots = [inside] if together else [{name: count} for name, count in inside.items()]
     results = []
@@ -112,9 +120,9 @@ def run_series(series, daemon, counts, together):
         prepare.certificates(work)
         make_images(work)
         for rows in filter(None, boots):
-            results += run_guest(series, work, daemon, rows)
+            results += run_guest(series, front, work, daemon, rows)
         if "cut" in counts:
-            results += run_cuts(series, work, daemon, counts["cut"])
+            results += run_cuts(series, front, work, daemon, counts["cut"])
     return results
 
 
@@ -148,7 +156,8 @@ Made by `make chaos` (`test/guest/chaos.py`, whose head says how): user-mode Lin
 nginx, images over HTTPS on a link of 10 ms and 40 Mbit/s where that matters. *tried*: disturbances;
 *survived*: those after which all readers read on; *lost*: reads and mounts that failed and must not,
 disturbances that were not survived, growth of memory or descriptors; *errors as said*: reads and mounts
-that failed as the README says they do, such as without the keeper or with a full disk.
+that failed as the README says they do, such as without the keeper or with a full disk. Rows with `nbd` behind the
+kernel are those of block devices.
 
 """
 
@@ -159,10 +168,11 @@ def arguments():
     parser.add_argument("--scale", type=float, default=1, help="times as many disturbances")
     parser.add_argument("--only", action="append", choices=COUNTS, help="this row; several allowed")
     parser.add_argument("--series", action="append", help="this kernel; several allowed")
+    parser.add_argument("--front", action="append", choices=FRONTS, help="this front end; both allowed")
     parser.add_argument("--write", metavar="FILE", help="where the table of a complete run goes")
     parser.add_argument("daemon", nargs="?", default=f"{guest.ROOT}/cachefilesd-mini")
     a = parser.parse_args()
-    if a.write and (a.short or a.scale < 1 or a.only or a.series):
+    if a.write and (a.short or a.scale < 1 or a.only or a.series or a.front):
         parser.error("--write is for a complete run")
     a.daemon = guest.program(a.daemon)
     return a
@@ -171,10 +181,12 @@ def arguments():
 def main():
     a = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("chaos: ended by SIGTERM"))     # the guest ends too
-    counts = {name: max(1, round(both[a.short] * a.scale)) for name, both in COUNTS.items()
-              if not a.only or name in a.only}
-    results = [(series, result) for series in a.series or SERIES
-               for result in run_series(series, a.daemon, counts, a.short)]
+    results = []
+    for front in a.front or FRONTS:
+        counts = {name: max(1, round(both[a.short] * a.scale)) for name, both in FRONTS[front].items()
+                  if not a.only or name in a.only}
+        results += [(label(series, front), result) for series in a.series or SERIES
+                    for result in run_series(series, front, a.daemon, counts, a.short)]
     print(table(results), end="")
     if a.write:
         with open(a.write, "w") as file:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The rows of `make chaos` that run inside the test kernel, as root, started by test/guest/chaos.py.
 
-    chaos_guest.py SERIES DAEMON '{"ROW": COUNT, ...}'
+    chaos_guest.py SERIES DAEMON FRONT '{"ROW": COUNT, ...}'
 
 In the current directory are the files that chaos.py made: www/ with the images, plain/ and small/ with the files in
 them, and the servers' certificates. A row is one function below: it disturbs COUNT times, while readers compare
@@ -25,7 +25,7 @@ import time
 import traceback
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from guest import common as g
+from guest import common as g, devices
 from guest.common import Failed, eventually, expect, nginx
 from lib import tap
 
@@ -82,15 +82,22 @@ def point_of(name):
 
 
 def attach(name):
-    """mount(8) without the program: some of the rows do it ten thousand times."""
+    """mount(8) without the program: some of the rows do it ten thousand times. A block device is attached first, and
+    what it was asked for is sent again soon when all who served it have died."""
     os.makedirs(point_of(name), exist_ok=True)
-    if libc.mount(b"none", point_of(name).encode(), b"erofs", MS_RDONLY, f"fsid={name}".encode()):
+    source, options = "none", f"fsid={name}"
+    if g.NBD:
+        source, options = g.attach(name), ""
+        devices.set_timer(int(source.removeprefix("/dev/nbd")))
+    if libc.mount(source.encode(), point_of(name).encode(), b"erofs", MS_RDONLY, options.encode()):
         raise OSError(ctypes.get_errno(), f"mount of {name}")
 
 
 def detach(name):
     if libc.umount2(point_of(name).encode(), 0):
         raise OSError(ctypes.get_errno(), f"umount of {name}")
+    if g.NBD:
+        g.detach(name)
 
 
 def difference(got, wanted):
@@ -126,13 +133,10 @@ class Reader:
             renew(self.name)
         try:
             attach(self.name)
-        except OSError:
-            self.failed()
-            return
-        self.look_around()
-        try:
+            self.look_around()
             detach(self.name)
-        except OSError:
+        except (OSError, Failed) as problem:
+            tap.note(f"{self.name}: {problem}")
             self.failed()
 
     def look_around(self):
@@ -243,6 +247,7 @@ def readers_of_new_mounts(tally, count=2):
     """Readers of images that are mounted now, with empty caches."""
     names = [publish(f"chaos{number}") for number in range(count)]
     for name in names:
+        renew(name)
         attach(name)
     return Readers(tally, names)
 
@@ -377,8 +382,32 @@ def keeper(tally, count):
         die_and_return(tally, count, kill)
 
 
-@row("keeper and worker: `kill -9` at once; new start, new mount")
+def serve_on(tally, count):
+    """Daemons die and begin while readers read the same devices, for ten of them in a row."""
+    def die_and_begin():
+        nonlocal daemon
+        time.sleep(random.uniform(0, 1))
+        g.kill_all(daemon)
+        time.sleep(random.uniform(0, 0.5))
+        daemon = g.Daemon(g.URL_TLS, g.CA, directory=daemon.directory)
+
+    daemon = g.Daemon(g.URL_TLS, g.CA)
+    while tally.tried < count:
+        with readers_of_new_mounts(tally) as readers:
+            for _ in range(min(10, count - tally.tried)):
+                disturb(tally, readers, die_and_begin)
+        for number in range(2):
+            detach(f"chaos{number}")
+    daemon.stop()
+
+
+@row("keeper and worker: `kill -9` at once; new start, " + ("same devices" if g.NBD else "new mount"))
 def both(tally, count):
+    if g.NBD:
+        with shaped():
+            serve_on(tally, count)
+        return
+
     def kill(daemon, readers):
         readers.let_fail(True)
         g.kill_all(daemon)
@@ -713,7 +742,7 @@ def main():
     global PLAIN, SMALL
     PLAIN, SMALL = contents_of("plain"), contents_of("small")
     os.makedirs(g.RUN)
-    for name, count in json.loads(sys.argv[3]).items():
+    for name, count in json.loads(sys.argv[4]).items():
         run(name, count)
 
 

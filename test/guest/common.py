@@ -2,7 +2,8 @@
 
 inside.py and chaos_guest.py run as root inside the kernel, in a directory with the files that test/guest/run made:
 www/ with the images, NAME.json with the contents of an image, ca.pem, other-ca.pem and the servers' certificates. A
-real nginx serves the images, the real daemon fetches them, the kernel's EROFS mounts them.
+real nginx serves the images, the real daemon fetches them, the kernel's EROFS mounts them: by the front end FRONT, the
+third argument: `cachefiles`, where a mount names the image, or `nbd`, where it is attached as a block device first.
 """
 import contextlib
 import ctypes
@@ -20,10 +21,12 @@ import subprocess
 import sys
 import time
 
+from guest import devices
 from lib import nginx as web
 from lib.inside import Failed, children, contents, eventually
 
-SERIES, DAEMON = sys.argv[1:3]
+SERIES, DAEMON, FRONT = sys.argv[1:4]
+NBD = FRONT == "nbd"
 RUN = "/run/guest"
 HTTP, HTTPS, HTTPS_RSA, SLOW = 8080, 8443, 8444, 8081
 REDIRECT_302, REDIRECT_308, NEVER, PYTHON_SERVER = 8082, 8083, 8084, 8085
@@ -37,12 +40,19 @@ TICK = 1000 // os.sysconf("SC_CLK_TCK")
 # ---- scenarios --------------------------------------------------------------------------------
 
 SCENARIOS = []
+ALL = ("6.12", "6.1")
+CACHEFILES, BLOCK = {"cachefiles": ALL}, {"nbd": ALL}
 
 
-def scenario(title, kernel_may_complain=False, series=("6.12", "6.1")):
-    """Decorator: a scenario for these kernels; others run it only if they are asked for it by its name."""
+def scenario(title, kernel_may_complain=False, series=ALL, differs=False):
+    """Decorator: a scenario for these kernels, with either front end, or {front end: kernels}. Others run it only if they
+    are asked for it by its name. One that `differs` tests what a front end does itself, so that it is run with each of
+    them even where time is short; so is one that is meant for one of them."""
+    own = isinstance(series, dict)
+
     def register(function):
-        SCENARIOS.append((title, function, kernel_may_complain, series))
+        kernels = series.get(FRONT, ()) if own else series
+        SCENARIOS.append((title, function, kernel_may_complain, kernels, differs or own))
         return function
     return register
 
@@ -94,7 +104,7 @@ class Child:
 def program(*command, limit=LIMIT):
     """Runs a program. Returns its exit status and output. A program that hangs is left alone: the kernel may not
     let go of it before the scenario's daemon ends."""
-    path = f"{RUN}/output"
+    path = f"{RUN}/output.{os.getpid()}"
     with open(path, "w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -160,6 +170,11 @@ def answers():
 nginx = Nginx()
 
 
+def own_directives(given):
+    """The front end's, which `auto` would not choose, as these kernels have both."""
+    return ["front nbd"] if NBD and not any(directive.startswith("front ") for directive in given) else []
+
+
 class Daemon:
     """One run of the daemon, its log in a file. Its cache directory is a new one, or that of an earlier run."""
 
@@ -172,12 +187,12 @@ class Daemon:
         os.makedirs(self.directory, exist_ok=True)
         self.log_path = f"{RUN}/daemon.{Daemon.count}.log"
         command = [*through, program, "-n", "-s", *options] + ["-d"] * debug
-        for directive in (f"dir {self.directory}",) + directives:
+        for directive in (f"dir {self.directory}", *own_directives(directives), *directives):
             command += ["-o", directive]
         self.command = command + list(url)
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL, **more)
-        eventually(lambda: self.ended() or "is bound" in self.log(), "bind", 10)
+        eventually(lambda: self.ended() or re.search("the cache in .* is (bound|in use)", self.log()), "bind", 10)
         expect(not self.ended(), f"ended at once: {self.log()}")
 
     def log(self):
@@ -250,14 +265,39 @@ class Daemon:
 # ---- mounts -----------------------------------------------------------------------------------
 
 
-def mount(name, options="", at=None, limit=LIMIT):
-    """Mounts the image. Returns the mount point; raises Failed if mount(8) fails."""
-    point = at or f"{RUN}/mnt/{name}"
+# Block devices that mount() has attached: mount point -> image.
+attached = {}
+
+
+def attach(name, *device, limit=LIMIT):
+    """Has the daemon attach the image. Returns its block device; raises Failed, with what the daemon says."""
+    status, output = program(DAEMON, "--attach", name, *device, limit=limit)
+    expect(status == 0, f"--attach: status {status}: {output}")
+    expect(re.fullmatch("/dev/nbd[0-9]+", output), f"--attach: {output}")
+    return output
+
+
+def detach(name):
+    status, output = program(DAEMON, "--detach", name)
+    expect(status == 0, f"--detach: status {status}: {output}")
+
+
+def mount_device(device, point, kind="erofs", options="ro", limit=LIMIT):
+    """Mounts what is a device or has a name there. Returns the mount point; raises Failed if mount(8) fails."""
     os.makedirs(point, exist_ok=True)
-    status, output = program("mount", "-t", "erofs", "-o", f"fsid={name}{options}", "none", point,
-                             limit=limit)
+    status, output = program("mount", "-t", kind, "-o", options, device, point, limit=limit)
     expect(status == 0, f"mount: {output}")
     return point
+
+
+def mount(name, options="", at=None, limit=LIMIT):
+    """Mounts the image, which is attached first if it has to be. Returns the mount point; raises Failed if that fails."""
+    point = at or f"{RUN}/mnt/{name}"
+    if not NBD:
+        return mount_device("none", point, options=f"fsid={name}{options}", limit=limit)
+    device = attach(name, limit=limit)
+    attached[point] = name
+    return mount_device(device, point, limit=limit)
 
 
 def mount_fails(name, limit=10):
@@ -290,9 +330,16 @@ def mount_is_refused(pattern, *url_and_directives):
     daemon.stop()
 
 
-def umount(point):
+def unmount(point):
+    """umount(8) alone: what was attached stays so."""
     status, output = program("umount", point)
     expect(status == 0, f"umount: {output}")
+
+
+def umount(point):
+    unmount(point)
+    if point in attached:
+        detach(attached.pop(point))
 
 
 def drop_caches():
@@ -406,13 +453,20 @@ def extents(path):
 
 def cached_by(daemon):
     """Bytes in all the files of its cache."""
+    if NBD:
+        return sum(map(extents, stored(daemon)))
     return sum(extents(os.path.join(folder, name))
                for folder, _, names in os.walk(f"{daemon.directory}/cache") for name in names)
 
 
+def stored(daemon, key="*"):
+    """The cache files of block devices: one for each version of an image."""
+    return sorted(glob.glob(f"{daemon.directory}/cachefilesd-mini/{key}.{'?' * 16}"))
+
+
 def remembered(daemon):
     """The files in which the daemon remembers images."""
-    return glob.glob(f"{daemon.directory}/cachefilesd-mini/*")
+    return glob.glob(f"{daemon.directory}/cachefilesd-mini/{'?' * 16}")
 
 
 def prime(daemon, *names):
@@ -422,7 +476,17 @@ def prime(daemon, *names):
 
 def linked(daemon, name):
     """The image's files in the cache, found by the image's name."""
+    if NBD:
+        return stored(daemon, f"{fnv1a(f'erofs,{name}'.encode() + bytes(1) + name.encode()):016x}")
     return glob.glob(f"{daemon.directory}/cache/I*/@*/D{name}")
+
+
+def fnv1a(data):
+    """As base/hash.h."""
+    value = 14695981039346656037
+    for byte in data:
+        value = (value ^ byte) * 1099511628211 % 2 ** 64
+    return value
 
 
 # ---- processes ------------------------------------------------------------------------------------
@@ -468,16 +532,20 @@ def kill_orphans():
 def clean_up():
     """Removes the processes, mounts and files of a scenario. The daemon comes first: its waiters then fail."""
     kill_orphans()
-    eventually(device_free, "the device is free again", 10)
+    devices.disconnect_all()
     for line in reversed(contents("/proc/mounts").splitlines()):
-        if line.split()[2] == "erofs":
+        if line.split()[2] == "erofs" or line.startswith("/dev/nbd"):
             ctypes.CDLL(None).umount2(line.split()[1].encode(), 2)      # MNT_DETACH
+    eventually(device_free, "the device is free again", 10)
+    attached.clear()
     for directory in glob.glob("/run/disk/[0-9]*"):
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def device_free():
-    """Whether the device can be opened: no daemon has it."""
+    """Whether no daemon has the device of cachefiles open, or a block device."""
+    if NBD:
+        return not devices.connected()
     with contextlib.suppress(OSError):
         os.close(os.open("/dev/cachefiles", os.O_RDWR))
         return True

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""The scenarios in the test kernel, as root: inside.py SERIES DAEMON [-k WORD]; test/guest/run starts it.
+"""The scenarios in the test kernel, as root: inside.py SERIES DAEMON FRONT [--differing] [-k WORD];
+test/guest/run starts it.
 
-Runs the functions of scenarios/ that are meant for the kernel SERIES, or those whose name or title matches WORD. Each
-passes if it returns. A kernel for which a scenario is not meant runs it only if WORD is its whole name.
+Runs the functions of scenarios/ that are meant for the kernel SERIES and the front end FRONT (cachefiles or nbd), or of
+them those whose name or title matches WORD; --differing leaves out those with which the front end has nothing to do.
+Each passes if it returns. One that is not meant for them is run only if WORD is its whole name.
 """
 import argparse
 import os
@@ -12,15 +14,15 @@ import time
 import traceback
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
-from guest.common import RUN, SCENARIOS, SERIES, Daemon, Failed, clean_up, contents, nginx
+from guest.common import NBD, RUN, SCENARIOS, SERIES, Daemon, Failed, clean_up, contents, nginx
 from lib import find, tap
 
 
 class KernelLog:
     """Lines about us of warning or worse since the last look; but for notes of deprecation."""
 
-    harmless = re.compile(r"on-demand read feature in use|EXPERIMENTAL")
-    about_us = re.compile(r"erofs|cachefiles|fscache|BUG|Oops|WARNING|blocked for more", re.I)
+    harmless = re.compile(r"on-demand read feature in use|EXPERIMENTAL|nbd[0-9]+: shutting down sockets")
+    about_us = re.compile(r"erofs|cachefiles|fscache|nbd|I/O error|BUG|Oops|WARNING|blocked for more", re.I)
 
     def __init__(self):
         self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
@@ -57,7 +59,7 @@ def run(title, function, kernel_may_complain, kernel_log):
     if not problem and complaints and not kernel_may_complain:
         problem = "the kernel complains"
     took = time.monotonic() - start
-    if not tap.result(f"{SERIES}: {title} ({took:.1f} s)", problem):
+    if not tap.result(f"{SERIES}{', nbd' * NBD}: {title} ({took:.1f} s)", problem):
         report(complaints, range(logs + 1, Daemon.count + 1))
     nginx.kill()
     clean_up()
@@ -71,28 +73,29 @@ def report(complaints, daemons):
             tap.note(f"daemon {number}: {line}")
 
 
-def is_chosen(title, function, series, word):
-    if not word:
-        return SERIES in series
-    if SERIES not in series:
+def is_chosen(scenario, word, differing):
+    title, function, _, kernels, differs = scenario
+    if SERIES not in kernels:
         return word == function.__name__
-    return re.search(word, function.__name__) or re.search(word, title)
+    return re.search(word, function.__name__) or re.search(word, title) if word else differs or not differing
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("series")
     parser.add_argument("daemon")
+    parser.add_argument("front", choices=("cachefiles", "nbd"))
+    parser.add_argument("--differing", action="store_true")
     parser.add_argument("-k", metavar="WORD", default="")
-    word = parser.parse_args().k
+    a = parser.parse_args()
     find.load("guest/scenarios")
     os.makedirs(RUN)
     kernel_log = KernelLog()
-    chosen = [entry[:3] for entry in SCENARIOS if is_chosen(entry[0], entry[1], entry[3], word)]
+    chosen = [scenario for scenario in SCENARIOS if is_chosen(scenario, a.k, a.differing)]
     if not chosen:
-        tap.result(f"{SERIES}: a scenario", f"none is called {word}")
-    for entry in chosen:
-        run(*entry, kernel_log)
+        tap.result(f"{SERIES}: a scenario", f"none is called {a.k}")
+    for scenario in chosen:
+        run(*scenario[:3], kernel_log)
     return tap.status()
 
 

@@ -1,15 +1,21 @@
-"""Files that the host makes for the test kernel: EROFS images of its own files, descriptions of their contents,
-certificates."""
+"""Files that the host makes for the test kernel: images of its own files, descriptions of their contents, certificates,
+and an earlier program."""
 import hashlib
 import json
 import os
 import shutil
+import struct
+import tempfile
 
 from lib import certs
 from lib.commands import run
 from lib.erofs import mkfs
+from lib.guest import ROOT
 
 BIG = 12 << 20
+ODD = (3 << 20) + 777           # bytes of an image that ends in the middle of a sector
+SECTOR = 512
+EARLIER = "3dd679a"             # the last commit of the version 0.1, which knew no block devices
 
 
 def files_below(top):
@@ -84,8 +90,8 @@ def describe_and_make(work, name, tree, path):
     make(path, tree)
 
 
-def images(work):
-    """Makes the images that the scenarios mount."""
+def images(work, front="cachefiles"):
+    """Makes the images that the scenarios mount; for block devices also such as hold other file systems."""
     www = f"{work}/www"
     os.mkdir(www)
     plain, second = f"{work}/plain", f"{work}/second"
@@ -101,6 +107,8 @@ def images(work):
     make(f"{www}/lz4.erofs", plain, "-zlz4")
     make(f"{www}/lz4-64k.erofs", plain, "-zlz4", "-C65536")
     share_a_blob(www, second)
+    if front == "nbd":
+        other_images(www, second)
     make_versions(work)
     os.rename(f"{plain}/big", f"{work}/plain.big")
     shutil.rmtree(plain)
@@ -120,6 +128,24 @@ def make_versions(work):
     assert os.path.getsize(f"{work}/v1.erofs") == os.path.getsize(f"{work}/v2.erofs"), "the versions differ in size"
 
 
+def other_images(www, tree):
+    """Makes images of one tree in other file systems, and one with a table of partitions."""
+    run("mksquashfs", tree, f"{www}/squashfs", "-noappend", "-all-root", "-quiet", "-no-progress")
+    run("/usr/sbin/mkfs.ext4", "-q", "-b", "1024", "-d", tree, f"{www}/ext4", "32M")
+    run("/usr/sbin/debugfs", "-w", "-R", "rmdir lost+found", f"{www}/ext4")
+    with open(f"{www}/second.erofs", "rb") as file:
+        image = file.read()
+    start, end = 2048, 2048 + len(image) // SECTOR
+    # One partition of the type 0x83 in a table of the old kind.
+    entry = struct.pack("<B3sB3sII", 0, b"\xff\xff\xff", 0x83, b"\xff\xff\xff", start, end - start)
+    with open(f"{www}/disk", "wb") as file:
+        file.write((bytes(446) + entry).ljust(510, b"\0") + b"\x55\xaa")
+        file.seek(start * SECTOR)
+        file.write(image)
+    with open(f"{www}/odd", "wb") as file:
+        file.write(hashlib.shake_128(b"odd").digest(ODD))
+
+
 def share_a_blob(www, tree):
     """Makes two images of one tree with their data in one blob: mkfs.erofs makes the same blob each time."""
     for number in ("1", "2"):
@@ -128,6 +154,20 @@ def share_a_blob(www, tree):
     run("cmp", f"{www}/blob1", f"{www}/blob2")
     os.rename(f"{www}/blob1", f"{www}/shared.blob")
     os.unlink(f"{www}/blob2")
+
+
+def earlier(work):
+    """Copies the program of the commit EARLIER, which is built once and kept in the user's cache directory."""
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cachefilesd-mini")
+    program = f"{cache}/daemon-{EARLIER}"
+    if not os.path.exists(program):
+        os.makedirs(cache, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as tree:
+            run("tar", "-xC", tree, data=run("git", "-C", ROOT, "archive", EARLIER))
+            run("make", "-s", "-C", tree, env=dict(os.environ, MAKEFLAGS=""))
+            shutil.copy(f"{tree}/cachefilesd-mini", f"{program}.new")
+        os.rename(f"{program}.new", program)
+    shutil.copy(program, f"{work}/earlier")
 
 
 def certificates(work):

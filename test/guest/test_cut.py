@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""The machine loses its power: test/guest/test_cut.py SERIES [DAEMON [ROUNDS]]
+"""The machine loses its power: test/guest/test_cut.py SERIES [DAEMON [ROUNDS [FRONT]]]
 
 Each round boots the test kernel SERIES four times on the same disk, and kills it three times: while
 a new cache is filled, while the rest is fetched, and some seconds after all of it was compared; the
 last boot must find everything there (scenarios/cut.py). One result for each boot. DAEMON is ./cachefilesd-mini
-by default, ROUNDS is 1. Exits with 1 unless all is right.
+by default, ROUNDS is 1, FRONT is cachefiles (or nbd). Exits with 1 unless all is right.
 """
 import os
 import sys
@@ -17,10 +17,10 @@ from lib import guest, tap
 BOOTS = (("cut_first", guest.CUT), ("cut_again", guest.CUT), ("cut_compare", guest.CUT), ("cut_kept", 0))
 
 
-def boot(series, daemon, work, scenario, expected):
+def boot(series, daemon, front, work, scenario, expected):
     """One boot on the disk that `work` keeps. Returns whether its status was the expected one, and its lines."""
     lines = []
-    status = guest.run(series, work, [*guest.SCENARIOS, series, daemon, "-k", scenario], line_to=lines.append,
+    status = guest.run(series, work, [*guest.SCENARIOS, series, daemon, front, "-k", scenario], line_to=lines.append,
                        timeout=300, keep=f"{work}/kept")
     return status == expected, lines
 
@@ -31,12 +31,13 @@ def main():
     series = sys.argv[1]
     daemon = guest.program(sys.argv[2] if len(sys.argv) > 2 else f"{guest.ROOT}/cachefilesd-mini")
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    front = sys.argv[4] if len(sys.argv) > 4 else "cachefiles"
     with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
         prepare.certificates(work)
         prepare.images(work)
         for number in range(rounds):
             for scenario, expected in BOOTS:
-                right, lines = boot(series, daemon, work, scenario, expected)
+                right, lines = boot(series, daemon, front, work, scenario, expected)
                 tap.result(f"{series}: {scenario}, round {number + 1}", None if right else "it ended otherwise")
                 tap.note("\n".join(line.removeprefix("# ") for line in lines if line.startswith("#") or not right))
     return tap.status()

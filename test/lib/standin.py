@@ -30,6 +30,7 @@ import time
 
 from lib.cachefiles import CLOSE, READ, File, Kernel, Request
 from lib.machines import Target
+from lib.seccomp import MEMORY
 
 
 class Timeout(AssertionError):
@@ -49,6 +50,7 @@ class StandIn(Kernel):
     drain       reads the program's standard error (if not, it fills up)
     keep        leaves the cache for a later run, which gets this object as `after`: its cookies find their
                 files again unless another size is reported for them
+    pass_fds    descriptors that the program inherits
     expect_exit the status that leaving the `with` demands; None: any
 
     on_write, an attribute, is called as on_write(file, offset, length) for each write. It returns None to go on, -errno
@@ -56,7 +58,7 @@ class StandIn(Kernel):
     """
 
     def __init__(self, argv, layout="mainline", old=False, open_error=0, bind_error=0, window=0, release=None,
-                 watch_memory=False, drain=True, expect_exit=0, env=None, keep=False, after=None):
+                 watch_memory=False, drain=True, expect_exit=0, env=None, keep=False, after=None, pass_fds=()):
         super().__init__(layout, old, open_error, bind_error, window, release)
         self.drain, self.expect_exit, self.keep = drain, expect_exit, keep
         self.files = []
@@ -71,7 +73,8 @@ class StandIn(Kernel):
         env = dict(os.environ if env is None else env)
         env.setdefault("ASAN_OPTIONS", "detect_leaks=0:exitcode=99")
         env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1:exitcode=99")
-        self.start(argv, env, watch_memory, release is not None)
+        further = [*self.further_calls(), *(MEMORY if watch_memory else []), *(["uname"] if release else [])]
+        self.start(argv, env, further, self.folders(), pass_fds)
         self.threads = [threading.Thread(target=self.serve, daemon=True),
                         threading.Thread(target=self._wait, daemon=True)]
         if drain:
@@ -80,6 +83,15 @@ class StandIn(Kernel):
             thread.start()
 
     # -- start and end ---------------------------------------------------------------------------
+
+    @staticmethod
+    def further_calls():
+        """System calls that a subclass answers, too."""
+        return []
+
+    def folders(self):
+        """{path: folder} that the program finds in another place."""
+        return {}
 
     def _read_stderr(self):
         while True:

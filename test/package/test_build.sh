@@ -24,10 +24,10 @@ has_no_foreign_format()
 		./*.c ./[a-z]*/*.c | grep -v '%%[aAeEfFgGinoXpmCS]'
 }
 
-# Something of stdio.h that format.c has not replaced, such as fprintf().
-has_one_formatter()
+# Something of stdio.h that format.c has not replaced, such as fprintf() and puts().
+has_no_stdio()
 {
-	! nm build/cachefilesd-mini.full | grep -E ' (vfprintf|fmt_fp|printf_core)$'
+	! nm build/cachefilesd-mini.full | grep -E ' (vfprintf|fmt_fp|printf_core|__stdio_write)$'
 }
 
 is_small()
@@ -151,7 +151,7 @@ check "ldd(1) says not a dynamic executable" sh -c 'ldd cachefilesd-mini 2>&1 | 
 check "the binary is stripped" sh -c 'file cachefilesd-mini | grep -q ", stripped"'
 check "at most 254 KiB" is_small
 check "no formats that format.c does not know" has_no_foreign_format
-check "format.c is the only formatter" has_one_formatter
+check "format.c is the only formatter and printer" has_no_stdio
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
 check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"

@@ -77,18 +77,18 @@ def limit(table):
 
 def daemon(url, *directives, options=(), traced=False, program=None, **more):
     """The daemon in the stand-in, with an empty directory. It requests no trace, which the server's script would not
-    expect, unless `traced` or a directive says so; and its status socket is not the one of the whole machine."""
+    expect, unless `traced` or a directive says so; and its sockets are not those of the whole machine."""
     argv = [program or Program.path, "-n", "-s", "--force", *options]
-    if not traced and not any(d.startswith("trace ") for d in directives):
-        argv += ["-o", "trace none"]
-    for socket in "status", "control":
-        if not any(d.startswith(f"{socket} ") for d in directives):
-            argv += ["-o", f"{socket} none"]
-    if not any(d.startswith("dir ") for d in directives):
-        argv += ["-o", "dir {cache}"]
-    for directive in directives:
-        argv += ["-o", directive]
-    return StandIn(argv + [url.url if isinstance(url, Server) else url], **more)
+    return StandIn(argv + words(*directives, traced=traced) + [url.url if isinstance(url, Server) else url], **more)
+
+
+def words(*directives, traced=False):
+    """The options of a daemon with these directives, and of those that are always given."""
+    always = [] if traced else ["trace none"]
+    for directive in (*always, "status none", "control none", "dir {cache}"):
+        if not any(d.startswith(directive.split()[0] + " ") for d in directives):
+            directives = (directive, *directives)
+    return [x for d in directives for x in ("-o", d)]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@
 
 cfd_say() { warn "cachefilesd-mini: $*"; }
 read -r cfd_line </proc/cmdline
+# shellcheck disable=SC2154 # cfd_type is cachefilesd-boot.sh's
 if cfd_parse "$cfd_line"; then
+	# Whatever the file system is; cachefilesd-root.sh reads the word itself.
 	# shellcheck disable=SC2034 # dracut's
 	netroot=erofs-http:$cfd_urls root=erofs-http rootok=1
 	[ -n "$(getarg ip=)" ] || {
@@ -22,5 +24,5 @@ if cfd_parse "$cfd_line"; then
 	echo rd.neednet=1 rd.retry=172800 >>/etc/cmdline.d/70-cachefilesd-mini.conf
 	wait_for_dev -n /dev/root
 elif [ -n "$cfd_urls" ]; then
-	die "cachefilesd-mini: root=erofs-http: has the mistake told above"
+	die "cachefilesd-mini: root=$cfd_type-http: has the mistake told above"
 fi

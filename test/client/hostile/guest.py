@@ -63,7 +63,7 @@ def main():
         certs.make_server(work, "ec")
         make_image(work, IMAGE, [0, 1, 150000, 5000, 4096, 4097, 60000, 100001])
         make_image(work, LOSSY, [4 << 20, 100000, 5000, 1 << 20])
-        status = guest.run(series, work, [sys.executable, os.path.abspath(__file__), series, daemon, "inside"],
+        status = guest.run(series, work, [sys.executable, os.path.abspath(__file__), series, daemon, "cachefiles"],
                            timeout=TIMEOUT)
     if status not in (0, 1):
         tap.result(f"hostile, {series}: the guest", f"it ended with {status}")

@@ -1,5 +1,6 @@
 /* Fuzz harness of net/response.c's chunked_decode(): in one piece or in many, the same bytes and
  * the same end; and the bytes that a plain reading of RFC 9112 section 7.1 finds. */
+#include "base/date.c"
 #include "base/text.c"
 #include "net/response.c"
 

@@ -1,5 +1,6 @@
 /* Fuzz harness of net/response.c's response_parse(): what it says of a part must agree with what it
  * says of the whole, and what it took must keep to the ranges that net/response.h promises. */
+#include "base/date.c"
 #include "base/text.c"
 #include "net/response.c"
 

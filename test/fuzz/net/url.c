@@ -1,5 +1,6 @@
 /* Fuzz harness of net/url.c. The input's lines are a URL, a reference to resolve against it, a
  * cookie key and, as the rest, a volume key. */
+#include "base/inet.c" /* instead of the C library's */
 #include "base/text.c"
 #include "net/url.c"
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "base/text.c"
 #include "net/request.c"

@@ -1,5 +1,6 @@
 /* Fuzz harness of constraints.c: name constraints and subject alternative names as a CA or a server
  * makes them up. The first byte is the size of the constraints, the rest are the names. */
+#include "base/date.c"
 #include "trust/der.c"
 #include "trust/constraints.c"
 

@@ -1,6 +1,7 @@
 /* Fuzz harness of pem.c, and of client_cert.c's private keys: a file as a person or a tool leaves
  * it. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

@@ -3,6 +3,7 @@
  * It is judged by a bundle of its own root, so that all of the checker is reached, but nothing that
  * the fuzzer makes up may be trusted. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

@@ -2,14 +2,18 @@
 import errno
 import os
 
-from guest.common import (CA, Child, Daemon, URL, URL_TLS, all_right, at_once, compare_big, compare_pieces,
-                          drop_caches, expect, expect_eio, expected, mount, nginx, scenario, seen, serving,
-                          some_right, sprinkle, umount)
+from guest.common import (ALL, all_right, at_once, CA, Child, compare_big, compare_pieces, Daemon, drop_caches,
+                          expect, expect_eio, expected, mount, nginx, scenario, seen, serving, some_right,
+                          sprinkle, umount, URL, URL_TLS)
 from lib.tap import note
 
 
+# A block device needs no patched kernel.
+IN_PARTS = {"cachefiles": ("6.12-patched",), "nbd": ALL}
+
+
 @scenario("LZ4 image: right bytes in random order, the whole image fetched first and the log says so",
-          series=("6.12",))
+          series={"cachefiles": ("6.12",)})
 def lz4():
     with serving("lz4.erofs", URL_TLS, CA) as (daemon, point):
         Child(compare_pieces, point, "plain").succeed()
@@ -22,7 +26,8 @@ def lz4():
         expect(nginx.sent(uri="/lz4.erofs") == fetched, "cached data were fetched again")
 
 
-@scenario("LZ4 image on a kernel before 6.9: a compressed file gives EOPNOTSUPP, and the log has said so", series=("6.1",))
+@scenario("LZ4 image on a kernel before 6.9: a compressed file gives EOPNOTSUPP, and the log has said so", 
+          series={"cachefiles": ("6.1",)})
 def lz4_too_early():
     with serving("lz4.erofs", URL) as (daemon, point):
         daemon.logs(r"lz4\.erofs: this kernel opens none of its compressed files \(EOPNOTSUPP\)")
@@ -31,7 +36,7 @@ def lz4_too_early():
 
 
 @scenario("compressed lazy: LZ4 in parts, four readers at once in random order on an empty cache",
-          series=("6.12-patched",))
+          series=IN_PARTS)
 def lazy():
     size = os.path.getsize("www/lz4.erofs")
     files = sum(kind == "file" for kind, _ in expected("plain").values())
@@ -59,7 +64,7 @@ def lazy():
 
 
 @scenario("compressed lazy: LZ4 in clusters of 64 KiB, partly cached in an earlier session",
-          series=("6.12-patched",))
+          series=IN_PARTS)
 def lazy_again():
     daemon = Daemon(URL, "compressed lazy")
     size = os.path.getsize("www/lz4-64k.erofs")
@@ -79,10 +84,10 @@ def lazy_again():
 
 
 @scenario("compressed lazy: nginx gone while partly cached files are read: EIO, then all is well", True,
-          series=("6.12-patched",))
+          series=IN_PARTS)
 def lazy_outage():
     with serving("lz4.erofs", URL, "compressed lazy", "timeout 1") as (daemon, point):
-        Child(sprinkle, point).succeed()
+        Child(sprinkle, point, 20).succeed()
         drop_caches()
         nginx.kill()
         readers = [Child(compare_big, point) for _ in range(3)]

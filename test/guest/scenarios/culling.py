@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 
-from guest.common import (Child, Daemon, RUN, URL, compare, device_free, drop_caches, eventually, expect,
-                          expect_eio, linked, mount, nginx, remembered, scenario, some_right, umount)
+from guest.common import (CACHEFILES, Child, compare, Daemon, device_free, drop_caches, eventually, expect,
+                          expect_eio, linked, mount, NBD, nginx, remembered, RUN, scenario, some_right, umount,
+                          URL)
 from lib import exposition
 
 
@@ -29,7 +30,8 @@ def cached(daemon, numbers=range(1, 9)):
     return [number for number in numbers if linked(daemon, f"more{number}")]
 
 
-@scenario("budget: the images that were not used for longest go, with what is remembered of them; none in use")
+@scenario("budget: the images that were not used for longest go, with what is remembered of them; none in use",
+          differs=True)
 def budget():
     size = publish_more(6)
     daemon = Daemon(URL, f"budget {2 * size + size // 2}", "user nobody", f"status {RUN}/budget.status")
@@ -59,12 +61,14 @@ def budget():
     eventually(lambda: len(cached(daemon)) == 2, "two are left", 10)
     look_into(2)
     culls = exposition.Metrics(exposition.ask(f"{RUN}/budget.status"))["culls_total"]
-    expect(culls == len(re.findall(": culled, ", daemon.log())) >= 4, f"{culls} are counted")
+    logged = len(re.findall(": culled, ", daemon.log()))
+    # What is culled while an image is attached, which changes the worker, may not be counted.
+    expect(culls == logged >= 4 or NBD and 4 <= culls <= logged, f"{culls} are counted of {logged}")
     daemon.stop()
     eventually(device_free, "the device is free", 2)
 
 
-@scenario("-N: nothing is culled, and the log says what is too much")
+@scenario("-N: nothing is culled, and the log says what is too much", differs=True)
 def nocull():
     size = publish_more(3)
     daemon = Daemon(URL, f"budget {size}", options=("-N",))
@@ -75,7 +79,8 @@ def nocull():
     daemon.stop()
 
 
-@scenario("culling never leaves the cache: links to elsewhere, odd names, folders; the graveyard is emptied")
+@scenario("culling never leaves the cache: links to elsewhere, odd names, folders; the graveyard is emptied",
+          series=CACHEFILES)
 def cull_confined():
     size = publish_more(2)
     directory = f"{RUN}/../disk/confined"
@@ -110,7 +115,7 @@ def cull_confined():
 
 
 @scenario("the disk is full: unused images go; then readers get EIO, the log says how much is missing, and when "
-          "there is room all goes on", True)
+          "there is room all goes on", True, differs=True)
 def full():
     publish_more(2)
     daemon = Daemon(URL, "brun 30%", "bcull 20%", "bstop 10%")

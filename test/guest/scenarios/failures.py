@@ -4,13 +4,13 @@ import signal
 import socket
 import time
 
-from guest.common import (CA, Child, Daemon, HTTPS, NEVER, REDIRECT_302, SLOW, TICK, URL, URL_TLS, all_right,
-                          compare_big, eventually, expect, expect_eio, mount, mount_fails, mount_is_refused, nginx,
-                          scenario, serving, some_right, umount)
+from guest.common import (all_right, CA, CACHEFILES, Child, compare_big, Daemon, eventually, expect, expect_eio,
+                          HTTPS, mount, mount_fails, mount_is_refused, NEVER, nginx, REDIRECT_302, scenario,
+                          serving, SLOW, some_right, TICK, umount, URL, URL_TLS)
 from lib.tap import note
 
 
-@scenario("missing image: mount fails at once, the log says why, the daemon lives", True)
+@scenario("missing image: mount fails at once, the log says why, the daemon lives", True, differs=True)
 def missing():
     daemon = Daemon(URL)
     mount_fails("no-such.erofs")
@@ -47,7 +47,7 @@ def interrupted():
         some_right(point)
 
 
-@scenario("nginx gone for longer than the timeout: EIO, then all is well again", True)
+@scenario("nginx gone for longer than the timeout: EIO, then all is well again", True, differs=True)
 def outage():
     with serving("plain.erofs", URL, "timeout 2") as (daemon, point):
         os.listdir(point)
@@ -84,7 +84,7 @@ def gives_eio(reader, timeout):
     return took
 
 
-@scenario("SIGKILL frees a reader that waits; the next one gets right bytes", True)
+@scenario("SIGKILL frees a reader that waits; the next one gets right bytes", True, differs=True)
 def killed_reader():
     with serving("plain.erofs", URL) as (_, point):
         os.listdir(point)
@@ -100,7 +100,7 @@ def killed_reader():
         some_right(point)
 
 
-@scenario("a server that never answers for one image holds up neither another nor SIGTERM", True)
+@scenario("a server that never answers for one image holds up neither another nor SIGTERM", True, series=CACHEFILES)
 def stuck_image():
     with socket.create_server(("127.0.0.1", NEVER)):
         daemon = Daemon(f"http://127.0.0.1:{REDIRECT_302}/", "timeout 60")

@@ -3,8 +3,8 @@ import os
 import shutil
 import signal
 
-from guest.common import (CA, DAEMON, HTTP, HTTPS, PROBE, RUN, all_right, contents, eventually, expect, nginx,
-                          program, scenario, umount)
+from guest.common import (all_right, CA, CACHEFILES, contents, DAEMON, eventually, expect, HTTP, HTTPS, nginx,
+                          PROBE, program, RUN, scenario, umount)
 from lib.find import TOP
 
 
@@ -30,7 +30,7 @@ def boot_ends(root):
 
 
 @scenario("contrib/initramfs: the command line makes cache, daemon, image, overlay; tried again; later, nothing twice",
-          True)
+          True, series=CACHEFILES)
 def boot_words():
     os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
     line = (f"quiet root=erofs-http:https://localhost:{HTTPS}/plain.erofs,http://127.0.0.1:{HTTP}/plain.erofs "

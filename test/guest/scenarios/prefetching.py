@@ -2,12 +2,12 @@
 import os
 import shutil
 
-from guest.common import (Child, LIMIT, RUN, URL, at_once, checksum, contents, eventually, expect, expected, nginx,
-                          scenario, serving)
+from guest.common import (at_once, CACHEFILES, checksum, Child, contents, eventually, expect, expected, LIMIT,
+                          nginx, RUN, scenario, serving, URL)
 from lib.tap import note
 
 
-@scenario("a boot trace: recorded, published, fetched ahead of the readers on the next cold start")
+@scenario("a boot trace: recorded, published, fetched ahead of the readers on the next cold start", differs=True)
 def trace():
     files = sorted(path for path, (kind, _) in expected("plain").items() if kind == "file")[::7]
 
@@ -43,7 +43,7 @@ def prefetch():
             nginx.start()
 
 
-@scenario("a tree walk: names are known before they are looked up, also while the image is filled")
+@scenario("a tree walk: names are known before they are looked up, also while the image is filled", series=CACHEFILES)
 def walk():
     for words in (), ("prefetch all", "prefetch-rate 16K"):
         with serving("plain.erofs", URL, "trace none", *words, debug=True) as (daemon, point):

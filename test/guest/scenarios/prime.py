@@ -2,11 +2,12 @@
 import os
 import re
 
-from guest.common import DAEMON, Daemon, URL, all_right, expect, linked, mount, prime, program, scenario, umount
+from guest.common import (all_right, CACHEFILES, DAEMON, Daemon, expect, linked, mount, prime, program,
+                          scenario, umount, URL)
 
 
 @scenario("--prime: the cache file is in its place before the first session, and that session goes into it",
-          True)
+          True, series=CACHEFILES)
 def primed():
     daemon = Daemon(URL)
     point = mount("second.erofs")

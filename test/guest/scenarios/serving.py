@@ -3,14 +3,15 @@ import os
 import subprocess
 import time
 
-from guest.common import (CA, Child, Daemon, HTTP, HTTPS_RSA, LIMIT, PROBE, PYTHON_SERVER, REDIRECT_302,
-                          REDIRECT_308, RSS_LIMIT, TICK, URL, URL_TLS, all_right, at_once, compare, compare_pieces,
-                          drop_caches, expect, mount, mount_is_refused, nginx, scenario, serving, umount)
+from guest.common import (all_right, at_once, CA, CACHEFILES, Child, compare, compare_pieces, Daemon,
+                          drop_caches, expect, HTTP, HTTPS_RSA, LIMIT, mount, mount_is_refused, nginx, PROBE,
+                          PYTHON_SERVER, REDIRECT_302, REDIRECT_308, RSS_LIMIT, scenario, serving, TICK, umount,
+                          URL, URL_TLS)
 from lib.ports import wait_listening
 from lib.tap import note
 
 
-@scenario("HTTP: every file, again at random from the cache, again after umount and mount")
+@scenario("HTTP: every file, again at random from the cache, again after umount and mount", differs=True)
 def http():
     start = nginx.mark()
     daemon = Daemon(URL)
@@ -36,7 +37,7 @@ def http():
     daemon.stop()
 
 
-@scenario("HTTPS (EC certificate): random order on an empty cache; RSS, locked; idle costs no CPU time")
+@scenario("HTTPS (EC certificate): random order on an empty cache; RSS, locked; idle costs no CPU time", differs=True)
 def https():
     daemon = Daemon(URL_TLS, CA)
     point = mount("plain.erofs")
@@ -80,7 +81,7 @@ def redirects():
             all_right(point, "second")
 
 
-@scenario("two images at once, four readers")
+@scenario("two images at once, four readers", differs=True)
 def parallel():
     daemon = Daemon(URL_TLS, CA)
     points = {name: mount(f"{name}.erofs") for name in ("plain", "second")}
@@ -92,7 +93,7 @@ def parallel():
     daemon.stop()
 
 
-@scenario("a domain: two images share a blob, which is fetched once")
+@scenario("a domain: two images share a blob, which is fetched once", series=CACHEFILES)
 def domain():
     daemon = Daemon(URL)
     options = ",domain_id=dom,device=shared.blob"
@@ -110,7 +111,7 @@ def domain():
     daemon.stop()
 
 
-@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
+@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that", differs=True)
 def memory():
     for kilobytes in 512, 1024, 16384:
         with serving("plain.erofs", URL_TLS, CA, f"memory {kilobytes}K") as (daemon, point):

@@ -6,8 +6,8 @@ import shutil
 import signal
 import time
 
-from guest.common import (CA, Child, Daemon, PROBE, URL, URL_TLS, all_right, at_once, compare, drop_caches, expect,
-                          expect_eio, mount, mount_fails, nginx, remembered, scenario, umount)
+from guest.common import (all_right, at_once, CA, Child, compare, Daemon, drop_caches, expect, expect_eio,
+                          mount, mount_fails, NBD, nginx, PROBE, remembered, scenario, umount, URL, URL_TLS)
 from lib.tap import note
 
 
@@ -29,7 +29,7 @@ def visit(version, count=None, order="random"):
     return nginx.sent(start, "versioned")
 
 
-@scenario("an image is replaced by one of the same size between mounts: no byte of the old one is read")
+@scenario("an image is replaced by one of the same size between mounts: no byte of the old one is read", differs=True)
 def replaced():
     daemon = Daemon(URL)
     size = os.path.getsize("v1.erofs")
@@ -39,13 +39,14 @@ def replaced():
     expect(len(re.findall("was replaced on the server", daemon.log())) == 2, "not each is told")
     publish("v2")
     fetched = visit("v2")
-    expect(fetched >= size, f"only {fetched} bytes of the new version were fetched")
+    # A block device's cache file is of one version: that of a few moments ago is found again.
+    expect(NBD or fetched >= size, f"only {fetched} bytes of the new version were fetched")
     expect(visit("v2") <= PROBE, "what is cached was fetched again")
     expect(len(remembered(daemon)) == 1, f"files: {remembered(daemon)}")
     daemon.stop()
 
 
-@scenario("the same between runs of the daemon, with what is remembered, lost or damaged")
+@scenario("the same between runs of the daemon, with what is remembered, lost or damaged", differs=True)
 def replaced_between_runs():
     directory = None
     for state in "kept", "lost", "damaged":
@@ -54,8 +55,8 @@ def replaced_between_runs():
             daemon = Daemon(URL, directory=directory)
             directory = daemon.directory
             if state == "lost":
-                shutil.rmtree(f"{directory}/cachefilesd-mini")
-                os.mkdir(f"{directory}/cachefilesd-mini")
+                for path in remembered(daemon):
+                    os.unlink(path)
             for path in remembered(daemon) if state == "damaged" else []:
                 with open(path, "r+b") as file:
                     file.seek(random.randrange(os.path.getsize(path)))
@@ -70,7 +71,7 @@ def replaced_between_runs():
     daemon.stop()
 
 
-@scenario("offline allow: a cached image mounts and reads without a server; missing parts wait for it")
+@scenario("offline allow: a cached image mounts and reads without a server; missing parts wait for it", differs=True)
 def offline():
     daemon = Daemon(URL_TLS, CA)
     some = mount("second.erofs")
@@ -99,7 +100,7 @@ def offline():
 
 
 @scenario("offline allow: the server comes back with another version: what is missing fails, nothing is mixed",
-          True)
+          True, differs=True)
 def offline_replaced():
     publish("v1")
     daemon = Daemon(URL, "timeout 5")
@@ -129,7 +130,7 @@ def offline_deny():
 
 
 @scenario("the worker is killed, the server gone, then back with another version: what is cached is read, the rest "
-          "fails, nothing is mixed", True)
+          "fails, nothing is mixed", True, differs=True)
 def killed_and_replaced():
     publish("v1")
     daemon = Daemon(URL, "timeout 3")

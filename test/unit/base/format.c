@@ -4,13 +4,12 @@
 
 #define vsnprintf own_vsnprintf
 #define snprintf  own_snprintf
-#define printf	  own_printf
 #define dprintf	  own_dprintf
 #include "base/format.c"
 #undef vsnprintf
 #undef snprintf
-#undef printf
 #undef dprintf
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -95,22 +94,29 @@ static void test_unknown(void)
 	}
 }
 
-static void test_printf(void)
+static void test_print(void)
 {
 	char heard[2048] = "";
 	FILE *file = tmpfile();
 	struct rlimit old, small;
 	int n, kept = dup(STDOUT_FILENO);
 
-	begin_test("format: printf, of any length; dprintf, of a limited one");
+	begin_test("format: print, of any length; dprintf, of a limited one");
 	fflush(stdout);
 	dup2(fileno(file), STDOUT_FILENO);
-	n = own_printf("%1200s:%d\n", "x", 42);
-	fflush(stdout);
+	print("%1200s:%d\n", "x", 42);
+	n = (int)lseek(fileno(file), 0, SEEK_CUR);
+	CHECK(print_flush() && n == 1024, "%d", n);
+	dup2(open("/dev/full", O_WRONLY), STDOUT_FILENO);
+	print("lost");
+	CHECK(!print_flush() && errno == ENOSPC);
 	dup2(kept, STDOUT_FILENO);
 	close(kept);
+	print("not printed");
+	errno = 0;
+	CHECK(!print_flush() && errno == ENOSPC);
 	rewind(file);
-	CHECK(n == 1204 && fread(heard, 1, sizeof(heard), file) == 1204, "%d", n);
+	CHECK(fread(heard, 1, sizeof(heard), file) == 1204);
 	CHECK(!strcmp(heard + 1199, "x:42\n"), "%s", heard);
 	n = own_dprintf(fileno(file), "%d,", 43);
 	CHECK(n == 3 && own_dprintf(fileno(file), "%1024s", "x") == -1, "%d", n);
@@ -134,6 +140,6 @@ int main(void)
 	test_texts();
 	test_integers();
 	test_unknown();
-	test_printf();
+	test_print();
 	return finish_tests();
 }

@@ -42,6 +42,16 @@ static void test_numbers(void)
 	}
 }
 
+static void test_leading_number(void)
+{
+	begin_test("text: the number that a text begins with");
+	CHECK(leading_number("42") == 42 && leading_number("42\n") == 42 &&
+		leading_number("6.9-rc1") == 6);
+	CHECK(leading_number("9223372036854775807") == INT64_MAX);
+	CHECK(leading_number("9223372036854775808") == 0);
+	CHECK(leading_number("") == 0 && leading_number("self") == 0 && leading_number("-1") == 0);
+}
+
 static void test_nearer(void)
 {
 	static const struct {
@@ -141,6 +151,7 @@ static void test_lines(void)
 int main(void)
 {
 	test_numbers();
+	test_leading_number();
 	test_nearer();
 	test_percent();
 	test_words();

@@ -3,6 +3,7 @@
 #include "test/unit/check.h"
 
 #include "base/fd.c"
+#include "base/text.c"
 #include "daemon/notify.c"
 
 static int64_t watchdog(const char *time)

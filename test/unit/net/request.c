@@ -3,6 +3,7 @@
 #include "test/unit/check.h"
 
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "base/text.c"
 #include "net/connect.c"

@@ -1,6 +1,7 @@
 /* Unit tests of net/response.c: the response's head and the chunked coding. */
 #include "test/unit/check.h"
 
+#include "base/date.c"
 #include "base/text.c"
 #include "net/response.c"
 

@@ -1,6 +1,7 @@
 /* scripted_server.h - http.c and tls.c, whose connections are socket pairs with a scripted server
  * at the other end. A test includes it in place of the sources. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

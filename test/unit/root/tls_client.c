@@ -8,6 +8,7 @@
  * ".
  */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

@@ -1,6 +1,7 @@
 /* tls.c - unit tests of what tls.c does without a real server; test/client/test_tls.py has the
  * servers. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/fd.c"
+#include "base/text.c"
 #include "tools/upgrade.c"
 
 bool device_is_daemon(int pid)

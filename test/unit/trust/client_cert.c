@@ -1,6 +1,7 @@
 /* client_cert.c - unit tests of the client's certificate and key; test/client/test_tls.py has the
  * servers that ask for one, and RSA. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

@@ -1,5 +1,6 @@
 /* constraints.c - unit tests of name constraints: the form of the extension, and what is allowed.
  * test/client/test_tls.py has chains with them. */
+#include "base/date.c"
 #include "trust/der.c"
 #include "trust/constraints.c"
 

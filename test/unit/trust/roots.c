@@ -1,5 +1,6 @@
 /* roots.c - unit tests of the bundle of trusted roots. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

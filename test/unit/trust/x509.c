@@ -2,6 +2,7 @@
  * are tried by test/client/test_tls.py; here are the parts, and certificates that are cut, changed
  * and forged. */
 #include "base/base64.c"
+#include "base/date.c"
 #include "base/fd.c"
 #include "trust/der.c"
 #include "trust/pem.c"

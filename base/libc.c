@@ -1,0 +1,127 @@
+/* base/libc.c - some of the C library's functions for texts, under its names.
+ *
+ * The linker takes them instead of the library's, which look at eight bytes at a time and are large
+ * for that. Texts are short here.
+ */
+#include <ctype.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+char *strchrnul(const char *text, int c)
+{
+	while (*text && *text != (char)c)
+		text++;
+	return (char *)text;
+}
+
+char *strchr(const char *text, int c)
+{
+	text = strchrnul(text, c);
+	return *text == (char)c ? (char *)text : NULL;
+}
+
+size_t strlen(const char *text)
+{
+	return (size_t)(strchrnul(text, '\0') - text);
+}
+
+size_t strspn(const char *text, const char *those)
+{
+	const char *p = text;
+
+	while (*p && strchr(those, *p))
+		p++;
+	return (size_t)(p - text);
+}
+
+size_t strcspn(const char *text, const char *those)
+{
+	const char *p = text;
+
+	while (*p && !strchr(those, *p))
+		p++;
+	return (size_t)(p - text);
+}
+
+void *memchr(const void *bytes, int c, size_t size)
+{
+	for (const unsigned char *p = bytes; size > 0; p++, size--)
+		if (*p == (unsigned char)c)
+			return (void *)p;
+	return NULL;
+}
+
+int strncmp(const char *a, const char *b, size_t size)
+{
+	for (; size > 0; a++, b++, size--)
+		if (*a != *b || !*a)
+			return (unsigned char)*a - (unsigned char)*b;
+	return 0;
+}
+
+int strcmp(const char *a, const char *b)
+{
+	return strncmp(a, b, PTRDIFF_MAX);
+}
+
+int strncasecmp(const char *a, const char *b, size_t size)
+{
+	for (; size > 0; a++, b++, size--) {
+		int difference = tolower((unsigned char)*a) - tolower((unsigned char)*b);
+
+		if (difference || !*a)
+			return difference;
+	}
+	return 0;
+}
+
+int strcasecmp(const char *a, const char *b)
+{
+	return strncasecmp(a, b, PTRDIFF_MAX);
+}
+
+char *strstr(const char *text, const char *part)
+{
+	size_t size = strlen(part);
+
+	for (; strncmp(text, part, size) != 0; text++)
+		if (!*text)
+			return NULL;
+	return (char *)text;
+}
+
+char *stpcpy(char *out, const char *text)
+{
+	while ((*out = *text++))
+		out++;
+	return out;
+}
+
+/* Not by stpcpy(): for that whose result is not used the compiler calls strcpy(). */
+char *strcpy(char *out, const char *text)
+{
+	return memcpy(out, text, strlen(text) + 1);
+}
+
+/* if_nametoindex(3) calls it. */
+char *strncpy(char *out, const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		out[i] = *text;
+		text += *text != '\0';
+	}
+	return out;
+}
+
+char *getenv(const char *name)
+{
+	size_t size = strlen(name);
+
+	for (char **e = environ; *e; e++)
+		if (strncmp(*e, name, size) == 0 && (*e)[size] == '=')
+			return *e + size + 1;
+	return NULL;
+}

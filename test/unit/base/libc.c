@@ -1,0 +1,109 @@
+/* Unit test of libc.c: against the C library's functions. Its own are renamed for that. */
+#include <ctype.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define strchrnul   own_strchrnul
+#define strchr	    own_strchr
+#define strlen	    own_strlen
+#define strspn	    own_strspn
+#define strcspn	    own_strcspn
+#define memchr	    own_memchr
+#define strncmp	    own_strncmp
+#define strcmp	    own_strcmp
+#define strncasecmp own_strncasecmp
+#define strcasecmp  own_strcasecmp
+#define strstr	    own_strstr
+#define stpcpy	    own_stpcpy
+#define strcpy	    own_strcpy
+#define strncpy	    own_strncpy
+#define getenv	    own_getenv
+#include "base/libc.c"
+#undef strchrnul
+#undef strchr
+#undef strlen
+#undef strspn
+#undef strcspn
+#undef memchr
+#undef strncmp
+#undef strcmp
+#undef strncasecmp
+#undef strcasecmp
+#undef strstr
+#undef stpcpy
+#undef strcpy
+#undef strncpy
+#undef getenv
+#include "test/unit/check.h"
+
+static int sign(int n)
+{
+	return (n > 0) - (n < 0);
+}
+
+/* A text of at most 7 letters, in a block that ends with its NUL. */
+static char *make_text(void)
+{
+	size_t size = (size_t)rand() % 8;
+	char *text = malloc(size + 1);
+
+	for (size_t i = 0; i < size; i++)
+		text[i] = "aAbB\xe4"[rand() % 5];
+	text[size] = '\0';
+	return text;
+}
+
+static void compare(const char *a, const char *b)
+{
+	size_t size = (size_t)rand() % 9;
+	char c = "aAbB\xe4"[rand() % 6];
+
+	CHECK(own_strlen(a) == strlen(a), "%s", a);
+	CHECK(own_strchrnul(a, c) == strchrnul(a, c), "%s %c", a, c);
+	CHECK(own_strchr(a, c) == strchr(a, c), "%s %c", a, c);
+	CHECK(own_memchr(a, c, strlen(a) + 1) == memchr(a, c, strlen(a) + 1), "%s %c", a, c);
+	CHECK(own_memchr(a, c, 0) == NULL);
+	CHECK(own_strspn(a, b) == strspn(a, b), "%s %s", a, b);
+	CHECK(own_strcspn(a, b) == strcspn(a, b), "%s %s", a, b);
+	CHECK(own_strstr(a, b) == strstr(a, b), "%s %s", a, b);
+	CHECK(sign(own_strcmp(a, b)) == sign(strcmp(a, b)), "%s %s", a, b);
+	CHECK(sign(own_strncmp(a, b, size)) == sign(strncmp(a, b, size)), "%s %s", a, b);
+	CHECK(sign(own_strcasecmp(a, b)) == sign(strcasecmp(a, b)), "%s %s", a, b);
+	CHECK(sign(own_strncasecmp(a, b, size)) == sign(strncasecmp(a, b, size)), "%s %s", a, b);
+}
+
+static void copy(const char *a)
+{
+	size_t size = (size_t)rand() % 9;
+	char ours[9] = "12345678", theirs[9] = "12345678";
+
+	CHECK(own_strcpy(ours, a) == ours && !memcmp(ours, strcpy(theirs, a), 9), "%s", a);
+	memcpy(ours, "12345678", 9);
+	CHECK(own_stpcpy(ours, a) == ours + strlen(a) && !memcmp(ours, theirs, 9), "%s", a);
+	CHECK(own_strncpy(ours, a, size) == ours, "%s", a);
+	CHECK(!memcmp(ours, strncpy(theirs, a, size), 9), "%s %zu", a, size);
+}
+
+int main(void)
+{
+	begin_test("libc: texts are compared, searched and copied");
+	srand(1);
+	for (int i = 0; i < 100000; i++) {
+		char *a = make_text(), *b = make_text();
+
+		compare(a, b);
+		copy(a);
+		free(a);
+		free(b);
+	}
+
+	begin_test("libc: the environment");
+	setenv("NAME", "value=1", 1);
+	setenv("NAMES", "", 1);
+	CHECK(!strcmp(own_getenv("NAME"), "value=1") && !*own_getenv("NAMES"));
+	CHECK(!own_getenv("NAM") && !own_getenv("NAME="));
+	return finish_tests();
+}
