@@ -121,6 +121,11 @@ static volatile struct nbd_place *place(unsigned n)
 	return &nbd_table()->places[n];
 }
 
+static volatile struct nbd_text *texts(unsigned n)
+{
+	return &nbd_table()->texts[n];
+}
+
 static volatile struct nbd_slot *slots(unsigned n)
 {
 	return nbd_table()->slots[n];
@@ -453,14 +458,20 @@ static void hand_request(unsigned n, unsigned slot)
 	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
 		(unsigned)length, (unsigned long long)from);
 	devices[n].slots[slot] = HANDED;
-	if (length == 0) {
-		answer(n, slot, true);
-		return;
-	}
 	/* The disk works meanwhile. What is small is read in one piece, see read_last(). */
 	if (length > SMALL)
 		posix_fadvise(devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
-	fetch_read(n, n * IDS + slot, from, length);
+	if (length == 0) {
+		answer(n, slot, true);
+	} else if (!has_hole(n, from, from + length)) {
+		/* As by the first front end, what is cached is no sign of what comes next. */
+		files[n].image->stats.reads++;
+		files[n].image->stats.read_bytes += length;
+		stats_answered(0);
+		answer(n, slot, false);
+	} else {
+		fetch_read(n, n * IDS + slot, from, length);
+	}
 }
 
 /* Hands the requests that wait to fetch.h. Returns whether there were any. */
@@ -516,7 +527,7 @@ static void open_image(unsigned n, int64_t now)
 	struct device *d = &devices[n];
 	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
 
-	snprintf(name, sizeof(name), "%s", (const char *)place(n)->name);
+	snprintf(name, sizeof(name), "%s", (const char *)texts(n)->name);
 	snprintf(volume, sizeof(volume), "erofs,%.249s", name); /* as that of a mount by fsid */
 	d->used = true;
 	d->open_again = INT64_MAX;
@@ -536,8 +547,6 @@ static void close_image(unsigned n)
 	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->to_probe = 0;
-	if (data_of == n)
-		data_of = DEVICES_MAX; /* the next file is another one */
 	d->open_again = INT64_MAX;
 	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
 		if (d->slots[slot] == HANDED)
@@ -583,7 +592,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	uint64_t key = opened_files_key(image->volume, image->cookie, image->cookie_size);
 
 	if (outcome) {
-		snprintf((char *)p->why, sizeof(p->why), "%s (%s)", mirror_why(image),
+		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s (%s)", mirror_why(image),
 			outcomes[outcome].words);
 		stats.opens_refused++;
 		d->used = false;
@@ -594,9 +603,9 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	data_of = DEVICES_MAX; /* perhaps another cache file */
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
-		snprintf((char *)p->why, sizeof(p->why), "%s",
+		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
 			p->size > 0 ? strerror(errno) : "it is empty");
-		log_err("%.*s: no cache file: %s", IMAGE_NAME(image), (const char *)p->why);
+		log_err("%.*s: no cache file: %s", IMAGE_NAME(image), (const char *)texts(n)->why);
 		d->broken = true; /* it may not be closed here */
 		return;
 	}
@@ -630,10 +639,10 @@ static bool is_ours(unsigned n)
 	return place(n)->generation == nbd_descriptors(n)->generation;
 }
 
-static bool is_line(const volatile struct nbd_place *p)
+static bool is_line(unsigned n)
 {
 	for (size_t i = 0; i < conf->attaches; i++)
-		if (strcmp(conf->attach[i].name, (const char *)p->name) == 0)
+		if (strcmp(conf->attach[i].name, (const char *)texts(n)->name) == 0)
 			return true;
 	return false;
 }
@@ -647,7 +656,7 @@ static void take_line(const struct conf_attach *line)
 
 		if (p->state == NBD_FREE && free == DEVICES_MAX && is_ours(n))
 			free = n;
-		if (p->state == NBD_FREE || strcmp((const char *)p->name, line->name) != 0)
+		if (p->state == NBD_FREE || strcmp((const char *)texts(n)->name, line->name) != 0)
 			continue;
 		p->configured = true;
 		if (p->state == NBD_REFUSED)
@@ -663,7 +672,7 @@ static void take_line(const struct conf_attach *line)
 static void take_lines(void)
 {
 	for (unsigned n = 0; n < usable; n++)
-		if (place(n)->state && place(n)->configured && !is_line(place(n)))
+		if (place(n)->state && place(n)->configured && !is_line(n))
 			place(n)->unwanted = true;
 	for (size_t i = 0; i < conf->attaches; i++)
 		take_line(&conf->attach[i]);
@@ -683,7 +692,7 @@ static bool in_use(uint64_t image, uint64_t version)
 		const volatile struct nbd_place *p = place(n);
 
 		if (p->state >= NBD_SIZED && p->version == version &&
-			nbd_key((const char *)p->name) == image)
+			nbd_key((const char *)texts(n)->name) == image)
 			return true;
 	}
 	return false;
@@ -779,7 +788,8 @@ static void look_after(unsigned n, int64_t now)
 			d->open_again = INT64_MAX;
 	} else if (d->used && p->state == NBD_WANTED && !p->waits && now >= d->told_at) {
 		p->waits = true;
-		snprintf((char *)p->why, sizeof(p->why), "its server does not answer");
+		snprintf(
+			(char *)texts(n)->why, sizeof(texts(n)->why), "its server does not answer");
 		worker_tell(WORD_LOOK);
 	}
 }
