@@ -108,7 +108,7 @@ static void divide_memory(void)
 	fetch_costs(&costs);
 	costs.file += handover_memory_each();
 	if (front == &nbd_front)
-		costs.fixed += front->memory(DEVICES_MAX) + NBD_TABLE_USED(conf.attaches + 1);
+		costs.fixed += front->memory(DEVICES_MAX) + NBD_TABLE_USED(later(1, conf.attaches));
 	else
 		costs.file += front->memory(1);
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;

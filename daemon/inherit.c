@@ -22,7 +22,7 @@
 /* A number and the comma behind it. */
 static int take_number(const char **text)
 {
-	int64_t n = **text == '-' ? -1 : leading_number(*text);
+	int64_t n = **text >= '0' && **text <= '9' ? leading_number(*text) : -1;
 
 	*text += strcspn(*text, ",");
 	*text += **text == ',';

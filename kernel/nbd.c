@@ -96,25 +96,34 @@ struct device {
 	unsigned to_probe; /* this many of `probed` are still to be fetched, before they are asked
 			      for */
 	size_t piped;	   /* bytes in the pipe */
-	int64_t open_again, told_at, look_again;
-	uint64_t data_from, data_to; /* this part of the cache file has no hole */
+	int64_t open_again, told_at;
 
 	/* To be answered: READY; COLD, once the disk has brought the data; FAILED, by an error. */
 	uint8_t slots[NBD_SLOTS];
 };
 
-static const struct device no_device = {
-	.cache = -1, .open_again = INT64_MAX, .look_again = INT64_MAX};
+static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
 
 static struct device *devices; /* as many as there are places that can be used */
 static unsigned usable;
 static const struct conf *conf;
-static int64_t slow_until; /* the cache disk counts as slow */
-static bool behind;	   /* the table of READs was full: requests wait for their turn */
+static int64_t slow_until;	       /* the cache disk counts as slow */
+static int64_t look_again = INT64_MAX; /* for what the slow disk has brought */
+
+/* This part of the cache file of a device (DEVICES_MAX: none) has no hole. */
+static unsigned data_of = DEVICES_MAX;
+static uint64_t data_from, data_to;
+
+static bool behind; /* the table of READs was full: requests wait for their turn */
 
 static volatile struct nbd_place *place(unsigned n)
 {
 	return &nbd_table()->places[n];
+}
+
+static volatile struct nbd_text *texts(unsigned n)
+{
+	return &nbd_table()->texts[n];
 }
 
 static volatile struct nbd_slot *slots(unsigned n)
@@ -127,16 +136,17 @@ static volatile struct nbd_slot *slots(unsigned n)
 /* The file system is not asked again for what it has said: no hole appears in a cache file. */
 static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
 {
-	struct device *d = &devices[n];
 	int64_t hole;
 
-	if (offset < d->data_from || offset > d->data_to)
-		d->data_from = d->data_to = offset;
-	if (d->data_to >= end)
+	if (n != data_of || offset < data_from || offset > data_to) {
+		data_of = n;
+		data_from = data_to = offset;
+	}
+	if (data_to >= end)
 		return (int64_t)end;
-	hole = store_hole(d->cache, d->data_to, end, hole_end);
+	hole = store_hole(devices[n].cache, data_to, end, hole_end);
 	if (hole >= 0)
-		d->data_to = (uint64_t)hole;
+		data_to = (uint64_t)hole;
 	return hole;
 }
 
@@ -169,12 +179,14 @@ static bool begin_reply(unsigned n)
 	for (; slot < NBD_SLOTS && d->slots[slot] < READY; slot++)
 		if (d->slots[slot] == COLD)
 			cold = slot;
-	if (slot == NBD_SLOTS && cold < NBD_SLOTS && turn.ms < slow_until)
-		d->look_again = turn.ms + 1;
-	else if (slot == NBD_SLOTS)
+	if (slot == NBD_SLOTS)
 		slot = cold;
 	if (slot == NBD_SLOTS)
 		return false;
+	if (slot == cold && turn.ms < slow_until) {
+		look_again = turn.ms + 1;
+		return false;
+	}
 	p->reply.position = 0;
 	p->reply.phase = NBD_IDLE;
 	p->reply.total = sizeof(struct reply) +
@@ -183,12 +195,11 @@ static bool begin_reply(unsigned n)
 	return true;
 }
 
-/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others.
- * Without a wait for the disk, which fetches them then, unless the slot is COLD. False and errno;
- * EAGAIN: the disk is needed. */
+/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others. Only
+ * for one that is COLD it waits for the disk, which fetches them otherwise, and false means that
+ * they have to be waited for (tmpfs cannot tell, and has them). */
 static bool read_last(unsigned n, unsigned slot, char *out)
 {
-	static int flags = RWF_NOWAIT;
 	volatile struct nbd_slot *s = &slots(n)[slot];
 	struct iovec part = {out, min_u64(s->length, SMALL)};
 	off_t from = (off_t)(s->from + s->length - part.iov_len);
@@ -196,14 +207,11 @@ static bool read_last(unsigned n, unsigned slot, char *out)
 	int64_t begun = waits ? clock_us() : 0;
 	long got;
 
-	do
-		got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from,
-			(long)(from >> 32), waits ? 0 : flags);
-	while (got < 0 && errno == EOPNOTSUPP && flags && !(flags = 0)); /* tmpfs */
+	got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from, (long)(from >> 32),
+		waits ? 0 : RWF_NOWAIT);
 	if (waits && clock_us() - begun > SLOW)
 		slow_until = turn.ms + SLOW_HOLDS;
-	if (got >= 0 && got < (long)part.iov_len)
-		errno = waits ? EIO : EAGAIN;
+	errno = EIO;
 	return got == (long)part.iov_len;
 }
 
@@ -252,13 +260,13 @@ static bool is_full_pipe(unsigned n)
 	return false;
 }
 
-/* Nothing of the reply has been sent, and it has to wait for the disk: another one goes first. */
+/* Nothing of the reply has been sent, and it has to wait for the disk: others go first. */
 static bool put_off(unsigned n)
 {
 	volatile struct nbd_reply *r = &place(n)->reply;
 	struct device *d = &devices[n];
 
-	if (errno != EAGAIN || r->position + d->piped > 0 || d->slots[r->slot] != READY)
+	if (r->position + d->piped > 0 || d->slots[r->slot] != READY)
 		return false;
 	d->slots[r->slot] = COLD;
 	r->slot = NBD_SLOTS;
@@ -450,14 +458,20 @@ static void hand_request(unsigned n, unsigned slot)
 	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
 		(unsigned)length, (unsigned long long)from);
 	devices[n].slots[slot] = HANDED;
-	if (length == 0) {
-		answer(n, slot, true);
-		return;
-	}
 	/* The disk works meanwhile. What is small is read in one piece, see read_last(). */
 	if (length > SMALL)
 		posix_fadvise(devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
-	fetch_read(n, n * IDS + slot, from, length);
+	if (length == 0) {
+		answer(n, slot, true);
+	} else if (!has_hole(n, from, from + length)) {
+		/* As by the first front end, what is cached is no sign of what comes next. */
+		files[n].image->stats.reads++;
+		files[n].image->stats.read_bytes += length;
+		stats_answered(0);
+		answer(n, slot, false);
+	} else {
+		fetch_read(n, n * IDS + slot, from, length);
+	}
 }
 
 /* Hands the requests that wait to fetch.h. Returns whether there were any. */
@@ -513,7 +527,7 @@ static void open_image(unsigned n, int64_t now)
 	struct device *d = &devices[n];
 	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
 
-	snprintf(name, sizeof(name), "%s", (const char *)place(n)->name);
+	snprintf(name, sizeof(name), "%s", (const char *)texts(n)->name);
 	snprintf(volume, sizeof(volume), "erofs,%.249s", name); /* as that of a mount by fsid */
 	d->used = true;
 	d->open_again = INT64_MAX;
@@ -533,7 +547,6 @@ static void close_image(unsigned n)
 	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->to_probe = 0;
-	d->data_from = d->data_to = 0; /* the next file is another one */
 	d->open_again = INT64_MAX;
 	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
 		if (d->slots[slot] == HANDED)
@@ -579,7 +592,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	uint64_t key = opened_files_key(image->volume, image->cookie, image->cookie_size);
 
 	if (outcome) {
-		snprintf((char *)p->why, sizeof(p->why), "%s (%s)", mirror_why(image),
+		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s (%s)", mirror_why(image),
 			outcomes[outcome].words);
 		stats.opens_refused++;
 		d->used = false;
@@ -587,12 +600,12 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	settle_version(n, told);
-	d->data_from = d->data_to = 0;
+	data_of = DEVICES_MAX; /* perhaps another cache file */
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
-		snprintf((char *)p->why, sizeof(p->why), "%s",
+		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
 			p->size > 0 ? strerror(errno) : "it is empty");
-		log_err("%.*s: no cache file: %s", IMAGE_NAME(image), (const char *)p->why);
+		log_err("%.*s: no cache file: %s", IMAGE_NAME(image), (const char *)texts(n)->why);
 		d->broken = true; /* it may not be closed here */
 		return;
 	}
@@ -626,10 +639,10 @@ static bool is_ours(unsigned n)
 	return place(n)->generation == nbd_descriptors(n)->generation;
 }
 
-static bool is_line(const volatile struct nbd_place *p)
+static bool is_line(unsigned n)
 {
 	for (size_t i = 0; i < conf->attaches; i++)
-		if (strcmp(conf->attach[i].name, (const char *)p->name) == 0)
+		if (strcmp(conf->attach[i].name, (const char *)texts(n)->name) == 0)
 			return true;
 	return false;
 }
@@ -643,7 +656,7 @@ static void take_line(const struct conf_attach *line)
 
 		if (p->state == NBD_FREE && free == DEVICES_MAX && is_ours(n))
 			free = n;
-		if (p->state == NBD_FREE || strcmp((const char *)p->name, line->name) != 0)
+		if (p->state == NBD_FREE || strcmp((const char *)texts(n)->name, line->name) != 0)
 			continue;
 		p->configured = true;
 		if (p->state == NBD_REFUSED)
@@ -659,7 +672,7 @@ static void take_line(const struct conf_attach *line)
 static void take_lines(void)
 {
 	for (unsigned n = 0; n < usable; n++)
-		if (place(n)->state && place(n)->configured && !is_line(place(n)))
+		if (place(n)->state && place(n)->configured && !is_line(n))
 			place(n)->unwanted = true;
 	for (size_t i = 0; i < conf->attaches; i++)
 		take_line(&conf->attach[i]);
@@ -679,7 +692,7 @@ static bool in_use(uint64_t image, uint64_t version)
 		const volatile struct nbd_place *p = place(n);
 
 		if (p->state >= NBD_SIZED && p->version == version &&
-			nbd_key((const char *)p->name) == image)
+			nbd_key((const char *)texts(n)->name) == image)
 			return true;
 	}
 	return false;
@@ -740,12 +753,12 @@ static size_t poll_sockets(struct pollfd *out)
 
 static int64_t next_time(void)
 {
-	int64_t next = behind ? turn.ms + LOOK_AGAIN : INT64_MAX;
+	int64_t next = behind ? sooner(look_again, turn.ms + LOOK_AGAIN) : look_again;
 
 	for (unsigned n = 0; n < usable; n++) {
 		const struct device *d = &devices[n];
 
-		next = sooner(next, sooner(d->open_again, d->look_again));
+		next = sooner(next, d->open_again);
 		if (d->partial)
 			next = sooner(next, turn.ms + LOOK_AGAIN);
 		if (d->used && place(n)->state == NBD_WANTED && !place(n)->waits)
@@ -775,15 +788,18 @@ static void look_after(unsigned n, int64_t now)
 			d->open_again = INT64_MAX;
 	} else if (d->used && p->state == NBD_WANTED && !p->waits && now >= d->told_at) {
 		p->waits = true;
-		snprintf((char *)p->why, sizeof(p->why), "its server does not answer");
+		snprintf(
+			(char *)texts(n)->why, sizeof(texts(n)->why), "its server does not answer");
 		worker_tell(WORD_LOOK);
 	}
 }
 
 static bool run(const struct pollfd *polled, int64_t now)
 {
-	bool some = false;
+	bool some = false, looks = look_again <= now;
 
+	if (looks)
+		look_again = INT64_MAX;
 	behind = false;
 	for (unsigned n = 0; n < usable; n++) {
 		struct device *d = &devices[n];
@@ -797,11 +813,9 @@ static bool run(const struct pollfd *polled, int64_t now)
 		if (polled[n].revents || d->partial)
 			take_requests(n);
 		some |= hand_requests(n);
-		for (unsigned slot = 0; d->look_again <= now && slot < NBD_SLOTS; slot++)
+		for (unsigned slot = 0; looks && slot < NBD_SLOTS; slot++)
 			if (d->slots[slot] == COLD)
 				d->slots[slot] = READY;
-		if (d->look_again <= now)
-			d->look_again = INT64_MAX;
 		send_replies(n);
 	}
 	return some;

@@ -58,6 +58,11 @@ const struct nbd_descriptors *nbd_descriptors(unsigned n)
 	return &descriptors[n];
 }
 
+static struct nbd_text *text_of(const struct nbd_place *p)
+{
+	return &table->texts[p - table->places];
+}
+
 uint64_t nbd_key(const char *name)
 {
 	char volume[KEY_MAX + 1];
@@ -70,7 +75,7 @@ void nbd_want(unsigned n, const char *name, int device, bool configured)
 {
 	struct nbd_place *p = &table->places[n];
 
-	snprintf(p->name, sizeof(p->name), "%s", name);
+	snprintf(text_of(p)->name, sizeof(text_of(p)->name), "%s", name);
 	p->device = device;
 	p->configured = configured;
 	p->unwanted = p->waits = false;
@@ -156,7 +161,7 @@ struct search {
 
 static void identify(char out[IDENTIFIER_MAX], const struct nbd_place *p)
 {
-	snprintf(out, IDENTIFIER_MAX, IDENTIFIER "%.255s:%llu.%016llx", p->name,
+	snprintf(out, IDENTIFIER_MAX, IDENTIFIER "%.255s:%llu.%016llx", text_of(p)->name,
 		(unsigned long long)p->told, (unsigned long long)p->version);
 }
 
@@ -226,8 +231,7 @@ static int find_device(const char *name)
 static unsigned place_of(const char *name)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		if (table->places[n].state &&
-			strncmp(table->places[n].name, name, KEY_MAX + 1) == 0)
+		if (table->places[n].state && strncmp(table->texts[n].name, name, KEY_MAX + 1) == 0)
 			return n;
 	return DEVICES_MAX;
 }
@@ -345,7 +349,7 @@ static void check_place(unsigned n, const int kept[3])
 {
 	struct nbd_place *p = &table->places[n];
 
-	p->name[KEY_MAX] = p->why[sizeof(p->why) - 1] = '\0';
+	text_of(p)->name[KEY_MAX] = text_of(p)->why[sizeof(text_of(p)->why) - 1] = '\0';
 	memcpy(&descriptors[n], kept, 3 * sizeof(int));
 	descriptors[n].generation = p->generation;
 	given[n] = p->device;
@@ -382,7 +386,7 @@ bool nbd_begin(
 static void refuse(struct nbd_place *p)
 {
 	p->state = NBD_REFUSED;
-	log_err("%.255s: not attached: %.255s", p->name, p->why);
+	log_err("%.255s: not attached: %.255s", text_of(p)->name, text_of(p)->why);
 }
 
 static void explain(struct nbd_place *p, int error)
@@ -390,21 +394,23 @@ static void explain(struct nbd_place *p, int error)
 	char pid[32];
 
 	if (error == EBUSY && p->device >= 0)
-		snprintf(p->why, sizeof(p->why), "/dev/nbd%d is in use (by process %s)", p->device,
+		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
+			"/dev/nbd%d is in use (by process %s)", p->device,
 			read_attribute(p->device, "pid", pid, sizeof(pid)));
 	else
-		snprintf(p->why, sizeof(p->why), "the kernel refuses a device: %s%s",
-			strerror(error), error == ENOENT ? ": load the module (modprobe nbd)" : "");
+		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
+			"the kernel refuses a device: %s%s", strerror(error),
+			error == ENOENT ? ": load the module (modprobe nbd)" : "");
 }
 
 static void attach(unsigned n)
 {
 	struct nbd_place *p = &table->places[n];
 	char identifier[IDENTIFIER_MAX];
-	int device = find_device(p->name), error;
+	int device = find_device(text_of(p)->name), error;
 
 	if (device >= 0) {
-		snprintf(p->why, sizeof(p->why),
+		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
 			"/dev/nbd%d has it already, of another daemon or an earlier one: start "
 			"again to take it over",
 			device);
@@ -424,7 +430,7 @@ static void attach(unsigned n)
 	p->device = given[n] = device;
 	p->state = NBD_CONNECTED;
 	store(n, true);
-	log_info("%.255s: attached as /dev/nbd%d, %llu bytes", p->name, device,
+	log_info("%.255s: attached as /dev/nbd%d, %llu bytes", text_of(p)->name, device,
 		(unsigned long long)p->size);
 }
 
@@ -464,11 +470,11 @@ static int detach(unsigned n)
 	if (error)
 		return error;
 	if (p->state == NBD_CONNECTED) {
-		log_info("%.255s: /dev/nbd%d is detached", p->name, p->device);
+		log_info("%.255s: /dev/nbd%d is detached", text_of(p)->name, p->device);
 		store(n, false);
 	}
 	p->state = NBD_FREE;
-	opened_files_remove(nbd_key(p->name));
+	opened_files_remove(nbd_key(text_of(p)->name));
 	close_descriptors(n);
 	p->generation++;
 	return 0;
@@ -502,11 +508,12 @@ static void look(void)
 		if (p->state && p->unwanted && detach(n) != 0)
 			log_warning("%.255s: its attach line is gone, but /dev/nbd%d is in use: it "
 				    "stays attached",
-				p->name, p->device);
+				text_of(p)->name, p->device);
 		if (p->unwanted)
 			p->unwanted = false;
 		if (p->state == NBD_WANTED && p->waits && !told[n])
-			log_warning("%.255s: not attached yet: %.255s", p->name, p->why);
+			log_warning("%.255s: not attached yet: %.255s", text_of(p)->name,
+				text_of(p)->why);
 		told[n] = p->state == NBD_WANTED && p->waits;
 	}
 }
@@ -535,7 +542,7 @@ static const char *give_answer(void)
 	if (p->state == NBD_CONNECTED)
 		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
 	else
-		snprintf(answer, sizeof(answer), "no %.255s", p->why);
+		snprintf(answer, sizeof(answer), "no %.255s", text_of(p)->why);
 	if (p->state == NBD_REFUSED && !p->configured)
 		p->state = NBD_FREE;
 	asked = DEVICES_MAX;
@@ -609,7 +616,8 @@ static void give_up(void)
 
 	if (asked == DEVICES_MAX || p->state != NBD_WANTED || p->configured)
 		return;
-	snprintf(p->why, sizeof(p->why), "the configuration cannot be read, see the log");
+	snprintf(text_of(p)->why, sizeof(text_of(p)->why),
+		"the configuration cannot be read, see the log");
 	p->state = NBD_REFUSED;
 }
 

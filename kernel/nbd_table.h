@@ -60,15 +60,20 @@ struct nbd_place {
 	uint64_t version; /* store_version() */
 	uint64_t size;	  /* of the device, in bytes: a multiple of 4096 */
 	struct nbd_reply reply;
+};
+
+/* A worker may leave out a NUL: the keeper takes no byte behind. */
+struct nbd_text {
 	char name[KEY_MAX + 1];
 	char why[256];
 };
 
-/* Slots are apart from what is often looked at, so that those of unused places take no memory. */
+/* What is often looked at comes first, so that unused places take no memory besides. */
 struct nbd_table {
 	uint32_t take_lines; /* the next worker brings the places in line with its attach lines */
 	uint32_t usable;     /* the number of places, from the first on, that workers can use */
 	struct nbd_place places[DEVICES_MAX];
+	struct nbd_text texts[DEVICES_MAX];
 	struct nbd_slot slots[DEVICES_MAX][NBD_SLOTS];
 };
 

@@ -53,7 +53,7 @@ uint64_t store_version(const struct state *s)
 	uint64_t hash = hash_more(HASH_BEGIN, s->etag, strlen(s->etag) + 1);
 
 	if (!s->etag_is_strong)
-		hash = hash_more(hash, s->last_modified, strlen(s->last_modified));
+		hash = hash_more(hash, s->last_modified, strlen(s->last_modified) + 1);
 	return hash_more(hash, &s->size, sizeof(s->size));
 }
 
@@ -72,23 +72,35 @@ bool store_has(uint64_t image, uint64_t version)
 	return faccessat(state_folder(), name, F_OK, 0) == 0;
 }
 
-/* A file that belongs to another user is made anew: it is one of an earlier `user`. */
+static bool is_plain(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+}
+
+/* What is not a plain file is made anew, and one that belongs to another user: it is one of an
+ * earlier `user`. */
 int store_open(uint64_t image, uint64_t version, uint64_t size)
 {
 	const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 	char name[34];
-	struct stat st;
 	int fd;
 
 	file_name(name, image, version);
 	fd = openat(state_folder(), name, flags, 0600);
-	if (fd < 0 && errno != ENOSPC && unlinkat(state_folder(), name, 0) == 0)
+	if (fd >= 0 && !is_plain(fd)) {
+		fd_close(&fd);
+		errno = ELOOP;
+	}
+	if (fd < 0 && (errno == EACCES || errno == ELOOP || errno == ENXIO) &&
+		unlinkat(state_folder(), name, 0) == 0)
 		fd = openat(state_folder(), name, flags, 0600);
-	if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-			       ((uint64_t)st.st_size != size && ftruncate(fd, (off_t)size) < 0)))
+	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
 		fd_close(&fd);
 	/* The C library's function would bring its conversion between two forms of times. */
-	syscall(SYS_utimensat, fd, NULL, NULL, 0);
+	if (fd >= 0)
+		syscall(SYS_utimensat, fd, NULL, NULL, 0);
 	return fd;
 }
 

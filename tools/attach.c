@@ -37,18 +37,20 @@ int attach_run(const char *path, const char *word, char *const *arguments)
 {
 	char name[CONTROL_LINE_MAX], text[CONTROL_LINE_MAX];
 	const char *device = arguments[1] ? arguments[1] : "", *why;
-	int fd, number;
+	int fd, number, tries = 1; /* it hangs up when it is upgraded */
 
 	snprintf(name, sizeof(name), "%s%s%s", arguments[0], *device ? " " : "", device);
 	why = conf_attach_parse(name, &number);
 	if (why)
 		die(EXIT_USAGE, "--%s %s: %s", word, arguments[0], why);
-	fd = call_daemon(path, 0);
-	if (fd < 0)
-		return 1;
-	snprintf(text, sizeof(text), number < 0 ? "%s %s\n" : "%s %s /dev/nbd%d\n", word, name,
-		number);
-	why = ask(fd, text, text);
+	do {
+		fd = call_daemon(path, 0);
+		if (fd < 0)
+			return 1;
+		snprintf(text, sizeof(text), number < 0 ? "%s %s\n" : "%s %s /dev/nbd%d\n", word,
+			name, number);
+		why = ask(fd, text, text);
+	} while (!why && !text[0] && tries-- > 0);
 	if (why) {
 		print(*why ? "%s\n" : "", why);
 		return 0;

@@ -1,7 +1,7 @@
 /* Fuzz harness of nbd_netlink.c: what the kernel answers to a connect command. Messages are a byte
  * of size and so many bytes each; 0xffffffff in the place of a sequence number is the right one. */
 #include <stdlib.h>
-#include <sys/types.h>
+#include <sys/socket.h>
 
 static ssize_t next_message(void *to, size_t size);
 #define send(fd, bytes, size, flags) ((void)(fd), note_sent(bytes, size))

@@ -161,6 +161,111 @@ static void test_confined(void)
 	shell("test -z \"$(ls graveyard)\" && test -e outside/@00/Dx");
 }
 
+/* ---- the files of block devices ---- */
+
+#define AA "00000000000000aa"
+#define BB "00000000000000bb"
+#define CC "00000000000000cc"
+
+static uint64_t used_image, used_version;
+
+static bool is_used(uint64_t of_image, uint64_t version)
+{
+	return of_image == used_image && version == used_version;
+}
+
+/* One look at them. */
+static void look_at_stored(void)
+{
+	struct culler c = {.conf = &conf, .device = -1, .worker = -1, .in_use = is_used};
+
+	c.root = open(dir, O_RDONLY | O_DIRECTORY);
+	c.cache = dir_open(c.root, ".");
+	inspect(&c);
+	counted = c.bytes;
+	close(c.root);
+	close(c.cache);
+}
+
+/* A file of 8 KiB, used so many seconds after 1970. */
+static void make_stored(const char *name, int used)
+{
+	shell("head -c8192 /dev/zero >cachefilesd-mini/%s && touch -d @%d cachefilesd-mini/%s",
+		name, used, name);
+}
+
+/* All that is there, in order. */
+static bool are_stored(const char *names)
+{
+	char command[600];
+
+	snprintf(command, sizeof(command), "cd %s/cachefilesd-mini && test \"$(echo *)\" = '%s'",
+		dir, names);
+	return system(command) == 0;
+}
+
+static void test_stored(void)
+{
+	begin_test("cull: of block devices what was not used for longest, and its state");
+	shell("rm -rf cache/* cachefilesd-mini/*");
+	make_stored(AA "." AA, 300);
+	make_stored(AA "." BB, 100);
+	make_stored(BB "." AA, 200);
+	make_stored(CC "." CC, 50);
+	shell("cd cachefilesd-mini && touch " AA " " BB " " CC " lock");
+	used_image = used_version = 0xcc;
+	conf = (struct conf){.budget = 32 << 10};
+	strcpy(conf.dir, dir);
+	look_at_stored();
+	CHECK(counted == 32 << 10 && are_stored(AA " " AA "." AA " " AA "." BB " " BB " " BB "." AA
+						   " " CC " " CC "." CC " lock"));
+	conf.budget = (32 << 10) - 1; /* the oldest is in use */
+	lines = 0;
+	look_at_stored();
+	CHECK(counted == 24 << 10 &&
+		are_stored(AA " " AA "." AA " " BB " " BB "." AA " " CC " " CC "." CC " lock"));
+	CHECK(lines == 1 && strstr(said[0], AA "." BB ": culled, 8192 bytes"), "%s", said[0]);
+	conf.budget = 16 << 10;
+	look_at_stored();
+	CHECK(are_stored(AA " " AA "." AA " " CC " " CC "." CC " lock"));
+	conf.budget = 1;
+	lines = 0;
+	look_at_stored();
+	CHECK(counted == 8192 && are_stored(CC " " CC "." CC " lock"));
+	CHECK(lines == 2 && strstr(said[1], "all images are in use"), "%s", said[1]);
+
+	begin_test("cull: of block devices no names that are none, no links, no folders");
+	used_image = 0;
+	shell("cd cachefilesd-mini && rm * && mkdir " AA "." AA " && ln -s ../outside " AA "." BB
+	      " && mkfifo " AA "." CC);
+	make_stored(BB ":" BB, 1);
+	make_stored(BB "." BB "0", 1);
+	make_stored(BB "." BB ".new", 1);
+	make_stored(BB, 1);
+	look_at_stored();
+	CHECK(counted == 0 && are_stored(AA "." AA " " AA "." BB " " AA "." CC " " BB " " BB "." BB
+					    ".new " BB "." BB "0 " BB ":" BB));
+	make_stored("0000000000000xyz." BB, 1);
+	look_at_stored();
+	shell("test -d cachefilesd-mini/" AA "." AA " && test -e cachefilesd-mini/" BB);
+
+	begin_test("cull: of block devices more than one walk finds");
+	shell("cd cachefilesd-mini && rm -r *");
+	for (int i = 0; i < 3 * CANDIDATES; i++) {
+		char name[40];
+
+		snprintf(name, sizeof(name), "%016d." AA, i);
+		make_stored(name, 1000 + i);
+	}
+	conf.budget = 8192;
+	look_at_stored();
+	CHECK(are_stored("0000000000000023." AA) && counted == 8192);
+	conf.nocull = true;
+	conf.budget = 1;
+	look_at_stored();
+	CHECK(are_stored("0000000000000023." AA));
+}
+
 static void test_limits(void)
 {
 	struct statvfs s = {.f_blocks = 1000, .f_bavail = 50, .f_files = 100, .f_ffree = 5};
@@ -177,6 +282,7 @@ int main(void)
 	test_limits();
 	test_order();
 	test_confined();
+	test_stored();
 	shell("cd / && rm -r %s", dir);
 	return finish_tests();
 }

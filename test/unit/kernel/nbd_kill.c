@@ -76,6 +76,7 @@ static void forget(void)
 		fd_close(&devices[n].cache);
 	memset(devices, 0xff, sizeof(devices));
 	behind = true;
+	slow_until = 0;
 	conf = NULL;
 	reads_waiting = opens_waiting = 0;
 }
