@@ -68,6 +68,7 @@ struct kernel {
 	unsigned count, next, depth; /* at most so many requests wait */
 	size_t sent;		     /* bytes of the next one */
 	bool in_halves;		     /* they are sent in two parts */
+	bool is_fast;		     /* it goes on before the next worker begins */
 
 	unsigned char header[16];
 	size_t got;	  /* bytes of a reply */
