@@ -106,9 +106,11 @@ static void divide_memory(void)
 	char why[256];
 
 	fetch_costs(&costs);
-	costs.file += front->memory_each() + handover_memory_each();
-	if (front == &nbd_front) /* a place that is not used takes none */
-		costs.fixed += later(1, conf.attaches) * (NBD_TABLE_SIZE / DEVICES_MAX);
+	costs.file += handover_memory_each();
+	if (front == &nbd_front)
+		costs.fixed += front->memory(DEVICES_MAX) + NBD_TABLE_USED(conf.attaches + 1);
+	else
+		costs.file += front->memory(1);
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
 	costs.fixed -= memory_untouched(&conf, sizeof(conf)); /* most of its texts are empty */
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
@@ -133,17 +135,21 @@ static void allocate_fetch(const struct frontend *frontend)
 
 /* ---- the front end ---- */
 
+static bool names_a_device(void)
+{
+	for (size_t i = 0; i < conf.attaches; i++)
+		if (conf.attach[i].device >= 0)
+			return true;
+	return false;
+}
+
 /* It is block devices only if something is to be attached, and this kernel has nothing else or a
  * line names a device. Then `why` has the reason. */
 static bool wants_devices(char *why, size_t size)
 {
-	bool named = false;
-
-	for (size_t i = 0; i < conf.attaches; i++)
-		named |= conf.attach[i].device >= 0;
-	if (conf.front != FRONT_AUTO || named) {
+	if (conf.front != FRONT_AUTO || names_a_device()) {
 		snprintf(why, size, "as the configuration says");
-		return conf.front == FRONT_NBD || named;
+		return conf.front != FRONT_CACHEFILES;
 	}
 	return conf.attaches > 0 && cachefiles_is_absent(why, size);
 }
@@ -206,7 +212,9 @@ static void keep_dir(void)
 
 static void keep_front(void)
 {
-	if (conf.front != FRONT_AUTO && (conf.front == FRONT_NBD) != (front == &nbd_front))
+	bool devices = conf.front == FRONT_NBD || names_a_device();
+
+	if ((conf.front != FRONT_AUTO || devices) && devices != (front == &nbd_front))
 		log_warning("front: it stays %s until the daemon is started again", front->name);
 }
 
@@ -378,10 +386,21 @@ static void begin_front(char *why, size_t size)
 		bind_cache(why, size);
 }
 
+/* In the process that becomes the keeper, which holds the lock. */
+static void begin_devices(char *why, size_t size)
+{
+	if (!store_begin(conf.dir, why, size)) {
+		if (!inherited.resumed)
+			die(EXIT_SYSTEM, "%s", why);
+		log_err("%s", why);
+	}
+	if (!nbd_begin(&conf, inherited.kept, inherited.resumed, why, size))
+		die(EXIT_SYSTEM, "%s", why);
+}
+
 /* What outlives workers and programs. */
 static void take_over(bool loaded)
 {
-	char why[512];
 	size_t table = front == &nbd_front ? NBD_TABLE_SIZE : 0;
 
 	if (inherited.state < 0 || !handover_take(inherited.state, table))
@@ -394,17 +413,6 @@ static void take_over(bool loaded)
 	if (loaded || *handover_dir())
 		keep_dir();
 	state_open(conf.dir);
-	if (front == &cachefiles_front) {
-		mounted_init();
-		return;
-	}
-	if (!store_begin(conf.dir, why, sizeof(why))) {
-		if (!inherited.resumed)
-			die(EXIT_SYSTEM, "%s", why);
-		log_err("%s", why);
-	}
-	if (!nbd_begin(&conf, inherited.kept, inherited.resumed, why, sizeof(why)))
-		die(EXIT_SYSTEM, "%s", why);
 }
 
 /* The path of a socket is the one that it was made with. */
@@ -453,6 +461,10 @@ static int serve(bool configured, char *why, size_t size)
 	take_over(loaded);
 	if (!inherited.resumed && !options.foreground)
 		inherited.announce = go_to_background();
+	if (front == &nbd_front)
+		begin_devices(why, size);
+	else
+		mounted_init();
 	make_files();
 	exit_status = keeper_run(&options, &calls, front->keeper, &inherited, loaded);
 	fd_close(&inherited.device); /* so that nothing waits for it any more */
@@ -485,8 +497,7 @@ static void prepare(void)
 	fd_close(&inherited.state);
 	handover_protect();
 	allocate_fetch(front->frontend);
-	front->prepare(&conf, inherited.device,
-		allocate(capacity.files * front->memory_each() + 1)); /* not 0 bytes */
+	front->prepare(&conf, inherited.device, allocate(front->memory(capacity.files)));
 	if (state_folder() >= 0 && !sandbox_share(state_folder()))
 		log_warning("the state files cannot be given to the user: %s", strerror(errno));
 	sandbox_drop_rights(SANDBOX_WORKER);

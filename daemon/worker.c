@@ -53,8 +53,9 @@ static void on_orphan_stop(int signal)
 
 static void become_orphan(void)
 {
-	log_err("the keeper has died: no other will take this worker's place; start again when no "
-		"image is mounted");
+	log_err("the keeper has died: no other will take this worker's place; end it (process %d) "
+		"when no image is mounted, and start again",
+		(int)getpid());
 	signal(SIGTERM, on_orphan_stop);
 	signal(SIGINT, on_orphan_stop);
 	fd_close(&channel);

@@ -232,14 +232,14 @@ static void learn(enum conf_abi learnt)
 		set_whole();
 }
 
-static size_t memory_each(void)
+static size_t memory(unsigned count)
 {
-	return sizeof(struct object);
+	return count * sizeof(struct object);
 }
 
-static void prepare(const struct conf *conf, int bound, void *memory)
+static void prepare(const struct conf *conf, int bound, void *room)
 {
-	objects = memory;
+	objects = room;
 	cull_start(conf, bound, NULL);
 }
 
@@ -684,7 +684,7 @@ static const struct keeper_front keeper_calls = {.count_used = mounted_count, .o
 const struct front cachefiles_front = {.name = "cachefiles",
 	.frontend = &frontend_calls,
 	.keeper = &keeper_calls,
-	.memory_each = memory_each,
+	.memory = memory,
 	.prepare = prepare,
 	.serve = serve,
 	.poll = poll_device,

@@ -22,9 +22,9 @@ struct front {
 	const struct frontend *frontend;
 	const struct keeper_front *keeper;
 
-	/* Bytes of memory that a file costs here; and room for all of them, all zero, aligned to 8:
-	 * in a worker that is still root, before it is in its sandbox. */
-	size_t (*memory_each)(void);
+	/* Bytes of memory for so many files; and that memory, all zero, aligned to 8, for
+	 * capacity.files: in a worker that is still root, before it is in its sandbox. */
+	size_t (*memory)(unsigned files);
 	void (*prepare)(const struct conf *conf, int device, void *memory);
 
 	/* In a worker whose turn has come, after fetch_init(). `first`: there was no earlier one.

@@ -56,14 +56,14 @@
 #define IDS 256
 
 /* Where libblkid, which udev runs on every new device, looks for signatures, one after the other,
- * in KiB from the end if negative: as seen with util-linux 2.38. An image's first 64 KiB come with
- * its size. */
+ * in KiB from the end if negative: as seen with util-linux 2.38. The first ones come with
+ * the image's size. */
 static const struct {
 	int16_t from;
 	uint8_t size;
-} probed[] = {{64, 196}, {512, 4}, {1024, 4}, {2048, 4}, {4096, 4}, {-4, 4}, {-8, 4}, {-32, 4},
-	{-100, 4}, {-128, 4}, {-132, 4}, {-200, 4}, {-296, 4}, {-340, 4}, {-368, 4}, {-456, 4},
-	{-476, 4}, {-488, 4}, {-496, 4}, {-1544, 4}};
+} probed[] = {{4, 252}, {256, 4}, {512, 4}, {1024, 4}, {2048, 4}, {4096, 4}, {-4, 4}, {-8, 4},
+	{-32, 4}, {-100, 4}, {-128, 4}, {-132, 4}, {-200, 4}, {-296, 4}, {-340, 4}, {-368, 4},
+	{-456, 4}, {-476, 4}, {-488, 4}, {-496, 4}, {-1544, 4}};
 #define PROBED (sizeof(probed) / sizeof(*probed))
 
 /* include/uapi/linux/nbd.h: numbers are big-endian. */
@@ -96,24 +96,34 @@ struct device {
 	unsigned to_probe; /* this many of `probed` are still to be fetched, before they are asked
 			      for */
 	size_t piped;	   /* bytes in the pipe */
-	int64_t open_again, told_at, look_again;
-	uint64_t data_from, data_to; /* this part of the cache file has no hole */
+	int64_t open_again, told_at;
 
 	/* To be answered: READY; COLD, once the disk has brought the data; FAILED, by an error. */
 	uint8_t slots[NBD_SLOTS];
 };
 
-static const struct device no_device = {
-	.cache = -1, .open_again = INT64_MAX, .look_again = INT64_MAX};
+static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
 
-static struct device devices[DEVICES_MAX];
+static struct device *devices; /* as many as there are places that can be used */
+static unsigned usable;
 static const struct conf *conf;
-static int64_t slow_until; /* the cache disk counts as slow */
-static bool behind;	   /* the table of READs was full: requests wait for their turn */
+static int64_t slow_until;	       /* the cache disk counts as slow */
+static int64_t look_again = INT64_MAX; /* for what the slow disk has brought */
+
+/* This part of the cache file of a device (DEVICES_MAX: none) has no hole. */
+static unsigned data_of = DEVICES_MAX;
+static uint64_t data_from, data_to;
+
+static bool behind; /* the table of READs was full: requests wait for their turn */
 
 static volatile struct nbd_place *place(unsigned n)
 {
 	return &nbd_table()->places[n];
+}
+
+static volatile struct nbd_slot *slots(unsigned n)
+{
+	return nbd_table()->slots[n];
 }
 
 /* ---- replies ---- */
@@ -121,16 +131,17 @@ static volatile struct nbd_place *place(unsigned n)
 /* The file system is not asked again for what it has said: no hole appears in a cache file. */
 static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
 {
-	struct device *d = &devices[n];
 	int64_t hole;
 
-	if (offset < d->data_from || offset > d->data_to)
-		d->data_from = d->data_to = offset;
-	if (d->data_to >= end)
+	if (n != data_of || offset < data_from || offset > data_to) {
+		data_of = n;
+		data_from = data_to = offset;
+	}
+	if (data_to >= end)
 		return (int64_t)end;
-	hole = store_hole(d->cache, d->data_to, end, hole_end);
+	hole = store_hole(devices[n].cache, data_to, end, hole_end);
 	if (hole >= 0)
-		d->data_to = (uint64_t)hole;
+		data_to = (uint64_t)hole;
 	return hole;
 }
 
@@ -148,7 +159,7 @@ static void end_reply(unsigned n)
 	unsigned slot = p->reply.slot;
 
 	devices[n].slots[slot] = UNHANDED;
-	p->slots[slot].waiting = false;
+	slots(n)[slot].waiting = false;
 	p->reply.slot = NBD_SLOTS;
 }
 
@@ -163,41 +174,39 @@ static bool begin_reply(unsigned n)
 	for (; slot < NBD_SLOTS && d->slots[slot] < READY; slot++)
 		if (d->slots[slot] == COLD)
 			cold = slot;
-	if (slot == NBD_SLOTS && cold < NBD_SLOTS && turn.ms < slow_until)
-		d->look_again = turn.ms + 1;
-	else if (slot == NBD_SLOTS)
+	if (slot == NBD_SLOTS)
 		slot = cold;
 	if (slot == NBD_SLOTS)
 		return false;
+	if (slot == cold && turn.ms < slow_until) {
+		look_again = turn.ms + 1;
+		return false;
+	}
 	p->reply.position = 0;
 	p->reply.phase = NBD_IDLE;
 	p->reply.total = sizeof(struct reply) +
-			 (d->slots[slot] == FAILED ? 0 : (uint64_t)p->slots[slot].length);
+			 (d->slots[slot] == FAILED ? 0 : (uint64_t)slots(n)[slot].length);
 	p->reply.slot = slot;
 	return true;
 }
 
-/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others.
- * Without a wait for the disk, which fetches them then, unless the slot is COLD. False and errno;
- * EAGAIN: the disk is needed. */
+/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others. Only
+ * for one that is COLD it waits for the disk, which fetches them otherwise, and false means that
+ * they have to be waited for (tmpfs cannot tell, and has them). */
 static bool read_last(unsigned n, unsigned slot, char *out)
 {
-	static int flags = RWF_NOWAIT;
-	volatile struct nbd_slot *s = &place(n)->slots[slot];
+	volatile struct nbd_slot *s = &slots(n)[slot];
 	struct iovec part = {out, min_u64(s->length, SMALL)};
 	off_t from = (off_t)(s->from + s->length - part.iov_len);
 	bool waits = devices[n].slots[slot] == COLD;
 	int64_t begun = waits ? clock_us() : 0;
 	long got;
 
-	do
-		got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from,
-			(long)(from >> 32), waits ? 0 : flags);
-	while (got < 0 && errno == EOPNOTSUPP && flags && !(flags = 0)); /* tmpfs */
+	got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from, (long)(from >> 32),
+		waits ? 0 : RWF_NOWAIT);
 	if (waits && clock_us() - begun > SLOW)
 		slow_until = turn.ms + SLOW_HOLDS;
-	if (got >= 0 && got < (long)part.iov_len)
-		errno = waits ? EIO : EAGAIN;
+	errno = EIO;
 	return got == (long)part.iov_len;
 }
 
@@ -206,7 +215,7 @@ static bool read_last(unsigned n, unsigned slot, char *out)
 static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
 {
 	volatile struct nbd_place *p = place(n);
-	volatile struct nbd_slot *s = &p->slots[p->reply.slot];
+	volatile struct nbd_slot *s = &slots(n)[p->reply.slot];
 	bool is_error = p->reply.total == sizeof(struct reply);
 	struct {
 		struct reply header;
@@ -246,13 +255,13 @@ static bool is_full_pipe(unsigned n)
 	return false;
 }
 
-/* Nothing of the reply has been sent, and it has to wait for the disk: another one goes first. */
+/* Nothing of the reply has been sent, and it has to wait for the disk: others go first. */
 static bool put_off(unsigned n)
 {
 	volatile struct nbd_reply *r = &place(n)->reply;
 	struct device *d = &devices[n];
 
-	if (errno != EAGAIN || r->position + d->piped > 0 || d->slots[r->slot] != READY)
+	if (r->position + d->piped > 0 || d->slots[r->slot] != READY)
 		return false;
 	d->slots[r->slot] = COLD;
 	r->slot = NBD_SLOTS;
@@ -345,7 +354,7 @@ static void complete(unsigned n, uint32_t id, enum outcome outcome)
 	(void)outcome; /* the cache file decides, as it does for the kernel's own cache */
 	if (slot >= NBD_SLOTS || devices[n].slots[slot] != HANDED)
 		return; /* its reply has been sent meanwhile, or was begun by an earlier worker */
-	s = &place(n)->slots[slot];
+	s = &slots(n)[slot];
 	answer(n, slot, has_hole(n, s->from, s->from + s->length));
 }
 
@@ -367,9 +376,11 @@ static void resume_reply(unsigned n)
 
 /* ---- requests ---- */
 
+/* `why` is NULL where the keeper tells it. */
 static void end_requests(unsigned n, const char *why)
 {
-	log_warning("/dev/nbd%d: %s", (int)place(n)->device, why);
+	if (why)
+		log_warning("/dev/nbd%d: %s", (int)place(n)->device, why);
 	devices[n].ended = true;
 }
 
@@ -384,24 +395,24 @@ static bool note_request(unsigned n, const struct request *r)
 	if (be32toh(r->magic) != REQUEST_MAGIC || type == NBD_CMD_WRITE || type == NBD_CMD_DISC) {
 		end_requests(
 			n, type == NBD_CMD_DISC
-				   ? "it is disconnected"
+				   ? NULL
 				   : "a request that makes no sense: it is not served any more");
 		return false;
 	}
 	for (unsigned i = 0; i < NBD_SLOTS; i++) {
-		if (!p->slots[i].waiting)
+		if (!slots(n)[i].waiting)
 			slot = i;
-		else if (p->slots[i].handle == r->handle)
+		else if (slots(n)[i].handle == r->handle)
 			return true; /* an earlier worker has copied it */
 	}
 	if (slot == NBD_SLOTS)
 		return false;
 	if (type != NBD_CMD_READ || from > p->size || length > p->size - from)
 		length = 0;
-	p->slots[slot].handle = r->handle;
-	p->slots[slot].from = from;
-	p->slots[slot].length = length;
-	p->slots[slot].waiting = true;
+	slots(n)[slot].handle = r->handle;
+	slots(n)[slot].from = from;
+	slots(n)[slot].length = length;
+	slots(n)[slot].waiting = true;
 	return true;
 }
 
@@ -435,7 +446,7 @@ static void take_requests(unsigned n)
 
 static void hand_request(unsigned n, unsigned slot)
 {
-	volatile struct nbd_slot *s = &place(n)->slots[slot];
+	volatile struct nbd_slot *s = &slots(n)[slot];
 	uint64_t from = s->from;
 	uint32_t length = s->length;
 
@@ -455,12 +466,11 @@ static void hand_request(unsigned n, unsigned slot)
 /* Hands the requests that wait to fetch.h. Returns whether there were any. */
 static bool hand_requests(unsigned n)
 {
-	volatile struct nbd_place *p = place(n);
 	struct device *d = &devices[n];
 	bool some = false;
 
 	for (unsigned slot = 0; d->cache >= 0 && slot < NBD_SLOTS; slot++) {
-		if (!p->slots[slot].waiting || d->slots[slot] != UNHANDED)
+		if (!slots(n)[slot].waiting || d->slots[slot] != UNHANDED)
 			continue;
 		if (fetch_full()) {
 			behind = true;
@@ -495,7 +505,7 @@ static bool fetch_probed(unsigned n)
 static void fail_requests(unsigned n)
 {
 	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
-		if (place(n)->slots[slot].waiting)
+		if (slots(n)[slot].waiting)
 			answer(n, slot, true);
 }
 
@@ -526,6 +536,8 @@ static void close_image(unsigned n)
 	cull_inspect(); /* it may go from now on */
 	d->used = d->broken = false;
 	d->to_probe = 0;
+	if (data_of == n)
+		data_of = DEVICES_MAX; /* the next file is another one */
 	d->open_again = INT64_MAX;
 	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
 		if (d->slots[slot] == HANDED)
@@ -579,7 +591,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	settle_version(n, told);
-	d->data_from = d->data_to = 0;
+	data_of = DEVICES_MAX; /* perhaps another cache file */
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
 		snprintf((char *)p->why, sizeof(p->why), "%s",
@@ -615,7 +627,7 @@ static const struct frontend frontend_calls = {.any_order = true,
 /* Whether the place is one that this process has the descriptors of. */
 static bool is_ours(unsigned n)
 {
-	return n < capacity.files && place(n)->generation == nbd_descriptors(n)->generation;
+	return place(n)->generation == nbd_descriptors(n)->generation;
 }
 
 static bool is_line(const volatile struct nbd_place *p)
@@ -630,7 +642,7 @@ static void take_line(const struct conf_attach *line)
 {
 	unsigned free = DEVICES_MAX;
 
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+	for (unsigned n = 0; n < usable; n++) {
 		volatile struct nbd_place *p = place(n);
 
 		if (p->state == NBD_FREE && free == DEVICES_MAX && is_ours(n))
@@ -643,31 +655,31 @@ static void take_line(const struct conf_attach *line)
 		return;
 	}
 	if (free == DEVICES_MAX)
-		log_err("attach %s: all %u places are taken", line->name,
-			(unsigned)min_u64(DEVICES_MAX, capacity.files));
+		log_err("attach %s: all %u places are taken", line->name, usable);
 	else
 		nbd_want(free, line->name, line->device, true);
 }
 
 static void take_lines(void)
 {
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		place(n)->unwanted = place(n)->state && place(n)->configured && !is_line(place(n));
+	for (unsigned n = 0; n < usable; n++)
+		if (place(n)->state && place(n)->configured && !is_line(place(n)))
+			place(n)->unwanted = true;
 	for (size_t i = 0; i < conf->attaches; i++)
 		take_line(&conf->attach[i]);
 	nbd_table()->take_lines = false;
 	worker_tell(WORD_LOOK);
 }
 
-static size_t memory_each(void)
+static size_t memory(unsigned count)
 {
-	return 0;
+	return min_u64(DEVICES_MAX, count) * sizeof(struct device);
 }
 
 /* Whether a file of store.h is that of a device. */
 static bool in_use(uint64_t image, uint64_t version)
 {
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+	for (unsigned n = 0; n < usable; n++) {
 		const volatile struct nbd_place *p = place(n);
 
 		if (p->state >= NBD_SIZED && p->version == version &&
@@ -677,9 +689,10 @@ static bool in_use(uint64_t image, uint64_t version)
 	return false;
 }
 
-static void prepare(const struct conf *c, int device, void *memory)
+static void prepare(const struct conf *c, int device, void *room)
 {
-	(void)memory;
+	devices = room;
+	usable = (unsigned)min_u64(DEVICES_MAX, capacity.files);
 	conf = c;
 	store_limits(c);
 	cull_start(c, device, in_use);
@@ -690,10 +703,10 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 	int64_t us = clock_us(), now = us / 1000;
 
 	(void)c, (void)device, (void)first, (void)why, (void)size;
-	nbd_table()->usable = (uint32_t)min_u64(DEVICES_MAX, capacity.files);
+	nbd_table()->usable = usable;
 	fetch_set_whole(WHOLE_NEVER, false);
 	fetch_run(NULL, us); /* the time of what follows */
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+	for (unsigned n = 0; n < usable; n++) {
 		devices[n] = no_device;
 		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
 			continue;
@@ -702,7 +715,7 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 	}
 	if (nbd_table()->take_lines)
 		take_lines();
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
+	for (unsigned n = 0; n < usable; n++)
 		if (place(n)->state >= NBD_WANTED && place(n)->state <= NBD_CONNECTED &&
 			is_ours(n)) {
 			open_image(n, now);
@@ -717,7 +730,7 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 
 static size_t poll_sockets(struct pollfd *out)
 {
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+	for (unsigned n = 0; n < usable; n++) {
 		const struct device *d = &devices[n];
 		bool reads = place(n)->state == NBD_CONNECTED && is_ours(n) && !d->ended &&
 			     !d->partial && !behind;
@@ -726,17 +739,17 @@ static size_t poll_sockets(struct pollfd *out)
 			.fd = reads || d->blocked ? nbd_descriptors(n)->socket : -1,
 			.events = (short)((reads ? POLLIN : 0) | (d->blocked ? POLLOUT : 0))};
 	}
-	return DEVICES_MAX;
+	return usable;
 }
 
 static int64_t next_time(void)
 {
-	int64_t next = behind ? turn.ms + LOOK_AGAIN : INT64_MAX;
+	int64_t next = behind ? sooner(look_again, turn.ms + LOOK_AGAIN) : look_again;
 
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+	for (unsigned n = 0; n < usable; n++) {
 		const struct device *d = &devices[n];
 
-		next = sooner(next, sooner(d->open_again, d->look_again));
+		next = sooner(next, d->open_again);
 		if (d->partial)
 			next = sooner(next, turn.ms + LOOK_AGAIN);
 		if (d->used && place(n)->state == NBD_WANTED && !place(n)->waits)
@@ -773,10 +786,12 @@ static void look_after(unsigned n, int64_t now)
 
 static bool run(const struct pollfd *polled, int64_t now)
 {
-	bool some = false;
+	bool some = false, looks = look_again <= now;
 
+	if (looks)
+		look_again = INT64_MAX;
 	behind = false;
-	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+	for (unsigned n = 0; n < usable; n++) {
 		struct device *d = &devices[n];
 
 		look_after(n, now);
@@ -788,11 +803,9 @@ static bool run(const struct pollfd *polled, int64_t now)
 		if (polled[n].revents || d->partial)
 			take_requests(n);
 		some |= hand_requests(n);
-		for (unsigned slot = 0; d->look_again <= now && slot < NBD_SLOTS; slot++)
+		for (unsigned slot = 0; looks && slot < NBD_SLOTS; slot++)
 			if (d->slots[slot] == COLD)
 				d->slots[slot] = READY;
-		if (d->look_again <= now)
-			d->look_again = INT64_MAX;
 		send_replies(n);
 	}
 	return some;
@@ -800,7 +813,7 @@ static bool run(const struct pollfd *polled, int64_t now)
 
 static int device_of(const struct image *image)
 {
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
+	for (unsigned n = 0; n < usable; n++)
 		if (devices[n].used && files[n].image == image && place(n)->state == NBD_CONNECTED)
 			return place(n)->device;
 	return -1;
@@ -809,7 +822,7 @@ static int device_of(const struct image *image)
 const struct front nbd_front = {.name = "nbd",
 	.frontend = &frontend_calls,
 	.keeper = &nbd_keeper,
-	.memory_each = memory_each,
+	.memory = memory,
 	.prepare = prepare,
 	.serve = serve,
 	.poll = poll_sockets,

@@ -41,6 +41,7 @@
 static struct nbd_table *table;
 static struct nbd_descriptors descriptors[DEVICES_MAX];
 static int theirs[DEVICES_MAX]; /* the kernel's end of a socket pair, until it has it; -1 */
+static int given[DEVICES_MAX];	/* the N of /dev/nbdN; a worker may have written another */
 static bool told[DEVICES_MAX];	/* that the place waits */
 static int netlink = -1;
 
@@ -62,7 +63,7 @@ uint64_t nbd_key(const char *name)
 	char volume[KEY_MAX + 1];
 
 	snprintf(volume, sizeof(volume), "erofs,%.249s", name);
-	return opened_files_key(volume, name, strlen(name));
+	return opened_files_key(volume, name, strnlen(name, KEY_MAX));
 }
 
 void nbd_want(unsigned n, const char *name, int device, bool configured)
@@ -75,7 +76,7 @@ void nbd_want(unsigned n, const char *name, int device, bool configured)
 	p->unwanted = p->waits = false;
 	p->reply.slot = NBD_SLOTS;
 	for (unsigned i = 0; i < NBD_SLOTS; i++)
-		p->slots[i].waiting = false;
+		table->slots[n][i].waiting = false;
 	p->state = NBD_WANTED;
 }
 
@@ -155,7 +156,7 @@ struct search {
 
 static void identify(char out[IDENTIFIER_MAX], const struct nbd_place *p)
 {
-	snprintf(out, IDENTIFIER_MAX, IDENTIFIER "%s:%llu.%016llx", p->name,
+	snprintf(out, IDENTIFIER_MAX, IDENTIFIER "%.255s:%llu.%016llx", p->name,
 		(unsigned long long)p->told, (unsigned long long)p->version);
 }
 
@@ -225,7 +226,8 @@ static int find_device(const char *name)
 static unsigned place_of(const char *name)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		if (table->places[n].state && strcmp(table->places[n].name, name) == 0)
+		if (table->places[n].state &&
+			strncmp(table->places[n].name, name, KEY_MAX + 1) == 0)
 			return n;
 	return DEVICES_MAX;
 }
@@ -301,6 +303,7 @@ static void take_over(int device, const char *rest)
 	}
 	opened_files_add(nbd_key(name), told_size);
 	grow_pipe(n);
+	given[n] = device;
 	p->state = NBD_CONNECTED;
 	store(n, true);
 	log_info("%s: /dev/nbd%d is served again", name, device);
@@ -345,6 +348,7 @@ static void check_place(unsigned n, const int kept[3])
 	p->name[KEY_MAX] = p->why[sizeof(p->why) - 1] = '\0';
 	memcpy(&descriptors[n], kept, 3 * sizeof(int));
 	descriptors[n].generation = p->generation;
+	given[n] = p->device;
 	if (p->state == NBD_CONNECTED && kept[0] >= 0 && kept[1] >= 0 && kept[2] >= 0)
 		return;
 	close_descriptors(n);
@@ -378,7 +382,7 @@ bool nbd_begin(
 static void refuse(struct nbd_place *p)
 {
 	p->state = NBD_REFUSED;
-	log_err("%s: not attached: %s", p->name, p->why);
+	log_err("%.255s: not attached: %.255s", p->name, p->why);
 }
 
 static void explain(struct nbd_place *p, int error)
@@ -417,10 +421,10 @@ static void attach(unsigned n)
 		return;
 	}
 	fd_close(&theirs[n]);
-	p->device = device;
+	p->device = given[n] = device;
 	p->state = NBD_CONNECTED;
 	store(n, true);
-	log_info("%s: attached as /dev/nbd%d, %llu bytes", p->name, device,
+	log_info("%.255s: attached as /dev/nbd%d, %llu bytes", p->name, device,
 		(unsigned long long)p->size);
 }
 
@@ -455,12 +459,12 @@ static int probe(int device, bool disconnect)
 static int detach(unsigned n)
 {
 	struct nbd_place *p = &table->places[n];
-	int error = p->state == NBD_CONNECTED ? probe(p->device, true) : 0;
+	int error = p->state == NBD_CONNECTED ? probe(given[n], true) : 0;
 
 	if (error)
 		return error;
 	if (p->state == NBD_CONNECTED) {
-		log_info("%s: /dev/nbd%d is detached", p->name, p->device);
+		log_info("%.255s: /dev/nbd%d is detached", p->name, p->device);
 		store(n, false);
 	}
 	p->state = NBD_FREE;
@@ -475,8 +479,7 @@ static unsigned count_claimed(void)
 	unsigned count = 0;
 
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		count += table->places[n].state == NBD_CONNECTED &&
-			 probe(table->places[n].device, false) != 0;
+		count += table->places[n].state == NBD_CONNECTED && probe(given[n], false) != 0;
 	return count;
 }
 
@@ -497,12 +500,13 @@ static void look(void)
 		if (p->state == NBD_SIZED && theirs[n] >= 0)
 			attach(n);
 		if (p->state && p->unwanted && detach(n) != 0)
-			log_warning("%s: its attach line is gone, but /dev/nbd%d is in use: it "
+			log_warning("%.255s: its attach line is gone, but /dev/nbd%d is in use: it "
 				    "stays attached",
 				p->name, p->device);
-		p->unwanted = false;
+		if (p->unwanted)
+			p->unwanted = false;
 		if (p->state == NBD_WANTED && p->waits && !told[n])
-			log_warning("%s: not attached yet: %s", p->name, p->why);
+			log_warning("%.255s: not attached yet: %.255s", p->name, p->why);
 		told[n] = p->state == NBD_WANTED && p->waits;
 	}
 }
@@ -531,7 +535,7 @@ static const char *give_answer(void)
 	if (p->state == NBD_CONNECTED)
 		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
 	else
-		snprintf(answer, sizeof(answer), "no %s", p->why);
+		snprintf(answer, sizeof(answer), "no %.255s", p->why);
 	if (p->state == NBD_REFUSED && !p->configured)
 		p->state = NBD_FREE;
 	asked = DEVICES_MAX;
@@ -549,7 +553,7 @@ static const char *obey_attach(const char *name, int device, bool *reload)
 		asked = n;
 	else
 		n = free_place();
-	if (n >= table->usable)
+	if (n >= DEVICES_MAX || n >= table->usable)
 		return "no all places for devices are taken: detach one first";
 	p = &table->places[n];
 	if (p->state && device >= 0 && p->device != device && p->device >= 0) {

@@ -35,8 +35,10 @@ void nbd_want(unsigned place, const char *name, int device, bool configured);
 
 /* ---- in the keeper ---- */
 
-/* The bytes of handover_extra() that the table takes. */
+/* The bytes of handover_extra() that the table takes; and those that are touched for so many. */
 #define NBD_TABLE_SIZE sizeof(struct nbd_table)
+#define NBD_TABLE_USED(count)                                                                      \
+	(offsetof(struct nbd_table, slots[0]) + (count) * sizeof(struct nbd_slot[NBD_SLOTS]))
 
 /* Once, at the start, as root. `kept` are descriptors of an earlier program (inherit.h): the
  * netlink socket, and three for each place; `resumed`: it was in this process. Otherwise devices

@@ -60,15 +60,16 @@ struct nbd_place {
 	uint64_t version; /* store_version() */
 	uint64_t size;	  /* of the device, in bytes: a multiple of 4096 */
 	struct nbd_reply reply;
-	struct nbd_slot slots[NBD_SLOTS];
 	char name[KEY_MAX + 1];
 	char why[256];
 };
 
+/* Slots are apart from what is often looked at, so that those of unused places take no memory. */
 struct nbd_table {
 	uint32_t take_lines; /* the next worker brings the places in line with its attach lines */
 	uint32_t usable;     /* the number of places, from the first on, that workers can use */
 	struct nbd_place places[DEVICES_MAX];
+	struct nbd_slot slots[DEVICES_MAX][NBD_SLOTS];
 };
 
 #endif

@@ -129,6 +129,12 @@ for sums in some half; do
 done
 say "done"
 case $wanted in
+*pivot*)
+	# As systemd ends.
+	mount --make-rprivate /
+	mkdir -p /run/initramfs/oldroot
+	cd /run/initramfs && pivot_root . oldroot && exec chroot . /shutdown reboot
+	;;
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
 esac
 [ $$ != 1 ] || sleep infinity

@@ -5,7 +5,8 @@
                         [DAEMON]
 
 Boots the test kernels (6.12 and 6.1 by default) and runs the rows of test/guest/chaos_guest.py, and `cut`: the kernel
-itself is killed (test/guest/test_cut.py); with block devices (nbd) those with which a front end has to do. Prints a TAP line for each row, then all rows as a table in Markdown.
+itself is killed (test/guest/test_cut.py); with block devices (nbd) those with which a front end has to do. Prints a
+TAP line for each row, then all rows as a table in Markdown.
 --short does little of each, in one boot; --scale X does X times as many disturbances. --write puts the table of a
 complete run into FILE. DAEMON is ./cachefilesd-mini by default. Exits with 0 only if no byte was wrong and nothing
 was lost. Needs no root.

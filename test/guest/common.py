@@ -44,15 +44,15 @@ ALL = ("6.12", "6.1")
 CACHEFILES, BLOCK = {"cachefiles": ALL}, {"nbd": ALL}
 
 
-def scenario(title, kernel_may_complain=False, series=ALL, differs=False):
-    """Decorator: a scenario for these kernels, with either front end, or {front end: kernels}. Others run it only if they
-    are asked for it by its name. One that `differs` tests what a front end does itself, so that it is run with each of
-    them even where time is short; so is one that is meant for one of them."""
+def scenario(title, kernel_may_complain=False, series=ALL, differs=None):
+    """Decorator: a scenario for these kernels, with either front end, or {front end: kernels}. Others run it only if
+    they are asked for it by its name. One that `differs` tests what a front end does itself, so that it is run with
+    each of them even where time is short; so is, if nothing else is said, one that is meant for one of them."""
     own = isinstance(series, dict)
 
     def register(function):
         kernels = series.get(FRONT, ()) if own else series
-        SCENARIOS.append((title, function, kernel_may_complain, kernels, differs or own))
+        SCENARIOS.append((title, function, kernel_may_complain, kernels, own if differs is None else differs))
         return function
     return register
 
@@ -291,7 +291,7 @@ def mount_device(device, point, kind="erofs", options="ro", limit=LIMIT):
 
 
 def mount(name, options="", at=None, limit=LIMIT):
-    """Mounts the image, which is attached first if it has to be. Returns the mount point; raises Failed if that fails."""
+    """Mounts the image, which is attached first if it has to be. Returns the mount point; raises Failed."""
     point = at or f"{RUN}/mnt/{name}"
     if not NBD:
         return mount_device("none", point, options=f"fsid={name}{options}", limit=limit)

@@ -1,5 +1,5 @@
-"""The kernel's block devices of NBD, asked by netlink: include/uapi/linux/nbd-netlink.h. Needs root in the kernel's first
-namespaces."""
+"""The kernel's block devices of NBD, asked by netlink: include/uapi/linux/nbd-netlink.h. Needs root in the kernel's
+first namespaces."""
 import contextlib
 import glob
 import os
@@ -51,7 +51,7 @@ def ask(command, *attributes):
 
 
 def connect(number, identifier, size=1 << 20):
-    """Another program's device. Returns our end of its socket, which nobody serves; the device lives as long as that."""
+    """Another program's device. Returns our end of its socket, which nobody serves; the device lives no longer."""
     ours, theirs = socket.socketpair()
     with theirs:
         item = attribute(NESTED | SOCK_ITEM, attribute(SOCK_FD, theirs.fileno()))

@@ -32,13 +32,14 @@ def main():
     daemon = guest.program(sys.argv[2] if len(sys.argv) > 2 else f"{guest.ROOT}/cachefilesd-mini")
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     front = sys.argv[4] if len(sys.argv) > 4 else "cachefiles"
+    label = series + ", nbd" * (front == "nbd")
     with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
         prepare.certificates(work)
         prepare.images(work)
         for number in range(rounds):
             for scenario, expected in BOOTS:
                 right, lines = boot(series, daemon, front, work, scenario, expected)
-                tap.result(f"{series}: {scenario}, round {number + 1}", None if right else "it ended otherwise")
+                tap.result(f"{label}: {scenario}, round {number + 1}", None if right else "it ended otherwise")
                 tap.note("\n".join(line.removeprefix("# ") for line in lines if line.startswith("#") or not right))
     return tap.status()
 

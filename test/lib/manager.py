@@ -7,7 +7,7 @@ import socket
 
 
 class ServiceManager:
-    """Listens on the abstract socket of this name. `stored` are the descriptors by their name, `lines` all that came."""
+    """Listens on the abstract socket of this name. `stored` are the descriptors by name, `lines` all that came."""
 
     def __init__(self, name):
         self.name = name

@@ -5,7 +5,8 @@
         r = n[0].read(4096, 8192)           # READ on /dev/nbd0
         n.wait_done(r); r.data
 
-The devices outlive the programs that serve them. A test may leave the replies in the socket, or take them in pieces: Device.let(), piece.
+The devices outlive the programs that serve them. A test may leave the replies in the socket, or take them in pieces:
+Device.let(), piece.
 Events that no test may see are put on Nbd.violations; leaving the `with` looks at it.
 """
 import collections
@@ -48,7 +49,8 @@ class Request:
         return struct.pack(">IIQQI", REQUEST_MAGIC, self.kind, self.handle, self.offset, self.length)
 
     def __repr__(self):
-        return f"request {self.kind} {self.offset}+{self.length} handle {self.handle or 0:#x} ({self.state}, {self.error})"
+        what = f"request {self.kind} {self.offset}+{self.length} handle {self.handle or 0:#x}"
+        return f"{what} ({self.state}, {self.error})"
 
 
 class Link:

@@ -119,8 +119,8 @@ def child(argv):
 
 class Notified:
     """A program and the answers to its calls. A subclass has call(cookie, name, arguments), which returns the value of
-    a system call, -errno, NO_ANSWER, or None to let the real kernel do it; and violation(text) for events that must not happen.
-    self.changed is held during a call, and self.caller is the pid of the calling process."""
+    a system call, -errno, NO_ANSWER, or None to let the real kernel do it; and violation(text) for events that must not
+    happen. self.changed is held during a call, and self.caller is the pid of the calling process."""
 
     def __init__(self):
         self.changed = threading.Condition()
@@ -128,14 +128,15 @@ class Notified:
         self.mem = {}               # pid: its memory
 
     def start(self, argv, env, more=(), folders=None, pass_fds=()):
-        """Starts the program, with its standard error in a pipe. `more`: further calls that are notified (MEMORY, MOUNTS,
-        "uname", "socket", "bind"). `folders`: {path: the folder that the program finds there}. It inherits pass_fds."""
+        """Starts the program, with its standard error in a pipe. `more`: further calls that are notified (MEMORY,
+        MOUNTS, "uname", "socket", "bind"). `folders`: {path: the folder that the program finds there}. It inherits
+        pass_fds."""
         ours, theirs = socket.socketpair()
         # -I -S: the child is this file, and needs nothing but the standard library.
         command = [sys.executable, "-I", "-S", os.path.abspath(__file__), "--child", str(theirs.fileno()),
                    json.dumps([list(more), folders or {}])] + argv
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), *pass_fds], env=env, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), *pass_fds], env=env,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.pid = self.process.pid
         theirs.close()
         ours.settimeout(60)     # python3 itself has to start

@@ -4,8 +4,8 @@
         d = k.attached("img")
         r = n.get(d, 4096, 8192)
 
-The program is in a mount namespace of its own, whose /sys is that of lib/nbd.py: so root alone can start it. Its netlink
-socket is one of this process (lib/nbd_control.py), as is /dev/nbdN.
+The program is in a mount namespace of its own, whose /sys is that of lib/nbd.py: so root alone can start it. Its
+netlink socket is one of this process (lib/nbd_control.py), as is /dev/nbdN.
 """
 import contextlib
 import errno
@@ -132,6 +132,10 @@ class NbdStandIn(StandIn):
             for pid in processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, one)
+
+    def stop(self, timeout=40):
+        """Each device is looked at before the end."""
+        return super().stop(timeout)
 
     def attached(self, name, timeout=30):
         """The device that the image gets."""

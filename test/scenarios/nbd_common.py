@@ -13,7 +13,8 @@ from scenarios.common import KIB, Program, Server, padded, words
 SECTOR = 512
 
 
-def blocks(url, n, *directives, attach=("img",), options=(), traced=False, force=False, program=None, prefix=(), **more):
+def blocks(url, n, *directives, attach=("img",), options=(), traced=False, force=False, program=None, prefix=(),
+           **more):
     """The daemon with `attach` lines of these images, in the stand-in with the devices `n`, and an empty directory.
     `prefix`: words of a program that becomes it."""
     argv = [*prefix, program or Program.path, "-n", "-s", *(["--force"] if force else []), *options]
@@ -79,7 +80,7 @@ def recovers(d, data, offset, length, timeout=15):
 
 
 class Load:
-    """Reads of the device at random places, `depth` at once, from a thread, while the `with` lasts. Each must be right."""
+    """Reads at random places, `depth` at once, from a thread, while the `with` lasts. Each must be right."""
 
     def __init__(self, d, data, seed=1, depth=16, largest=128 * 1024):
         self.d, self.data, self.depth, self.largest = d, data, depth, largest

@@ -146,8 +146,9 @@ def nbd_control_socket():
             with contextlib.suppress(OSError):
                 silent[-1].settimeout(1)
                 silent[-1].connect(path)
-        for line in (b"", b"\n", b"attach\n", b"attach \n", b"attach x" + b"y" * 700 + b"\n", b"y" * 600, b"\0" * 100 + b"\n",
-                     b"nonsense\n", b"detach\n", b"attach img /dev/nbd99999999999999999999\n", b"front\nfront\nfront\n",
+        for line in (b"", b"\n", b"attach\n", b"attach \n", b"attach x" + b"y" * 700 + b"\n", b"y" * 600,
+                     b"\0" * 100 + b"\n", b"nonsense\n", b"detach\n", b"attach img /dev/nbd99999999999999999999\n",
+                     b"front\nfront\nfront\n",
                      b"attach a\rb\n", b"attach %s\n" % (b"\xff" * 200)):
             with contextlib.suppress(ConnectionError, TimeoutError), socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(15)
@@ -307,7 +308,7 @@ def memory_disk(options):
 
 @each("a full disk", "bstop")
 def nbd_cache_is_full(why):
-    """the cache's disk is full: READs of what is there are answered, others fail in time, none hangs, no byte is wrong"""
+    """the cache's disk is full: READs of what is there are answered, others fail in time, no byte is wrong"""
     data = image(1, 4 * MIB)
     size, limits = ("2M", []) if why == "a full disk" else ("4M", ["brun 70%", "bcull 60%", "bstop 50%"])
     with memory_disk(f"size={size}") as folder, Nbd() as n, Server({"/img": data}) as s, \

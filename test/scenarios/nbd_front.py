@@ -35,8 +35,8 @@ def nbd_auto(what):
             blocks(s, n, cachefiles=step != "no", force=True, **more) as k:
         front(k, n, s, expected)
         if expected == "nbd":
-            reason = {"no": "/dev/cachefiles", "bind": "bind|on-demand", "fsopen": "erofs|EROFS"}.get(step, "on-demand|EROFS")
-            assert re.search(reason, k.stderr), k.stderr
+            reasons = {"no": "/dev/cachefiles", "bind": "bind|on-demand", "fsopen": "erofs|EROFS"}
+            assert re.search(reasons.get(step, "on-demand|EROFS"), k.stderr), k.stderr
         else:
             assert re.search("attach", k.stderr), "an attach line does nothing, and nobody says so"
 
@@ -111,13 +111,13 @@ def nbd_url_of_one_file():
 def nbd_test_option():
     """--test prints the front end on a second line"""
     with tempfile.TemporaryDirectory() as folder:
-        for line, expected in (["front nbd"], "nbd"), (["front cachefiles"], "cachefiles"), (["attach a /dev/nbd3"], "nbd"):
-            options = [x for d in (*line, f"dir {folder}", "status none") for x in ("-o", d)]
+        for line, expected in ("front nbd", "nbd"), ("front cachefiles", "cachefiles"), ("attach a /dev/nbd3", "nbd"):
+            options = [x for d in (line, f"dir {folder}", "status none") for x in ("-o", d)]
             options += ["-F", "0"] if expected == "cachefiles" else []      # the folder may lie in memory
             status, out, err = Program.run("-f", "/dev/null", "--test", *options, "http://127.0.0.1/%c")
             assert status == 0 and out.splitlines()[1:] == [f"front {expected}"], (line, status, out, err)
-        status, out, err = Program.run("-f", "/dev/null", "--test", "-o", "front cachefiles", "-o", "attach a /dev/nbd3",
-                                       "http://127.0.0.1/%c")
+        status, out, err = Program.run("-f", "/dev/null", "--test", "-o", "front cachefiles", "-o",
+                                       "attach a /dev/nbd3", "http://127.0.0.1/%c")
         assert (status, out) == (2, "") and "front cachefiles" in err, (status, out, err)
 
 

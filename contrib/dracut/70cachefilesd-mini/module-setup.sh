@@ -21,7 +21,8 @@ installkernel() {
 install() {
 	inst_multiple cachefilesd-mini findfs sed ip mount umount mkdir ln rm chmod sleep
 	# mke2fs for a cache in memory under cachefiles; NBD needs none.
-	inst_multiple -o mke2fs veritysetup /etc/cachefilesd.conf /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt
+	inst_multiple -o mke2fs veritysetup /etc/cachefilesd.conf /etc/ssl/certs/ca-certificates.crt \
+		/etc/pki/tls/certs/ca-bundle.crt
 	inst_simple "$moddir/cachefilesd-boot.sh" /lib/cachefilesd-boot.sh
 	inst_hook cmdline 90 "$moddir/parse-cachefilesd-mini.sh"
 	inst_hook initqueue/settled 50 "$moddir/cachefilesd-settled.sh"

@@ -150,8 +150,8 @@ def another_version():
     daemon.stop()
 
 
-@scenario("lines of the configuration: each gets its device, and one that fails stops no other; a URL that names a file",
-          True, series=BLOCK)
+@scenario("lines of the configuration: each gets its device, and one that fails stops no other; a URL that names one "
+          "file", True, series=BLOCK)
 def lines():
     daemon = Daemon(f"{URL}second.erofs")
     daemon.logs("second.erofs: attached as /dev/nbd", 20)

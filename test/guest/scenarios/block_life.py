@@ -104,8 +104,8 @@ def mapped(device):
         program("dmsetup", "remove", "--noudevsync", "claims")
 
 
-@scenario("SIGTERM: refused while a device is mounted, a partition of it, or dm is on it; forced, it leaves these to the "
-          "next start, and disconnects the rest", True, series=BLOCK)
+@scenario("SIGTERM: refused while a device is mounted, a partition of it, or dm is on it; forced, it leaves these to "
+          "the next start, and disconnects the rest", True, series=BLOCK)
 def claimed():
     daemon = Daemon(URL)
     device, disk, below = attach("second.erofs"), attach("disk"), attach("squashfs")
@@ -204,7 +204,7 @@ def file_system(name, mebibytes, make, *options):
     status, output = program(*make, path)
     expect(status == 0, f"{make}: {output}")
     os.makedirs(folder, exist_ok=True)
-    # mount(8) by itself would keep the loop device open for writing, which a kernel without BLK_DEV_WRITE_MOUNTED refuses.
+    # mount(8) would keep the loop device open for writing, which a kernel without BLK_DEV_WRITE_MOUNTED refuses.
     status, device = program("losetup", "--find", "--show", path)
     expect(status == 0, f"losetup: {device}")
     status, output = program("mount", "-t", "ext4", "-o", ",".join(("user_xattr",) + options), device, folder)

@@ -19,8 +19,8 @@ def cut():
 
 
 def write_soon():
-    """Has the kernel write to the disk what is a second old: cache files of block devices are written like any other, by
-    way of the page cache."""
+    """Has the kernel write to the disk what is a second old: cache files of block devices are written like any other,
+    by way of the page cache."""
     for name in "dirty_expire_centisecs", "dirty_writeback_centisecs":
         with open(f"/proc/sys/vm/{name}", "w") as file:
             file.write("100")

@@ -81,7 +81,7 @@ def redirects():
             all_right(point, "second")
 
 
-@scenario("two images at once, four readers", differs=True)
+@scenario("two images at once, four readers")
 def parallel():
     daemon = Daemon(URL_TLS, CA)
     points = {name: mount(f"{name}.erofs") for name in ("plain", "second")}
@@ -111,7 +111,7 @@ def domain():
     daemon.stop()
 
 
-@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that", differs=True)
+@scenario("memory 512K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
 def memory():
     for kilobytes in 512, 1024, 16384:
         with serving("plain.erofs", URL_TLS, CA, f"memory {kilobytes}K") as (daemon, point):

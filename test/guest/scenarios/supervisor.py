@@ -50,7 +50,7 @@ def killed_worker():
     daemon.stop()
 
 
-@scenario("the worker is killed, and the image unmounted and mounted before it is read again", differs=True)
+@scenario("the worker is killed, and the image unmounted and mounted before it is read again")
 def killed_and_mounted():
     daemon = Daemon(URL)
     for _ in range(3):

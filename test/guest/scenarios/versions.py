@@ -46,7 +46,7 @@ def replaced():
     daemon.stop()
 
 
-@scenario("the same between runs of the daemon, with what is remembered, lost or damaged", differs=True)
+@scenario("the same between runs of the daemon, with what is remembered, lost or damaged")
 def replaced_between_runs():
     directory = None
     for state in "kept", "lost", "damaged":
