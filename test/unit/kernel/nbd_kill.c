@@ -73,8 +73,11 @@ static void watch_stores(bool watched)
 static void forget(void)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		fd_close(&devices[n].cache);
-	memset(devices, 0xff, sizeof(devices));
+		fd_close(&device_memory[n].cache);
+	memset(device_memory, 0xff, sizeof(device_memory));
+	devices = NULL;
+	look_again = INT64_MAX;
+	data_of = DEVICES_MAX;
 	behind = true;
 	slow_until = 0;
 	conf = NULL;
