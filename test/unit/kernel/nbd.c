@@ -15,7 +15,7 @@ static void check_play(void)
 	CHECK(kernel->answers == kernel->count, "%u of %u", kernel->answers, kernel->count);
 	CHECK(shared_table->places[0].reply.slot == NBD_SLOTS);
 	for (unsigned i = 0; i < NBD_SLOTS; i++)
-		CHECK(!shared_table->places[0].slots[i].waiting, "%u", i);
+		CHECK(!shared_table->slots[0][i].waiting, "%u", i);
 	close_image(0);
 }
 
@@ -145,7 +145,8 @@ static void check_end(const void *bytes, size_t size, const char *says)
 	CHECK(send(kernels_end, bytes, size, 0) == (ssize_t)size);
 	ask(512, 512)->may_fail = true;
 	go_on();
-	CHECK(strstr(logged, says) && strstr(logged, "/dev/nbd5"), "%s", logged);
+	CHECK(!says || strstr(logged, "/dev/nbd5"), "%s", logged);
+	CHECK(says ? strstr(logged, says) != NULL : !logged[0], "%s", logged);
 	CHECK(kernel->answers == 1 && devices[0].ended);
 	close_image(0);
 }
@@ -165,7 +166,7 @@ static void test_ends(void)
 	check_end(bytes, 28, "makes no sense");
 	begin_test("nbd: DISC");
 	bytes[1] = htonl(2);
-	check_end(bytes, 28, "it is disconnected");
+	check_end(bytes, 28, NULL); /* the keeper says so */
 
 	begin_test("nbd: the kernel closes its socket");
 	begin_world(0);
@@ -281,11 +282,15 @@ static void test_hostile_table(void)
 	srand(1);
 	for (unsigned i = 0; i < 300; i++) {
 		struct nbd_place *p;
+		struct nbd_slot *s;
 
 		begin_world(0);
 		p = &shared_table->places[0];
+		s = shared_table->slots[0];
 		for (size_t j = 0; j < sizeof(*p); j++)
 			((unsigned char *)p)[j] = (unsigned char)(rand() >> 5);
+		for (size_t j = 0; j < sizeof(*s) * NBD_SLOTS; j++)
+			((unsigned char *)s)[j] = (unsigned char)(rand() >> 5);
 		p->state = NBD_CONNECTED; /* what check_place() leaves */
 		p->generation = 0;
 		p->version = IMAGE_SIZE + 1;
@@ -297,9 +302,9 @@ static void test_hostile_table(void)
 			p->reply.phase %= 4;
 		for (unsigned j = 0; j < NBD_SLOTS; j++) {
 			if (i % 5)
-				p->slots[j].waiting = 0;
-			else if (p->slots[j].length) /* fetch.h checks it */
-				p->slots[j].from = p->slots[j].length = 0;
+				s[j].waiting = 0;
+			else if (s[j].length) /* fetch.h checks it */
+				s[j].from = s[j].length = 0;
 		}
 		begin_worker();
 		for (int j = 0; j < 20; j++)

@@ -68,6 +68,7 @@ struct kernel {
 	unsigned count, next, depth; /* at most so many requests wait */
 	size_t sent;		     /* bytes of the next one */
 	bool in_halves;		     /* they are sent in two parts */
+	bool is_fast;		     /* it goes on before the next worker begins */
 
 	unsigned char header[16];
 	size_t got;	  /* bytes of a reply */
@@ -81,6 +82,7 @@ static struct kernel *kernel;
 static struct nbd_table *shared_table;
 static struct nbd_descriptors ends[DEVICES_MAX];
 static int kernels_end, cache_file;
+static struct device device_memory[DEVICES_MAX];
 
 #define WRONG(...)                                                                                 \
 	do {                                                                                       \
@@ -441,6 +443,7 @@ static void begin_world(int buffer)
 		for (size_t i = 0; i < IMAGE_SIZE; i++)
 			content[i] = (unsigned char)(1 + i % 255 + (i >> 12) % 7);
 		cache_file = memfd_create("cache", MFD_CLOEXEC);
+		memset(device_memory, 0xff, sizeof(device_memory)); /* no descriptor */
 	}
 	fd_close(&pair[0]);
 	fd_close(&pair[1]);
@@ -455,8 +458,7 @@ static void begin_world(int buffer)
 	kernels_end = pair[1];
 	*kernel = (struct kernel){.depth = NBD_SLOTS};
 	memset(shared_table, 0, sizeof(*shared_table));
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		devices[n] = no_device;
+	data_of = DEVICES_MAX;
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		ends[n] = (struct nbd_descriptors){-1, -1, -1, 7};
 	ends[0] = (struct nbd_descriptors){pair[0], pipes[1], pipes[0], 0};
@@ -481,7 +483,7 @@ static const struct conf *no_lines(void)
 static void begin_worker(void)
 {
 	turn.us = 1000000;
-	prepare(no_lines(), -1, NULL);
+	prepare(no_lines(), -1, device_memory);
 	if (!serve(no_lines(), -1, false, NULL, 0))
 		WRONG("it does not serve");
 }
