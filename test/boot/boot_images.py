@@ -133,6 +133,7 @@ case $wanted in
 	# As systemd ends.
 	mount --make-rprivate /
 	mkdir -p /run/initramfs/oldroot
+	mount --bind /run/initramfs /run/initramfs
 	cd /run/initramfs && pivot_root . oldroot && exec chroot . /shutdown reboot
 	;;
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
