@@ -134,7 +134,7 @@ case $wanted in
 	mount --make-rprivate /
 	mkdir -p /run/initramfs/oldroot
 	mount --bind /run/initramfs /run/initramfs
-	cd /run/initramfs && pivot_root . oldroot && exec chroot . /shutdown reboot
+	cd /run/initramfs && pivot_root . oldroot && exec /shutdown reboot
 	;;
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
 esac
