@@ -134,6 +134,10 @@ case $wanted in
 	mount --make-rprivate /
 	mkdir -p /run/initramfs/oldroot
 	mount --bind /run/initramfs /run/initramfs
+	for at in dev proc sys run; do
+		mkdir -p /run/initramfs/$at
+		mount --bind /$at /run/initramfs/$at
+	done
 	cd /run/initramfs && pivot_root . oldroot && exec /shutdown reboot
 	;;
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
