@@ -133,7 +133,12 @@ case $wanted in
 	# As systemd ends.
 	mount --make-rprivate /
 	mkdir -p /run/initramfs/oldroot
-	cd /run/initramfs && pivot_root . oldroot && exec chroot . /shutdown reboot
+	mount --bind /run/initramfs /run/initramfs
+	for at in dev proc sys run; do
+		mkdir -p /run/initramfs/$at
+		mount --bind /$at /run/initramfs/$at
+	done
+	cd /run/initramfs && pivot_root . oldroot && exec /shutdown reboot
 	;;
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
 esac
