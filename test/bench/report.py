@@ -140,14 +140,15 @@ def cached_bars(results):
         ours = cached_median(results, "ours nbd", workload)
         peer = cached_median(results, "nbdkit file", workload)
         if ours and peer:
-            yield at_most(f"cached, {title}: by NBD at most twice the time of nbdkit's file plugin, of which it "
-                          f"takes {100 * ours / peer:.0f} %", ours, 2 * peer)
+            what = title.rsplit(", ", 1)[0]
+            yield at_most(f"cached, {what}: by NBD at most twice the time of nbdkit's file plugin, of which it takes "
+                          f"{100 * ours / peer:.0f} %", ours, 2 * peer)
     alone = [f["median"] for f in results.get("slow", ()) if f["busy"] == "nobody"]
     for busy in "data", "names":
         beside = [f["median"] for f in results.get("slow", ()) if f["busy"] == busy]
         if alone and beside:
-            yield at_most(f"a page from memory, beside {busy} from a slow disk: at most half of the disk's delay (alone "
-                          f"it takes {statistics.median(alone):.2f} ms)", statistics.median(beside),
+            yield at_most(f"a page from memory, beside {busy} from a slow disk: at most half of the disk's delay "
+                          f"(alone it takes {statistics.median(alone):.2f} ms)", statistics.median(beside),
                           results["slow"][0]["delay"] / 2, "ms")
 
 

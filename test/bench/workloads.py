@@ -206,7 +206,7 @@ WORKLOADS = {"a": Sequential, "b": Program, "c": Random, "d": Parallel, "e": Wal
 CACHED = {"sequential": Sequential, "pages": Pages, "walk": Walk}
 TITLES = {"a": "32 MiB in sequence", "b": "cold program start", "c": "400 random reads of 16 KiB",
           "d": "four readers, 4 MiB each", "e": "tree walk with stat"}
-CACHED_TITLES = {"sequential": "32 MiB in sequence, MB/s", "pages": "a random page of 4 KiB, µs",
+CACHED_TITLES = {"sequential": "32 MiB in sequence, MB/s", "pages": "random pages of 4 KiB, µs",
                  "walk": "tree walk with lstat, s"}
 
 
