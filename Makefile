@@ -11,7 +11,8 @@
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
 # In one partition the linker's compiler sees all: that is slower, and makes the file smaller.
-CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables $(CFLAGS_X86)
+CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables -fno-tree-switch-conversion \
+	  -fno-inline-functions-called-once $(CFLAGS_X86)
 CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
 # In the file the data follows the code at once, not at the next page.
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro

@@ -1,13 +1,19 @@
-/* base/libc.c - some of the C library's functions for texts, under its names.
+/* base/libc.c - some of the C library's functions under its names, most of them for texts.
  *
  * The linker takes them instead of the library's, which look at eight bytes at a time and are large
- * for that. Texts are short here.
+ * for that. Texts are short here. So are two more at the end: strerror() knows the errors that this
+ * program can meet, and the clock is read by a system call, since a turn of the loop reads it once.
  */
 #include <ctype.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 char *strchrnul(const char *text, int c)
@@ -125,3 +131,91 @@ char *getenv(const char *name)
 			return *e + size + 1;
 	return NULL;
 }
+
+/* In the C library's words. */
+#define ERRORS(E)                                                                                  \
+	E(EPERM, "Operation not permitted")                                                        \
+	E(ENOENT, "No such file or directory")                                                     \
+	E(ESRCH, "No such process")                                                                \
+	E(EINTR, "Interrupted system call")                                                        \
+	E(EIO, "I/O error")                                                                        \
+	E(ENXIO, "No such device or address")                                                      \
+	E(E2BIG, "Argument list too long")                                                         \
+	E(ENOEXEC, "Exec format error")                                                            \
+	E(EBADF, "Bad file descriptor")                                                            \
+	E(ECHILD, "No child process")                                                              \
+	E(EAGAIN, "Resource temporarily unavailable")                                              \
+	E(ENOMEM, "Out of memory")                                                                 \
+	E(EACCES, "Permission denied")                                                             \
+	E(ENOTBLK, "Block device required")                                                        \
+	E(EBUSY, "Resource busy")                                                                  \
+	E(EEXIST, "File exists")                                                                   \
+	E(EXDEV, "Cross-device link")                                                              \
+	E(ENODEV, "No such device")                                                                \
+	E(ENOTDIR, "Not a directory")                                                              \
+	E(EISDIR, "Is a directory")                                                                \
+	E(EINVAL, "Invalid argument")                                                              \
+	E(ENFILE, "Too many open files in system")                                                 \
+	E(EMFILE, "No file descriptors available")                                                 \
+	E(ETXTBSY, "Text file busy")                                                               \
+	E(EFBIG, "File too large")                                                                 \
+	E(ENOSPC, "No space left on device")                                                       \
+	E(ESPIPE, "Invalid seek")                                                                  \
+	E(EROFS, "Read-only file system")                                                          \
+	E(EMLINK, "Too many links")                                                                \
+	E(EPIPE, "Broken pipe")                                                                    \
+	E(ENAMETOOLONG, "Filename too long")                                                       \
+	E(ENOSYS, "Function not implemented")                                                      \
+	E(ELOOP, "Symbolic link loop")                                                             \
+	E(EPROTO, "Protocol error")                                                                \
+	E(EOVERFLOW, "Value too large for data type")                                              \
+	E(EMSGSIZE, "Message too large")                                                           \
+	E(EOPNOTSUPP, "Not supported")                                                             \
+	E(EPROTONOSUPPORT, "Protocol not supported")                                               \
+	E(EAFNOSUPPORT, "Address family not supported by protocol")                                \
+	E(EADDRINUSE, "Address in use")                                                            \
+	E(EADDRNOTAVAIL, "Address not available")                                                  \
+	E(ENETDOWN, "Network is down")                                                             \
+	E(ENETUNREACH, "Network unreachable")                                                      \
+	E(ECONNABORTED, "Connection aborted")                                                      \
+	E(ECONNRESET, "Connection reset by peer")                                                  \
+	E(ENOBUFS, "No buffer space available")                                                    \
+	E(ENOTCONN, "Socket not connected")                                                        \
+	E(ETIMEDOUT, "Operation timed out")                                                        \
+	E(ECONNREFUSED, "Connection refused")                                                      \
+	E(EHOSTDOWN, "Host is down")                                                               \
+	E(EHOSTUNREACH, "Host is unreachable")                                                     \
+	E(ESTALE, "Stale file handle")                                                             \
+	E(EDQUOT, "Quota exceeded")
+
+char *strerror(int error)
+{
+#define NUMBER(number, text) number,
+#define TEXT(number, text)   text "\0"
+	static const uint16_t numbers[] = {ERRORS(NUMBER)};
+	static char other[20];
+	const char *text = ERRORS(TEXT);
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++, text += strlen(text) + 1)
+		if (numbers[i] == error)
+			return (char *)text;
+	snprintf(other, sizeof(other), "error %d", error);
+	return other;
+}
+
+#if LONG_MAX > INT_MAX /* elsewhere the kernel may know only one of two calls */
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	return (int)syscall(SYS_clock_gettime, clock, t);
+}
+
+time_t time(time_t *out)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	if (out)
+		*out = t.tv_sec;
+	return t.tv_sec;
+}
+#endif

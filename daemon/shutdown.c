@@ -1,12 +1,12 @@
 #include "daemon/shutdown.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -58,7 +58,6 @@ static bool unmount(bool tell)
  * more than one SIGTERM. If it does not end, nor would its worker: then every process has to. */
 static void end_daemon(void)
 {
-	const struct timespec tenth = {.tv_nsec = 100000000};
 	char text[32];
 	pid_t pid;
 	int i = 0;
@@ -69,11 +68,11 @@ static void end_daemon(void)
 		return;
 	do {
 		kill(pid, SIGTERM);
-		nanosleep(&tenth, NULL);
+		poll(NULL, 0, 100);
 	} while (waitpid(pid, NULL, WNOHANG) == 0 && ++i < END_TIME);
 	if (i == END_TIME)
 		for (kill(-1, SIGKILL); i > 0 && waitpid(-1, NULL, WNOHANG) >= 0; i--)
-			nanosleep(&tenth, NULL);
+			poll(NULL, 0, 100);
 }
 
 void shutdown_run(const char *verb)

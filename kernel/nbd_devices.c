@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -256,7 +255,6 @@ static void grow_pipe(unsigned n)
  * is hung up. Returns 0 or a positive errno; EBUSY: it has a socket that lives. */
 static int give_socket(unsigned n)
 {
-	const struct timespec pause = {.tv_nsec = TAKE_OVER_AGAIN * 1000000};
 	struct nbd_place *p = &table->places[n];
 	int64_t until = clock_ms() + TAKE_OVER_TIME;
 	char identifier[IDENTIFIER_MAX];
@@ -271,7 +269,7 @@ static int give_socket(unsigned n)
 			return error;
 		if (clock_ms() >= until)
 			return EBUSY;
-		nanosleep(&pause, NULL);
+		poll(NULL, 0, TAKE_OVER_AGAIN);
 		if (!make_descriptors(n))
 			return errno;
 	}
@@ -411,9 +409,7 @@ static void attach(unsigned n)
 
 	if (device >= 0) {
 		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
-			"/dev/nbd%d has it already, of another daemon or an earlier one: start "
-			"again to take it over",
-			device);
+			"/dev/nbd%d has it already: start again to take that over", device);
 		refuse(p);
 		return;
 	}

@@ -21,6 +21,9 @@
 #define strcpy	    own_strcpy
 #define strncpy	    own_strncpy
 #define getenv	    own_getenv
+#define strerror    own_strerror
+#define time	    own_time
+#define clock_gettime own_clock_gettime
 #include "base/libc.c"
 #undef strchrnul
 #undef strchr
@@ -37,6 +40,9 @@
 #undef strcpy
 #undef strncpy
 #undef getenv
+#undef strerror
+#undef time
+#undef clock_gettime
 #include "test/unit/check.h"
 
 static int sign(int n)
