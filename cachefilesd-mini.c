@@ -106,11 +106,9 @@ static void divide_memory(void)
 	char why[256];
 
 	fetch_costs(&costs);
-	costs.file += handover_memory_each();
+	costs.file += front->memory(1) + handover_memory_each();
 	if (front == &nbd_front)
-		costs.fixed += front->memory(DEVICES_MAX) + NBD_TABLE_USED(later(1, conf.attaches));
-	else
-		costs.file += front->memory(1);
+		costs.fixed += NBD_TABLE_USED(later(1, conf.attaches));
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
 	costs.fixed -= memory_untouched(&conf, sizeof(conf)); /* most of its texts are empty */
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
