@@ -364,8 +364,7 @@ static void bind_cache(char *why, size_t size)
 	if (inherited.device < 0)
 		die(EXIT_SYSTEM, "%s", why);
 	if (conf.attaches > 0)
-		log_info("front cachefiles: images are mounted by their names, and none is "
-			 "attached");
+		log_info("front cachefiles: images are mounted by name, none is attached");
 	if (!is_new && !was_bound && !backing_check(conf.dir, false, why, size))
 		die(EXIT_SYSTEM, "%s", why);
 }

@@ -140,17 +140,14 @@ char *getenv(const char *name)
 	E(EINTR, "Interrupted system call")                                                        \
 	E(EIO, "I/O error")                                                                        \
 	E(ENXIO, "No such device or address")                                                      \
-	E(E2BIG, "Argument list too long")                                                         \
 	E(ENOEXEC, "Exec format error")                                                            \
 	E(EBADF, "Bad file descriptor")                                                            \
-	E(ECHILD, "No child process")                                                              \
 	E(EAGAIN, "Resource temporarily unavailable")                                              \
 	E(ENOMEM, "Out of memory")                                                                 \
 	E(EACCES, "Permission denied")                                                             \
 	E(ENOTBLK, "Block device required")                                                        \
 	E(EBUSY, "Resource busy")                                                                  \
 	E(EEXIST, "File exists")                                                                   \
-	E(EXDEV, "Cross-device link")                                                              \
 	E(ENODEV, "No such device")                                                                \
 	E(ENOTDIR, "Not a directory")                                                              \
 	E(EISDIR, "Is a directory")                                                                \
@@ -160,16 +157,13 @@ char *getenv(const char *name)
 	E(ETXTBSY, "Text file busy")                                                               \
 	E(EFBIG, "File too large")                                                                 \
 	E(ENOSPC, "No space left on device")                                                       \
-	E(ESPIPE, "Invalid seek")                                                                  \
 	E(EROFS, "Read-only file system")                                                          \
-	E(EMLINK, "Too many links")                                                                \
 	E(EPIPE, "Broken pipe")                                                                    \
 	E(ENAMETOOLONG, "Filename too long")                                                       \
 	E(ENOSYS, "Function not implemented")                                                      \
 	E(ELOOP, "Symbolic link loop")                                                             \
 	E(EPROTO, "Protocol error")                                                                \
 	E(EOVERFLOW, "Value too large for data type")                                              \
-	E(EMSGSIZE, "Message too large")                                                           \
 	E(EOPNOTSUPP, "Not supported")                                                             \
 	E(EPROTONOSUPPORT, "Protocol not supported")                                               \
 	E(EAFNOSUPPORT, "Address family not supported by protocol")                                \
@@ -180,7 +174,6 @@ char *getenv(const char *name)
 	E(ECONNABORTED, "Connection aborted")                                                      \
 	E(ECONNRESET, "Connection reset by peer")                                                  \
 	E(ENOBUFS, "No buffer space available")                                                    \
-	E(ENOTCONN, "Socket not connected")                                                        \
 	E(ETIMEDOUT, "Operation timed out")                                                        \
 	E(ECONNREFUSED, "Connection refused")                                                      \
 	E(EHOSTDOWN, "Host is down")                                                               \

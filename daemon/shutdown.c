@@ -84,9 +84,6 @@ void shutdown_run(const char *verb)
 
 	while (unmount(false))
 		;
-	/* The cache lies below the root, and is the daemon's to its end: the root goes without it,
-	 * so that the daemon finds its images unmounted. */
-	umount2(OLD_ROOT, MNT_DETACH);
 	end_daemon();
 	while (unmount(false))
 		;

@@ -675,8 +675,7 @@ static const char *obey(char *line, bool *reload)
 {
 	*reload = false;
 	return strcmp(line, "front") == 0 ? "ok cachefiles"
-					  : "no front cachefiles: images are mounted by their "
-					    "names, and none is attached";
+					  : "no front cachefiles: images are mounted by name";
 }
 
 static const struct keeper_front keeper_calls = {.count_used = mounted_count, .obey = obey};

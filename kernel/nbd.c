@@ -493,6 +493,15 @@ static bool hand_requests(unsigned n)
 	return some;
 }
 
+/* It is no READ of the kernel, and not counted as one. */
+static void probe(unsigned n, uint64_t from, uint64_t size)
+{
+	struct image_stats before = files[n].image->stats;
+
+	fetch_read(n, n * IDS + NBD_SLOTS + devices[n].to_probe, from, size);
+	files[n].image->stats = before;
+}
+
 /* All of it is fetched at once, before the device is there. Returns whether there was any. */
 static bool fetch_probed(unsigned n)
 {
@@ -505,7 +514,7 @@ static bool fetch_probed(unsigned n)
 		from = probed[d->to_probe - 1].from * INT64_C(1024);
 		from = from < 0 ? size + from : from;
 		if (from >= 0 && from < size)
-			fetch_read(n, n * IDS + NBD_SLOTS + d->to_probe, (uint64_t)from,
+			probe(n, (uint64_t)from,
 				min_u64(probed[d->to_probe - 1].size * UINT64_C(1024),
 					(uint64_t)(size - from)));
 	}

@@ -502,8 +502,7 @@ static void look(void)
 		if (p->state == NBD_SIZED && theirs[n] >= 0)
 			attach(n);
 		if (p->state && p->unwanted && detach(n) != 0)
-			log_warning("%.255s: its attach line is gone, but /dev/nbd%d is in use: it "
-				    "stays attached",
+			log_warning("%.255s: its attach line is gone, but /dev/nbd%d is in use",
 				text_of(p)->name, p->device);
 		if (p->unwanted)
 			p->unwanted = false;
@@ -613,7 +612,7 @@ static void give_up(void)
 	if (asked == DEVICES_MAX || p->state != NBD_WANTED || p->configured)
 		return;
 	snprintf(text_of(p)->why, sizeof(text_of(p)->why),
-		"the configuration cannot be read, see the log");
+		"the configuration cannot be read: see the log");
 	p->state = NBD_REFUSED;
 }
 

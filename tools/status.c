@@ -247,6 +247,19 @@ static void put_error(const struct image *image)
 	put_text_label("error", text);
 }
 
+static int device_of(const struct image *image)
+{
+	return front->device_of ? front->device_of(image) : -1;
+}
+
+static void put_device(const struct image *image)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "/dev/nbd%d", device_of(image));
+	put_text_label("device", text);
+}
+
 static void put_labels(const struct family *f, unsigned thing, unsigned detail)
 {
 	if (f->rows == VERSIONS) {
@@ -282,8 +295,8 @@ static bool put_row(const struct family *f, unsigned row)
 		n = fetch_states(image) >> detail & 1;
 	else if (f->rows == ERRORS)
 		n = image->why[0] ? (uint64_t)(clock_now - image->last_failure) : UINT64_MAX;
-	else if (f->rows == DEVICES)
-		n = front->device_of ? (uint64_t)(int64_t)front->device_of(image) : UINT64_MAX;
+	else if (f->rows == DEVICES && device_of(image) < 0)
+		return true;
 	else if (f->rows == TIMES)
 		n = times_value(row);
 	if (n == UINT64_MAX)
@@ -298,6 +311,8 @@ static bool put_row(const struct family *f, unsigned row)
 		put_mirror(thing);
 	if (f->rows == ERRORS)
 		put_error(image);
+	else if (f->rows == DEVICES)
+		put_device(image);
 	put_labels(f, thing, detail);
 	put(client.labels ? "} " : " ");
 	put_decimal(n, f->rows == TIMES && row == READ_TIMES + 1 ? 3 : f->decimals);

@@ -16,7 +16,7 @@ static char why[300];
 /* What was parsed is made again. The kernel shows digits as they were written, zeros before too. */
 static void check_identifier(const char *rest)
 {
-	static struct nbd_place p;
+	struct nbd_place *p = &played_table.places[0];
 	char again[IDENTIFIER_MAX];
 	uint64_t size, version, size_again, version_again;
 	size_t length = parse_identifier(rest, &size, &version);
@@ -24,10 +24,11 @@ static void check_identifier(const char *rest)
 	CHECK(length <= KEY_MAX);
 	if (length == 0)
 		return;
-	p.told = size;
-	p.version = version;
-	snprintf(p.name, sizeof(p.name), "%.*s", (int)length, rest);
-	identify(again, &p);
+	table = &played_table;
+	p->told = size;
+	p->version = version;
+	snprintf(text_of(p)->name, sizeof(text_of(p)->name), "%.*s", (int)length, rest);
+	identify(again, p);
 	CHECK(parse_identifier(again + strlen(IDENTIFIER), &size_again, &version_again) == length);
 	CHECK(size_again == size && version_again == version);
 	CHECK(memcmp(again + strlen(IDENTIFIER), rest, length) == 0);

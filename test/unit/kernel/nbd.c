@@ -130,7 +130,7 @@ static void test_errors(void)
 	open_outcome = OUTCOME_UNREACHABLE;
 	ask(0, 512)->fails = true;
 	check_play();
-	CHECK(!strncmp(shared_table->places[0].why, "the server: it is gone (", 24));
+	CHECK(!strncmp(shared_table->texts[0].why, "the server: it is gone (", 24));
 }
 
 /* What ends the service of a device: `bytes` are the kernel's, of a socket that then goes on. */
@@ -261,7 +261,7 @@ static void test_opens(void)
 	open_outcome = OUTCOME_NOT_FOUND;
 	begin_worker();
 	worker_turn();
-	CHECK(p->state == NBD_REFUSED && strstr(p->why, "it is gone"), "%s", p->why);
+	CHECK(p->state == NBD_REFUSED && strstr(shared_table->texts[0].why, "it is gone"));
 	close_image(0);
 
 	begin_test("nbd: no cache file");
@@ -271,7 +271,7 @@ static void test_opens(void)
 	begin_worker();
 	for (int i = 0; i < 3; i++)
 		worker_turn();
-	CHECK(p->state == NBD_WANTED && p->waits && strstr(p->why, "No space"), "%s", p->why);
+	CHECK(p->state == NBD_WANTED && p->waits && strstr(shared_table->texts[0].why, "No space"));
 	CHECK(next_time() == INT64_MAX || next_time() > turn.ms);
 }
 
@@ -295,7 +295,7 @@ static void test_hostile_table(void)
 		p->generation = 0;
 		p->version = IMAGE_SIZE + 1;
 		p->size = DEVICE_SIZE;
-		strcpy(p->name, "img");
+		strcpy(shared_table->texts[0].name, "img");
 		if (i % 2)
 			p->reply.slot %= NBD_SLOTS + 1;
 		if (i % 3)

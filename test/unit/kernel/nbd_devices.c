@@ -34,12 +34,15 @@ static bool begin(const struct conf *c)
 
 static void round_trip(const char *name, uint64_t size, uint64_t version)
 {
-	struct nbd_place p = {.told = size, .version = version};
+	struct nbd_place *p = &played_table.places[0];
 	char out[IDENTIFIER_MAX];
 	uint64_t size_read, version_read;
 
-	snprintf(p.name, sizeof(p.name), "%s", name);
-	identify(out, &p);
+	table = &played_table;
+	p->told = size;
+	p->version = version;
+	snprintf(text_of(p)->name, sizeof(text_of(p)->name), "%s", name);
+	identify(out, p);
 	CHECK(strlen(out) < IDENTIFIER_MAX - 1, "%s", out);
 	CHECK(!strncmp(out, "cachefilesd-mini:", 17));
 	CHECK(parse_identifier(out + 17, &size_read, &version_read) == strlen(name), "%s", out);
@@ -87,7 +90,7 @@ static void test_take_over(void)
 	disks[3].backend = "cachefilesd-mini:gone:77.000000000000dead"; /* no cache file */
 	CHECK(begin(&c), "%s", why);
 	CHECK(played_table.places[0].state == NBD_CONNECTED && played_table.places[0].device == 1 &&
-		!strcmp(played_table.places[0].name, "a:b") && played_table.places[0].told == 77 &&
+		!strcmp(played_table.texts[0].name, "a:b") && played_table.places[0].told == 77 &&
 		played_table.places[0].version == 0xdead &&
 		played_table.places[0].size == 1048576 && played_table.take_lines);
 	CHECK(played_table.places[1].state == NBD_CONNECTED && played_table.places[1].device == 0);
@@ -171,7 +174,7 @@ static void test_hostile_table(void)
 		CHECK(nbd_begin(&no_lines, kept, true, why, sizeof(why)));
 		for (unsigned n = 0; n < DEVICES_MAX; n++) {
 			CHECK(played_table.places[n].state <= NBD_CONNECTED);
-			CHECK(strlen(played_table.places[n].name) <= KEY_MAX);
+			CHECK(strlen(played_table.texts[n].name) <= KEY_MAX);
 			played_table.places[n].unwanted = false; /* each would take a process */
 		}
 		look();

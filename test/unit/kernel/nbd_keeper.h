@@ -63,12 +63,10 @@ static int open_disk(const char *path)
 #define dir_each	      each_disk
 #define fd_read_file	      read_attribute_of
 #define open(path, flags)     open_disk(path)
-#define nanosleep(time, left) ((void)(time))
 #include "kernel/nbd_devices.c"
 #undef dir_each
 #undef fd_read_file
 #undef open
-#undef nanosleep
 #include "base/fd.c"
 #include "base/text.c"
 #include "test/unit/stubs.h"

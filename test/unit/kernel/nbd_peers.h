@@ -214,6 +214,11 @@ struct capacity capacity = {.files = DEVICES_MAX, .reads = 1000};
 struct turn turn;
 struct stats stats;
 
+void stats_answered(int64_t milliseconds)
+{
+	(void)milliseconds;
+}
+
 static struct a_read {
 	unsigned file;
 	uint32_t id;
@@ -355,7 +360,7 @@ void nbd_want(unsigned n, const char *name, int device, bool configured)
 {
 	struct nbd_place *p = &shared_table->places[n];
 
-	snprintf(p->name, sizeof(p->name), "%s", name);
+	snprintf(shared_table->texts[n].name, sizeof(shared_table->texts[n].name), "%s", name);
 	p->device = device;
 	p->configured = configured;
 	p->reply.slot = NBD_SLOTS;
