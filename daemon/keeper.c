@@ -294,17 +294,6 @@ static enum state change_over(enum word go)
 	return SERVING;
 }
 
-static const char *describe_end(int status)
-{
-	static char text[32];
-
-	if (WIFSIGNALED(status))
-		snprintf(text, sizeof(text), "signal %d", WTERMSIG(status));
-	else
-		snprintf(text, sizeof(text), "exit status %d", WEXITSTATUS(status));
-	return text;
-}
-
 /* The worker that served has ended, and the keeper goes on. */
 static enum state bury_serving(void)
 {
@@ -318,12 +307,12 @@ static enum state bury_serving(void)
 		k.back_off = 0; /* it was told to leave */
 	} else if (k.next.pid || !k.back_off) {
 		log_err("the worker has died (%s): a new one takes its place",
-			describe_end(status));
+			worker_end(status));
 		k.back_off = BACK_OFF_FIRST / 2;
 	} else {
 		retry_later();
 		log_err("the worker has died again (%s): a new one takes its place in %u ms",
-			describe_end(status), (unsigned)k.back_off);
+			worker_end(status), (unsigned)k.back_off);
 	}
 	k.serving = none;
 	return VACANT;
@@ -332,7 +321,7 @@ static enum state bury_serving(void)
 /* The next worker has ended before its turn. */
 static void bury_next(void)
 {
-	const char *how = describe_end(k.next.status);
+	const char *how = worker_end(k.next.status);
 	bool reloads = k.next.reloads;
 
 	k.next = none;
@@ -472,7 +461,7 @@ static enum state start(void)
 		k.exit_status =
 			WIFEXITED(k.next.status) ? WEXITSTATUS(k.next.status) : EXIT_INTERNAL;
 		log_err("not started: the first worker has ended (%s)",
-			describe_end(k.next.status));
+			worker_end(k.next.status));
 		return ENDED;
 	}
 	if (k.next.ready) {
@@ -661,11 +650,11 @@ static void reap(void)
 			end_trial(status);
 		if (pid == k.loader.pid) {
 			k.loader.pid = 0; /* it may be another process's by now */
-			refuse_reload(describe_end(status));
+			refuse_reload(worker_end(status));
 		}
 		if (pid == k.holder.pid) {
 			k.holder.pid = 0;
-			lose_holder(describe_end(status));
+			lose_holder(worker_end(status));
 		}
 		if (pid != w->pid)
 			continue;

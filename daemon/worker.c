@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -103,6 +104,17 @@ void worker_run(int end, const struct worker_calls *calls, int64_t watchdog_time
 		_exit(0);
 	log_started();
 	_exit(calls->work(word == WORD_GO_FIRST));
+}
+
+const char *worker_end(int status)
+{
+	static char text[32];
+
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), "signal %d", WTERMSIG(status));
+	else
+		snprintf(text, sizeof(text), "exit status %d", WEXITSTATUS(status));
+	return text;
 }
 
 int holder_run(int end, const struct worker_calls *calls)

@@ -65,6 +65,9 @@ int holder_run(int channel, const struct worker_calls *calls);
  * `end`. Returns its pid, or -1 and errno. */
 pid_t holder_fork(int channel, int end);
 
+/* In words how a process has ended, by its status of waitpid(2); valid until the next call. */
+const char *worker_end(int status);
+
 /* The descriptor to poll for POLLIN before worker_word(); -1: the keeper has died, and
  * worker_word() is to be called once a second. */
 int worker_fd(void);

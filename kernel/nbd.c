@@ -25,11 +25,9 @@
 #include "fetch/mirror.h"
 #include "kernel/cull.h"
 #include "kernel/nbd_devices.h"
+#include "kernel/nbd_reply.h"
 #include "kernel/nbd_table.h"
 #include "kernel/store.h"
-
-/* The pipe has a slot for each page, and one for the header. */
-#define PIPE_SIZE (1 << 20)
 
 /* An image that could not be opened is opened again after this many milliseconds; one that is not
  * open after WAIT_TIME is told as waiting. */
@@ -39,18 +37,6 @@
 /* After this many milliseconds a socket with a part of a request in it, and a full table, are
  * looked at again. */
 #define LOOK_AGAIN 100
-
-/* The data of a reply go through our memory up to this many bytes; it is that of most metadata. */
-#define SMALL 4096
-
-/* A cache disk whose answer takes longer than SLOW microseconds is not waited for in a system call
- * for SLOW_HOLDS milliseconds: its data are looked for again and again meanwhile. */
-#define SLOW	   2000
-#define SLOW_HOLDS 10000
-
-#ifndef RWF_NOWAIT /* include/uapi/linux/fs.h; older C libraries have neither it nor preadv2() */
-#define RWF_NOWAIT 8
-#endif
 
 /* READ ids: this many belong to a place, its slots and, behind them, what is probed. */
 #define IDS 256
@@ -68,7 +54,6 @@ static const struct {
 
 /* include/uapi/linux/nbd.h: numbers are big-endian. */
 #define REQUEST_MAGIC 0x25609513
-#define REPLY_MAGIC   0x67446698
 enum { NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_DISC };
 
 struct request {
@@ -77,278 +62,30 @@ struct request {
 	uint32_t length;
 } __attribute__((packed));
 
-struct reply {
-	uint32_t magic, error;
-	uint64_t handle;
-} __attribute__((packed));
-
-/* What this worker does about a request. */
-enum { UNHANDED, HANDED, COLD, READY, FAILED };
-
-/* What this worker knows of a place. */
-struct device {
-	bool used;	   /* the image is open, or is being opened, as file of fetch.h */
-	bool ended;	   /* no request comes any more */
-	bool partial;	   /* the socket has what cannot be taken yet */
-	bool blocked;	   /* the socket takes no bytes */
-	bool broken;	   /* there is no cache file: to be closed */
-	int cache;	   /* the cache file; -1: not open yet */
-	unsigned to_probe; /* this many of `probed` are still to be fetched, before they are asked
-			      for */
-	size_t piped;	   /* bytes in the pipe */
-	int64_t open_again, told_at;
-
-	/* To be answered: READY; COLD, once the disk has brought the data; FAILED, by an error. */
-	uint8_t slots[NBD_SLOTS];
-};
-
 static const struct device no_device = {.cache = -1, .open_again = INT64_MAX};
 
-static struct device *devices; /* as many as there are places that can be used */
-static unsigned usable;
+struct device *nbd_devices;
+static unsigned usable; /* places */
 static const struct conf *conf;
-static int64_t slow_until;	       /* the cache disk counts as slow */
-static int64_t look_again = INT64_MAX; /* for what the slow disk has brought */
-
-/* This part of the cache file of a device (DEVICES_MAX: none) has no hole. */
-static unsigned data_of = DEVICES_MAX;
-static uint64_t data_from, data_to;
 
 static bool behind; /* the table of READs was full: requests wait for their turn */
 
-static volatile struct nbd_place *place(unsigned n)
-{
-	return &nbd_table()->places[n];
-}
-
-static volatile struct nbd_text *texts(unsigned n)
-{
-	return &nbd_table()->texts[n];
-}
-
-static volatile struct nbd_slot *slots(unsigned n)
-{
-	return nbd_table()->slots[n];
-}
-
-/* ---- replies ---- */
-
-/* The file system is not asked again for what it has said: no hole appears in a cache file. */
-static int64_t find_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
-{
-	int64_t hole;
-
-	if (n != data_of || offset < data_from || offset > data_to) {
-		data_of = n;
-		data_from = data_to = offset;
-	}
-	if (data_to >= end)
-		return (int64_t)end;
-	hole = store_hole(devices[n].cache, data_to, end, hole_end);
-	if (hole >= 0)
-		data_to = (uint64_t)hole;
-	return hole;
-}
-
-static bool has_hole(unsigned n, uint64_t from, uint64_t end)
-{
-	uint64_t hole_end;
-
-	return devices[n].cache < 0 || find_hole(n, from, end, &hole_end) != (int64_t)end;
-}
-
-/* The slot whose reply has been sent. A new worker may find it free already. */
-static void end_reply(unsigned n)
-{
-	volatile struct nbd_place *p = place(n);
-	unsigned slot = p->reply.slot;
-
-	devices[n].slots[slot] = UNHANDED;
-	slots(n)[slot].waiting = false;
-	p->reply.slot = NBD_SLOTS;
-}
-
-/* Begins a reply that can be sent, one that has to wait for the disk only if there is no other.
- * False: there is none. */
-static bool begin_reply(unsigned n)
-{
-	volatile struct nbd_place *p = place(n);
-	struct device *d = &devices[n];
-	unsigned slot = 0, cold = NBD_SLOTS;
-
-	for (; slot < NBD_SLOTS && d->slots[slot] < READY; slot++)
-		if (d->slots[slot] == COLD)
-			cold = slot;
-	if (slot == NBD_SLOTS)
-		slot = cold;
-	if (slot == NBD_SLOTS)
-		return false;
-	if (slot == cold && turn.ms < slow_until) {
-		look_again = turn.ms + 1;
-		return false;
-	}
-	p->reply.position = 0;
-	p->reply.phase = NBD_IDLE;
-	p->reply.total = sizeof(struct reply) +
-			 (d->slots[slot] == FAILED ? 0 : (uint64_t)slots(n)[slot].length);
-	p->reply.slot = slot;
-	return true;
-}
-
-/* Reads the last bytes that the slot asks for, at most SMALL; they are there after all others. Only
- * for one that is COLD it waits for the disk, which fetches them otherwise, and false means that
- * they have to be waited for (tmpfs cannot tell, and has them). */
-static bool read_last(unsigned n, unsigned slot, char *out)
-{
-	volatile struct nbd_slot *s = &slots(n)[slot];
-	struct iovec part = {out, min_u64(s->length, SMALL)};
-	off_t from = (off_t)(s->from + s->length - part.iov_len);
-	bool waits = devices[n].slots[slot] == COLD;
-	int64_t begun = waits ? clock_us() : 0;
-	long got;
-
-	got = syscall(SYS_preadv2, devices[n].cache, &part, 1, (long)from, (long)(from >> 32),
-		waits ? 0 : RWF_NOWAIT);
-	if (waits && clock_us() - begun > SLOW)
-		slow_until = turn.ms + SLOW_HOLDS;
-	errno = EIO;
-	return got == (long)part.iov_len;
-}
-
-/* Puts bytes of the reply from `position` on into the pipe, none from `end` on. Returns how many,
- * or -1 and errno. */
-static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
-{
-	volatile struct nbd_place *p = place(n);
-	volatile struct nbd_slot *s = &slots(n)[p->reply.slot];
-	bool is_error = p->reply.total == sizeof(struct reply);
-	struct {
-		struct reply header;
-		char data[SMALL];
-	} out;
-	size_t size = sizeof(out.header);
-	off_t from;
-
-	if (position < size) {
-		if (!is_error && !read_last(n, p->reply.slot, out.data))
-			return -1;
-		if (!is_error && s->length <= SMALL)
-			size += s->length;
-		out.header = (struct reply){
-			htobe32(REPLY_MAGIC), htobe32(is_error ? EIO : 0), s->handle};
-		return write(nbd_descriptors(n)->pipe_in, (const char *)&out + position,
-			size - position);
-	}
-	from = (off_t)(s->from + position - size);
-	return splice(devices[n].cache, &from, nbd_descriptors(n)->pipe_in, NULL,
-		(size_t)(end - position), SPLICE_F_NONBLOCK);
-}
-
-/* The pipe has taken no more bytes: whether that is because it is full. Otherwise the cache file
- * cannot be read. If nothing is in the socket yet, the reply becomes that of an error. */
-static bool is_full_pipe(unsigned n)
-{
-	volatile struct nbd_reply *r = &place(n)->reply;
-	struct device *d = &devices[n];
-	struct reply dropped;
-
-	if (errno == EAGAIN || r->position > 0 || d->piped > sizeof(dropped))
-		return d->piped > 0; /* what is there is sent; the rest is tried again */
-	while (d->piped > 0 && read(nbd_descriptors(n)->pipe_out, &dropped, d->piped) > 0)
-		d->piped = 0;
-	r->total = r->end = sizeof(dropped);
-	return false;
-}
-
-/* Nothing of the reply has been sent, and it has to wait for the disk: others go first. */
-static bool put_off(unsigned n)
-{
-	volatile struct nbd_reply *r = &place(n)->reply;
-	struct device *d = &devices[n];
-
-	if (r->position + d->piped > 0 || d->slots[r->slot] != READY)
-		return false;
-	d->slots[r->slot] = COLD;
-	r->slot = NBD_SLOTS;
-	return true;
-}
-
-/* Does the next step of the reply. False: it has to wait. */
-static bool step_reply(unsigned n)
-{
-	volatile struct nbd_place *p = place(n);
-	volatile struct nbd_reply *r = &p->reply;
-	struct device *d = &devices[n];
-	uint64_t total = r->total;
-	ssize_t moved;
-
-	switch (r->phase) {
-	case NBD_IDLE:
-		if (r->position >= r->total) {
-			end_reply(n);
-			return true;
-		}
-		r->end = min_u64(r->total, r->position + PIPE_SIZE);
-		r->phase = NBD_FILLING;
-		return true;
-	case NBD_FILLING:
-		/* What an earlier worker has begun may have to be fetched again. */
-		if (d->slots[r->slot] < COLD)
-			return false;
-		if (r->position + d->piped < r->end) {
-			moved = fill_pipe(n, r->position + d->piped, r->end);
-			if (moved > 0) {
-				d->piped += (size_t)moved;
-				return true;
-			}
-			if (moved == 0)
-				errno = EIO; /* the file ends too early */
-			if (put_off(n))
-				return true;
-			if (!is_full_pipe(n))
-				return r->total < total; /* an error now */
-			r->end = r->position + d->piped; /* the pipe is full */
-		}
-		r->phase = NBD_FILLED;
-		return true;
-	default:
-		moved = d->piped == 0 ? 0
-				      : splice(nbd_descriptors(n)->pipe_out, NULL,
-						nbd_descriptors(n)->socket, NULL, d->piped,
-						SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-		if (moved > 0)
-			d->piped -= (size_t)moved;
-		d->blocked = moved < 0 && errno == EAGAIN;
-		if (d->piped > 0)
-			return moved > 0;
-		r->position = r->end;
-		r->phase = NBD_IDLE;
-		return true;
-	}
-}
-
-/* Sends replies until there is none or the socket takes no bytes. */
-static void send_replies(unsigned n)
-{
-	while (!devices[n].blocked && (place(n)->reply.slot < NBD_SLOTS || begin_reply(n)))
-		if (!step_reply(n))
-			return;
-}
+/* ---- answers ---- */
 
 /* The request in the slot can be answered. A reply with data that has been begun goes on once they
  * are there, and never ends in an error. */
 static void answer(unsigned n, unsigned slot, bool failed)
 {
 	volatile struct nbd_place *p = place(n);
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 
-	if (failed && slot == p->reply.slot && p->reply.total > sizeof(struct reply)) {
+	if (failed && slot == p->reply.slot && p->reply.total > NBD_REPLY_SIZE) {
 		d->slots[slot] = UNHANDED;
 		d->open_again = turn.ms + OPEN_AGAIN;
 		return;
 	}
 	d->slots[slot] = failed ? FAILED : READY;
-	send_replies(n);
+	nbd_send_replies(n);
 }
 
 static void complete(unsigned n, uint32_t id, enum outcome outcome)
@@ -357,26 +94,10 @@ static void complete(unsigned n, uint32_t id, enum outcome outcome)
 	volatile struct nbd_slot *s;
 
 	(void)outcome; /* the cache file decides, as it does for the kernel's own cache */
-	if (slot >= NBD_SLOTS || devices[n].slots[slot] != HANDED)
+	if (slot >= NBD_SLOTS || nbd_devices[n].slots[slot] != HANDED)
 		return; /* its reply has been sent meanwhile, or was begun by an earlier worker */
 	s = &slots(n)[slot];
-	answer(n, slot, has_hole(n, s->from, s->from + s->length));
-}
-
-/* What an earlier worker has left: a reply that was sent whole is ended before requests are taken,
- * which may get its slot. */
-static void resume_reply(unsigned n)
-{
-	volatile struct nbd_reply *r = &place(n)->reply;
-	int piped = 0;
-
-	ioctl(nbd_descriptors(n)->pipe_out, FIONREAD, &piped);
-	devices[n].piped = (size_t)piped;
-	if (r->slot >= NBD_SLOTS)
-		return;
-	while (r->slot < NBD_SLOTS && r->phase != NBD_FILLING && devices[n].piped == 0 &&
-		(r->phase == NBD_FILLED ? r->end : r->position) >= r->total)
-		step_reply(n);
+	answer(n, slot, nbd_has_hole(n, s->from, s->from + s->length));
 }
 
 /* ---- requests ---- */
@@ -386,7 +107,7 @@ static void end_requests(unsigned n, const char *why)
 {
 	if (why)
 		log_warning("/dev/nbd%d: %s", (int)place(n)->device, why);
-	devices[n].ended = true;
+	nbd_devices[n].ended = true;
 }
 
 /* Copies a request to a free slot. False: none is free, or no request follows. */
@@ -424,7 +145,7 @@ static bool note_request(unsigned n, const struct request *r)
 /* The kernel writes a request at once, so that its first bytes come with all of it. */
 static void take_requests(unsigned n)
 {
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 	int fd = nbd_descriptors(n)->socket;
 	struct request r[32];
 
@@ -457,13 +178,14 @@ static void hand_request(unsigned n, unsigned slot)
 
 	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
 		(unsigned)length, (unsigned long long)from);
-	devices[n].slots[slot] = HANDED;
+	nbd_devices[n].slots[slot] = HANDED;
 	/* The disk works meanwhile. What is small is read in one piece, see read_last(). */
-	if (length > SMALL)
-		posix_fadvise(devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
+	if (length > NBD_SMALL)
+		posix_fadvise(
+			nbd_devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
 	if (length == 0) {
 		answer(n, slot, true);
-	} else if (!has_hole(n, from, from + length)) {
+	} else if (!nbd_has_hole(n, from, from + length)) {
 		/* As by the first front end, what is cached is no sign of what comes next. */
 		files[n].image->stats.reads++;
 		files[n].image->stats.read_bytes += length;
@@ -477,7 +199,7 @@ static void hand_request(unsigned n, unsigned slot)
 /* Hands the requests that wait to fetch.h. Returns whether there were any. */
 static bool hand_requests(unsigned n)
 {
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 	bool some = false;
 
 	for (unsigned slot = 0; d->cache >= 0 && slot < NBD_SLOTS; slot++) {
@@ -498,14 +220,14 @@ static void probe(unsigned n, uint64_t from, uint64_t size)
 {
 	struct image_stats before = files[n].image->stats;
 
-	fetch_read(n, n * IDS + NBD_SLOTS + devices[n].to_probe, from, size);
+	fetch_read(n, n * IDS + NBD_SLOTS + nbd_devices[n].to_probe, from, size);
 	files[n].image->stats = before;
 }
 
 /* All of it is fetched at once, before the device is there. Returns whether there was any. */
 static bool fetch_probed(unsigned n)
 {
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 	int64_t size = (int64_t)place(n)->size, from;
 
 	if (d->to_probe == 0)
@@ -533,7 +255,7 @@ static void fail_requests(unsigned n)
 
 static void open_image(unsigned n, int64_t now)
 {
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 	char name[KEY_MAX + 1], volume[KEY_MAX + 1];
 
 	snprintf(name, sizeof(name), "%s", (const char *)texts(n)->name);
@@ -548,7 +270,7 @@ static void open_image(unsigned n, int64_t now)
 /* Its requests wait, and have to be handed over again. */
 static void close_image(unsigned n)
 {
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 
 	if (d->used)
 		fetch_close(n);
@@ -567,7 +289,7 @@ static void refuse(unsigned n)
 {
 	volatile struct nbd_place *p = place(n);
 
-	devices[n].open_again = turn.ms + OPEN_AGAIN;
+	nbd_devices[n].open_again = turn.ms + OPEN_AGAIN;
 	if (p->state == NBD_WANTED && !p->configured)
 		p->state = NBD_REFUSED;
 	else if (p->state == NBD_WANTED)
@@ -596,7 +318,7 @@ static void settle_version(unsigned n, uint64_t told)
 static void opened(unsigned n, enum outcome outcome, uint64_t told)
 {
 	volatile struct nbd_place *p = place(n);
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 	const struct image *image = files[n].image;
 	uint64_t key = opened_files_key(image->volume, image->cookie, image->cookie_size);
 
@@ -609,7 +331,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	settle_version(n, told);
-	data_of = DEVICES_MAX; /* perhaps another cache file */
+	nbd_forget_holes();
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
 		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
@@ -630,14 +352,14 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 
 static ssize_t write_pages(unsigned n, const void *pages, size_t size, uint64_t offset)
 {
-	return store_write(devices[n].cache, pages, size, offset);
+	return store_write(nbd_devices[n].cache, pages, size, offset);
 }
 
 static const struct frontend frontend_calls = {.any_order = true,
 	.size_is_version = true,
 	.opened = opened,
 	.write = write_pages,
-	.hole = find_hole,
+	.hole = nbd_hole,
 	.complete = complete};
 
 /* ---- places ---- */
@@ -709,7 +431,7 @@ static bool in_use(uint64_t image, uint64_t version)
 
 static void prepare(const struct conf *c, int device, void *room)
 {
-	devices = room;
+	nbd_devices = room;
 	usable = (unsigned)min_u64(DEVICES_MAX, capacity.files);
 	conf = c;
 	store_limits(c);
@@ -725,10 +447,10 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 	fetch_set_whole(WHOLE_NEVER, false);
 	fetch_run(NULL, us); /* the time of what follows */
 	for (unsigned n = 0; n < usable; n++) {
-		devices[n] = no_device;
+		nbd_devices[n] = no_device;
 		if (place(n)->state != NBD_CONNECTED || !is_ours(n))
 			continue;
-		resume_reply(n);
+		nbd_resume_reply(n);
 		take_requests(n);
 	}
 	if (nbd_table()->take_lines)
@@ -738,7 +460,7 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 			is_ours(n)) {
 			open_image(n, now);
 			hand_requests(n);
-			send_replies(n);
+			nbd_send_replies(n);
 		}
 	fetch_run(NULL, us);
 	return true;
@@ -749,7 +471,7 @@ static bool serve(const struct conf *c, int device, bool first, char *why, size_
 static size_t poll_sockets(struct pollfd *out)
 {
 	for (unsigned n = 0; n < usable; n++) {
-		const struct device *d = &devices[n];
+		const struct device *d = &nbd_devices[n];
 		bool reads = place(n)->state == NBD_CONNECTED && is_ours(n) && !d->ended &&
 			     !d->partial && !behind;
 
@@ -762,10 +484,10 @@ static size_t poll_sockets(struct pollfd *out)
 
 static int64_t next_time(void)
 {
-	int64_t next = behind ? sooner(look_again, turn.ms + LOOK_AGAIN) : look_again;
+	int64_t next = behind ? sooner(nbd_look_again, turn.ms + LOOK_AGAIN) : nbd_look_again;
 
 	for (unsigned n = 0; n < usable; n++) {
-		const struct device *d = &devices[n];
+		const struct device *d = &nbd_devices[n];
 
 		next = sooner(next, d->open_again);
 		if (d->partial)
@@ -780,7 +502,7 @@ static int64_t next_time(void)
 static void look_after(unsigned n, int64_t now)
 {
 	volatile struct nbd_place *p = place(n);
-	struct device *d = &devices[n];
+	struct device *d = &nbd_devices[n];
 
 	if (d->used && (p->state == NBD_FREE || p->state == NBD_REFUSED || !is_ours(n))) {
 		close_image(n);
@@ -805,13 +527,13 @@ static void look_after(unsigned n, int64_t now)
 
 static bool run(const struct pollfd *polled, int64_t now)
 {
-	bool some = false, looks = look_again <= now;
+	bool some = false, looks = nbd_look_again <= now;
 
 	if (looks)
-		look_again = INT64_MAX;
+		nbd_look_again = INT64_MAX;
 	behind = false;
 	for (unsigned n = 0; n < usable; n++) {
-		struct device *d = &devices[n];
+		struct device *d = &nbd_devices[n];
 
 		look_after(n, now);
 		some |= fetch_probed(n);
@@ -825,7 +547,7 @@ static bool run(const struct pollfd *polled, int64_t now)
 		for (unsigned slot = 0; looks && slot < NBD_SLOTS; slot++)
 			if (d->slots[slot] == COLD)
 				d->slots[slot] = READY;
-		send_replies(n);
+		nbd_send_replies(n);
 	}
 	return some;
 }
@@ -833,7 +555,8 @@ static bool run(const struct pollfd *polled, int64_t now)
 static int device_of(const struct image *image)
 {
 	for (unsigned n = 0; n < usable; n++)
-		if (devices[n].used && files[n].image == image && place(n)->state == NBD_CONNECTED)
+		if (nbd_devices[n].used && files[n].image == image &&
+			place(n)->state == NBD_CONNECTED)
 			return place(n)->device;
 	return -1;
 }

@@ -4,7 +4,7 @@
  * A request that a worker has read is nobody's but its: the kernel sends none again on a socket
  * that lives. And a reply must be sent once, whole. So every step that a worker makes is written
  * here first, in an order in which each step may be repeated; what of a reply is in the socket, the
- * pipe tells that the keeper holds (see nbd.c).
+ * pipe tells that the keeper holds (see nbd_reply.h).
  *
  * A worker may be killed between any two instructions. The memory may come from another process:
  * what is read from it is checked.

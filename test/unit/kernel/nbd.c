@@ -147,7 +147,7 @@ static void check_end(const void *bytes, size_t size, const char *says)
 	go_on();
 	CHECK(!says || strstr(logged, "/dev/nbd5"), "%s", logged);
 	CHECK(says ? strstr(logged, says) != NULL : !logged[0], "%s", logged);
-	CHECK(kernel->answers == 1 && devices[0].ended);
+	CHECK(kernel->answers == 1 && nbd_devices[0].ended);
 	close_image(0);
 }
 
@@ -175,7 +175,7 @@ static void test_ends(void)
 	go_on();
 	shutdown(kernels_end, SHUT_RDWR);
 	go_on();
-	CHECK(strstr(logged, "has closed its socket") && devices[0].ended, "%s", logged);
+	CHECK(strstr(logged, "has closed its socket") && nbd_devices[0].ended, "%s", logged);
 	close_image(0);
 }
 
@@ -189,10 +189,10 @@ static void test_partial(void)
 	go_on();
 	CHECK(send(kernels_end, bytes, 13, 0) == 13);
 	worker_turn();
-	CHECK(devices[0].partial && next_time() == turn.ms + LOOK_AGAIN);
+	CHECK(nbd_devices[0].partial && next_time() == turn.ms + LOOK_AGAIN);
 	CHECK(send(kernels_end, (const char *)bytes + 13, 15, 0) == 15);
 	worker_turn();
-	CHECK(!devices[0].partial && reads_begun == 1);
+	CHECK(!nbd_devices[0].partial && reads_begun == 1);
 	close_image(0);
 
 	begin_test("nbd: more requests than the kernel has tags wait");
@@ -202,7 +202,7 @@ static void test_partial(void)
 	ask_many(129);
 	kernel->depth = 1000;
 	go_on();
-	CHECK(devices[0].partial && next_time() == turn.ms + LOOK_AGAIN && reads_begun == 128);
+	CHECK(nbd_devices[0].partial && next_time() == turn.ms + LOOK_AGAIN && reads_begun == 128);
 	reads = LATER;
 	play();
 	CHECK(!kernel->wrong[0] && kernel->answers == 129, "%s", kernel->wrong);
@@ -238,8 +238,8 @@ static void test_opens(void)
 		worker_turn();
 	CHECK(p->state == NBD_SIZED && p->size == DEVICE_SIZE && p->version == IMAGE_SIZE + 1 &&
 		p->told == IMAGE_SIZE + 77 && !p->waits && words > 0);
-	CHECK(reads_begun > 10 && !has_hole(0, 64 << 10, 260 << 10) &&
-		!has_hole(0, DEVICE_SIZE - 8192, DEVICE_SIZE) && has_hole(0, 0, DEVICE_SIZE));
+	CHECK(reads_begun > 10 && !nbd_has_hole(0, 64 << 10, 260 << 10) &&
+		!nbd_has_hole(0, DEVICE_SIZE - 8192, DEVICE_SIZE) && nbd_has_hole(0, 0, DEVICE_SIZE));
 	close_image(0);
 
 	begin_test("nbd: a server that does not answer is told after a while");

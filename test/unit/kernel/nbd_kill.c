@@ -75,8 +75,8 @@ static void forget(void)
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		fd_close(&device_memory[n].cache);
 	memset(device_memory, 0xff, sizeof(device_memory));
-	devices = NULL;
-	look_again = INT64_MAX;
+	nbd_devices = NULL;
+	nbd_look_again = INT64_MAX;
 	data_of = DEVICES_MAX;
 	behind = true;
 	slow_until = 0;
