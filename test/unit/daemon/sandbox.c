@@ -115,7 +115,7 @@ static int try_mmap(void)
 
 static int try_ioctl(void)
 {
-	return ioctl(pipes[0], 0x541b /* FIONREAD */, NULL);
+	return ioctl(pipes[0], 0x5421 /* FIONBIO */, NULL);
 }
 
 static int try_kill(void)

@@ -277,7 +277,7 @@ static void test_refusals(void)
 	CHECK(!say("attach img", &reload));
 	give_up();
 	got = give_answer();
-	CHECK(got && !strcmp(got, "no the configuration cannot be read, see the log"), "%s", got);
+	CHECK(got && !strcmp(got, "no the configuration cannot be read: see the log"), "%s", got);
 
 	begin_test("nbd_devices: attach: another device has the image");
 	disks[3].backend = "cachefilesd-mini:img:5.00000000000000ab";
