@@ -52,7 +52,7 @@ int attach_run(const char *path, const char *word, char *const *arguments)
 		why = ask(fd, text, text);
 	} while (!why && !text[0] && tries-- > 0);
 	if (why) {
-		print(*why ? "%s\n" : "", why);
+		print("%s%s", why, *why ? "\n" : "");
 		return 0;
 	}
 	if (!text[0])
