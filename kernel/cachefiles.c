@@ -27,6 +27,7 @@
 #include "kernel/device.h"
 #include "kernel/message.h"
 #include "kernel/prime.h"
+#include "kernel/store.h"
 
 /* After INSPECT_EVERY bytes written the culler inspects the cache again. */
 #define INSPECT_EVERY (8 << 20)
@@ -421,19 +422,7 @@ static ssize_t write_pages(unsigned file, const void *pages, size_t size, uint64
 
 static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end)
 {
-	int fd = objects[file].fd;
-	off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
-	off_t data;
-
-	if (hole < 0 && errno == ENXIO)
-		hole = (off_t)offset; /* at or behind the end of the cache file */
-	if (hole < 0)
-		return -1;
-	if ((uint64_t)hole >= end)
-		return (int64_t)end;
-	data = lseek(fd, hole, SEEK_DATA);
-	*hole_end = data < 0 || (uint64_t)data > end ? end : (uint64_t)data;
-	return hole;
+	return store_hole(objects[file].fd, offset, end, hole_end);
 }
 
 static const struct frontend frontend_calls = {.any_order = true,

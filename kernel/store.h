@@ -31,7 +31,8 @@ bool store_has(uint64_t image, uint64_t version);
  * errno. Its time of modification is that of the last call or the last write. */
 int store_open(uint64_t image, uint64_t version, uint64_t size);
 
-/* As frontend->write() and frontend->hole(), for the file of a descriptor. */
+/* As frontend->write() and frontend->hole(), for the file of a descriptor; store_hole() also for
+ * one of the kernel's cache. */
 ssize_t store_write(int fd, const void *pages, size_t size, uint64_t offset);
 int64_t store_hole(int fd, uint64_t offset, uint64_t end, uint64_t *hole_end);
 
