@@ -304,8 +304,7 @@ static enum state bury_serving(void)
 	if (k.serving.killed_at != INT64_MAX) {
 		k.back_off = 0; /* it was told to leave */
 	} else if (k.next.pid || !k.back_off) {
-		log_err("the worker has died (%s): a new one takes its place",
-			worker_end(status));
+		log_err("the worker has died (%s): a new one takes its place", worker_end(status));
 		k.back_off = BACK_OFF_FIRST / 2;
 	} else {
 		retry_later();
@@ -458,8 +457,7 @@ static enum state start(void)
 	if (k.next.status >= 0) {
 		k.exit_status =
 			WIFEXITED(k.next.status) ? WEXITSTATUS(k.next.status) : EXIT_INTERNAL;
-		log_err("not started: the first worker has ended (%s)",
-			worker_end(k.next.status));
+		log_err("not started: the first worker has ended (%s)", worker_end(k.next.status));
 		return ENDED;
 	}
 	if (k.next.ready) {
@@ -563,7 +561,8 @@ static enum state step(void)
 
 static void announce(void)
 {
-	if (k.announced || k.state == STARTING || (k.front->are_settled && !k.front->are_settled()))
+	if (k.announced || (k.state != SERVING && k.state != REPLACING) ||
+		(k.front->are_settled && !k.front->are_settled()))
 		return;
 	k.announced = true;
 	if (k.inherited.announce >= 0)
@@ -719,13 +718,13 @@ static int supervise(void)
 		kill_the_late();
 		look();
 		obey(&control);
-		announce();
 		if (k.state != STOPPING)
 			consider_stop();
 		do {
 			before = k.state;
 			k.state = step();
 		} while (k.state != before);
+		announce();
 		if (k.state != ENDED)
 			wait_for_events(&control);
 	}
