@@ -75,7 +75,7 @@ def replaced_between_runs():
 def offline():
     daemon = Daemon(URL_TLS, CA)
     some = mount("second.erofs")
-    Child(compare, some, "second", "random", 20).succeed()
+    Child(compare, some, "second", "random", 3).succeed()
     whole = mount("plain.erofs")
     all_right(whole, "plain")
     umount(some)
