@@ -120,8 +120,9 @@ static bool read_last(unsigned n, unsigned slot, char *out)
 	int64_t begun = waits ? clock_us() : 0;
 	long got;
 
-	got = syscall(SYS_preadv2, nbd_devices[n].cache, &part, 1, (long)from, (long)(from >> 32),
-		waits ? 0 : RWF_NOWAIT);
+	got = waits ? (long)pread(nbd_devices[n].cache, out, part.iov_len, from)
+		    : syscall(SYS_preadv2, nbd_devices[n].cache, &part, 1, (long)from,
+			      (long)(from >> 32), RWF_NOWAIT);
 	if (waits && clock_us() - begun > SLOW)
 		slow_until = turn.ms + SLOW_HOLDS;
 	errno = EIO;

@@ -14,7 +14,11 @@ static void read_same(int family, const char *text)
 	uint8_t ours[16] = {0}, theirs[16] = {0};
 	int o = own_inet_pton(family, text, ours), t = inet_pton(family, text, theirs);
 
+#ifdef __GLIBC__ /* others read more than addresses */
 	CHECK(o == t && (o != 1 || !memcmp(ours, theirs, 16)), "'%s': %d, not %d", text, o, t);
+#else
+	CHECK(o != 1 || (t == 1 && !memcmp(ours, theirs, 16)), "'%s'", text);
+#endif
 }
 
 static void write_same(int family, const uint8_t *bytes)
@@ -23,7 +27,10 @@ static void write_same(int family, const uint8_t *bytes)
 
 	own_inet_ntop(family, bytes, ours, sizeof(ours));
 	inet_ntop(family, bytes, theirs, sizeof(theirs));
-	CHECK(!strcmp(ours, theirs), "'%s', not '%s'", ours, theirs);
+#ifndef __GLIBC__ /* of two runs of zeros others leave out the last */
+	if (family == AF_INET)
+#endif
+		CHECK(!strcmp(ours, theirs), "'%s', not '%s'", ours, theirs);
 }
 
 static void test_some(void)
