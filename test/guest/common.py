@@ -408,7 +408,7 @@ def sprinkle(point, count=400):
 def at_once(point, readers=4):
     """Several readers compare an image of the plain tree, each in an order of its own."""
     for reader in [Child(compare, point, "plain", "random") for _ in range(readers)]:
-        reader.succeed()
+        reader.succeed(4 * LIMIT)
 
 
 def all_right(point, name, order="sorted"):
