@@ -4,6 +4,7 @@ const uint16_t stats_read_times[READ_TIMES] = {
 	1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000};
 
 struct stats stats;
+volatile uint64_t *stats_culls;
 
 void stats_answered(int64_t milliseconds)
 {

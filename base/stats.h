@@ -16,7 +16,9 @@ struct stats {
 	uint64_t read_milliseconds;	     /* the time that these took together */
 	uint64_t reads_failed;
 	uint64_t restores; /* workers that took the cache over from the one before */
-	uint64_t culls;	   /* images removed from the cache */
+
+	/* images removed from the cache: set from stats_culls when a client connects */
+	uint64_t culls;
 
 	/* set by status.c when a client connects */
 	uint64_t uptime; /* milliseconds */
@@ -26,6 +28,10 @@ struct stats {
 };
 
 extern struct stats stats;
+
+/* Where the culler counts, a process of its own, which a change of worker may outrun: in memory
+ * that both share and that outlives them. NULL: it does not count. */
+extern volatile uint64_t *stats_culls;
 
 /* A READ was answered with all its bytes, this time after it came. */
 void stats_answered(int64_t milliseconds);

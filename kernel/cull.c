@@ -321,7 +321,8 @@ static void remove_one(struct culler *c, const struct candidate *o)
 	if (c->in_use ? remove_stored(c, o) : remove_cached(c, o))
 		return; /* in use, or gone */
 	c->bytes -= o->bytes;
-	send(c->worker, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (stats_culls)
+		++*stats_culls;
 	if (!c->in_use && state_of(state, o->volume, o->name))
 		unlinkat(state_folder(), state, 0);
 	log_info("%s: culled, %" PRIu64 " bytes; the cache holds %" PRIu64 " now",
@@ -454,26 +455,13 @@ void cull_start(
 		log_warning("nothing is culled: %s", strerror(errno));
 }
 
-/* A byte has come for each image that is culled, or the end if the culler has ended. */
-static void count_culls(void)
-{
-	char bytes[64];
-	ssize_t n;
-
-	while ((n = recv(culler_fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
-		stats.culls += (uint64_t)n;
-	if (n < 0 && errno == EAGAIN)
-		return; /* else it is reset, with requests of ours unread */
-	log_err("the process that culls has ended: nothing is culled; SIGHUP begins another");
-	fd_close(&culler_fd);
-}
-
 void cull_inspect(void)
 {
-	if (culler_fd >= 0)
-		count_culls();
-	if (culler_fd >= 0)
-		send(culler_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (culler_fd < 0 || send(culler_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ||
+		errno == EAGAIN) /* it has requests enough */
+		return;
+	log_err("the process that culls has ended: nothing is culled; SIGHUP begins another");
+	fd_close(&culler_fd);
 }
 
 void cull_stop(void)

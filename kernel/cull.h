@@ -30,8 +30,8 @@ void cull_start(
 /* How many of `all` blocks or inodes have to be free, as the kernel computes it. */
 uint64_t cull_limit(uint64_t all, int percent);
 
-/* Has the culler inspect the cache, a second later, once for all requests until then; and counts
- * what it has removed. Never waits. */
+/* Has the culler inspect the cache, a second later, once for all requests until then. Never
+ * waits. */
 void cull_inspect(void);
 
 /* At the end of the worker: waits for the end of the culler, which would hold the device. */

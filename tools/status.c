@@ -399,6 +399,7 @@ static void take_client(void)
 	client.counting = false;
 	stats.uptime = (uint64_t)(clock_now - started);
 	stats.log_dropped = log_dropped();
+	stats.culls = stats_culls ? *stats_culls : 0;
 	fetch_look();
 }
 
@@ -406,7 +407,9 @@ static void take_client(void)
 
 /* In the memory of handover.h: the start, the link, the daemon's counters, the url lines' counters
  * with a hash of the line, as a new configuration may have others. */
-#define KEPT_STATS   (offsetof(struct stats, uptime) / sizeof(uint64_t))
+#define KEPT_STATS (offsetof(struct stats, uptime) / sizeof(uint64_t))
+#define KEPT_CULLS (offsetof(struct stats, culls) / sizeof(uint64_t))
+_Static_assert(KEPT_CULLS == KEPT_STATS - 1, "what the culler writes is the last");
 #define KEPT_MIRROR  (sizeof(struct mirror_stats) / sizeof(uint64_t) + 1)
 #define KEPT_MIRRORS (3 + KEPT_STATS)
 _Static_assert(KEPT_MIRRORS + URLS_MAX * KEPT_MIRROR <= HANDOVER_NUMBERS, "all of them");
@@ -424,7 +427,7 @@ void status_keep(void)
 		return;
 	kept[0] = (uint64_t)started;
 	bandwidth_keep(kept + 1);
-	memcpy((void *)(kept + 3), &stats, KEPT_STATS * sizeof(*kept));
+	memcpy((void *)(kept + 3), &stats, KEPT_CULLS * sizeof(*kept));
 	kept += KEPT_MIRRORS;
 	for (unsigned i = 0; i < conf->urls; i++, kept += KEPT_MIRROR) {
 		kept[0] = hash_url(i);
@@ -438,11 +441,12 @@ static void resume(void)
 	volatile uint64_t *kept = handover_numbers();
 	uint64_t restores = stats.restores;
 
+	stats_culls = kept ? kept + 3 + KEPT_CULLS : NULL;
 	if (!kept || !kept[0])
 		return;
 	started = min_u64(kept[0], (uint64_t)started);
 	bandwidth_resume(kept + 1);
-	memcpy(&stats, (void *)(kept + 3), KEPT_STATS * sizeof(*kept));
+	memcpy(&stats, (void *)(kept + 3), KEPT_CULLS * sizeof(*kept));
 	stats.restores = restores;
 	kept += KEPT_MIRRORS;
 	for (unsigned i = 0; i < conf->urls; i++, kept += KEPT_MIRROR)

@@ -5,7 +5,7 @@ import re
 import shutil
 
 from guest.common import (CACHEFILES, Child, compare, Daemon, device_free, drop_caches, eventually, expect,
-                          expect_eio, linked, mount, NBD, nginx, remembered, RUN, scenario, some_right, umount,
+                          expect_eio, linked, mount, nginx, remembered, RUN, scenario, some_right, umount,
                           URL)
 from lib import exposition
 
@@ -62,8 +62,7 @@ def budget():
     look_into(2)
     culls = exposition.Metrics(exposition.ask(f"{RUN}/budget.status"))["culls_total"]
     logged = len(re.findall(": culled, ", daemon.log()))
-    # What is culled while an image is attached, which changes the worker, may not be counted.
-    expect(culls == logged >= 4 or NBD and 4 <= culls <= logged, f"{culls} are counted of {logged}")
+    expect(culls == logged >= 4, f"{culls} are counted of {logged}")
     daemon.stop()
     eventually(device_free, "the device is free", 2)
 
