@@ -9,6 +9,7 @@
 
 /* `memory` in bytes: the least, the default, the shares of a file and a connection (memory.h). */
 #define MEMORY_MIN	      (512 << 10)
+#define MEMORY_WITH_MAP	      (640 << 10) /* with less there is no map of files */
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      4672
 #define MEMORY_PER_CONNECTION (176 << 10)
@@ -121,9 +122,13 @@
 #define TRACE_RECORDERS	  2
 #define TRACE_WRITE_EVERY 5000
 
-/* A directory walk: directories that it awaits, and ranges that it has named or will name; 12 KiB
+/* A directory walk: directories that it awaits, and ranges that it has named or will name; 20 KiB
  * in all. Directories that do not fit are not fetched ahead. */
 #define DIRWALK_MAX 448
+
+/* Extents in the map of files, 8 bytes each: a root file system has some thousand files that have
+ * blocks of their own. */
+#define MAP_EXTENTS 4096
 
 /* Stack touched at the start, in bytes. The deepest path, a handshake, takes some 28 KiB. */
 #define STACK_TOUCHED 40960

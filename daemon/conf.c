@@ -494,6 +494,8 @@ static const struct keyword keywords[] = {
 	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
 	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
+	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead),
+		.words = "auto\0thrifty\0none\0"},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
 	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
 	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed),

@@ -30,6 +30,12 @@ enum conf_retry {
 	RETRY_HARD, /* for ever, as an NFS hard mount does */
 };
 
+enum conf_read_ahead {
+	READ_AHEAD_AUTO,
+	READ_AHEAD_THRIFTY, /* next to nothing: a share of what is read in sequence */
+	READ_AHEAD_NONE,
+};
+
 enum conf_compressed {
 	COMPRESSED_AUTO,  /* not given: whole where the kernel mishandles bios, see cachefiles.c */
 	COMPRESSED_WHOLE, /* written whole before the first READ is answered */
@@ -81,6 +87,7 @@ struct conf {
 	bool trace_none;		  /* no trace is requested */
 	char trace_record[CONF_PATH_MAX]; /* the file to write; empty: none */
 	enum conf_compressed compressed;
+	enum conf_read_ahead read_ahead;
 	uint64_t budget; /* bytes of all cache files; more are culled; 0: no limit */
 	bool nocull;	 /* nothing is culled */
 	uint64_t memory; /* bytes for the whole program; 0: not given */

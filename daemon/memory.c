@@ -20,7 +20,8 @@ static size_t beyond(size_t n, size_t part)
 /* Bytes without the connections. */
 static size_t base(const struct memory_costs *costs)
 {
-	return costs->fixed + capacity.files * costs->file + capacity.reads * costs->read;
+	return costs->fixed + capacity.files * costs->file + capacity.reads * costs->read +
+	       capacity.extents * costs->extent;
 }
 
 bool memory_divide(
@@ -32,9 +33,12 @@ bool memory_divide(
 	size_t least = BUFFER_MIN + page; /* a TLS handshake, and a page that is not complete yet */
 	size_t each, needed;
 
-	capacity.files = (unsigned)clamp_u64(
-		beyond(memory, MEMORY_MIN - FILES_MIN * MEMORY_PER_FILE) / MEMORY_PER_FILE,
-		FILES_MIN, FILES_MAX);
+	capacity.extents = memory < MEMORY_WITH_MAP ? 0 : MAP_EXTENTS;
+	capacity.files =
+		(unsigned)clamp_u64(beyond(memory, MEMORY_MIN + capacity.extents * costs->extent -
+							   FILES_MIN * MEMORY_PER_FILE) /
+					    MEMORY_PER_FILE,
+			FILES_MIN, FILES_MAX);
 	capacity.reads = READS_PER_FILE * capacity.files;
 	capacity.connections = conf->connections;
 	if (!capacity.connections)

@@ -15,8 +15,10 @@ struct capacity {
 			       * multiple of the page size */
 	unsigned files;	      /* cache files that the kernel holds open. A further OPEN is refused
 			       * (ENFILE): to let it wait would also hold up the CLOSE */
-	unsigned reads;	      /* READs that wait, one blocked reader each. A further one is left in
-			       * the device */
+	size_t extents; /* in the map of files (filemap.h): a further one is left out; 0: it is off
+			 */
+	unsigned reads; /* READs that wait, one blocked reader each. A further one is left in
+			 * the device */
 };
 
 extern struct capacity capacity; /* written by memory_divide() only */
@@ -25,7 +27,7 @@ extern struct capacity capacity; /* written by memory_divide() only */
 struct memory_costs {
 	size_t fixed;	   /* the program and its stack, without any of them */
 	size_t connection; /* without its buffer */
-	size_t file, read;
+	size_t file, read, extent;
 };
 
 /* Divides `memory` bytes. If the configuration has none these are MEMORY_DEFAULT, or more where

@@ -80,6 +80,7 @@ static void file_opened(struct file *f)
 	f->opening = false;
 	f->whole = whole_rule == WHOLE_ALWAYS ||
 		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
+	f->block = image->pinned.kind == EROFS_NONE ? 0 : EROFS_BLOCK;
 	f->fill = f->whole || (frontend->any_order && conf->prefetch_all);
 	f->since = turn.ms;
 	if (f->whole)
@@ -328,7 +329,8 @@ void fetch_costs(struct memory_costs *costs)
 	costs->connection = transfers_memory_each();
 	costs->file = sizeof(struct file) + image_memory_each();
 	costs->read = sizeof(struct read_request);
-	costs->fixed = page_size() + prefetch_memory() + image_memory_each() + 64;
+	costs->extent = FILEMAP_EXTENT;
+	costs->fixed = page_size() + prefetch_memory() + filemap_size(0) + image_memory_each() + 80;
 }
 
 size_t fetch_memory(void)
@@ -337,7 +339,8 @@ size_t fetch_memory(void)
 
 	fetch_costs(&costs);
 	return costs.fixed + capacity.connections * (capacity.buffer + costs.connection) +
-	       capacity.files * costs.file + capacity.reads * costs.read;
+	       capacity.files * costs.file + capacity.reads * costs.read +
+	       capacity.extents * costs.extent;
 }
 
 void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
@@ -353,6 +356,7 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	images_init(c, cut(&next, capacity.files + 1, image_memory_each()));
 	files = cut(&next, capacity.files, sizeof(struct file));
 	reads = cut(&next, capacity.reads, sizeof(struct read_request));
+	files_map(cut(&next, 1, filemap_size(capacity.extents)), capacity.extents);
 	prefetch_init(c, cut(&next, 1, prefetch_memory()));
 }
 
@@ -465,7 +469,7 @@ unsigned fetch_states(const struct image *image)
 	if (!f)
 		return (unsigned)image->unread << STATE_UNREAD;
 	return (unsigned)f->full << STATE_FULL | (unsigned)f->opening << STATE_OPENING |
-	       (unsigned)is_tracing(f) << STATE_TRACE | (unsigned)(f->walk != NULL) << STATE_WALK |
+	       (unsigned)is_tracing(f) << STATE_TRACE | (unsigned)f->walking << STATE_WALK |
 	       (unsigned)prefetch_is_filling(f) << STATE_FILLING |
 	       (unsigned)is_recording(f) << STATE_RECORDING | (unsigned)f->filled << STATE_CACHED |
 	       (unsigned)image->changed << STATE_CHANGED;

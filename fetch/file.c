@@ -12,6 +12,35 @@
 
 struct file *files;
 
+static struct filemap *map;
+
+void files_map(void *memory, size_t extents)
+{
+	map = filemap_init(memory, extents);
+}
+
+bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t *end)
+{
+	if (!filemap_find(map, number_of(f), offset, from, end))
+		return false;
+	*from = page_down(*from);
+	*end = page_up(*end);
+	return true;
+}
+
+/* What an image's bytes say of it on their way. */
+static void learn(struct file *f, const void *bytes, uint64_t offset, size_t size)
+{
+	const struct filemap_image image = {number_of(f), f->block, f->image->pinned.size};
+
+	if (offset == 0 && size >= EROFS_HEAD && f->block > 0 && erofs_block_size(bytes) > 0)
+		f->block = erofs_block_size(bytes);
+	if (f->walk)
+		dirwalk_feed(f->walk, bytes, offset, size);
+	if (f->block > 0)
+		filemap_feed(map, &image, bytes, offset, size);
+}
+
 /* ---- holes ---- */
 
 /* The answers of frontend->hole(), less the bytes that were written since. Only we write to cache
@@ -99,8 +128,7 @@ ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offs
 	f->written += (uint64_t)n;
 	f->image->stats.written += (uint64_t)n;
 	holes_fill(number_of(f), offset, offset + (uint64_t)n);
-	if (f->walk)
-		dirwalk_feed(f->walk, pages, offset, (size_t)min_u64((uint64_t)n, left));
+	learn(f, pages, offset, (size_t)min_u64((uint64_t)n, left));
 	return n;
 }
 
@@ -127,5 +155,6 @@ void file_unwritable(struct file *f, int error)
 void file_close(struct file *f)
 {
 	holes_fill(number_of(f), 0, UINT64_MAX);
+	filemap_forget(map, number_of(f));
 	f->used = false;
 }

@@ -11,6 +11,7 @@
 #include "base/page.h"
 #include "daemon/memory.h"
 #include "image/dirwalk.h"
+#include "image/filemap.h"
 #include "image/image.h"
 #include "fetch/frontend.h"
 
@@ -34,6 +35,8 @@ struct file {
 
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */
+	bool walking;	      /* it has directories to name */
+	uint32_t block;	      /* bytes of the image's blocks; 0: it has no inodes */
 	enum trace_state trace;
 	int64_t credit;	     /* bytes that may be fetched near READs */
 	int64_t ahead_after; /* nothing is prefetched before */
@@ -83,6 +86,13 @@ static inline bool is_tracing(const struct file *f)
 {
 	return f->trace == TRACE_ASKED || f->trace == TRACE_PLAYING;
 }
+
+/* Once, at start: memory for the map of so many extents, all zero, aligned to 8. */
+void files_map(void *memory, size_t extents);
+
+/* The extent of the image's file that has the byte at `offset`, in whole pages; false: none is
+ * known. */
+bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t *end);
 
 /* As frontend->hole(), which is called only for what is not known. */
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end);

@@ -17,6 +17,9 @@
 #define PROGRESS     10000 /* between two log lines about an image that is filled */
 #define STREAM_HOLDS 100   /* a stream goes on for this long after its last READ or prefetch */
 
+/* With `read-ahead thrifty` a stream is fetched ahead by this share of what was read in it. */
+#define THRIFTY_SHARE 32
+
 /* The directory walk requests at most this many bytes of an image, and this share of it. */
 #define WALK_BYTES (16 << 20)
 #define WALK_SHARE 8
@@ -25,7 +28,11 @@
 #define WALK_RESTS 2
 
 /* Ranges of the walk that are at most this far apart are joined: a request costs as much. */
-#define WALK_GAP (32 << 10)
+#define WALK_GAP (8 << 10)
+
+/* Pages of inodes that the first READ of metadata calls for; each one more in a row, for twice as
+ * many, up to a round trip's worth. */
+#define INODES_FIRST 1
 
 /* A prefetched range is pipelined behind at most this many others, so that room is left for a
  * READ's range. */
@@ -42,6 +49,7 @@
 static const struct conf *conf;
 static int64_t streamed_at;	       /* the last READ or prefetch of a stream */
 static unsigned data_reads;	       /* READs of data in a row, none of metadata between them */
+static uint64_t inodes;		       /* pages that the last READ of metadata called for */
 static int64_t read_at;		       /* the last one */
 static int64_t held_until = INT64_MAX; /* prefetching is held back until then */
 
@@ -66,6 +74,7 @@ static void end_walk(struct file *f)
 	if (walked == f)
 		walked = NULL;
 	f->walk = NULL;
+	f->walking = false;
 }
 
 /* ---- the boot trace ---- */
@@ -271,7 +280,7 @@ static bool walk_on(void)
 	}
 	if (wanted.from >= wanted.end && !next_step()) {
 		if (dirwalk_is_over(walk) || !pool_is_busy(number_of(f)))
-			end_walk(f);
+			f->walking = false;
 		return false;
 	}
 	if (wanted.again)
@@ -402,21 +411,25 @@ void prefetch_init(const struct conf *c, void *memory)
 void prefetch_open(struct file *f)
 {
 	f->logged_at = turn.ms;
-	cluster_open(f);
+	if (conf->read_ahead == READ_AHEAD_AUTO)
+		cluster_open(f);
 	if (!is_recording(f) && !f->whole && !conf->trace_none && f->image->failures == 0)
 		f->trace = TRACE_WANTED;
 }
 
 void prefetch_begin(const struct image *image, const void *head)
 {
-	if (walked)
+	if (conf->read_ahead != READ_AHEAD_AUTO || (walked && walked->walking))
 		return;
+	if (walked)
+		end_walk(walked);
 	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->image == image && !f->whole && !is_recording(f) &&
 			dirwalk_start(walk, head, image->pinned.size, page_size(), WALK_GAP,
 				min_u64(WALK_BYTES, image->pinned.size / WALK_SHARE))) {
 			walked = f;
 			f->walk = walk;
+			f->walking = true;
 			wanted.from = wanted.end = 0;
 			return;
 		}
@@ -430,16 +443,44 @@ void prefetch_close(struct file *f)
 	end_walk(f);
 }
 
+/* An inode is looked up: those of its directory, which lie behind it, may be next. */
+static void read_metadata(struct file *f, uint64_t from)
+{
+	uint64_t most = bandwidth_per_rtt() / page_size();
+
+	data_reads = 0;
+	inodes = inodes ? min_u64(2 * inodes, most) : INODES_FIRST;
+	if (f->walk)
+		dirwalk_call(f->walk, from, inodes);
+}
+
+static unsigned stream_share(void)
+{
+	return conf->read_ahead == READ_AHEAD_THRIFTY ? THRIFTY_SHARE : 1;
+}
+
 void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 {
-	cluster_earn(f, from, end);
+	uint64_t begin, file_end;
+
+	if (conf->read_ahead == READ_AHEAD_NONE)
+		return;
+	if (conf->read_ahead == READ_AHEAD_AUTO)
+		cluster_earn(f, from, end);
 	read_at = turn.ms;
-	data_reads = is_metadata(from, end) ? 0 : data_reads + 1;
+	if (is_metadata(f, from, end)) {
+		read_metadata(f, from);
+		return;
+	}
+	data_reads++;
+	inodes = 0;
+	if (!file_extent(f, from, &begin, &file_end))
+		file_end = image_end(f->image);
 	/* READs of inodes also move forward, but the bytes between them are not read: they make no
 	 * stream. Nor does anything while a trace is played, which knows better. */
-	if (!is_metadata(from, end) && !is_tracing(f) &&
-		readahead_read(number_of(f), from, end, end,
-			page_down(4 * bandwidth_window(QUEUE_LONG)), image_end(f->image)))
+	if (!is_tracing(f) &&
+		readahead_read(number_of(f), from, end, end, stream_share(),
+			page_down(4 * bandwidth_window(QUEUE_LONG)), file_end, image_end(f->image)))
 		streamed_at = turn.ms;
 }
 

@@ -18,11 +18,13 @@ struct stream {
 	uint64_t frontier; /* the bytes before it are cached or in flight */
 	uint64_t target;   /* the bytes before it are to be */
 	uint64_t run;	   /* bytes read in sequence; 0: one READ proves nothing */
+	uint64_t file_end; /* of the image's file in which the last READ lies */
+	bool crosses;	   /* files are read in the image's order */
 	uint64_t turn;	   /* of the last READ */
 };
 
 static struct stream streams[STREAMS_MAX];
-static uint64_t reads;
+static uint64_t reads_seen;
 
 static bool goes_on(const struct stream *s, unsigned file, uint64_t from)
 {
@@ -45,8 +47,8 @@ static struct stream *find(unsigned file, uint64_t from, bool *found)
 	return oldest;
 }
 
-bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
-	uint64_t image_end)
+bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, unsigned share,
+	uint64_t most, uint64_t file_end, uint64_t image_end)
 {
 	bool found;
 	struct stream *s = find(file, from, &found);
@@ -55,12 +57,19 @@ bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, 
 		*s = (struct stream){.used = true, .file = file, .target = asked};
 	else
 		s->run += end - s->next;
+	s->crosses |= found && from >= s->file_end;
 	s->next = end;
+	s->file_end = file_end;
 	s->frontier = max_u64(s->frontier, asked);
-	if (found)
-		s->target = min_u64(
-			end + max_u64(LEAST, min_u64(s->run, most)), max_u64(image_end, end));
-	s->turn = ++reads;
+	if (found) {
+		uint64_t ahead = min_u64(s->run / share, most);
+
+		s->target = end + max_u64(share == 1 ? LEAST : 0, ahead);
+		if (s->target > file_end)
+			s->target = max_u64(file_end, s->crosses ? end + ahead : 0);
+		s->target = min_u64(s->target, max_u64(image_end, end));
+	}
+	s->turn = ++reads_seen;
 	return found;
 }
 

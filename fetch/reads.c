@@ -81,6 +81,19 @@ uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
 	return end;
 }
 
+uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to)
+{
+	uint64_t n = 0;
+
+	for_each_read (r) {
+		uint64_t begin = max_u64(r->pos, from), end = min_u64(r->end, to);
+
+		if (r->file == file && begin < end)
+			n += end - begin;
+	}
+	return min_u64(n, to - from); /* two may wait for the same bytes */
+}
+
 void reads_fail(unsigned file, enum outcome outcome)
 {
 	for_each_read (r)

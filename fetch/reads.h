@@ -44,6 +44,9 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to);
  * written one of them can be answered. May lie beyond `to`; UINT64_MAX: no READ misses any. */
 uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to);
 
+/* How many bytes of [from, to) READs wait for. */
+uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to);
+
 /* Fails all of the file. */
 void reads_fail(unsigned file, enum outcome outcome);
 

@@ -199,6 +199,8 @@ static int flush(struct transfer *t)
 		memmove(t->buffer, t->buffer + taken, t->buffered - taken);
 		t->buffered -= taken;
 		t->base += (uint64_t)n;
+		f->image->stats.ahead += (uint64_t)n - reads_waited_for(number_of(f),
+							       t->base - (uint64_t)n, t->base);
 		reads_advance(number_of(f), t->base - (uint64_t)n, t->base);
 	}
 	return 0;

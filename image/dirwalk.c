@@ -39,9 +39,9 @@ struct range {
 	uint32_t from, end;
 };
 
-/* A page that passes by is remembered by its number modulo PASSED, which is 28 MiB of 4 KiB pages.
- * Two pages with the same remainder may cost a needless fetch. */
-#define PASSED (16 * DIRWALK_MAX)
+/* A page is remembered by its number modulo PAGES, which is 128 MiB of 4 KiB pages. Two pages with
+ * the same remainder may cost a needless fetch. */
+#define PAGES 32768
 
 /* `ranges` is a ring: the `unnamed` before `next` are the queue. Those before them have been named,
  * and are kept until they are overwritten, so that they are not named again. */
@@ -52,8 +52,25 @@ struct dirwalk {
 	unsigned awaiting, next, unnamed;
 	struct awaited awaited[DIRWALK_MAX];
 	struct range ranges[DIRWALK_MAX];
-	uint8_t passed[PASSED / 8]; /* a bit for each page that passed by */
+	uint64_t cursor, called; /* the page to look at next for inodes, and how many are to come */
+	uint8_t passed[PAGES / 8]; /* a bit for each page that passed by */
+	uint8_t inodes[PAGES / 8]; /* that has inodes of no directory, and was not named */
 };
+
+static bool is_set(const uint8_t *bits, uint64_t page)
+{
+	return bits[page % PAGES / 8] >> page % 8 & 1;
+}
+
+static void set(uint8_t *bits, uint64_t page)
+{
+	bits[page % PAGES / 8] |= (uint8_t)(1u << page % 8);
+}
+
+static void clear(uint8_t *bits, uint64_t page)
+{
+	bits[page % PAGES / 8] &= (uint8_t) ~(1u << page % 8);
+}
 
 /* Bytes that pass by. */
 struct piece {
@@ -132,9 +149,14 @@ static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory)
 {
 	uint64_t from = w->meta + number * INODE_SLOT;
 
-	if (number < (w->image_size - w->meta) / INODE_SLOT && queue(w, from, INODE_SLOT) &&
-		is_directory)
+	if (number >= (w->image_size - w->meta) / INODE_SLOT)
+		return;
+	if (!is_directory) {
+		if (!is_set(w->passed, from / w->page))
+			set(w->inodes, from / w->page);
+	} else if (queue(w, from, INODE_SLOT)) {
 		await(w, from, 0);
+	}
 }
 
 static void expect_entries(struct dirwalk *w, uint64_t from, uint64_t size)
@@ -236,8 +258,10 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 {
 	const struct piece piece = {bytes, offset, offset + size};
 
-	for (uint64_t at = offset; at < piece.end; at += w->page)
-		w->passed[at / w->page % PASSED / 8] |= 1u << at / w->page % 8;
+	for (uint64_t at = offset; at < piece.end; at += w->page) {
+		set(w->passed, at / w->page);
+		clear(w->inodes, at / w->page);
+	}
 
 	/* A directory found in the piece may lie in it too: it is appended to `awaited`, or takes
 	 * the place of what was just read. */
@@ -286,38 +310,77 @@ static void join_near(struct dirwalk *w, struct range *range)
 	}
 }
 
+void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages)
+{
+	w->cursor = offset / w->page;
+	w->called = pages;
+}
+
+/* The next pages of inodes that were called for: those behind the cursor, then from the image's
+ * beginning. Such that lie near each other become one range. */
+static bool next_inodes(struct dirwalk *w, struct range *range)
+{
+	uint64_t pages = w->image_size / w->page + 1, steps = min_u64(pages, PAGES);
+
+	*range = (struct range){0, 0};
+	for (; steps > 0 && w->called > 0; steps--, w->cursor++) {
+		if (w->cursor >= pages)
+			w->cursor = 0;
+		if (range->end > 0 && w->cursor - range->end > w->gap)
+			break;
+		if (!is_set(w->inodes, w->cursor))
+			continue;
+		clear(w->inodes, w->cursor);
+		w->called--;
+		if (range->end == 0)
+			range->from = (uint32_t)w->cursor;
+		range->end = (uint32_t)w->cursor + 1;
+	}
+	return range->end > 0;
+}
+
+/* The range in bytes, as far as the limit allows. */
+static bool name(struct dirwalk *w, const struct range *r, uint64_t *from, uint64_t *end)
+{
+	*from = (uint64_t)r->from * w->page;
+	*end = min_u64((uint64_t)r->end * w->page, w->image_size);
+	if (*end - *from > w->limit)
+		*end = *from + w->limit / w->page * w->page;
+	if (*from >= *end) {
+		w->unnamed = w->awaiting = 0;
+		w->called = 0;
+		return false;
+	}
+	w->limit -= *end - *from;
+	return true;
+}
+
 bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end)
 {
+	struct range inodes;
+
 	for (; w->unnamed > 0; w->unnamed--) {
 		struct range *r = unnamed_at(w, 0);
 
 		if (r->from == r->end)
 			continue; /* it was joined to another */
 		join_near(w, r);
-		*from = (uint64_t)r->from * w->page;
-		*end = min_u64((uint64_t)r->end * w->page, w->image_size);
-		if (*end - *from > w->limit)
-			*end = *from + w->limit / w->page * w->page;
-		if (*from >= *end) {
-			w->unnamed = w->awaiting = 0;
+		if (!name(w, r, from, end))
 			return false;
-		}
-		w->limit -= *end - *from;
 		w->unnamed--;
 		return true;
 	}
-	return false;
+	return next_inodes(w, &inodes) && name(w, &inodes, from, end);
 }
 
 bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end)
 {
 	for (unsigned i = 0; i < w->awaiting && w->limit >= w->page; i++) {
 		uint64_t page = w->awaited[i].from / w->page;
-		uint8_t *passed = &w->passed[page % PASSED / 8];
 
-		if (!(*passed >> page % 8 & 1))
+		if (!is_set(w->passed, page))
 			continue;
-		*passed &= (uint8_t)(0xff ^ 1u << page % 8); /* until it passes by again */
+		clear(w->passed, page); /* until it passes by again */
 		*from = page * w->page;
 		*end = min_u64(*from + w->page, w->image_size);
 		w->limit -= w->page;

@@ -1,7 +1,7 @@
 /* image/dirwalk.h - a walk through the directories of an EROFS image, which names the blocks that
  * lookups will read: it reads directories as they pass by on their way into the cache, and names
- * the blocks of their entries' inodes (fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst).
- * Pure.
+ * the blocks of the directories below them, and, when called for, those of their entries' other
+ * inodes (fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst). Pure.
  *
  * Without it a lookup costs a round trip for each directory and each inode of its path. The walk
  * goes breadth first from the root, one image at a time, within fixed tables and a limit of bytes.
@@ -30,6 +30,10 @@ bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, siz
 /* Bytes of the image are about to be written to the cache, in whole blocks except at its end: reads
  * the directory inodes and entries among them that the walk awaits. */
 void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t size);
+
+/* The page at `offset` was looked up: calls for so many pages of inodes that are known and have not
+ * passed by, those behind it first. They take the place of what was called for before. */
+void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages);
 
 /* The next range to fetch: [*from, *end), whole pages except at the image's end. False: there is
  * none until a named range passes by, or dirwalk_is_over(). */

@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What nearly every image has for its blocks, in bytes. */
+#define EROFS_BLOCK 4096
+
 /* The functions below take an image's first EROFS_HEAD bytes: its superblock has 128, from byte
  * 1024. */
 #define EROFS_HEAD 1152

@@ -47,7 +47,7 @@ struct image {
 	unsigned failed_mirror;
 	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
 
-	/* for status.c: since the first OPEN, except for the last three */
+	/* for status.c: since the first OPEN, except for `cached` and `failing` */
 	struct image_stats {
 		uint64_t requests, received; /* bytes of bodies */
 		uint64_t written;	     /* bytes, to the cache */
@@ -55,6 +55,7 @@ struct image {
 		uint64_t reads, reads_failed, read_bytes;
 		uint64_t cached, cached_to; /* fetch_count_cached()'s */
 		uint64_t failing;	    /* milliseconds */
+		uint64_t ahead;		    /* bytes written that no READ waited for then */
 	} stats;
 };
 

@@ -344,7 +344,8 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	cull_inspect();
 	if (p->state == NBD_CONNECTED)
 		return;
-	d->to_probe = conf->trace_record[0] ? 0 : PROBED; /* no trace is to have it */
+	/* No trace is to have it. */
+	d->to_probe = conf->trace_record[0] || conf->read_ahead != READ_AHEAD_AUTO ? 0 : PROBED;
 	p->waits = false;
 	p->state = NBD_SIZED;
 	worker_tell(WORD_LOOK);

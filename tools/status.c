@@ -73,6 +73,7 @@ static const struct family families[] = {
 	{"image_requests_total", IMAGE(stats.requests), 0},
 	{"image_received_bytes_total", IMAGE(stats.received), 0},
 	{"image_written_bytes_total", IMAGE(stats.written), 0},
+	{"image_ahead_bytes_total", IMAGE(stats.ahead), 0},
 	{"image_failures_total", IMAGE(stats.failures), 0},
 	{"image_failing_seconds", IMAGE(stats.failing), 3},
 	{"image_reads_total", IMAGE(stats.reads), 0},

@@ -6,10 +6,17 @@
 #define KIB ((uint64_t)1 << 10)
 #define MIB ((uint64_t)1 << 20)
 
+/* A READ of a file that ends with the image. */
+static bool reads(unsigned file, uint64_t from, uint64_t end, uint64_t asked, uint64_t most,
+	uint64_t image_end)
+{
+	return readahead_read(file, from, end, asked, 1, most, image_end, image_end);
+}
+
 static void start(void)
 {
 	memset(streams, 0, sizeof(streams));
-	reads = 0;
+	reads_seen = 0;
 }
 
 static uint32_t seed = 1;
@@ -54,9 +61,9 @@ static void test_sequential(void)
 	begin_test("readahead: one READ is no stream, two in sequence are");
 	start();
 	CHECK(!readahead_next(&file, &from, &end));
-	CHECK(!readahead_read(3, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(!reads(3, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(!readahead_next(&file, &from, &end));
-	CHECK(readahead_read(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(reads(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(readahead_next(&file, &from, &end) && file == 3 && from == 32 * KIB);
 	CHECK(end >= from + LEAST && end <= from + 4 * LEAST, "%llu", (unsigned long long)end);
 
@@ -73,9 +80,9 @@ static void test_sequential(void)
 
 	begin_test("readahead: what is fetched together with a READ is not wanted again");
 	start();
-	readahead_read(3, 0, 16 * KIB, 100 * KIB, 8 * MIB, 64 * MIB);
+	reads(3, 0, 16 * KIB, 100 * KIB, 8 * MIB, 64 * MIB);
 	CHECK(!readahead_next(&file, &from, &end));
-	CHECK(readahead_read(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(reads(3, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(readahead_next(&file, &from, &end) && from == 100 * KIB);
 }
 
@@ -87,9 +94,9 @@ static void test_window(void)
 	begin_test(
 		"readahead: the window grows with what was read, at most doubles, and is capped");
 	start();
-	readahead_read(0, 0, 16 * KIB, 16 * KIB, most, 64 * MIB);
+	reads(0, 0, 16 * KIB, 16 * KIB, most, 64 * MIB);
 	for (pos = 16 * KIB; pos < 32 * MIB; pos = last_read()->frontier, reads++) {
-		CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB));
+		CHECK(reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB));
 		ask_all();
 		frontier = last_read()->frontier;
 		reach = frontier - (pos + 16 * KIB);
@@ -106,7 +113,7 @@ static void test_window(void)
 	begin_test("readahead: READs inside of what is on its way keep a stream going");
 	start();
 	for (pos = 0; pos < 4 * MIB; pos += 16 * KIB) {
-		bool goes = readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB);
+		bool goes = reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB);
 
 		CHECK(goes || pos == 0, "%llu", (unsigned long long)pos);
 		ask_all();
@@ -116,16 +123,15 @@ static void test_window(void)
 
 	begin_test("readahead: a window that gets smaller takes nothing back");
 	frontier = last_read()->frontier;
-	CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 256 * KIB, 64 * MIB));
+	CHECK(reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 0 && last_read()->frontier == frontier);
-	CHECK(readahead_read(
-		0, frontier, frontier + 16 * KIB, frontier + 16 * KIB, 256 * KIB, 64 * MIB));
+	CHECK(reads(0, frontier, frontier + 16 * KIB, frontier + 16 * KIB, 256 * KIB, 64 * MIB));
 	CHECK(ask_all() == 256 * KIB);
 
 	begin_test("readahead: no room at all still lets streams be found");
 	start();
-	readahead_read(0, 0, 16 * KIB, 16 * KIB, 0, 64 * MIB);
-	CHECK(readahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 0, 64 * MIB));
+	reads(0, 0, 16 * KIB, 16 * KIB, 0, 64 * MIB);
+	CHECK(reads(0, 16 * KIB, 32 * KIB, 32 * KIB, 0, 64 * MIB));
 	CHECK(ask_all() <= LEAST);
 }
 
@@ -135,22 +141,22 @@ static void test_strides(void)
 
 	begin_test("readahead: a stream that holds may step over a little, one READ may not");
 	start();
-	readahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
-	CHECK(!readahead_read(0, 20 * KIB, 36 * KIB, 36 * KIB, 8 * MIB, 64 * MIB));
+	reads(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
+	CHECK(!reads(0, 20 * KIB, 36 * KIB, 36 * KIB, 8 * MIB, 64 * MIB));
 	start();
-	readahead_read(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
-	readahead_read(0, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB);
+	reads(0, 0, 16 * KIB, 16 * KIB, 8 * MIB, 64 * MIB);
+	reads(0, 16 * KIB, 32 * KIB, 32 * KIB, 8 * MIB, 64 * MIB);
 	ask_all();
 	pos = last_read()->frontier + 64 * KIB;
-	CHECK(readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(last_read()->frontier >= pos + 16 * KIB);
 	pos = last_read()->frontier + 4 * MIB;
-	CHECK(!readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
+	CHECK(!reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 
 	begin_test("readahead: READs backwards are no stream");
 	start();
 	for (pos = 4 * MIB; pos > 0; pos -= 16 * KIB)
-		CHECK(!readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
+		CHECK(!reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, 8 * MIB, 64 * MIB));
 	CHECK(ask_all() == 0);
 }
 
@@ -167,8 +173,8 @@ static void test_several(void)
 			for (unsigned s = 0; s < STREAMS_MAX; s++) {
 				uint64_t at = pos + (all_one ? s * 8 * MIB : 0);
 
-				found += readahead_read(all_one ? 0 : s, at, at + 32 * KIB,
-					at + 32 * KIB, 1 * MIB, 256 * MIB);
+				found += reads(all_one ? 0 : s, at, at + 32 * KIB, at + 32 * KIB,
+					1 * MIB, 256 * MIB);
 				ask_all();
 			}
 		CHECK(found == STREAMS_MAX * (3 * MIB / (32 * KIB) - 1), "%u", found);
@@ -180,7 +186,7 @@ static void test_several(void)
 	start();
 	for (unsigned s = 0; s < 4; s++)
 		for (unsigned n = 0; n < 2; n++)
-			readahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
+			reads(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
 				64 * MIB);
 	for (unsigned s = 4; s-- > 0;) {
 		CHECK(readahead_next(&file, &from, &end) && file == s, "%u", file);
@@ -192,25 +198,25 @@ static void test_several(void)
 	start();
 	for (unsigned s = 0; s < STREAMS_MAX; s++)
 		for (unsigned n = 0; n < 2; n++)
-			readahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
+			reads(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
 				64 * MIB);
-	CHECK(readahead_read(0, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB)); /* now 1 is oldest */
-	CHECK(!readahead_read(99, 0, 16 * KIB, 16 * KIB, MIB, 64 * MIB));
-	CHECK(readahead_read(0, 48 * KIB, 64 * KIB, 64 * KIB, MIB, 64 * MIB));
-	CHECK(readahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
-	CHECK(!readahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
+	CHECK(reads(0, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB)); /* now 1 is oldest */
+	CHECK(!reads(99, 0, 16 * KIB, 16 * KIB, MIB, 64 * MIB));
+	CHECK(reads(0, 48 * KIB, 64 * KIB, 64 * KIB, MIB, 64 * MIB));
+	CHECK(reads(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
+	CHECK(!reads(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
 
 	begin_test(
 		"readahead: a single READ does not push out a stream while others prove nothing");
 	start();
 	for (uint64_t pos = 0; pos < MIB; pos += 16 * KIB) {
-		bool goes = readahead_read(0, pos, pos + 16 * KIB, pos + 16 * KIB, MIB, 64 * MIB);
+		bool goes = reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, MIB, 64 * MIB);
 
 		CHECK(goes || pos == 0, "%llu", (unsigned long long)pos);
 		for (unsigned n = 0; n < STREAMS_MAX - 1; n++) {
 			uint64_t at = 128 * MIB + (uint64_t)random_below(100000) * 64 * KIB;
 
-			readahead_read(1, at, at + 4 * KIB, at + 4 * KIB, MIB, (uint64_t)1 << 40);
+			reads(1, at, at + 4 * KIB, at + 4 * KIB, MIB, (uint64_t)1 << 40);
 		}
 	}
 }
@@ -225,8 +231,7 @@ static unsigned random_reads(uint64_t image, unsigned count, uint64_t beside, ui
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t pos = random_below((uint32_t)(image / (4 * KIB)) - 4) * 4 * KIB;
 
-		found += readahead_read(
-			0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
+		found += reads(0, pos, pos + 16 * KIB, pos + 16 * KIB + beside, 8 * MIB, image);
 		*asked += ask_all();
 	}
 	return found * 100 / count;
@@ -258,13 +263,12 @@ static void test_forget(void)
 	start();
 	for (unsigned s = 0; s < 3; s++)
 		for (unsigned n = 0; n < 2; n++)
-			readahead_read(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
+			reads(s, n * 16 * KIB, (n + 1) * 16 * KIB, (n + 1) * 16 * KIB, MIB,
 				64 * MIB);
 	readahead_forget(2);
 	CHECK(readahead_next(&file, &from, &end) && file == 1);
-	CHECK(!readahead_read(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB),
-		"its number is used again");
-	CHECK(readahead_read(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
+	CHECK(!reads(2, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB), "its number is used again");
+	CHECK(reads(1, 32 * KIB, 48 * KIB, 48 * KIB, MIB, 64 * MIB));
 	readahead_forget(1);
 	readahead_forget(0);
 	CHECK(!readahead_next(&file, &from, &end));
@@ -280,28 +284,28 @@ static void test_end(void)
 	begin_test("readahead: nothing is wanted behind the image's end");
 	start();
 	for (pos = 0; pos < size; pos += 4 * KIB) {
-		readahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, 64 * MIB, size);
+		reads(0, pos, pos + 4 * KIB, pos + 4 * KIB, 64 * MIB, size);
 		ask_all();
 		CHECK(last_read()->frontier <= size, "%llu",
 			(unsigned long long)last_read()->frontier);
 	}
 	CHECK(last_read()->frontier == size);
 	start();
-	readahead_read(0, 0, 4 * KIB, 4 * KIB, MIB, 8 * KIB);
-	CHECK(readahead_read(0, 4 * KIB, 8 * KIB, 8 * KIB, MIB, 8 * KIB));
+	reads(0, 0, 4 * KIB, 4 * KIB, MIB, 8 * KIB);
+	CHECK(reads(0, 4 * KIB, 8 * KIB, 8 * KIB, MIB, 8 * KIB));
 	CHECK(ask_all() == 0);
 
 	begin_test("readahead: numbers at the end of what 63 bits count");
 	start();
 	pos = INT64_MAX / (4 * KIB) * (4 * KIB) - 64 * KIB;
-	readahead_read(0, pos, pos + 4 * KIB, pos + 4 * KIB, UINT64_MAX / 4, pos + 64 * KIB);
-	CHECK(readahead_read(
+	reads(0, pos, pos + 4 * KIB, pos + 4 * KIB, UINT64_MAX / 4, pos + 64 * KIB);
+	CHECK(reads(
 		0, pos + 4 * KIB, pos + 8 * KIB, pos + 8 * KIB, UINT64_MAX / 4, pos + 64 * KIB));
 	CHECK(ask_all() == 56 * KIB);
 	/* A READ longer than the image, as prefetch.c hands it over. */
 	start();
-	readahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB);
-	CHECK(!readahead_read(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB));
+	reads(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB);
+	CHECK(!reads(0, 0, 1 * MIB, 1 * MIB, 8 * MIB, 1 * MIB));
 	CHECK(ask_all() == 0);
 }
 
