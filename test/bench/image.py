@@ -16,7 +16,8 @@ NOT_WANTED = re.compile(r"/usr/share/(doc|man|info|locale|lintian)(/|$)")
 NOT_OF_PYTHON = re.compile(r"/(test|config-[^/]*-linux-gnu)(/|$)")
 
 MIB = 1 << 20
-DATA = {"large": 32 * MIB, "random": 10 * MIB, **{f"part{n}": 4 * MIB for n in range(4)}}
+DATA = {"large": 32 * MIB, "random": 10 * MIB, **{f"part{n}": 4 * MIB for n in range(4)},
+        **{f"series{n}": n * MIB for n in (1, 2, 3, 5, 8)}}
 
 
 def output(*command):

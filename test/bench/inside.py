@@ -230,13 +230,14 @@ def learn(workload, job):
     return found
 
 
-def record_program(job):
-    """Records the steps of workload b, in a run on a local file."""
+def record_programs(job):
+    """Records the steps of workload b and chooses the files of f, on a local file."""
     contender = contenders.Local("http", job["work"], None)
     cold()
     try:
         contender.attach(time.monotonic() + job["limit"])
         workloads.Program.record(POINT)
+        workloads.Small.choose(POINT)
     finally:
         contender.detach()
 
@@ -283,8 +284,8 @@ class Session:
 
     def prepare(self):
         self.learnt, self.traces = {}, {}
-        if "b" in self.job["workloads"]:
-            record_program(self.job)
+        if {"b", "f"} & set(self.job["workloads"]):
+            record_programs(self.job)
         for workload in self.job["workloads"]:
             self.learnt[workload] = learn(workload, self.job)
             if contenders.OursTraced in self.kinds:

@@ -195,7 +195,7 @@ def parse_options():
     parser.add_argument("--http", dest="schemes", action="store_const", const=["http"])
     parser.add_argument("--https", dest="schemes", action="store_const", const=["https"])
     parser.add_argument("--rounds", type=int, help="for all contenders, on all links")
-    parser.add_argument("--workloads", type=words(workloads.WORKLOADS), help="a,b,c,d,e")
+    parser.add_argument("--workloads", type=words(workloads.WORKLOADS), help=",".join(workloads.WORKLOADS))
     parser.add_argument("--contenders", type=words(ALL), help=",".join(ALL))
     parser.add_argument("--minutes", type=float, help="for all guests together, shared as always; when a "
                         "guest's time is over, peers are not asked again")

@@ -181,6 +181,51 @@ class Walk:
         return None, [json.dumps(self.seen).encode()], f"{len(self.seen)} files"
 
 
+class Small:
+    """150 files of at most 64 KiB, each read whole, in a random order that a fixed seed chooses."""
+
+    count, most = 150, 64 << 10
+
+    def __init__(self, point):
+        with open(f"{RUN}/small.json") as file:
+            self.files = json.load(file)
+        self.files = [(f"{point}/{path}", touched(size)) for path, size in self.files]
+
+    @classmethod
+    def choose(cls, point):
+        found = []
+        for directory, subdirectories, names in os.walk(f"{point}/usr/lib"):
+            subdirectories.sort()
+            for name in sorted(names):
+                path = os.path.join(directory, name)
+                size = os.lstat(path).st_size
+                if os.path.isfile(path) and not os.path.islink(path) and 0 < size <= cls.most:
+                    found.append((os.path.relpath(path, point), size))
+        with open(f"{RUN}/small.json", "w") as file:
+            json.dump(random.Random(1).sample(found, cls.count), file)
+
+    def work(self):
+        for path, buffer in self.files:
+            read_file(path, buffer)
+
+    def outcome(self):
+        buffers = [buffer for _, buffer in self.files]
+        return sum(map(len, buffers)), buffers, None
+
+
+class Series(Parallel):
+    """Files of 1 to 8 MiB, one after the other."""
+
+    def __init__(self, point):
+        sizes = 1, 2, 3, 5, 8
+        self.paths = [f"{point}/data/series{n}" for n in sizes]
+        self.buffers = [touched(n << 20) for n in sizes]
+
+    def work(self):
+        for path, buffer in zip(self.paths, self.buffers):
+            read_file(path, buffer)
+
+
 class Pages:
     """Pages of the large file that a fixed seed chooses, one after another."""
 
@@ -201,11 +246,12 @@ class Pages:
         return len(self.buffer), [self.buffer], None
 
 
-WORKLOADS = {"a": Sequential, "b": Program, "c": Random, "d": Parallel, "e": Walk}
+WORKLOADS = {"a": Sequential, "b": Program, "c": Random, "d": Parallel, "e": Walk, "f": Small, "g": Series}
 # Read again, from a cache that has all of it.
 CACHED = {"sequential": Sequential, "pages": Pages, "walk": Walk}
 TITLES = {"a": "32 MiB in sequence", "b": "cold program start", "c": "400 random reads of 16 KiB",
-          "d": "four readers, 4 MiB each", "e": "tree walk with stat"}
+          "d": "four readers, 4 MiB each", "e": "tree walk with stat",
+          "f": "150 small files, random order", "g": "files of 1 to 8 MiB, one by one"}
 CACHED_TITLES = {"sequential": "32 MiB in sequence, MB/s", "pages": "random pages of 4 KiB, µs",
                  "walk": "tree walk with lstat, s"}
 
