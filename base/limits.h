@@ -11,7 +11,7 @@
 #define MEMORY_MIN	      (512 << 10)
 #define MEMORY_WITH_MAP	      (640 << 10) /* with less there is no map of files */
 #define MEMORY_DEFAULT	      (1 << 20)
-#define MEMORY_PER_FILE	      4672
+#define MEMORY_PER_FILE	      5632
 #define MEMORY_PER_CONNECTION (176 << 10)
 
 #define CONNECTIONS_MAX 16
@@ -128,7 +128,7 @@
 
 /* Extents in the map of files, 8 bytes each: a root file system has some thousand files that have
  * blocks of their own. */
-#define MAP_EXTENTS 4096
+#define MAP_EXTENTS 3072
 
 /* Stack touched at the start, in bytes. The deepest path, a handshake, takes some 28 KiB. */
 #define STACK_TOUCHED 40960

@@ -9,7 +9,7 @@
 /* Bytes that are in no known file: a place for each REGION of them. And the number of places that
  * are remembered. */
 #define REGION (512 << 10)
-#define PLACES 64
+#define PLACES 48
 
 /* Of a file of at most SMALL bytes all is fetched. LARGE is the most that counts as a file that the
  * link brings within a second: on a fast link too, a larger one is a data base or a disk image. */

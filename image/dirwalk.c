@@ -32,16 +32,16 @@
 struct awaited {
 	uint64_t from;
 	uint32_t size;
-};
+} __attribute__((packed));
 
 /* In pages. */
 struct range {
 	uint32_t from, end;
 };
 
-/* A page is remembered by its number modulo PAGES, which is 128 MiB of 4 KiB pages. Two pages with
+/* A page is remembered by its number modulo PAGES, which is 64 MiB of 4 KiB pages. Two pages with
  * the same remainder may cost a needless fetch. */
-#define PAGES 32768
+#define PAGES 16384
 
 /* `ranges` is a ring: the `unnamed` before `next` are the queue. Those before them have been named,
  * and are kept until they are overwritten, so that they are not named again. */
