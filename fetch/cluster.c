@@ -146,6 +146,9 @@ void cluster_earn(struct file *f, uint64_t from, uint64_t end)
 	if (*purse(p) > most)
 		*purse(p) = most;
 	p->turn = ++reads_seen;
+	p->from = from;
+	p->at = end;
+	p->before = p->over = false;
 }
 
 /* For metadata the directory walk predicts better than a cluster; a trace, better than either. A
@@ -181,10 +184,8 @@ void cluster_asked(struct file *f, uint64_t from, uint64_t end, uint64_t asked)
 	}
 	if (!p || is_recording(f) || is_tracing(f) || is_of_metadata)
 		return;
-	p->from = from;
 	p->at = asked;
 	p->asked += asked - from;
-	p->before = p->over = false;
 }
 
 static struct place *next_place(void)
