@@ -493,6 +493,7 @@ static void prepare(void)
 	forget_files();
 	fd_close(&inherited.state);
 	handover_protect();
+	status_share();
 	allocate_fetch(front->frontend);
 	front->prepare(&conf, inherited.device, allocate(front->memory(capacity.files)));
 	if (state_folder() >= 0 && !sandbox_share(state_folder()))
