@@ -162,7 +162,7 @@ class Builds:
     def carried(self, blocks):
         """What the command writes of these blocks, as extents."""
         old, new = tool.Image(self.old), tool.Image(self.new)
-        return parse(tool.trace_text(tool.Carrier(old, new, dict.fromkeys(blocks)).carry()[0], BLOCK, len(new.bytes)))
+        return parse(tool.trace_text(tool.carry(old, new, dict.fromkeys(blocks))[0], BLOCK, len(new.bytes)))
 
 
 def check_reading(builds, is_packed):
@@ -263,7 +263,7 @@ def check_damaged(all_builds):
             for pair in ((bad, builds.old), (builds.old, bad)):
                 try:
                     old, new = map(tool.Image, pair)
-                    tool.Carrier(old, new, dict.fromkeys(range(len(old.bytes) // BLOCK))).carry()
+                    tool.carry(old, new, dict.fromkeys(range(len(old.bytes) // BLOCK)))
                 except tool.Wrong as reason:
                     assert re.search(r".: .+: .", str(reason)), reason
                     seen.add(re.sub(r"[0-9]+|^.*erofs", "0", str(reason)))
