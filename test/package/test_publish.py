@@ -124,7 +124,7 @@ def joined(extents):
 
 
 def carry(*words, status=0):
-    done = subprocess.run([TOOL, *words], capture_output=True, text=True)
+    done = subprocess.run([TOOL, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == status, f"status {done.returncode}: {done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -175,7 +175,7 @@ def check_reading(builds, is_packed):
         told, read = told_extents(builds.old, path), joined(extent[:4] for extent in inode.data)
         if not is_packed:       # it rounds up the last length
             told = [(offset, min(length, inode.size - offset), place, min(span, inode.size - offset))
-                    for offset, length, place, span in told]
+                    for offset, length, place, span in told if place]       # a hole is at 0
         assert read == joined(told), f"{path}: {read}, dump.erofs has {told}"
         data = OLD.get(path[1:], b"")
         for extent in inode.data if data else ():
@@ -319,8 +319,12 @@ def check_words(builds):
             assert words in done.stderr and image in done.stderr, done.stderr
     assert open(output).read() == said, "a failure has changed the trace"
     assert "No such file" in carry(builds.old, builds.trace, builds.new, "-o", f"{folder}/no/x", status=1).stderr
-    assert "No space left" in subprocess.run([TOOL, builds.old, builds.trace, builds.new], stdout=open("/dev/full", "w"),
-                                             stderr=subprocess.PIPE, text=True).stderr
+    for path, status, words in ("/dev/full", 1, "standard output: No space left"), (output, 0, ""):
+        with open(path, "w") as out:
+            done = subprocess.run([TOOL, builds.old, builds.trace, builds.new], stdout=out, stderr=subprocess.PIPE,
+                                  text=True)
+        assert done.returncode == status and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert open(output).read() == said, "standard output that is a file"
     carry(builds.old, builds.trace, builds.new, "-o", "/dev/null")
     assert not os.path.isfile("/dev/null"), "a device was replaced"
     assert not [name for name in os.listdir(folder) if name.endswith(".new")], os.listdir(folder)
