@@ -207,11 +207,14 @@ static void poly1305_mul64_run(const void *key, const void *iv, void *data, size
 }
 #endif
 
-/* clang has the intrinsics of an extension in a function alone since version 16. */
-#if defined(IS_ARM64) &&                                                                           \
-	(defined(__ARM_FEATURE_AES) || !defined(__clang__) || __clang_major__ >= 16)
+/* GCC has the intrinsics of an extension in a function alone; clang, where -march names it. */
+#if defined(IS_ARM64) && (defined(__ARM_FEATURE_AES) || !defined(__clang__))
 #define HAS_ARMCE
-#define ARMCE		  __attribute__((target("+crypto")))
+#ifdef __clang__
+#define ARMCE
+#else
+#define ARMCE __attribute__((target("+crypto")))
+#endif
 #define for_each_block(i) _Pragma("GCC unroll 4") for (unsigned i = 0; i < PARALLEL; i++)
 
 /* ---- AES-CTR by the Crypto Extension of 64-bit ARM ---- */

@@ -333,7 +333,7 @@ int main(void)
 
 	make_zone();
 	test_all(&c);
-#ifdef __aarch64__
+#ifdef HAS_ARMCE
 	begin_test("ciphers: the Crypto Extension is used where both of its parts are there");
 	CHECK(c.hardware_gcm && c.aes == &aes_armce_vtable && c.ghash == ghash_armce);
 	hidden = HWCAP_PMULL;
