@@ -234,26 +234,27 @@ static ARMCE uint32_t aes_subword(uint32_t word)
 
 static const br_block_ctr_class aes_armce_vtable;
 
-/* BearSSL's context for x86 has the same in it: the round keys and their number. */
+/* The key expansion of FIPS 197 section 5.2 for a key of n words. BearSSL's context for x86 has the
+ * same in it: the round keys and their number. */
 static ARMCE void aes_armce_init(const br_block_ctr_class **context, const void *key, size_t len)
 {
 	br_aes_x86ni_ctr_keys *keys = (br_aes_x86ni_ctr_keys *)context;
-	uint32_t words[4 * 15], round = 1;
-	size_t own = len / 4, i;
+	uint32_t words[4 * 15], rcon = 1;
+	size_t n = len / 4, i;
 
 	keys->vtable = &aes_armce_vtable;
-	keys->num_rounds = (unsigned)own + 6;
+	keys->num_rounds = (unsigned)n + 6;
 	memcpy(words, key, len);
-	for (i = own; i < 4 * (own + 7); i++) {
+	for (i = n; i < 4 * (n + 7); i++) {
 		uint32_t word = words[i - 1];
 
-		if (i % own == 0 || (own > 6 && i % own == 4))
+		if (i % n == 0 || (n > 6 && i % n == 4))
 			word = aes_subword(word);
-		if (i % own == 0) {
-			word = (word >> 8 | word << 24) ^ round;
-			round = round << 1 ^ (round >> 7) * 0x11b;
+		if (i % n == 0) {
+			word = (word >> 8 | word << 24) ^ rcon;
+			rcon = rcon << 1 ^ (rcon >> 7) * 0x11b;
 		}
-		words[i] = words[i - own] ^ word;
+		words[i] = words[i - n] ^ word;
 	}
 	memcpy(keys->skey.skni, words, 4 * i);
 }
