@@ -1,5 +1,5 @@
-/* trust/ciphers.h - TLS's ciphers in the fastest form that this machine runs: BearSSL's own, or ours
- * where those are slower. They have the types and contracts of BearSSL (bearssl_block.h and
+/* trust/ciphers.h - TLS's ciphers in the fastest form that this machine runs: BearSSL's own, or
+ * ours where those are slower. They have the types and contracts of BearSSL (bearssl_block.h and
  * bearssl_hash.h there): data of any length at any address, worked on in place, and no failure.
  * Neither a branch nor an address depends on a secret. The processor's multiplication of 64-bit
  * words is taken to last equally long for all values.
