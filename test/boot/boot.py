@@ -80,8 +80,10 @@ class Bench:
     @functools.cache
     def image(self, name=boot_images.NAME):
         path = f"{self.work}/www/{name}"
-        if not os.path.exists(f"{self.work}/root"):
-            boot_images.make_root(self.work, self.daemon)
+        tree, make = ("sysvinit", boot_images.make_sysvinit) if name == boot_images.SYSVINIT else \
+            ("root", boot_images.make_root)
+        if not os.path.exists(f"{self.work}/{tree}"):
+            make(self.work, self.daemon)
         return path if os.path.exists(path) else boot_images.make_image(self.work, name)
 
     @functools.cache
@@ -160,6 +162,12 @@ class Boot:
         if sums:
             self.expect("boot-check: sums right" in said, "sums: " + last(said, "sums"))
 
+    def started_again(self):
+        """After the kills: it was, and no file is wrong that was read meanwhile."""
+        said = self.machine.said
+        self.expect(last(said, "started again") == "0", "started: " + last(said, "started again"))
+        self.expect("boot-check: killed: right" in said, "killed: " + last(said, "killed"))
+
     def to_reboot(self):
         self.expect(self.machine.wait_end(120), "no reboot")
         failure = self.machine.failure()
@@ -228,8 +236,7 @@ def killed(bench, name, kind):
     """The same. While its files are compared the worker is killed, then keeper and worker, and the daemon is started
     again by the program in memory. The root is the root of this daemon too, and cannot be unmounted before it ends."""
     with logged_in(bench, name, kind, f"kill,{bench.sums},reboot") as b:
-        b.expect(last(b.machine.said, "started again") == "0", "started: " + last(b.machine.said, "started again"))
-        b.expect("boot-check: killed: right" in b.machine.said, "killed: " + last(b.machine.said, "killed"))
+        b.started_again()
         b.to_reboot()
 
 
@@ -375,6 +382,21 @@ def verity(bench, name, kind):
     with booted(bench, name, kind, words, initrd, disks=[bench.disk(f"{kind}-verity", new=True)]) as b:
         b.to_verdict()
         b.to_reboot()
+
+
+@boot(("busybox-7",))
+def sysvinit(bench, name, kind):
+    """The root's init is sysvinit, which ends what sendsigs.omit.d does not name: keeper and worker are killed, and the
+    machine reboots in order."""
+    bench.server.start()
+    words = bench.words(kind, f"kill,{bench.sums},reboot", DISK, image=boot_images.SYSVINIT)
+    with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-sysvinit", new=True)]) as b:
+        b.to_login()
+        b.to_verdict()
+        b.started_again()
+        b.to_reboot()
+        # As the scripts of rcS and rc6 print it.
+        b.expect(" failed" not in b.machine.said, "something failed")
 
 
 @boot(("busybox",))
