@@ -10,12 +10,12 @@ UNUSED  := aead/% ec/ec_keygen ec/ecdsa_i15_% hash/ghash_ctmul32 hash/ghash_pwr8
 SOURCES := $(filter-out $(UNUSED:%=$(BEARSSL)/src/%.c),$(sort $(wildcard $(BEARSSL)/src/*.c $(BEARSSL)/src/*/*.c)))
 OBJECTS := $(SOURCES:$(BEARSSL)/src/%.c=$(OUT:.a=)/%.o)
 
-# What is run for each byte of an image (tls.c) gains from -O2, the rest does not.
+# What is run for each byte of an image (trust/ciphers.c) gains from -O2, the rest does not.
 ifneq ($(filter x86_64-%,$(MACHINE)),)
-HOT := symcipher/aes_x86ni_ctr hash/ghash_pclmul symcipher/chacha20_sse2 symcipher/poly1305_ctmulq
+HOT := symcipher/aes_x86ni_ctr hash/ghash_pclmul
 else ifneq ($(filter aarch64-% riscv64-% s390x-%,$(MACHINE)),)
 HOT := symcipher/aes_ct64 symcipher/aes_ct64_enc symcipher/aes_ct64_ctr hash/ghash_ctmul64 \
-       symcipher/chacha20_ct symcipher/poly1305_ctmulq
+       symcipher/chacha20_ct
 else
 HOT := symcipher/aes_ct symcipher/aes_ct_enc symcipher/aes_ct_ctr hash/ghash_ctmul \
        symcipher/chacha20_ct symcipher/chacha20_sse2 symcipher/poly1305_ctmul

@@ -5,7 +5,7 @@
  * the order in which knowledge points: each uses only those above it.
  *
  *	base/      text, numbers, times, the log, every fixed size
- *	trust/     whom to believe: certificates, keys, signatures
+ *	trust/     whom to believe: certificates, keys, signatures; the ciphers
  *	net/       names, addresses, URLs, the words of HTTP
  *	tls.c      a byte stream over TLS, by BearSSL
  *	http.c     one connection and its range requests
@@ -493,6 +493,7 @@ static void prepare(void)
 	forget_files();
 	fd_close(&inherited.state);
 	handover_protect();
+	status_share();
 	allocate_fetch(front->frontend);
 	front->prepare(&conf, inherited.device, allocate(front->memory(capacity.files)));
 	if (state_folder() >= 0 && !sandbox_share(state_folder()))

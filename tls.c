@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/minmax.h"
 #include "trust/cert.h"
+#include "trust/ciphers.h"
 #include "trust/client_cert.h"
 #include "trust/roots.h"
 #include "trust/x509.h"
@@ -288,58 +289,11 @@ static bool read_clock(int64_t *seconds, bool *or_later)
 	return true;
 }
 
-/* The fastest of BearSSL's implementations on this machine. Its own choice
- * (br_ssl_engine_set_default_aes_gcm() and its like) would also link those that the architecture
- * never runs. Signatures are the same everywhere: i31, and for RSA no i62, which would save a
- * millisecond of a handshake. */
-struct ciphers {
-	const br_block_ctr_class *aes;
-	br_ghash ghash;
-	br_chacha20_run chacha20;
-	br_poly1305_run poly1305;
-};
-
-#ifdef __SIZEOF_INT128__
-#define AES	 br_aes_ct64_ctr_vtable
-#define GHASH	 br_ghash_ctmul64
-#define POLY1305 br_poly1305_ctmulq_get()
-#define NAMES	 "aes_ct64", "ghash_ctmul64", "poly1305_ctmulq"
-#else
-#define AES	 br_aes_ct_ctr_vtable
-#define GHASH	 br_ghash_ctmul
-#define POLY1305 br_poly1305_ctmul_run
-#define NAMES	 "aes_ct", "ghash_ctmul", "poly1305_ctmul"
-#endif
-
-/* SSE2 is part of x86-64, and of some i386; elsewhere br_chacha20_sse2_get() gives NULL. */
-#ifdef __x86_64__
-#define CHACHA20 NULL
-#else
-#define CHACHA20 br_chacha20_ct_run
-#endif
-
-static struct ciphers best_ciphers(void)
-{
-	struct ciphers c = {br_aes_x86ni_ctr_get_vtable(), br_ghash_pclmul_get(),
-		br_chacha20_sse2_get(), POLY1305};
-
-	if (!c.aes)
-		c.aes = &AES;
-	if (!c.ghash)
-		c.ghash = GHASH;
-	if (!c.chacha20)
-		c.chacha20 = CHACHA20;
-	return c;
-}
-
 void tls_ciphers(char *out, size_t size)
 {
-	static const char *const names[] = {NAMES};
-	struct ciphers c = best_ciphers();
+	struct ciphers c = ciphers_best();
 
-	snprintf(out, size, "%s, %s, %s, %s", c.aes == &AES ? names[0] : "aes_x86ni",
-		c.ghash == GHASH ? names[1] : "ghash_pclmul",
-		c.chacha20 == CHACHA20 ? "chacha20_ct" : "chacha20_sse2", names[2]);
+	snprintf(out, size, "%s, %s, %s", c.names[0], c.names[1], c.names[2]);
 }
 
 /* AES in hardware makes GCM the fastest; in software ChaCha20 is, by far. */
@@ -354,7 +308,7 @@ static void set_suites(br_ssl_engine_context *e, bool gcm_first)
 
 static void set_ciphers(br_ssl_engine_context *e)
 {
-	struct ciphers c = best_ciphers();
+	struct ciphers c = ciphers_best();
 
 	br_ssl_engine_set_gcm(e, &br_sslrec_in_gcm_vtable, &br_sslrec_out_gcm_vtable);
 	br_ssl_engine_set_aes_ctr(e, c.aes);
@@ -362,7 +316,7 @@ static void set_ciphers(br_ssl_engine_context *e)
 	br_ssl_engine_set_chapol(e, &br_sslrec_in_chapol_vtable, &br_sslrec_out_chapol_vtable);
 	br_ssl_engine_set_chacha20(e, c.chacha20);
 	br_ssl_engine_set_poly1305(e, c.poly1305);
-	set_suites(e, c.aes != &AES && c.ghash != GHASH);
+	set_suites(e, c.hardware_gcm);
 }
 
 /* A secret of X25519 that is all zero comes of a share of small order, whatever our key is: RFC
@@ -379,7 +333,9 @@ static uint32_t multiply(
 	return good & (any != 0);
 }
 
-/* br_ssl_client_init_full() would do this, but links CBC, whose decryption overflows the heap. */
+/* br_ssl_client_init_full() would do this, but links CBC, whose decryption overflows the heap.
+ * Signatures are the same on all machines: i31, and for RSA no i62, which would save a millisecond
+ * of a handshake. */
 static void set_algorithms(struct tls *t)
 {
 	static br_ec_impl ec;

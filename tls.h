@@ -20,7 +20,7 @@ struct tls;
 /* Bytes of a struct tls, for the caller's memory plan; it must be aligned to 8. */
 size_t tls_size(void);
 
-/* Which of BearSSL's implementations this machine runs, by their names there. */
+/* The names of the ciphers' implementations that this machine runs (trust/ciphers.h). */
 void tls_ciphers(char *out, size_t size);
 
 /* The server's key must be one of these pins, which are borrowed from now on, of every server. If

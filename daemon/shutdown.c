@@ -15,43 +15,12 @@
 
 #define OLD_ROOT "/oldroot"		     /* systemd's src/shutdown/shutdown.c */
 #define PID_FILE "/run/cachefilesd-mini/pid" /* contrib/initramfs/cachefilesd-boot.sh */
-#define END_TIME 100			     /* tenths of a second for the daemon to end */
+#define CACHE	 "/cachefilesd-mini" /* there, below /run/initramfs, which is the root now */
+#define END_TIME 100		     /* tenths of a second for the daemon to end, or the cache */
 
 bool shutdown_is_meant(const char *name)
 {
 	return getpid() == 1 && strcmp(name, "/shutdown") == 0;
-}
-
-/* Unmounts what a line of proc_pid_mountinfo(5) tells: its fifth word is the mount point. */
-static bool unmount_line(char *line, bool tell)
-{
-	for (int word = 1; line && word < 5; word++)
-		if ((line = strchr(line, ' ')))
-			line++;
-	if (!line || strncmp(line, OLD_ROOT, sizeof(OLD_ROOT) - 1) != 0)
-		return false;
-	line[strcspn(line, " ")] = '\0';
-	if (umount2(line, 0) == 0)
-		return true;
-	if (tell)
-		log_warning("%s is still mounted: %s", line, strerror(errno));
-	return false;
-}
-
-/* From the end, as the last may be mounted on an earlier one. Returns whether any was unmounted. */
-static bool unmount(bool tell)
-{
-	char text[32768];
-	ssize_t left = fd_read_file("/proc/self/mountinfo", text, sizeof(text));
-	bool some = false;
-
-	while (left > 0) {
-		text[--left] = '\0'; /* the newline */
-		while (left > 0 && text[left - 1] != '\n')
-			left--;
-		some = unmount_line(text + left, tell) || some;
-	}
-	return some;
 }
 
 /* The keeper's parent is systemd's process 1, that is this one. While images are mounted it takes
@@ -81,17 +50,21 @@ void shutdown_run(const char *verb)
 		const char *verb;
 		int how;
 	} ends[] = {{"poweroff", RB_POWER_OFF}, {"halt", RB_HALT_SYSTEM}, {"kexec", RB_KEXEC}};
+	int i = 0;
 
-	while (unmount(false))
-		;
+	/* The cache is the daemon's to its end, as are /run and /dev below the root; without them
+	 * the root goes at once, and the daemon finds its images unmounted. */
+	mount(OLD_ROOT "/run/initramfs" CACHE, CACHE, NULL, MS_MOVE, NULL);
+	umount2(OLD_ROOT, MNT_DETACH);
 	end_daemon();
-	while (unmount(false))
-		;
-	unmount(true);
+	while (umount2(CACHE, 0) < 0 && errno == EBUSY && ++i < END_TIME)
+		poll(NULL, 0, 100);
+	if (i == END_TIME)
+		log_warning("the cache is still mounted: %s", strerror(errno));
 	sync();
-	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
-		if (strcmp(verb, ends[i].verb) == 0)
-			reboot(ends[i].how);
+	for (size_t n = 0; n < sizeof(ends) / sizeof(*ends); n++)
+		if (strcmp(verb, ends[n].verb) == 0)
+			reboot(ends[n].how);
 	reboot(RB_AUTOBOOT);
 	for (;;)
 		pause();

@@ -43,6 +43,8 @@ static int theirs[DEVICES_MAX]; /* the kernel's end of a socket pair, until it h
 static int given[DEVICES_MAX];	/* the N of /dev/nbdN; a worker may have written another */
 static bool told[DEVICES_MAX];	/* that the place waits */
 static int netlink = -1;
+/* The folder, from the start on: switch_root moves it, and our own root has none then. */
+static int dev = -1;
 
 static unsigned asked = DEVICES_MAX; /* the place of which the control socket's client waits */
 static char answer[320];
@@ -127,6 +129,7 @@ static void forked(void)
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		fd_close(&theirs[n]);
 	fd_close(&netlink);
+	fd_close(&dev);
 }
 
 static void leave(int kept[KEPT_MAX])
@@ -366,6 +369,7 @@ bool nbd_begin(
 		return fail(why, size, "no memory for the table of devices");
 	table->usable = DEVICES_MAX;
 	netlink = kept[0];
+	dev = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		theirs[n] = -1;
 		check_place(n, &kept[1 + 3 * n]);
@@ -442,8 +446,8 @@ static int probe(int device, bool disconnect)
 	int fd, status = -1;
 
 	if (pid == 0) {
-		snprintf(path, sizeof(path), "/dev/nbd%d", device);
-		fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+		snprintf(path, sizeof(path), "nbd%d", device);
+		fd = openat(dev, path, O_RDONLY | O_EXCL | O_CLOEXEC);
 		_exit(fd < 0 ? errno : disconnect ? nbd_disconnect(netlink, device) : 0);
 	}
 	if (pid < 0)

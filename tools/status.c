@@ -442,7 +442,6 @@ static void resume(void)
 	volatile uint64_t *kept = handover_numbers();
 	uint64_t restores = stats.restores;
 
-	stats_culls = kept ? kept + 3 + KEPT_CULLS : NULL;
 	if (!kept || !kept[0])
 		return;
 	started = min_u64(kept[0], (uint64_t)started);
@@ -455,6 +454,13 @@ static void resume(void)
 			memcpy(mirror_at(i, clock_now), (void *)(kept + 1),
 				sizeof(struct mirror_stats));
 	images_resume();
+}
+
+void status_share(void)
+{
+	volatile uint64_t *kept = handover_numbers();
+
+	stats_culls = kept ? kept + 3 + KEPT_CULLS : NULL;
 }
 
 void status_init(const struct conf *c, const struct front *f, int fd, int64_t now)

@@ -27,6 +27,9 @@ void status_init(const struct conf *conf, const struct front *front, int listene
 /* Leaves the counters to the next worker, whose status_init() takes them. */
 void status_keep(void);
 
+/* Before the culler begins, in a worker: where it counts. */
+void status_share(void);
+
 /* For the loop, as in fetch.h: status_poll() writes one entry, whose descriptor is -1 when there is
  * nothing to wait for. */
 void status_poll(struct pollfd *out);

@@ -80,8 +80,10 @@ class Bench:
     @functools.cache
     def image(self, name=boot_images.NAME):
         path = f"{self.work}/www/{name}"
-        if not os.path.exists(f"{self.work}/root"):
-            boot_images.make_root(self.work, self.daemon)
+        tree, make = ("sysvinit", boot_images.make_sysvinit) if name == boot_images.SYSVINIT else \
+            ("root", boot_images.make_root)
+        if not os.path.exists(f"{self.work}/{tree}"):
+            make(self.work, self.daemon)
         return path if os.path.exists(path) else boot_images.make_image(self.work, name)
 
     @functools.cache
@@ -160,6 +162,12 @@ class Boot:
         if sums:
             self.expect("boot-check: sums right" in said, "sums: " + last(said, "sums"))
 
+    def started_again(self):
+        """After the kills: it was, and no file is wrong that was read meanwhile."""
+        said = self.machine.said
+        self.expect(last(said, "started again") == "0", "started: " + last(said, "started again"))
+        self.expect("boot-check: killed: right" in said, "killed: " + last(said, "killed"))
+
     def to_reboot(self):
         self.expect(self.machine.wait_end(120), "no reboot")
         failure = self.machine.failure()
@@ -226,17 +234,16 @@ def login(bench, name, kind):
 @boot(stock(*STOCK))
 def killed(bench, name, kind):
     """The same. While its files are compared the worker is killed, then keeper and worker, and the daemon is started
-    again by the program in memory. The root is the root of this daemon too, and cannot be unmounted before it ends."""
+    again by the program in memory."""
     with logged_in(bench, name, kind, f"kill,{bench.sums},reboot") as b:
-        b.expect(last(b.machine.said, "started again") == "0", "started: " + last(b.machine.said, "started again"))
-        b.expect("boot-check: killed: right" in b.machine.said, "killed: " + last(b.machine.said, "killed"))
+        b.started_again()
         b.to_reboot()
 
 
 @contextlib.contextmanager
 def logged_in(bench, name, kind, checks):
     """A Debian with systemd that has come to its login prompt, and made the checks. At its end the cache has been
-    unmounted."""
+    unmounted, and a block device disconnected."""
     bench.server.start()
     disk = bench.disk(f"{kind}-login", new=True)
     with booted(bench, name, kind, bench.words(kind, checks, DISK), disks=[disk]) as b:
@@ -248,6 +255,7 @@ def logged_in(bench, name, kind, checks):
         state = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                text=True, check=True).stdout
         b.expect("needs_recovery" not in state, "the cache was not unmounted")
+        b.expect(not b.nbd or "NBD_DISCONNECT" in b.machine.said, "the device was not disconnected")
 
 
 @boot((*KINDS, *SMALL, *stock("7")))
@@ -375,6 +383,23 @@ def verity(bench, name, kind):
     with booted(bench, name, kind, words, initrd, disks=[bench.disk(f"{kind}-verity", new=True)]) as b:
         b.to_verdict()
         b.to_reboot()
+
+
+@boot(("busybox-7",))
+def sysvinit(bench, name, kind):
+    """The root's init is sysvinit: keeper and worker are killed, and the machine reboots. Its sendsigs lets live the
+    keeper alone, and says after ten seconds that the worker has not ended; a new one serves what is read after that."""
+    bench.server.start()
+    words = bench.words(kind, f"kill,{bench.sums},reboot", DISK, image=boot_images.SYSVINIT)
+    with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-sysvinit", new=True)]) as b:
+        b.to_login()
+        b.to_verdict()
+        b.started_again()
+        b.to_reboot()
+        # As the scripts of rcS and rc6 print it.
+        failed = re.findall(r"^(.*)\.\.\.\S*failed[.!]", b.machine.said, re.M)
+        b.expect(failed == ["Killing all remaining processes"], f"failed: {failed}")
+        b.expect("a new one takes its place" in b.machine.said.split("Killing all")[-1], "the keeper did not live on")
 
 
 @boot(("busybox",))

@@ -16,15 +16,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
 SUITE = "bookworm"
-BASE = "systemd-sysv,udev,dbus"
+# The packages of a root, by its init.
+BASES = {"systemd": "systemd-sysv,udev,dbus", "sysvinit": "sysvinit-core,udev"}
 # Without busybox an initramfs of initramfs-tools has only klibc's commands.
 TOOLS = ["initramfs-tools", "dracut-core", "dracut-network", "zstd", "e2fsprogs"]
 NAME = "debian.erofs"
+SYSVINIT = "debian-sysvinit.erofs"
 # The same root in others: an image's name, and the command that makes it of a tree.
 IMAGES = {
     NAME: ["mkfs.erofs", "--quiet", "IMAGE", "TREE"],
     "debian-lz4.erofs": ["mkfs.erofs", "--quiet", "-zlz4", "IMAGE", "TREE"],
     "debian.squashfs": ["mksquashfs", "TREE", "IMAGE", "-quiet", "-no-progress"],
+    SYSVINIT: ["mkfs.erofs", "--quiet", "IMAGE", "TREE"],
     "debian.ext4": ["mkfs.ext4", "-q", "-d", "TREE", "IMAGE", "600M"],
 }
 
@@ -50,7 +53,7 @@ read -r line </proc/cmdline
 for word in $line; do
 	case $word in boot-check=*) wanted=${word#*=} ;; esac
 done
-if [ $$ != 1 ]; then
+if [ -d /run/systemd/system ]; then
 	# It waits until all units have been started.
 	say "system $(systemctl is-system-running --wait)"
 	failed=$(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | tr '\n' ' ')
@@ -145,6 +148,15 @@ esac
 [ $$ != 1 ] || sleep infinity
 """
 
+# The program runs behind the scripts of runlevel 2.
+INITTAB = """id:2:initdefault:
+si::sysinit:/etc/init.d/rcS
+l2:2:wait:/etc/init.d/rc 2
+l6:6:wait:/etc/init.d/rc 6
+T0:2:respawn:/sbin/getty -L ttyS0 9600 vt100
+bc:2:once:/usr/lib/boot-check/run
+"""
+
 UNIT = """[Unit]
 Description=The check of the boot tests
 [Service]
@@ -173,19 +185,20 @@ def chroot(tree, *command):
 
 
 def debian(kind):
-    """The archive of a Debian tree, made once: "root", of which the image is made, or "tools", which makes initramfs
-    images."""
-    recipe = (SUITE, BASE) if kind == "root" else (SUITE, BASE, TOOLS)
+    """The archive of a Debian tree, made once: "root" or "sysvinit", of which an image is made, or "tools", which makes
+    initramfs images."""
+    base = BASES["sysvinit" if kind == "sysvinit" else "systemd"]
+    recipe = (SUITE, base, TOOLS) if kind == "tools" else (SUITE, base)
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     archive = f"{CACHE}/boot-{kind}-{key}.tar"
     if os.path.exists(archive):
         return archive
     tree = f"{CACHE}/boot-{kind}.{os.getpid()}"
     try:
-        if kind == "root":
+        if kind != "tools":
             os.makedirs(CACHE, exist_ok=True)
             print(f"# a Debian {SUITE} by debootstrap, some minutes the first time", flush=True)
-            run("debootstrap", "--variant=minbase", f"--include={BASE}", SUITE, tree, mirror(),
+            run("debootstrap", "--variant=minbase", f"--include={base}", SUITE, tree, mirror(),
                 stdout=subprocess.DEVNULL)
         else:
             unpack(debian("root"), tree)
@@ -236,10 +249,11 @@ def write_sums(tree):
 
 
 def make_image(work, name):
-    """Makes the image work/www/name of the tree work/root."""
+    """Makes the image work/www/name of the tree work/root or work/sysvinit."""
+    tree = f"{work}/sysvinit" if name == SYSVINIT else f"{work}/root"
     path = f"{work}/www/{name}"
     os.makedirs(f"{work}/www", exist_ok=True)
-    run(*({"IMAGE": path + ".new", "TREE": f"{work}/root"}.get(word, word) for word in IMAGES[name]),
+    run(*({"IMAGE": path + ".new", "TREE": tree}.get(word, word) for word in IMAGES[name]),
         stdout=subprocess.DEVNULL, env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
     os.rename(path + ".new", path)
     return path
@@ -253,8 +267,25 @@ def make_verity(image):
 
 def make_root(work, daemon):
     """Makes the tree work/root, which stays for NFS."""
-    tree = f"{work}/root"
-    unpack(debian("root"), tree)
+    tree = make_tree(work, daemon, "root")
+    write(f"{tree}/etc/systemd/system/boot-check.service", UNIT)
+    write(f"{tree}/etc/systemd/system.conf.d/slow.conf", SLOW)
+    for unit in MASKED:
+        os.symlink("/dev/null", f"{tree}/etc/systemd/system/{unit}")
+    wants = f"{tree}/etc/systemd/system/multi-user.target.wants"
+    os.makedirs(wants, exist_ok=True)
+    os.symlink("../boot-check.service", f"{wants}/boot-check.service")
+
+
+def make_sysvinit(work, daemon):
+    """Makes the tree work/sysvinit."""
+    write(f"{make_tree(work, daemon, 'sysvinit')}/etc/inittab", INITTAB)
+
+
+def make_tree(work, daemon, kind):
+    """Makes the tree work/kind of a Debian, with the daemon, the check and its sums. Returns its path."""
+    tree = f"{work}/{kind}"
+    unpack(debian(kind), tree)
     run("make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}", "PREFIX=/usr")
     shutil.copy(daemon, f"{tree}/usr/sbin/cachefilesd-mini")
     write(f"{tree}/etc/hostname", "from-the-web\n")
@@ -263,14 +294,8 @@ def make_root(work, daemon):
         os.unlink(f"{tree}/var/lib/dbus/machine-id")
     write(f"{tree}/etc/fstab", "")
     write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
-    write(f"{tree}/etc/systemd/system/boot-check.service", UNIT)
-    write(f"{tree}/etc/systemd/system.conf.d/slow.conf", SLOW)
-    for unit in MASKED:
-        os.symlink("/dev/null", f"{tree}/etc/systemd/system/{unit}")
-    wants = f"{tree}/etc/systemd/system/multi-user.target.wants"
-    os.makedirs(wants, exist_ok=True)
-    os.symlink("../boot-check.service", f"{wants}/boot-check.service")
     write_sums(tree)
+    return tree
 
 
 def make_certificates(work):

@@ -6,9 +6,15 @@
  * It passes on mlockall(), which locks all of its own memory, some GiB. Once the daemon has given
  * up the right to lock more than the limit, the emulator gets no memory any more, and ends. So it
  * is left out.
+ *
+ * No processor of 64-bit ARM that it emulates is without the Crypto Extension. HIDDEN_HWCAP, a
+ * number in the environment, is taken off the bits by which the kernel tells what the processor
+ * has.
  */
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #define WHENCE 0x98
@@ -18,6 +24,16 @@ int __wrap_mlockall(int flags)
 {
 	(void)flags;
 	return 0;
+}
+
+unsigned long __real_getauxval(unsigned long type);
+unsigned long __wrap_getauxval(unsigned long type);
+unsigned long __wrap_getauxval(unsigned long type)
+{
+	const char *hidden = getenv("HIDDEN_HWCAP");
+	unsigned long value = __real_getauxval(type);
+
+	return type == AT_HWCAP && hidden ? value & ~strtoul(hidden, NULL, 0) : value;
 }
 
 int __real_ioctl(int fd, int request, ...);

@@ -4,8 +4,8 @@
     test/cross/test_cross.py [--short] [TRIPLET...]     (those of test/lib/machines.py; `make check-cross` runs all)
 
 For each: the build (test/musl keeps musl for it in the user's cache directory), its unit tests, --get over HTTPS
-with each kind of cipher and key, the scenarios that can run under an emulator, page sizes, and a 32-bit program on
-a 64-bit kernel. Prints TAP; exit status 1 if a test failed.
+with each kind of cipher and key and on several processors, what a byte costs 64-bit ARM in
+instructions, the scenarios that can run under an emulator, page sizes, and a 32-bit program on a 64-bit kernel. Prints TAP; exit status 1 if a test failed.
 """
 import argparse
 import glob
@@ -24,6 +24,8 @@ from lib.machines import MACHINES
 os.chdir(os.path.join(HERE, "..", ".."))
 FOLDER = tempfile.TemporaryDirectory(prefix="test_cross.")
 IMAGE = httpserver.image("cross", 300001)
+# Of 64-bit ARM's ciphers, for a byte of a record of 16 KiB.
+INSTRUCTIONS = {"aes": 2.4, "ghash": 0.8, "chacha20": 5.8, "poly1305": 2.85}
 # All but those that measure memory or time, which the emulator changes, that compare errnos, which differ on
 # mips, and that start the runner again.
 SCENARIOS = ("^(?!no_memory|idle|sequential|random_reads|more_opens|more_images|more_files|no_spin|pipelin|"
@@ -45,24 +47,27 @@ def run(words, timeout=600, **more):
 
 def build(triplet):
     cores = str(os.cpu_count())
-    result = run(["make", "-s", "-j" + cores, "CROSS=" + triplet, "all", "unit",
-                  f"build/{triplet}/cachefilesd-mini.qemu"], timeout=3000)
+    result = run(["make", "-s", "-j" + cores, "CROSS=" + triplet, "all", "unit", "build/count.so",
+                  f"build/{triplet}/cachefilesd-mini.qemu", f"build/{triplet}/cross_ciphers"], timeout=3000)
     tell(triplet, "it compiles without a warning", result.stdout.decode(errors="replace")
          if result.returncode or b"warning" in result.stdout else None)
     return result.returncode == 0
+
+
+def run_unit(triplet, emulator, name, more=""):
+    result = run([*emulator, f"build/{triplet}/unit/{name}"])
+    text = result.stdout.decode(errors="replace")
+    count = len(re.findall("(?m)^ok ", text))
+    tell(triplet, f"unit tests: {name}{more}: {count}", None if result.returncode == 0 and count else
+         text[-2000:] + f"status {result.returncode}")
 
 
 def unit_tests(triplet, machine):
     for path in sorted(glob.glob("test/unit/*/*.c")):
         name = path[len("test/unit/"):-len(".c")]
         # qemu-user sets no seccomp filter: the sandbox refuses nothing.
-        if name in ("root/tls_client", "daemon/sandbox"):
-            continue
-        result = run([machine.qemu, f"build/{triplet}/unit/{name}"])
-        text = result.stdout.decode(errors="replace")
-        count = len(re.findall("(?m)^ok ", text))
-        tell(triplet, f"unit tests: {name}: {count}", None if result.returncode == 0 and count else
-             text[-2000:] + f"status {result.returncode}")
+        if name not in ("root/tls_client", "daemon/sandbox"):
+            run_unit(triplet, [machine.qemu], name)
 
 
 # -- HTTPS ---------------------------------------------------------------------------------------
@@ -79,9 +84,9 @@ def servers():
             yield f"{name}, {cipher}", f"{FOLDER.name}/{name}-ca.pem", httpserver.Server({"/img": IMAGE}, tls=context)
 
 
-def fetched(emulator, triplet, ca, server):
+def fetched(emulator, program, ca, server):
     """None, or what was wrong with the image that --get has fetched."""
-    result = subprocess.run([*emulator, f"build/{triplet}/cachefilesd-mini", "-o", "ca " + ca, "-o", "timeout 60",
+    result = subprocess.run([*emulator, program, "-o", "ca " + ca, "-o", "timeout 60",
                              "--get", f"https://127.0.0.1:{server.port}/img"],
                             stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
     if result.returncode == 0 and result.stdout == IMAGE:
@@ -89,11 +94,16 @@ def fetched(emulator, triplet, ca, server):
     return f"{len(result.stdout)} bytes, status {result.returncode}\n{result.stderr.decode(errors='replace')}"
 
 
+def fetch_each(triplet, emulator, all_servers, more="", program=None):
+    for what, ca, server in all_servers:
+        tell(triplet, f"--get over HTTPS: {what}{more}",
+             fetched(emulator, program or f"build/{triplet}/cachefilesd-mini", ca, server))
+
+
 def https(triplet, machine, all_servers):
     binary = f"build/{triplet}/cachefilesd-mini"
-    for what, ca, server in all_servers:
-        tell(triplet, f"--get over HTTPS: {what}", fetched([machine.qemu], triplet, ca, server))
-    what, ca, server = all_servers[0]
+    fetch_each(triplet, [machine.qemu], all_servers)
+    _, _, server = all_servers[0]
     strange = all_servers[-1][1]
     result = run([machine.qemu, binary, "-o", "ca " + strange, "-o", "timeout 60", "--get",
                   f"https://127.0.0.1:{server.port}/img"], timeout=300)
@@ -103,16 +113,46 @@ def https(triplet, machine, all_servers):
 
 # -- the rest ------------------------------------------------------------------------------------
 
-def version(triplet, machine):
-    text = run([machine.qemu, f"build/{triplet}/cachefilesd-mini", "--version"]).stdout.decode()
-    tell(triplet, "--version names BearSSL's best for it", None if f"ciphers: {machine.ciphers}\n" in text else text)
+def processors(triplet, machine, all_servers):
+    """The ciphers that each processor gets: by name, by the unit tests, and with a server of each."""
+    for processor, ciphers in machine.processors.items():
+        emulator = [machine.qemu, *(("-cpu", processor) if processor else ())]
+        text = run([*emulator, f"build/{triplet}/cachefilesd-mini", "--version"]).stdout.decode()
+        name = f"with -cpu {processor}" if processor else "of the emulator's choice"
+        tell(triplet, f"a processor {name}: --version names its ciphers",
+             None if f"ciphers: {ciphers}\n" in text else text)
+        if processor:
+            run_unit(triplet, emulator, "trust/ciphers", f", -cpu {processor}")
+            fetch_each(triplet, emulator, all_servers, f", -cpu {processor}")
+
+
+def no_crypto_extension(triplet, machine, all_servers):
+    """Each processor of 64-bit ARM that qemu-user knows has it."""
+    os.environ["HIDDEN_HWCAP"] = "0x8"          # HWCAP_AES
+    program = f"build/{triplet}/cachefilesd-mini.qemu"
+    text = run([machine.qemu, program, "--version"]).stdout.decode()
+    tell(triplet, "without AES in hardware: --version names its ciphers",
+         None if "ciphers: aes_ct64, ghash_ctmul64, chacha20_x4" in text else text)
+    fetch_each(triplet, [machine.qemu], all_servers, ", without AES in hardware", program)
+    del os.environ["HIDDEN_HWCAP"]
+
+
+def count_instructions(triplet, machine):
+    """What a byte costs."""
+    def executed(cipher, rounds):
+        return int(run([machine.qemu, "-plugin", "build/count.so", f"build/{triplet}/cross_ciphers", cipher,
+                        str(rounds)]).stdout)
+    for cipher, most in INSTRUCTIONS.items():
+        count = (executed(cipher, 64) - executed(cipher, 0)) / (64 * 16384)
+        tell(triplet, f"{cipher}: {count:.2f} instructions a byte, at most {most}",
+             None if 0 < count <= most else "it takes more")
 
 
 def page_sizes(triplet, machine, all_servers):
     """The engine, with larger pages; test/scenarios/pages.py has prefetching with them."""
     for size in machine.page_sizes[1:]:
         tell(triplet, f"--get with pages of {size} bytes",
-             fetched([machine.qemu, "-p", str(size)], triplet, *all_servers[0][1:]))
+             fetched([machine.qemu, "-p", str(size)], f"build/{triplet}/cachefilesd-mini", *all_servers[0][1:]))
 
 
 def scenarios(triplet, pattern):
@@ -148,9 +188,12 @@ def main():
     for triplet in a.triplets:
         machine = MACHINES[triplet]
         if build(triplet):
-            version(triplet, machine)
             unit_tests(triplet, machine)
             https(triplet, machine, all_servers)
+            processors(triplet, machine, all_servers[:3])
+            if triplet.startswith("aarch64"):
+                no_crypto_extension(triplet, machine, all_servers[:3])
+                count_instructions(triplet, machine)
             page_sizes(triplet, machine, all_servers)
             wide_kernel(triplet, machine)
             scenarios(triplet, SCENARIOS_SHORT if a.short else SCENARIOS)

@@ -3,19 +3,25 @@ import collections
 import shutil
 import struct
 
-Machine = collections.namedtuple("Machine", "qemu bits big_endian v8_padded read_complete ciphers page_sizes")
+# `processors`: what --version says of the ciphers, by what qemu's -cpu takes; "" is the one without that option.
+Machine = collections.namedtuple("Machine", "qemu bits big_endian v8_padded read_complete processors page_sizes")
 
 WRITE_1, WRITE_4 = 0x40049801, 0x80049801       # _IOW(0x98, 1, int): _IOC_WRITE is 4 on mips
-IN_64 = "aes_ct64, ghash_ctmul64, chacha20_ct, poly1305_ctmulq"
-IN_32 = "aes_ct, ghash_ctmul, chacha20_ct, poly1305_ctmul"
+AES_IN_64, AES_IN_X86 = "aes_ct64, ghash_ctmul64", "aes_x86ni, ghash_pclmul"
+IN_64 = {"": f"{AES_IN_64}, chacha20_ct, poly1305_mul64"}
+IN_32 = {"": "aes_ct, ghash_ctmul, chacha20_ct, poly1305_ctmul"}
+IN_X86_64 = {"": f"{AES_IN_X86}, chacha20_x4, poly1305_mul64",
+             **dict.fromkeys(("max,-aes", "max,-pclmulqdq"), f"{AES_IN_64}, chacha20_x4, poly1305_mul64")}
+IN_I686 = {"": f"{AES_IN_X86}, chacha20_sse2, poly1305_ctmul",
+           "n270": "aes_ct, ghash_ctmul, chacha20_sse2, poly1305_ctmul", "pentium3": IN_32[""]}
+IN_AARCH64 = dict.fromkeys(("", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1", "a64fx"),
+                           "aes_armce, ghash_armce, chacha20_x4, poly1305_mul64")
 SMALL, ANY = (4096,), (4096, 16384, 65536)      # page sizes of its kernels, of 4 KiB and more
 
 MACHINES = {
-    "x86_64-linux-gnu": Machine("qemu-x86_64", 64, False, True, WRITE_1,
-                                "aes_x86ni, ghash_pclmul, chacha20_sse2, poly1305_ctmulq", SMALL),
-    "i686-linux-gnu": Machine("qemu-i386", 32, False, False, WRITE_1,
-                              "aes_x86ni, ghash_pclmul, chacha20_sse2, poly1305_ctmul", SMALL),
-    "aarch64-linux-gnu": Machine("qemu-aarch64", 64, False, True, WRITE_1, IN_64, ANY),
+    "x86_64-linux-gnu": Machine("qemu-x86_64", 64, False, True, WRITE_1, IN_X86_64, SMALL),
+    "i686-linux-gnu": Machine("qemu-i386", 32, False, False, WRITE_1, IN_I686, SMALL),
+    "aarch64-linux-gnu": Machine("qemu-aarch64", 64, False, True, WRITE_1, IN_AARCH64, ANY),
     "arm-linux-gnueabihf": Machine("qemu-arm", 32, False, True, WRITE_1, IN_32, SMALL),
     "riscv64-linux-gnu": Machine("qemu-riscv64", 64, False, True, WRITE_1, IN_64, SMALL),
     "mips-linux-gnu": Machine("qemu-mips", 32, True, True, WRITE_4, IN_32, ANY),

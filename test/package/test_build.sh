@@ -16,6 +16,12 @@ has_no_cbc()
 	! nm build/cachefilesd-mini.full | grep -E 'cbc(dec|enc)|cbc_vtable|br_des'
 }
 
+# Those of BearSSL's that trust/ciphers.c stands in for.
+has_no_slow_ciphers()
+{
+	! nm build/cachefilesd-mini.full | grep -E 'chacha20_(sse2|ct)|poly1305_ctmul'
+}
+
 # format.c's printf family knows only what it says there: not these conversions and sizes, no
 # precision of integers, no other flags.
 has_no_foreign_format()
@@ -154,6 +160,7 @@ check "no formats that format.c does not know" has_no_foreign_format
 check "format.c is the only formatter and printer" has_no_stdio
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
+check "no cipher slower than ours is in the binary" has_no_slow_ciphers
 check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
 check "knowledge points one way" knows_only_rooms_before
 check "modules form no circle" modules_form_no_circle

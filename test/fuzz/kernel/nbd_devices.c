@@ -74,6 +74,7 @@ static void fuzz_table(const unsigned char *bytes, size_t size, char *line)
 		close_descriptors(n);
 	}
 	fd_close(&netlink);
+	fd_close(&dev);
 	asked = DEVICES_MAX;
 }
 

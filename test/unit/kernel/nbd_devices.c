@@ -12,6 +12,7 @@ static void fresh(void)
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		close_descriptors(n);
 	fd_close(&netlink);
+	fd_close(&dev);
 	for (int i = 0; i < DISKS; i++) {
 		fd_close(&held[i]);
 		disks[i] = (struct disk){.size = "2048"};

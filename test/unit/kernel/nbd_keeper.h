@@ -51,22 +51,23 @@ static ssize_t read_attribute_of(const char *path, char *text, size_t size)
 					 : (!strcmp(name, "size") ? disks[i].size : "4321"));
 }
 
-static int open_disk(const char *path)
+static int open_disk(int folder, const char *path)
 {
 	int i = -1;
 
-	sscanf(path, "/dev/nbd%d", &i);
+	CHECK(folder >= 0);
+	sscanf(path, "nbd%d", &i);
 	errno = i >= 0 && i < DISKS && disks[i].claimed ? EBUSY : ENOENT;
 	return i >= 0 && i < DISKS && disks[i].backend && !disks[i].claimed ? 0 : -1;
 }
 
-#define dir_each	      each_disk
-#define fd_read_file	      read_attribute_of
-#define open(path, flags)     open_disk(path)
+#define dir_each		    each_disk
+#define fd_read_file		    read_attribute_of
+#define openat(folder, path, flags) open_disk(folder, path)
 #include "kernel/nbd_devices.c"
 #undef dir_each
 #undef fd_read_file
-#undef open
+#undef openat
 #include "base/fd.c"
 #include "base/text.c"
 #include "test/unit/stubs.h"

@@ -229,6 +229,7 @@ static void test_kept(void)
 
 	begin_test("status: the next worker goes on with the numbers, of the same url lines");
 	start();
+	status_share();
 	stats.opens = 5;
 	stats.read_times[READ_TIMES] = 6;
 	mirror.requests = 7;
@@ -256,6 +257,7 @@ static void test_kept(void)
 	munmap((void *)shared, sizeof(*shared));
 	shared = NULL;
 	more = NULL;
+	status_share();
 	close(fd);
 	start();
 }
