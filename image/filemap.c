@@ -213,7 +213,7 @@ static void add_compressed(
 		return;
 	}
 	if (advise & ADVISE_2B && (i->at + index) % 32 == 0 &&
-		i->size > 16 * (uint64_t)image->block)
+		i->size > 15 * (uint64_t)image->block)
 		pack = 32;
 	add_blocks(m, image, i,
 		erofs_number(i->bytes + index + pack - 4, 4) + !(advise & ADVISE_BIG), i->first);
