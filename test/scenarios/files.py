@@ -15,7 +15,8 @@ class Tree:
 
     def __init__(self, sizes, *options):
         self.sizes = sizes
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:      # mkfs.erofs makes no chunks in a tmpfs
+        # Not in a tmpfs, where mkfs.erofs makes no chunks.
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
             os.mkdir(f"{scratch}/tree")
             contents = {name: random.Random(name).randbytes(size) for name, size in sizes.items()}
             for name, content in contents.items():
