@@ -11,6 +11,9 @@
 /* The least that a stream that goes on is fetched ahead by. */
 #define LEAST (128 << 10)
 
+/* Beyond the end of a file a stream is fetched ahead by this share: its reader may end there. */
+#define BEYOND 4
+
 struct stream {
 	bool used;
 	unsigned file;
@@ -66,7 +69,7 @@ bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, 
 
 		s->target = end + max_u64(share == 1 ? LEAST : 0, ahead);
 		if (s->target > file_end)
-			s->target = max_u64(file_end, s->crosses ? end + ahead : 0);
+			s->target = max_u64(file_end, s->crosses ? end + ahead / BEYOND : 0);
 		s->target = min_u64(s->target, max_u64(image_end, end));
 	}
 	s->turn = ++reads_seen;
