@@ -80,7 +80,8 @@ static void file_opened(struct file *f)
 	f->opening = false;
 	f->whole = whole_rule == WHOLE_ALWAYS ||
 		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
-	f->block = image->pinned.kind == EROFS_NONE ? 0 : EROFS_BLOCK;
+	if (frontend->any_order && capacity.extents > 0 && image->pinned.kind != EROFS_NONE)
+		f->block = EROFS_BLOCK;
 	f->fill = f->whole || (frontend->any_order && conf->prefetch_all);
 	f->since = turn.ms;
 	if (f->whole)

@@ -36,7 +36,7 @@ struct file {
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */
 	bool walking;	      /* it has directories to name */
-	uint32_t block;	      /* bytes of the image's blocks; 0: it has no inodes */
+	uint32_t block;	      /* bytes of the image's blocks; 0: none are looked for in it */
 	enum trace_state trace;
 	int64_t credit;	     /* bytes that may be fetched near READs */
 	int64_t ahead_after; /* nothing is prefetched before */
