@@ -31,12 +31,13 @@ bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t
 /* What an image's bytes say of it on their way. */
 static void learn(struct file *f, const void *bytes, uint64_t offset, size_t size)
 {
-	const struct filemap_image image = {number_of(f), f->block, f->image->pinned.size};
+	struct filemap_image image = {.number = number_of(f), .size = f->image->pinned.size};
 
 	if (offset == 0 && size >= EROFS_HEAD && f->block > 0 && erofs_block_size(bytes) > 0)
 		f->block = erofs_block_size(bytes);
 	if (f->walk)
 		dirwalk_feed(f->walk, bytes, offset, size);
+	image.block = f->block;
 	if (f->block > 0)
 		filemap_feed(map, &image, bytes, offset, size);
 }

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/minmax.h"
+#include "base/page.h"
 
 /* Bytes that a reader may step over once its stream goes on. */
 #define STRIDE (128 << 10)
@@ -65,7 +66,7 @@ bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, 
 	s->file_end = file_end;
 	s->frontier = max_u64(s->frontier, asked);
 	if (found) {
-		uint64_t ahead = min_u64(s->run / share, most);
+		uint64_t ahead = page_down(min_u64(s->run / share, most));
 
 		s->target = end + max_u64(share == 1 ? LEAST : 0, ahead);
 		if (s->target > file_end)

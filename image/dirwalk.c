@@ -320,9 +320,13 @@ void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages)
  * beginning. Such that lie near each other become one range. */
 static bool next_inodes(struct dirwalk *w, struct range *range)
 {
-	uint64_t pages = w->image_size / w->page + 1, steps = min_u64(pages, PAGES);
+	uint64_t pages, steps;
 
 	*range = (struct range){0, 0};
+	if (w->called == 0)
+		return false; /* also if dirwalk_start() refused the image */
+	pages = w->image_size / w->page + 1;
+	steps = min_u64(pages, PAGES);
 	for (; steps > 0 && w->called > 0; steps--, w->cursor++) {
 		if (w->cursor >= pages)
 			w->cursor = 0;

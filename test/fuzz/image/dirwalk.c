@@ -70,6 +70,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	image.bytes = malloc(image.size);
 	memcpy(image.bytes, data + OPTIONS, image.size);
 	if (dirwalk_start(&w, image.bytes, image.size, image.page, gap, image.left)) {
+		dirwalk_call(&w, gap, data[3] & 8 ? data[1] : UINT64_MAX);
 		if (data[3] & 1)
 			see(&w, 0, image.size);
 		for (uint64_t end = image.size / image.page * image.page;

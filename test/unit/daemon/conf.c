@@ -450,6 +450,19 @@ static void test_choices(void)
 	CHECK_BAD("compressed parts", "needs auto, whole or lazy");
 	CHECK_BAD("compressed lazy whole", "needs auto, whole or lazy");
 
+	begin_test("conf: read-ahead");
+	conf_init(&c);
+	CHECK(c.read_ahead == READ_AHEAD_AUTO);
+	CHECK_GOOD("read-ahead thrifty");
+	CHECK(c.read_ahead == READ_AHEAD_THRIFTY);
+	CHECK_GOOD("read-ahead none");
+	CHECK(c.read_ahead == READ_AHEAD_NONE);
+	CHECK_GOOD("read-ahead auto");
+	CHECK(c.read_ahead == READ_AHEAD_AUTO);
+	CHECK_BAD("read-ahead", "needs auto, thrifty or none");
+	CHECK_BAD("read-ahead 128K", "needs auto, thrifty or none");
+	CHECK_BAD("readahead none", "; is 'read-ahead' meant?");
+
 	begin_test("conf: abi, ca");
 	conf_init(&c);
 	CHECK_GOOD("abi v8");

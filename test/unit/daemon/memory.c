@@ -35,9 +35,33 @@ static void test_division(void)
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
 }
 
+static void test_map(void)
+{
+	const struct memory_costs costs = {
+		.fixed = 300 << 10, .connection = 20 << 10, .file = 1000, .read = 100, .extent = 8};
+	struct conf conf = {.memory = MEMORY_WITH_MAP - 1};
+	char why[200] = "";
+	size_t buffer, files;
+
+	begin_test("memory: there is a map of files from 640K on");
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.extents == 0, "%s", why);
+	files = capacity.files;
+	buffer = capacity.buffer;
+	conf.memory++;
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)), "%s", why);
+	CHECK(capacity.extents == MAP_EXTENTS && base(&costs) >= costs.fixed + MAP_EXTENTS * 8);
+	CHECK(capacity.files <= files && capacity.files >= FILES_MIN);
+	CHECK(capacity.buffer <= buffer);
+	CHECK(base(&costs) + capacity.connections * (capacity.buffer + costs.connection) <=
+		conf.memory);
+	conf.memory = 0;
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.extents == MAP_EXTENTS);
+}
+
 int main(void)
 {
 	test_untouched();
 	test_division();
+	test_map();
 	return finish_tests();
 }

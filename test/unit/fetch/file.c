@@ -1,7 +1,10 @@
-/* Unit tests of file.c: it never takes for a hole what is written. */
+/* Unit tests of file.c: it never takes for a hole what is written, and learns from it which bytes
+ * are files. */
 #include "test/unit/check.h"
 
 #include "fetch/file.c"
+#include "image/erofs.c"
+#include "image/filemap.c"
 
 const struct frontend *frontend;
 struct turn turn;
@@ -37,7 +40,7 @@ static uint32_t random_below(uint32_t n)
 }
 
 /* What lseek() would say of the place. */
-static void learn(unsigned file, uint64_t from)
+static void look(unsigned file, uint64_t from)
 {
 	uint64_t to = from;
 
@@ -72,12 +75,52 @@ static void test_random(void)
 			uint64_t from = random_below(SIZE), size = 1 + random_below(8);
 
 			if (random_below(3) == 0)
-				learn(file, from);
+				look(file, from);
 			else
 				fill(file, from, from + size < SIZE ? from + size : SIZE);
 			CHECK(is_true(file), "run %u, step %u", run, step);
 		}
 	}
+}
+
+static ssize_t write_all(unsigned file, const void *pages, size_t size, uint64_t offset)
+{
+	(void)file, (void)pages, (void)offset;
+	return (ssize_t)size;
+}
+
+static void test_map(void)
+{
+	static const struct frontend front = {.write = write_all};
+	static struct image image = {.pinned.size = 1 << 20};
+	static uint8_t bytes[8192];
+	struct file f = {.used = true, .image = &image, .block = EROFS_BLOCK};
+	uint64_t from, end;
+
+	begin_test("file: what is written says which bytes are a file's, until it is closed");
+	frontend = &front;
+	files = &f;
+	files_map(calloc(1, filemap_size(4)), 4);
+	bytes[4096 + 5] = 0x81; /* an inode of 10,000 bytes from block 16 on */
+	bytes[4096 + 6] = 1;
+	bytes[4096 + 8] = 10000 & 0xff;
+	bytes[4096 + 9] = 10000 >> 8;
+	bytes[4096 + 16] = 16;
+	CHECK(file_write(&f, bytes, sizeof(bytes), 0) == sizeof(bytes));
+	CHECK(file_extent(&f, 17 * 4096 + 1, &from, &end) && from == 16 * 4096 && end == 19 * 4096);
+	CHECK(!file_extent(&f, 19 * 4096, &from, &end));
+	file_close(&f);
+	CHECK(!file_extent(&f, 16 * 4096, &from, &end));
+
+	begin_test("file: the superblock's blocks count; what is no EROFS has no files");
+	bytes[1024 + 12] = 9;
+	CHECK(file_write(&f, bytes, sizeof(bytes), 0) == sizeof(bytes) && f.block == 512);
+	CHECK(file_extent(&f, 2 * 4096, &from, &end) && from == 2 * 4096 && end == 5 * 4096);
+	file_close(&f);
+	f.block = 0;
+	CHECK(file_write(&f, bytes, sizeof(bytes), 0) == sizeof(bytes) && f.block == 0);
+	CHECK(!file_extent(&f, 2 * 4096, &from, &end));
+	free(map);
 }
 
 int main(void)
@@ -108,5 +151,6 @@ int main(void)
 	CHECK(holes_end(0, 100 * HOLES_MAX) == 100 * HOLES_MAX + 60);
 
 	test_random();
+	test_map();
 	return finish_tests();
 }

@@ -89,13 +89,13 @@ static void test_sequential(void)
 static void test_window(void)
 {
 	uint64_t pos = 0, frontier, reach, last = 0, most = 2 * MIB;
-	unsigned reads = 0;
+	unsigned count = 0;
 
 	begin_test(
 		"readahead: the window grows with what was read, at most doubles, and is capped");
 	start();
 	reads(0, 0, 16 * KIB, 16 * KIB, most, 64 * MIB);
-	for (pos = 16 * KIB; pos < 32 * MIB; pos = last_read()->frontier, reads++) {
+	for (pos = 16 * KIB; pos < 32 * MIB; pos = last_read()->frontier, count++) {
 		CHECK(reads(0, pos, pos + 16 * KIB, pos + 16 * KIB, most, 64 * MIB));
 		ask_all();
 		frontier = last_read()->frontier;
@@ -108,7 +108,7 @@ static void test_window(void)
 		last = reach;
 	}
 	CHECK(last == most, "%llu", (unsigned long long)last);
-	CHECK(reads < 64, "%u READs of 32 MiB", reads);
+	CHECK(count < 64, "%u READs of 32 MiB", count);
 
 	begin_test("readahead: READs inside of what is on its way keep a stream going");
 	start();
@@ -309,6 +309,55 @@ static void test_end(void)
 	CHECK(ask_all() == 0);
 }
 
+/* As reads(), READ after READ from `from` on; how far it was asked for. */
+static uint64_t read_through(uint64_t from, uint64_t end, unsigned share, uint64_t file_end)
+{
+	for (; from < end; from += 16 * KIB) {
+		readahead_read(0, from, from + 16 * KIB, from + 16 * KIB, share, 8 * MIB, file_end,
+			64 * MIB);
+		ask_all();
+	}
+	return last_read()->frontier;
+}
+
+static void test_files(void)
+{
+	begin_test("readahead: a stream ends with its file, until it has gone on with another");
+	start();
+	CHECK(read_through(0, 768 * KIB, 1, MIB) == MIB);
+	CHECK(read_through(768 * KIB, MIB, 1, MIB) == MIB);
+	CHECK(read_through(MIB, MIB + 16 * KIB, 1, 2 * MIB) == 2 * MIB + 16 * KIB);
+	CHECK(read_through(MIB + 16 * KIB, 2 * MIB, 1, 2 * MIB) == 4 * MIB - 16 * KIB);
+	CHECK(read_through(2 * MIB, 2 * MIB + 256 * KIB, 1, 3 * MIB) == 4 * MIB + 496 * KIB);
+
+	begin_test("readahead: and a new stream has to show it anew");
+	CHECK(read_through(32 * MIB, 33 * MIB, 1, 33 * MIB) == 33 * MIB);
+
+	begin_test("readahead: a file behind a gap is another's too");
+	start();
+	CHECK(read_through(0, MIB, 1, MIB) == MIB);
+	CHECK(read_through(MIB + 64 * KIB, MIB + 80 * KIB, 1, MIB + 256 * KIB) > MIB + 256 * KIB);
+
+	begin_test("readahead: a READ beyond its file's end asks for nothing more");
+	start();
+	CHECK(read_through(0, 128 * KIB, 1, 120 * KIB) == 128 * KIB);
+}
+
+static void test_share(void)
+{
+	uint64_t frontier = 0;
+
+	begin_test("readahead: a share of what was read, in whole pages, without a least");
+	start();
+	for (uint64_t pos = 0; pos < 8 * MIB; pos += 16 * KIB) {
+		frontier = read_through(pos, pos + 16 * KIB, 32, 64 * MIB);
+		CHECK(frontier <= pos + 16 * KIB + pos / 32, "%llu", (unsigned long long)pos);
+		CHECK(frontier % (4 * KIB) == 0, "%llu", (unsigned long long)pos);
+	}
+	CHECK(frontier >= 8 * MIB + 252 * KIB);
+	CHECK(read_through(8 * MIB, 9 * MIB, 32, 9 * MIB) == 9 * MIB);
+}
+
 int main(void)
 {
 	test_sequential();
@@ -318,5 +367,7 @@ int main(void)
 	test_random();
 	test_forget();
 	test_end();
+	test_files();
+	test_share();
 	return finish_tests();
 }

@@ -139,6 +139,8 @@ static struct cost follow(struct image *image, uint64_t gap, uint64_t limit)
 
 	if (!dirwalk_start(w, image->bytes, image->size, image->page, gap, limit))
 		count = 0;
+	else
+		dirwalk_call(w, 0, UINT64_MAX);
 	while (count > 0) {
 		for (count = 0; dirwalk_next(w, &ranges[count].from, &ranges[count].end); count++) {
 			CHECK(ranges[count].from % image->page == 0);
@@ -194,10 +196,10 @@ static void tell(const char *path)
 
 /* ---- images made by hand ---- */
 
-#define BLOCK 4096
-#define PAGES 3000
+#define BLOCK  4096
+#define BLOCKS 3000
 
-static uint8_t made[PAGES * BLOCK];
+static uint8_t made[BLOCKS * BLOCK];
 
 static void put(uint64_t at, uint64_t value, unsigned bytes)
 {
@@ -264,9 +266,18 @@ static void check_made(uint64_t gap)
 	forget(&image);
 }
 
+/* All inodes are called for. */
+static bool starts_joining(struct dirwalk *w, size_t page, uint64_t gap, uint64_t limit)
+{
+	if (!dirwalk_start(w, made, sizeof(made), page, gap, limit))
+		return false;
+	dirwalk_call(w, 0, UINT64_MAX);
+	return true;
+}
+
 static bool starts(struct dirwalk *w, size_t page, uint64_t limit)
 {
-	return dirwalk_start(w, made, sizeof(made), page, 0, limit);
+	return starts_joining(w, page, 0, limit);
 }
 
 static void test_start(struct dirwalk *w)
@@ -274,7 +285,7 @@ static void test_start(struct dirwalk *w)
 	uint64_t from, end;
 
 	begin_test("dirwalk: what cannot be walked");
-	CHECK(dirwalk_size() <= 14336 && dirwalk_size() % 8 == 0);
+	CHECK(dirwalk_size() <= 20480 && dirwalk_size() % 8 == 0);
 	make_super(12, 0, 36);
 	CHECK(starts(w, 4096, 1 << 20) && !dirwalk_is_over(w));
 	CHECK(dirwalk_next(w, &from, &end) && from == 0 && end == 4096);
@@ -287,7 +298,7 @@ static void test_start(struct dirwalk *w)
 	CHECK(!starts(w, 4096, 1 << 20) && dirwalk_is_over(w));
 	make_super(8, 0, 36);
 	CHECK(!starts(w, 4096, 1 << 20));
-	make_super(12, PAGES, 0);
+	make_super(12, BLOCKS, 0);
 	CHECK(!starts(w, 4096, 1 << 20));
 	put(1024 + 40, UINT32_MAX, 4);
 	CHECK(!starts(w, 4096, 1 << 20));
@@ -378,13 +389,13 @@ static void test_ranges(struct dirwalk *w)
 	make_super(12, 0, 36);
 	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
 	put(36 * 32 + 8, make_entries(37 * 32, 9, 10 * 128, 3 * 128 - 1, false), 4);
-	CHECK(dirwalk_start(w, made, sizeof(made), 4096, 8191, 1 << 20) && names(w, 0, 1));
+	CHECK(starts_joining(w, 4096, 8191, 1 << 20) && names(w, 0, 1));
 	dirwalk_feed(w, made, 0, 4096); /* pages 10, 12, 15, 18, ... */
 	CHECK(names(w, 10, 13) && names(w, 15, 16));
-	CHECK(dirwalk_start(w, made, sizeof(made), 4096, 8192, 1 << 20) && names(w, 0, 1));
+	CHECK(starts_joining(w, 4096, 8192, 1 << 20) && names(w, 0, 1));
 	dirwalk_feed(w, made, 0, 4096);
 	CHECK(names(w, 10, 34) && dirwalk_is_over(w) && !dirwalk_next(w, &from, &end));
-	CHECK(dirwalk_start(w, made, sizeof(made), 4096, 8192, 5 * BLOCK + 7) && names(w, 0, 1));
+	CHECK(starts_joining(w, 4096, 8192, 5 * BLOCK + 7) && names(w, 0, 1));
 	dirwalk_feed(w, made, 0, 4096);
 	CHECK(names(w, 10, 14) && !dirwalk_next(w, &from, &end) && dirwalk_is_over(w));
 	put(36 * 32 + 8, make_entries(37 * 32, 99, 10 * 128, 1, false), 4);
@@ -411,6 +422,49 @@ static void test_missed(struct dirwalk *w)
 	CHECK(!dirwalk_reread(w, &from, &end));
 	dirwalk_feed(w, made + 10 * BLOCK, 10 * BLOCK, BLOCK);
 	CHECK(!dirwalk_reread(w, &from, &end) && names(w, 20, 21) && dirwalk_is_over(w));
+}
+
+/* The root's files have their inodes in pages 10, 20, 30, 40 and 41. */
+static void make_files(struct dirwalk *w, uint64_t gap)
+{
+	make_super(12, 0, 36);
+	make_inode(36 * 32, COMPACT | INLINE, FOLDER, 0, 0);
+	put(36 * 32 + 8, make_entries(37 * 32, 5, 10 * 128, 10 * 128, false), 4);
+	put(37 * 32 + 6 * 12, 41 * 128, 8);
+	CHECK(dirwalk_start(w, made, sizeof(made), 4096, gap, 1 << 20) && names(w, 0, 1));
+	dirwalk_feed(w, made, 0, 4096);
+}
+
+static void test_call(struct dirwalk *w)
+{
+	uint64_t from, end;
+
+	begin_test("dirwalk: inodes of files when they are called for: those behind, then all");
+	make_files(w, 0);
+	CHECK(!dirwalk_next(w, &from, &end) && dirwalk_is_over(w));
+	dirwalk_call(w, 25 * BLOCK + 7, 2);
+	CHECK(names(w, 30, 31) && names(w, 40, 41) && !dirwalk_next(w, &from, &end));
+	dirwalk_call(w, 25 * BLOCK, 2);
+	CHECK(names(w, 41, 42) && names(w, 10, 11) && !dirwalk_next(w, &from, &end));
+	dirwalk_call(w, 0, 100);
+	CHECK(names(w, 20, 21) && !dirwalk_next(w, &from, &end), "none is left");
+
+	begin_test("dirwalk: a call takes the place of the one before; none for what passed by");
+	make_files(w, 0);
+	dirwalk_feed(w, made + 30 * BLOCK, 30 * BLOCK, BLOCK);
+	dirwalk_call(w, 15 * BLOCK, 4);
+	CHECK(names(w, 20, 21));
+	dirwalk_call(w, 0, 1);
+	CHECK(names(w, 10, 11) && !dirwalk_next(w, &from, &end));
+	dirwalk_call(w, 20 * BLOCK, 4);
+	CHECK(names(w, 40, 42) && !dirwalk_next(w, &from, &end));
+
+	begin_test("dirwalk: pages are called for, not ranges; the last of a range ends it");
+	make_files(w, 9 * BLOCK);
+	dirwalk_call(w, 0, 2);
+	CHECK(names(w, 10, 21) && !dirwalk_next(w, &from, &end));
+	dirwalk_call(w, 40 * BLOCK, 3);
+	CHECK(names(w, 40, 42) && names(w, 30, 31) && !dirwalk_next(w, &from, &end));
 }
 
 /* It ends, whatever is in there; follow() checks what is named. */
@@ -505,6 +559,7 @@ int main(int argc, char **argv)
 	test_order(w);
 	test_ranges(w);
 	test_missed(w);
+	test_call(w);
 	test_hostile(w);
 	test_mkfs(WITH);
 	test_mkfs(WITH " -x -1");

@@ -175,12 +175,16 @@ static void test_rows(void)
 	start();
 	set_image(4, "erofs,img", "img", 3);
 	set_image(1, "erofs,domain", "img", 3);
+	images[4].stats.written = 9000;
+	images[4].stats.ahead = 8000;
 	whole_text();
 	CHECK(strstr(text, "_image_size_bytes{image=\"img\",volume=\"erofs,domain\"} 1001\n"));
 	CHECK(strstr(text, "_image_size_bytes{image=\"img\"} 1004\n"));
 	CHECK(strstr(text, "_image_state{image=\"img\",state=\"walk\"} 1\n"));
 	CHECK(strstr(text, "_image_state{image=\"img\",state=\"changed\"} 1\n"));
 	CHECK(!strstr(text, "state=\"filling\""));
+	CHECK(strstr(text, "_image_written_bytes_total{image=\"img\"} 9000\n"));
+	CHECK(strstr(text, "_image_ahead_bytes_total{image=\"img\"} 8000\n"));
 
 	begin_test("status: what is cached is counted anew each time, over several turns");
 	CHECK(strstr(text, "_image_cached_bytes{image=\"img\"} 300\n"));

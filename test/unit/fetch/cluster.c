@@ -1,0 +1,324 @@
+/* Unit tests of cluster.c: what is fetched with a READ and after it, of files of any size, of bytes
+ * in no known file, and of metadata. */
+#include "test/unit/check.h"
+
+#include "fetch/cluster.c"
+
+#define KIB   ((uint64_t)1 << 10)
+#define MIB   ((uint64_t)1 << 20)
+#define PAGE  (4 * KIB)
+#define IMAGE (128 * MIB)
+
+struct capacity capacity = {.files = 2};
+static struct image image = {.pinned.size = IMAGE - 100};
+static struct file made[2];
+struct file *files = made;
+static uint64_t rate, per_rtt;
+static bool may_prefetch;
+
+/* Files of the image. */
+static const struct {
+	uint64_t from, end;
+} extents[] = {
+	{MIB, MIB + 200 * KIB},
+	{MIB + 200 * KIB, MIB + 204 * KIB},
+	{2 * MIB, 6 * MIB},
+	{32 * MIB, 64 * MIB},
+};
+#define SMALL_FILE  extents[0]
+#define MEDIUM_FILE extents[2]
+#define LARGE_FILE  extents[3]
+#define NOWHERE	    (100 * MIB) /* bytes in no known file */
+
+bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t *end)
+{
+	for (size_t i = 0; f == files && i < sizeof(extents) / sizeof(extents[0]); i++)
+		if (offset >= extents[i].from && offset < extents[i].end) {
+			*from = extents[i].from;
+			*end = extents[i].end;
+			return true;
+		}
+	return false;
+}
+
+uint64_t bandwidth_rate(void)
+{
+	return rate;
+}
+
+uint64_t bandwidth_per_rtt(void)
+{
+	return per_rtt;
+}
+
+bool pool_may_prefetch(const struct file *f)
+{
+	(void)f;
+	return may_prefetch;
+}
+
+void readahead_asked(unsigned file, uint64_t from, uint64_t to)
+{
+	CHECK(file < 2 && from < to);
+}
+
+static bool cached[IMAGE / PAGE];
+static uint64_t fetched;
+
+static void start(void)
+{
+	memset(places, 0, sizeof(places));
+	memset(cached, 0, sizeof(cached));
+	reads_seen = fetched = 0;
+	rate = 12 * MIB;
+	per_rtt = 64 * KIB;
+	may_prefetch = true;
+	for (unsigned i = 0; i < 2; i++)
+		made[i] = (struct file){.used = true, .image = &image, .recorder = -1};
+}
+
+/* Bytes of the range that were not cached. */
+static uint64_t fetch(uint64_t from, uint64_t end)
+{
+	uint64_t n = 0;
+
+	CHECK(from % PAGE == 0 && end % PAGE == 0 && from < end && end <= IMAGE);
+	for (; from < end; from += PAGE) {
+		n += cached[from / PAGE] ? 0 : PAGE;
+		cached[from / PAGE] = true;
+	}
+	fetched += n;
+	return n;
+}
+
+/* As fetch.c: a READ comes; the end of what is requested for it. */
+static uint64_t read_at(uint64_t from, uint64_t end)
+{
+	uint64_t to;
+
+	cluster_earn(files, from, end);
+	to = cluster_end(files, from, end);
+	CHECK(to >= end);
+	fetch(from, to);
+	cluster_asked(files, from, end, to);
+	return to;
+}
+
+/* As prefetch.c, piece by piece, until nothing is left. All of it lies in [least, most). */
+static uint64_t fetch_rest(uint64_t least, uint64_t most)
+{
+	struct file *f;
+	uint64_t from, end, n, sum = 0;
+
+	for (unsigned steps = 0; cluster_next(&f, &from, &end); steps++) {
+		CHECK(f == files && from >= least && end <= most && steps < 100000, "%llu to %llu",
+			(unsigned long long)from, (unsigned long long)end);
+		if (steps >= 100000)
+			break;
+		end = min_u64(end, from + 64 * KIB);
+		n = fetch(from, end);
+		sum += n;
+		cluster_advance(end, n);
+	}
+	return sum;
+}
+
+static void test_small(void)
+{
+	uint64_t from = SMALL_FILE.from + 100 * KIB;
+
+	begin_test("cluster: of a small file all is fetched, behind the READ first, and no more");
+	start();
+	CHECK(read_at(from, from + 16 * KIB) == SMALL_FILE.end);
+	CHECK(fetch_rest(SMALL_FILE.from, from) == 100 * KIB);
+	CHECK(fetched == 200 * KIB);
+	start();
+	CHECK(read_at(SMALL_FILE.end - PAGE, SMALL_FILE.end) == SMALL_FILE.end);
+	CHECK(fetch_rest(SMALL_FILE.from, SMALL_FILE.end - PAGE) == 196 * KIB);
+	start();
+	CHECK(read_at(SMALL_FILE.end, SMALL_FILE.end + PAGE) == SMALL_FILE.end + PAGE);
+	CHECK(fetch_rest(0, 0) == 0, "a file of one page");
+
+	begin_test("cluster: a READ whose bytes are in flight fetches its file too");
+	start();
+	cluster_earn(files, from, from + 16 * KIB);
+	CHECK(fetch_rest(SMALL_FILE.from, SMALL_FILE.end) == 200 * KIB);
+
+	begin_test("cluster: a READ beyond its file's end gets all that it asks for");
+	start();
+	CHECK(read_at(SMALL_FILE.end - 8 * KIB, SMALL_FILE.end + 32 * KIB) ==
+		SMALL_FILE.end + 32 * KIB);
+
+	begin_test(
+		"cluster: nothing is fetched after a READ while others wait, or of a closed file");
+	start();
+	read_at(from, from + 16 * KIB);
+	may_prefetch = false;
+	CHECK(fetch_rest(0, 0) == 0);
+	may_prefetch = true;
+	cluster_close(files + 1);
+	CHECK(next_place() != NULL);
+	cluster_close(files);
+	CHECK(fetch_rest(0, 0) == 0);
+}
+
+static uint32_t seed = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+	seed = seed * 1664525 + 1013904223;
+	return (uint32_t)(((uint64_t)seed * n) >> 32);
+}
+
+/* Random READs of what is not cached, of so much of a file; what was fetched. */
+static uint64_t read_randomly(uint64_t begin, uint64_t end, uint64_t bytes)
+{
+	start();
+	for (uint64_t n = 0; n < bytes; n += 16 * KIB) {
+		uint64_t from =
+			begin + random_below((uint32_t)((end - begin) / (16 * KIB))) * 16 * KIB;
+
+		if (cached[from / PAGE])
+			continue;
+		read_at(from, from + 16 * KIB);
+		fetch_rest(begin, end);
+		CHECK(made[0].credit == 0 &&
+			*purse(find_place(files, from)) <= (int64_t)(end - begin));
+	}
+	return fetched;
+}
+
+static void test_larger(void)
+{
+	uint64_t from = MEDIUM_FILE.from + MIB, few, many;
+
+	begin_test("cluster: a file that the link brings within a second earns with each READ");
+	start();
+	CHECK(read_at(from, from + 16 * KIB) == from + 80 * KIB);
+	CHECK(fetch_rest(0, 0) == 0);
+	CHECK(read_at(from + MIB, from + MIB + 64 * KIB) >= from + MIB + 256 * KIB);
+	few = read_randomly(MEDIUM_FILE.from, MEDIUM_FILE.end, 64 * KIB);
+	CHECK(few >= 256 * KIB && few <= MIB, "%llu", (unsigned long long)few);
+	many = read_randomly(MEDIUM_FILE.from, MEDIUM_FILE.end, 2 * MIB);
+	CHECK(many == MEDIUM_FILE.end - MEDIUM_FILE.from, "%llu", (unsigned long long)many);
+
+	begin_test("cluster: a large one earns little, on a slow link a medium one too");
+	start();
+	from = LARGE_FILE.from + MIB;
+	CHECK(read_at(from, from + 16 * KIB) == from + 24 * KIB);
+	CHECK(fetch_rest(0, 0) == 0);
+	many = read_randomly(LARGE_FILE.from, LARGE_FILE.end, 4 * MIB);
+	CHECK(many <= 6 * MIB + 512 * KIB, "%llu", (unsigned long long)many);
+	start();
+	rate = MIB;
+	from = MEDIUM_FILE.from + MIB;
+	CHECK(read_at(from, from + 16 * KIB) == from + 24 * KIB);
+
+	begin_test("cluster: nothing lies behind the end of a larger file either");
+	for (unsigned i = 2; i < 4; i++)
+		for (unsigned n = 0; n < 9; n++) {
+			start();
+			from = extents[i].end - (1 + n) * 16 * KIB;
+			CHECK(read_at(from, from + 16 * KIB) <= extents[i].end);
+			fetch_rest(extents[i].from, extents[i].end);
+		}
+}
+
+static void test_regions(void)
+{
+	uint64_t begin = NOWHERE / REGION * REGION, from = begin + 256 * KIB;
+	int64_t credit;
+
+	begin_test("cluster: bytes in no known file: the READ's round trip, then its region");
+	start();
+	cluster_open(files);
+	credit = files->credit;
+	CHECK(credit == (int64_t)(image.pinned.size / CREDIT_SHARE));
+	CHECK(read_at(from, from + 16 * KIB) == from + 64 * KIB);
+	CHECK(fetch_rest(begin, begin + REGION) == REGION - 64 * KIB);
+	CHECK(files->credit == (int64_t)min_u64(CREDIT_MAX, (uint64_t)credit + 3 * 16 * KIB) -
+				       (int64_t)(REGION - 16 * KIB));
+
+	begin_test("cluster: their credit is used up, earned again, and has a bound");
+	start();
+	files->credit = 0;
+	CHECK(read_at(from, from + 16 * KIB) == from + 64 * KIB && files->credit == 0);
+	CHECK(fetch_rest(0, 0) == 0);
+	files->credit = -(int64_t)MIB;
+	CHECK(read_at(from + REGION, from + REGION + 16 * KIB) == from + REGION + 16 * KIB);
+	CHECK(fetch_rest(0, 0) == 0);
+	for (unsigned n = 0; n < 100; n++)
+		cluster_earn(files, from, from + 8 * MIB);
+	CHECK(files->credit == CREDIT_MAX);
+	cluster_earn(files, from, UINT64_MAX / PAGE * PAGE);
+	CHECK(files->credit == CREDIT_MAX);
+
+	begin_test("cluster: the last region ends with the image");
+	start();
+	cluster_open(files);
+	CHECK(read_at(IMAGE - 16 * KIB, IMAGE) == IMAGE);
+	fetch_rest(IMAGE - REGION, IMAGE);
+}
+
+static void test_metadata(void)
+{
+	begin_test("cluster: a page in no known file is metadata, and gets a few pages beside it");
+	start();
+	cluster_open(files);
+	CHECK(is_metadata(files, NOWHERE, NOWHERE + PAGE));
+	CHECK(!is_metadata(files, NOWHERE, NOWHERE + 2 * PAGE));
+	CHECK(!is_metadata(files, SMALL_FILE.from, SMALL_FILE.from + PAGE));
+	CHECK(read_at(NOWHERE, NOWHERE + PAGE) == NOWHERE + METADATA_CLUSTER);
+	CHECK(fetch_rest(0, 0) == 0);
+}
+
+static void test_none(void)
+{
+	uint64_t from = MEDIUM_FILE.from;
+
+	begin_test("cluster: where no READ earns, thrifty or none, nothing is fetched");
+	start();
+	CHECK(cluster_end(files, from, from + 16 * KIB) == from + 16 * KIB);
+	CHECK(cluster_end(files, NOWHERE, NOWHERE + PAGE) == NOWHERE + PAGE);
+	CHECK(cluster_end(files, NOWHERE, NOWHERE + 16 * KIB) == NOWHERE + 16 * KIB);
+	cluster_asked(files, from, from + 16 * KIB, from + 16 * KIB);
+	cluster_asked(files, NOWHERE, NOWHERE + PAGE, NOWHERE + PAGE);
+	CHECK(fetch_rest(0, 0) == 0);
+
+	begin_test("cluster: nor while a trace is recorded or played");
+	for (unsigned i = 0; i < 2; i++) {
+		start();
+		cluster_open(files);
+		files->recorder = i ? 0 : -1;
+		files->trace = i ? TRACE_PLAYED : TRACE_PLAYING;
+		CHECK(read_at(from, from + 16 * KIB) == from + 16 * KIB);
+		CHECK(fetch_rest(0, 0) == 0);
+	}
+}
+
+static void test_many(void)
+{
+	struct file *f;
+	uint64_t at, end;
+
+	begin_test("cluster: of more places than are remembered the one read last comes first");
+	start();
+	cluster_open(files);
+	for (unsigned n = 0; n < 2 * PLACES; n++)
+		read_at(64 * MIB + n * REGION, 64 * MIB + n * REGION + 16 * KIB);
+	files->credit = CREDIT_MAX;
+	CHECK(cluster_next(&f, &at, &end) && end == 64 * MIB + 2 * PLACES * REGION);
+	CHECK(!find_place(files, 64 * MIB + (PLACES - 1) * REGION));
+	CHECK(find_place(files, 64 * MIB + PLACES * REGION));
+}
+
+int main(void)
+{
+	test_small();
+	test_larger();
+	test_regions();
+	test_metadata();
+	test_none();
+	test_many();
+	return finish_tests();
+}
