@@ -89,7 +89,6 @@ static struct place *place_of(const struct file *f, uint64_t pos)
 		if (p->turn < oldest->turn)
 			oldest = p;
 	*oldest = bounds(f, pos);
-	oldest->at = oldest->from = pos;
 	return oldest;
 }
 

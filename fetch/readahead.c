@@ -70,7 +70,8 @@ bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, 
 
 		s->target = end + max_u64(share == 1 ? LEAST : 0, ahead);
 		if (s->target > file_end)
-			s->target = max_u64(file_end, s->crosses ? end + ahead / BEYOND : 0);
+			s->target =
+				max_u64(file_end, s->crosses ? end + page_down(ahead / BEYOND) : 0);
 		s->target = min_u64(s->target, max_u64(image_end, end));
 	}
 	s->turn = ++reads_seen;
