@@ -13,9 +13,9 @@
 /* A READ of [from, end), of which [from, asked) is requested, goes on with a stream, or begins one
  * in the place of the stream that was read longest ago. A stream that goes on is fetched ahead by
  * the `share`th part of the bytes that were read in it so far (1: as many, and LEAST at least), at
- * most by `most`. It is not fetched beyond `file_end`, where the file of the image ends in which the
- * READ lies; once it has gone on from one file to the next, by less, not beyond `image_end`. Returns
- * whether the READ goes on with a stream. */
+ * most by `most`. It is not fetched beyond `file_end`, where the image's file ends in which the
+ * READ lies; once it has gone on from one file to the next, by less, not beyond `image_end`.
+ * Returns whether the READ goes on with a stream. */
 bool readahead_read(unsigned file, uint64_t from, uint64_t end, uint64_t asked, unsigned share,
 	uint64_t most, uint64_t file_end, uint64_t image_end);
 
