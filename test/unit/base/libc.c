@@ -6,23 +6,23 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define strchrnul   own_strchrnul
-#define strchr	    own_strchr
-#define strlen	    own_strlen
-#define strspn	    own_strspn
-#define strcspn	    own_strcspn
-#define memchr	    own_memchr
-#define strncmp	    own_strncmp
-#define strcmp	    own_strcmp
-#define strncasecmp own_strncasecmp
-#define strcasecmp  own_strcasecmp
-#define strstr	    own_strstr
-#define stpcpy	    own_stpcpy
-#define strcpy	    own_strcpy
-#define strncpy	    own_strncpy
-#define getenv	    own_getenv
-#define strerror    own_strerror
-#define time	    own_time
+#define strchrnul     own_strchrnul
+#define strchr	      own_strchr
+#define strlen	      own_strlen
+#define strspn	      own_strspn
+#define strcspn	      own_strcspn
+#define memchr	      own_memchr
+#define strncmp	      own_strncmp
+#define strcmp	      own_strcmp
+#define strncasecmp   own_strncasecmp
+#define strcasecmp    own_strcasecmp
+#define strstr	      own_strstr
+#define stpcpy	      own_stpcpy
+#define strcpy	      own_strcpy
+#define strncpy	      own_strncpy
+#define getenv	      own_getenv
+#define strerror      own_strerror
+#define time	      own_time
 #define clock_gettime own_clock_gettime
 #include "base/libc.c"
 #undef strchrnul
