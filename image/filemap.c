@@ -44,6 +44,7 @@ _Static_assert(sizeof(struct extent) == FILEMAP_EXTENT && FILES_MAX <= 1 << 10, 
 
 struct filemap {
 	size_t max, count;
+	size_t entries; /* of tables of chunks that may still be read in this piece */
 	struct extent extents[];
 };
 
@@ -176,7 +177,7 @@ static void add_chunks(struct filemap *m, const struct filemap_image *image, con
 	if (i->first & 0xffffffff & ~(CHUNK_BITS | CHUNK_INDEXES))
 		return;
 	left = i->size / image->block + (i->size % image->block > 0);
-	for (; left > 0 && at + each <= i->room; at += each) {
+	for (; left > 0 && at + each <= i->room && m->entries > 0; at += each, m->entries--) {
 		const uint8_t *entry = i->bytes + at;
 		uint64_t blocks = min_u64(left, chunk);
 		uint32_t first = (uint32_t)erofs_number(entry + each - 4, 4);
@@ -250,6 +251,7 @@ void filemap_feed(struct filemap *m, const struct filemap_image *image, const vo
 {
 	uint64_t from, end;
 
+	m->entries = size / 4; /* more only if tables overlap, which would take long */
 	for (size_t at = 0; at + SLOT <= size; at += SLOT) {
 		if (at % UNIT == 0 && filemap_find(m, image->number, offset + at, &from, &end)) {
 			at += (size_t)min_u64(end - (offset + at), size - at) - SLOT;

@@ -429,6 +429,17 @@ static void test_hostile(void)
 	}
 }
 
+static void test_overlapping_tables(void)
+{
+	begin_test("filemap: tables of chunks that overlap are read up to a number of entries");
+	start();
+	for (unsigned at = 0; at < sizeof(made); at += SLOT)
+		make_inode(at, LAYOUTS(LAYOUT_CHUNKS), UINT32_MAX, 0);
+	feed_all();
+	CHECK(map->entries == 0);
+	check_valid();
+}
+
 /* ---- images of mkfs.erofs ---- */
 
 #define WITH  "filemap: mkfs.erofs"
@@ -553,6 +564,7 @@ int main(void)
 	test_table();
 	test_order();
 	test_hostile();
+	test_overlapping_tables();
 	make_tree();
 	test_mkfs(WITH " -Eforce-inode-compact");
 	test_mkfs(WITH " -Eforce-inode-extended");
