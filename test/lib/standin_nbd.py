@@ -72,7 +72,7 @@ class NbdStandIn(StandIn):
 
     def _open(self, cookie, path, flags):
         """None: as without NBD."""
-        match = re.fullmatch(rb"/dev/nbd(\d+)", path)
+        match = re.fullmatch(rb"(?:/dev/)?nbd(\d+)", path)     # from the folder /dev, or with it
         if match:
             device = self.nbd.device(int(match[1]))
             if not device:
