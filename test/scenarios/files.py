@@ -102,16 +102,16 @@ def a_file_read_in_part():
 
 @scenario
 def files_in_order():
-    """once files have been read one behind the other, the next one is fetched ahead too"""
-    tree = Tree({name: 100 * KIB for name in "abcdefghijkl"})
+    """files that are read one behind the other are fetched ahead: most of them are there before they are read"""
+    tree = Tree({f"f{n:02}": 100 * KIB for n in range(24)})
     with looked_up(tree) as (s, k, f):
-        for name in "abcdefgh":
-            begin, end = tree.spans[name]
-            for at in range(begin, end, LENGTH):
+        there = 0
+        for begin, end in tree.spans.values():
+            there += not touch(k, f, tree.data, begin, LENGTH)
+            for at in range(begin + LENGTH, end, LENGTH):
                 touch(k, f, tree.data, at, min(LENGTH, end - at))
-        quiet(s)
-        assert present(f, tree, "i") >= 64 * KIB, f"{present(f, tree, 'i')} bytes"
-        assert present(f, tree, "l") == 0, f"{present(f, tree, 'l')} bytes, three files further"
+            quiet(s)
+        assert there >= 12, f"{there} of {len(tree.spans)}"
 
 
 @each("thrifty", "none")
