@@ -182,6 +182,9 @@ static bool put_off(unsigned n)
 
 	if (r->position + d->piped > 0 || d->slots[r->slot] != READY)
 		return false;
+	/* Not every kernel has the disk work for a read that does not wait (Debian's 6.1). */
+	posix_fadvise(d->cache, (off_t)slots(n)[r->slot].from, slots(n)[r->slot].length,
+		POSIX_FADV_WILLNEED);
 	d->slots[r->slot] = COLD;
 	r->slot = NBD_SLOTS;
 	return true;

@@ -239,7 +239,8 @@ static void test_opens(void)
 	CHECK(p->state == NBD_SIZED && p->size == DEVICE_SIZE && p->version == IMAGE_SIZE + 1 &&
 		p->told == IMAGE_SIZE + 77 && !p->waits && words > 0);
 	CHECK(reads_begun > 10 && !nbd_has_hole(0, 64 << 10, 260 << 10) &&
-		!nbd_has_hole(0, DEVICE_SIZE - 8192, DEVICE_SIZE) && nbd_has_hole(0, 0, DEVICE_SIZE));
+		!nbd_has_hole(0, DEVICE_SIZE - 8192, DEVICE_SIZE) &&
+		nbd_has_hole(0, 0, DEVICE_SIZE));
 	close_image(0);
 
 	begin_test("nbd: a server that does not answer is told after a while");
@@ -313,6 +314,20 @@ static void test_hostile_table(void)
 	}
 }
 
+static void test_slow_disk(void)
+{
+	begin_test("nbd: a small READ of what a slow disk has: the disk is told to bring it");
+	begin_world(0);
+	opens = reads = AT_ONCE;
+	ask(8192, 4096);
+	disk = ASLEEP;
+	slow_until = INT64_MAX;
+	check_play();
+	CHECK(disk == AWAKE);
+	disk = NO_DISK;
+	slow_until = 0;
+}
+
 int main(void)
 {
 	test_requests();
@@ -321,5 +336,6 @@ int main(void)
 	test_partial();
 	test_opens();
 	test_hostile_table();
+	test_slow_disk();
 	return finish_tests();
 }
