@@ -50,6 +50,7 @@ struct dirwalk {
 	uint64_t readable; /* bytes of entries that may still be read: bounds the work */
 	uint32_t block, page, gap;
 	unsigned awaiting, next, unnamed;
+	unsigned known; /* pages in `inodes` */
 	struct awaited awaited[DIRWALK_MAX];
 	struct range ranges[DIRWALK_MAX];
 	uint64_t cursor, called; /* the page to look at next for inodes, and how many are to come */
@@ -81,6 +82,25 @@ struct piece {
 size_t dirwalk_size(void)
 {
 	return sizeof(struct dirwalk);
+}
+
+/* The page has inodes of files. */
+static void know_inodes(struct dirwalk *w, uint64_t page)
+{
+	if (is_set(w->passed, page) || is_set(w->inodes, page))
+		return;
+	set(w->inodes, page);
+	w->known++;
+}
+
+/* Whether it had some that were not named. */
+static bool forget_inodes(struct dirwalk *w, uint64_t page)
+{
+	if (!is_set(w->inodes, page))
+		return false;
+	clear(w->inodes, page);
+	w->known--;
+	return true;
 }
 
 /* ---- ranges to name ---- */
@@ -152,8 +172,7 @@ static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory)
 	if (number >= (w->image_size - w->meta) / INODE_SLOT)
 		return;
 	if (!is_directory) {
-		if (!is_set(w->passed, from / w->page))
-			set(w->inodes, from / w->page);
+		know_inodes(w, from / w->page);
 	} else if (queue(w, from, INODE_SLOT)) {
 		await(w, from, 0);
 	}
@@ -260,7 +279,7 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 
 	for (uint64_t at = offset; at < piece.end; at += w->page) {
 		set(w->passed, at / w->page);
-		clear(w->inodes, at / w->page);
+		forget_inodes(w, at / w->page);
 	}
 
 	/* A directory found in the piece may lie in it too: it is appended to `awaited`, or takes
@@ -323,7 +342,7 @@ static bool next_inodes(struct dirwalk *w, struct range *range)
 	uint64_t pages, steps;
 
 	*range = (struct range){0, 0};
-	if (w->called == 0)
+	if (w->called == 0 || w->known == 0)
 		return false; /* also if dirwalk_start() refused the image */
 	pages = w->image_size / w->page + 1;
 	steps = min_u64(pages, PAGES);
@@ -332,9 +351,8 @@ static bool next_inodes(struct dirwalk *w, struct range *range)
 			w->cursor = 0;
 		if (range->end > 0 && w->cursor - range->end > w->gap)
 			break;
-		if (!is_set(w->inodes, w->cursor))
+		if (!forget_inodes(w, w->cursor))
 			continue;
-		clear(w->inodes, w->cursor);
 		w->called--;
 		if (range->end == 0)
 			range->from = (uint32_t)w->cursor;
