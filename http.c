@@ -14,11 +14,12 @@
 #include "base/minmax.h"
 
 /* SO_RCVLOWAT is not set below LOW_WATER_MIN, where it is not worth its system call, nor above
- * LOW_WATER_MAX, which may be a window's worth. Fewer bytes than it are looked at every
+ * LOW_WATER_MAX: with half of the first receive window or more, Linux lets that window never grow,
+ * and a connection carries one in a round trip. Fewer bytes than it are looked at every
  * LOW_WATER_TICK milliseconds all the same. */
 #define LOW_WATER_TICK 50
 #define LOW_WATER_MIN  (8 << 10)
-#define LOW_WATER_MAX  (64 << 10)
+#define LOW_WATER_MAX  (16 << 10)
 
 /* The low-speed rule: fewer bytes a second than this, over the stall time, count as none. */
 #define LOW_SPEED 512

@@ -156,9 +156,9 @@ static void test_low_water(void)
 	while (next_event(100) != HTTP_DATA)
 		;
 	http_wait_for(&h, 49000);
-	CHECK(low_water() == 32768 && http_next(&h) <= clock_now + LOW_WATER_TICK);
-	http_wait_for(&h, 20000);
-	CHECK(low_water() == 16384);
+	CHECK(low_water() == 16384 && http_next(&h) <= clock_now + LOW_WATER_TICK);
+	http_wait_for(&h, 10000);
+	CHECK(low_water() == 8192);
 	http_wait_for(&h, 50000); /* more than is to come */
 	CHECK(low_water() == 1);
 	http_wait_for(&h, 100);
