@@ -128,7 +128,7 @@ static uint64_t earned(const struct place *p, uint64_t bytes)
 		return CREDIT_RATIO * stands_for(p, bytes);
 	if (size <= SMALL)
 		return size;
-	if (size <= min_u64(bandwidth_rate(), LARGE))
+	if (size <= (bandwidth_is_starting() ? LARGE : min_u64(bandwidth_rate(), LARGE)))
 		return max_u64(bandwidth_per_rtt(), FILE_RATIO * stands_for(p, bytes));
 	return stands_for(p, bytes) / 2;
 }

@@ -30,10 +30,6 @@
 /* Ranges of the walk that are at most this far apart are joined: a request costs as much. */
 #define WALK_GAP (8 << 10)
 
-/* Pages of inodes that the first READ of metadata calls for; each one more in a row, for twice as
- * many, up to a round trip's worth. */
-#define INODES_FIRST 1
-
 /* A prefetched range is pipelined behind at most this many others, so that room is left for a
  * READ's range. */
 #define BEHIND (PIPELINE_MAX / 2)
@@ -49,7 +45,6 @@
 static const struct conf *conf;
 static int64_t streamed_at;	       /* the last READ or prefetch of a stream */
 static unsigned data_reads;	       /* READs of data in a row, none of metadata between them */
-static uint64_t inodes;		       /* pages that the last READ of metadata called for */
 static int64_t read_at;		       /* the last one */
 static int64_t held_until = INT64_MAX; /* prefetching is held back until then */
 
@@ -443,15 +438,12 @@ void prefetch_close(struct file *f)
 	end_walk(f);
 }
 
-/* An inode is looked up: those of its directory, which lie behind it, may be next. */
+/* An inode is looked up: those of its directory, which lie behind it, may be next, then others. */
 static void read_metadata(struct file *f, uint64_t from)
 {
-	uint64_t most = bandwidth_per_rtt() / page_size();
-
 	data_reads = 0;
-	inodes = inodes ? min_u64(2 * inodes, most) : INODES_FIRST;
 	if (f->walk)
-		dirwalk_call(f->walk, from, inodes);
+		dirwalk_call(f->walk, from, UINT64_MAX);
 }
 
 static unsigned stream_share(void)
@@ -473,7 +465,6 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 		return;
 	}
 	data_reads++;
-	inodes = 0;
 	if (!file_extent(f, from, &begin, &file_end))
 		file_end = image_end(f->image);
 	/* READs of inodes also move forward, but the bytes between them are not read: they make no

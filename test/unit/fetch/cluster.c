@@ -41,6 +41,11 @@ bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t
 	return false;
 }
 
+bool bandwidth_is_starting(void)
+{
+	return false;
+}
+
 uint64_t bandwidth_rate(void)
 {
 	return rate;
