@@ -61,6 +61,7 @@ def cut_first():
     else:
         prime(daemon, "plain.erofs")
     daemon.stop()
+    os.sync()           # that there is a cache file; how far it is filled is what the cut decides
     read_and_cut()
 
 
