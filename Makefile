@@ -63,7 +63,7 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench chaos check check-boot check-cross check-peers demo dist fuzz size size-all install \
+.PHONY: all bench bench-replay chaos check check-boot check-cross check-peers demo dist fuzz size size-all install \
 	install-initramfs-tools install-dracut clean unit asan
 all: $(BINARY)
 
@@ -106,6 +106,13 @@ build/asan/cachefilesd-mini.pages: $(MODULES:%=build/asan/%.o) build/asan/pages.
 build/asan/pages.o: test/lib/pages.c Makefile
 	@mkdir -p $(@D)
 	@$(HOSTCC) $(WARN) $(SANITIZE) -c -o $@ $<
+
+# For the replay bench, which is the server and the link.
+REPLAYED := $(MODULES:%=build/asan/%.o) build/asan/test/bench/replay/link.o build/asan/test/bench/replay/replay.o
+WRAPPED  := send recv setsockopt race_start race_run race_next dns_lookup
+build/replay: $(filter-out build/asan/cachefilesd-mini.o,$(REPLAYED)) build/asan/libbearssl.a
+	@echo "  LD      $@"
+	@$(HOSTCC) $(SANITIZE) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ -lresolv
 
 build/asan/%.o: %.c Makefile
 	@echo "  CC      $@"
@@ -194,6 +201,12 @@ bench:
 	test/install build guest bench
 	@$(MAKE) cachefilesd-mini
 	test/bench/run.py $(BENCH) cachefilesd-mini
+
+# The engine alone, over recorded READs and a modelled link, in virtual time: in seconds.
+# test/bench/replay/run.py --help lists the options that REPLAY= takes.
+REPLAY =
+bench-replay: build/replay
+	test/bench/replay/run.py $(REPLAY)
 
 demo:
 	test/demo

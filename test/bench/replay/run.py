@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+"""test/bench/replay/run.py [--policy WORD]... [--log WORKLOAD] [WORKLOAD]...: the replay bench, `make bench-replay`.
+
+READs of workloads over images made of lists, and the daemon's real engine (build/replay) behind a modelled link, in
+virtual time: seconds, bytes and requests of each workload, the same at each run. Images are kept in build/replay-images.
+
+With --log, each READ of one workload: when it came, how long it waited (milliseconds), whether its first bytes were in
+flight, and what it read; then which files were fetched in vain.
+"""
+import argparse
+import bisect
+import collections
+import concurrent.futures
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+sys.path[0] = f"{TOP}/test"
+from bench.replay import images, kernel
+from bench.replay.workloads import WORKLOADS
+
+POLICIES = "auto", "thrifty", "none"
+ENGINE = f"{TOP}/build/replay"
+PLACE = f"{TOP}/build/replay-images"
+BLOCK = kernel.BLOCK
+
+
+def blocks(offset, length):
+    return range(offset // BLOCK, -(-(offset + length) // BLOCK))
+
+
+def write_reads(name, path):
+    """Writes the READs of a workload's readers for the engine. Returns the image's path."""
+    picture, work, _ = WORKLOADS[name]
+    image, files = images.make(picture, PLACE)
+    readers = work(kernel.carry_trace().Image(image), files)
+    with open(path, "w") as out:
+        for number, reader in enumerate(readers):
+            out.writelines(f"{number} {think} {offset} {length}\n" for think, offset, length in reader.reads)
+    return image
+
+
+def run(words, policy, image, reads, *options):
+    command = [ENGINE, "-r", str(words.rtt), "-b", str(words.rate), "-o", f"read-ahead {policy}",
+               *(word for line in words.option for word in ("-o", line)), *options, image, reads]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: status {done.returncode}")
+    return done.stdout.splitlines()
+
+
+def figures(words, name):
+    """The figures of a workload, by policy."""
+    with tempfile.NamedTemporaryFile(prefix="replay-") as reads:
+        image = write_reads(name, reads.name)
+        return {policy: json.loads(run(words, policy, image, reads.name)[-1]) for policy in words.policy}
+
+
+def table(results, policy):
+    yield f"| read-ahead {policy} | s | of it waiting | limit, s | s / limit | MB | MB needed | MB / needed | requests |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name, found in results.items():
+        f = found[policy]
+        yield (f"| {name}: {WORKLOADS[name][2]} | {f['seconds']:.2f} | {f['waited']:.2f} | {f['limit']:.2f} "
+               f"| {f['seconds'] / f['limit']:.2f} | {f['bytes'] / 1e6:.1f} | {f['needed'] / 1e6:.1f} "
+               f"| {f['bytes'] / f['needed']:.2f} | {f['requests']} |")
+
+
+# ---- the log ------------------------------------------------------------------------------------
+
+class Places:
+    """What lies where in an image."""
+
+    def __init__(self, image):
+        self.extents, self.image = [], image
+        todo = [("", image.root)]
+        while todo:
+            path, number = todo.pop()
+            inode = image.inode(number)
+            self.extents += [(extent.place, extent.place + extent.span, extent.offset, path) for extent in inode.data
+                             if extent.place % BLOCK == 0]
+            if inode.kind == stat.S_IFDIR:
+                todo += [(f"{path}/{name.decode()}", child) for name, child in image.folder(inode).items()
+                         if name not in (b".", b"..")]
+        self.extents.sort()
+
+    def find(self, place):
+        """(offset, path), or None for what is no file's or folder's block."""
+        number = bisect.bisect_right(self.extents, (place, 1 << 62)) - 1
+        begin, end, offset, path = self.extents[number] if number >= 0 else (0, 0, 0, "")
+        return (offset + place - begin, path) if begin <= place < -(-end // BLOCK) * BLOCK else None
+
+    def words(self, place):
+        found = self.find(place)
+        return f"{found[1] or '/'} at {found[0]}" if found else f"metadata, block {place // BLOCK}"
+
+
+def show_log(words, name, policy):
+    with tempfile.NamedTemporaryFile(prefix="replay-") as reads:
+        image = write_reads(name, reads.name)
+        *lines, end = run(words, policy, image, reads.name, "-l")
+        wanted = {block for _, _, offset, length in (map(int, line.split()) for line in reads)
+                  for block in blocks(offset, length)}
+    places, vain = Places(kernel.carry_trace().Image(image)), collections.Counter()
+    print(f"{name}, read-ahead {policy}: READs as they end: came, waited (ms), reader, bytes, of them in flight, what;\n"
+          "get: requested, connection, bytes, what")
+    for kind, begun, *rest in map(str.split, lines):
+        if kind == "get":
+            connection, offset, length = map(int, rest)
+            print(f"{float(begun):9.1f}    get {connection:2} {length:8}          {places.words(offset)}")
+            vain.update((places.find(block * BLOCK) or (0, "metadata"))[1]
+                        for block in blocks(offset, length) if block not in wanted)
+        else:
+            reader, offset, length, flying = map(int, rest[1:])
+            print(f"{float(begun):9.1f} {float(rest[0]):6.1f} {reader:2} {length:8} {flying:8} {places.words(offset)}")
+    print("fetched in vain, bytes:")
+    for path, count in vain.most_common(30):
+        print(f"{count * BLOCK:9} {path or '/'}")
+    print(end)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     usage=argparse.SUPPRESS)
+    parser.add_argument("workload", nargs="*", choices=[[], *WORKLOADS], metavar="WORKLOAD",
+                        help="only these: " + ", ".join(WORKLOADS))
+    parser.add_argument("--policy", action="append", choices=POLICIES, help="only this read-ahead")
+    parser.add_argument("--rtt", type=float, default=20, help="round trip in milliseconds")
+    parser.add_argument("--rate", type=float, default=100, help="of the link, in Mbit/s")
+    parser.add_argument("-o", dest="option", action="append", default=[], metavar="LINE", help="of the configuration")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--log", metavar="WORKLOAD", choices=WORKLOADS, help="each READ of one workload")
+    words = parser.parse_args()
+    words.policy = words.policy or POLICIES
+    if words.log:
+        show_log(words, words.log, words.policy[0])
+        return
+    names = words.workload or list(WORKLOADS)
+    for picture in dict.fromkeys(WORKLOADS[name][0] for name in names):
+        images.make(picture, PLACE)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = dict(zip(names, pool.map(lambda name: figures(words, name), names)))
+    print(f"{words.rtt:g} ms, {words.rate:g} Mbit/s\n")
+    for policy in words.policy:
+        print("\n".join(table(results, policy)), "\n")
+    if words.json:
+        with open(words.json, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
