@@ -24,24 +24,24 @@ def carry_trace():
 class File:
     """An open file: the pages that are in memory, and the state of its read-ahead (struct file_ra_state)."""
 
-    def __init__(self, inode):
-        self.inode, self.there = inode, set()
+    def __init__(self, path, inode):
+        self.path, self.inode, self.there = path, inode, set()
         self.pages = -(-inode.size // BLOCK)
         self.start = self.size = self.ahead = 0
         self.last = -2
 
 
 class Kernel:
-    """Its `reads` are (think time in microseconds, offset, length)."""
+    """Its `reads` are (think time in microseconds, offset, length, what for)."""
 
     def __init__(self, image, think=0):
         self.image, self.reads, self.think, self.spent = image, [], think, 0
         self.blocks, self.files, self.names, self.folders = set(), {}, {}, {}
-        self.block(0)
-        self.look_at_inode(image.root)
+        self.block(0, "superblock")
+        self.look_at_inode(image.root, "/")
 
-    def ask(self, offset, length):
-        self.reads.append((self.think + self.spent, offset, length))
+    def ask(self, offset, length, what):
+        self.reads.append((self.think + self.spent, offset, length, what))
         self.spent = 0
 
     def work(self, microseconds):
@@ -49,18 +49,17 @@ class Kernel:
 
     # ---- metadata
 
-    def block(self, number):
+    def block(self, number, what):
         if number not in self.blocks:
             self.blocks.add(number)
-            self.ask(number * BLOCK, BLOCK)
+            self.ask(number * BLOCK, BLOCK, what)
 
-    def look_at_inode(self, number):
+    def look_at_inode(self, number, path):
         inode = self.image.inode(number)
         place = inode.metadata[0].place
         size = 64 if self.image.bytes[place] & 1 else 32
         for block in self.image.blocks(place, size):
-            self.block(block)
-        return inode
+            self.block(block, f"inode of {path}")
 
     def folder_blocks(self, inode):
         """The places of a folder's blocks."""
@@ -71,13 +70,13 @@ class Kernel:
         second, = struct.unpack_from("<8xH", self.image.bytes, place + 12) if start > 12 else (start + 256,)
         return self.image.bytes[place + start:place + second].split(b"\0")[0]
 
-    def search(self, inode, name):
+    def search(self, inode, path, name):
         """By halves: erofs_find_target_block()."""
         places = self.folder_blocks(inode)
         head, back = 0, len(places) - 1
         while head <= back:
             middle = (head + back) // 2
-            self.block(places[middle] // BLOCK)
+            self.block(places[middle] // BLOCK, f"folder {path}/")
             first = self.first_name(places[middle])
             if name == first:
                 return
@@ -95,24 +94,24 @@ class Kernel:
             done += "/" + name
             if done not in self.names:
                 inode = self.image.inode(number)
-                self.search(inode, name.encode())
+                self.search(inode, os.path.dirname(done).rstrip("/"), name.encode())
                 if number not in self.folders:
                     self.folders[number] = self.image.folder(inode)
                 self.names[done] = self.folders[number][name.encode()]
-                self.look_at_inode(self.names[done])
+                self.look_at_inode(self.names[done], done)
             number = self.names[done]
         return number
 
     def list(self, path):
         for place in self.folder_blocks(self.image.inode(self.lookup(path))):
-            self.block(place // BLOCK)
+            self.block(place // BLOCK, f"folder {path}/")
 
     # ---- files
 
     def open(self, path):
         number = self.lookup(path)
         if number not in self.files:
-            self.files[number] = File(self.image.inode(number))
+            self.files[number] = File(path, self.image.inode(number))
         return self.files[number]
 
     def fetch(self, file, begin, end):
@@ -126,9 +125,9 @@ class Kernel:
                 elif run:
                     place = extent.place + (run[0] - first) * BLOCK
                     if place % BLOCK:
-                        self.block(place // BLOCK)      # the tail, which lies behind the inode
+                        self.block(place // BLOCK, f"tail of {file.path}")      # behind its inode
                     else:
-                        self.ask(place, len(run) * BLOCK)
+                        self.ask(place, len(run) * BLOCK, f"{file.path} at {run[0] * BLOCK}")
                     run = []
         file.there.update(range(begin, min(end, file.pages)))
 
@@ -175,8 +174,8 @@ class Kernel:
     # ---- recordings
 
     def replay(self, name):
-        """First touches that were recorded of another image of the same files. What else of metadata was touched than
-        the inodes of these files is looked up on the way to them."""
+        """First touches that were recorded of another image of the same files: their data, and that a file was looked
+        up. Folders are looked up on the way to it."""
         with open(f"{HERE}/lists/{name}.reads") as lines:
             for path, *places in (line.split() for line in lines if not line.startswith("#")):
                 for place in places:

@@ -92,7 +92,6 @@ static void send_on(int fd)
 		put(&segments, free_at + the_link.round_trip / 2, fd, bytes);
 		c->sent += bytes;
 		c->sent_at = now;
-		the_link.bytes += bytes;
 	}
 }
 
@@ -114,6 +113,7 @@ static void answer(int fd, const char *request)
 		r->from = from;
 		r->end = last + 1;
 		the_link.requests++;
+		the_link.bytes += r->end - r->from;
 		if (the_link.asked)
 			the_link.asked(c->number, r->from, r->end);
 	}

@@ -24,7 +24,7 @@ struct link {
 	uint64_t size;
 	void (*asked)(unsigned connection, uint64_t from, uint64_t end); /* NULL: nobody listens */
 	/* counted */
-	uint64_t requests, bytes; /* 206s; what has left the server, with the heads of responses */
+	uint64_t requests, bytes; /* of ranges that there are */
 	unsigned connections;
 };
 extern struct link the_link;

@@ -2,7 +2,7 @@
  * for each of them, and the engine (fetch/, image/, http.c) on the link of link.h, in virtual time.
  * Prints a line of JSON.
  *
- * READS has lines "READER THINK OFFSET LENGTH": after THINK microseconds of its own the reader
+ * READS has lines "READER THINK OFFSET LENGTH ...": after THINK microseconds of its own the reader
  * wants these bytes. As cachefiles does, it asks for each hole among them, one after the other; for
  * none, where they are cached.
  *
@@ -207,7 +207,7 @@ static void load_reads(const char *path)
 
 	if (!f)
 		broken(path, strerror(errno));
-	while (fscanf(f, "%llu %llu %llu %llu", &reader, &think, &offset, &length) == 4) {
+	while (fscanf(f, "%llu %llu %llu %llu%*[^\n]", &reader, &think, &offset, &length) == 4) {
 		struct reader *r = &readers[reader];
 
 		assert(reader < READERS && offset + length <= pages.count * page_size());

@@ -41,7 +41,7 @@ def write_reads(name, path):
     readers = work(kernel.carry_trace().Image(image), files)
     with open(path, "w") as out:
         for number, reader in enumerate(readers):
-            out.writelines(f"{number} {think} {offset} {length}\n" for think, offset, length in reader.reads)
+            out.writelines(f"{number} {' '.join(map(str, read))}\n" for read in reader.reads)
     return image
 
 
@@ -74,53 +74,57 @@ def table(results, policy):
 # ---- the log ------------------------------------------------------------------------------------
 
 class Places:
-    """What lies where in an image."""
+    """What lies where in an image: the blocks of files and of folders; all else is metadata."""
 
     def __init__(self, image):
-        self.extents, self.image = [], image
-        todo = [("", image.root)]
+        self.extents, self.inodes, todo = [], {}, [("", image.root)]
         while todo:
             path, number = todo.pop()
             inode = image.inode(number)
-            self.extents += [(extent.place, extent.place + extent.span, extent.offset, path) for extent in inode.data
-                             if extent.place % BLOCK == 0]
+            self.extents += [(extent.place, extent.place + extent.span, extent.offset, path or "/")
+                             for extent in inode.data if extent.place % BLOCK == 0]
+            self.inodes.setdefault(inode.metadata[0].place // BLOCK, path or "/")
             if inode.kind == stat.S_IFDIR:
                 todo += [(f"{path}/{name.decode()}", child) for name, child in image.folder(inode).items()
                          if name not in (b".", b"..")]
         self.extents.sort()
 
     def find(self, place):
-        """(offset, path), or None for what is no file's or folder's block."""
+        """The path, or "metadata", and what lies there."""
         number = bisect.bisect_right(self.extents, (place, 1 << 62)) - 1
         begin, end, offset, path = self.extents[number] if number >= 0 else (0, 0, 0, "")
-        return (offset + place - begin, path) if begin <= place < -(-end // BLOCK) * BLOCK else None
-
-    def words(self, place):
-        found = self.find(place)
-        return f"{found[1] or '/'} at {found[0]}" if found else f"metadata, block {place // BLOCK}"
+        if begin <= place < -(-end // BLOCK) * BLOCK:
+            return path, f"{path} at {offset + place - begin}"
+        return "metadata", f"inodes, that of {self.inodes.get(place // BLOCK, 'no file')} among them"
 
 
 def show_log(words, name, policy):
-    with tempfile.NamedTemporaryFile(prefix="replay-") as reads:
+    with tempfile.NamedTemporaryFile("r", prefix="replay-") as reads:
         image = write_reads(name, reads.name)
         *lines, end = run(words, policy, image, reads.name, "-l")
-        wanted = {block for _, _, offset, length in (map(int, line.split()) for line in reads)
-                  for block in blocks(offset, length)}
-    places, vain = Places(kernel.carry_trace().Image(image)), collections.Counter()
-    print(f"{name}, read-ahead {policy}: READs as they end: came, waited (ms), reader, bytes, of them in flight, what;\n"
-          "get: requested, connection, bytes, what")
+        wants = [line.rstrip("\n").split(" ", 4)[2:] for line in reads]
+    wanted = {block for offset, length, _ in wants for block in blocks(int(offset), int(length))}
+    metadata = {int(offset): what for offset, length, what in wants if " at " not in what}
+    places, vain, waits = Places(kernel.carry_trace().Image(image)), collections.Counter(), collections.Counter()
+    print(f"{name}, read-ahead {policy}. READs as they end: came and waited, ms; reader; bytes; of these in flight; what\n"
+          "Requests (get): when, ms; connection; bytes; of these never read; what is at their beginning")
     for kind, begun, *rest in map(str.split, lines):
         if kind == "get":
             connection, offset, length = map(int, rest)
-            print(f"{float(begun):9.1f}    get {connection:2} {length:8}          {places.words(offset)}")
-            vain.update((places.find(block * BLOCK) or (0, "metadata"))[1]
-                        for block in blocks(offset, length) if block not in wanted)
+            unread = [block for block in blocks(offset, length) if block not in wanted]
+            vain.update(places.find(block * BLOCK)[0] for block in unread)
+            print(f"{float(begun):8.1f}    get {connection:2} {length:8} {len(unread) * BLOCK:8} "
+                  f"{places.find(offset)[1]}")
         else:
             reader, offset, length, flying = map(int, rest[1:])
-            print(f"{float(begun):9.1f} {float(rest[0]):6.1f} {reader:2} {length:8} {flying:8} {places.words(offset)}")
-    print("fetched in vain, bytes:")
-    for path, count in vain.most_common(30):
-        print(f"{count * BLOCK:9} {path or '/'}")
+            what = metadata.get(offset) or places.find(offset)[1]
+            kind = ("metadata" if offset in metadata else "data") + (", in flight" if flying else "")
+            waits.update({kind: float(rest[0]), f"{kind}, READs": 1})
+            print(f"{float(begun):8.1f} {float(rest[0]):6.1f} {reader:2} {length:8} {flying:8} {what}")
+    print("Waited, ms:", ", ".join(f"{kind} {count:.0f}" for kind, count in sorted(waits.items())))
+    print("Fetched and never read, bytes:")
+    for path, count in vain.most_common(40):
+        print(f"{count * BLOCK:9} {path}")
     print(end)
 
 
