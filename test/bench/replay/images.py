@@ -53,9 +53,9 @@ def git():
 
 
 def packages():
-    """What dpkg knows of 500 packages."""
+    """A root, and what dpkg knows of 500 packages."""
     chooser = random.Random("packages")
-    files = {"/var/lib/dpkg/status": 700 * KIB, "/var/lib/dpkg/available": 0}
+    files = {**listed("python"), "/var/lib/dpkg/status": 700 * KIB, "/var/lib/dpkg/available": 0}
     for number in range(500):
         for suffix in "list", "md5sums", "postinst", "shlibs":
             size = min(60 * KIB, int(chooser.lognormvariate(6.5, 1.3)))

@@ -23,6 +23,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path[0] = f"{TOP}/test"
 from bench.replay import images, kernel
 from bench.replay.workloads import WORKLOADS
+from lib import tap
 
 POLICIES = "auto", "thrifty", "none"
 ENGINE = f"{TOP}/build/replay"
@@ -36,7 +37,7 @@ def blocks(offset, length):
 
 def write_reads(name, path):
     """Writes the READs of a workload's readers for the engine. Returns the image's path."""
-    picture, work, _ = WORKLOADS[name]
+    picture, work, *_ = WORKLOADS[name]
     image, files = images.make(picture, PLACE)
     readers = work(kernel.carry_trace().Image(image), files)
     with open(path, "w") as out:
@@ -61,14 +62,42 @@ def figures(words, name):
         return {policy: json.loads(run(words, policy, image, reads.name)[-1]) for policy in words.policy}
 
 
+def measure(words, names):
+    for picture in dict.fromkeys(WORKLOADS[name][0] for name in names):
+        images.make(picture, PLACE)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return dict(zip(names, pool.map(lambda name: figures(words, name), names)))
+
+
 def table(results, policy):
-    yield f"| read-ahead {policy} | s | of it waiting | limit, s | s / limit | MB | MB needed | MB / needed | requests |"
+    yield f"| read-ahead {policy} | s | readers waited | limit, s | s / limit | MB | MB needed | MB / needed | requests |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for name, found in results.items():
         f = found[policy]
         yield (f"| {name}: {WORKLOADS[name][2]} | {f['seconds']:.2f} | {f['waited']:.2f} | {f['limit']:.2f} "
                f"| {f['seconds'] / f['limit']:.2f} | {f['bytes'] / 1e6:.1f} | {f['needed'] / 1e6:.1f} "
                f"| {f['bytes'] / f['needed']:.2f} | {f['requests']} |")
+
+
+# ---- the test -----------------------------------------------------------------------------------
+
+def missed(name, found):
+    """Which bounds a workload misses."""
+    most = dict(zip(("seconds", "bytes"), WORKLOADS[name][3:]))
+    most["bytes"] *= 1e6
+    bounds = [("auto", what, bound) for what, bound in most.items()]
+    bounds += [(policy, "bytes", found[policy]["needed"] * share) for policy, share in (("thrifty", 1.05), ("none", 1))]
+    return "\n".join(f"{policy}: {found[policy][what]} {what}, bound {bound:.0f}" for policy, what, bound in bounds
+                     if found[policy][what] > bound)
+
+
+def check(words):
+    for name, found in measure(words, list(WORKLOADS)).items():
+        tap.result(f"replay: {WORKLOADS[name][2]}", missed(name, found))
+    words.rtt *= 3
+    found = measure(words, ["demo"])["demo"]
+    tap.result("replay: a longer round trip misses a bound", "" if missed("demo", found) else f"{found}")
+    return tap.status()
 
 
 # ---- the log ------------------------------------------------------------------------------------
@@ -138,17 +167,17 @@ def main():
     parser.add_argument("--rate", type=float, default=100, help="of the link, in Mbit/s")
     parser.add_argument("-o", dest="option", action="append", default=[], metavar="LINE", help="of the configuration")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--check", action="store_true", help="compare all with generous bounds; prints TAP lines")
     parser.add_argument("--log", metavar="WORKLOAD", choices=WORKLOADS, help="each READ of one workload")
     words = parser.parse_args()
-    words.policy = words.policy or POLICIES
+    words.policy = POLICIES if words.check else words.policy or POLICIES
+    if words.check:
+        sys.exit(check(words))
     if words.log:
         show_log(words, words.log, words.policy[0])
         return
     names = words.workload or list(WORKLOADS)
-    for picture in dict.fromkeys(WORKLOADS[name][0] for name in names):
-        images.make(picture, PLACE)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = dict(zip(names, pool.map(lambda name: figures(words, name), names)))
+    results = measure(words, names)
     print(f"{words.rtt:g} ms, {words.rate:g} Mbit/s\n")
     for policy in words.policy:
         print("\n".join(table(results, policy)), "\n")
