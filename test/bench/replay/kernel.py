@@ -1,7 +1,7 @@
 """What a kernel asks of an image, for files that are looked up and read: the first touches, in order.
 
-Names, inodes and folders are read by blocks (fs/erofs/namei.c, inode.c, dir.c), files with mm/readahead.c and, where they
-are mapped, mm/filemap.c, all as of Linux 6.1 by cachefiles, where a reader waits for each READ.
+Names, inodes and folders are read by blocks (fs/erofs/namei.c, inode.c, dir.c), files with mm/readahead.c and, where
+they are mapped, mm/filemap.c, all as of Linux 6.1 by cachefiles, where a reader waits for each READ.
 """
 import collections
 import importlib.machinery

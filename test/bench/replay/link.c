@@ -13,14 +13,13 @@
 #include "net/connect.h"
 #include "net/dns.h"
 
-#define SEGMENT	       1448 /* bytes of a packet beside 66 of Ethernet, IP and TCP */
-#define HEADERS	       66
-#define INITIAL_WINDOW 10 /* RFC 6928 */
-#define WINDOW_MAX     (4 << 20)
-#define REST	       200000 /* the least time-out of Linux: after it a window is halved */
-#define FDS_MAX	       64
-#define RESPONSES      64 /* of a connection, not read to their end */
-#define PACKETS	       (1 << 17)
+#define SEGMENT	   1448 /* bytes of a packet beside 66 of Ethernet, IP and TCP */
+#define HEADERS	   66
+#define WINDOW_MAX (4 << 20)
+#define REST	   200000 /* the least time-out of Linux: after it a window is halved */
+#define FDS_MAX	   64
+#define RESPONSES  64 /* of a connection, not read to their end */
+#define PACKETS	   (1 << 17)
 
 struct response {
 	char head[512];
@@ -77,11 +76,11 @@ static void put(struct queue *q, int64_t at, int fd, uint64_t bytes)
 static void send_on(int fd)
 {
 	struct connection *c = &connections[fd];
+	uint64_t first = the_link.window * SEGMENT;
 
 	for (int64_t rested = now - c->sent_at - REST - the_link.round_trip;
-		rested > 0 && c->sent == c->acknowledged && c->window > INITIAL_WINDOW * SEGMENT;
-		rested -= REST)
-		c->window = max_u64(c->window / 2, INITIAL_WINDOW * SEGMENT);
+		rested > 0 && c->sent == c->acknowledged && c->window > first; rested -= REST)
+		c->window = max_u64(c->window / 2, first);
 	while (c->sent < c->ready) {
 		uint64_t bytes = min_u64(SEGMENT, c->ready - c->sent);
 
@@ -302,7 +301,7 @@ int __wrap_race_start(struct race *r, int64_t ms)
 	connections[fd].number = ++the_link.connections;
 	connections[fd].connected_at = now + the_link.round_trip;
 	connections[fd].low_water = 1;
-	connections[fd].window = INITIAL_WINDOW * SEGMENT;
+	connections[fd].window = the_link.window * SEGMENT;
 	r->attempt.fd = fd;
 	r->before.fd = -1;
 	return EINPROGRESS;

@@ -19,7 +19,8 @@ extern int64_t now; /* virtual; only the main loop writes it */
 struct link {
 	/* the caller's, before anything else */
 	int64_t round_trip;
-	double rate; /* bytes a second, with all headers */
+	double rate;	 /* bytes a second, with all headers */
+	uint64_t window; /* segments, 10 by RFC 6928; many: no slow start */
 	const char *file;
 	uint64_t size;
 	void (*asked)(unsigned connection, uint64_t from, uint64_t end); /* NULL: nobody listens */

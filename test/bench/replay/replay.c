@@ -1,6 +1,6 @@
-/* replay.c - `replay [-r MS] [-b MBIT] [-o LINE]... [-l] IMAGE READS`: READs of readers that wait
- * for each of them, and the engine (fetch/, image/, http.c) on the link of link.h, in virtual time.
- * Prints a line of JSON.
+/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-l] IMAGE READS`: readers that
+ * wait for each of their READs, and the engine (fetch/, image/, http.c) on the link of link.h, in
+ * virtual time. Prints a line of JSON.
  *
  * READS has lines "READER THINK OFFSET LENGTH ...": after THINK microseconds of its own the reader
  * wants these bytes. As cachefiles does, it asks for each hole among them, one after the other; for
@@ -319,11 +319,14 @@ int main(int argc, char **argv)
 	configure("url http://server/");
 	the_link.round_trip = 20000;
 	the_link.rate = 12.5e6;
-	while ((option = getopt(argc, argv, "r:b:o:l")) != -1) {
+	the_link.window = 10;
+	while ((option = getopt(argc, argv, "r:b:w:o:l")) != -1) {
 		if (option == 'r')
 			the_link.round_trip = (int64_t)(atof(optarg) * 1e3);
 		else if (option == 'b')
 			the_link.rate = atof(optarg) * 125e3;
+		else if (option == 'w')
+			the_link.window = strtoul(optarg, NULL, 10);
 		else if (option == 'o')
 			configure(optarg);
 		else if (option == 'l')
@@ -332,7 +335,8 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (argc - optind != 2)
-		broken("usage", "replay [-r MS] [-b MBIT] [-o LINE]... [-l] IMAGE READS");
+		broken("usage",
+			"replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-l] IMAGE READS");
 	if (logs)
 		the_link.asked = asked;
 	now = START;

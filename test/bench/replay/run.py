@@ -1,11 +1,10 @@
 #!/usr/bin/python3
-"""test/bench/replay/run.py [--policy WORD]... [--log WORKLOAD] [WORKLOAD]...: the replay bench, `make bench-replay`.
+"""test/bench/replay/run.py [OPTION]... [WORKLOAD]...: the replay bench, `make bench-replay`.
 
 READs of workloads over images made of lists, and the daemon's real engine (build/replay) behind a modelled link, in
-virtual time: seconds, bytes and requests of each workload, the same at each run. Images are kept in build/replay-images.
+virtual time: seconds, bytes and requests of each workload, the same at each run. Images stay in build/replay-images.
 
-With --log, each READ of one workload: when it came, how long it waited (milliseconds), whether its first bytes were in
-flight, and what it read; then which files were fetched in vain.
+With --log, each READ and request of one workload, and what was fetched and never read.
 """
 import argparse
 import bisect
@@ -47,8 +46,8 @@ def write_reads(name, path):
 
 
 def run(words, policy, image, reads, *options):
-    command = [ENGINE, "-r", str(words.rtt), "-b", str(words.rate), "-o", f"read-ahead {policy}",
-               *(word for line in words.option for word in ("-o", line)), *options, image, reads]
+    command = [ENGINE, "-r", str(words.rtt), "-b", str(words.rate), "-w", str(words.window),
+               "-o", f"read-ahead {policy}", *(word for line in words.option for word in ("-o", line)), *options, image, reads]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: status {done.returncode}")
@@ -70,7 +69,7 @@ def measure(words, names):
 
 
 def table(results, policy):
-    yield f"| read-ahead {policy} | s | readers waited | limit, s | s / limit | MB | MB needed | MB / needed | requests |"
+    yield f"| read-ahead {policy} | s | readers waited | limit | s / limit | MB | needed | MB / needed | requests |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for name, found in results.items():
         f = found[policy]
@@ -135,7 +134,7 @@ def show_log(words, name, policy):
     wanted = {block for offset, length, _ in wants for block in blocks(int(offset), int(length))}
     metadata = {int(offset): what for offset, length, what in wants if " at " not in what}
     places, vain, waits = Places(kernel.carry_trace().Image(image)), collections.Counter(), collections.Counter()
-    print(f"{name}, read-ahead {policy}. READs as they end: came and waited, ms; reader; bytes; of these in flight; what\n"
+    print(f"{name}, read-ahead {policy}. READs as they end: came, waited (ms); reader; bytes; of these in flight; what\n"
           "Requests (get): when, ms; connection; bytes; of these never read; what is at their beginning")
     for kind, begun, *rest in map(str.split, lines):
         if kind == "get":
@@ -165,6 +164,7 @@ def main():
     parser.add_argument("--policy", action="append", choices=POLICIES, help="only this read-ahead")
     parser.add_argument("--rtt", type=float, default=20, help="round trip in milliseconds")
     parser.add_argument("--rate", type=float, default=100, help="of the link, in Mbit/s")
+    parser.add_argument("--window", type=int, default=10, help="TCP's first, in segments; 10000: no slow start")
     parser.add_argument("-o", dest="option", action="append", default=[], metavar="LINE", help="of the configuration")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--check", action="store_true", help="compare all with generous bounds; prints TAP lines")
