@@ -47,7 +47,8 @@ def write_reads(name, path):
 
 def run(words, policy, image, reads, *options):
     command = [ENGINE, "-r", str(words.rtt), "-b", str(words.rate), "-w", str(words.window),
-               "-o", f"read-ahead {policy}", *(word for line in words.option for word in ("-o", line)), *options, image, reads]
+               *(word for line in (f"read-ahead {policy}", *words.option) for word in ("-o", line)),
+               *options, image, reads]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: status {done.returncode}")
@@ -134,7 +135,8 @@ def show_log(words, name, policy):
     wanted = {block for offset, length, _ in wants for block in blocks(int(offset), int(length))}
     metadata = {int(offset): what for offset, length, what in wants if " at " not in what}
     places, vain, waits = Places(kernel.carry_trace().Image(image)), collections.Counter(), collections.Counter()
-    print(f"{name}, read-ahead {policy}. READs as they end: came, waited (ms); reader; bytes; of these in flight; what\n"
+    print(f"{name}, read-ahead {policy}\n"
+          "READs as they end: came and waited, ms; reader; bytes; of these in flight; what\n"
           "Requests (get): when, ms; connection; bytes; of these never read; what is at their beginning")
     for kind, begun, *rest in map(str.split, lines):
         if kind == "get":
