@@ -42,7 +42,7 @@
 
 /* Ranges requested on a connection behind the one being received: with pieces of a share of
  * bandwidth_window() (bandwidth.h) they fill that window. */
-#define PIPELINE_MAX 8
+#define PIPELINE_MAX 20
 
 /* Sequential streams (readahead.h). A further one replaces the oldest. */
 #define STREAMS_MAX 16

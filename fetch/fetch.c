@@ -330,8 +330,9 @@ void fetch_costs(struct memory_costs *costs)
 	costs->connection = transfers_memory_each();
 	costs->file = sizeof(struct file) + image_memory_each();
 	costs->read = sizeof(struct read_request);
-	costs->extent = FILEMAP_EXTENT;
-	costs->fixed = page_size() + prefetch_memory() + filemap_size(0) + image_memory_each() + 80;
+	costs->extent = FILEMAP_EXTENT + DIRWALK_EXTENT;
+	costs->fixed =
+		page_size() + prefetch_memory(0) + filemap_size(0) + image_memory_each() + 96;
 }
 
 size_t fetch_memory(void)
@@ -358,7 +359,7 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	files = cut(&next, capacity.files, sizeof(struct file));
 	reads = cut(&next, capacity.reads, sizeof(struct read_request));
 	files_map(cut(&next, 1, filemap_size(capacity.extents)), capacity.extents);
-	prefetch_init(c, cut(&next, 1, prefetch_memory()));
+	prefetch_init(c, cut(&next, 1, prefetch_memory(capacity.extents)));
 }
 
 void fetch_set_whole(enum fetch_whole whole, bool unreadable)

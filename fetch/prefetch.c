@@ -24,15 +24,12 @@
 #define WALK_BYTES (16 << 20)
 #define WALK_SHARE 8
 
-/* The walk rests after this many READs of data in a row: names are not looked up then. */
-#define WALK_RESTS 2
-
 /* Ranges of the walk that are at most this far apart are joined: a request costs as much. */
-#define WALK_GAP (8 << 10)
+#define WALK_GAP (4 << 10)
 
 /* A prefetched range is pipelined behind at most this many others, so that room is left for a
  * READ's range. */
-#define BEHIND (PIPELINE_MAX / 2)
+#define BEHIND (PIPELINE_MAX - 4)
 
 /* Look this many extents ahead in a trace for neighbours; join two across a gap of at most this
  * many bytes. */
@@ -44,8 +41,6 @@
 
 static const struct conf *conf;
 static int64_t streamed_at;	       /* the last READ or prefetch of a stream */
-static unsigned data_reads;	       /* READs of data in a row, none of metadata between them */
-static int64_t read_at;		       /* the last one */
 static int64_t held_until = INT64_MAX; /* prefetching is held back until then */
 
 /* The directories of one image at a time. */
@@ -269,10 +264,6 @@ static bool walk_on(void)
 
 	if (!f || !pool_may_prefetch(f) || f->trace == TRACE_ASKED)
 		return false;
-	if (data_reads >= WALK_RESTS && turn.ms - read_at < STREAM_HOLDS) {
-		held_until = read_at + STREAM_HOLDS;
-		return false;
-	}
 	if (wanted.from >= wanted.end && !next_step()) {
 		if (dirwalk_is_over(walk) || !pool_is_busy(number_of(f)))
 			f->walking = false;
@@ -390,17 +381,19 @@ void prefetch_log(void)
 
 /* ---- the public functions ---- */
 
-size_t prefetch_memory(void)
+size_t prefetch_memory(size_t extents)
 {
-	return round_to(dirwalk_size(), 16) + TRACE_EXTENTS_MAX * sizeof(struct trace_extent);
+	return round_to(dirwalk_size(extents), 16) +
+	       TRACE_EXTENTS_MAX * sizeof(struct trace_extent);
 }
 
 void prefetch_init(const struct conf *c, void *memory)
 {
 	conf = c;
-	walk = memory;
+	walk = dirwalk_init(memory, capacity.extents);
 	player.trace = (struct trace){.max = TRACE_EXTENTS_MAX, .page = page_size()};
-	player.trace.extents = (void *)((char *)memory + round_to(dirwalk_size(), 16));
+	player.trace.extents =
+		(void *)((char *)memory + round_to(dirwalk_size(capacity.extents), 16));
 }
 
 void prefetch_open(struct file *f)
@@ -438,12 +431,12 @@ void prefetch_close(struct file *f)
 	end_walk(f);
 }
 
-/* An inode is looked up: those of its directory, which lie behind it, may be next, then others. */
+/* An inode is looked up: others may be next. A round trip's worth of them costs hardly more time
+ * than the READ itself. */
 static void read_metadata(struct file *f, uint64_t from)
 {
-	data_reads = 0;
 	if (f->walk)
-		dirwalk_call(f->walk, from, UINT64_MAX);
+		dirwalk_call(f->walk, from, 2 * bandwidth_per_rtt() / page_size());
 }
 
 static unsigned stream_share(void)
@@ -459,12 +452,10 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 		return;
 	if (conf->read_ahead == READ_AHEAD_AUTO)
 		cluster_earn(f, from, end);
-	read_at = turn.ms;
 	if (is_metadata(f, from, end)) {
 		read_metadata(f, from);
 		return;
 	}
-	data_reads++;
 	if (!file_extent(f, from, &begin, &file_end))
 		file_end = image_end(f->image);
 	/* READs of inodes also move forward, but the bytes between them are not read: they make no
@@ -489,12 +480,15 @@ bool prefetch_run(void)
 			return false;
 		if (fetch_ahead_of_streams() || play_trace())
 			continue;
+		if (transfers_outstanding() >= less)
+			return false;
+		if (fetch_near())
+			continue;
 		if (turn.ms - streamed_at < STREAM_HOLDS) {
 			held_until = streamed_at + STREAM_HOLDS;
 			return false;
 		}
-		if (transfers_outstanding() >= less ||
-			(!fetch_near() && !walk_on() && !fill_files()))
+		if (!walk_on() && !fill_files())
 			return false;
 	}
 	return true;

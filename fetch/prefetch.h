@@ -12,8 +12,9 @@
 #include "daemon/conf.h"
 #include "fetch/file.h"
 
-/* Once, at start: prefetch_memory() bytes, all zero, aligned to 16. `conf` stays borrowed. */
-size_t prefetch_memory(void);
+/* Once, at start: prefetch_memory() bytes, all zero, aligned to 16, for images of which the map has
+ * so many extents, capacity.extents then. `conf` stays borrowed. */
+size_t prefetch_memory(size_t extents);
 void prefetch_init(const struct conf *conf, void *memory);
 
 /* A cache file is open, f->whole is settled, and its OPEN is about to be answered. */

@@ -1,5 +1,7 @@
 #include "image/dirwalk.h"
 
+#include <string.h>
+
 #include "base/limits.h"
 #include "base/minmax.h"
 #include "image/erofs.h"
@@ -32,6 +34,7 @@
 struct awaited {
 	uint64_t from;
 	uint32_t size;
+	uint8_t owner; /* the directory's number */
 } __attribute__((packed));
 
 /* In pages. */
@@ -43,6 +46,15 @@ struct range {
  * the same remainder may cost a needless fetch. */
 #define PAGES 16384
 
+/* Directories are numbered modulo NUMBERS, from 1 on. An inode's is remembered in the place that a
+ * hash of the inode's number gives, until another inode takes the place. */
+#define NUMBERS	    255
+#define OWNERS_EACH (DIRWALK_EXTENT - sizeof(uint32_t))
+
+/* So many pages with inodes are remembered without a map of files, and one more for each of its
+ * extents. */
+#define INODES_LEAST 256
+
 /* `ranges` is a ring: the `unnamed` before `next` are the queue. Those before them have been named,
  * and are kept until they are overwritten, so that they are not named again. */
 struct dirwalk {
@@ -50,12 +62,17 @@ struct dirwalk {
 	uint64_t readable; /* bytes of entries that may still be read: bounds the work */
 	uint32_t block, page, gap;
 	unsigned awaiting, next, unnamed;
-	unsigned known; /* pages in `inodes` */
 	struct awaited awaited[DIRWALK_MAX];
 	struct range ranges[DIRWALK_MAX];
 	uint64_t cursor, called; /* the page to look at next for inodes, and how many are to come */
+	unsigned directories;	 /* that were read */
 	uint8_t passed[PAGES / 8]; /* a bit for each page that passed by */
-	uint8_t inodes[PAGES / 8]; /* that has inodes of no directory, and was not named */
+
+	/* Pages with inodes of no directory, that were not named and have not passed by since:
+	 * sorted. Behind them in memory are the `owners_max` numbers of inodes' directories. */
+	size_t known;
+	size_t known_max, owners_max; /* they stay */
+	uint32_t inodes[];
 };
 
 static bool is_set(const uint8_t *bits, uint64_t page)
@@ -73,35 +90,74 @@ static void clear(uint8_t *bits, uint64_t page)
 	bits[page % PAGES / 8] &= (uint8_t) ~(1u << page % 8);
 }
 
-/* Bytes that pass by. */
-struct piece {
-	const uint8_t *bytes;
-	uint64_t from, end;
-};
-
-size_t dirwalk_size(void)
+size_t dirwalk_size(size_t extents)
 {
-	return sizeof(struct dirwalk);
+	return sizeof(struct dirwalk) + INODES_LEAST * sizeof(uint32_t) + extents * DIRWALK_EXTENT;
+}
+
+struct dirwalk *dirwalk_init(void *memory, size_t extents)
+{
+	struct dirwalk *w = memory;
+
+	w->known_max = INODES_LEAST + extents;
+	w->owners_max = extents * OWNERS_EACH;
+	return w;
+}
+
+/* The place in `inodes` of the first page that is not before this one. */
+static size_t place(const struct dirwalk *w, uint64_t page)
+{
+	size_t low = 0, high = w->known;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (w->inodes[middle] < page)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 /* The page has inodes of files. */
 static void know_inodes(struct dirwalk *w, uint64_t page)
 {
-	if (is_set(w->passed, page) || is_set(w->inodes, page))
+	size_t at = place(w, page);
+
+	if (w->known == w->known_max || (at < w->known && w->inodes[at] == page))
 		return;
-	set(w->inodes, page);
+	memmove(&w->inodes[at + 1], &w->inodes[at], (w->known - at) * sizeof(*w->inodes));
+	w->inodes[at] = (uint32_t)page;
 	w->known++;
 }
 
-/* Whether it had some that were not named. */
-static bool forget_inodes(struct dirwalk *w, uint64_t page)
+/* Forgets `count` pages, from that place on. */
+static void forget_inodes(struct dirwalk *w, size_t at, size_t count)
 {
-	if (!is_set(w->inodes, page))
-		return false;
-	clear(w->inodes, page);
-	w->known--;
-	return true;
+	memmove(&w->inodes[at], &w->inodes[at + count],
+		(w->known - at - count) * sizeof(*w->inodes));
+	w->known -= count;
 }
+
+static uint8_t *owner_at(struct dirwalk *w, uint64_t inode)
+{
+	uint32_t hash = (uint32_t)inode * 2654435761u;
+
+	return (uint8_t *)&w->inodes[w->known_max] + ((uint64_t)hash * w->owners_max >> 32);
+}
+
+static void set_owner(struct dirwalk *w, uint64_t inode, unsigned owner)
+{
+	if (w->owners_max > 0)
+		*owner_at(w, inode) = (uint8_t)owner;
+}
+
+/* Bytes that pass by. */
+struct piece {
+	const uint8_t *bytes;
+	uint64_t from, end;
+};
 
 /* ---- ranges to name ---- */
 
@@ -159,13 +215,13 @@ static bool queue(struct dirwalk *w, uint64_t from, uint64_t size)
 
 /* ---- bytes awaited ---- */
 
-static void await(struct dirwalk *w, uint64_t from, uint64_t size)
+static void await(struct dirwalk *w, uint64_t from, uint64_t size, unsigned owner)
 {
 	if (w->awaiting < DIRWALK_MAX)
-		w->awaited[w->awaiting++] = (struct awaited){from, (uint32_t)size};
+		w->awaited[w->awaiting++] = (struct awaited){from, (uint32_t)size, (uint8_t)owner};
 }
 
-static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory)
+static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory, unsigned owner)
 {
 	uint64_t from = w->meta + number * INODE_SLOT;
 
@@ -173,16 +229,17 @@ static void expect_inode(struct dirwalk *w, uint64_t number, bool is_directory)
 		return;
 	if (!is_directory) {
 		know_inodes(w, from / w->page);
+		set_owner(w, number, owner);
 	} else if (queue(w, from, INODE_SLOT)) {
-		await(w, from, 0);
+		await(w, from, 0, 0);
 	}
 }
 
-static void expect_entries(struct dirwalk *w, uint64_t from, uint64_t size)
+static void expect_entries(struct dirwalk *w, uint64_t from, uint64_t size, unsigned owner)
 {
 	if (size > 0 && from < w->image_size && size <= w->image_size - from &&
 		queue(w, from, size))
-		await(w, from, size);
+		await(w, from, size, owner);
 }
 
 /* ---- bytes that pass by ---- */
@@ -194,6 +251,7 @@ static void read_inode(struct dirwalk *w, const uint8_t *inode, uint64_t at)
 	bool is_extended = format & 1;
 	uint64_t size = erofs_number(inode + 8, is_extended ? 8 : 4), tail = 0;
 	uint64_t behind = at + (is_extended ? INODE_EXTENDED : INODE_SLOT);
+	unsigned owner;
 
 	if ((erofs_number(inode + 4, 2) & MODE_KIND) != MODE_DIRECTORY || size > UINT32_MAX)
 		return;
@@ -205,8 +263,9 @@ static void read_inode(struct dirwalk *w, const uint8_t *inode, uint64_t at)
 		return;
 	if (behind <= w->image_size)
 		queue(w, at, behind - at);
-	expect_entries(w, erofs_number(inode + 16, 4) * w->block, size - tail);
-	expect_entries(w, behind, tail);
+	owner = w->directories++ % NUMBERS + 1;
+	expect_entries(w, erofs_number(inode + 16, 4) * w->block, size - tail, owner);
+	expect_entries(w, behind, tail, owner);
 }
 
 /* "." or "..", which lead back. Only a block's last name may end with a NUL. */
@@ -220,7 +279,7 @@ static bool is_dots(const uint8_t *name, size_t size)
 }
 
 /* A block of a directory, or its tail. */
-static void read_entries(struct dirwalk *w, const uint8_t *bytes, size_t size)
+static void read_entries(struct dirwalk *w, unsigned owner, const uint8_t *bytes, size_t size)
 {
 	size_t names = size < ENTRY ? 0 : (size_t)erofs_number(bytes + ENTRY_NAME, 2);
 
@@ -234,15 +293,16 @@ static void read_entries(struct dirwalk *w, const uint8_t *bytes, size_t size)
 		size_t end = is_last ? size : (size_t)erofs_number(e + ENTRY + ENTRY_NAME, 2);
 
 		if (name < end && end <= size && !is_dots(bytes + name, end - name))
-			expect_inode(w, erofs_number(e, 8), e[ENTRY_KIND] == KIND_DIRECTORY);
+			expect_inode(w, erofs_number(e, 8), e[ENTRY_KIND] == KIND_DIRECTORY, owner);
 	}
 }
 
-static void read_blocks(struct dirwalk *w, const struct piece *piece, uint64_t from, uint64_t to)
+static void read_blocks(
+	struct dirwalk *w, unsigned owner, const struct piece *piece, uint64_t from, uint64_t to)
 {
 	for (uint64_t next; from < to; from = next) {
 		next = min_u64((from / w->block + 1) * w->block, to);
-		read_entries(w, piece->bytes + (from - piece->from), (size_t)(next - from));
+		read_entries(w, owner, piece->bytes + (from - piece->from), (size_t)(next - from));
 	}
 }
 
@@ -266,10 +326,10 @@ static bool read_awaited(struct dirwalk *w, unsigned i, const struct piece *piec
 		return true;
 	}
 	if (a.from < from)
-		await(w, a.from, from - a.from);
+		await(w, a.from, from - a.from, a.owner);
 	if (to < end)
-		await(w, to, end - to);
-	read_blocks(w, piece, from, to);
+		await(w, to, end - to, a.owner);
+	read_blocks(w, a.owner, piece, from, to);
 	return true;
 }
 
@@ -277,10 +337,11 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 {
 	const struct piece piece = {bytes, offset, offset + size};
 
-	for (uint64_t at = offset; at < piece.end; at += w->page) {
+	size_t first = place(w, offset / w->page);
+
+	forget_inodes(w, first, place(w, (piece.end + w->page - 1) / w->page) - first);
+	for (uint64_t at = offset; at < piece.end; at += w->page)
 		set(w->passed, at / w->page);
-		forget_inodes(w, at / w->page);
-	}
 
 	/* A directory found in the piece may lie in it too: it is appended to `awaited`, or takes
 	 * the place of what was just read. */
@@ -297,7 +358,8 @@ bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, siz
 	const uint8_t *super = head;
 	uint32_t block;
 
-	*w = (struct dirwalk){0};
+	memset(w, 0, offsetof(struct dirwalk, known_max));
+	memset(&w->inodes[w->known_max], 0, w->owners_max);
 	if (erofs_kind(head, EROFS_HEAD) == EROFS_NONE ||
 		erofs_number(super + FEATURE_INCOMPAT, 4) > INCOMPAT_KNOWN)
 		return false;
@@ -311,7 +373,7 @@ bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, siz
 	w->gap = (uint32_t)min_u64(gap / page, UINT32_MAX);
 	w->limit = limit;
 	w->readable = limit / 2;
-	expect_inode(w, erofs_number(super + ROOT_NID, 2), true);
+	expect_inode(w, erofs_number(super + ROOT_NID, 2), true, 0);
 	return w->awaiting > 0;
 }
 
@@ -329,6 +391,11 @@ static void join_near(struct dirwalk *w, struct range *range)
 	}
 }
 
+unsigned dirwalk_owner(struct dirwalk *w, uint64_t inode)
+{
+	return w->owners_max > 0 ? *owner_at(w, (inode - w->meta) / INODE_SLOT) : 0;
+}
+
 void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages)
 {
 	w->cursor = offset / w->page;
@@ -339,26 +406,21 @@ void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages)
  * beginning. Such that lie near each other become one range. */
 static bool next_inodes(struct dirwalk *w, struct range *range)
 {
-	uint64_t pages, steps;
+	size_t at = place(w, w->cursor), count = 0;
 
-	*range = (struct range){0, 0};
 	if (w->called == 0 || w->known == 0)
-		return false; /* also if dirwalk_start() refused the image */
-	pages = w->image_size / w->page + 1;
-	steps = min_u64(pages, PAGES);
-	for (; steps > 0 && w->called > 0; steps--, w->cursor++) {
-		if (w->cursor >= pages)
-			w->cursor = 0;
-		if (range->end > 0 && w->cursor - range->end > w->gap)
-			break;
-		if (!forget_inodes(w, w->cursor))
-			continue;
-		w->called--;
-		if (range->end == 0)
-			range->from = (uint32_t)w->cursor;
-		range->end = (uint32_t)w->cursor + 1;
-	}
-	return range->end > 0;
+		return false;
+	if (at == w->known)
+		at = 0;
+	do
+		count++;
+	while (at + count < w->known && count < w->called &&
+		w->inodes[at + count] - w->inodes[at + count - 1] - 1 <= w->gap);
+	*range = (struct range){w->inodes[at], w->inodes[at + count - 1] + 1};
+	w->cursor = range->end;
+	w->called -= count;
+	forget_inodes(w, at, count);
+	return true;
 }
 
 /* The range in bytes, as far as the limit allows. */

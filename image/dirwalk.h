@@ -17,8 +17,11 @@
 
 struct dirwalk;
 
-/* Bytes of a struct dirwalk; the caller owns the memory, aligned to 8. */
-size_t dirwalk_size(void);
+/* A walk for images of which the map of files has so many extents (filemap.h), in dirwalk_size()
+ * bytes of memory, all zero and aligned to 8, which the caller owns. */
+#define DIRWALK_EXTENT 6 /* bytes for each of them */
+size_t dirwalk_size(size_t extents);
+struct dirwalk *dirwalk_init(void *memory, size_t extents);
 
 /* Begins at the root of an image of `image_size` bytes, of which `head` are the first EROFS_HEAD.
  * Named ranges are whole pages of `page` bytes (a power of two); two with at most `gap` bytes
@@ -34,6 +37,10 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 /* The page at `offset` was looked up: calls for so many pages of inodes that are known and have not
  * passed by, those behind it first. They take the place of what was called for before. */
 void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages);
+
+/* The number of the directory that has the file whose inode is at `inode`, from 1 to 255; 0: not
+ * known. Two directories may have the same one, and some inodes another's. */
+unsigned dirwalk_owner(struct dirwalk *w, uint64_t inode);
 
 /* The next range to fetch: [*from, *end), whole pages except at the image's end. False: there is
  * none until a named range passes by, or dirwalk_is_over(). */

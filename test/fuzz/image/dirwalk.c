@@ -10,6 +10,7 @@
 #define CHECK(condition) ((condition) ? (void)0 : abort())
 #define STEPS		 2000
 #define OPTIONS		 4
+#define EXTENTS		 64
 
 static struct {
 	uint8_t *bytes;
@@ -57,9 +58,11 @@ static void follow(struct dirwalk *w, bool again)
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
-	static struct dirwalk w;
+	static struct dirwalk *w;
 	uint64_t gap;
 
+	if (!w)
+		w = dirwalk_init(calloc(1, dirwalk_size(EXTENTS)), EXTENTS);
 	if (size < OPTIONS + EROFS_HEAD)
 		return 0;
 	image.page = (uint64_t)512 << data[0] % 8;
@@ -69,18 +72,18 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	image.steps = STEPS + (unsigned)(image.left / 512);
 	image.bytes = malloc(image.size);
 	memcpy(image.bytes, data + OPTIONS, image.size);
-	if (dirwalk_start(&w, image.bytes, image.size, image.page, gap, image.left)) {
-		dirwalk_call(&w, gap, data[3] & 8 ? data[1] : UINT64_MAX);
+	if (dirwalk_start(w, image.bytes, image.size, image.page, gap, image.left)) {
+		dirwalk_call(w, gap, data[3] & 8 ? data[1] : UINT64_MAX);
 		if (data[3] & 1)
-			see(&w, 0, image.size);
+			see(w, 0, image.size);
 		for (uint64_t end = image.size / image.page * image.page;
 			(data[3] & 2) && end >= image.page; end -= image.page)
-			see(&w, end - image.page, end);
-		follow(&w, data[3] & 4);
+			see(w, end - image.page, end);
+		follow(w, data[3] & 4);
 	} else {
-		CHECK(dirwalk_is_over(&w) && !dirwalk_next(&w, &gap, &gap));
+		CHECK(dirwalk_is_over(w) && !dirwalk_next(w, &gap, &gap));
 	}
-	CHECK(w.awaiting <= DIRWALK_MAX && w.unnamed == 0 && w.next < DIRWALK_MAX);
+	CHECK(w->awaiting <= DIRWALK_MAX && w->unnamed == 0 && w->next < DIRWALK_MAX);
 	free(image.bytes);
 	return 0;
 }
