@@ -11,26 +11,31 @@
 #define REGION (512 << 10)
 #define PLACES 48
 
-/* Of a file of at most SMALL bytes all is fetched. LARGE is the most that counts as a file that the
- * link brings within a second: on a fast link too, a larger one is a data base or a disk image. */
-#define SMALL (256 << 10)
-#define LARGE (16 << 20)
+/* A file of at most SMALL bytes is fetched whole, and so is one of at most WHOLE that the link
+ * brings in a WHOLE_SHARE of a second. A file of more than LARGE may be a data base or a disk
+ * image. */
+#define SMALL	    (256 << 10)
+#define WHOLE	    (2 << 20)
+#define WHOLE_SHARE 5
+#define LARGE	    (16 << 20)
 
-/* What a READ earns for each of its bytes, in a file that is not large. */
-#define FILE_RATIO 4
+/* The small files of a directory, together with what lies between them. */
+#define SMALL_DIRECTORY (768 << 10)
 
-/* The most that is fetched with a READ of metadata, the READ included. */
+/* The most that is fetched with a READ of metadata, the READ included, where no directory walk
+ * knows more. */
 #define METADATA_CLUSTER (20 << 10)
 
 /* Credit of the bytes that are in no known file. */
 #define CREDIT_RATIO 3	       /* for each byte that is read outside of streams */
 #define CREDIT_SHARE 16	       /* at first: this share of the image */
 #define CREDIT_MAX   (8 << 20) /* the most that is kept */
-#define EARN_MAX     8	       /* the most READs that one READ stands for */
 
-/* A file, or a region. The bytes behind the READ come first, then those before it. */
+/* A file, a region, or the small files of a directory. The bytes behind the READ come first, then
+ * those before it. */
 struct place {
 	unsigned file;
+	unsigned directory; /* its number (dirwalk.h); 0: it is none */
 	bool is_region;
 	bool before; /* `at` is among the bytes before the READ */
 	bool over;   /* nothing is left */
@@ -38,8 +43,8 @@ struct place {
 	uint64_t turn;	/* of its last READ; 0: the entry is free */
 	uint64_t at;	/* requested or cached up to here */
 	uint64_t from;	/* where the READ began */
-	uint64_t asked; /* bytes requested, in all */
-	int64_t earned; /* bytes that may still be requested, of a file */
+	int64_t earned; /* bytes that may still be requested; not of a region */
+	unsigned reads; /* of a directory: files that were read */
 };
 
 static struct place places[PLACES];
@@ -66,21 +71,26 @@ static struct place bounds(const struct file *f, uint64_t pos)
 	return p;
 }
 
-static struct place *find_place(const struct file *f, uint64_t pos)
+static struct place *find_like(const struct place *like)
 {
-	struct place like = bounds(f, pos);
-
 	for (struct place *p = places; p < places + PLACES; p++)
-		if (p->turn > 0 && p->file == like.file && p->begin == like.begin &&
-			p->is_region == like.is_region)
+		if (p->turn > 0 && p->file == like->file && p->begin == like->begin &&
+			p->is_region == like->is_region && p->directory == like->directory)
 			return p;
 	return NULL;
 }
 
-/* The same; a new one takes the place of the one read longest ago. */
-static struct place *place_of(const struct file *f, uint64_t pos)
+static struct place *find_place(const struct file *f, uint64_t pos)
 {
-	struct place *oldest = find_place(f, pos);
+	struct place like = bounds(f, pos);
+
+	return find_like(&like);
+}
+
+/* The same; a new one takes the place of the one read longest ago. */
+static struct place *place_like(const struct place *like)
+{
+	struct place *oldest = find_like(like);
 
 	if (oldest)
 		return oldest;
@@ -88,7 +98,7 @@ static struct place *place_of(const struct file *f, uint64_t pos)
 	for (struct place *p = places; p < places + PLACES; p++)
 		if (p->turn < oldest->turn)
 			oldest = p;
-	*oldest = bounds(f, pos);
+	*oldest = *like;
 	return oldest;
 }
 
@@ -110,49 +120,82 @@ void cluster_close(const struct file *f)
 			p->turn = 0;
 }
 
-/* The kernel sends a READ only for uncached bytes. Where half of a place is cached, each READ
- * stands for about two reads, and earns for two. */
-static uint64_t stands_for(const struct place *p, uint64_t bytes)
-{
-	uint64_t size = p->end - p->begin, least = size / EARN_MAX + 1;
-	uint64_t left = p->asked + least < size ? size - p->asked : least;
-
-	return min_u64(bytes, CREDIT_MAX) * size / left;
-}
-
+/* A round trip's worth of bytes costs hardly more time than the READ alone. */
 static uint64_t earned(const struct place *p, uint64_t bytes)
 {
 	uint64_t size = p->end - p->begin;
 
 	if (p->is_region)
-		return CREDIT_RATIO * stands_for(p, bytes);
-	if (size <= SMALL)
+		return CREDIT_RATIO * min_u64(bytes, CREDIT_MAX);
+	if (size <= max_u64(SMALL, min_u64(WHOLE, bandwidth_rate() / WHOLE_SHARE)))
 		return size;
-	if (size <= (bandwidth_is_starting() ? LARGE : min_u64(bandwidth_rate(), LARGE)))
-		return max_u64(bandwidth_per_rtt(), FILE_RATIO * stands_for(p, bytes));
-	return stands_for(p, bytes) / 2;
+	return size <= LARGE ? bandwidth_per_rtt() : bytes / 2;
 }
 
-void cluster_earn(struct file *f, uint64_t from, uint64_t end)
+static void begin_at(struct place *p, uint64_t from, uint64_t end, uint64_t turn)
 {
-	struct place *p;
-	int64_t most;
-
-	if (is_recording(f) || is_tracing(f) || is_metadata(f, from, end))
-		return;
-	p = place_of(f, from);
-	most = p->is_region ? CREDIT_MAX : (int64_t)(p->end - p->begin);
-	*purse(p) += (int64_t)earned(p, end - from);
-	if (*purse(p) > most)
-		*purse(p) = most;
-	p->turn = ++reads_seen;
+	p->turn = turn;
 	p->from = from;
 	p->at = end;
 	p->before = p->over = false;
 }
 
-/* For metadata the directory walk predicts better than a cluster; a trace, better than either. A
- * round trip's worth of bytes costs hardly more time than the READ alone. */
+/* The place of a directory, of which [from, end) is known by now. */
+static struct place *directory_place(
+	const struct file *f, unsigned number, uint64_t from, uint64_t end)
+{
+	struct place like = {.file = number_of(f), .directory = number, .begin = from, .end = end};
+
+	for (struct place *p = places; p < places + PLACES; p++)
+		if (p->turn > 0 && p->directory == number && p->file == like.file &&
+			p->begin < end && from < p->end) {
+			p->begin = from;
+			p->end = end;
+			return p;
+		}
+	return place_like(&like);
+}
+
+/* The small file is read first. Files of one directory that are read one after the other are a
+ * sequence: of a small directory the rest is fetched then, of another once the round trips of its
+ * READs have cost the time in which the link brings all of it. */
+static void earn_directory(const struct file *f, const struct place *small)
+{
+	static const struct place *last;
+	uint64_t from, end;
+	unsigned number = file_directory(f, small->begin, SMALL, &from, &end);
+	struct place *p = number > 0 ? directory_place(f, number, from, end) : NULL;
+
+	if (p) {
+		uint64_t paid = ++p->reads * bandwidth_per_rtt();
+
+		if (p == last && end - from <= max_u64(SMALL_DIRECTORY, min_u64(paid, LARGE)))
+			p->earned = (int64_t)(end - from);
+		begin_at(p, small->begin, small->end, reads_seen++);
+	}
+	last = p;
+}
+
+void cluster_earn(struct file *f, uint64_t from, uint64_t end)
+{
+	struct place *p, like;
+	int64_t most;
+
+	if (is_recording(f) || is_tracing(f) || is_metadata(f, from, end))
+		return;
+	like = bounds(f, from);
+	reads_seen++;
+	if (!like.is_region && like.end - like.begin <= SMALL && !find_like(&like))
+		earn_directory(f, &like);
+	p = place_like(&like);
+	most = p->is_region ? CREDIT_MAX : (int64_t)(p->end - p->begin);
+	*purse(p) += (int64_t)earned(p, end - from);
+	if (*purse(p) > most)
+		*purse(p) = most;
+	begin_at(p, from, end, reads_seen);
+}
+
+/* For metadata the directory walk predicts better than a cluster; a trace, better than either. */
 uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
 {
 	struct place *p = find_place(f, from);
@@ -162,7 +205,7 @@ uint64_t cluster_end(const struct file *f, uint64_t from, uint64_t end)
 	if (is_recording(f) || is_tracing(f))
 		return end;
 	if (is_metadata(f, from, end)) {
-		n = page_up(METADATA_CLUSTER);
+		n = f->walk ? 0 : page_up(METADATA_CLUSTER);
 	} else if (p) {
 		may = *purse(p);
 		most = p->is_region ? most : max_u64(p->end, end);
@@ -185,7 +228,6 @@ void cluster_asked(struct file *f, uint64_t from, uint64_t end, uint64_t asked)
 	if (!p || is_recording(f) || is_tracing(f) || is_of_metadata)
 		return;
 	p->at = asked;
-	p->asked += asked - from;
 }
 
 static struct place *next_place(void)
@@ -217,6 +259,5 @@ bool cluster_next(struct file **f, uint64_t *from, uint64_t *end)
 void cluster_advance(uint64_t to, uint64_t bytes)
 {
 	current->at = to;
-	current->asked += bytes;
 	*purse(current) -= (int64_t)bytes;
 }

@@ -31,7 +31,8 @@ bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t
 /* What an image's bytes say of it on their way. */
 static void learn(struct file *f, const void *bytes, uint64_t offset, size_t size)
 {
-	struct filemap_image image = {.number = number_of(f), .size = f->image->pinned.size};
+	struct filemap_image image = {
+		.number = number_of(f), .size = f->image->pinned.size, .walk = f->walk};
 
 	if (offset == 0 && size >= EROFS_HEAD && f->block > 0 && erofs_block_size(bytes) > 0)
 		f->block = erofs_block_size(bytes);
@@ -92,6 +93,16 @@ static void holes_learn(unsigned file, uint64_t from, uint64_t to)
 {
 	holes_fill(file, from, to); /* so that none overlap */
 	holes_add(file, from, to);
+}
+
+unsigned file_directory(
+	const struct file *f, uint64_t offset, uint64_t most, uint64_t *from, uint64_t *end)
+{
+	unsigned owner = filemap_directory(map, number_of(f), offset, most, from, end);
+
+	*from = page_down(*from);
+	*end = page_up(*end);
+	return owner;
 }
 
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end)

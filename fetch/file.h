@@ -94,6 +94,12 @@ void files_map(void *memory, size_t extents);
  * known. */
 bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t *end);
 
+/* The range of the image's files that lie around the one with the byte at `offset`, are of its
+ * directory, and have at most `most` bytes each. Returns the directory's number (dirwalk.h), 0: it
+ * is not known. */
+unsigned file_directory(
+	const struct file *f, uint64_t offset, uint64_t most, uint64_t *from, uint64_t *end);
+
 /* As frontend->hole(), which is called only for what is not known. */
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end);
 

@@ -36,11 +36,14 @@
 
 /* In units. Sorted by image and first unit; none overlap. */
 struct extent {
-	uint32_t from;
-	uint32_t units : 22, image : 10;
+	uint64_t from : 28, units : 18, owner : 8, image : 10;
 };
 _Static_assert(sizeof(struct extent) == FILEMAP_EXTENT && FILES_MAX <= 1 << 10, "they fit");
-#define UNITS_MAX ((1u << 22) - 1)
+#define FROM_MAX  ((1u << 28) - 1) /* what lies behind 1 TiB is left out */
+#define UNITS_MAX ((1u << 18) - 1) /* a larger file has several extents */
+
+/* Files whose directory is not remembered, among those of one. */
+#define OTHERS 2
 
 struct filemap {
 	size_t max, count;
@@ -91,7 +94,7 @@ static bool is_of(const struct filemap *m, size_t i, unsigned image)
 }
 
 /* What another extent has already is cut off. */
-static void add(struct filemap *m, unsigned image, uint64_t from, uint64_t end)
+static void add(struct filemap *m, unsigned image, unsigned owner, uint64_t from, uint64_t end)
 {
 	size_t at = place(m, image, from);
 
@@ -99,11 +102,13 @@ static void add(struct filemap *m, unsigned image, uint64_t from, uint64_t end)
 		from = max_u64(from, end_of(&m->extents[at - 1]));
 	if (is_of(m, at, image))
 		end = min_u64(end, m->extents[at].from);
-	if (from >= end || end > UINT32_MAX || end - from > UNITS_MAX || m->count == m->max)
+	if (from >= end || m->count == m->max)
 		return;
 	memmove(&m->extents[at + 1], &m->extents[at], (m->count - at) * sizeof(*m->extents));
-	m->extents[at] = (struct extent){
-		.from = (uint32_t)from, .units = (uint32_t)(end - from), .image = image};
+	m->extents[at] = (struct extent){.from = from & FROM_MAX,
+		.units = (end - from) & UNITS_MAX,
+		.owner = owner & 0xff,
+		.image = image & 0x3ff};
 	m->count++;
 }
 
@@ -118,6 +123,7 @@ struct inode {
 	uint64_t size;	/* of the file */
 	uint32_t first; /* i_u */
 	size_t behind;	/* where its own bytes and its attributes end */
+	unsigned owner; /* the number of its directory; 0: not known */
 };
 
 static bool is_zero(const uint8_t *bytes, size_t size)
@@ -160,7 +166,9 @@ static void add_blocks(struct filemap *m, const struct filemap_image *image, con
 		from >= image->size / image->block * image->block || end > image->size ||
 		(from <= i->at && i->at < end))
 		return;
-	add(m, image->number, from / UNIT, (end + UNIT - 1) / UNIT);
+	end = (end + UNIT - 1) / UNIT;
+	for (from /= UNIT; from < end && end <= FROM_MAX; from += UNITS_MAX)
+		add(m, image->number, i->owner, from, min_u64(end, from + UNITS_MAX));
 }
 
 static size_t align_to(size_t n, size_t unit)
@@ -260,7 +268,9 @@ void filemap_feed(struct filemap *m, const struct filemap_image *image, const vo
 		take_inode(m, image,
 			(struct inode){.bytes = (const uint8_t *)bytes + at,
 				.room = size - at,
-				.at = offset + at});
+				.at = offset + at,
+				.owner =
+					image->walk ? dirwalk_owner(image->walk, offset + at) : 0});
 	}
 }
 
@@ -275,6 +285,35 @@ bool filemap_find(
 	*from = (uint64_t)e->from * UNIT;
 	*end = end_of(e) * UNIT;
 	return true;
+}
+
+unsigned filemap_directory(const struct filemap *m, unsigned number, uint64_t offset, uint64_t most,
+	uint64_t *from, uint64_t *end)
+{
+	size_t at = place(m, number, offset / UNIT + 1) - 1, first = at, last = at;
+	unsigned owner;
+
+	if (!filemap_find(m, number, offset, from, end) || m->extents[at].owner == 0)
+		return 0;
+	owner = m->extents[at].owner;
+	if (at > 0 && is_of(m, at + 1, number) &&
+		m->extents[at - 1].owner == m->extents[at + 1].owner)
+		owner = m->extents[at - 1].owner; /* its own may have been overwritten */
+	for (size_t i = at; is_of(m, i, number) && i <= last + OTHERS; i++) {
+		if (m->extents[i].units * (uint64_t)UNIT > most)
+			break;
+		if (m->extents[i].owner == owner)
+			last = i;
+	}
+	for (size_t i = at; is_of(m, i, number) && i + OTHERS >= first; i--) {
+		if (m->extents[i].units * (uint64_t)UNIT > most)
+			break;
+		if (m->extents[i].owner == owner)
+			first = i;
+	}
+	*from = (uint64_t)m->extents[first].from * UNIT;
+	*end = end_of(&m->extents[last]) * UNIT;
+	return owner;
 }
 
 void filemap_forget(struct filemap *m, unsigned number)

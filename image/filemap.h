@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/dirwalk.h"
 #include "image/erofs.h"
 
 /* Bytes of a map of so many extents; what does not fit is left out. */
@@ -35,6 +36,7 @@ struct filemap_image {
 	unsigned number;
 	uint32_t block; /* bytes: 512 to 65536, a power of two */
 	uint64_t size;
+	struct dirwalk *walk; /* knows of which directory an inode is; NULL: none does */
 };
 
 /* Bytes of the image, from a multiple of 4 KiB on, are about to be written to the cache. */
@@ -44,6 +46,12 @@ void filemap_feed(struct filemap *m, const struct filemap_image *image, const vo
 /* The extent that has the byte at `offset`, in whole units of 4 KiB. False: none has it. */
 bool filemap_find(
 	const struct filemap *m, unsigned number, uint64_t offset, uint64_t *from, uint64_t *end);
+
+/* The range of the small files, of at most `most` bytes each, that lie around the file that has the
+ * byte at `offset`, and are of its directory. Returns the directory's number, 0: it is not known.
+ */
+unsigned filemap_directory(const struct filemap *m, unsigned number, uint64_t offset, uint64_t most,
+	uint64_t *from, uint64_t *end);
 
 /* Forgets the image. */
 void filemap_forget(struct filemap *m, unsigned number);

@@ -6,6 +6,15 @@
 
 #include <unistd.h>
 
+/* The number of each inode's directory. */
+static unsigned (*owner_of)(uint64_t inode);
+
+unsigned dirwalk_owner(struct dirwalk *w, uint64_t inode)
+{
+	(void)w;
+	return owner_of(inode);
+}
+
 #define META  16 /* pages with inodes, at the image's beginning */
 #define INODE 4096
 #define MAX   1000
@@ -124,17 +133,23 @@ static void test_plain(void)
 			block);
 	}
 
-	begin_test("filemap: numbers beyond 32 bits");
+	begin_test("filemap: a file of gibibytes has several extents; nothing lies behind 1 TiB");
 	start();
 	image.size = UINT64_MAX;
-	make_inode(INODE, EXTENDED_FORMAT, 1ull << 33, UINT32_MAX - (1u << 22));
+	make_inode(INODE, EXTENDED_FORMAT, 1ull << 31, FROM_MAX - (1u << 22));
 	feed_all();
-	CHECK(has_only(UINT32_MAX - (1u << 22), UINT32_MAX - (1u << 21)));
+	CHECK(map->count == 3);
+	for (uint64_t from = FROM_MAX - (1u << 22), end; from < FROM_MAX - (1u << 22) + (1u << 19);
+		from = end) {
+		end = min_u64(from + UNITS_MAX, FROM_MAX - (1u << 22) + (1u << 19));
+		CHECK(has(3, from, end));
+	}
 	make_inode(INODE, EXTENDED_FORMAT, 1ull << 63, 1000);
 	make_inode(INODE + 64, EXTENDED_FORMAT, UINT64_MAX, 1000);
 	make_inode(INODE + 128, EXTENDED_FORMAT, 8192, UINT32_MAX);
+	make_inode(INODE + 192, EXTENDED_FORMAT, 8192, FROM_MAX);
 	feed_all();
-	CHECK(map->count == 1);
+	CHECK(map->count == 3);
 }
 
 /* A table of chunks behind the inode at INODE. */
@@ -281,11 +296,11 @@ static void test_table(void)
 
 	begin_test("filemap: an extent that others have in part is cut");
 	start();
-	add(map, 3, 100, 110);
-	add(map, 3, 120, 130);
-	add(map, 3, 105, 125);
-	add(map, 3, 100, 110);
-	add(map, 3, 90, 140);
+	add(map, 3, 0, 100, 110);
+	add(map, 3, 0, 120, 130);
+	add(map, 3, 0, 105, 125);
+	add(map, 3, 0, 100, 110);
+	add(map, 3, 0, 90, 140);
 	CHECK(map->count == 4 && has(3, 90, 100) && has(3, 100, 110) && has(3, 110, 120) &&
 		has(3, 120, 130));
 	check_valid();
@@ -304,10 +319,10 @@ static void test_table(void)
 
 	begin_test("filemap: several images; one that is forgotten leaves the others");
 	for (unsigned number = 0; number < FILES_MAX; number += FILES_MAX - 1) {
-		add(map, number, 95, 105);
+		add(map, number, 0, 95, 105);
 		CHECK(has(number, 95, 105));
 	}
-	add(map, 4, 1, 2);
+	add(map, 4, 0, 1, 2);
 	filemap_forget(map, 3);
 	CHECK(map->count == 3 && !filemap_find(map, 3, 100 * UNIT, &from, &end));
 	filemap_forget(map, 3);
@@ -318,15 +333,12 @@ static void test_table(void)
 
 	begin_test("filemap: what does not fit is left out, and fits when another image is gone");
 	for (unsigned i = 0; i < MAX + 10; i++)
-		add(map, 3, 10 + 2 * i, 11 + 2 * i);
+		add(map, 3, 0, 10 + 2 * i, 11 + 2 * i);
 	CHECK(map->count == MAX && has(4, 1, 2) && has(3, 10, 11));
 	check_valid();
 	filemap_forget(map, 4);
-	add(map, 5, 7, 8);
+	add(map, 5, 0, 7, 8);
 	CHECK(map->count == MAX && has(5, 7, 8));
-	add(map, 5, 1, 1 << 22);
-	add(map, 5, 8, (uint64_t)UINT32_MAX + 1);
-	CHECK(map->count == MAX);
 	start();
 	filemap_init(map, 0);
 	make_inode(INODE, LAYOUTS(LAYOUT_PLAIN), 10000, 100);
@@ -554,6 +566,64 @@ static void remove_tree(void)
 	rmdir(tree);
 }
 
+#define MOST (64 * UNIT)
+
+/* Ten files of directory 7 from block 100 on, three blocks apart, between two of others. */
+static unsigned owner_by_slot(uint64_t inode)
+{
+	unsigned slot = (unsigned)(inode - INODE) / 64;
+
+	return slot < 2 || slot >= 12 ? 5 : slot == 6 ? 9 : 7;
+}
+
+static unsigned all_of_one(uint64_t inode)
+{
+	return inode > 0 ? 7 : 0;
+}
+
+static void test_directory(void)
+{
+	uint64_t from, end;
+
+	begin_test("filemap: the small files of a directory; one whose directory was overwritten");
+	start();
+	image.walk = (struct dirwalk *)map; /* not looked into */
+	owner_of = owner_by_slot;
+	for (unsigned i = 0; i < 14; i++)
+		make_inode(INODE + i * 64, EXTENDED_FORMAT, 2 * UNIT, 100 + i * 3);
+	feed_all();
+	for (unsigned i = 0; i < 14; i++) {
+		bool is_inside = i >= 2 && i < 12;
+		unsigned owner =
+			filemap_directory(map, 3, (100 + i * 3) * UNIT + 5, MOST, &from, &end);
+
+		CHECK(owner == (is_inside ? 7 : 5), "%u: %u", i, owner);
+		CHECK(from == (is_inside ? 106u : i < 2 ? 100 : 136) * UNIT, "%u", i);
+		CHECK(end == (is_inside ? 135u : i < 2 ? 105 : 141) * UNIT, "%u", i);
+	}
+	CHECK(filemap_directory(map, 3, 102 * UNIT, MOST, &from, &end) == 0, "no file's");
+	CHECK(filemap_directory(map, 4, 100 * UNIT, MOST, &from, &end) == 0, "another image's");
+	CHECK(filemap_directory(map, 3, 0, MOST, &from, &end) == 0);
+
+	begin_test(
+		"filemap: a file that is not small ends the range; without a walk there is none");
+	start();
+	image.walk = (struct dirwalk *)map;
+	owner_of = all_of_one;
+	for (unsigned i = 0; i < 9; i++)
+		make_inode(INODE + i * 64, EXTENDED_FORMAT, (i == 4 ? 65 : 2) * UNIT, 100 + i * 70);
+	feed_all();
+	CHECK(filemap_directory(map, 3, 240 * UNIT, MOST, &from, &end) == 7);
+	CHECK(from == 100 * UNIT && end == 312 * UNIT);
+	CHECK(filemap_directory(map, 3, 450 * UNIT, MOST, &from, &end) == 7);
+	CHECK(from == 450 * UNIT && end == 662 * UNIT);
+	start();
+	feed_all();
+	make_inode(INODE, EXTENDED_FORMAT, 2 * UNIT, 100);
+	feed_all();
+	CHECK(filemap_directory(map, 3, 100 * UNIT, MOST, &from, &end) == 0);
+}
+
 int main(void)
 {
 	map = malloc(filemap_size(MAX));
@@ -563,6 +633,7 @@ int main(void)
 	test_refused();
 	test_table();
 	test_order();
+	test_directory();
 	test_hostile();
 	test_overlapping_tables();
 	make_tree();
