@@ -15,6 +15,7 @@
 #include "fetch/prefetch.h"
 #include "fetch/reads.h"
 #include "fetch/transfer.h"
+#include "fetch/unasked.h"
 
 /* Milliseconds. */
 #define WRITE_TIMEOUT 5000 /* a READ whose cache file is full for this long fails */
@@ -84,6 +85,7 @@ static void file_opened(struct file *f)
 		f->block = EROFS_BLOCK;
 	f->fill = f->whole || (frontend->any_order && conf->prefetch_all);
 	f->since = turn.ms;
+	f->read = !frontend->hears_all;
 	if (f->whole)
 		log_info("%.*s: all %llu bytes are fetched before the first READ is answered: %s",
 			IMAGE_NAME(image), (unsigned long long)image->pinned.size,
@@ -231,7 +233,8 @@ static struct read_request *next_read(void)
 static bool start_read(struct read_request *r)
 {
 	struct file *f = &files[r->file];
-	uint64_t end = frontend->any_order ? cluster_end(f, r->pos, r->end) : r->end;
+	bool more = frontend->any_order && r->kind == READ_USUAL;
+	uint64_t end = more ? cluster_end(f, r->pos, r->end) : r->end;
 	uint64_t hole_end = end;
 	int64_t hole = file_hole(f, r->pos, end, &hole_end);
 
@@ -248,7 +251,7 @@ static bool start_read(struct read_request *r)
 	}
 	if (end == 0)
 		return false;
-	if (frontend->any_order)
+	if (more)
 		cluster_asked(f, r->pos, r->end, end);
 	return true;
 }
@@ -391,11 +394,22 @@ void fetch_close(unsigned file)
 	prefetch_close(f);
 	if (is_recording(f))
 		recorder_close(f->recorder);
+	unasked_read(file, 0, UINT64_MAX);
 	file_close(f);
 	release_image(f->image);
 }
 
-void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
+void fetch_hit(unsigned file, uint64_t offset, uint64_t size)
+{
+	struct image_stats *s = &files[file].image->stats;
+
+	s->reads++;
+	s->read_bytes += size;
+	stats_answered(0);
+	unasked_read(file, offset, offset + size);
+}
+
+void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size, enum read_kind kind)
 {
 	struct file *f = &files[file];
 	struct image *image = f->image;
@@ -404,8 +418,14 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 	for_each_read (r)
 		if (r->id == id)
 			read_drop(r);
-	image->stats.reads++;
-	image->stats.read_bytes += size;
+		else if (kind == READ_USUAL && r->file == file && r->kind == READ_EXPECTED &&
+			 r->pos <= from && end <= r->end)
+			kind = READ_ALONE;
+	if (kind != READ_EXPECTED) {
+		image->stats.reads++;
+		image->stats.read_bytes += size;
+	}
+	f->read |= kind == READ_USUAL;
 	if (image->changed || size == 0 || offset > INT64_MAX - (uint64_t)page_size() ||
 		size > INT64_MAX - (uint64_t)page_size() - offset) {
 		read_refuse(file, id, image->changed ? OUTCOME_CHANGED : OUTCOME_LIMIT);
@@ -415,10 +435,10 @@ void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size)
 		end = image_end(image); /* the kernel reads again behind the image's end */
 	if (!reads_wait(file))
 		f->full_since = 0; /* the READ gets all of the time that a full cache file has */
-	reads_add(file, id, from, end);
+	reads_add(file, id, from, end, kind);
 	if (is_recording(f))
 		recorder_touch(f->recorder, from, end - from);
-	else if (frontend->any_order && from < image_end(image))
+	else if (frontend->any_order && kind == READ_USUAL && from < image_end(image))
 		prefetch_read(f, from, end);
 }
 
@@ -471,28 +491,27 @@ unsigned fetch_states(const struct image *image)
 	if (!f)
 		return (unsigned)image->unread << STATE_UNREAD;
 	return (unsigned)f->full << STATE_FULL | (unsigned)f->opening << STATE_OPENING |
-	       (unsigned)is_tracing(f) << STATE_TRACE | (unsigned)f->walking << STATE_WALK |
+	       (unsigned)is_tracing(f) << STATE_TRACE |
+	       (unsigned)(f->walking && f->read) << STATE_WALK |
 	       (unsigned)prefetch_is_filling(f) << STATE_FILLING |
 	       (unsigned)is_recording(f) << STATE_RECORDING | (unsigned)f->filled << STATE_CACHED |
 	       (unsigned)image->changed << STATE_CHANGED;
 }
 
-bool fetch_count_cached(struct image *image)
+bool fetch_count_cached(struct image *image, uint64_t *to)
 {
 	const struct file *f = file_of(image);
-	struct image_stats *s = &image->stats;
 
-	for (int i = 0; i < COUNT_STEPS && f && s->cached_to < image->pinned.size; i++) {
+	for (int i = 0; i < COUNT_STEPS && f && *to < image->pinned.size; i++) {
 		uint64_t hole_end = image->pinned.size;
-		int64_t hole =
-			frontend->hole(number_of(f), s->cached_to, image->pinned.size, &hole_end);
+		int64_t hole = frontend->hole(number_of(f), *to, image->pinned.size, &hole_end);
 
 		if (hole < 0)
 			return true; /* it cannot tell now */
-		s->cached += (uint64_t)hole - s->cached_to;
-		s->cached_to = (uint64_t)hole < image->pinned.size ? hole_end : image->pinned.size;
+		image->stats.cached += (uint64_t)hole - *to;
+		*to = (uint64_t)hole < image->pinned.size ? hole_end : image->pinned.size;
 	}
-	return !f || s->cached_to >= image->pinned.size;
+	return !f || *to >= image->pinned.size;
 }
 
 void fetch_stop(void)

@@ -46,11 +46,20 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 /* Forgets the file: its READs and requests are dropped without an answer. */
 void fetch_close(unsigned file);
 
+enum read_kind {
+	READ_USUAL,
+	READ_ALONE,    /* it is no sign of what is read next: nothing else is fetched with it */
+	READ_EXPECTED, /* the same, and it has not come yet: no counter shows it */
+};
+
 /* A READ of [offset, offset + size), which may lie anywhere and is rounded out to pages.
  * frontend->complete() answers exactly once. A READ with the id of one that waits takes its place,
  * since the kernel reuses an id only when it has dropped the old request. fetch_full() must be
  * false. */
-void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size);
+void fetch_read(unsigned file, uint32_t id, uint64_t offset, uint64_t size, enum read_kind kind);
+
+/* A READ that the front end answers itself, as all its bytes are cached. */
+void fetch_hit(unsigned file, uint64_t offset, uint64_t size);
 
 /* The last failure of the image of an open file, with a sentence for a person in *why that is valid
  * until the next fetch_run(). OUTCOME_OK: nothing has failed. */
@@ -76,9 +85,9 @@ extern const char *const fetch_state_words[FETCH_STATES];
 struct image;
 unsigned fetch_states(const struct image *image);
 
-/* Counts the cached bytes of the image in its stats.cached, from stats.cached_to on. A call is
- * bounded, since it may take some system calls for each piece; false: more is left. */
-bool fetch_count_cached(struct image *image);
+/* Counts the cached bytes of the image in its stats.cached, from *to on. A call is bounded, since
+ * it may take some system calls for each piece; false: more is left. */
+bool fetch_count_cached(struct image *image, uint64_t *to);
 
 /* Before the end: fails every READ that waits. */
 void fetch_stop(void);

@@ -18,6 +18,9 @@ struct frontend {
 	 * the image's. */
 	bool size_is_version;
 
+	/* READs of cached bytes come too, and are told by fetch_hit(). */
+	bool hears_all;
+
 	/* The answer to fetch_open(): OUTCOME_OK and a size in bytes, at most INT64_MAX; or another
 	 * outcome. In that case the reason has been logged, and the file's number is free again. */
 	void (*opened)(unsigned file, enum outcome outcome, uint64_t size);

@@ -16,6 +16,7 @@
 #define WRITE_AGAIN  20	   /* until a cache file that is not ready is looked at again */
 #define PROGRESS     10000 /* between two log lines about an image that is filled */
 #define STREAM_HOLDS 100   /* a stream goes on for this long after its last READ or prefetch */
+#define WALK_WAITS   10000 /* for a device's first reader, if another image is opened */
 
 /* With `read-ahead thrifty` a stream is fetched ahead by this share of what was read in it. */
 #define THRIFTY_SHARE 32
@@ -262,7 +263,7 @@ static bool walk_on(void)
 	struct file *f = walked;
 	uint64_t to;
 
-	if (!f || !pool_may_prefetch(f) || f->trace == TRACE_ASKED)
+	if (!f || !f->read || !pool_may_prefetch(f) || f->trace == TRACE_ASKED)
 		return false;
 	if (wanted.from >= wanted.end && !next_step()) {
 		if (dirwalk_is_over(walk) || !pool_is_busy(number_of(f)))
@@ -407,7 +408,9 @@ void prefetch_open(struct file *f)
 
 void prefetch_begin(const struct image *image, const void *head)
 {
-	if (conf->read_ahead != READ_AHEAD_AUTO || (walked && walked->walking))
+	if (conf->read_ahead != READ_AHEAD_AUTO ||
+		(walked && walked->walking &&
+			(walked->read || turn.ms - walked->since < WALK_WAITS)))
 		return;
 	if (walked)
 		end_walk(walked);

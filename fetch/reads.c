@@ -1,6 +1,7 @@
 #include "fetch/reads.h"
 
 #include "base/stats.h"
+#include "fetch/unasked.h"
 
 struct read_request *reads;
 unsigned reads_used;
@@ -13,7 +14,7 @@ struct read_request *reads_at(struct read_request *r)
 	return NULL;
 }
 
-void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end)
+void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end, enum read_kind kind)
 {
 	static uint64_t sequence;
 	struct read_request *r = reads;
@@ -21,6 +22,7 @@ void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end)
 	while (r->used)
 		r++;
 	*r = (struct read_request){.used = true,
+		.kind = (uint8_t)kind,
 		.file = file,
 		.id = id,
 		.pos = from,
@@ -47,8 +49,9 @@ void read_refuse(unsigned file, uint32_t id, enum outcome outcome)
 void read_end(struct read_request *r, enum outcome outcome)
 {
 	read_drop(r);
-	if (outcome == OUTCOME_OK) {
-		stats_answered(turn.ms - r->came);
+	if (outcome == OUTCOME_OK || r->kind == READ_EXPECTED) {
+		if (r->kind != READ_EXPECTED)
+			stats_answered(turn.ms - r->came);
 		frontend->complete(r->file, r->id, outcome);
 	} else {
 		read_refuse(r->file, r->id, outcome);
@@ -62,6 +65,8 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to)
 	for_each_read (r) {
 		if (r->file != file || r->pos < from || r->pos >= to)
 			continue;
+		if (r->kind != READ_EXPECTED)
+			unasked_read(file, r->pos, to);
 		r->pos = to;
 		r->since = turn.ms;
 		if (r->pos >= r->end)
@@ -88,7 +93,7 @@ uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to)
 	for_each_read (r) {
 		uint64_t begin = max_u64(r->pos, from), end = min_u64(r->end, to);
 
-		if (r->file == file && begin < end)
+		if (r->file == file && r->kind != READ_EXPECTED && begin < end)
 			n += end - begin;
 	}
 	return min_u64(n, to - from); /* two may wait for the same bytes */

@@ -5,10 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fetch/fetch.h"
 #include "fetch/file.h"
 
 struct read_request {
 	bool used;
+	uint8_t kind; /* enum read_kind */
 	unsigned file;
 	uint32_t id;	   /* the front end's */
 	uint64_t pos, end; /* the bytes that are still missing */
@@ -26,7 +28,7 @@ struct read_request *reads_at(struct read_request *r);
 #define for_each_read(r) for (struct read_request *r = reads_at(reads); r; r = reads_at(r + 1))
 
 /* reads_used must be less than capacity.reads. */
-void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end);
+void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end, enum read_kind kind);
 
 /* Answers it. OUTCOME_OK: all its bytes are there. */
 void read_end(struct read_request *r, enum outcome outcome);
@@ -44,7 +46,7 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to);
  * written one of them can be answered. May lie beyond `to`; UINT64_MAX: no READ misses any. */
 uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to);
 
-/* How many bytes of [from, to) READs wait for. */
+/* How many bytes of [from, to) READs wait for that have come. */
 uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to);
 
 /* Fails all of the file. */

@@ -11,6 +11,7 @@
 #include "image/erofs.h"
 #include "fetch/bandwidth.h"
 #include "fetch/reads.h"
+#include "fetch/unasked.h"
 
 /* Milliseconds. */
 #define STALL_MAX     10000 /* a request without a byte for this long has failed, */
@@ -184,6 +185,21 @@ static int write_refused(struct transfer *t, int error)
 	return error == -EAGAIN ? -ENOBUFS : error;
 }
 
+/* [from, t->base) is written, of which READs may be waiting for a part. */
+static void count_ahead(const struct transfer *t, uint64_t from)
+{
+	unsigned file = (unsigned)t->file;
+	uint64_t ahead = t->base - from - reads_waited_for(file, from, t->base);
+
+	if (t->planned & 1) {
+		t->image->stats.planned += ahead;
+		return;
+	}
+	t->image->stats.ahead += ahead;
+	if (ahead > 0 && frontend->hears_all)
+		unasked_fetched(file, from, t->base);
+}
+
 /* Writes the whole pages in the buffer. Returns 0, -EAGAIN to be called again at write_after, or
  * another negative errno. */
 static int flush(struct transfer *t)
@@ -202,8 +218,7 @@ static int flush(struct transfer *t)
 		memmove(t->buffer, t->buffer + taken, t->buffered - taken);
 		t->buffered -= taken;
 		t->base += (uint64_t)n;
-		f->image->stats.ahead += (uint64_t)n - reads_waited_for(number_of(f),
-							       t->base - (uint64_t)n, t->base);
+		count_ahead(t, t->base - (uint64_t)n);
 		reads_advance(number_of(f), t->base - (uint64_t)n, t->base);
 	}
 	return 0;
@@ -316,13 +331,22 @@ static void begin_range(struct transfer *t)
 	t->goes_on = false;
 }
 
+static void add_range(struct transfer *t, struct range range)
+{
+	const struct file *f = &files[t->file];
+
+	if (t->file >= 0 && (f->fill || f->trace == TRACE_PLAYING))
+		t->planned |= (uint16_t)(1u << t->count);
+	t->ranges[t->count++] = range;
+}
+
 void transfer_start(struct transfer *t, const struct mirror_target *target, struct image *image,
 	int file, struct range range)
 {
 	t->image = image;
 	t->file = file;
-	t->ranges[0] = range;
-	t->count = 1;
+	t->count = t->planned = 0;
+	add_range(t, range);
 	t->hops = 0;
 	t->provisional = false;
 	t->data_at = 0;
@@ -348,6 +372,7 @@ static void next_range(struct transfer *t)
 		return;
 	}
 	memmove(t->ranges, t->ranges + 1, t->count * sizeof(t->ranges[0]));
+	t->planned >>= 1;
 	if (position(t) == t->ranges[0].from)
 		t->attempted = position(t);
 	else
@@ -407,6 +432,7 @@ void transfer_write_head(struct transfer *t, int file)
 	t->file = file;
 	t->buffered = (size_t)end;
 	t->ranges[0] = (struct range){0, end};
+	t->planned = 1;
 	t->state = TRANSFER_HEAD;
 }
 
@@ -421,7 +447,7 @@ void transfer_fail(struct transfer *t, enum outcome outcome, const char *why)
 void transfer_append(struct transfer *t, struct range range)
 {
 	assert(t->state == TRANSFER_ASKING && t->count < RANGES);
-	t->ranges[t->count++] = range;
+	add_range(t, range);
 	t->started = true;
 	ask_ahead(t);
 }

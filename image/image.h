@@ -47,15 +47,18 @@ struct image {
 	unsigned failed_mirror;
 	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
 
-	/* for status.c: since the first OPEN, except for `cached` and `failing` */
+	/* for status.c: since the first OPEN, except for `cached`, `failing`, `unasked` */
 	struct image_stats {
 		uint64_t requests, received; /* bytes of bodies */
 		uint64_t written;	     /* bytes, to the cache */
 		uint64_t failures;	     /* failed attempts, bodies that broke off */
 		uint64_t reads, reads_failed, read_bytes;
-		uint64_t cached, cached_to; /* fetch_count_cached()'s */
-		uint64_t failing;	    /* milliseconds */
-		uint64_t ahead;		    /* bytes written that no READ waited for then */
+		uint64_t cached;  /* fetch_count_cached()'s */
+		uint64_t failing; /* milliseconds */
+		uint64_t unasked; /* unasked.h's estimate */
+		/* bytes written that no READ waited for then: fetched on a guess, or because a
+		 * trace or the configuration says so */
+		uint64_t ahead, planned;
 	} stats;
 };
 

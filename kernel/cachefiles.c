@@ -520,7 +520,7 @@ static void take_read(struct object *o, const struct message *m)
 	unsigned file = (unsigned)(o - objects);
 
 	if (o->opened && !o->broken) {
-		fetch_read(file, m->id, m->offset, m->size);
+		fetch_read(file, m->id, m->offset, m->size, READ_USUAL);
 		return;
 	}
 	complete(file, m->id, OUTCOME_LIMIT);

@@ -43,12 +43,16 @@
 
 /* Where libblkid, which udev runs on every new device, looks for signatures, one after the other,
  * in KiB from the end if negative: as seen with util-linux 2.38. The first ones come with
- * the image's size. */
+ * the image's size; of the label of ZFS a part is left out, so that all is LABEL at most. */
+#define LABEL (256 << 10)
+#define MD                                                                                         \
+	(INT16_MIN * INT64_C(1024)) /* the last 64 KiB that are aligned so, as md's format 0.90    \
+				       has it */
 static const struct {
 	int16_t from;
 	uint8_t size;
-} probed[] = {{4, 252}, {256, 4}, {512, 4}, {1024, 4}, {2048, 4}, {4096, 4}, {-4, 4}, {-8, 4},
-	{-32, 4}, {-100, 4}, {-128, 4}, {-132, 4}, {-200, 4}, {-296, 4}, {-340, 4}, {-368, 4},
+} probed[] = {{4, 172}, {256, 4}, {512, 4}, {1024, 4}, {2048, 4}, {4096, 4}, {-4, 4}, {-8, 4},
+	{-32, 4}, {INT16_MIN, 4}, {-128, 4}, {-132, 4}, {-200, 4}, {-296, 4}, {-340, 4}, {-368, 4},
 	{-456, 4}, {-476, 4}, {-488, 4}, {-496, 4}, {-1544, 4}};
 #define PROBED (sizeof(probed) / sizeof(*probed))
 
@@ -175,6 +179,7 @@ static void hand_request(unsigned n, unsigned slot)
 	volatile struct nbd_slot *s = &slots(n)[slot];
 	uint64_t from = s->from;
 	uint32_t length = s->length;
+	enum read_kind kind = files[n].read || from + length > LABEL ? READ_USUAL : READ_ALONE;
 
 	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
 		(unsigned)length, (unsigned long long)from);
@@ -187,12 +192,10 @@ static void hand_request(unsigned n, unsigned slot)
 		answer(n, slot, true);
 	} else if (!nbd_has_hole(n, from, from + length)) {
 		/* As by the first front end, what is cached is no sign of what comes next. */
-		files[n].image->stats.reads++;
-		files[n].image->stats.read_bytes += length;
-		stats_answered(0);
+		fetch_hit(n, from, length);
 		answer(n, slot, false);
 	} else {
-		fetch_read(n, n * IDS + slot, from, length);
+		fetch_read(n, n * IDS + slot, from, length, kind);
 	}
 }
 
@@ -215,30 +218,25 @@ static bool hand_requests(unsigned n)
 	return some;
 }
 
-/* It is no READ of the kernel, and not counted as one. */
-static void probe(unsigned n, uint64_t from, uint64_t size)
-{
-	struct image_stats before = files[n].image->stats;
-
-	fetch_read(n, n * IDS + NBD_SLOTS + nbd_devices[n].to_probe, from, size);
-	files[n].image->stats = before;
-}
-
 /* All of it is fetched at once, before the device is there. Returns whether there was any. */
 static bool fetch_probed(unsigned n)
 {
 	struct device *d = &nbd_devices[n];
-	int64_t size = (int64_t)place(n)->size, from;
+	int64_t size = (int64_t)place(n)->size, from, end;
 
 	if (d->to_probe == 0)
 		return false;
 	for (; d->to_probe > 0 && !fetch_full(); d->to_probe--) {
 		from = probed[d->to_probe - 1].from * INT64_C(1024);
-		from = from < 0 ? size + from : from;
-		if (from >= 0 && from < size)
-			probe(n, (uint64_t)from,
-				min_u64(probed[d->to_probe - 1].size * UINT64_C(1024),
-					(uint64_t)(size - from)));
+		if (from == MD)
+			from = (size & ~INT64_C(0xffff)) - 0x10000;
+		else if (from < 0)
+			from += size;
+		end = from + probed[d->to_probe - 1].size * INT64_C(1024);
+		end = end < size ? end : size;
+		if (from >= 0 && from < end)
+			fetch_read(n, n * IDS + NBD_SLOTS + d->to_probe, (uint64_t)from,
+				(uint64_t)(end - from), READ_EXPECTED);
 	}
 	return true;
 }
@@ -358,6 +356,7 @@ static ssize_t write_pages(unsigned n, const void *pages, size_t size, uint64_t 
 
 static const struct frontend frontend_calls = {.any_order = true,
 	.size_is_version = true,
+	.hears_all = true,
 	.opened = opened,
 	.write = write_pages,
 	.hole = nbd_hole,

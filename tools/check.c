@@ -33,9 +33,10 @@ static char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body
 static union address peer; /* of the connection; any.sa_family 0: there was none */
 /* In microseconds: since when it has been connecting, 0: it is not; and what was measured. */
 static int64_t connecting, connect_took, request_took;
-static uint64_t bytes, received; /* of the last request's body, and of all */
-static uint64_t throughput_size; /* bytes that measure it at most; 0: it is not measured */
-static int file_status;		 /* the exit status for the file */
+static uint64_t bytes, received;  /* of the last request's body, and of all */
+static uint64_t throughput_size;  /* bytes that measure it at most; 0: it is not measured */
+static uint64_t throughput_bytes; /* that were received for it */
+static int file_status;		  /* the exit status for the file */
 static bool json;
 static const char *between = ""; /* goes before the next JSON member */
 
@@ -396,6 +397,7 @@ static enum http_event say_throughput(void)
 		ask(0, min_u64(image->pinned.size, throughput_size) - 1, THROUGHPUT_TIME);
 	char rate[32], time[32];
 
+	throughput_bytes = bytes;
 	if (event == HTTP_FAILED || event == HTTP_REDIRECT || bytes == 0)
 		return event;
 	say("throughput", "%s, %llu bytes in %s", measure_rate(rate, bytes, request_took),
@@ -412,10 +414,13 @@ static int conclude(int status, const char *verdict)
 	if (!json) {
 		print("verdict: ");
 		print_escaped(verdict);
-		print("\n");
+		print(" (fetched %llu bytes, %llu of them only for the throughput)\n",
+			(unsigned long long)received, (unsigned long long)throughput_bytes);
 		return status;
 	}
 	say("verdict", "%s", verdict);
+	say_number("received bytes", (int64_t)received);
+	say_number("throughput bytes", (int64_t)throughput_bytes);
 	say_number("exit status", status);
 	print("}\n");
 	return status;
@@ -472,9 +477,6 @@ static int inspect(void)
 	}
 	if (event == HTTP_END && throughput_size > 0)
 		event = say_throughput();
-	say("received", "%llu bytes, at most %llu of them for the throughput",
-		(unsigned long long)received, (unsigned long long)throughput_size);
-	say_number("received bytes", (int64_t)received);
 	return judge(event, why);
 }
 

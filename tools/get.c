@@ -240,7 +240,7 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 	if (isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
 		next_progress = began;
 	if (next < end) {
-		fetch_read(0, 0, offset, end - offset);
+		fetch_read(0, 0, offset, end - offset, READ_USUAL);
 		run_until(&complete);
 	}
 	end_progress();

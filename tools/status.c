@@ -74,6 +74,8 @@ static const struct family families[] = {
 	{"image_received_bytes_total", IMAGE(stats.received), 0},
 	{"image_written_bytes_total", IMAGE(stats.written), 0},
 	{"image_ahead_bytes_total", IMAGE(stats.ahead), 0},
+	{"image_planned_bytes_total", IMAGE(stats.planned), 0},
+	{"image_unasked_bytes", offsetof(struct image, stats.unasked), DEVICES, 0},
 	{"image_failures_total", IMAGE(stats.failures), 0},
 	{"image_failing_seconds", IMAGE(stats.failing), 3},
 	{"image_reads_total", IMAGE(stats.reads), 0},
@@ -96,7 +98,8 @@ static struct {
 	int fd;
 	int64_t until;	      /* when it is dropped */
 	unsigned family, row; /* to make next; row 0 is the family's # TYPE */
-	bool counting;	      /* the cached bytes of the image of that row */
+	bool counting;	      /* the cached bytes of the image of that row, */
+	uint64_t counted;     /* up to here */
 	unsigned labels;      /* of the row being made, so far */
 	char text[ROW_MAX + 512];
 	size_t size, sent; /* of the text */
@@ -231,8 +234,8 @@ static bool count_cached(const struct family *f, struct image *image)
 	if (image->unread)
 		return true; /* as it was counted last */
 	if (!client.counting)
-		image->stats.cached = image->stats.cached_to = 0;
-	client.counting = !fetch_count_cached(image);
+		image->stats.cached = client.counted = 0;
+	client.counting = !fetch_count_cached(image, &client.counted);
 	return !client.counting;
 }
 
@@ -312,7 +315,7 @@ static bool put_row(const struct family *f, unsigned row)
 		put_mirror(thing);
 	if (f->rows == ERRORS)
 		put_error(image);
-	else if (f->rows == DEVICES)
+	else if (f->rows == DEVICES && f->offset == NO_NUMBER)
 		put_device(image);
 	put_labels(f, thing, detail);
 	put(client.labels ? "} " : " ");

@@ -131,16 +131,18 @@ def make_files():
 # -- the report of --check -------------------------------------------------------------------------
 
 def report(*words):
-    """Runs --check. Returns the status, {name: value or values} and the last line."""
+    """Runs --check. Returns the status, {name: value or values} and the verdict. The two numbers of the last line are
+    the value "fetched"."""
     result = run("-o", "timeout 3", "-o", "ca " + path("ca.pem"), "--check", *words)
     check(b"Sanitizer" not in result.stderr, result.stderr)
     lines = result.stdout.decode("ascii").splitlines()
-    check(lines and lines[-1].startswith("verdict: "), result.stdout, result.stderr)
-    facts = {}
+    last = re.fullmatch(r"(verdict: .*) \(fetched (\d+) bytes, (\d+) of them only for the throughput\)", lines[-1])
+    check(last, result.stdout, result.stderr)
+    facts = {"fetched": [last[2], last[3]]}
     for line in lines[:-1]:
         check(re.fullmatch(r"[a-z ]+: +\S.*", line) and line[15:16] != " " and line[14] == " ", "form:", line)
         facts.setdefault(line.split(":")[0], []).append(line[15:])
-    return result.returncode, {k: " | ".join(v) for k, v in facts.items()}, lines[-1]
+    return result.returncode, {k: " | ".join(v) for k, v in facts.items()}, last[1]
 
 
 FIT = "verdict: fit for cachefilesd-mini"

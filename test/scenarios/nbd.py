@@ -9,9 +9,11 @@ import time
 from lib import exposition, tap
 from lib.nbd import Nbd
 from lib.nbd_control import CAP_SYS_ADMIN
-from scenarios.common import KIB, MIB, Server, after_the_probe, each, image, large, quiet, scenario, takes_long
+from scenarios.common import (KIB, MIB, PAGE, Server, after_the_probe, each, image, large, quiet, scenario,
+                              takes_long)
+from scenarios.files import Tree
 from scenarios.nbd_common import (SECTOR, Load, attached, blocks, both_ends, disconnected, fails, got, kill_worker,
-                                  need, whole)
+                                  need, read_as_blkid, whole)
 from scenarios.status import show
 
 
@@ -25,13 +27,76 @@ def nbd_attach_and_read():
         k.nbd.wait(lambda: both_ends(s, data), 10, "both ends")
         quiet(s)
         count = len(s.requests)
-        for offset in (0, 2048, 64 * KIB, 252 * KIB, MIB, len(data) // SECTOR * SECTOR, d.size - 4096,
+        for offset in (0, 2048, 64 * KIB, 172 * KIB, MIB, len(data) // SECTOR * SECTOR, d.size - 4096,
                        d.size - 128 * KIB):
             need(d, data, offset, SECTOR)
             need(d, data, offset // 4096 * 4096, 4096)
         assert len(s.requests) == count, s.requests[count:]
         need(d, data, 3 * MIB, 128 * KIB)
         disconnected(k)
+
+
+def sent(server):
+    return sum(r.sent for r in server.requests if r.path == "/img")
+
+
+@each("auto", "thrifty", "none")
+def nbd_attach_fetches_little(word):
+    """an attachment fetches at most 256 KiB, without guesses none; udev only what it asks for; a reader begins the walk"""
+    tree = Tree({**{f"f{n:04}": 100 for n in range(4000)}, "large": 6 * MIB})
+    little = max(PAGE, 4096)
+    with attached(tree.data, f"read-ahead {word}", "status {cache}/status") as (s, k, d):
+        def number(name):
+            return exposition.Metrics(exposition.ask(f"{k.cache}/status")).get(f"image_{name}", image="img")
+
+        quiet(s)
+        fetched = sent(s)
+        if word == "auto":
+            assert both_ends(s, tree.data) and (fetched <= 256 * KIB or PAGE > 4096), fetched
+            assert number("ahead_bytes_total") + little >= fetched
+            assert number("unasked_bytes") == number("ahead_bytes_total") > 0
+        else:
+            assert fetched <= little, fetched
+        assert number("reads_total") == number("read_bytes_total") == 0
+        asked = read_as_blkid(d, tree.data)
+        quiet(s)
+        assert fetched < sent(s) <= asked or PAGE > 4096, (fetched, sent(s), asked)
+        assert number("unasked_bytes") == 0
+        before = sent(s)
+        page = max(page for page in tree.metadata() if page < tree.spans["large"][0] or page > tree.spans["large"][1])
+        need(d, tree.data, page, PAGE)
+        if word == "auto":
+            k.nbd.wait(lambda: sent(s) > before + 64 * KIB, 10, "the walk")
+        else:
+            quiet(s)
+            assert sent(s) <= before + little, (before, sent(s))
+
+
+@scenario
+def nbd_asked_and_not():
+    """what was fetched on a guess and nobody asked for is counted down as it is read, once, whoever serves"""
+    data = image("asked", 8 * MIB)
+    with attached(data, "status {cache}/status") as (s, k, d):
+        def number(name):
+            m = exposition.Metrics(exposition.ask(f"{k.cache}/status"))
+            return m.get(f"image_{name}", image="img")
+
+        for n in range(40):
+            need(d, data, 4 * MIB + n * 16 * KIB, 16 * KIB)
+        quiet(s)
+        unasked, ahead = number("unasked_bytes"), number("ahead_bytes_total")
+        assert 0 < unasked < ahead, (unasked, ahead)
+        for _ in range(2):
+            need(d, data, 4 * MIB, 640 * KIB)       # again
+        assert number("unasked_bytes") == unasked
+        for _ in range(2):
+            time.sleep(1.1)     # what a worker that is killed has left, see status_over_changes_of_worker()
+            number("reads_total")
+            kill_worker(k)
+            now = number("unasked_bytes"), number("ahead_bytes_total")
+            assert now == (unasked, ahead), (now, unasked, ahead)
+        waited_for = number("written_bytes_total") - number("planned_bytes_total") - ahead
+        assert 0 < waited_for <= 640 * KIB, waited_for
 
 
 @each(1, 511, 512, 513, 4095, 4096, 4097, 70000)

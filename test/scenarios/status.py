@@ -66,6 +66,32 @@ def status_agrees():
         assert oct(os.stat(status_path(k)).st_mode & 0o777) == "0o600"
 
 
+@each("auto", "read-ahead none", "trace", "prefetch all")
+def status_of_guesses(word):
+    """written bytes are those that READs waited for, those fetched on a guess, and those that are asked for otherwise"""
+    data = image("guesses", 2 * MIB + 100)
+    trace = {"/img.trace": b"524288 131072\n1048576 65536\n"} if word == "trace" else {}
+    words = [] if word in ("auto", "trace") else [word]
+    with Server({"/img": data, **trace}) as s, watched(s, *words, traced=bool(trace)) as k:
+        f = k.opened("erofs,img", b"img")
+        if word != "auto":
+            quiet(s)
+        for n in range(4):
+            need(k, f, data, 256 * KIB + n * 16 * KIB, 16 * KIB)
+        quiet(s)
+        m = metrics(k)
+        written, ahead, planned = (m.get(f"image_{name}_bytes_total", image="img")
+                                   for name in ("written", "ahead", "planned"))
+        assert m.get("image_unasked_bytes", image="img") is None
+        if word == "prefetch all":
+            assert (ahead, planned) == (0, written) and written >= len(data), (written, ahead, planned)
+        elif word == "trace":
+            assert 192 * KIB <= planned <= 192 * KIB + PAGE and written <= planned + ahead + 64 * KIB, m.samples
+        else:
+            assert planned <= PAGE and written - planned - ahead <= 64 * KIB, m.samples
+            assert (ahead > 0) == (word == "auto"), m.samples
+
+
 @scenario
 def status_of_failures():
     """what fails is told by reason and by mirror: the first is set aside, READs of an outage are counted"""

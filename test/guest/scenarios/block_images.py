@@ -13,6 +13,7 @@ from guest.scenarios.versions import publish
 from lib.tap import note
 
 POINT = f"{RUN}/mnt/block"
+LABEL = 256 << 10               # bytes: the longest that blkid reads at once
 
 
 def device_size(device):
@@ -50,6 +51,32 @@ def file_systems():
         unmount(POINT)
         detach(name)
     daemon.stop()
+
+
+@scenario("blkid of a new device: at most 256 KiB are fetched before, and nothing that it does not read; guesses begin "
+          "with a mount", series=BLOCK)
+def attached_only():
+    for word in "auto", "thrifty", "none":
+        daemon = Daemon(URL, f"read-ahead {word}")
+        start = nginx.mark()
+        device = attach("plain.erofs")
+        nginx.quiet()
+        before = nginx.sent(start, "/plain.erofs")
+        expect(before <= (LABEL if word == "auto" else 4096), f"read-ahead {word}: {before} bytes were fetched")
+        expect(program("blkid", "-p", "-o", "value", "-s", "TYPE", device) == (0, "erofs"), "blkid does not know it")
+        nginx.quiet()
+        fetched = nginx.sent(start, "/plain.erofs")
+        note(f"read-ahead {word}: {before} bytes were fetched before blkid ran, {fetched} in all")
+        # All of the label of ZFS, and some twenty pages.
+        expect(fetched <= LABEL + 24 * 4096, f"read-ahead {word}: blkid had {fetched} bytes fetched")
+        mount_device(device, POINT)
+        os.listdir(POINT)
+        nginx.quiet()
+        more = nginx.sent(start, "/plain.erofs") - fetched
+        expect(more > LABEL or word != "auto", f"{more} bytes were fetched for a mount")
+        unmount(POINT)
+        detach("plain.erofs")
+        daemon.stop()
 
 
 @scenario("an image and its extra blob: `-o device=/dev/nbd1`; two images share the blob, which is fetched once",

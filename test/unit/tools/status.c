@@ -18,6 +18,13 @@ const char *const fetch_state_words[FETCH_STATES] = {
 static struct conf c;
 static const struct front front_cachefiles = {.name = "cachefiles"};
 static struct image images[5];
+
+static int first_device(const struct image *image)
+{
+	return image == &images[4] ? 0 : -1;
+}
+
+static const struct front front_nbd = {.name = "nbd", .device_of = first_device};
 static struct mirror_stats mirror;
 static int count_calls;
 
@@ -48,12 +55,11 @@ unsigned fetch_states(const struct image *image)
 }
 
 /* Takes three turns for the image in place 4, and shows when it begins again. */
-bool fetch_count_cached(struct image *image)
+bool fetch_count_cached(struct image *image, uint64_t *to)
 {
 	count_calls++;
 	image->stats.cached += 100;
-	image->stats.cached_to++;
-	return image != &images[4] || image->stats.cached_to == 3;
+	return image != &images[4] || ++*to == 3;
 }
 
 void images_keep(void)
@@ -177,6 +183,8 @@ static void test_rows(void)
 	set_image(1, "erofs,domain", "img", 3);
 	images[4].stats.written = 9000;
 	images[4].stats.ahead = 8000;
+	images[4].stats.planned = 500;
+	images[4].stats.unasked = 4096;
 	whole_text();
 	CHECK(strstr(text, "_image_size_bytes{image=\"img\",volume=\"erofs,domain\"} 1001\n"));
 	CHECK(strstr(text, "_image_size_bytes{image=\"img\"} 1004\n"));
@@ -185,6 +193,15 @@ static void test_rows(void)
 	CHECK(!strstr(text, "state=\"filling\""));
 	CHECK(strstr(text, "_image_written_bytes_total{image=\"img\"} 9000\n"));
 	CHECK(strstr(text, "_image_ahead_bytes_total{image=\"img\"} 8000\n"));
+	CHECK(strstr(text, "_image_planned_bytes_total{image=\"img\"} 500\n"));
+	CHECK(!strstr(text, "_image_unasked_bytes{") && !strstr(text, "_image_device{"));
+	front = &front_nbd;
+	whole_text();
+	CHECK(strstr(text, "_image_unasked_bytes{image=\"img\"} 4096\n"));
+	CHECK(strstr(text, "_image_device{image=\"img\",device=\"/dev/nbd0\"} 1\n"));
+	CHECK(!strstr(text, "_image_unasked_bytes{image=\"img\",volume"));
+	CHECK(strstr(text, "# TYPE cachefilesd_image_unasked_bytes gauge\n"));
+	CHECK(strstr(text, "# TYPE cachefilesd_image_planned_bytes_total counter\n"));
 
 	begin_test("status: what is cached is counted anew each time, over several turns");
 	CHECK(strstr(text, "_image_cached_bytes{image=\"img\"} 300\n"));
