@@ -46,12 +46,6 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 /* Forgets the file: its READs and requests are dropped without an answer. */
 void fetch_close(unsigned file);
 
-enum read_kind {
-	READ_USUAL,
-	READ_ALONE,    /* it is no sign of what is read next: nothing else is fetched with it */
-	READ_EXPECTED, /* the same, and it has not come yet: no counter shows it */
-};
-
 /* A READ of [offset, offset + size), which may lie anywhere and is rounded out to pages.
  * frontend->complete() answers exactly once. A READ with the id of one that waits takes its place,
  * since the kernel reuses an id only when it has dropped the old request. fetch_full() must be

@@ -9,6 +9,13 @@
 
 #include "base/outcome.h"
 
+/* What a front end knows of a READ. */
+enum read_kind {
+	READ_USUAL,
+	READ_ALONE,    /* it is no sign of what is read next: nothing else is fetched with it */
+	READ_EXPECTED, /* the same, and it has not come yet: no counter shows it */
+};
+
 struct frontend {
 	/* Bytes beyond the READs may be written, in any order. Otherwise only what READs ask for is
 	 * written, from the first byte to the last. */

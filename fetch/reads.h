@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fetch/fetch.h"
 #include "fetch/file.h"
 
 struct read_request {
