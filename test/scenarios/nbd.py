@@ -42,7 +42,7 @@ def sent(server):
 
 @each("auto", "thrifty", "none")
 def nbd_attach_fetches_little(word):
-    """an attachment fetches at most 256 KiB, without guesses none; udev only what it asks for; a reader begins the walk"""
+    """an attachment fetches at most 256 KiB, and udev only what it asks for; the walk begins with another READ"""
     tree = Tree({**{f"f{n:04}": 100 for n in range(4000)}, "large": 6 * MIB})
     little = max(PAGE, 4096)
     with attached(tree.data, f"read-ahead {word}", "status {cache}/status") as (s, k, d):

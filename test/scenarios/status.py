@@ -68,7 +68,7 @@ def status_agrees():
 
 @each("auto", "read-ahead none", "trace", "prefetch all")
 def status_of_guesses(word):
-    """written bytes are those that READs waited for, those fetched on a guess, and those that are asked for otherwise"""
+    """written bytes are those that READs waited for, those of guesses, and those that were asked for otherwise"""
     data = image("guesses", 2 * MIB + 100)
     trace = {"/img.trace": b"524288 131072\n1048576 65536\n"} if word == "trace" else {}
     words = [] if word in ("auto", "trace") else [word]
