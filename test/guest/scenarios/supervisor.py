@@ -1,16 +1,14 @@
 """The keeper and its worker: deaths, reload, upgrade, the service manager."""
-import contextlib
-import fcntl
 import os
 import random
 import shutil
 import signal
-import socket
 import time
 
 from guest.common import (all_right, CACHEFILES, Child, compare, DAEMON, Daemon, descriptors, device_free,
                           eventually, expect, kill_all, kill_orphans, mount, NBD, NEVER, nginx, private_memory,
                           PROBE, program, read_for, RUN, scenario, serving, some_right, umount, URL)
+from lib.manager import ServiceManager
 from lib.tap import note
 
 DEVICES = 16            # places of which the keeper holds a pair of sockets and a pipe
@@ -205,59 +203,23 @@ def inherited_device():
         os.close(device)
 
 
-class ServiceManager:
-    """systemd's part: it takes notifications, and stores descriptors over a restart of the service."""
-
-    def __init__(self):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0cachefilesd-mini-test")
-        self.socket.setblocking(False)
-        self.stored, self.lines = {}, []
-
-    def listen(self):
-        """Takes all notifications that have arrived."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                text, fds, _, _ = socket.recv_fds(self.socket, 4096, 8)
-                lines = text.decode().split("\n")
-                self.lines += lines
-                name = next((line[7:] for line in lines if line.startswith("FDNAME=")), None)
-                for fd in fds:
-                    expect("FDSTORE=1" in lines, f"descriptors with {lines}")
-                    if name in self.stored:
-                        os.close(self.stored[name])
-                    self.stored[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
-                    os.close(fd)
-
-    def end(self):
-        """Closes all its descriptors; a scenario that fails does so too."""
-        self.socket.close()
-        while self.stored:
-            os.close(self.stored.popitem()[1])
+class Manager(ServiceManager):
+    """The service manager of a daemon that runs here."""
 
     def said(self, line, limit=10):
         eventually(lambda: self.listen() or line in self.lines, f"{line} of {self.lines}", limit)
 
     def start(self, *arguments, **more):
-        """Runs the daemon as a service, with the stored descriptors as 3 and up."""
+        """Runs the daemon as a service, with the stored descriptors."""
         self.lines = []
-        fds, names = list(self.stored.values()), list(self.stored)
-        shell = "".join(f"exec {3 + i}<&{fd} {fd}<&-; " for i, fd in enumerate(fds))
-        shell += "export LISTEN_PID=$$; exec \"$@\""
-        environment = dict(os.environ, NOTIFY_SOCKET="@cachefilesd-mini-test", WATCHDOG_USEC="2000000")
-        if fds:
-            environment |= {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join(names)}
-        return Daemon(*arguments, through=["/bin/bash", "-c", shell, "sh"], env=environment, pass_fds=fds,
-                      **more)
+        through, environment, fds = self.service()
+        return Daemon(*arguments, through=through, env=environment | {"WATCHDOG_USEC": "2000000"}, pass_fds=fds, **more)
 
 
 @scenario("a service manager keeps the device: SIGKILL of all, SIGTERM, the watchdog; readers only wait", differs=True)
 def service_manager():
-    manager = ServiceManager()
-    try:
+    with Manager("cachefilesd-mini-test") as manager:
         restarts(manager)
-    finally:
-        manager.end()
 
 
 def restarts(manager):
