@@ -524,10 +524,14 @@ cfd_keep_end()
 {
 	cfd_end=${cfd_cache_at%/*}/shutdown
 	[ ! -e "$cfd_end" ] || return 0
-	mkdir -p "${cfd_end%/*}"
-	# Debian's /run is a place for no programs.
-	cfd_copy_end && "$cfd_end" --version >/dev/null 2>&1 && return
-	cfd_mounted "${cfd_end%/*}" || mount -t tmpfs -o mode=755,nosuid,nodev,size=1M tmpfs "${cfd_end%/*}" || return
+	cfd_at=${cfd_end%/*}
+	mkdir -p "$cfd_at"
+	# /run is a place for no programs in Debian's initramfs, and below sysvinit, which mounts it again. Not shared
+	# with it, a mount of its own has each later mount once.
+	cfd_mounted "$cfd_at" || {
+		mount -o bind "$cfd_at" "$cfd_at" && mount --make-private "$cfd_at" &&
+			mount -o remount,bind,exec,nosuid,nodev "$cfd_at" "$cfd_at"
+	}
 	cfd_copy_end
 }
 

@@ -202,6 +202,18 @@ tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "
 cfd_mount_device LABEL=y "$cfd_run/overlay"
 tell "an overlay on another is" "$cfd_at" "$cfd_run/overlay"
 
+mounted=
+mount() { mounted="$mounted$*;"; }
+cfd_daemon=/bin/true
+cfd_keep_end
+tell "the program in memory has a mount of its own, where it can be executed" "$mounted" \
+	"-o bind $cfd_run $cfd_run;--make-private $cfd_run;-o remount,bind,exec,nosuid,nodev $cfd_run $cfd_run;"
+"$cfd_run/@cachefilesd-mini"
+tell "it has its second name" $? 0
+mounted=
+cfd_keep_end
+tell "both are made once" "$mounted" ""
+
 # resolves NAME BEFORE SERVERS DOMAINS AFTER: cfd_resolve makes that of resolv.conf; "-": there is none.
 cfd_resolv_conf=$cfd_run/resolv.conf
 resolves()
