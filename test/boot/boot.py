@@ -168,6 +168,9 @@ class Boot:
         self.expect(last(said, "started again") == "0", "started: " + last(said, "started again"))
         self.expect("boot-check: killed: right" in said, "killed: " + last(said, "killed"))
 
+    def upgraded(self):
+        self.expect("boot-check: upgrade 0" in self.machine.said, "upgrade: " + last(self.machine.said, "upgrade"))
+
     def to_reboot(self):
         self.expect(self.machine.wait_end(120), "no reboot")
         failure = self.machine.failure()
@@ -226,8 +229,10 @@ ALONE = f"init={boot_images.CHECK_PATH}"
 
 @boot((*KINDS, *stock(*STOCK)))
 def login(bench, name, kind):
-    """A Debian with systemd, from power on to its login prompt: no unit fails, half of its files are compared."""
-    with logged_in(bench, name, kind, f"{bench.sums},reboot") as b:
+    """A Debian with systemd, from power on to its login prompt: no unit fails, half of its files are compared. Before
+    that the daemon becomes the image's program, and ends in order at the shutdown."""
+    with logged_in(bench, name, kind, f"upgrade,{bench.sums},reboot") as b:
+        b.upgraded()
         b.to_reboot()
 
 
@@ -276,7 +281,7 @@ def warm(bench, name, kind):
     words = bench.words(kind, "upgrade,some,reboot", DISK, ALONE)
     with booted(bench, name, kind, words, disks=[bench.disk(kind)]) as b:
         b.to_verdict()
-        b.expect("boot-check: upgrade 0" in b.machine.said, "upgrade: " + last(b.machine.said, "upgrade"))
+        b.upgraded()
         b.to_reboot()
         # The upgrade and the check of it run programs that the first boot did not run.
         b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
@@ -385,7 +390,7 @@ def verity(bench, name, kind):
         b.to_reboot()
 
 
-@boot(("busybox-7",))
+@boot(("busybox-7", "dracut-7"))
 def sysvinit(bench, name, kind):
     """The root's init is sysvinit: keeper and worker are killed, and the machine reboots. Its sendsigs lets live the
     keeper alone, and says after ten seconds that the worker has not ended; a new one serves what is read after that."""

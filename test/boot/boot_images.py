@@ -132,17 +132,6 @@ for sums in some half; do
 done
 say "done"
 case $wanted in
-*pivot*)
-	# As systemd ends.
-	mount --make-rprivate /
-	mkdir -p /run/initramfs/oldroot
-	mount --bind /run/initramfs /run/initramfs
-	for at in dev proc sys run; do
-		mkdir -p /run/initramfs/$at
-		mount --bind /$at /run/initramfs/$at
-	done
-	cd /run/initramfs && pivot_root . oldroot && exec /shutdown reboot
-	;;
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
 esac
 [ $$ != 1 ] || sleep infinity
