@@ -64,9 +64,8 @@ struct sock_fprog {
 #define CAP_SYS_ADMIN	    21 /* block devices */
 #define CAPABILITIES_MAX    64
 
-#define KEEPER_CAPABILITIES                                                                        \
-	(1u << CAP_DAC_READ_SEARCH | 1u << CAP_KILL | 1u << CAP_SETGID | 1u << CAP_SETUID |        \
-		1u << CAP_SETPCAP)
+#define HOLDER_CAPABILITIES                                                                        \
+	(1u << CAP_DAC_READ_SEARCH | 1u << CAP_SETGID | 1u << CAP_SETUID | 1u << CAP_SETPCAP)
 
 /* landlock.h; its system calls have the same numbers everywhere. */
 struct landlock_ruleset {
@@ -511,7 +510,7 @@ static void become_user(void)
 		die(EXIT_SYSTEM, "becoming user %u: %s", user, strerror(errno));
 }
 
-static uint32_t keeper_capabilities = KEEPER_CAPABILITIES;
+static uint32_t keeper_capabilities = HOLDER_CAPABILITIES | 1u << CAP_KILL;
 
 void sandbox_allow_chroot(void)
 {
@@ -526,14 +525,16 @@ void sandbox_allow_devices(void)
 void sandbox_drop_rights(enum sandbox_role role)
 {
 	static const struct rlimit none = {0, 0};
-	uint32_t kept = role == SANDBOX_KEEPER ? keeper_capabilities : 0;
+	uint32_t kept = role == SANDBOX_KEEPER	 ? keeper_capabilities
+			: role == SANDBOX_HOLDER ? HOLDER_CAPABILITIES
+						 : 0;
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prlimit(0, RLIMIT_CORE, &none, NULL);
 	for (int c = 0; c < CAPABILITIES_MAX; c++)
 		if (c >= 32 || !(kept >> c & 1))
 			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
-	if (role != SANDBOX_KEEPER && role != SANDBOX_CULLER)
+	if (role == SANDBOX_WORKER || role == SANDBOX_TOOL)
 		become_user();
 	keep_capabilities(kept);
 	/* No core dump by a handler either, and no access by way of /proc. A process without any

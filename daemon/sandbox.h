@@ -1,13 +1,14 @@
 /* daemon/sandbox.h - least privilege: what a process of ours may still do once it has begun.
  *
  * The keeper stays root, as new workers may have to read secrets, with the capabilities that this
- * and ending another user's worker need, and with block devices CAP_SYS_ADMIN. The culler stays
- * root, as the kernel's cache files are root's, without capabilities. Every other process becomes
- * the user of the configuration (root, if it names none), without capabilities. Each of them has no
- * new privileges and no core dump, cannot be looked into by other processes of its user, and has
- * only the system calls of the table in sandbox.c. A worker also has no paths but those below the
- * folders that are allowed (Landlock, Linux 5.13 and later). What the kernel does not know is left
- * out.
+ * and ending another user's worker need, and with block devices CAP_SYS_ADMIN. So does the process
+ * that holds the configuration, with those to read secrets and to make another user of a worker.
+ * The culler stays root, as the kernel's cache files are root's, without capabilities. Every other
+ * process becomes the user of the configuration (root, if it names none), without capabilities.
+ * Each of them has no new privileges and no core dump, cannot be looked into by other processes of
+ * its user, and has only the system calls of the table in sandbox.c. A worker also has no paths but
+ * those below the folders that are allowed (Landlock, Linux 5.13 and later). What the kernel does
+ * not know is left out.
  */
 #ifndef DAEMON_SANDBOX_H
 #define DAEMON_SANDBOX_H
@@ -18,8 +19,9 @@
 enum sandbox_role {
 	SANDBOX_KEEPER = 1,
 	SANDBOX_WORKER = 2,
-	SANDBOX_CULLER = 4, /* removes cache files, from a working directory of its own */
-	SANDBOX_TOOL = 8,   /* --get and --check: any user's, without a device */
+	SANDBOX_CULLER = 4,  /* removes cache files, from a working directory of its own */
+	SANDBOX_TOOL = 8,    /* --get and --check: any user's, without a device */
+	SANDBOX_HOLDER = 16, /* worker.h's; the keeper's filter is in force there */
 };
 
 /* Looks up `user` of the configuration: a name of /etc/passwd, or UID:GID; empty: root. May be
@@ -42,7 +44,7 @@ void sandbox_allow_chroot(void);
  * CAP_SYS_ADMIN, which the kernel demands for each command to their driver. */
 void sandbox_allow_devices(void);
 
-/* Drops capabilities and, but for keeper and culler, becomes that user, for good. */
+/* Drops capabilities; worker and tool become that user. For good. */
 void sandbox_drop_rights(enum sandbox_role role);
 
 /* Before sandbox_enter(): files below this folder, if it is not -1, may be made, read, renamed and

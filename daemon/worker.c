@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon/memory.h"
+#include "daemon/sandbox.h"
 
 /* Milliseconds for a holder to fork, which reads nothing. */
 #define HOLDER_TIME 1000
@@ -124,6 +125,7 @@ int holder_run(int end, const struct worker_calls *calls)
 	int fd;
 
 	prctl(PR_SET_NAME, "cachefilesd-con");
+	sandbox_drop_rights(SANDBOX_HOLDER);
 	if (!calls->load(why, sizeof(why)))
 		die(EXIT_USAGE, "%s", why);
 	memory_lock(edata, NULL, 0); /* if it cannot, the keeper has told it */

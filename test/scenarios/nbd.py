@@ -155,12 +155,18 @@ def nbd_descriptors():
 
 @scenario
 def nbd_capabilities():
-    """the keeper keeps CAP_SYS_ADMIN, the worker has none, and no netlink socket"""
+    """the keeper keeps CAP_SYS_ADMIN, the worker and who holds the configuration do not, and no netlink socket"""
+    def capabilities(pid):
+        with open(f"/proc/{pid}/status") as file:
+            return {kind: int(bits, 16) for kind, bits in re.findall(r"Cap(Prm|Eff|Bnd):\s+(\w+)", file.read())}
+
     with attached(image(1, 50000)) as (s, k, d):
-        with open(f"/proc/{k.pid}/status") as file:
-            keeper = int(re.search(r"CapEff:\s+(\w+)", file.read())[1], 16)
-        assert keeper >> CAP_SYS_ADMIN & 1, f"{keeper:x}"
-        assert int(re.search(r"CapEff:\s+(\w+)", k.proc("status"))[1], 16) == 0
+        assert capabilities(k.pid)["Eff"] >> CAP_SYS_ADMIN & 1, capabilities(k.pid)
+        assert not any(capabilities(k.worker).values()), capabilities(k.worker)
+        reload(k)
+        assert len(k.children()) == 2, k.children()
+        for pid in k.children():
+            assert not any(bits >> CAP_SYS_ADMIN & 1 for bits in capabilities(pid).values()), capabilities(pid)
         netlink = {os.readlink(f"/proc/{k.pid}/fd/{fd}") for fd in k.netlink_fds}
         assert netlink, "no netlink socket"
         links = {os.readlink(f"/proc/{k.worker}/fd/{fd}") for fd in os.listdir(f"/proc/{k.worker}/fd")}

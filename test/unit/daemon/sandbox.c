@@ -400,6 +400,12 @@ static void test_rights(void)
 	CHECK(drops(SANDBOX_WORKER, is_root) == 0);
 	CHECK(drops(SANDBOX_KEEPER, lacks_kill) == 0);
 	sandbox_user("", why, sizeof(why));
+
+	begin_test("sandbox: capabilities for devices");
+	sandbox_allow_devices();
+	CHECK(drops(SANDBOX_KEEPER, has_sys_admin) == 1);
+	CHECK(drops(SANDBOX_HOLDER, has_sys_admin) == 0);
+	CHECK(drops(SANDBOX_HOLDER, lacks_kill) == 1);
 }
 
 static uint64_t uid, gid;
