@@ -163,14 +163,14 @@ def nbd_capabilities():
     with attached(image(1, 50000)) as (s, k, d):
         assert capabilities(k.pid)["Eff"] >> CAP_SYS_ADMIN & 1, capabilities(k.pid)
         assert not any(capabilities(k.worker).values()), capabilities(k.worker)
-        reload(k)
-        assert len(k.children()) == 2, k.children()
-        for pid in k.children():
-            assert not any(bits >> CAP_SYS_ADMIN & 1 for bits in capabilities(pid).values()), capabilities(pid)
         netlink = {os.readlink(f"/proc/{k.pid}/fd/{fd}") for fd in k.netlink_fds}
         assert netlink, "no netlink socket"
         links = {os.readlink(f"/proc/{k.worker}/fd/{fd}") for fd in os.listdir(f"/proc/{k.worker}/fd")}
         assert not netlink & links, "the worker has the netlink socket"
+        reload(k)
+        k.wait(lambda: len(k.children()) == 2, 10, "the end of the earlier processes")
+        for pid in k.children():
+            assert not any(bits >> CAP_SYS_ADMIN & 1 for bits in capabilities(pid).values()), capabilities(pid)
 
 
 @scenario
