@@ -349,7 +349,7 @@ static void begin_trial(void)
 	k.client = k.asking;
 	k.client_fd = k.asking_fd;
 	k.asking_fd = -1;
-	pid = trial_begin();
+	pid = trial_begin(k.run_folder < 0 ? NULL : k.program);
 	if (pid == 0) {
 		uncatch_signals();
 		trial_run(k.program, k.options, k.inherited.device);
@@ -371,6 +371,8 @@ static void become_program(void)
 	if (k.front->kept)
 		k.front->kept(left.kept);
 	log_info("upgrade: going on as %s", k.program);
+	if (trial_copy())
+		inherit_leave(&left, trial_copy(), k.options->argv);
 	inherit_leave(&left, k.program, k.options->argv);
 }
 
@@ -771,8 +773,7 @@ int keeper_run(const struct options *o, const struct worker_calls *calls,
 	k.loaded = loaded;
 	begin(inherited);
 	/* Now, as the path of a program that is replaced later gets " (deleted)" behind it. */
-	if (readlink("/proc/self/exe", k.program, sizeof(k.program) - 1) <= 0)
-		snprintf(k.program, sizeof(k.program), "%s", o->argv[0]);
+	trial_find_self(k.program, sizeof(k.program), o->argv[0]);
 	if (front->kept)
 		sandbox_allow_devices();
 	if (o->argv[0][0] == '@') {

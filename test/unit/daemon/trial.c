@@ -19,7 +19,7 @@ static const char *judge(const char *script)
 
 	fprintf(file, "#!/bin/sh\n%s\n", script);
 	fclose(file);
-	if (trial_begin() == 0)
+	if (trial_begin(NULL) == 0)
 		trial_run(program, &o, 7);
 	CHECK(waitpid(trial_pid(), &status, 0) == trial_pid());
 	return trial_end(status);
@@ -32,8 +32,48 @@ static bool fails_of(const char *script, const char *reason)
 	return why && strcmp(why, reason) == 0 && trial_pid() == 0 && trial_fd() < 0;
 }
 
-int main(void)
+/* This test as the program, which prints where it was started from. */
+static int print_self(void)
 {
+	char path[100] = "", name[17] = "";
+
+	trial_find_self(path, sizeof(path), "x");
+	prctl(PR_GET_NAME, name);
+	return printf(TRIAL_PASSED "%s of %s\n", name, path) < 0;
+}
+
+static void test_copy(void)
+{
+	static char *argv[] = {"@daemon", NULL};
+	struct options o = {.argc = 1, .argv = argv};
+	char path[100] = "", expected[150];
+	int status;
+
+	begin_test("trial: a copy in memory is executed, and has its name");
+	CHECK(!trial_copy());
+	trial_find_self(path, sizeof(path), "x");
+	CHECK(path[0] == '/' && !strstr(path, "memfd"));
+	if (trial_begin(path) == 0)
+		trial_run(path, &o, 7);
+	CHECK(waitpid(trial_pid(), &status, 0) == trial_pid() && status == 0);
+	snprintf(expected, sizeof(expected), TRIAL_PASSED "cachefilesd-min of %s\n", path);
+	CHECK(!trial_end(status) && strcmp(text, expected) == 0, "%s", text);
+	CHECK(access(trial_copy(), X_OK) == 0);
+
+	begin_test("trial: ... and one that cannot be read fails");
+	if (trial_begin("/none") == 0)
+		trial_run("/none", &o, 7);
+	CHECK(waitpid(trial_pid(), &status, 0) == trial_pid());
+	CHECK(strcmp(trial_end(status), "No such file or directory") == 0, "%s", text);
+	CHECK(!trial_copy());
+}
+
+int main(int argc, char **argv)
+{
+	(void)argv;
+	if (argc > 1)
+		return print_self();
+	test_copy();
 	close(mkstemp(program));
 	chmod(program, 0755);
 
