@@ -156,6 +156,29 @@ def nbd_upgraded(how):
 
 
 @scenario
+def nbd_upgraded_in_memory():
+    """a daemon of an initramfs, twice: it becomes a copy in memory, which knows where the next program lies"""
+    if Target.emulator:
+        raise tap.Skip("the keeper would become a program of that machine")
+    data = image(1, 2 * MIB)
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, Server({"/img": data}) as s:
+        program = os.path.join(folder, "program")
+        shutil.copy(Program.path, program)
+        with blocks(s, n, program=program, prefix=["/bin/bash", "-c", 'exec -a @program "$@"', "sh"]) as k:
+            d = k.attached("img")
+            for turn in range(2):
+                shutil.copy(Program.path, program + ".new")
+                os.rename(program + ".new", program)
+                k.signal(signal.SIGUSR2)
+                k.wait(lambda: k.stderr.count("is in use") == turn + 2, 20, "the upgrade")
+                assert os.readlink(f"/proc/{k.pid}/exe") == f"/memfd:{program} (deleted)"
+                with open(f"/proc/{k.pid}/comm") as file:
+                    assert file.read() == "cachefilesd-min\n"
+                need(d, data, turn * MIB, 65536)
+            disconnected(k)
+
+
+@scenario
 def nbd_upgrade_is_refused():
     """a new program that is none: all stays as it was, under load"""
     if Target.emulator:
