@@ -1,11 +1,12 @@
 /* fetch/cluster.h - what is fetched with a READ and after it: the rest of the file that the READ
  * lies in, as far as the file deserves it, and never beyond its end.
  *
- * A file is known by its extent (filemap.h). Of a small one the rest is fetched at once. Of one
- * that the link brings within a second each READ earns as much as costs hardly more time than the
- * READ itself; a larger one, such as a database or a disk image, earns little, since it is often
- * read in a small part. Bytes that are in no known file are taken for files of REGION bytes, which
- * earn credit of their image. Offsets are whole pages. */
+ * A file is known by its extent (filemap.h). Of a small one the rest is fetched at once, and so is
+ * the rest of a small directory once two of its small files were read in a row. Of a larger file
+ * each READ earns as much as costs hardly more time than the READ itself; a large one, such as a
+ * database or a disk image, earns little, since it is often read in a small part. Bytes that are in
+ * no known file are taken for files of REGION bytes, which earn credit of their image. Offsets are
+ * whole pages. */
 #ifndef FETCH_CLUSTER_H
 #define FETCH_CLUSTER_H
 

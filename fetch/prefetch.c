@@ -434,7 +434,7 @@ void prefetch_close(struct file *f)
 	end_walk(f);
 }
 
-/* An inode is looked up: others may be next. A round trip's worth of them costs hardly more time
+/* An inode is looked up: others may be next. Two round trips' worth of them cost hardly more time
  * than the READ itself. */
 static void read_metadata(struct file *f, uint64_t from)
 {

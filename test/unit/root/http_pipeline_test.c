@@ -28,7 +28,7 @@ static void test_ahead(void)
 	begin_test("http: the queue has an end, and takes nothing when there is no request");
 	reset(good);
 	CHECK(!http_pipeline(&h, 0, 1) && h.queued == 0);
-	ask(NULL, 0, 9);
+	ask(NULL, 0, PIPELINE_MAX + 1);
 	CHECK(h.queued == PIPELINE_MAX && !http_pipeline(&h, 0, 1));
 	http_close(&h);
 	CHECK(h.queued == 0 && !http_pipeline(&h, 0, 1));

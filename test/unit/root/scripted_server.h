@@ -33,7 +33,7 @@ static ssize_t client_send(int fd, const void *data, size_t size, int flags);
 #include "test/unit/check.h"
 #include "test/unit/stubs.h"
 
-#define RANGES 12
+#define RANGES (PIPELINE_MAX + 4)
 #define TOTAL  1000000
 
 /* ---- the server ---- */
