@@ -8,7 +8,7 @@
 #define BASE_LIMITS_H
 
 /* `memory` in bytes: the least, the default, the shares of a file and a connection (memory.h). */
-#define MEMORY_MIN	      (512 << 10)
+#define MEMORY_MIN	      (544 << 10)
 #define MEMORY_WITH_MAP	      (640 << 10) /* with less there is no map of files */
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      6144

@@ -492,7 +492,7 @@ static const struct keyword keywords[] = {
 		.words = "build\0strict\0"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
 	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
-	{"memory", parse_bytes, "bytes, 512K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"memory", parse_bytes, "bytes, 544K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
 	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead),
 		.words = "auto\0thrifty\0none\0"},
@@ -523,7 +523,7 @@ static const struct keyword keywords[] = {
 };
 
 #define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
-_Static_assert(MEMORY_MIN == 512 << 10, "as its row says");
+_Static_assert(MEMORY_MIN == 544 << 10, "as its row says");
 _Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
 
 static const struct keyword *find_keyword(const char *word, size_t len)

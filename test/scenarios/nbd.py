@@ -13,7 +13,7 @@ from scenarios.common import (KIB, MIB, PAGE, Server, after_the_probe, each, ima
                               takes_long)
 from scenarios.files import Tree
 from scenarios.nbd_common import (SECTOR, Load, attached, blocks, both_ends, disconnected, fails, got, kill_worker,
-                                  need, read_as_blkid, whole)
+                                  need, read_as_blkid, reload, whole)
 from scenarios.status import show
 
 

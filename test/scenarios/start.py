@@ -117,7 +117,7 @@ def test_option():
 
     with tempfile.TemporaryDirectory() as folder:
         for directives, says in (
-                (["memory 512K", "connections 16"], "memory 524288: too little for 16 connections"),
+                (["memory 544K", "connections 16"], "memory 557056: too little for 16 connections"),
                 (["trace record /nonexistent/"], "trace record: /nonexistent/: No such file"),
                 ([f"trace record {folder}"], "trace record: .* is not a file"),
                 (["user 65534:65534", f"trace record {folder}/"], "trace record: .*: Permission denied")):

@@ -222,8 +222,8 @@ static void test_classic_values(void)
 	CHECK_BAD("debug 00000000000000000007", "too long");
 
 	begin_test("conf: memory names the least that it takes");
-	CHECK_BAD("memory 500K", "needs bytes, 512K or more");
-	CHECK_GOOD("memory 512K");
+	CHECK_BAD("memory 500K", "needs bytes, 544K or more");
+	CHECK_GOOD("memory 544K");
 
 	begin_test("conf: culltable, nocull, resume_thresholds are checked");
 	conf_init(&c);

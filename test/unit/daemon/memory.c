@@ -22,7 +22,7 @@ static void test_division(void)
 {
 	const struct memory_costs costs = {
 		.fixed = 300 << 10, .connection = 20 << 10, .file = 1000, .read = 100};
-	struct conf conf = {.memory = 512 << 10};
+	struct conf conf = {.memory = 544 << 10};
 	char why[200] = "";
 
 	begin_test("memory: what is too little is told, with what is needed");
@@ -30,7 +30,7 @@ static void test_division(void)
 	CHECK(capacity.connections == 1 && capacity.files == FILES_MIN);
 	conf.connections = 16;
 	CHECK(!memory_divide(&conf, &costs, why, sizeof(why)));
-	CHECK(strstr(why, "memory 524288: too little for 16 connections, which take "), "%s", why);
+	CHECK(strstr(why, "memory 557056: too little for 16 connections, which take "), "%s", why);
 	conf.memory = 0;
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
 }
