@@ -247,4 +247,4 @@ dist:
 clean:
 	rm -rf build cachefilesd-mini
 
--include $(foreach d,$(OUT) $(OUT)/unit build/asan build/fuzz,$(wildcard $d/*.d $d/*/*.d))
+-include $(foreach d,$(OUT) $(OUT)/unit build/asan build/fuzz,$(wildcard $d/*.d $d/*/*.d $d/test/bench/replay/*.d))

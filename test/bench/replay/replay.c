@@ -153,7 +153,7 @@ static void ask(struct reader *r, uint64_t from, uint64_t end)
 	r->in_flight = in_flight(from, end);
 	r->runs_at = INT64_MAX;
 	reads_sent++;
-	fetch_read(THE_IMAGE, (uint32_t)(r - readers), from, end - from);
+	fetch_read(THE_IMAGE, (uint32_t)(r - readers), from, end - from, READ_USUAL);
 }
 
 /* Goes on to the next byte that is not cached. */
