@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "daemon/memory.h"
 #include "net/netrc.h"
@@ -247,15 +247,25 @@ void mirror_sends_no_length(unsigned mirror, int64_t now)
 
 /* ---- attempts ---- */
 
+/* Less than half of the delay. A kernel before 5.6 may have no bytes yet: none is worth waiting
+ * for.
+ */
+static int64_t jitter(int64_t delay)
+{
+	uint16_t random = 0;
+
+	if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
+		(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
+	return delay * random / (2 << 16);
+}
+
 int64_t retry_delay(int64_t first, int64_t last, unsigned failures)
 {
 	int64_t delay = first;
-	unsigned char random = 0;
 
 	for (; failures > 1 && delay < last; failures--)
 		delay = delay > last / 2 ? last : delay * 2;
-	(void)!getrandom(&random, 1, GRND_NONBLOCK);
-	return delay - delay / 1024 * random;
+	return delay - jitter(delay);
 }
 
 int64_t mirror_timeout(void)
@@ -383,13 +393,15 @@ static bool is_last_word(struct image *image, const struct failure *f)
 	return last;
 }
 
-/* Sets when the next mirror may be asked: at once if one is left without a backoff. */
+/* Sets when the next mirror may be asked: at once if one is left without a backoff. A server has
+ * told many machines the same time to come back. */
 static void back_off(struct image *image, const struct failure *f, int64_t now)
 {
 	int64_t delay = retry_delay(BACKOFF_FIRST, BACKOFF_LAST, image->failures);
+	int64_t told = sooner(f->retry_after, RETRY_AFTER_MAX);
 	unsigned next;
 
-	image->backoff[f->mirror] = now + later(delay, sooner(f->retry_after, RETRY_AFTER_MAX));
+	image->backoff[f->mirror] = now + later(delay, told + jitter(told));
 	if (is_transport(f->outcome))
 		quarantine(f->mirror, now);
 	next = best_mirror(image, now);

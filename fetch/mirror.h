@@ -86,8 +86,8 @@ void mirror_log_waiting(struct image *image, int64_t now);
 /* The time-out of an OPEN or READ whose servers fail; INT64_MAX: never. */
 int64_t mirror_timeout(void);
 
-/* A delay that doubles from `first` to `last` with the failures (1 or more), less a jitter of up to
- * a quarter, so that many machines do not come back at once. */
+/* A delay in milliseconds that doubles from `first` to `last` with the failures (1 or more), less a
+ * jitter of up to a half, so that many machines that fail together do not come back together. */
 int64_t retry_delay(int64_t first, int64_t last, unsigned failures);
 
 /* For status.c. */

@@ -4,14 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #include "base/fd.h"
+#include "base/random.h"
 #include "net/names.h"
-
-#ifndef GRND_INSECURE
-#define GRND_INSECURE 4
-#endif
 
 /* Times in milliseconds. */
 #define SERVER_WAIT   1000 /* until the next server is asked */

@@ -185,6 +185,27 @@ def redirect_target_of_an_open(status):
         assert len(old.requests) == asked + 2, f"{len(old.requests) - asked} requests"
 
 
+@each("at once", "Retry-After")
+def busy_for_all(how):
+    """attempts that fail together are not repeated together, nor before the server says; the first ones are not late"""
+    names = [f"i{n}" for n in range(16)]
+    told = 1 if how == "Retry-After" else 0
+    with Server({f"/{name}": image(name, 4096) for name in names}) as s, daemon(s) as k:
+        s.default.update(status=503, headers=[f"Retry-After: {told}"])
+        k.wait_bound()
+        begun = time.monotonic()
+        files = [k.open(f"erofs,{name}", name.encode()) for name in names]
+        k.wait(lambda: len(s.requests) >= 2 * len(names), 10, "second attempts")
+        s.default.clear()
+        times = {name: [r.time for r in s.requests if r.path == f"/{name}"] for name in names}
+        assert max(t[0] for t in times.values()) - begun < 1, f"the first requests: {times}"
+        pauses = [t[1] - t[0] for t in times.values() if len(t) > 1]
+        assert min(pauses) > told - 0.05, pauses
+        assert max(pauses) - min(pauses) > (0.2 if told else 0.04), pauses
+        for f in files:
+            assert k.wait_copen(f) > 0
+
+
 @scenario
 def read_fails_for_good():
     """500 for longer than the time-out: READ is answered without data, one line says so, the daemon goes on"""

@@ -9,6 +9,20 @@
 #include "net/no_proxy.c"
 #include "net/url.c"
 
+#include "base/random.h"
+
+/* As before the kernel has random bytes: only the insecure ones do not wait. */
+static bool has_booted = true;
+static ssize_t early_random(void *out, size_t size, unsigned flags)
+{
+	if (!has_booted && flags != GRND_INSECURE) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return getrandom(out, size, flags);
+}
+#define getrandom early_random
+
 #include "fetch/mirror.c"
 
 #include "image/image.c"
@@ -238,25 +252,60 @@ static void test_delays(void)
 	for (int n = 0; n < 12; n++) {
 		fails(i, 0, OUTCOME_UNREACHABLE, now);
 		last = i->not_before - now;
-		CHECK(last >= BACKOFF_FIRST * 3 / 4 && last <= BACKOFF_LAST, "%d", (int)last);
+		CHECK(last >= BACKOFF_FIRST / 2 && last <= BACKOFF_LAST, "%d", (int)last);
 		now = i->not_before;
 	}
-	CHECK(last >= BACKOFF_LAST * 3 / 4);
-	CHECK(retry_delay(100, INT64_MAX / 4, 4000000000u) > 0);
+	CHECK(last >= BACKOFF_LAST / 2);
+	CHECK(retry_delay(100, INT64_MAX >> 16, 4000000000u) > 0);
 
-	begin_test("image: what a server asks for is honoured up to a minute");
+	begin_test(
+		"image: what a server asks for is honoured up to a minute, and half of it later");
 	i = start(1, RETRY_SOFT);
 	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, 7000, false}, 1000);
-	CHECK(i->not_before == 8000);
+	CHECK(i->not_before >= 8000 && i->not_before <= 8000 + 7000 / 2);
+	now = i->not_before;
 	mirror_failed(
-		i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX, false}, 9000);
-	CHECK(i->not_before == 9000 + RETRY_AFTER_MAX);
+		i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX, false}, now);
+	CHECK(i->not_before >= now + RETRY_AFTER_MAX);
+	CHECK(i->not_before <= now + RETRY_AFTER_MAX * 3 / 2);
 
 	begin_test("image: requests that fail together are one failure");
 	i = start(1, RETRY_SOFT);
 	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
 	fails(i, 0, OUTCOME_UNREACHABLE, 1001);
 	CHECK(i->failures == 1);
+}
+
+/* How far apart 200 machines come back that have failed at the same time, `failures` times. */
+static int64_t spread_of(unsigned failures, int64_t retry_after)
+{
+	struct failure f = {OUTCOME_BUSY, "503", 0, false, 0, retry_after, false};
+	int64_t first = INT64_MAX, last = 0;
+
+	for (int machine = 0; machine < 200; machine++) {
+		struct image *i = start(1, RETRY_SOFT);
+
+		i->failures = failures - 1;
+		mirror_failed(i, &f, 1000);
+		first = sooner(first, i->not_before);
+		last = later(last, i->not_before);
+	}
+	return last - first;
+}
+
+static void test_out_of_step(void)
+{
+	begin_test("image: machines that fail together come back over half of the delay, from the "
+		   "first attempt on");
+	for (int early = 0; early < 2; early++) {
+		has_booted = !early;
+		CHECK(spread_of(1, 0) > BACKOFF_FIRST / 3);
+		CHECK(spread_of(3, 0) > 4 * BACKOFF_FIRST / 3);
+		CHECK(spread_of(9, 0) > BACKOFF_LAST / 3);
+		CHECK(spread_of(1, 10000) > 10000 / 3);
+	}
+	has_booted = true;
+	CHECK(start(1, RETRY_SOFT)->not_before == 0, "a first attempt waits for nothing");
 }
 
 static void test_told(void)
@@ -463,6 +512,7 @@ int main(void)
 	test_addresses();
 	test_doubts();
 	test_delays();
+	test_out_of_step();
 	test_told();
 	test_no_proxy();
 	test_redirects();
