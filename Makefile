@@ -63,8 +63,8 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench bench-replay chaos check check-boot check-cross check-peers demo dist fuzz size size-all install \
-	install-initramfs-tools install-dracut clean unit asan
+.PHONY: all bench bench-replay chaos check check-boot check-cross check-peers demo dist fleet fuzz size size-all \
+	install install-initramfs-tools install-dracut clean unit asan
 all: $(BINARY)
 
 $(BINARY): $(OUT)/cachefilesd-mini.full
@@ -178,6 +178,12 @@ check-peers:
 	test/install build peers
 	@$(MAKE) cachefilesd-mini build/unit/root/tls_client
 	test/client/peers.py
+
+# A fleet behind one line, with the caches of docs/fleet.md: its tables.
+fleet:
+	test/install build fleet
+	@$(MAKE) cachefilesd-mini
+	test/fleet/test_fleet.py
 
 # Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot/boot.py --help
 # lists the options that BOOT= takes.

@@ -77,7 +77,8 @@ class Node:
 
 
 def make(output, tree, block):
-    """Writes the image `output` of the files, folders and links of `tree`, in blocks of `block` bytes."""
+    """Writes the image `output` of the files, folders and links of `tree`, in blocks of `block` bytes. Returns its
+    root, a Node."""
     root = Node(tree, None)
     nodes = list(root.all())
     slots = INODE_SIZE // SLOT
@@ -101,3 +102,4 @@ def make(output, tree, block):
         file.seek(SUPER_OFFSET)
         file.write(struct.pack("<IIIBBHQQIIII16s16s", MAGIC, 0, 0, block.bit_length() - 1, 0, root.number,
                                len(nodes), 0, 0, next_block, 1, 0, os.urandom(16), b""))
+    return root

@@ -9,8 +9,10 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from lib.cachefiles import CLOSE, OPEN, READ
@@ -35,6 +37,13 @@ class Program:
         """Runs it outside the stand-in. Returns its exit status, output and errors."""
         done = subprocess.run([*Target.emulator, cls.path, *words], capture_output=True, text=True, timeout=30)
         return done.returncode, done.stdout, done.stderr
+
+
+def choose_folder():
+    """Temporary files lie in memory if there is room: a disk's file system may report a hole for a moment where data
+    are being written back."""
+    if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 1024 * MIB:
+        tempfile.tempdir = "/dev/shm"
 
 
 def scenario(function):
@@ -193,12 +202,12 @@ def fails(k, f, offset, length, timeout):
     assert have == 0, f"{have} bytes there"
 
 
-def touch(k, f, data, offset, length):
+def touch(k, f, data, offset, length, timeout=20):
     """Reads as a program does: the kernel sends a READ only for uncached bytes. Returns whether it did."""
     if f.filled(offset, length) >= min(length, len(data) - offset):
         return False
     r = k.read(f, offset, length)
-    assert k.wait_complete(r, 20) >= min(length, len(data) - offset), r
+    assert k.wait_complete(r, timeout) >= min(length, len(data) - offset), r
     return True
 
 
