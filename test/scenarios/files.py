@@ -5,7 +5,8 @@ import random
 import tempfile
 
 from lib.erofs import mkfs
-from scenarios.common import KIB, MIB, PAGE, Server, all_once, check, daemon, each, quiet, scenario, touch
+from scenarios.common import (KIB, MIB, PAGE, Server, all_once, check, daemon, each, kill_worker, quiet, scenario,
+                              touch)
 
 LENGTH = 16 * KIB
 
@@ -17,9 +18,9 @@ class Tree:
         self.sizes = sizes
         # Not in a tmpfs, where mkfs.erofs makes no chunks.
         with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-            os.mkdir(f"{scratch}/tree")
             contents = {name: random.Random(name).randbytes(size) for name, size in sizes.items()}
             for name, content in contents.items():
+                os.makedirs(os.path.dirname(f"{scratch}/tree/{name}"), exist_ok=True)
                 with open(f"{scratch}/tree/{name}", "wb") as file:
                     file.write(content)
             mkfs(f"{scratch}/image", f"{scratch}/tree", "-T0", "--quiet", *options)
@@ -69,6 +70,34 @@ def small_files(kind):
                 assert present(f, tree, name) == end - begin, f"{name}: {present(f, tree, name)} bytes"
             else:
                 assert present(f, tree, name) == before[name], f"{name} was fetched"
+
+
+@each("in a row", "in turn")
+def a_small_directory(order):
+    """of a small directory the rest comes with the second of its files in a row, and nothing of the next directory"""
+    tree = Tree({f"{folder}/f{n:02}": 20 * KIB for folder in ("a", "b") for n in range(16)})
+    with looked_up(tree) as (s, k, f):
+        before = {name: present(f, tree, name) for name in tree.spans}
+        read = ["a/f05", "a/f11"] if order == "in a row" else ["a/f05", "b/f05", "a/f11", "b/f11"]
+        for name in read:
+            touch(k, f, tree.data, tree.spans[name][0], LENGTH)
+            quiet(s)
+        for name, (begin, end) in tree.spans.items():
+            there = end - begin if name in read or (order == "in a row" and name[0] == "a") else before[name]
+            assert present(f, tree, name) == there, f"{name}: {present(f, tree, name)} bytes, {there} expected"
+
+
+@scenario
+def files_after_a_restart():
+    """a new worker knows no file, as no inode passes by that is cached: regions take their place"""
+    tree = Tree({f"f{n:02}": 100 * KIB for n in range(40)})
+    with looked_up(tree) as (s, k, f):
+        kill_worker(k)
+        begin, end = tree.spans["f21"]
+        touch(k, f, tree.data, begin + 32 * KIB, LENGTH)
+        quiet(s)
+        near = [name for name, span in tree.spans.items() if abs(span[0] - begin) < 512 * KIB]
+        assert sum(present(f, tree, name) for name in near) > end - begin, "nothing of its region was fetched"
 
 
 @scenario
