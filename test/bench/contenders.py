@@ -19,6 +19,7 @@ RUN, DISK = "/run/bench", "/run/disk"
 POINT, BENEATH = f"{RUN}/image", f"{RUN}/beneath"
 WWW = f"{RUN}/www"
 IMAGE = "image.erofs"
+PACKED = "image-lz4.erofs"       # the same files
 PORTS = {"http": 8080, "https": 8443}
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -177,13 +178,21 @@ class OursNbd(Ours):
     name, title = "ours nbd", "cachefilesd-mini, NBD"
     directives = ("front nbd", "trace none")
     control = "/run/cachefilesd-mini.control"
+    image = IMAGE
 
     def serves(self):
         return os.path.exists(self.control)
 
     def attach(self, deadline):
-        program(self.daemon, "--attach", IMAGE, deadline=deadline)
+        program(self.daemon, "--attach", self.image, deadline=deadline)
         mount("-o", "ro", contents(f"{RUN}/output").strip(), deadline=deadline)
+
+
+class OursNbdPacked(OursNbd):
+    """No contender: it fetches parts of a compressed image."""
+
+    name, title = "ours nbd lz4", "cachefilesd-mini, NBD, LZ4"
+    image = PACKED
 
 
 class OursRecording(Ours):

@@ -1,4 +1,5 @@
-"""The image that the contenders serve: EROFS, not compressed, of this machine's own files.
+"""The image that the contenders serve: EROFS, not compressed, of this machine's own files. A second one has the
+same files, compressed.
 
 It holds a root tree with a shell, the usual tools and python3 with its library; and below /data files that cannot be
 compressed, for the workloads that read much.
@@ -73,12 +74,14 @@ def write_data(top):
             file.write(random.Random(name).randbytes(size))
 
 
-def make(image, scratch):
-    """Writes the image, by way of a tree in the directory `scratch`, which must not exist yet."""
+def make(image, packed, scratch):
+    """Writes both images, by way of a tree in the directory `scratch`, which must not exist yet."""
     tree = Tree(scratch)
     for path in listed():
         tree.add(path)
     write_data(scratch)
     # Times stay as they are: python compares them with those in its compiled files.
-    mkfs(image, scratch, "--all-root", "-U", "00000000-0000-4000-8000-000000000000")
+    options = ["--all-root", "-U", "00000000-0000-4000-8000-000000000000"]
+    mkfs(image, scratch, *options)
+    mkfs(packed, scratch, *options, "-zlz4hc")
     shutil.rmtree(scratch)

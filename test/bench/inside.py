@@ -14,16 +14,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from bench import contenders, workloads
-from bench.contenders import BENEATH, IMAGE, POINT, PORTS, RUN, WWW, Overrun
+from bench.contenders import BENEATH, IMAGE, PACKED, POINT, PORTS, RUN, WWW, Overrun
 from lib.inside import Failed, contents
 from lib.nginx import Nginx, tls
 
 TRACE = f"{WWW}/{IMAGE}.trace"
 SLOWER = 2                      # times the best lazy peer: not repeated
+SAMPLE = 0.05                   # seconds
+SAMPLED = (contenders.Ours, contenders.OursNbd, contenders.Download)
+PACKED_WORKLOADS = ("b", "e", "f", "g")
 
 SERVERS = """
     server {{ listen 127.0.0.1:{http}; }}
@@ -139,18 +143,39 @@ class Worker:
         self.pipe.close()
 
 
+class Sampler(threading.Thread):
+    """Notes the bytes on the wire every SAMPLE seconds, until end()."""
+
+    def __init__(self, start, sent):
+        super().__init__(daemon=True)
+        self.since, self.sent = start, sent
+        self.points, self.over = [[0, 0]], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(SAMPLE):
+            self.points.append([round(1000 * (time.monotonic() - self.since)), wire() - self.sent])
+
+    def end(self):
+        self.over.set()
+        self.join()
+
+
 def cold():
     os.sync()
     write("/proc/sys/vm/drop_caches", "3")
 
 
-def measured(contender, workload, limit):
-    """The figures of one run. The clock runs from before the mount to the workload's end."""
-    worker = Worker(workload)
+def measured(contender, workload, limit, sampled):
+    """The figures of one run. The clock runs from before the mount to the workload's end. A run that is sampled has
+    `arrived` too: pairs of a time in ms and the bytes on the wire until then."""
+    worker, sampler = Worker(workload), None
     try:
         cold()
         sent, used, asked = wire(), contender.cost()[0], served()
         start = time.monotonic()
+        if sampled:
+            sampler = Sampler(start, sent)
         contender.attach(start + limit)
         attached = time.monotonic()
         answer = worker.work(start + limit)
@@ -159,19 +184,23 @@ def measured(contender, workload, limit):
                  "work": answer["ended"] - answer["begun"], "wire": wire() - sent,
                  "cpu": cpu - used, "rss": peak}
     finally:
+        if sampler:
+            sampler.end()
         worker.end()
         contender.detach()
     contender.stop()
+    if sampler:
+        facts["arrived"] = sampler.points
     requests, size = served()
     return {**facts, "requests": requests - asked[0], "body": size - asked[1],
             **{key: answer[key] for key in ("asked", "detail", "digest")}}
 
 
-def attempt(contender, workload, limit, digest=None):
+def attempt(contender, workload, limit, digest=None, sampled=False):
     """One run with its outcome: `ok`, or the failure."""
     try:
         contender.start()
-        facts = measured(contender, workload, limit)
+        facts = measured(contender, workload, limit, sampled)
         outcome = "ok"
         if digest and facts["digest"] != digest:
             outcome = "wrong bytes"
@@ -328,7 +357,8 @@ class Session:
             if kind is contenders.OursTraced:
                 shutil.copy(trace, TRACE)
             contender = kind(self.job["scheme"], self.job["work"], self.job["daemon"])
-            facts = attempt(contender, workload, self.job["limit"], self.learnt[workload]["digest"])
+            sampled = self.job["main"] and number == 0 and workload == "b" and kind in SAMPLED
+            facts = attempt(contender, workload, self.job["limit"], self.learnt[workload]["digest"], sampled)
             if kind is contenders.OursTraced:
                 os.unlink(TRACE)
         tell("run", **place, **facts)
@@ -352,6 +382,15 @@ class Session:
         if late:
             tell("note", text=f"the time was over in round {min(late)}")
 
+    def packed(self):
+        """One run of each workload with the same files in the compressed image."""
+        shutil.copy(f"{self.job['work']}/{PACKED}", WWW)
+        for workload in PACKED_WORKLOADS:
+            if workload in self.learnt:
+                contender = contenders.OursNbdPacked(self.job["scheme"], self.job["work"], self.job["daemon"])
+                tell("packed", workload=workload, **attempt(contender, workload, self.job["limit"],
+                                                            self.learnt[workload]["digest"]))
+
 
 def main():
     with open(sys.argv[1]) as file:
@@ -368,6 +407,9 @@ def main():
     shape(job["link"])
     session.rounds()
     tell("done")
+    # A guest that dies below is not tried again.
+    if job["main"] and contenders.OursNbd in session.kinds:
+        session.packed()
 
 
 if __name__ == "__main__":

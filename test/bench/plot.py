@@ -1,4 +1,9 @@
-"""The bench's pictures, drawn by gnuplot: bars of all contenders for each link, memory and CPU time."""
+"""The bench's pictures, drawn by gnuplot: bars of the contenders for each link, bytes over time, memory and CPU time.
+
+They are as wide as a page, so that their type is not made smaller there.
+"""
+import statistics
+
 from bench import workloads
 from bench.figures import Cell, TITLES, in_order, limit
 from bench.report import link_title
@@ -9,129 +14,166 @@ COLOURS = {"ours": "#08519c", "ours trace": "#3182bd", "ours prefetch": "#9ecae1
            "ours nbd": "#08786f", "ours nbd trace": "#41b6a6",
            "nbdkit": "#d94801", "nbdkit filters": "#fd8d3c", "httpdirfs": "#54278f",
            "httpdirfs cache": "#9e9ac8", "rclone": "#006d2c", "rclone full": "#74c476",
-           "download": "#969696"}
-GAP = 1.5               # between groups, in bars
+           "download": "#737373"}
+WIDTH, ROW = 860, 24    # px
+NAMES = 300             # px for the contenders' names
+LENGTH = 0.66           # of what is right of them, for the longest bar; then comes its number
+CUT = 3                 # times the median: a longer bar is cut
+
+# The picture for a quick look.
+SHORT = ("ours", "ours trace", "ours nbd", "nbdkit", "httpdirfs cache", "rclone full", "download")
+SHORT_WORKLOADS = ("a", "b", "e", "f")
 
 
-# ---- one link -----------------------------------------------------------------------------------
+# ---- bars ---------------------------------------------------------------------------------------
 
-def bar_text(cell, ceiling):
-    """A bar's height and the text above it."""
-    seconds = cell.median("seconds")
-    if seconds is not None:
-        return seconds, f"{seconds:.2f}" if seconds < 9.995 else f"{seconds:.1f}"
-    word = cell.why()
-    return (ceiling, f"> {ceiling}") if word == "too slow" else (None, word if cell.runs else "")
-
-
-def link_script(table):
-    names = in_order(table)
-    known = [w for w in workloads.WORKLOADS if w in table["workloads"]]
-    step = len(names) + GAP
-    limits = [limit(table["link"], table["workloads"][w]["needed"]) for w in known]
-    floor = 10 ** -1 / 2 if min(limits) > 0.06 else 10 ** -2
-    bars = {name: [] for name in names}
-    labels = []
-    for group, workload in enumerate(known):
-        for place, name in enumerate(names):
-            height, text = bar_text(Cell(table, workload, name), table["limit"])
-            x = group * step + place
-            if height is not None:
-                bars[name].append(f"{x} {height}")
-            labels.append(f'{x} {(height or floor) * 1.08} "{text}"')
-    middle = (len(names) - 1) / 2
-    ticks = ", ".join(f"{quoted(workloads.TITLES[w])} {group * step + middle}"
-                      for group, w in enumerate(known))
-    marks = [f"{group * step - 0.6} {value} {len(names) + 0.2} 0" for group, value in enumerate(limits)]
-    script = STYLE + block("labels", labels) + block("limits", marks)
-    plots = []
-    for place, name in enumerate(names):
-        if bars[name]:
-            script += block(f"bar{place}", bars[name])
-            plots.append(f"$bar{place} using 1:2 with boxes linecolor rgb '{COLOURS[name]}' "
-                         f"title {quoted(TITLES[name])}")
-    plots += ["$labels using 1:2:3 with labels rotate left font ',8' textcolor rgb '#404040' notitle",
-              "$limits using 1:2:3:4 with vectors nohead linewidth 2 linecolor rgb '#d0021b' "
-              "title 'the limit: bytes needed / rate + one round trip'"]
-    scheme = table["scheme"].upper()
-    return script + f"""
-set title {quoted(f"Seconds from mount to end, {link_title(table)}, {scheme} (log scale; less is better)")}
-set logscale y
-set yrange [{floor}:{table['limit'] * 4}]
-set xrange [-1.5:{len(known) * step - GAP + 0.5}]
-set boxwidth 0.9
-set xtics ({ticks})
-set format y '%g'
-set key outside below center horizontal samplen 1.5 width 1 maxcols 4 reverse Left
-plot {", ".join(plots)}
+def bars(title, groups, output):
+    """Groups below one another, each with a scale of its own: (heading, mark, bars). The mark is a value for a red
+    line, or None. A bar is (contender, value, text); one without a value has only its text, an infinite one is cut."""
+    lines = len(title) + sum(len(group[2]) + 1.5 for group in groups) + 0.5
+    script = STYLE + f"""
+unset border
+unset grid
+unset xtics
+set lmargin at screen {NAMES / WIDTH}
+set rmargin at screen 1
+set tmargin at screen 1
+set bmargin at screen 0
+set xrange [0:1]
+set yrange [0:{lines}]
+set ytics scale 0
 """
+    y = lines - 0.8
+    for text in title:
+        script += f"set label {quoted(text)} at screen 0.01, first {y} left\n"
+        y -= 1
+    boxes, cuts, labels, marks, ticks = [], [], [], [], []
+    for heading, mark, shown in groups:
+        y -= 0.5
+        script += f"set label {quoted('{/:Bold ' + heading + '}')} at screen 0.01, first {y} left\n"
+        values = [value for _, value, _ in shown if value not in (None, float("inf"))]
+        scale = max((v for v in values if v <= CUT * statistics.median(values)), default=1) / LENGTH
+        if mark is not None:
+            marks.append(f"{mark / scale} {y - 0.5} 0 {-len(shown)}")
+        for name, value, text in shown:
+            y -= 1
+            end = min((value or 0) / scale, LENGTH * 1.04)
+            if value is not None:
+                boxes.append(f"0 {y} 0 {end} {y - 0.4} {y + 0.4} 0x{COLOURS[name][1:]}")
+                if value / scale > end:
+                    cuts.append(f"{LENGTH * 0.95} {y - 0.5} 0.015 1")
+            labels.append(f"{end} {y} {quoted(text)}")
+            ticks.append(f"{quoted(TITLES[name])} {y}")
+        y -= 1
+    plots = ["$boxes using 1:2:3:4:5:6:7 with boxxyerror linecolor rgb variable notitle",
+             "$labels using 1:2:3 with labels left offset 0.5,0 notitle"]
+    script += block("boxes", boxes) + block("labels", labels)
+    for name, vectors, style in (("cuts", cuts, "linewidth 5 linecolor rgb '#ffffff'"),
+                                 ("marks", marks, "linewidth 2 linecolor rgb '#d0021b'")):
+        if vectors:
+            script += block(name, vectors)
+            plots.append(f"${name} using 1:2:3:4 with vectors nohead {style} notitle")
+    gnuplot(script + f"set ytics ({', '.join(ticks)})\nplot {', '.join(plots)}\n", output,
+            (WIDTH, round(ROW * lines)))
+
+
+def run_bar(table, workload, name):
+    cell = Cell(table, workload, name)
+    if cell.good:
+        seconds = cell.median("seconds")
+        return name, seconds, f"{seconds:.{1 if seconds >= 9.95 else 2}f} s / {cell.median('wire') / 1e6:.1f} MB"
+    late = cell.why() == "too slow"
+    return name, float("inf") if late else None, f"over {table['limit']} s" if late else cell.why()
+
+
+def link_bars(table, names, letters, output):
+    groups = []
+    for workload in letters:
+        least = limit(table["link"], table["workloads"][workload]["needed"])
+        groups.append((f"{workload}: {workloads.TITLES[workload]}", least,
+                       [run_bar(table, workload, name) for name in names if Cell(table, workload, name).runs]))
+    bars([f"Seconds from mount to end / MB on the wire: {link_title(table)}, {table['scheme'].upper()}",
+          "Less is better. The red line: bytes needed / rate + one round trip."], groups, output)
+
+
+# ---- bytes over time ----------------------------------------------------------------------------
+
+def arrivals(table):
+    """The runs whose bytes were counted over time, the one with most first."""
+    return sorted((run for run in table["runs"] if run.get("arrived")), key=lambda run: -run["wire"])
+
+
+def growth(table, runs, output):
+    """A line for each run, until its end."""
+    height = 440
+    width, top = 1.03 * max(run["seconds"] for run in runs), 1.1 * runs[0]["wire"] / 1e6
+    line = ROW / (height - 120) * top
+    script, plots, below = STYLE, [], top
+    for place, run in enumerate(runs):
+        name, end, size = run["contender"], run["seconds"], run["wire"] / 1e6
+        points = [f"{ms / 1000} {count / 1e6}" for ms, count in run["arrived"] if ms < 1000 * end]
+        script += block(f"line{place}", [*points, f"{end} {size}"]) + block(f"end{place}", [f"{end} {size}"])
+        colour = f"linecolor rgb '{COLOURS[name]}'"
+        plots += [f"$line{place} using 1:2 with lines linewidth 3 {colour} notitle",
+                  f"$end{place} using 1:2 with points pointtype 7 pointsize 1.5 {colour} notitle"]
+        # Left of its end, above the line, if there is more room; else right of it, below the last such text.
+        late = end > width / 2
+        if not late:
+            below = min(size, below) - line
+        script += (f"set label {quoted(f'{TITLES[name]}: {end:.1f} s, {size:.1f} MB')} at {end}, "
+                   f"{size if late else below} {'right offset -1.5,0.4' if late else 'left offset 1.5,0'} "
+                   f"textcolor rgb '{COLOURS[name]}'\n")
+    gnuplot(script + f"""
+set title {quoted(f"MB on the wire over seconds: {workloads.TITLES['b']}, {link_title(table)}; the dot is its end")}
+set xrange [0:{width}]
+set yrange [0:{top}]
+plot {", ".join(plots)}
+""", output, (WIDTH, height))
 
 
 # ---- memory and CPU time ------------------------------------------------------------------------
 
 def first(results):
     """The first table with a run that succeeded, and its first such workload."""
-    return next((table, workload) for table in results["tables"] for workload in table["workloads"]
-                if any(r["outcome"] == "ok" and r["workload"] == workload for r in table["runs"]))
+    return next(((table, workload) for table in results["tables"] for workload in table["workloads"]
+                 if any(r["outcome"] == "ok" and r["workload"] == workload for r in table["runs"])), None)
 
 
-def costs(results):
-    """For each contender the peak of RSS in MB, and the CPU seconds of the first table's first workload."""
+def cost_bars(results, output):
+    """For each contender the peak of RSS, and the CPU seconds of the first table's first workload."""
     table, workload = first(results)
+    memory, times = [], []
     for name in in_order(table):
         runs = [r for t in results["tables"] for r in t["runs"]
                 if r["contender"] == name and r["outcome"] == "ok"]
         if runs:
-            yield name, max(r["rss"] for r in runs) / 1000, Cell(table, workload, name).median("cpu")
-
-
-def panel(title, pairs, logarithmic, number):
-    """Horizontal bars, the first on top."""
-    pairs = [pair for pair in pairs if pair[1] is not None]
-    count = len(pairs)
-    rows = [f"{value} {count - place} {value} {quoted(number.format(value))} "
-            f"0x{COLOURS[name][1:]}" for place, (name, value) in enumerate(pairs)]
-    ticks = ", ".join(f"{quoted(TITLES[name])} {count - place}" for place, (name, _) in enumerate(pairs))
-    largest = max(value for _, value in pairs)
-    least, most = (0.3, largest * 4) if logarithmic else (0, largest * 1.2)
-    return block("rows", rows) + f"""
-set title {quoted(title)}
-{'set' if logarithmic else 'unset'} logscale x
-set xrange [{least}:{most}]
-set yrange [0.3:{count + 0.7}]
-set ytics ({ticks})
-set xtics autofreq
-set format x '%g'
-plot $rows using ({least}):2:({least}):1:($2-0.38):($2+0.38):5 with boxxyerror linecolor rgb variable notitle, \\
-     $rows using 3:2:4 with labels left offset 0.6,0 font ',10' notitle
-"""
-
-
-def cost_script(results):
-    found = list(costs(results))
-    table, workload = first(results)
-    return STYLE + """
-unset grid
-set grid xtics linetype 1 linecolor rgb '#e4e4e4'
-set ytics scale 0
-set multiplot layout 1,2
-""" + panel("Peak memory of the daemon(s) in all runs, MB (log scale)", [(n, m) for n, m, _ in found],
-            True, "{:.1f}") + \
-        panel(f"CPU seconds: {workloads.TITLES[workload]}, {table['scheme'].upper()}",
-              [(n, c) for n, _, c in found], False, "{:.2f}") + "unset multiplot\n"
+            peak, cpu = max(r["rss"] for r in runs) / 1000, Cell(table, workload, name).median("cpu")
+            memory.append((name, peak, f"{peak:.1f} MB"))
+            times.append((name, cpu, "–" if cpu is None else f"{cpu:.2f} s"))
+    bars(["Memory and CPU time of the contenders' own processes. Less is better."],
+         [("peak memory of the largest process in all runs", None, memory),
+          (f"CPU seconds: {workloads.TITLES[workload]}, {table['scheme'].upper()}", None, times)], output)
 
 
 def draw(results, directory):
-    """Writes NAME.png and NAME.svg; returns the names and titles."""
-    pictures = []
+    """Writes NAME.png and NAME.svg; returns (name, title, table) of each, without a table for the report's head."""
+    head, pictures = [], []
     for table in results["tables"]:
         if not table["workloads"] or not any(r["outcome"] == "ok" for r in table["runs"]):
             continue
-        suffix = "" if table["scheme"] == "http" else "-https"
-        name = f"bench-{table['name']}{suffix}"
-        gnuplot(link_script(table), f"{directory}/{name}", (1500, 640))
-        pictures.append((name, f"{link_title(table)}, {table['scheme'].upper()}"))
+        name = f"bench-{table['name']}{'' if table['scheme'] == 'http' else '-https'}"
+        title = f"{link_title(table)}, {table['scheme'].upper()}"
+        names, known = in_order(table), list(table["workloads"])
+        link_bars(table, names, known, f"{directory}/{name}-all")
+        pictures.append((f"{name}-all", title, table))
+        short = [w for w in SHORT_WORKLOADS if w in known]
+        if not head and short:
+            link_bars(table, [n for n in names if n in SHORT], short, f"{directory}/{name}")
+            head.append((name, f"{title}, some of the contenders", None))
+        if arrivals(table):
+            growth(table, arrivals(table), f"{directory}/bench-bytes")
+            head.append(("bench-bytes", "bytes over time", None))
     if pictures:
-        gnuplot(cost_script(results), f"{directory}/bench-cost", (1500, 420))
-        pictures.append(("bench-cost", "memory and CPU time"))
-    return pictures
+        cost_bars(results, f"{directory}/bench-cost")
+        head.append(("bench-cost", "memory and CPU time", None))
+    return head + pictures

@@ -233,6 +233,10 @@ def shown_bytes(cell):
     return f"{cell.median('wire') / 1e6:.1f} / {cell.median('requests'):.0f}"
 
 
+def shown_pair(get):
+    return f"{number(get('seconds'))} / {get('wire') / 1e6:.1f}"
+
+
 def shown_cost(cell):
     return f"{cell.median('cpu'):.2f} / {cell.median('rss') / 1000:.1f}"
 
@@ -269,7 +273,18 @@ def remarks(table):
     yield from (f"- {note}" for note in table["notes"])
 
 
-def link_section(table):
+def packed_part(table, results):
+    """What compression saves."""
+    there = [fact for fact in table["packed"] if Cell(table, fact["workload"], "ours nbd").good]
+    yield (f"\nThe same files in an image of {results['packed'] / 1e6:.1f} MB, made with `mkfs.erofs -zlz4hc`; the one "
+           f"that is not compressed has {results['image'] / 1e6:.1f} MB. NBD fetches parts of both; a compressed image "
+           "was read once.\n")
+    yield from rows(["by NBD: seconds / MB on the wire", *(fact["workload"] for fact in there)], [
+        ["not compressed", *(shown_pair(Cell(table, fact["workload"], "ours nbd").median) for fact in there)],
+        ["LZ4", *(shown_pair(fact.get) if fact["outcome"] == "ok" else "failed" for fact in there)]])
+
+
+def link_section(table, results, pictures):
     yield f"\n## {link_title(table)}, {table['scheme'].upper()}\n"
     if not table["workloads"] or not table["link"]:
         yield "The guest did not get that far."
@@ -287,10 +302,14 @@ def link_section(table):
                     [*measured(table, shown_bytes), *needs(table)])
     yield ""
     yield from rows(["CPU seconds / peak RSS of the largest process in MB", *names], measured(table, shown_cost))
+    if table.get("packed"):
+        yield from packed_part(table, results)
     lines = list(remarks(table))
     if lines:
         yield ""
         yield from lines
+    yield ""
+    yield from (f"![{title}]({name}.svg)\n" for name, title, of in pictures if of is table)
 
 
 def cached_figure(workload, seconds):
@@ -353,14 +372,14 @@ def head(results, pictures):
     yield METHOD.format(kernel=kernel, image=results["image"] / 1e6, limits=limits)
     yield WORKLOADS
     yield "Versions: " + ", ".join(f"{p} {v}" for p, v in sorted(results["versions"].items())) + ".\n"
-    for name, title in pictures:
-        yield f"![{title}]({name}.svg)\n"
+    yield from (f"![{title}]({name}.svg)\n" for name, title, of in pictures if of is None)
 
 
 def write(results, pictures):
+    """The text. `pictures` are (name, title, table); those of no table stand at the head."""
     lines = [*head(results, pictures), *bars(results)]
     for table in results["tables"]:
-        lines += link_section(table)
+        lines += link_section(table, results, pictures)
     if results.get("cached"):
         lines += cached_section(results)
     if results.get("slow"):

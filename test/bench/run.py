@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,7 @@ class Table:
     def __init__(self, job):
         self.job = job
         self.facts = {"check": None, "workloads": {}, "traces": {}, "notes": [], "growth": [], "cached": [],
-                      "slow": []}
+                      "slow": [], "packed": []}
         self.runs, self.current, self.done = [], None, False
 
     def take(self, line):
@@ -98,6 +99,10 @@ class Table:
 
     def take_slow(self, fact):
         self.facts["slow"].append(fact)
+
+    def take_packed(self, fact):
+        self.facts["packed"].append(fact)
+        say(f"  LZ4, {fact['workload']}: {fact['outcome']}")
 
     def take_begin(self, fact):
         self.current = fact
@@ -143,6 +148,7 @@ def jobs(options, work):
         for scheme in options.schemes or [scheme for scheme in SCHEMES if scheme in link]:
             chosen, rounds, seconds = link.get(scheme, link["http"])
             yield {"name": name, "work": work, "daemon": options.daemon, "scheme": scheme,
+                   "main": name == MAIN and scheme == "http",
                    "link": {key: link[key] for key in ("rtt", "rate", "loss")},
                    "limit": link["limit"], "workloads": options.workloads, "seconds": seconds,
                    "contenders": options.contenders or chosen, "rounds": options.rounds or rounds}
@@ -250,8 +256,9 @@ def measure(options):
         say("== the image and certificates")
         certs.make_ca(work)
         certs.make_server(work, "ec")
-        image.make(f"{work}/{contenders.IMAGE}", f"{work}/tree")
-        results["image"] = os.path.getsize(f"{work}/{contenders.IMAGE}")
+        paths = f"{work}/{contenders.IMAGE}", f"{work}/{contenders.PACKED}"
+        image.make(*paths, f"{work}/tree")
+        results["image"], results["packed"] = map(os.path.getsize, paths)
         with one_processor():
             results["tables"] = [run_guest(job)
                                  for job in in_time(list(jobs(options, work)), options.minutes)]
@@ -280,7 +287,8 @@ def main():
         results = measure(options)
         os.makedirs(options.output, exist_ok=True)
         with open(path, "w") as file:
-            json.dump(results, file, indent=1)
+            # Each pair of a series on one line.
+            file.write(re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", json.dumps(results, indent=1)))
     pictures = plot.draw(results, options.output)
     text = report.write(results, pictures)
     with open(f"{options.output}/bench.md", "w") as file:

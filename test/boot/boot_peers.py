@@ -210,7 +210,7 @@ class Comparison:
         script += picture.block("labels", [
             f'{min(result.ends[-1], width * 0.75)} {place} "{result.ends[-1]:.1f} s, {result.fetched / 1e6:.0f} MB"'
             for place, (_, result) in enumerate(shown)])
-        plots.append("$labels using 1:2:3 with labels left offset 0.6,0 font ',10' notitle")
+        plots.append("$labels using 1:2:3 with labels left offset 0.6,0 notitle")
         ticks = ", ".join(f"{picture.quoted(TITLES[name])} {place}" for place, (name, _) in enumerate(shown))
         script += f"""
 set title 'Seconds from power on to the login prompt, and bytes fetched until then'

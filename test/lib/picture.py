@@ -2,7 +2,7 @@
 import subprocess
 
 TERMINALS = (("png", "pngcairo size {},{} font 'DejaVu Sans,11'"),
-             ("svg", "svg size {},{} dynamic font 'DejaVu Sans,11' background '#ffffff'"))
+             ("svg", "svg size {},{} dynamic font 'DejaVu Sans,14' background '#ffffff'"))
 
 STYLE = """
 set style fill solid 1.0 border rgb '#ffffff'
