@@ -2,8 +2,6 @@
 
 They are as wide as a page, so that their type is not made smaller there.
 """
-import statistics
-
 from bench import workloads
 from bench.figures import Cell, TITLES, in_order, limit
 from bench.report import link_title
@@ -18,7 +16,7 @@ COLOURS = {"ours": "#08519c", "ours trace": "#3182bd", "ours prefetch": "#9ecae1
 WIDTH, ROW = 860, 24    # px
 NAMES = 300             # px for the contenders' names
 LENGTH = 0.66           # of what is right of them, for the longest bar; then comes its number
-CUT = 3                 # times the median: a longer bar is cut
+CUT = 2                 # times what three quarters of the bars do not exceed: a longer one is cut
 
 # The picture for a quick look.
 SHORT = ("ours", "ours trace", "ours nbd", "nbdkit", "httpdirfs cache", "rclone full", "download")
@@ -51,8 +49,8 @@ set ytics scale 0
     for heading, mark, shown in groups:
         y -= 0.5
         script += f"set label {quoted('{/:Bold ' + heading + '}')} at screen 0.01, first {y} left\n"
-        values = [value for _, value, _ in shown if value not in (None, float("inf"))]
-        scale = max((v for v in values if v <= CUT * statistics.median(values)), default=1) / LENGTH
+        values = sorted(value for _, value, _ in shown if value not in (None, float("inf")))
+        scale = max((v for v in values if v <= CUT * values[3 * len(values) // 4]), default=1) / LENGTH
         if mark is not None:
             marks.append(f"{mark / scale} {y - 0.5} 0 {-len(shown)}")
         for name, value, text in shown:
@@ -121,7 +119,7 @@ def growth(table, runs, output):
         if not late:
             below = min(size, below) - line
         script += (f"set label {quoted(f'{TITLES[name]}: {end:.1f} s, {size:.1f} MB')} at {end}, "
-                   f"{size if late else below} {'right offset -1.5,0.4' if late else 'left offset 1.5,0'} "
+                   f"{size if late else below} {'right offset -1,0.9' if late else 'left offset 1.5,0'} "
                    f"textcolor rgb '{COLOURS[name]}'\n")
     gnuplot(script + f"""
 set title {quoted(f"MB on the wire over seconds: {workloads.TITLES['b']}, {link_title(table)}; the dot is its end")}

@@ -277,8 +277,8 @@ def packed_part(table, results):
     """What compression saves."""
     there = [fact for fact in table["packed"] if Cell(table, fact["workload"], "ours nbd").good]
     yield (f"\nThe same files in an image of {results['packed'] / 1e6:.1f} MB, made with `mkfs.erofs -zlz4hc`; the one "
-           f"that is not compressed has {results['image'] / 1e6:.1f} MB. NBD fetches parts of both; a compressed image "
-           "was read once.\n")
+           f"that is not compressed has {results['image'] / 1e6:.1f} MB. NBD fetches parts of both; the compressed "
+           "one was read in one run.\n")
     yield from rows(["by NBD: seconds / MB on the wire", *(fact["workload"] for fact in there)], [
         ["not compressed", *(shown_pair(Cell(table, fact["workload"], "ours nbd").median) for fact in there)],
         ["LZ4", *(shown_pair(fact.get) if fact["outcome"] == "ok" else "failed" for fact in there)]])
