@@ -93,8 +93,8 @@ static bool is_of(const struct filemap *m, size_t i, unsigned image)
 	return i < m->count && m->extents[i].image == image;
 }
 
-/* What another extent has already is cut off. */
-static void add(struct filemap *m, unsigned image, unsigned owner, uint64_t from, uint64_t end)
+/* What another extent has already is cut off. False: nothing is left of it, or there is no room. */
+static bool add(struct filemap *m, unsigned image, unsigned owner, uint64_t from, uint64_t end)
 {
 	size_t at = place(m, image, from);
 
@@ -103,13 +103,14 @@ static void add(struct filemap *m, unsigned image, unsigned owner, uint64_t from
 	if (is_of(m, at, image))
 		end = min_u64(end, m->extents[at].from);
 	if (from >= end || m->count == m->max)
-		return;
+		return false;
 	memmove(&m->extents[at + 1], &m->extents[at], (m->count - at) * sizeof(*m->extents));
 	m->extents[at] = (struct extent){.from = from & FROM_MAX,
 		.units = (end - from) & UNITS_MAX,
 		.owner = owner & 0xff,
 		.image = image & 0x3ff};
 	m->count++;
+	return true;
 }
 
 /* ---- inodes ---- */
@@ -167,8 +168,11 @@ static void add_blocks(struct filemap *m, const struct filemap_image *image, con
 		(from <= i->at && i->at < end))
 		return;
 	end = (end + UNIT - 1) / UNIT;
-	for (from /= UNIT; from < end && end <= FROM_MAX; from += UNITS_MAX)
-		add(m, image->number, i->owner, from, min_u64(end, from + UNITS_MAX));
+	from /= UNIT;
+	/* What the map has already ends it: each slot of a page may claim to be a file of 1 TiB. */
+	while (from < end && end <= FROM_MAX &&
+		add(m, image->number, i->owner, from, min_u64(end, from + UNITS_MAX)))
+		from += UNITS_MAX;
 }
 
 static size_t align_to(size_t n, size_t unit)

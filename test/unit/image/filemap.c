@@ -452,6 +452,22 @@ static void test_overlapping_tables(void)
 	check_valid();
 }
 
+static void test_overlapping_files(void)
+{
+	uint64_t size = (uint64_t)UNITS_MAX * UNIT;
+
+	begin_test("filemap: a file of several extents ends where the map has one of them already");
+	start();
+	image.size = 1ull << 40;
+	make_inode(INODE, EXTENDED_FORMAT, size, 1000);
+	make_inode(INODE + 64, EXTENDED_FORMAT, 3 * size, 1000);
+	feed_all();
+	CHECK(has_only(1000, 1000 + UNITS_MAX));
+	make_inode(INODE + 128, EXTENDED_FORMAT, 3 * size, 900);
+	feed_all();
+	CHECK(map->count == 4 && has(3, 900, 1000) && has(3, 1000, 1000 + UNITS_MAX));
+}
+
 /* ---- images of mkfs.erofs ---- */
 
 #define WITH  "filemap: mkfs.erofs"
@@ -636,6 +652,7 @@ int main(void)
 	test_directory();
 	test_hostile();
 	test_overlapping_tables();
+	test_overlapping_files();
 	make_tree();
 	test_mkfs(WITH " -Eforce-inode-compact");
 	test_mkfs(WITH " -Eforce-inode-extended");
