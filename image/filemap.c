@@ -300,9 +300,10 @@ unsigned filemap_directory(const struct filemap *m, unsigned number, uint64_t of
 	if (!filemap_find(m, number, offset, from, end) || m->extents[at].owner == 0)
 		return 0;
 	owner = m->extents[at].owner;
-	if (at > 0 && is_of(m, at + 1, number) &&
-		m->extents[at - 1].owner == m->extents[at + 1].owner)
-		owner = m->extents[at - 1].owner; /* its own may have been overwritten */
+	if (at > 0 && is_of(m, at - 1, number) && is_of(m, at + 1, number) &&
+		m->extents[at - 1].owner == m->extents[at + 1].owner &&
+		m->extents[at + 1].owner > 0)
+		owner = m->extents[at + 1].owner; /* its own may have been overwritten */
 	for (size_t i = at; is_of(m, i, number) && i <= last + OTHERS; i++) {
 		if (m->extents[i].units * (uint64_t)UNIT > most)
 			break;

@@ -621,6 +621,19 @@ static void test_directory(void)
 	CHECK(filemap_directory(map, 4, 100 * UNIT, MOST, &from, &end) == 0, "another image's");
 	CHECK(filemap_directory(map, 3, 0, MOST, &from, &end) == 0);
 
+	begin_test("filemap: neighbours in another image, or of no known directory, say nothing");
+	start();
+	add(map, 2, 5, 200, 201);
+	add(map, 3, 7, 100, 101);
+	add(map, 3, 5, 101, 102);
+	CHECK(filemap_directory(map, 3, 100 * UNIT, MOST, &from, &end) == 7);
+	CHECK(from == 100 * UNIT && end == 101 * UNIT);
+	add(map, 3, 0, 201, 202);
+	add(map, 3, 6, 202, 203);
+	add(map, 3, 0, 203, 204);
+	CHECK(filemap_directory(map, 3, 202 * UNIT, MOST, &from, &end) == 6);
+	CHECK(from == 202 * UNIT && end == 203 * UNIT);
+
 	begin_test(
 		"filemap: a file that is not small ends the range; without a walk there is none");
 	start();
