@@ -169,7 +169,9 @@ static void earn_directory(const struct file *f, const struct place *small)
 	if (p) {
 		uint64_t paid = ++p->reads * bandwidth_per_rtt();
 
-		if (p == last && end - from <= max_u64(SMALL_DIRECTORY, min_u64(paid, LARGE)))
+		/* The last one's entry may be another directory's by now, of one READ. */
+		if (p == last && p->reads > 1 &&
+			end - from <= max_u64(SMALL_DIRECTORY, min_u64(paid, LARGE)))
 			p->earned = (int64_t)(end - from);
 		begin_at(p, small->begin, small->end, reads_seen++);
 	}

@@ -352,6 +352,8 @@ static void test_directory(void)
 	read_files(5, 2, false);
 	cluster_close(files);
 	CHECK(fetch_rest(0, 0) == 0);
+	read_files(6, 1, false);
+	CHECK(fetch_rest(DIRECTORY[1].from, DIRECTORY[1].end) > 0, "the first in a row");
 }
 
 static void test_none(void)
