@@ -156,14 +156,15 @@ static struct place *directory_place(
 	return place_like(&like);
 }
 
-/* The small file is read first. Files of one directory that are read one after the other are a
- * sequence: of a small directory the rest is fetched then, of another once the round trips of its
+/* The small file, which has the byte at `pos`, is read first: where pages are larger than blocks,
+ * its place may begin in another one. Files of one directory that are read one after the other are
+ * a sequence: of a small directory the rest is fetched then, of another once the round trips of its
  * READs have cost the time in which the link brings all of it. */
-static void earn_directory(const struct file *f, const struct place *small)
+static void earn_directory(const struct file *f, uint64_t pos, const struct place *small)
 {
 	static const struct place *last;
 	uint64_t from, end;
-	unsigned number = file_directory(f, small->begin, SMALL, &from, &end);
+	unsigned number = file_directory(f, pos, SMALL, &from, &end);
 	struct place *p = number > 0 ? directory_place(f, number, from, end) : NULL;
 
 	if (p) {
@@ -188,7 +189,7 @@ void cluster_earn(struct file *f, uint64_t from, uint64_t end)
 	like = bounds(f, from);
 	reads_seen++;
 	if (!like.is_region && like.end - like.begin <= SMALL && !find_like(&like))
-		earn_directory(f, &like);
+		earn_directory(f, from, &like);
 	p = place_like(&like);
 	most = p->is_region ? CREDIT_MAX : (int64_t)(p->end - p->begin);
 	*purse(p) += (int64_t)earned(p, end - from);

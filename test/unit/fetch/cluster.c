@@ -53,12 +53,15 @@ bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t
 	return false;
 }
 
+static uint64_t looked_at; /* by file_directory() */
+
 unsigned file_directory(
 	const struct file *f, uint64_t offset, uint64_t most, uint64_t *from, uint64_t *end)
 {
 	bool is_small = offset >= DIRECTORY[0].from && offset < DIRECTORY[2].end;
 
 	CHECK(f == files && most == SMALL);
+	looked_at = offset;
 	*from = is_small ? DIRECTORY[0].from : LARGER[0].from;
 	*end = is_small ? DIRECTORY[2].end : 24 * MIB;
 	if (!is_small && (offset < LARGER[0].from || offset >= 24 * MIB))
@@ -346,6 +349,12 @@ static void test_directory(void)
 	read_files(11, 1, false);
 	fetch_rest(LARGER[0].from, 24 * MIB);
 	CHECK(fetched >= 4 * MIB - 4 * PAGE, "%llu", (unsigned long long)fetched);
+
+	begin_test("cluster: a directory is looked for where the READ begins, not where its place "
+		   "does");
+	start();
+	cluster_earn(files, DIRECTORY[0].from + PAGE, DIRECTORY[0].from + 2 * PAGE);
+	CHECK(looked_at == DIRECTORY[0].from + PAGE);
 
 	begin_test("cluster: a directory is forgotten with its file");
 	start();
