@@ -66,7 +66,7 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to)
 		if (r->file != file || r->pos < from || r->pos >= to)
 			continue;
 		if (r->kind != READ_EXPECTED)
-			unasked_read(file, r->pos, to);
+			unasked_read(file, r->pos, min_u64(r->end, to));
 		r->pos = to;
 		r->since = turn.ms;
 		if (r->pos >= r->end)

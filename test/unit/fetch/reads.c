@@ -1,0 +1,66 @@
+/* Unit test of reads.c: which bytes READs wait for, what is told of them, and that each is answered
+ * once. */
+#include "test/unit/check.h"
+
+#include "fetch/reads.c"
+
+#define PAGE 4096
+
+struct stats stats;
+struct turn turn;
+struct capacity capacity = {.files = 1, .reads = 4};
+static struct image image;
+static struct file made[1] = {{.used = true, .image = &image}};
+struct file *files = made;
+static struct read_request room[4];
+static unsigned answered;
+static uint64_t asked_from, asked_end; /* unasked_read()'s */
+
+static void complete(unsigned file, uint32_t id, enum outcome outcome)
+{
+	CHECK(file == 0 && id == 7 && outcome == OUTCOME_OK);
+	answered++;
+}
+
+static const struct frontend made_frontend = {.complete = complete};
+const struct frontend *frontend = &made_frontend;
+
+void stats_answered(int64_t ms)
+{
+	CHECK(ms == 0);
+}
+
+void unasked_read(unsigned file, uint64_t from, uint64_t end)
+{
+	CHECK(file == 0);
+	asked_from = from;
+	asked_end = end;
+}
+
+static void test_advance(void)
+{
+	begin_test("reads: a READ is answered with its last byte, and asks for no byte behind it");
+	reads = room;
+	reads_add(0, 7, 2 * PAGE, 6 * PAGE, READ_USUAL);
+	CHECK(reads_waited_for(0, 0, 10 * PAGE) == 4 * PAGE);
+	reads_advance(0, 0, PAGE);
+	CHECK(asked_end == 0 && answered == 0);
+	reads_advance(0, PAGE, 3 * PAGE);
+	CHECK(asked_from == 2 * PAGE && asked_end == 3 * PAGE && answered == 0);
+	reads_advance(0, 3 * PAGE, 10 * PAGE);
+	CHECK(asked_from == 3 * PAGE && asked_end == 6 * PAGE && answered == 1);
+	CHECK(reads_used == 0);
+
+	begin_test("reads: what has not come yet asks for nothing");
+	asked_end = 0;
+	reads_add(0, 7, 0, PAGE, READ_EXPECTED);
+	CHECK(reads_waited_for(0, 0, PAGE) == 0);
+	reads_advance(0, 0, PAGE);
+	CHECK(asked_end == 0 && answered == 2 && reads_used == 0);
+}
+
+int main(void)
+{
+	test_advance();
+	return finish_tests();
+}
