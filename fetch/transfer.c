@@ -333,10 +333,10 @@ static void begin_range(struct transfer *t)
 
 static void add_range(struct transfer *t, struct range range)
 {
-	const struct file *f = &files[t->file];
+	const struct file *f = t->file >= 0 ? &files[t->file] : NULL;
 
-	if (t->file >= 0 && (f->fill || f->trace == TRACE_PLAYING))
-		t->planned |= (uint16_t)(1u << t->count);
+	if (f && (f->fill || f->trace == TRACE_PLAYING))
+		t->planned |= 1u << t->count;
 	t->ranges[t->count++] = range;
 }
 

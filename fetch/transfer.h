@@ -52,7 +52,7 @@ struct transfer {
 	unsigned count;	     /* of ranges; the first is the one that is coming */
 	unsigned hops;	     /* redirects in a row */
 	bool started;	     /* it has to run once without waiting */
-	uint16_t planned;    /* bit by range: a trace or the configuration asks for it */
+	uint32_t planned;    /* bit by range: a trace or the configuration asks for it */
 	int64_t data_at;     /* when the last page's worth of bytes came; 0: none yet */
 	int64_t write_after; /* writing is tried again then */
 	int64_t write_since; /* when writing first failed; 0: it does not fail */
@@ -75,6 +75,7 @@ struct transfer {
 	int64_t measured; /* the same in microseconds, if next to nothing else was under way; else 0
 			   */
 };
+_Static_assert(RANGES <= 32, "a bit of `planned` for each");
 
 /* capacity.connections of them. */
 extern struct transfer *transfers;

@@ -1,0 +1,302 @@
+/* Unit test of transfer.c: what its ranges count as. The rest of it is the scenarios' matter. */
+#include "test/unit/check.h"
+
+#include "fetch/transfer.c"
+
+#define PAGE 4096
+
+struct turn turn = {.us = 5000000, .ms = 5000};
+struct capacity capacity = {.files = 1, .connections = 2, .buffer = 65536};
+static struct image image = {.pinned.size = 1 << 30};
+static struct file made[1] = {{.used = true, .image = &image}};
+struct file *files = made;
+static struct transfer room[2];
+static const struct frontend made_frontend = {.hears_all = true};
+const struct frontend *frontend = &made_frontend;
+static uint64_t unasked;
+
+ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset)
+{
+	(void)f, (void)pages, (void)offset;
+	return (ssize_t)size;
+}
+
+void unasked_fetched(unsigned file, uint64_t from, uint64_t end)
+{
+	CHECK(file == 0);
+	unasked += end - from;
+}
+
+uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to)
+{
+	(void)file, (void)from, (void)to;
+	return 0;
+}
+
+void http_start(struct http *h, const struct http_request *request, int64_t now)
+{
+	h->request = *request;
+	h->progress = now;
+	h->state = HTTP_SENDING;
+}
+
+bool http_is_connected(const struct http *h, const struct url *url, const struct url *proxy)
+{
+	(void)h, (void)url, (void)proxy;
+	return true;
+}
+
+/* ---- not called, or of no matter here ---- */
+
+void bandwidth_answered(uint64_t b, int64_t t)
+{
+	(void)b, (void)t;
+}
+
+void bandwidth_received(uint64_t b, uint64_t o, int64_t n)
+{
+	(void)b, (void)o, (void)n;
+}
+
+void bandwidth_rtt_seen(int64_t t, int64_t n)
+{
+	(void)t, (void)n;
+}
+
+void file_dropped(struct file *f, uint64_t n)
+{
+	(void)f, (void)n;
+}
+
+void file_unwritable(struct file *f, int e)
+{
+	(void)f, (void)e;
+}
+
+void http_blame(const struct http *h)
+{
+	(void)h;
+}
+
+void http_close(struct http *h)
+{
+	(void)h;
+}
+
+short http_events(const struct http *h)
+{
+	(void)h;
+	return 0;
+}
+
+int http_fd(const struct http *h)
+{
+	(void)h;
+	return -1;
+}
+
+void http_init(struct http *h, void *t)
+{
+	(void)h, (void)t;
+}
+
+int64_t http_next(const struct http *h)
+{
+	(void)h;
+	return 0;
+}
+
+bool http_pipeline(struct http *h, uint64_t f, uint64_t l)
+{
+	(void)h, (void)f, (void)l;
+	return false;
+}
+
+enum http_event http_run(struct http *h, char *b, size_t r, size_t *g, int64_t n)
+{
+	(void)h, (void)b, (void)r, (void)g, (void)n;
+	return HTTP_WAIT;
+}
+
+const char *http_server(const struct http *h, char o[REQUEST_SERVER_MAX])
+{
+	(void)h;
+	return strcpy(o, "");
+}
+
+void http_wait_for(struct http *h, size_t b)
+{
+	(void)h, (void)b;
+}
+
+void image_pin(struct image *i, const struct response *r)
+{
+	(void)i, (void)r;
+}
+
+const char *image_validator(const struct image *i)
+{
+	(void)i;
+	return NULL;
+}
+
+void log_line(enum log_level l, const char *f, ...)
+{
+	(void)l, (void)f;
+}
+
+void mirror_asked(struct image *i, unsigned m)
+{
+	(void)i, (void)m;
+}
+
+void mirror_failed(struct image *i, const struct failure *f, int64_t n)
+{
+	(void)i, (void)f, (void)n;
+}
+
+void mirror_forget_redirect(const struct image *i)
+{
+	(void)i;
+}
+
+void mirror_interrupted(struct image *i, const struct failure *f, int64_t n)
+{
+	(void)i, (void)f, (void)n;
+}
+
+bool mirror_may_be_asked(const struct image *i, int64_t n)
+{
+	(void)i, (void)n;
+	return true;
+}
+
+bool mirror_needs_buffer(unsigned m, int64_t n)
+{
+	(void)m, (void)n;
+	return false;
+}
+
+void mirror_received(struct image *i, unsigned m, size_t s)
+{
+	(void)i, (void)m, (void)s;
+}
+
+void mirror_redirected(struct image *i, unsigned m, const struct url *u)
+{
+	(void)i, (void)m, (void)u;
+}
+
+void mirror_refuses_pipelining(unsigned m, int64_t n)
+{
+	(void)m, (void)n;
+}
+
+void mirror_sends_no_length(unsigned m, int64_t n)
+{
+	(void)m, (void)n;
+}
+
+bool mirror_takes_pipelining(unsigned m, int64_t n)
+{
+	(void)m, (void)n;
+	return true;
+}
+
+bool mirror_target(struct mirror_target *o, struct image *i, int64_t n, const char **w)
+{
+	(void)o, (void)i, (void)n;
+	*w = "";
+	return false;
+}
+
+int64_t mirror_timeout(void)
+{
+	return 30000;
+}
+
+void mirror_works(struct image *i, unsigned m, int64_t n)
+{
+	(void)i, (void)m, (void)n;
+}
+
+void reads_advance(unsigned f, uint64_t a, uint64_t b)
+{
+	(void)f, (void)a, (void)b;
+}
+
+void reads_fail(unsigned f, enum outcome o)
+{
+	(void)f, (void)o;
+}
+
+uint64_t reads_first_end(unsigned f, uint64_t a, uint64_t b)
+{
+	(void)f, (void)a, (void)b;
+	return UINT64_MAX;
+}
+
+int64_t retry_delay(int64_t f, int64_t l, unsigned n)
+{
+	(void)l, (void)n;
+	return f;
+}
+
+size_t tls_size(void)
+{
+	return 0;
+}
+
+const char *url_text(char *o, size_t s, const struct url *u)
+{
+	(void)s, (void)u;
+	return o;
+}
+
+static const struct conf made_conf;
+static const struct mirror_target target;
+
+static void start(void)
+{
+	conf = &made_conf;
+	transfers = room;
+	memset(room, 0, sizeof(room));
+	image.stats = (struct image_stats){0};
+	unasked = 0;
+}
+
+static void test_planned(void)
+{
+	static char buffer[PAGE];
+	struct transfer *t = room;
+
+	begin_test("transfer: each of its ranges counts as what it was requested for");
+	start();
+	t->buffer = buffer;
+	for (unsigned i = 0; i < RANGES; i++) {
+		struct range range = {2 * i * PAGE, (2 * i + 1) * PAGE};
+
+		made[0].trace = i % 2 ? TRACE_NONE : TRACE_PLAYING;
+		if (i == 0)
+			transfer_start(t, &target, &image, 0, range);
+		else
+			transfer_append(t, range);
+	}
+	made[0].trace = TRACE_NONE;
+	for (unsigned i = 0; i < RANGES; i++) {
+		CHECK(t->count == RANGES - i && t->base == 2 * i * PAGE);
+		t->buffered = PAGE;
+		t->state = TRANSFER_WRITING;
+		write_on(t);
+	}
+	CHECK(t->state == TRANSFER_FREE);
+	CHECK(image.stats.planned == (RANGES + 1) / 2 * PAGE, "%llu",
+		(unsigned long long)image.stats.planned);
+	CHECK(image.stats.ahead == RANGES / 2 * PAGE && unasked == image.stats.ahead);
+}
+
+int main(void)
+{
+	test_planned();
+	return finish_tests();
+}
