@@ -75,13 +75,19 @@ uint64_t transfer_outstanding(const struct transfer *t)
 	return n - (position(t) - t->ranges[0].from);
 }
 
-uint64_t transfers_outstanding(void)
+/* As transfers_outstanding(), of all but this one. */
+static uint64_t outstanding_beside(const struct transfer *one)
 {
 	uint64_t n = 0;
 
 	for_each_transfer (t)
-		n += transfer_is_stalled(t) ? 0 : transfer_outstanding(t);
+		n += t == one || transfer_is_stalled(t) ? 0 : transfer_outstanding(t);
 	return n;
+}
+
+uint64_t transfers_outstanding(void)
+{
+	return outstanding_beside(NULL);
 }
 
 /* ---- the ends of a transfer's work ---- */
@@ -303,8 +309,9 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 	t->started = true;
 	t->asked_at = turn.ms;
 	t->measured = 0;
-	if (http_is_connected(&t->http, &target->url, target->proxy) &&
-		transfers_outstanding() - transfer_outstanding(t) <= BESIDE)
+	/* A connection that has rested begins slowly again (RFC 5681 section 4.1). */
+	if (http_is_connected(&t->http, &target->url, target->proxy) && !transfer_is_stalled(t) &&
+		outstanding_beside(t) <= BESIDE)
 		t->measured = turn.us;
 	mirror_asked(image, t->mirror);
 	http_start(&t->http, &request, turn.ms);

@@ -1,4 +1,5 @@
-/* Unit test of transfer.c: what its ranges count as. The rest of it is the scenarios' matter. */
+/* Unit test of transfer.c: what its ranges count as, and beside what a round trip is measured. The
+ * rest of it is the scenarios' matter. */
 #include "test/unit/check.h"
 
 #include "fetch/transfer.c"
@@ -295,8 +296,32 @@ static void test_planned(void)
 	CHECK(image.stats.ahead == RANGES / 2 * PAGE && unasked == image.stats.ahead);
 }
 
+/* Whether a request is measured beside another of so many bytes, on a connection without a byte for
+ * `idle` milliseconds. */
+static bool is_measured(uint64_t bytes, int64_t idle)
+{
+	start();
+	if (bytes > 0)
+		transfer_start(room, &target, &image, 0, (struct range){0, bytes});
+	room[1].http.progress = turn.ms - idle;
+	transfer_start(room + 1, &target, &image, 0, (struct range){1 << 20, (1 << 20) + BESIDE});
+	return room[1].measured != 0;
+}
+
+static void test_measured(void)
+{
+	begin_test("transfer: a round trip is measured beside a few bytes");
+	CHECK(is_measured(0, 0) && is_measured(BESIDE, PREEMPT_AFTER - 1));
+	CHECK(!is_measured(BESIDE + 1, 0) && !is_measured(2 * BESIDE, 0));
+
+	begin_test("transfer: not where the connection has rested, whatever else is in flight");
+	for (uint64_t bytes = 0; bytes <= 4 * BESIDE; bytes += BESIDE / 2)
+		CHECK(!is_measured(bytes, PREEMPT_AFTER), "%u", (unsigned)bytes);
+}
+
 int main(void)
 {
 	test_planned();
+	test_measured();
 	return finish_tests();
 }
