@@ -66,6 +66,7 @@ struct dirwalk {
 	struct range ranges[DIRWALK_MAX];
 	uint64_t cursor, called; /* the page to look at next for inodes, and how many are to come */
 	unsigned directories;	 /* that were read */
+	uint32_t readable_here; /* as `readable`, in this piece: more only if directories overlap */
 	uint8_t passed[PAGES / 8]; /* a bit for each page that passed by */
 
 	/* Pages with inodes of no directory, that were not named and have not passed by since:
@@ -283,9 +284,10 @@ static void read_entries(struct dirwalk *w, unsigned owner, const uint8_t *bytes
 {
 	size_t names = size < ENTRY ? 0 : (size_t)erofs_number(bytes + ENTRY_NAME, 2);
 
-	if (names > size || size > w->readable)
+	if (names > size || size > w->readable || size > w->readable_here)
 		return;
 	w->readable -= size;
+	w->readable_here -= (uint32_t)size;
 	for (size_t entry = 0; entry + ENTRY <= names; entry += ENTRY) {
 		const uint8_t *e = bytes + entry;
 		bool is_last = entry + 2 * ENTRY > names;
@@ -336,9 +338,9 @@ static bool read_awaited(struct dirwalk *w, unsigned i, const struct piece *piec
 void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t size)
 {
 	const struct piece piece = {bytes, offset, offset + size};
-
 	size_t first = place(w, offset / w->page);
 
+	w->readable_here = (uint32_t)size;
 	forget_inodes(w, first, place(w, (piece.end + w->page - 1) / w->page) - first);
 	for (uint64_t at = offset; at < piece.end; at += w->page)
 		set(w->passed, at / w->page);
