@@ -122,12 +122,12 @@
 #define TRACE_RECORDERS	  2
 #define TRACE_WRITE_EVERY 5000
 
-/* A directory walk: directories that it awaits, and ranges that it has named or will name; 20 KiB
- * in all. Directories that do not fit are not fetched ahead. */
+/* A directory walk: directories that it awaits, 13 bytes each, and ranges that it has named or will
+ * name, 8 bytes each. Directories that do not fit are not fetched ahead. */
 #define DIRWALK_MAX 448
 
-/* Extents in the map of files, 8 bytes each: a root file system has some thousand files that have
- * blocks of their own. */
+/* Extents in the map of files, 8 bytes each, and 6 in the walk (dirwalk.h): a root file system has
+ * some thousand files that have blocks of their own. */
 #define MAP_EXTENTS 3072
 
 /* Pages of which it is remembered that they were fetched on a guess (unasked.h), 4 bytes each. With

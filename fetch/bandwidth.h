@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The time from a request to the first byte of its response, when nothing else was in flight. */
+/* The time from a request to the first byte of its response, beside next to nothing in flight. */
 void bandwidth_rtt_seen(int64_t taken, int64_t now);
 
 /* A whole response of `bytes` has come, `taken` after its request, and nothing else meanwhile. */

@@ -247,9 +247,7 @@ void mirror_sends_no_length(unsigned mirror, int64_t now)
 
 /* ---- attempts ---- */
 
-/* Less than half of the delay. A kernel before 5.6 may have no bytes yet: none is worth waiting
- * for.
- */
+/* Less than half of the delay. A kernel before 5.6 may have no bytes yet, which are not awaited. */
 static int64_t jitter(int64_t delay)
 {
 	uint16_t random = 0;

@@ -72,8 +72,7 @@ struct transfer {
 	uint64_t attempted; /* the first byte that it asks for */
 	bool provisional;   /* what came from `attempted` on counts once the body has ended */
 	int64_t asked_at;   /* when it began, in milliseconds */
-	int64_t measured; /* the same in microseconds, if next to nothing else was under way; else 0
-			   */
+	int64_t measured;   /* the same in microseconds; 0: much else was under way */
 };
 _Static_assert(RANGES <= 32, "a bit of `planned` for each");
 

@@ -43,11 +43,10 @@
 
 /* Where libblkid, which udev runs on every new device, looks for signatures, one after the other,
  * in KiB from the end if negative: as seen with util-linux 2.38. The first ones come with
- * the image's size; of the label of ZFS a part is left out, so that all is LABEL at most. */
+ * the image's size; of the label of ZFS a part is left out, so that all is LABEL at most. MD is the
+ * last 64 KiB that are aligned so, where md's format 0.90 lies. */
 #define LABEL (256 << 10)
-#define MD                                                                                         \
-	(INT16_MIN * INT64_C(1024)) /* the last 64 KiB that are aligned so, as md's format 0.90    \
-				       has it */
+#define MD    (INT16_MIN * INT64_C(1024))
 static const struct {
 	int16_t from;
 	uint8_t size;
