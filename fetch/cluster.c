@@ -75,7 +75,8 @@ static struct place *find_like(const struct place *like)
 {
 	for (struct place *p = places; p < places + PLACES; p++)
 		if (p->turn > 0 && p->file == like->file && p->begin == like->begin &&
-			p->is_region == like->is_region && p->directory == like->directory)
+			p->end == like->end && p->is_region == like->is_region &&
+			p->directory == like->directory)
 			return p;
 	return NULL;
 }

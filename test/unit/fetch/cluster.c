@@ -33,6 +33,9 @@ static const struct {
 	{21 * MIB, 21 * MIB + 200 * KIB},
 	{22 * MIB, 22 * MIB + 200 * KIB},
 	{23 * MIB, 23 * MIB + 200 * KIB},
+	/* two in one page of 16 KiB */
+	{110 * MIB, 110 * MIB + 4 * KIB},
+	{110 * MIB + 4 * KIB, 110 * MIB + 44 * KIB},
 };
 #define SMALL_FILE  extents[0]
 #define MEDIUM_FILE extents[2]
@@ -40,14 +43,17 @@ static const struct {
 #define WHOLE_FILE  extents[4]
 #define DIRECTORY   (extents + 5) /* three files */
 #define LARGER	    (extents + 8) /* four files, and as many that are not read */
-#define NOWHERE	    (100 * MIB)	  /* bytes in no known file */
+#define NEIGHBOURS  (extents + 12)
+#define NOWHERE	    (100 * MIB) /* bytes in no known file */
+
+static uint64_t unit = PAGE; /* files are found in whole ones */
 
 bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t *end)
 {
 	for (size_t i = 0; f == files && i < sizeof(extents) / sizeof(extents[0]); i++)
 		if (offset >= extents[i].from && offset < extents[i].end) {
-			*from = extents[i].from;
-			*end = extents[i].end;
+			*from = extents[i].from / unit * unit;
+			*end = (extents[i].end + unit - 1) / unit * unit;
 			return true;
 		}
 	return false;
@@ -365,6 +371,18 @@ static void test_directory(void)
 	CHECK(fetch_rest(DIRECTORY[1].from, DIRECTORY[1].end) > 0, "the first in a row");
 }
 
+static void test_large_pages(void)
+{
+	uint64_t from = NEIGHBOURS[0].from;
+
+	begin_test("cluster: a file whose first page is also another's is fetched to its own end");
+	start();
+	unit = 16 * KIB;
+	CHECK(read_at(from, from + unit) == from + unit);
+	CHECK(read_at(from + unit, from + 2 * unit) == from + 3 * unit);
+	unit = PAGE;
+}
+
 static void test_none(void)
 {
 	uint64_t from = MEDIUM_FILE.from;
@@ -412,6 +430,7 @@ int main(void)
 	test_regions();
 	test_metadata();
 	test_directory();
+	test_large_pages();
 	test_none();
 	test_many();
 	return finish_tests();
