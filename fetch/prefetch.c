@@ -439,7 +439,7 @@ void prefetch_close(struct file *f)
 static void read_metadata(struct file *f, uint64_t from)
 {
 	if (f->walk)
-		dirwalk_call(f->walk, from, 2 * bandwidth_per_rtt() / page_size());
+		dirwalk_call(f->walk, from, 2 * bandwidth_per_rtt() / page_size() + 1);
 }
 
 static unsigned stream_share(void)
