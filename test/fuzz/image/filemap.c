@@ -8,6 +8,14 @@
 #define CHECK(condition) ((condition) ? (void)0 : abort())
 #define EXTENTS		 100
 #define OPTIONS		 4
+#define MOST		 (64 * UNIT)
+
+/* Directories of some slots each; of some inodes none is known. */
+unsigned dirwalk_owner(struct dirwalk *w, uint64_t inode)
+{
+	(void)w;
+	return (unsigned)(inode / 512 % 4);
+}
 
 static void check_map(const struct filemap *m, const struct filemap_image *image)
 {
@@ -23,6 +31,9 @@ static void check_map(const struct filemap *m, const struct filemap_image *image
 		CHECK(filemap_find(m, image->number, (uint64_t)e->from * UNIT, &from, &end));
 		CHECK(from == (uint64_t)e->from * UNIT && end == last * UNIT);
 		CHECK(filemap_find(m, image->number, end - 1, &from, &end) && end == last * UNIT);
+		if (filemap_directory(m, image->number, end - 1, MOST, &from, &end) > 0)
+			CHECK(from <= (uint64_t)e->from * UNIT && end >= last * UNIT &&
+				end < image->size + UNIT);
 	}
 }
 
@@ -38,6 +49,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	image.block = 512u << data[0] % 8;
 	image.size = (uint64_t)(data[1] + 1) << data[2] % 57;
 	each = (data[3] % 16 + 1) * UNIT;
+	image.walk = data[3] & 0x40 ? (struct dirwalk *)m : NULL; /* not looked into */
 	data += OPTIONS;
 	size -= OPTIONS;
 	pieces = (size + each - 1) / each;

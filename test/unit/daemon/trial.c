@@ -47,6 +47,7 @@ static void test_copy(void)
 	static char *argv[] = {"@daemon", NULL};
 	struct options o = {.argc = 1, .argv = argv};
 	char path[100] = "", expected[150];
+	const char *why;
 	int status;
 
 	begin_test("trial: a copy in memory is executed, and has its name");
@@ -55,9 +56,14 @@ static void test_copy(void)
 	CHECK(path[0] == '/' && !strstr(path, "memfd"));
 	if (trial_begin(path) == 0)
 		trial_run(path, &o, 7);
-	CHECK(waitpid(trial_pid(), &status, 0) == trial_pid() && status == 0);
+	CHECK(waitpid(trial_pid(), &status, 0) == trial_pid());
+	why = trial_end(status);
+	if (why && strcmp(why, "Exec format error") == 0) {
+		puts("ok - trial: # SKIP the kernel cannot execute what an emulator can");
+		return;
+	}
 	snprintf(expected, sizeof(expected), TRIAL_PASSED "cachefilesd-min of %s\n", path);
-	CHECK(!trial_end(status) && strcmp(text, expected) == 0, "%s", text);
+	CHECK(status == 0 && !why && strcmp(text, expected) == 0, "%s", text);
 	CHECK(access(trial_copy(), X_OK) == 0);
 
 	begin_test("trial: ... and one that cannot be read fails");
