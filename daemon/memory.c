@@ -24,20 +24,6 @@ static size_t base(const struct memory_costs *costs)
 	       capacity.extents * costs->extent;
 }
 
-/* With MEMORY_DEFAULT and more, fewer files rather than smaller buffers: front ends and builds
- * differ in what the rest takes. */
-static void give_way(const struct conf *conf, const struct memory_costs *costs, size_t memory)
-{
-	size_t each = BUFFER_DEFAULT + costs->connection;
-
-	if (memory < MEMORY_DEFAULT || conf->connections)
-		return;
-	while (capacity.files > FILES_MIN && base(costs) + capacity.connections * each > memory) {
-		capacity.files--;
-		capacity.reads = READS_PER_FILE * capacity.files;
-	}
-}
-
 bool memory_divide(
 	const struct conf *conf, const struct memory_costs *costs, char *why, size_t size)
 {
@@ -58,7 +44,6 @@ bool memory_divide(
 	if (!capacity.connections)
 		capacity.connections = (unsigned)clamp_u64(
 			beyond(memory, MEMORY_MIN / 2) / MEMORY_PER_CONNECTION, 1, CONNECTIONS_MAX);
-	give_way(conf, costs, memory);
 	needed = base(costs) + capacity.connections * (unit + costs->connection);
 	if (!conf->memory && memory < needed + capacity.connections * (BUFFER_DEFAULT - unit))
 		memory = needed + capacity.connections * (BUFFER_DEFAULT - unit);

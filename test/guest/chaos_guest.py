@@ -595,9 +595,9 @@ def hog():
     time.sleep(2)
 
 
-@row("limits: cache files of `memory 592K`, descriptors, the machine's memory")
+@row("limits: cache files of `memory 600K`, descriptors, the machine's memory")
 def limits(tally, count):
-    daemon = g.Daemon(g.URL_TLS, g.CA, "memory 592K", "retry hard")
+    daemon = g.Daemon(g.URL_TLS, g.CA, "memory 600K", "retry hard")
     edge = [publish(f"edge{number}", "small.erofs") for number in range(20)]
 
     def too_many_files():

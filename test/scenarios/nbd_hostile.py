@@ -158,7 +158,7 @@ def nbd_requests_at_once():
         raise tap.Skip("a sanitizer takes more than the least memory")
     data = image(1, 4 * MIB)
     n, s = two_devices(data)
-    with n, s, blocks(s, n, "memory 592K", attach=["img", "two"]) as k:
+    with n, s, blocks(s, n, "memory 600K", attach=["img", "two"]) as k:
         d, e = k.attached("img"), k.attached("two")
         n.wait(lambda: both_ends(s, data) and both_ends(s, data, "/two"), 10, "both ends")
         reads = [x.read(MIB + m * 8192, 4096) for m in range(300) for x in (d, e)]

@@ -1,8 +1,6 @@
 /* Unit test of memory.c: the division, and pages that were never touched. */
 #include "test/unit/check.h"
 
-#include <limits.h>
-
 #include "daemon/memory.c"
 
 static _Alignas(65536) char pages[16 * 65536];
@@ -37,25 +35,6 @@ static void test_division(void)
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
 }
 
-static void test_give_way(void)
-{
-	struct memory_costs costs = {
-		.fixed = 450 << 10, .connection = 38 << 10, .file = 1544, .read = 56};
-	struct conf conf = {0};
-	unsigned before = UINT_MAX;
-	char why[200] = "";
-
-	begin_test("memory: by default files give way, not buffers, and 1 MiB is enough");
-	for (; costs.fixed <= 560 << 10; costs.fixed += 5000) {
-		CHECK(memory_divide(&conf, &costs, why, sizeof(why)), "%s", why);
-		CHECK(capacity.connections == 4 && capacity.buffer == BUFFER_DEFAULT);
-		CHECK(base(&costs) + 4 * (BUFFER_DEFAULT + costs.connection) <= MEMORY_DEFAULT);
-		CHECK(capacity.files <= before && capacity.reads == 4 * capacity.files);
-		before = capacity.files;
-	}
-	CHECK(before < 40, "%u", before);
-}
-
 static void test_map(void)
 {
 	const struct memory_costs costs = {
@@ -83,7 +62,6 @@ int main(void)
 {
 	test_untouched();
 	test_division();
-	test_give_way();
 	test_map();
 	return finish_tests();
 }
