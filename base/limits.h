@@ -40,8 +40,9 @@
 /* A volume key or cookie: the kernel counts each in one byte, the volume key with its NUL. */
 #define KEY_MAX 255
 
-/* Ranges requested on a connection behind the one being received: with pieces of a share of
- * bandwidth_window() (bandwidth.h) they fill that window. */
+/* Ranges requested on a connection behind the one being received: pieces of a share of
+ * bandwidth_window() (bandwidth.h) fill that window, and single pages of inodes (dirwalk.h) much of
+ * it. */
 #define PIPELINE_MAX 20
 
 /* Sequential streams (readahead.h). A further one replaces the oldest. */

@@ -4,7 +4,6 @@
 #include "fetch/bandwidth.h"
 #include "fetch/pool.h"
 #include "fetch/readahead.h"
-#include "image/filemap.h"
 
 /* Bytes that are in no known file: a place for each REGION of them. And the number of places that
  * are remembered. */
@@ -12,11 +11,10 @@
 #define PLACES 48
 
 /* A file of at most SMALL bytes is fetched whole, and so is one of at most WHOLE that the link
- * brings in a WHOLE_SHARE of a second. A file of more than LARGE may be a data base or a disk
- * image. */
+ * brings in a fifth of a second. A file of more than LARGE may be a database or a disk image. */
 #define SMALL	    (256 << 10)
 #define WHOLE	    (2 << 20)
-#define WHOLE_SHARE 5
+#define WHOLE_SHARE 5 /* of the bytes of a second */
 #define LARGE	    (16 << 20)
 
 /* The small files of a directory, together with what lies between them. */
