@@ -6,6 +6,7 @@ the loopback interface, then runs contender after contender, each with a cold ca
 on standard output.
 """
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ TRACE = f"{WWW}/{IMAGE}.trace"
 SLOWER = 2                      # times the best lazy peer: not repeated
 SAMPLE = 0.05                   # seconds
 SAMPLED = (contenders.Ours, contenders.OursNbd, contenders.Download)
+SLACK = 60                      # seconds beyond a run's limit for its beginning and its end
 PACKED_WORKLOADS = ("b", "e", "f", "g")
 
 SERVERS = """
@@ -197,7 +199,8 @@ def measured(contender, workload, limit, sampled):
 
 
 def attempt(contender, workload, limit, digest=None, sampled=False):
-    """One run with its outcome: `ok`, or the failure."""
+    """One run with its outcome: `ok`, or the failure. Where a run hangs that is far over its limit is printed."""
+    faulthandler.dump_traceback_later(limit + SLACK)
     try:
         contender.start()
         facts = measured(contender, workload, limit, sampled)
@@ -211,6 +214,7 @@ def attempt(contender, workload, limit, digest=None, sampled=False):
     finally:
         contender.stop()
         contenders.unmount(POINT, BENEATH)
+        faulthandler.cancel_dump_traceback_later()
     return {**facts, "outcome": outcome}
 
 
@@ -325,7 +329,7 @@ class Session:
         if facts["round"] == 0:
             ok = facts["outcome"] == "ok"
             self.first[facts["workload"], facts["contender"]] = facts["seconds"] if ok else None
-            if not ok and facts["contender"] == contenders.Download.name:
+            if facts["outcome"] == "over the limit" and facts["contender"] == contenders.Download.name:
                 self.hopeless.add(facts["contender"])
 
     def wanted(self, number, kind, workload):

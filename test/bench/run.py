@@ -9,6 +9,7 @@ options to build/bench.
 import argparse
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -27,7 +28,8 @@ from lib import certs, guest
 SERIES = "6.12"
 MEMORY = 1024           # MiB: the image lies in the guest's tmpfs
 CACHED_ROUNDS = 5
-ATTEMPTS = 3            # boots of a guest that fails on its way
+ATTEMPTS = 3            # boots in a row that bring nothing
+SILENCE = 120           # seconds without a word, beyond the limit of a run: the guest hangs
 
 # Round trip in ms, bits a second, loss in percent; the limit of a run in seconds. For each scheme: the
 # contenders, their rounds, and the time of all in seconds.
@@ -63,6 +65,7 @@ class Table:
         self.facts = {"check": None, "workloads": {}, "traces": {}, "notes": [], "growth": [], "cached": [],
                       "slow": [], "packed": []}
         self.runs, self.current, self.done = [], None, False
+        self.died = []                  # runs in which a guest has died once
 
     def take(self, line):
         if not line.startswith("bench {"):
@@ -117,24 +120,32 @@ class Table:
         self.done = True
 
     def crashed(self):
-        """The run in which the guest has died is not tried again."""
-        if self.current:
+        """The run in which a guest died or hung is tried once again, in another guest."""
+        if self.current and self.current not in self.died:
+            self.died.append(self.current)
+            where = "{workload} {round}, {contender}".format_map({**self.current, "round": self.current["round"] + 1})
+            self.take_note({"text": f"the guest ended in its middle and another one tried again: {where}"})
+        elif self.current:
             self.take_run({**self.current, "outcome": "the guest crashed"})
+        self.current = None
 
     def boot(self, script, timeout):
         """Runs the script in guests until one of them completes it."""
-        start, seconds = time.monotonic(), self.job.get("seconds", 0)
-        for _ in range(ATTEMPTS):
-            passed = time.monotonic() - start
+        start, seconds, failures = time.monotonic(), self.job.get("seconds", 0), 0
+        passed, silence = 0, self.job["limit"] and self.job["limit"] + SILENCE
+        while failures < ATTEMPTS and passed < timeout:
+            before = len(self.runs)
             self.job.update(done=self.runs, seconds=seconds - passed)
             path = f"{self.job['work']}/job.json"
             with open(path, "w") as file:
                 json.dump(self.job, file)
             guest.run(SERIES, self.job["work"], ["/usr/bin/python3", f"{HERE}/{script}", path],
-                      memory=MEMORY, timeout=max(timeout - passed, 60), line_to=self.take)
+                      memory=MEMORY, timeout=max(timeout - passed, 60), silence=silence, line_to=self.take)
             if self.done:
                 return
             self.crashed()
+            failures = 0 if len(self.runs) > before else failures + 1
+            passed = time.monotonic() - start
 
     def result(self):
         return {**{key: self.job[key] for key in ("name", "scheme", "link", "limit")}, **self.facts,
@@ -209,6 +220,8 @@ def parse_options():
     parser.add_argument("--no-get", action="store_true", help="not: --get beside curl")
     parser.add_argument("--no-cached", action="store_true", help="not: reads of what is cached, and a slow disk")
     parser.add_argument("--no-growth", action="store_true", help="not: how cost grows")
+    parser.add_argument("--resume", action="store_true", help="keep the guests that bench.json in --output has, if "
+                        "it is of this daemon, and run the others")
     parser.add_argument("--redraw", action="store_true", help="from bench.json in --output, without a run")
     parser.add_argument("--output", help="directory for bench.md, bench.json and the pictures")
     parser.add_argument("daemon", nargs="?", default=f"{TOP}/cachefilesd-mini")
@@ -245,50 +258,86 @@ def one_processor():
         os.sched_setaffinity(0, everywhere)
 
 
+def beginning(options, sizes):
+    """The results so far: those in --output, or none."""
+    with open(options.daemon, "rb") as file:
+        program = file.read()
+    daemon = {"daemon": len(program), "sha256": hashlib.sha256(program).hexdigest(), **sizes}
+    if options.resume and os.path.exists(f"{options.output}/bench.json"):
+        with open(f"{options.output}/bench.json") as file:
+            results = json.load(file)
+        if any(results.get(key) != value for key, value in daemon.items()):
+            sys.exit(f"bench: {options.output}/bench.json is of another daemon or image")
+        return results
+    return {"date": datetime.date.today().isoformat(), "versions": versions(), **daemon,
+            "machine": os.uname().release, "load": os.getloadavg()[0], "tables": [], "minutes": 0}
+
+
+def save(options, results):
+    os.makedirs(options.output, exist_ok=True)
+    with open(f"{options.output}/bench.json.new", "w") as file:
+        # Each pair of a series on one line.
+        file.write(re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", json.dumps(results, indent=1)))
+    os.rename(f"{options.output}/bench.json.new", f"{options.output}/bench.json")
+
+
+def parts(options, work, results):
+    """All that is to be measured: where its results go, their key, and what measures them."""
+    there = [(table["name"], table["scheme"]) for table in results["tables"]]
+    for job in in_time(list(jobs(options, work)), options.minutes):
+        if (job["name"], job["scheme"]) not in there:
+            yield "tables", lambda job=job: [*results["tables"], run_guest(job)]
+    others = [("cached", options.no_cached, ("reads of what is cached", 480)),
+              ("slow", options.no_cached, ("a slow disk", 180)),
+              ("growth", options.no_growth, ("how cost grows", 300, "https"))]
+    for name, left_out, words in others:
+        if not left_out and name not in results:
+            yield name, lambda name=name, words=words: run_without_link(options, work, name, *words)
+
+
 def measure(options):
+    """Saves the results after each part, so that one that is broken off can be resumed."""
     if not os.access(options.daemon, os.X_OK):
         sys.exit(f"bench: there is no daemon {options.daemon}: run make first")
-    start = time.monotonic()
-    results = {"date": datetime.date.today().isoformat(), "versions": versions(),
-               "daemon": os.path.getsize(options.daemon), "machine": os.uname().release,
-               "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
         say("== the image and certificates")
         certs.make_ca(work)
         certs.make_server(work, "ec")
         paths = f"{work}/{contenders.IMAGE}", f"{work}/{contenders.PACKED}"
         image.make(*paths, f"{work}/tree")
-        results["image"], results["packed"] = map(os.path.getsize, paths)
-        with one_processor():
-            results["tables"] = [run_guest(job)
-                                 for job in in_time(list(jobs(options, work)), options.minutes)]
-            if not options.no_cached:
-                results["cached"] = run_without_link(options, work, "cached", "reads of what is cached", 480)
-                results["slow"] = run_without_link(options, work, "slow", "a slow disk", 180)
-            if not options.no_growth:
-                results["growth"] = run_without_link(options, work, "growth", "how cost grows", 300, "https")
-        if not options.no_get:
+        results = beginning(options, dict(zip(("image", "packed"), map(os.path.getsize, paths))))
+        for name, part in parts(options, work, results):
+            start = time.monotonic()
+            with one_processor():
+                results[name] = part()
+            finish(options, results, start)
+        if not options.no_get and "get" not in results:
+            start = time.monotonic()
             try:
                 results["get"] = get.compare(options.daemon, work, say)
             except get.Failed as problem:
                 say(f"  --get beside curl: {problem}")
-    results["minutes"] = round((time.monotonic() - start) / 60, 1)
-    results["load_after"] = os.getloadavg()[0]
+            finish(options, results, start)
+    results["tables"].sort(key=lambda table: (list(LINKS).index(table["name"]), SCHEMES.index(table["scheme"])))
+    save(options, results)
     return results
+
+
+def finish(options, results, start):
+    minutes = (time.monotonic() - start) / 60
+    say(f"  {minutes:.1f} min")
+    results["minutes"] = round(results["minutes"] + minutes, 1)
+    results["load_after"] = os.getloadavg()[0]
+    save(options, results)
 
 
 def main():
     options = parse_options()
-    path = f"{options.output}/bench.json"
     if options.redraw:
-        with open(path) as file:
+        with open(f"{options.output}/bench.json") as file:
             results = json.load(file)
     else:
         results = measure(options)
-        os.makedirs(options.output, exist_ok=True)
-        with open(path, "w") as file:
-            # Each pair of a series on one line.
-            file.write(re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", json.dumps(results, indent=1)))
     pictures = plot.draw(results, options.output)
     text = report.write(results, pictures)
     with open(f"{options.output}/bench.md", "w") as file:

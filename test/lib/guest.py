@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GUEST = f"{ROOT}/test/guest"
@@ -82,13 +83,62 @@ def end(process):
         pass
 
 
+def used(group):
+    """CPU seconds of the kernel, and of its guest's processes that live: to the machine they are processes too."""
+    seconds = {True: 0.0, False: 0.0}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path) as file:
+                pid, rest = file.read().split(" ", 1)
+        except OSError:
+            continue
+        fields = rest.rsplit(")", 1)[1].split()
+        if int(fields[2]) == group:
+            seconds[int(pid) == group] += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return seconds[True], seconds[False]
+
+
+class Watch(threading.Thread):
+    """Ends the kernel when `timeout` seconds are over, or when it has printed nothing for `silence` seconds."""
+
+    LOOK = 2                            # seconds for which its CPU time is looked at before
+
+    def __init__(self, process, timeout, silence):
+        super().__init__(daemon=True)
+        self.process, self.timeout, self.silence = process, timeout, silence or timeout
+        self.started = self.heard = time.monotonic()
+        self.off, self.failure = threading.Event(), None
+        self.start()
+
+    def run(self):
+        while not self.failure:
+            now = time.monotonic()
+            left = min(self.started + self.timeout, self.heard + self.silence) - now
+            if left > 0:
+                if self.off.wait(left):
+                    return
+            elif now >= self.started + self.timeout:
+                self.failure = f"took longer than {self.timeout:.0f} s and was ended"
+            else:
+                self.failure = f"printed nothing for {self.silence:.0f} s{self.busy()} and was ended"
+        end(self.process)
+
+    def busy(self):
+        """How it spends its time, which tells a loop from a wait."""
+        before = used(self.process.pid)
+        self.off.wait(self.LOOK)
+        kernel, programs = (100 * (a - b) / self.LOOK for a, b in zip(used(self.process.pid), before))
+        return f" (CPU: {kernel:.0f} % kernel, {programs:.0f} % programs)"
+
+
 def show(line):
     print(line, flush=True)
 
 
-def run(series, work, command, memory=512, timeout=90, disk=640, line_to=show, keep=None):
+def run(series, work, command, memory=512, timeout=90, disk=640, line_to=show, keep=None, silence=None):
     """Boots, runs `command` (a list) in the guest, and hands each line of its output to `line_to`. The disk is a new
-    one; or it is at the path `keep`, made if it is missing, and stays there for the next guest.
+    one; or it is at the path `keep`, made if it is missing, and stays there for the next guest. A guest that takes
+    longer than `timeout` seconds, or prints nothing for `silence` seconds, is ended.
 
     Returns the command's exit status, CUT, or 125 after a line that says why the guest failed."""
     work = os.path.realpath(work)
@@ -104,23 +154,22 @@ def run(series, work, command, memory=512, timeout=90, disk=640, line_to=show, k
          "quiet", "loglevel=2"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=kernel_environment(work, memory), start_new_session=True)
-    overrun = threading.Event()
-    timer = threading.Timer(timeout, lambda: (overrun.set(), end(process)))
-    timer.start()
+    watch = Watch(process, timeout, silence)
     try:
-        return follow(process, overrun, timeout, line_to)
+        return follow(process, watch, line_to)
     finally:
-        timer.cancel()
+        watch.off.set()
         end(process)
         process.wait()
         if not keep:
             os.unlink(disk_path)
 
 
-def follow(process, overrun, timeout, line_to):
+def follow(process, watch, line_to):
     """Passes the guest's output on until its end. Returns the status, as run() does."""
     status, failure = None, None
     for raw in process.stdout:
+        watch.heard = time.monotonic()
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
         ended = re.fullmatch(r"guest: exit (\d+)", line)
         if ended:
@@ -134,8 +183,8 @@ def follow(process, overrun, timeout, line_to):
             failure = failure or line
         if not line.startswith("reboot: "):
             line_to(line)
-    if overrun.is_set():
-        failure = f"took longer than {timeout} s and was ended"
+    if watch.failure:
+        failure = watch.failure
     elif failure is None and status is None:
         failure = "ended without a word about its command"
     if failure is None:
