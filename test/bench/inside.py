@@ -29,6 +29,7 @@ SLOWER = 2                      # times the best lazy peer: not repeated
 SAMPLE = 0.05                   # seconds
 SAMPLED = (contenders.Ours, contenders.OursNbd, contenders.Download)
 SLACK = 60                      # seconds beyond a run's limit for its beginning and its end
+TRACED = (contenders.OursTraced, contenders.OursNbdTraced)
 PACKED_WORKLOADS = ("b", "e", "f", "g")
 
 SERVERS = """
@@ -321,7 +322,7 @@ class Session:
             record_programs(self.job)
         for workload in self.job["workloads"]:
             self.learnt[workload] = learn(workload, self.job)
-            if contenders.OursTraced in self.kinds:
+            if set(TRACED) & set(self.kinds):
                 self.traces[workload] = record_trace(workload, self.job,
                                                      self.learnt[workload]["digest"])
 
@@ -338,7 +339,7 @@ class Session:
         if any(d["round"] == number and d["workload"] == workload and d["contender"] == kind.name
                for d in self.job["done"]):
             return False
-        if kind is contenders.OursTraced and not self.traces[workload]:
+        if kind in TRACED and not self.traces[workload]:
             return False
         if number == 0:
             return True
@@ -358,12 +359,12 @@ class Session:
         else:
             tell("begin", **place)
             trace = self.traces.get(workload)
-            if kind is contenders.OursTraced:
+            if kind in TRACED:
                 shutil.copy(trace, TRACE)
             contender = kind(self.job["scheme"], self.job["work"], self.job["daemon"])
             sampled = self.job["main"] and number == 0 and workload == "b" and kind in SAMPLED
             facts = attempt(contender, workload, self.job["limit"], self.learnt[workload]["digest"], sampled)
-            if kind is contenders.OursTraced:
+            if kind in TRACED:
                 os.unlink(TRACE)
         tell("run", **place, **facts)
         self.remember({**place, **facts})
