@@ -82,7 +82,8 @@ $(OUT)/%.o: %.c Makefile
 
 # What is run for each byte of an image. Processors that keep the order of instructions need them
 # scheduled, which -Oz does not do; x86-64's do not.
-$(OUT)/trust/ciphers.o $(OUT)/unit/trust/ciphers: FAST = $(if $(filter-out x86_64-%,$(MACHINE)),-O2)
+HOT := $(foreach name,ciphers sha256,$(OUT)/trust/$(name).o $(OUT)/unit/trust/$(name))
+$(HOT): FAST = $(if $(filter-out x86_64-%,$(MACHINE)),-O2)
 
 # BearSSL is compiled from its source, which makes it smaller than a distribution's library.
 $(OUT)/libbearssl.a: bearssl.mk
@@ -145,7 +146,7 @@ $(OUT)/cross_calls.o: test/cross/calls.c Makefile
 	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -fno-lto -c -o $@ $<
 
 # What the ciphers cost on another architecture, counted by an emulator's plugin.
-$(OUT)/cross_ciphers: test/cross/ciphers.c $(OUT)/trust/ciphers.o $(ARCHIVE)
+$(OUT)/cross_ciphers: test/cross/ciphers.c $(OUT)/trust/ciphers.o $(OUT)/trust/sha256.o $(ARCHIVE)
 	@echo "  CC      $@"
 	@$(UNIT_CC) -I. -I$(BEARSSL_INC) -o $@ $^
 build/count.so: test/cross/count.c Makefile

@@ -10,7 +10,8 @@ UNUSED  := aead/% ec/ec_keygen ec/ecdsa_i15_% hash/ghash_ctmul32 hash/ghash_pwr8
 SOURCES := $(filter-out $(UNUSED:%=$(BEARSSL)/src/%.c),$(sort $(wildcard $(BEARSSL)/src/*.c $(BEARSSL)/src/*/*.c)))
 OBJECTS := $(SOURCES:$(BEARSSL)/src/%.c=$(OUT:.a=)/%.o)
 
-# What is run for each byte of an image (trust/ciphers.c) gains from -O2, the rest does not.
+# What is run for each byte of an image (trust/ciphers.c, trust/sha256.c) gains from -O2, the rest
+# does not.
 ifneq ($(filter x86_64-%,$(MACHINE)),)
 HOT := symcipher/aes_x86ni_ctr hash/ghash_pclmul
 else ifneq ($(filter aarch64-% riscv64-% s390x-%,$(MACHINE)),)
@@ -20,6 +21,7 @@ else
 HOT := symcipher/aes_ct symcipher/aes_ct_enc symcipher/aes_ct_ctr hash/ghash_ctmul \
        symcipher/chacha20_ct symcipher/chacha20_sse2 symcipher/poly1305_ctmul
 endif
+HOT += hash/sha2small
 $(HOT:%=$(OUT:.a=)/%.o): FAST = -O2
 
 # Where words may lie at any address in the machine's own byte order, but BearSSL does not know it.

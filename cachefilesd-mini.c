@@ -5,7 +5,7 @@
  * the order in which knowledge points: each uses only those above it.
  *
  *	base/      text, numbers, times, the log, every fixed size
- *	trust/     whom to believe: certificates, keys, signatures; the ciphers
+ *	trust/     whom to believe: certificates, keys, signatures; ciphers and SHA-256
  *	net/       names, addresses, URLs, the words of HTTP
  *	tls.c      a byte stream over TLS, by BearSSL
  *	http.c     one connection and its range requests
@@ -43,6 +43,7 @@
 #include "base/stats.h"
 #include "trust/client_cert.h"
 #include "trust/roots.h"
+#include "trust/sha256.h"
 #include "net/dns.h"
 #include "net/names.h"
 #include "net/netrc.h"
@@ -571,9 +572,10 @@ static void print_version(void)
 	divide_memory();
 	print("cachefilesd-mini %s\n"
 	      "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
-	      "ciphers: %s\n",
+	      "ciphers: %s\n"
+	      "SHA-256: %s\n",
 		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
-		capacity.reads, ciphers);
+		capacity.reads, ciphers, sha256_name());
 }
 
 /* --get and --check: no device, and nothing that outlives the command. */

@@ -1,6 +1,8 @@
-/* ciphers.c - runs one of the daemon's ciphers: `ciphers aes|ghash|chacha20|poly1305 ROUNDS`, each
- * round over 16 KiB. test/cross/test_cross.py counts the instructions. */
+/* ciphers.c - runs one of what the daemon runs for each byte, over 16 KiB in each round:
+ *     ciphers aes|ghash|chacha20|poly1305|sha256 ROUNDS
+ * test/cross/test_cross.py counts the instructions. */
 #include "trust/ciphers.h"
+#include "trust/sha256.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,9 @@ int main(int argc, char **argv)
 			c.ghash(tag, key, data, sizeof(data));
 		else if (!strcmp(argv[1], "chacha20"))
 			c.chacha20(key, key, 1, data, sizeof(data));
+		else if (!strcmp(argv[1], "sha256"))
+			for (size_t at = 0; at < sizeof(data); at += 4096)
+				sha256_salted(data, key, sizeof(key), data + at, 4096);
 		else
 			c.poly1305(key, key, data, sizeof(data), key, 13, tag, no_chacha20, 0);
 	}

@@ -3,19 +3,21 @@ import collections
 import shutil
 import struct
 
-# `processors`: what --version says of the ciphers, by what qemu's -cpu takes; "" is the one without that option.
+# `processors`: what --version says of the ciphers and, where that is certain, of SHA-256, by what qemu's -cpu takes; ""
+# is the one without that option. (Newer emulators have SHA-NI, others not.)
 Machine = collections.namedtuple("Machine", "qemu bits big_endian v8_padded read_complete processors page_sizes")
 
 WRITE_1, WRITE_4 = 0x40049801, 0x80049801       # _IOW(0x98, 1, int): _IOC_WRITE is 4 on mips
 AES_IN_64, AES_IN_X86 = "aes_ct64, ghash_ctmul64", "aes_x86ni, ghash_pclmul"
-IN_64 = {"": f"{AES_IN_64}, chacha20_ct, poly1305_mul64"}
-IN_32 = {"": "aes_ct, ghash_ctmul, chacha20_ct, poly1305_ctmul"}
+SHA_IN_C = "\nSHA-256: BearSSL"
+IN_64 = {"": f"{AES_IN_64}, chacha20_ct, poly1305_mul64{SHA_IN_C}"}
+IN_32 = {"": f"aes_ct, ghash_ctmul, chacha20_ct, poly1305_ctmul{SHA_IN_C}"}
 IN_X86_64 = {"": f"{AES_IN_X86}, chacha20_x4, poly1305_mul64",
              **dict.fromkeys(("max,-aes", "max,-pclmulqdq"), f"{AES_IN_64}, chacha20_x4, poly1305_mul64")}
-IN_I686 = {"": f"{AES_IN_X86}, chacha20_sse2, poly1305_ctmul",
-           "n270": "aes_ct, ghash_ctmul, chacha20_sse2, poly1305_ctmul", "pentium3": IN_32[""]}
+IN_I686 = {"": f"{AES_IN_X86}, chacha20_sse2, poly1305_ctmul{SHA_IN_C}",
+           "n270": f"aes_ct, ghash_ctmul, chacha20_sse2, poly1305_ctmul{SHA_IN_C}", "pentium3": IN_32[""]}
 IN_AARCH64 = dict.fromkeys(("", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1", "a64fx"),
-                           "aes_armce, ghash_armce, chacha20_x4, poly1305_mul64")
+                           "aes_armce, ghash_armce, chacha20_x4, poly1305_mul64\nSHA-256: ARMv8 CE")
 SMALL, ANY = (4096,), (4096, 16384, 65536)      # page sizes of its kernels, of 4 KiB and more
 
 MACHINES = {
