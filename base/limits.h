@@ -110,6 +110,11 @@
 #define CLIENT_CHAIN_MAX 8192
 #define CLIENT_KEY_MAX	 2560
 
+/* Keys that may sign root hashes, 640 bytes each, and the salt of a tree of digests: veritysetup
+ * allows so much, and makes 32 bytes. */
+#define VERITY_KEYS_MAX 4
+#define VERITY_SALT_MAX 256
+
 /* The extents of a boot trace, 8 bytes each. As text an extent has 32 bytes at most, so that a full
  * trace fits BUFFER_DEFAULT. */
 #define TRACE_EXTENTS_MAX 1024
