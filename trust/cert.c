@@ -370,6 +370,31 @@ void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c)
 	cert_digest(out, br_sha256_ID, c->key);
 }
 
+const char *cert_signature_kind(struct der oid, int *key_type, int *hash_id)
+{
+	if (oid.left == 9 && memcmp(oid.at, "\x2a\x86\x48\x86\xf7\x0d\x01\x01", 8) == 0) {
+		*key_type = BR_KEYTYPE_RSA;
+		*hash_id = oid.at[8] - 11 + br_sha256_ID;
+		if (oid.at[8] >= 11 && oid.at[8] <= 13)
+			return NULL;
+		if (oid.at[8] == 5)
+			return "is signed with SHA-1, which proves nothing any more";
+		if (oid.at[8] == 10)
+			return "is signed with RSA-PSS, which BearSSL does not have";
+	}
+	if (oid.left == 8 && memcmp(oid.at, "\x2a\x86\x48\xce\x3d\x04\x03", 7) == 0) {
+		*key_type = BR_KEYTYPE_EC;
+		*hash_id = oid.at[7] - 2 + br_sha256_ID;
+		if (oid.at[7] >= 2 && oid.at[7] <= 4)
+			return NULL;
+	}
+	if (IS_OID(oid, "\x2a\x86\x48\xce\x3d\x04\x01"))
+		return "is signed with SHA-1, which proves nothing any more";
+	if (IS_OID(oid, "\x2b\x65\x70"))
+		return "is signed with Ed25519, which BearSSL does not have";
+	return "is signed with an algorithm that is unknown or weak";
+}
+
 bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 	const uint8_t *signature, size_t size)
 {

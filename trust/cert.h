@@ -65,6 +65,10 @@ void cert_digest(uint8_t *out, int hash_id, struct der data);
 /* The pin of the certificate's key. */
 void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c);
 
+/* The kind of a signature by its algorithm's OID, in BearSSL's numbers. Returns NULL, or why it is
+ * not taken, as the end of a sentence about what is signed. */
+const char *cert_signature_kind(struct der oid, int *key_type, int *hash_id);
+
 /* Whether the key has made this signature of a hash; RSA's is PKCS#1 v1.5, ECDSA's in DER. */
 bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 	const uint8_t *signature, size_t size);

@@ -15,32 +15,6 @@
 
 /* ---- the rules; a fault is the end of a sentence, or NULL ---- */
 
-/* The kind of a signature, in BearSSL's numbers. */
-static const char *signature_kind(struct der oid, int *key_type, int *hash_id)
-{
-	if (oid.left == 9 && memcmp(oid.at, "\x2a\x86\x48\x86\xf7\x0d\x01\x01", 8) == 0) {
-		*key_type = BR_KEYTYPE_RSA;
-		*hash_id = oid.at[8] - 11 + br_sha256_ID;
-		if (oid.at[8] >= 11 && oid.at[8] <= 13)
-			return NULL;
-		if (oid.at[8] == 5)
-			return "is signed with SHA-1, which proves nothing any more";
-		if (oid.at[8] == 10)
-			return "is signed with RSA-PSS, which BearSSL does not have";
-	}
-	if (oid.left == 8 && memcmp(oid.at, "\x2a\x86\x48\xce\x3d\x04\x03", 7) == 0) {
-		*key_type = BR_KEYTYPE_EC;
-		*hash_id = oid.at[7] - 2 + br_sha256_ID;
-		if (oid.at[7] >= 2 && oid.at[7] <= 4)
-			return NULL;
-	}
-	if (IS_OID(oid, "\x2a\x86\x48\xce\x3d\x04\x01"))
-		return "is signed with SHA-1, which proves nothing any more";
-	if (IS_OID(oid, "\x2b\x65\x70"))
-		return "is signed with Ed25519, which BearSSL does not have";
-	return "is signed with an algorithm that is unknown or weak";
-}
-
 /* Of these more can be said. */
 static const char out_of_dates[] = "is out of its dates";
 static const char self_signed[] = "is self-signed, and not one of the trusted ones";
@@ -226,7 +200,7 @@ static void note_root(struct x509 *x, const struct cert *root, const char *fault
 /* Notes the signature, and the hash of the bytes that the issuer has to have signed. */
 static const char *note_signature(struct x509 *x, const struct cert *c)
 {
-	const char *fault = signature_kind(c->algorithm, &x->key_type, &x->hash_id);
+	const char *fault = cert_signature_kind(c->algorithm, &x->key_type, &x->hash_id);
 
 	if (fault) {
 		x->key_type = 0; /* so that no key verifies it */
