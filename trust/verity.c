@@ -48,7 +48,7 @@ char *verity_root_text(char out[VERITY_HEX + 1], const uint8_t root[VERITY_DIGES
 
 /* Where its parts are (cryptsetup's struct verity_sb); all numbers are little-endian. */
 enum {
-	VERSION = 8,
+	FORMAT = 8,
 	HASH_TYPE = 12,
 	ALGORITHM = 32,
 	DATA_BLOCK_SIZE = 64,
@@ -74,7 +74,7 @@ static bool fixed_parts_fit(const uint8_t *superblock, char *why, size_t why_siz
 		uint16_t at, value;
 		const char *name;
 	} parts[] = {
-		{VERSION, 1, "version"},
+		{FORMAT, 1, "format"},
 		{HASH_TYPE, 1, "hash type"},
 		{DATA_BLOCK_SIZE, VERITY_BLOCK, "data block size"},
 		{HASH_BLOCK_SIZE, VERITY_BLOCK, "hash block size"},
