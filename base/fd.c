@@ -18,6 +18,15 @@ void fd_close(int *fd)
 	errno = kept_errno;
 }
 
+int fd_open(const char *path, char *why, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		snprintf(why, size, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
 int fd_poll(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigset_t *mask)
 {
 	int64_t left = until > now ? until - now : 0;

@@ -12,6 +12,9 @@
 /* Closes *fd, if it is one, and makes it -1. Keeps errno. */
 void fd_close(int *fd);
 
+/* Opens a file to read it. A device or FIFO does not make it wait. -1: fills why. */
+int fd_open(const char *path, char *why, size_t size);
+
 /* Waits until one of `set` is ready, or a signal comes that `mask` (NULL: the process's own) lets
  * through, or the time `until`, at once if that is `now` or earlier, for ever if it is half of
  * INT64_MAX or more. Returns how many are ready; if none, no revents are set. */

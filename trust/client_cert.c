@@ -1,7 +1,5 @@
 #include "trust/client_cert.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -238,12 +236,10 @@ const br_ssl_client_certificate_class client_cert_class = {
 
 static int open_file(const char *path, bool secret, char *why, size_t size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = fd_open(path, why, size);
 	struct stat st;
 
-	if (fd < 0)
-		snprintf(why, size, "%s: %s", path, strerror(errno));
-	else if (secret && fstat(fd, &st) == 0 && st.st_mode & 0007)
+	if (fd >= 0 && secret && fstat(fd, &st) == 0 && st.st_mode & 0007)
 		log_warning(
 			"%s: the private key in it is open to every user of this machine", path);
 	return fd;

@@ -1,7 +1,5 @@
 #include "trust/p7s.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +25,8 @@ static size_t count;
 
 /* ---- the keys; a fault is the end of a sentence, or NULL ---- */
 
+static const char too_long[] = "has a key that is too long";
+
 /* Adds the key of a certificate, or a bare one. */
 static const char *add_key(struct der der, bool bare, const char *path)
 {
@@ -46,7 +46,7 @@ static const char *add_key(struct der der, bool bare, const char *path)
 	if (fault)
 		return fault;
 	if (c.key.left > sizeof(key->info))
-		return "has a key that is too long";
+		return too_long;
 	key->size = (uint16_t)c.key.left;
 	memcpy(key->info, c.key.at, c.key.left);
 	count++;
@@ -67,8 +67,7 @@ static const char *add_keys(int fd, const char *path)
 			continue;
 		if (count == VERITY_KEYS_MAX)
 			return "has too many keys";
-		fault = der.left > sizeof(block) ? "has a certificate that is too long"
-						 : add_key(der, bare, path);
+		fault = der.left > sizeof(block) ? too_long : add_key(der, bare, path);
 		if (fault)
 			return fault;
 	}
@@ -85,9 +84,9 @@ bool p7s_load_keys(const char *path, char *why, size_t size)
 	count = 0;
 	if (!*path)
 		return true;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	fd = fd_open(path, why, size);
 	if (fd < 0)
-		return fail(why, size, "%s: %s", path, strerror(errno));
+		return false;
 	fault = add_keys(fd, path);
 	fd_close(&fd);
 	if (!fault)
@@ -105,84 +104,100 @@ size_t p7s_keys(void)
 
 static const char malformed[] = "is no detached CMS signature in DER";
 
-/* RFC 5652 section 5.3, SignerInfo: what is needed of it. */
-struct signer {
-	struct der hash, algorithm; /* OIDs */
-	struct der signature;
-	bool attributes;
+/* What stands in a signature, in its order (RFC 5652 sections 3, 5.1 and 5.3: a ContentInfo with a
+ * SignedData with a SignerInfo). Where an element has parts of its own that are looked at, it is
+ * the last in its place. */
+enum {
+	INFO,
+	TYPE,
+	WRAPPER,
+	DATA,
+	DATA_VERSION,
+	HASHES,
+	CONTENT,
+	CERTIFICATES,
+	REVOCATIONS,
+	SIGNERS,
+	SIGNER,
+	SIGNER_VERSION,
+	SIGNER_ID,
+	HASH,
+	ATTRIBUTES,
+	ALGORITHM,
+	SIGNATURE,
+	UNSIGNED_ATTRIBUTES,
+	ELEMENTS,
 };
 
-/* An AlgorithmIdentifier, whose parameters do not matter for the kinds that are taken. */
-static bool take_algorithm(struct der *in, struct der *oid)
+#define ANY_TAG 0
+
+static const struct {
+	uint8_t tag;
+	enum __attribute__((packed)) { MUST, MAY, INTO } how;
+} elements[ELEMENTS] = {
+	[INFO] = {DER_SEQUENCE, INTO},
+	[TYPE] = {DER_OID, MUST},
+	[WRAPPER] = {DER_CONSTRUCTED | 0, INTO},
+	[DATA] = {DER_SEQUENCE, INTO},
+	[DATA_VERSION] = {DER_INTEGER, MUST},
+	[HASHES] = {DER_SET, MUST},
+	[CONTENT] = {DER_SEQUENCE, MUST},
+	[CERTIFICATES] = {DER_CONSTRUCTED | 0, MAY},
+	[REVOCATIONS] = {DER_CONSTRUCTED | 1, MAY},
+	[SIGNERS] = {DER_SET, INTO},
+	[SIGNER] = {DER_SEQUENCE, INTO},
+	[SIGNER_VERSION] = {DER_INTEGER, MUST},
+	[SIGNER_ID] = {ANY_TAG, MUST},
+	[HASH] = {DER_SEQUENCE, MUST},
+	[ATTRIBUTES] = {DER_CONSTRUCTED | 0, MAY},
+	[ALGORITHM] = {DER_SEQUENCE, MUST},
+	[SIGNATURE] = {DER_OCTET_STRING, MUST},
+	[UNSIGNED_ATTRIBUTES] = {DER_CONSTRUCTED | 1, MAY},
+};
+
+/* Takes a signature apart: the insides of its elements. Those that may be missing have no `at`. */
+static const char *take_apart(struct der in, struct der part[ELEMENTS])
 {
-	struct der body;
-
-	return der_get(in, DER_SEQUENCE, &body) && der_get(&body, DER_OID, oid);
-}
-
-static bool skip_optional(struct der *in, unsigned tag, bool *present)
-{
-	struct der body;
-
-	*present = der_next_is(in, tag);
-	return !*present || der_get(in, tag, &body);
-}
-
-static bool take_signer(struct der *in, struct signer *s)
-{
-	struct der body, part;
-	bool unsigned_ones;
 	unsigned tag;
 
-	if (!der_get(in, DER_SEQUENCE, &body) || !der_get(&body, DER_INTEGER, &part) ||
-		!der_any(&body, &tag, &part) || !take_algorithm(&body, &s->hash) ||
-		!skip_optional(&body, DER_CONSTRUCTED | 0, &s->attributes) ||
-		!take_algorithm(&body, &s->algorithm) ||
-		!der_get(&body, DER_OCTET_STRING, &s->signature) ||
-		!skip_optional(&body, DER_CONSTRUCTED | 1, &unsigned_ones))
-		return false;
-	s->attributes |= unsigned_ones;
-	return body.left == 0;
+	for (int i = 0; i < ELEMENTS; i++) {
+		part[i].at = NULL;
+		if (elements[i].tag == ANY_TAG ? !der_any(&in, &tag, &part[i])
+					       : !der_get(&in, elements[i].tag, &part[i]))
+			if (elements[i].how != MAY)
+				return malformed;
+		if (elements[i].how != INTO)
+			continue;
+		if (in.left > 0)
+			return i == SIGNER ? "has more than one signer" : malformed;
+		in = part[i];
+	}
+	return in.left > 0 ? malformed : NULL;
 }
 
-/* RFC 5652 sections 3 and 5.1: a ContentInfo with a SignedData. Takes its one signer. */
-static const char *take_p7s(struct der in, struct signer *s)
-{
-	struct der info, oid, wrapper, data, part, content, signers;
-	bool ignored;
-
-	if (!der_get(&in, DER_SEQUENCE, &info) || in.left || !der_get(&info, DER_OID, &oid) ||
-		!IS_OID(oid, "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02") ||
-		!der_get(&info, DER_CONSTRUCTED | 0, &wrapper) || info.left ||
-		!der_get(&wrapper, DER_SEQUENCE, &data) || wrapper.left ||
-		!der_get(&data, DER_INTEGER, &part) || !der_get(&data, DER_SET, &part) ||
-		!der_get(&data, DER_SEQUENCE, &content) || !der_get(&content, DER_OID, &oid) ||
-		!skip_optional(&data, DER_CONSTRUCTED | 0, &ignored) || /* certificates */
-		!skip_optional(&data, DER_CONSTRUCTED | 1, &ignored) || /* revocation lists */
-		!der_get(&data, DER_SET, &signers) || data.left)
-		return malformed;
-	if (content.left > 0)
-		return "has its content inside: it must be detached";
-	if (!take_signer(&signers, s))
-		return malformed;
-	return signers.left ? "has more than one signer" : NULL;
-}
-
-/* Why a signature of this kind cannot be verified. Sets the kind of key that it needs. */
-static const char *kind_fault(const struct signer *s, int *key_type)
+/* Why a signature that has these parts cannot be verified. Sets the kind of key that it needs. */
+static const char *form_fault(struct der part[ELEMENTS], int *key_type)
 {
 	int hash_id = br_sha256_ID;
 	const char *fault = NULL;
+	struct der content, hash, algorithm;
 
-	if (IS_OID(s->algorithm, OID_RSA))
+	if (!IS_OID(part[TYPE], "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02") ||
+		!der_get(&part[CONTENT], DER_OID, &content) ||
+		!der_get(&part[HASH], DER_OID, &hash) ||
+		!der_get(&part[ALGORITHM], DER_OID, &algorithm))
+		return malformed;
+	if (part[CONTENT].left > 0)
+		return "has its content inside: it must be detached";
+	if (IS_OID(algorithm, OID_RSA))
 		*key_type = BR_KEYTYPE_RSA;
 	else
-		fault = cert_signature_kind(s->algorithm, key_type, &hash_id);
+		fault = cert_signature_kind(algorithm, key_type, &hash_id);
 	if (fault)
 		return fault;
-	if (s->attributes)
+	if (part[ATTRIBUTES].at || part[UNSIGNED_ATTRIBUTES].at)
 		return "has attributes: it must be made without (-noattr)";
-	if (hash_id != br_sha256_ID || !IS_OID(s->hash, "\x60\x86\x48\x01\x65\x03\x04\x02\x01"))
+	if (hash_id != br_sha256_ID || !IS_OID(hash, "\x60\x86\x48\x01\x65\x03\x04\x02\x01"))
 		return "is made with another digest than SHA-256";
 	return NULL;
 }
@@ -190,15 +205,15 @@ static const char *kind_fault(const struct signer *s, int *key_type)
 const char *p7s_signer(
 	const uint8_t *p7s, size_t size, const uint8_t root[VERITY_DIGEST], const char **fault)
 {
+	struct der part[ELEMENTS];
 	char digits[VERITY_HEX + 1];
 	uint8_t hash[CERT_HASH_MAX];
 	br_x509_pkey pkey;
-	struct signer s;
 	int key_type;
 
-	*fault = take_p7s((struct der){p7s, size}, &s);
+	*fault = take_apart((struct der){p7s, size}, part);
 	if (!*fault)
-		*fault = kind_fault(&s, &key_type);
+		*fault = form_fault(part, &key_type);
 	if (*fault)
 		return NULL;
 	verity_root_text(digits, root);
@@ -206,7 +221,8 @@ const char *p7s_signer(
 	for (size_t i = 0; i < count; i++)
 		if (!cert_key(&pkey, (struct der){keys[i].info, keys[i].size}) &&
 			pkey.key_type == key_type &&
-			cert_verify(&pkey, br_sha256_ID, hash, s.signature.at, s.signature.left))
+			cert_verify(&pkey, br_sha256_ID, hash, part[SIGNATURE].at,
+				part[SIGNATURE].left))
 			return keys[i].name;
 	*fault = "does not fit the root hash and any key of verity-key";
 	return NULL;

@@ -1,7 +1,5 @@
 #include "trust/roots.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -87,13 +85,11 @@ static unsigned look_through(struct pem *p, const char *path)
 /* Returns a descriptor of the file if it holds certificates, else -1 and why. */
 static int open_bundle(const char *path, char *why, size_t size)
 {
-	struct pem p = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+	struct pem p = {.fd = fd_open(path, why, size)};
 	struct stat st;
 
-	if (p.fd < 0) {
-		snprintf(why, size, "%s: %s", path, strerror(errno));
+	if (p.fd < 0)
 		return -1;
-	}
 	if (fstat(p.fd, &st) == 0 && S_ISREG(st.st_mode) && look_through(&p, path) > 0)
 		return p.fd;
 	snprintf(why, size, "%s holds no certificate in PEM form", path);

@@ -1,22 +1,11 @@
 #include "trust/verity.h"
 
 #include <assert.h>
-#include <bearssl.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/text.h"
-
-/* The digest of the salt, then a block. */
-static void digest_block(uint8_t out[VERITY_DIGEST], const struct verity *v, const void *block)
-{
-	br_sha256_context context;
-
-	br_sha256_init(&context);
-	br_sha256_update(&context, v->salt, v->salt_size);
-	br_sha256_update(&context, block, VERITY_BLOCK);
-	br_sha256_out(&context, out);
-}
+#include "trust/sha256.h"
 
 /* ---- the root hash ---- */
 
@@ -159,6 +148,6 @@ bool verity_block_fits(const struct verity *v, const void *block, const uint8_t 
 {
 	uint8_t found[VERITY_DIGEST];
 
-	digest_block(found, v, block);
+	sha256_salted(found, v->salt, v->salt_size, block, VERITY_BLOCK);
 	return memcmp(found, digest, VERITY_DIGEST) == 0;
 }
