@@ -102,7 +102,7 @@ size_t p7s_keys(void)
 
 /* ---- the signature ---- */
 
-static const char malformed[] = "is no detached CMS signature in DER";
+static const char no_signature[] = "is no detached CMS signature in DER";
 
 /* What stands in a signature, in its order (RFC 5652 sections 3, 5.1 and 5.3: a ContentInfo with a
  * SignedData with a SignerInfo). Where an element has parts of its own that are looked at, it is
@@ -123,7 +123,7 @@ enum {
 	SIGNER_ID,
 	HASH,
 	ATTRIBUTES,
-	ALGORITHM,
+	KIND,
 	SIGNATURE,
 	UNSIGNED_ATTRIBUTES,
 	ELEMENTS,
@@ -150,7 +150,7 @@ static const struct {
 	[SIGNER_ID] = {ANY_TAG, MUST},
 	[HASH] = {DER_SEQUENCE, MUST},
 	[ATTRIBUTES] = {DER_CONSTRUCTED | 0, MAY},
-	[ALGORITHM] = {DER_SEQUENCE, MUST},
+	[KIND] = {DER_SEQUENCE, MUST},
 	[SIGNATURE] = {DER_OCTET_STRING, MUST},
 	[UNSIGNED_ATTRIBUTES] = {DER_CONSTRUCTED | 1, MAY},
 };
@@ -165,14 +165,14 @@ static const char *take_apart(struct der in, struct der part[ELEMENTS])
 		if (elements[i].tag == ANY_TAG ? !der_any(&in, &tag, &part[i])
 					       : !der_get(&in, elements[i].tag, &part[i]))
 			if (elements[i].how != MAY)
-				return malformed;
+				return no_signature;
 		if (elements[i].how != INTO)
 			continue;
 		if (in.left > 0)
-			return i == SIGNER ? "has more than one signer" : malformed;
+			return i == SIGNER ? "has more than one signer" : no_signature;
 		in = part[i];
 	}
-	return in.left > 0 ? malformed : NULL;
+	return in.left > 0 ? no_signature : NULL;
 }
 
 /* Why a signature that has these parts cannot be verified. Sets the kind of key that it needs. */
@@ -184,9 +184,8 @@ static const char *form_fault(struct der part[ELEMENTS], int *key_type)
 
 	if (!IS_OID(part[TYPE], "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02") ||
 		!der_get(&part[CONTENT], DER_OID, &content) ||
-		!der_get(&part[HASH], DER_OID, &hash) ||
-		!der_get(&part[ALGORITHM], DER_OID, &algorithm))
-		return malformed;
+		!der_get(&part[HASH], DER_OID, &hash) || !der_get(&part[KIND], DER_OID, &algorithm))
+		return no_signature;
 	if (part[CONTENT].left > 0)
 		return "has its content inside: it must be detached";
 	if (IS_OID(algorithm, OID_RSA))
