@@ -110,7 +110,7 @@ struct conf {
 	char cert[CONF_PATH_MAX]; /* our certificate for servers that demand one; empty: none */
 	char key[CONF_PATH_MAX];  /* its private key; empty: it is in the same file */
 
-	/* conf.c's */
+	/* conf.c's and keywords.c's */
 	uint64_t given;	   /* a bit for each word that was given in the file, or behind it */
 	unsigned mistakes; /* in the lines so far */
 	size_t url_used;

@@ -9,6 +9,7 @@
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
+#include "daemon/keywords.c"
 #include "test/unit/stubs.h"
 
 static void check_promises(const struct conf *c)

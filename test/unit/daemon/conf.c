@@ -8,6 +8,7 @@
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
+#include "daemon/keywords.c"
 #include "test/unit/check.h"
 #include "test/unit/stubs.h"
 

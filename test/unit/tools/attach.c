@@ -27,6 +27,7 @@ void print(const char *format, ...)
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
+#include "daemon/keywords.c"
 #include "tools/call.c"
 #include "tools/attach.c"
 #include "test/unit/stubs.h"

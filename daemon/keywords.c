@@ -1,0 +1,592 @@
+#include "daemon/keywords.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/base64.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "net/names.h"
+#include "net/no_proxy.h"
+#include "net/url.h"
+
+#define TEXT_(x) #x
+#define TEXT(x)	 TEXT_(x)
+
+/* RFC 9110 section 5.6.2 */
+#define TOKEN_CHARACTERS                                                                           \
+	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+/* A pebibyte; more would be a mistake, and could overflow. */
+#define BYTES_MAX (UINT64_C(1) << 50)
+
+#define TIMEOUT_MAX 86400
+
+struct keyword {
+	const char *name;
+	bool (*parse)(struct conf *c, struct value *v); /* false on a mistake */
+	const char *takes;				/* for the message; NULL: no value */
+	bool once;
+	uint16_t offset, size; /* of the member in struct conf */
+	unsigned least, most;  /* of a number; of the first of `words` */
+	const char *words;     /* parse_word: each with its NUL; parse_number: what follows it */
+};
+_Static_assert(sizeof(struct conf) <= UINT16_MAX, "struct keyword's offset and size");
+
+static const char too_long[] = "it is too long";
+static const char control_byte[] = "it holds a control byte";
+static const char attached_already[] = "it is attached already";
+
+/* ---- values: parse_X() sets what the keyword names ---- */
+
+static bool mistake(struct value *v, const char *why)
+{
+	v->why = why;
+	return false;
+}
+
+static void *member(struct conf *c, const struct value *v)
+{
+	return (char *)c + v->keyword->offset;
+}
+
+static bool parse_text(struct conf *c, struct value *v)
+{
+	size_t len = strlen(v->text);
+
+	if (len >= v->keyword->size)
+		return mistake(v, too_long);
+	memcpy(member(c, v), v->text, len + 1);
+	return true;
+}
+
+static bool parse_absolute_path(struct conf *c, struct value *v)
+{
+	/* The kernel would look from the daemon's working directory. */
+	return v->text[0] == '/' && parse_text(c, v);
+}
+
+static bool ends_in_blank(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\t');
+}
+
+/* Sets the keyword's member, if it has one. */
+static bool set(struct conf *c, const struct value *v, uint64_t n)
+{
+	if (v->keyword->size == sizeof(bool))
+		*(bool *)member(c, v) = n;
+	else if (v->keyword->size == sizeof(unsigned)) /* or an enum */
+		*(unsigned *)member(c, v) = (unsigned)n;
+	else if (v->keyword->size == sizeof(uint64_t))
+		*(uint64_t *)member(c, v) = n;
+	return true;
+}
+
+/* One of the keyword's words: the first is the number `least`, each other one more. */
+static bool parse_word(struct conf *c, struct value *v)
+{
+	unsigned n = v->keyword->least;
+
+	for (const char *word = v->keyword->words; *word; word += strlen(word) + 1, n++)
+		if (strcmp(v->text, word) == 0)
+			return set(c, v, n);
+	return false;
+}
+
+/* Decimal digits only: no sign, no blank. */
+static bool take_number(const struct value *v, const char *text, const char *behind, uint64_t *n)
+{
+	const struct keyword *k = v->keyword;
+
+	return number_take(&text, text + strlen(text), k->most, n) && *n >= k->least &&
+	       strcmp(text, behind) == 0;
+}
+
+/* The classic's cull table has no member: it is checked and then forgotten, since cull.c needs no
+ * table that grows with the cache, and is not asked by the kernel. */
+static bool parse_number(struct conf *c, struct value *v)
+{
+	const char *behind = v->keyword->words;
+	uint64_t n;
+
+	return take_number(v, v->text, behind ? behind : "", &n) && set(c, v, n);
+}
+
+/* As the kernel reads it: 32 bits, written as 10, 0xa or 012. */
+static bool parse_mask(struct conf *c, struct value *v)
+{
+	const char *p = v->text;
+	int base = *p != '0' ? 10 : (p[1] | 0x20) == 'x' ? 16 : 8;
+	uint64_t n = 0;
+
+	p += base == 16 ? 2 : 0;
+	do {
+		int digit = hex_digit(*p);
+
+		if (digit < 0 || digit >= base)
+			return false;
+		n = n * (unsigned)base + (unsigned)digit;
+		if (n > UINT32_MAX)
+			return false;
+	} while (*++p);
+	return parse_text(c, v);
+}
+
+static bool parse_nocull(struct conf *c, struct value *v)
+{
+	return set(c, v, true);
+}
+
+/* A number or "-". */
+static bool take_threshold(const char **at)
+{
+	uint64_t n;
+
+	if (**at != '-')
+		return number_take(at, *at + strlen(*at), UINT64_MAX, &n);
+	++*at;
+	return true;
+}
+
+/* Checked and then forgotten, as the cull table. */
+static bool parse_thresholds(struct conf *c, struct value *v)
+{
+	const char *at = v->text;
+	size_t blanks;
+
+	(void)c;
+	if (!take_threshold(&at) || (blanks = strspn(at, " \t")) == 0)
+		return false;
+	at += blanks;
+	return take_threshold(&at) && !*at;
+}
+
+static bool parse_bind(struct conf *c, struct value *v)
+{
+	(void)c;
+	return mistake(v, "it is implied, leave this line out");
+}
+
+static bool parse_retry(struct conf *c, struct value *v)
+{
+	uint64_t seconds;
+
+	if (strcmp(v->text, "hard") == 0) {
+		c->retry = RETRY_HARD;
+		return true;
+	}
+	if (strncmp(v->text, "soft ", 5) != 0 || !take_number(v, v->text + 5, "", &seconds))
+		return false;
+	c->retry = RETRY_SOFT;
+	c->timeout = (unsigned)seconds;
+	return true;
+}
+
+/* Copies what a URL's line has to keep, in place of a member of its own, which would have to be as
+ * large as the longest. */
+static void *keep(struct conf *c, struct value *v, const void *bytes, size_t size)
+{
+	char *to = c->url_bytes + c->url_used;
+
+	if (size > sizeof(c->url_bytes) - c->url_used) {
+		v->why = "all URLs and names together are too long";
+		return NULL;
+	}
+	c->url_used += size;
+	c->url_used += -c->url_used % _Alignof(struct url);
+	return memcpy(to, bytes, size);
+}
+
+static bool parse_proxy(struct conf *c, struct value *v)
+{
+	struct url proxy;
+
+	if (strncasecmp(v->text, "http://", 7) != 0)
+		return mistake(v, "only http:// proxies are taken: no TLS to a proxy, no SOCKS");
+	v->why = url_parse(&proxy, v->text);
+	if (v->why)
+		return false;
+	proxy.target[0] = '\0';
+	c->proxy = c->https_proxy = keep(c, v, &proxy, url_size(&proxy));
+	return c->proxy != NULL;
+}
+
+static bool parse_no_proxy(struct conf *c, struct value *v)
+{
+	v->why = no_proxy_check(v->text);
+	return !v->why && parse_text(c, v);
+}
+
+/* RFC 9110 sections 5.1 and 5.5. A field that request.c writes itself is refused. */
+static bool parse_header(struct conf *c, struct value *v)
+{
+	static const char *const ours[] = {"Host", "Range", "If-Range", "Accept-Encoding",
+		"Connection", "Content-Length", "Transfer-Encoding"};
+	size_t used = strlen(c->fields), name = strspn(v->text, TOKEN_CHARACTERS);
+
+	if (name == 0 || v->text[name] != ':')
+		return false;
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (strlen(ours[i]) == name && strncasecmp(v->text, ours[i], name) == 0)
+			return mistake(v, "this field is written by the daemon itself");
+	if (used + strlen(v->text) + 3 > sizeof(c->fields))
+		return mistake(v, "all header lines together are too long");
+	sprintf(c->fields + used, "%s\r\n", v->text);
+	return true;
+}
+
+/* The URL of an image with this key and volume. */
+static bool expand(struct url *out, struct value *v, const char *key)
+{
+	char expanded[URL_MAX];
+
+	if (strlen(v->text) >= URL_MAX)
+		return mistake(v, url_too_long);
+	v->why = url_expand(expanded, sizeof(expanded), v->text, key, 1, key);
+	if (!v->why)
+		v->why = url_parse(out, expanded);
+	return !v->why;
+}
+
+/* With any key the URL must lead to the same server: a "http://" would otherwise take the key for a
+ * host. */
+static bool parse_url(struct conf *c, struct value *v)
+{
+	struct url x, y;
+
+	if (c->urls == URLS_MAX)
+		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
+	if (!expand(&x, v, "x") || !expand(&y, v, "y"))
+		return false;
+	if (!url_same_origin(&x, &y))
+		return mistake(v, "the host is missing, or is to come from an image's name");
+	c->url[c->urls] = keep(c, v, v->text, strlen(v->text) + 1);
+	if (!c->url[c->urls])
+		return false;
+	c->urls++;
+	return true;
+}
+
+static bool parse_user_agent(struct conf *c, struct value *v)
+{
+	size_t len = strlen(v->text);
+
+	for (size_t i = 0; i < len; i++)
+		if (v->text[i] < ' ' || v->text[i] > '~')
+			return mistake(v, "a header field can hold printable ASCII only");
+	if (ends_in_blank(v->text))
+		return mistake(v, "it ends in a blank, which a header field cannot");
+	return parse_text(c, v);
+}
+
+/* Takes the base64 of PIN_SIZE bytes in its one form, which has 43 digits. Returns what follows, or
+ * NULL. */
+static const char *scan_key_pin(uint8_t out[PIN_SIZE], const char *text)
+{
+	unsigned bits = 0;
+
+	_Static_assert(PIN_SIZE == 32, "the last digit has 2 bits that are none of the pin's");
+	for (unsigned i = 0; i < 43; i++) {
+		int digit = base64_value((unsigned char)text[i]);
+
+		if (digit < 0)
+			return NULL;
+		bits = bits << 6 | (unsigned)digit;
+		if (i % 4 > 0)
+			out[i / 4 * 3 + i % 4 - 1] = (uint8_t)(bits >> (6 - i % 4 * 2));
+	}
+	return bits & 3 || text[43] != '=' ? NULL : text + 44;
+}
+
+/* One pin or, as curl has it, several with ';' between them. */
+static bool parse_key_pin(struct conf *c, struct value *v)
+{
+	const char *p = v->text;
+
+	for (;; p++) {
+		if (c->pins == KEY_PINS_MAX)
+			return mistake(
+				v, "there are " TEXT(KEY_PINS_MAX) " already, which is the most");
+		if (strncmp(p, "sha256//", 8) != 0)
+			return false;
+		p = scan_key_pin(c->pin[c->pins], p + 8);
+		if (!p || (*p && *p != ';'))
+			return mistake(v, "44 digits of base64 are to follow sha256//");
+		c->pins++;
+		if (!*p)
+			return true;
+	}
+}
+
+/* Digits, and K, M or G for a power of 1024, or none. */
+static bool parse_bytes(struct conf *c, struct value *v)
+{
+	static const char units[] = "KMG";
+	const char *unit, *at = v->text;
+	uint64_t bytes;
+
+	if (!number_take(&at, at + strlen(at), BYTES_MAX, &bytes))
+		return false;
+	if (*at && (unit = strchr(units, *at))) {
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+		if (bytes > BYTES_MAX >> shift)
+			return false;
+		bytes <<= shift;
+		at++;
+	}
+	return !*at && bytes >= v->keyword->least && set(c, v, bytes);
+}
+
+/* Such a path fits a socket's address. Whether it was given stands behind it. */
+static bool parse_socket(struct conf *c, struct value *v)
+{
+	char *path = member(c, v);
+	bool *given = (bool *)(path + v->keyword->size);
+
+#define BEHIND(path, given) (offsetof(struct conf, given) == offsetof(struct conf, path) + 108)
+	_Static_assert(BEHIND(status, status_given) && BEHIND(control, control_given), "it does");
+#undef BEHIND
+	*given = strcmp(v->text, "none") != 0;
+	if (*given)
+		return parse_absolute_path(c, v);
+	*path = '\0';
+	return true;
+}
+
+const char *conf_attach_parse(char *text, int *device)
+{
+	char *last = text, *end = text + strlen(text), out[3 * KEY_MAX + 1];
+	const char *digits;
+	uint64_t n;
+
+	*device = -1;
+	for (char *p = text; p < end; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return control_byte;
+		if (*p == ' ')
+			last = p + 1;
+	}
+	if (strncmp(last, "/dev/", 5) == 0) {
+		digits = strncmp(last, "/dev/nbd", 8) == 0 ? last + 8 : end;
+		if (!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
+			return "its last word is no /dev/nbdN";
+		*device = (int)n;
+		for (end = last; end > text && end[-1] == ' '; end--)
+			;
+		*end = '\0';
+	}
+	if (end == text || end[-1] == ' ')
+		return "no name, or it ends in a blank";
+	if (end - text > KEY_MAX)
+		return too_long;
+	return url_expand(out, sizeof(out), "", text, (size_t)(end - text), "");
+}
+
+static bool parse_attach(struct conf *c, struct value *v)
+{
+	struct conf_attach *end = c->attach + c->attaches;
+	char *name = keep(c, v, v->text, strlen(v->text) + 1);
+	int device;
+
+	if (!name || (v->why = conf_attach_parse(name, &device)))
+		return false;
+	for (struct conf_attach *a = c->attach; a < end; a++)
+		if (strcmp(a->name, name) == 0 || (device >= 0 && a->device == device))
+			return mistake(v, attached_already);
+	if (c->attaches == DEVICES_MAX)
+		return mistake(v, "there are " TEXT(DEVICES_MAX) " already, which is the most");
+	*end = (struct conf_attach){name, device};
+	c->attaches++;
+	return true;
+}
+
+/* A path, `record` before it; `none`; or a URL as on a url line. */
+static bool parse_trace(struct conf *c, struct value *v)
+{
+	struct url parsed;
+
+	c->trace_none = strcmp(v->text, "none") == 0;
+	if (c->trace_none)
+		return true;
+	if (strncmp(v->text, "record ", 7) == 0) {
+		const char *path = v->text + 7 + strspn(v->text + 7, " \t");
+
+		if (*path != '/')
+			return mistake(v, "the file to record needs an absolute path");
+		if (strlen(path) >= sizeof(c->trace_record))
+			return mistake(v, too_long);
+		strcpy(c->trace_record, path);
+		return true;
+	}
+	if (!expand(&parsed, v, "x"))
+		return false;
+	c->trace = keep(c, v, v->text, strlen(v->text) + 1);
+	return c->trace != NULL;
+}
+
+static bool parse_resolve(struct conf *c, struct value *v)
+{
+	if (c->resolves == URLS_MAX)
+		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
+	if (strlen(v->text) >= sizeof(c->resolve[0]))
+		return mistake(v, too_long);
+	v->why = names_pin_check(v->text);
+	if (v->why)
+		return false;
+	strcpy(c->resolve[c->resolves++], v->text);
+	return true;
+}
+
+/* ---- words ---- */
+
+#define MEMBER(m) .offset = offsetof(struct conf, m), .size = sizeof(((struct conf *)0)->m)
+
+static const char share[] = "a share from 0% to 99%, such as 7%";
+static const char socket_path[] = "none, or an absolute path of at most 107 bytes";
+static const char most_connections[] = "a number from 1 to " TEXT(CONNECTIONS_MAX);
+static const char most_seconds[] = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
+
+static const struct keyword keywords[] = {
+	{"dir", parse_absolute_path, "an absolute path", MEMBER(dir), .once = true},
+	{"tag", parse_text, "a name", MEMBER(tag), .once = true},
+	{"secctx", parse_text, "a security context", MEMBER(secctx), .once = true},
+	{"debug", parse_mask, "a bit mask such as 7 or 0x7", MEMBER(debug)},
+	{"brun", parse_number, share, MEMBER(brun), 0, 99, "%"},
+	{"bcull", parse_number, share, MEMBER(bcull), 0, 99, "%"},
+	{"bstop", parse_number, share, MEMBER(bstop), 0, 99, "%"},
+	{"frun", parse_number, share, MEMBER(frun), 0, 99, "%"},
+	{"fcull", parse_number, share, MEMBER(fcull), 0, 99, "%"},
+	{"fstop", parse_number, share, MEMBER(fstop), 0, 99, "%"},
+	{"culltable", parse_number, "a number from 12 to 20", .least = 12, .most = 20},
+	{"nocull", parse_nocull, NULL, MEMBER(nocull)},
+	{"resume_thresholds", parse_thresholds, .takes = "two numbers, either of which may be '-'"},
+	{"bind", parse_bind, .takes = "nothing"},
+
+	{"url", parse_url, .takes = "an http or https URL"},
+	{"ca", parse_text, "the path of a PEM file", MEMBER(ca)},
+	{"pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it"},
+	{"pin-only", parse_word, "yes or no", MEMBER(pin_only), .words = "no\0yes\0"},
+	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
+	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
+	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict),
+		.words = "build\0strict\0"},
+	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
+	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
+	{"memory", parse_bytes, "bytes, 544K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
+	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead),
+		.words = "auto\0thrifty\0none\0"},
+	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
+	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
+	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed),
+		.words = "auto\0whole\0lazy\0"},
+	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
+	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
+	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
+	{"abi", parse_word, "auto, mainline or v8", MEMBER(abi), .words = "auto\0mainline\0v8\0"},
+	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
+	{"retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,
+		.most = TIMEOUT_MAX},
+	{"offline", parse_word, "allow or deny", MEMBER(offline), .words = "deny\0allow\0"},
+	{"proxy", parse_proxy, .takes = "an http URL"},
+	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
+	{"header", parse_header, .takes = "a header field: Name: value"},
+	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
+	{"status", parse_socket, socket_path, MEMBER(status)},
+	{"control", parse_socket, socket_path, MEMBER(control)},
+	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front),
+		.words = "auto\0cachefiles\0nbd\0"},
+	{"attach", parse_attach, .takes = "NAME, or NAME /dev/nbdN"},
+	/* log.h has no level 5: its word is a line feed, which no value has. */
+	{"log", parse_word, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR,
+		.words = "error\0warning\0\n\0info\0debug\0"},
+};
+
+#define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
+_Static_assert(MEMORY_MIN == 544 << 10, "as its row says");
+_Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
+
+const struct keyword *keyword_find(const char *word, size_t len)
+{
+	for (size_t i = 0; i < KEYWORDS; i++)
+		if (strlen(keywords[i].name) == len && !memcmp(keywords[i].name, word, len))
+			return &keywords[i];
+	return NULL;
+}
+
+static bool has_control_byte(const char *text)
+{
+	for (; *text; text++)
+		if (((unsigned char)*text < ' ' && *text != '\t') || *text == 0x7f)
+			return true;
+	return false;
+}
+
+bool keyword_complain(const struct value *v, const char *where, char *why, size_t size)
+{
+	const struct keyword *k = v->keyword;
+	char shown[128];
+
+	if (k->parse == parse_header) /* what stands behind its name may be a token */
+		snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(v->text, ": \t"), v->text);
+	else
+		url_redacted(shown, sizeof(shown), v->text);
+	if (v->why)
+		return fail(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
+	if (!k->takes)
+		return fail(why, size, "%s: %s '%s': takes no value", where, k->name, shown);
+	if (!*v->text)
+		return fail(why, size, "%s: %s: needs %s", where, k->name, k->takes);
+	return fail(why, size, "%s: %s '%s': needs %s%s", where, k->name, shown, k->takes,
+		ends_in_blank(v->text) ? ", without a blank at its end" : "");
+}
+
+bool keyword_complain_unknown(
+	const char *word, size_t len, const char *where, char *why, size_t size)
+{
+	const char *nearest = NULL, *scheme = strstr(word, "://");
+	unsigned distance = UINT_MAX;
+	char text[CONF_LINE_MAX], shown[128];
+
+	for (size_t i = 0; i < KEYWORDS; i++)
+		if (word_is_nearer(word, len, keywords[i].name, &distance))
+			nearest = keywords[i].name;
+	if (scheme && scheme < word + len) /* a URL, with which url_redacted() can deal */
+		len = strcspn(word, " \t");
+	snprintf(text, sizeof(text), "%.*s", (int)len, word);
+	url_redacted(shown, sizeof(shown), text);
+	return fail(why, size, "%s: '%s': unknown word%s%s%s", where, shown,
+		nearest ? "; is '" : "", nearest ? nearest : "", nearest ? "' meant?" : "");
+}
+
+bool keyword_take(struct conf *c, struct value *v)
+{
+	const struct keyword *k = v->keyword;
+	uint64_t bit = (uint64_t)1 << (k - keywords);
+
+	if (*v->text == '=')
+		return mistake(v, "a blank, and no '=', stands between a word and its value");
+	if (has_control_byte(v->text))
+		return mistake(v, control_byte);
+	if (k->parse != parse_bind && !k->takes != !*v->text)
+		return false;
+	if (k->once && (c->given & bit))
+		return mistake(v, "it is given a second time");
+	if (!k->parse(c, v))
+		return false;
+	c->given |= bit;
+	return true;
+}
+
+bool keyword_attach(struct conf *c, struct value *v)
+{
+	v->keyword = keyword_find("attach", 6);
+	v->why = NULL;
+	return parse_attach(c, v) || v->why == attached_already || v->why == too_long;
+}
