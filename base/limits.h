@@ -71,8 +71,8 @@
 #define USERINFO_MAX	   (NETRC_LOGIN_MAX + NETRC_PASSWORD_MAX)
 #define NETRC_KNOWN_MAX	   4096
 
-/* Configuration: mirrors, the bytes of all their URLs, the trace's, the proxy's and of the names
- * that are attached, the longest line of the file, and a path. */
+/* Configuration: mirrors, the bytes of all their URLs, the trace's, the tree's, the proxy's and of
+ * the names in lines attach and roothash, the longest line of the file, and a path. */
 #define URLS_MAX       8
 #define URLS_BYTES_MAX 8192
 #define CONF_LINE_MAX  5120
@@ -103,6 +103,9 @@
 
 /* Pins of servers' keys. */
 #define KEY_PINS_MAX 8
+
+/* Root hashes of images, 32 bytes each and a pointer: those of a root and of 15 blobs. */
+#define ROOTHASHES_MAX 16
 
 /* Our own certificate for servers that ask: its chain, and the key, as DER. RSA with 4096 bits in
  * PKCS#8 takes 2,375 bytes. */

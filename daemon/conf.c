@@ -137,6 +137,7 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 	good = read_lines(c, fd, &(struct reader){.path = path, .why = why, .size = size});
 	close(fd);
 	c->given = 0; /* the command line may say otherwise */
+	c->roothashes_filed = c->roothashes;
 	return good;
 }
 
@@ -176,6 +177,11 @@ static bool check_limits(char kind, int run, int cull, int stop, char *why, size
 		       kind, stop, kind, cull, kind, run);
 }
 
+bool conf_verifies(const struct conf *c)
+{
+	return c->roothashes > 0 || c->verity_key[0];
+}
+
 bool conf_check(const struct conf *c, char *why, size_t size)
 {
 	if (c->urls == 0)
@@ -184,6 +190,9 @@ bool conf_check(const struct conf *c, char *why, size_t size)
 		return fail(why, size, "pin-only yes, but no pin is given: nothing to trust");
 	if (c->key[0] && !c->cert[0])
 		return fail(why, size, "key %.200s: it is of no use without its cert", c->key);
+	if ((c->verity || c->verity_url) && !conf_verifies(c))
+		return fail(why, size,
+			"verity, but nothing to verify by: give a roothash or a verity-key too");
 	for (size_t i = 0; c->front == FRONT_CACHEFILES && i < c->attaches; i++)
 		if (c->attach[i].device >= 0)
 			return fail(

@@ -3,12 +3,12 @@
  * The file is classic cachefilesd's: one directive a line, leading blanks skipped, blank lines and
  * lines that begin with '#' ignored. Its keywords keep their meaning; ours stand beside them.
  * Blanks part a keyword from its value, which reaches to the line's end, as in the classic:
- * trailing blanks are part of a path (dir, ca, cert, key) and of the texts that go to the kernel
- * (tag, secctx), and a mistake after any other value. There are no quotes and no escapes. dir, tag
- * and secctx are given once, as the kernel demands, but -o may give them again; url, resolve, pin,
- * header and attach add up; of any other word that is given again the last one counts. Other than
- * in the classic, lines may end in CRLF, the file may begin with a byte-order mark, and its last
- * line needs no newline.
+ * trailing blanks are part of a path (dir, ca, cert, key, verity-key) and of the texts that go to
+ * the kernel (tag, secctx), and a mistake after any other value. There are no quotes and no
+ * escapes. dir, tag and secctx are given once, as the kernel demands, but -o may give them again,
+ * and so is the roothash of an image; url, resolve, pin, header, attach and roothash add up; of any
+ * other word that is given again the last one counts. Other than in the classic, lines may end in
+ * CRLF, the file may begin with a byte-order mark, and its last line needs no newline.
  */
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
@@ -55,6 +55,18 @@ struct conf_attach {
 };
 
 #define ATTACH_DEVICE_MAX 65535
+
+enum conf_verity {
+	VERITY_AUTO, /* not given: as require where conf_verifies() */
+	VERITY_REQUIRE,
+	VERITY_ALLOW, /* an image without a root hash is opened too, with a warning */
+};
+
+/* The root hash of an image's tree, dm-verity's with SHA-256. */
+struct conf_roothash {
+	const char *name; /* as in fsid: 1 to KEY_MAX bytes; NULL: each image without its own */
+	uint8_t root[32];
+};
 
 struct conf {
 	/* classic cachefilesd */
@@ -110,11 +122,19 @@ struct conf {
 	char cert[CONF_PATH_MAX]; /* our certificate for servers that demand one; empty: none */
 	char key[CONF_PATH_MAX];  /* its private key; empty: it is in the same file */
 
+	struct conf_roothash roothash[ROOTHASHES_MAX]; /* no name twice */
+	size_t roothashes;
+	char verity_key[CONF_PATH_MAX]; /* of who signs root hashes; empty: none */
+	enum conf_verity verity;
+	const char *verity_url; /* of trees and signatures, as a url line; NULL: beside the image */
+
 	/* conf.c's and keywords.c's */
-	uint64_t given;	   /* a bit for each word that was given in the file, or behind it */
-	unsigned mistakes; /* in the lines so far */
+	uint64_t given;		 /* a bit for each word that was given in the file, or behind it */
+	unsigned mistakes;	 /* in the lines so far */
+	size_t roothashes_filed; /* the first of them are the file's */
 	size_t url_used;
-	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX]; /* of url, attach, trace, proxy */
+	/* Of url, attach, roothash, trace, verity, proxy. */
+	_Alignas(struct url) char url_bytes[URLS_BYTES_MAX];
 };
 
 /* Sets the defaults. */
@@ -144,7 +164,11 @@ bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size);
 bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
 
 /* Checks what only the whole shows: the limits against each other, at least one url, no device
- * beside front cachefiles. */
+ * beside front cachefiles, no verity without what conf_verifies() needs. */
 bool conf_check(const struct conf *c, char *why, size_t size);
+
+/* Whether anything is verified: there is a roothash or a verity-key. `verity require` alone is a
+ * mistake of conf_check(). */
+bool conf_verifies(const struct conf *c);
 
 #endif

@@ -38,6 +38,7 @@ _Static_assert(sizeof(struct conf) <= UINT16_MAX, "struct keyword's offset and s
 static const char too_long[] = "it is too long";
 static const char control_byte[] = "it holds a control byte";
 static const char attached_already[] = "it is attached already";
+static const char second_time[] = "it is given a second time";
 
 /* ---- values: parse_X() sets what the keyword names ---- */
 
@@ -359,33 +360,53 @@ static bool parse_socket(struct conf *c, struct value *v)
 	return true;
 }
 
+/* Returns NULL, or why these bytes are no name of an image. */
+static const char *name_fault(const char *name, size_t len)
+{
+	char out[3 * KEY_MAX + 1];
+
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f)
+			return control_byte;
+	if (len == 0 || name[len - 1] == ' ')
+		return "no name, or it ends in a blank";
+	if (len > KEY_MAX)
+		return too_long;
+	return url_expand(out, sizeof(out), "", name, len, "");
+}
+
+/* The last word of a text whose other words are a name. */
+static const char *last_word(const char *text)
+{
+	const char *blank = strrchr(text, ' ');
+
+	return blank ? blank + 1 : text;
+}
+
+/* The length of the name before it. */
+static size_t name_length(const char *text, const char *last)
+{
+	while (last > text && last[-1] == ' ')
+		last--;
+	return (size_t)(last - text);
+}
+
 const char *conf_attach_parse(char *text, int *device)
 {
-	char *last = text, *end = text + strlen(text), out[3 * KEY_MAX + 1];
-	const char *digits;
+	const char *last = last_word(text), *digits, *end = text + strlen(text);
+	size_t len = (size_t)(end - text);
 	uint64_t n;
 
 	*device = -1;
-	for (char *p = text; p < end; p++) {
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return control_byte;
-		if (*p == ' ')
-			last = p + 1;
-	}
 	if (strncmp(last, "/dev/", 5) == 0) {
 		digits = strncmp(last, "/dev/nbd", 8) == 0 ? last + 8 : end;
 		if (!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
 			return "its last word is no /dev/nbdN";
 		*device = (int)n;
-		for (end = last; end > text && end[-1] == ' '; end--)
-			;
-		*end = '\0';
+		len = name_length(text, last);
+		text[len] = '\0';
 	}
-	if (end == text || end[-1] == ' ')
-		return "no name, or it ends in a blank";
-	if (end - text > KEY_MAX)
-		return too_long;
-	return url_expand(out, sizeof(out), "", text, (size_t)(end - text), "");
+	return name_fault(text, len);
 }
 
 static bool parse_attach(struct conf *c, struct value *v)
@@ -406,11 +427,80 @@ static bool parse_attach(struct conf *c, struct value *v)
 	return true;
 }
 
-/* A path, `record` before it; `none`; or a URL as on a url line. */
-static bool parse_trace(struct conf *c, struct value *v)
+/* 64 digits, and nothing behind them. */
+static bool take_root(uint8_t root[32], const char *hex)
+{
+	for (unsigned i = 0; i < 64; i++) {
+		int digit = hex_digit(hex[i]);
+
+		if (digit < 0)
+			return false;
+		root[i / 2] = (uint8_t)(root[i / 2] << 4 | digit);
+	}
+	return !hex[64];
+}
+
+/* Sets the root hash of a name that has none yet; it is kept. */
+static bool add_roothash(struct conf *c, struct value *v, size_t len, struct conf_roothash new)
+{
+	char *name;
+
+	if (c->roothashes == ROOTHASHES_MAX)
+		return mistake(v, "there are " TEXT(ROOTHASHES_MAX) " already, which is the most");
+	if (len > 0) {
+		new.name = name = keep(c, v, v->text, len + 1);
+		if (!name)
+			return false;
+		name[len] = '\0';
+	}
+	c->roothash[c->roothashes++] = new;
+	return true;
+}
+
+/* HEX, or NAME and HEX. */
+static bool parse_roothash(struct conf *c, struct value *v)
+{
+	const char *hex = last_word(v->text);
+	size_t i = 0, len = name_length(v->text, hex);
+	struct conf_roothash new = {NULL}, *same = c->roothash;
+
+	if (!take_root(new.root, hex))
+		return mistake(v, "its last word is not 64 hexadecimal digits");
+	if (len > 0 && (v->why = name_fault(v->text, len)))
+		return false;
+	for (; i < c->roothashes; i++, same++)
+		if (same->name ? !strncmp(same->name, v->text, len) && !same->name[len] : len == 0)
+			break;
+	if (i == c->roothashes)
+		return add_roothash(c, v, len, new);
+	if (i >= c->roothashes_filed)
+		return mistake(v, second_time);
+	/* What the file says, -o may say otherwise, once: it is none of the file's then. */
+	new.name = same->name;
+	*same = c->roothash[--c->roothashes_filed];
+	c->roothash[c->roothashes_filed] = new;
+	return true;
+}
+
+/* A URL as on a url line. */
+static bool take_place(struct conf *c, struct value *v, const char **place)
 {
 	struct url parsed;
 
+	if (!expand(&parsed, v, "x"))
+		return false;
+	*place = keep(c, v, v->text, strlen(v->text) + 1);
+	return *place != NULL;
+}
+
+static bool parse_verity(struct conf *c, struct value *v)
+{
+	return parse_word(c, v) || (strstr(v->text, "://") && take_place(c, v, &c->verity_url));
+}
+
+/* A path, `record` before it; `none`; or a URL. */
+static bool parse_trace(struct conf *c, struct value *v)
+{
 	c->trace_none = strcmp(v->text, "none") == 0;
 	if (c->trace_none)
 		return true;
@@ -424,10 +514,7 @@ static bool parse_trace(struct conf *c, struct value *v)
 		strcpy(c->trace_record, path);
 		return true;
 	}
-	if (!expand(&parsed, v, "x"))
-		return false;
-	c->trace = keep(c, v, v->text, strlen(v->text) + 1);
-	return c->trace != NULL;
+	return take_place(c, v, &c->trace);
 }
 
 static bool parse_resolve(struct conf *c, struct value *v)
@@ -474,6 +561,10 @@ static const struct keyword keywords[] = {
 	{"pin-only", parse_word, "yes or no", MEMBER(pin_only), .words = "no\0yes\0"},
 	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
+	{"roothash", parse_roothash, .takes = "NAME and 64 hexadecimal digits, or these alone"},
+	{"verity", parse_verity, "require, allow or a URL", MEMBER(verity), VERITY_REQUIRE,
+		.words = "require\0allow\0"},
+	{"verity-key", parse_text, "the path of a PEM file", MEMBER(verity_key)},
 	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict),
 		.words = "build\0strict\0"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
@@ -577,7 +668,7 @@ bool keyword_take(struct conf *c, struct value *v)
 	if (k->parse != parse_bind && !k->takes != !*v->text)
 		return false;
 	if (k->once && (c->given & bit))
-		return mistake(v, "it is given a second time");
+		return mistake(v, second_time);
 	if (!k->parse(c, v))
 		return false;
 	c->given |= bit;

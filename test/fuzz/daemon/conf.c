@@ -12,6 +12,15 @@
 #include "daemon/keywords.c"
 #include "test/unit/stubs.h"
 
+/* Of two root hashes. */
+static void check_names(const char *a, const char *b)
+{
+	if (a && (!*a || strlen(a) > KEY_MAX))
+		abort();
+	if (a && b ? strcmp(a, b) == 0 : a == b)
+		abort();
+}
+
 static void check_promises(const struct conf *c)
 {
 	static const size_t max = CONF_LINE_MAX;
@@ -25,6 +34,12 @@ static void check_promises(const struct conf *c)
 		if (!c->attach[i].name[0] || strlen(c->attach[i].name) > KEY_MAX ||
 			c->attach[i].device < -1 || c->attach[i].device > ATTACH_DEVICE_MAX)
 			abort();
+	if (c->roothashes > ROOTHASHES_MAX || c->verity > VERITY_ALLOW ||
+		strnlen(c->verity_key, max) == max)
+		abort();
+	for (size_t i = 0; i < c->roothashes; i++)
+		for (size_t j = i; j < c->roothashes; j++)
+			check_names(c->roothash[i].name, i == j ? "" : c->roothash[j].name);
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)

@@ -745,6 +745,140 @@ static void test_trust(void)
 	CHECK_BAD("cert", "needs the path");
 }
 
+#define ROOT_0 "00000000000000000000000000000000000000000000000000000000000000ff"
+#define ROOT_A "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdef01Fe"
+
+static void check_roothash(size_t i, const char *name, int first, int last)
+{
+	const struct conf_roothash *r = &c.roothash[i];
+
+	CHECK(i < c.roothashes && (r->name ? name && !strcmp(r->name, name) : !name) &&
+			r->root[0] == first && r->root[31] == last,
+		"%zu of %zu: %s %d %d", i, c.roothashes, r->name, r->root[0], r->root[31]);
+}
+
+static void test_roothash(void)
+{
+	char line[400] = "roothash ";
+
+	begin_test("conf: roothash, of a name and of all the others");
+	conf_init(&c);
+	CHECK(c.roothashes == 0 && !conf_verifies(&c));
+	CHECK_GOOD("roothash debian.erofs " ROOT_0);
+	CHECK(conf_verifies(&c));
+	CHECK_GOOD("roothash my  image   " ROOT_A);
+	CHECK_GOOD("roothash " ROOT_A);
+	CHECK_GOOD("roothash my " ROOT_0);
+	CHECK_GOOD("roothash " ROOT_A " " ROOT_A);
+	check_roothash(0, "debian.erofs", 0, 0xff);
+	check_roothash(1, "my  image", 1, 0xfe);
+	check_roothash(2, NULL, 1, 0xfe);
+	check_roothash(3, "my", 0, 0xff);
+	check_roothash(4, ROOT_A, 1, 0xfe);
+	CHECK(c.roothash[1].root[1] == 0x23 && c.roothash[1].root[8] == 0xab);
+	memset(line + 9, 'x', 255);
+	strcpy(line + 9 + 255, " " ROOT_0);
+	CHECK_GOOD(line);
+	CHECK(c.roothashes == 6 && strlen(c.roothash[5].name) == KEY_MAX);
+	strcpy(line + 9 + 255, "x " ROOT_0);
+	CHECK_BAD(line, "too long");
+	CHECK(c.roothashes == 0);
+
+	begin_test("conf: roothash: no hash, no name");
+	CHECK_BAD("roothash", "needs NAME and 64 hexadecimal digits, or these alone");
+	CHECK_BAD("roothash x", "roothash 'x': its last word is not 64 hexadecimal digits");
+	CHECK_BAD("roothash x " ROOT_0 " ", "not 64 hexadecimal digits");
+	CHECK_BAD("roothash x " ROOT_0 "0", "not 64 hexadecimal digits");
+	CHECK_BAD("roothash " ROOT_0 " x", "not 64 hexadecimal digits");
+	CHECK_BAD("roothash 0x" ROOT_0, "not 64 hexadecimal digits");
+	CHECK_BAD("roothash x\t" ROOT_0, "not 64 hexadecimal digits");
+	CHECK_BAD("roothash x\t " ROOT_0, "control byte");
+	CHECK_BAD("roothash .. " ROOT_0, "has a segment");
+	strcpy(line, "roothash x " ROOT_0);
+	for (size_t len = 10; line[len]; len++) {
+		char last = line[len];
+
+		line[len] = '\0';
+		CHECK(!take_fresh(line) && c.roothashes == 0, "%s", line);
+		line[len] = 'g';
+		CHECK(!take_fresh(line) && c.roothashes == 0, "%s", line);
+		line[len] = last;
+	}
+	CHECK(take_fresh(line) && c.roothashes == 1);
+}
+
+static void test_roothash_twice(void)
+{
+	char line[100];
+
+	begin_test("conf: roothash: a name twice, and the most");
+	conf_init(&c);
+	CHECK_GOOD("roothash x " ROOT_0);
+	CHECK(!take("roothash x " ROOT_0) && strstr(why, "second time"), "%s", why);
+	CHECK_GOOD("roothash " ROOT_0);
+	CHECK(!take("roothash " ROOT_A) && strstr(why, "second time"), "%s", why);
+	while (c.roothashes < ROOTHASHES_MAX) {
+		sprintf(line, "roothash %zu " ROOT_A, c.roothashes);
+		CHECK_GOOD(line);
+	}
+	CHECK(!take("roothash y " ROOT_A) && strstr(why, "16 already, which is the most"), "%s",
+		why);
+	CHECK(!take("roothash x " ROOT_A) && strstr(why, "second time"), "%s", why);
+	check_roothash(0, "x", 0, 0xff);
+}
+
+static void test_verity(void)
+{
+	begin_test("conf: verity, verity-key");
+	conf_init(&c);
+	CHECK_GOOD("url http://h/");
+	CHECK(c.verity == VERITY_AUTO && !c.verity_url && !c.verity_key[0]);
+	CHECK(conf_check(&c, why, sizeof(why)));
+	CHECK_GOOD("verity require");
+	CHECK(c.verity == VERITY_REQUIRE);
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "give a roothash or"), "%s", why);
+	CHECK_GOOD("verity-key /etc/my key.pem");
+	CHECK(!strcmp(c.verity_key, "/etc/my key.pem") && conf_verifies(&c));
+	CHECK(conf_check(&c, why, sizeof(why)));
+	CHECK_GOOD("verity http://v/%c.erofs?x=1");
+	CHECK(c.verity == VERITY_REQUIRE && !strcmp(c.verity_url, "http://v/%c.erofs?x=1"));
+	CHECK_GOOD("verity allow");
+	CHECK(c.verity == VERITY_ALLOW && c.verity_url && conf_check(&c, why, sizeof(why)));
+	CHECK_BAD("verity", "needs require, allow or a URL");
+	CHECK_BAD("verity yes", "verity 'yes': needs require, allow or a URL");
+	CHECK_BAD("verity require ", "without a blank");
+	CHECK_BAD("verity ftp://h/a?sig=sec", "verity 'ftp://h/a?...'");
+	CHECK_BAD("verity-key", "needs the path");
+
+	begin_test("conf: verity by a URL or with allow, but nothing to verify by");
+	conf_init(&c);
+	CHECK_GOOD("url http://h/");
+	CHECK_GOOD("verity http://h/");
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "nothing to verify"), "%s", why);
+	conf_init(&c);
+	CHECK_GOOD("url http://h/");
+	CHECK_GOOD("verity allow");
+	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "nothing to verify"), "%s", why);
+	CHECK_GOOD("roothash " ROOT_0);
+	CHECK(conf_check(&c, why, sizeof(why)));
+
+	begin_test("conf: the root hash of a file, which -o may say otherwise, once");
+	CHECK(READ("roothash x " ROOT_0 "\nroothash " ROOT_0 "\nroothash y z " ROOT_0 "\n"));
+	CHECK_GOOD("roothash x " ROOT_A);
+	CHECK(!take("roothash x " ROOT_A) && strstr(why, "second time"), "%s", why);
+	CHECK_GOOD("roothash " ROOT_A);
+	CHECK(!take("roothash " ROOT_0) && strstr(why, "second time"), "%s", why);
+	CHECK_GOOD("roothash w " ROOT_A);
+	CHECK_GOOD("roothash y z " ROOT_0);
+	CHECK(c.roothashes == 4 && c.roothashes_filed == 0);
+	check_roothash(0, "y z", 0, 0xff);
+	check_roothash(1, NULL, 1, 0xfe);
+	check_roothash(2, "x", 1, 0xfe);
+	check_roothash(3, "w", 1, 0xfe);
+	CHECK(!READ("roothash x " ROOT_0 "\nroothash x " ROOT_0 "\n"));
+	check_message(":2: roothash 'x " ROOT_0 "': it is given a second time");
+}
+
 int main(void)
 {
 	int fd = mkstemp(path);
@@ -771,7 +905,10 @@ int main(void)
 	test_file_mistakes();
 	test_file_sizes();
 	test_whole();
-	unlink(path);
 	test_trust();
+	test_roothash();
+	test_roothash_twice();
+	test_verity();
+	unlink(path);
 	return finish_tests();
 }
