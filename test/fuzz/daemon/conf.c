@@ -59,6 +59,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		if (!conf_line(&c, "F:1", line, why, sizeof(why)) && strncmp(why, "F:1: ", 5) != 0)
 			abort();
 		check_promises(&c);
+		if (len == 0) /* what follows is the command line's */
+			c.roothashes_filed = c.roothashes;
 		data += len + (end != NULL);
 		size -= len + (end != NULL);
 	}
