@@ -26,10 +26,11 @@ cfd_newline='
 '
 cfd_tab='	'
 
-# Where people look: the console, by the kernel's log.
+# Where people look: the console, by the kernel's log. Level 3 is an error, 4 a warning.
+cfd_level=4
 cfd_say()
 {
-	echo "<4>cachefilesd-mini: $*" >/dev/kmsg 2>/dev/null || echo "cachefilesd-mini: $*" >&2
+	echo "<$cfd_level>cachefilesd-mini: $*" >/dev/kmsg 2>/dev/null || echo "cachefilesd-mini: $*" >&2
 }
 
 # ---- the command line ----
@@ -69,6 +70,16 @@ cfd_each_word()
 	[ -z "$cfd_some" ] || [ "$cfd_word" = -- ] || "$2" "$cfd_word"
 }
 
+# A word that is a line of configuration.
+cfd_take_line()
+{
+	cfd_line=${1#cachefilesd.}
+	case $cfd_line in
+	*=*) cfd_line="${cfd_line%%=*} ${cfd_line#*=}" ;;
+	esac
+	cfd_lines="$cfd_lines$cfd_line$cfd_newline"
+}
+
 # One word of it.
 cfd_take()
 {
@@ -82,13 +93,15 @@ cfd_take()
 	cachefilesd.cache=*) cfd_cache=${1#*=} ;;
 	cachefilesd.overlay=*) cfd_overlay=${1#*=} ;;
 	cachefilesd.wait=*) cfd_wait=${1#*=} ;;
+	cachefilesd.fallback=*) cfd_fallback=${1#*=} ;;
+	cachefilesd.fallback-after=*) cfd_fallback_after=${1#*=} ;;
+	cachefilesd.fallback-roothash=*) cfd_fallback_roothash=${1#*=} ;;
+	cachefilesd.verity=require | cachefilesd.verity=allow | cachefilesd.verity=*://*) cfd_take_line "$1" ;;
 	cachefilesd.verity=*) cfd_verity=${1#*=} ;;
-	cachefilesd.*=*)
-		cfd_value=${1#*=}
-		cfd_word_of=${1%%=*}
-		cfd_lines="$cfd_lines${cfd_word_of#cachefilesd.} $cfd_value$cfd_newline"
-		;;
-	cachefilesd.*) cfd_lines="$cfd_lines${1#cachefilesd.}$cfd_newline" ;;
+	# With a name it is another image's.
+	cachefilesd.roothash=*[" $cfd_tab"]*) cfd_take_line "$1" ;;
+	cachefilesd.roothash=*) cfd_roothash=${1#*=} ;;
+	cachefilesd.*) cfd_take_line "$1" ;;
 	esac
 }
 
@@ -100,7 +113,11 @@ cfd_take()
 #	cfd_cache	ram:KIB, or a device as findfs(8) takes it
 #	cfd_overlay	tmpfs, none, or such a device
 #	cfd_wait	seconds
-#	cfd_verity	the hash at the root of dm-verity's tree, or nothing
+#	cfd_verity	the hash at the root of the kernel's dm-verity, or nothing
+#	cfd_roothash	the hash at the root of the image's tree; not set: none is given
+#	cfd_hashes	lines of configuration with root hashes
+#	cfd_fallback	"URL,MIRROR..." of the image that is booted where that one is not, or nothing;
+#			cfd_fallback_after, cfd_fallback_roothash as above
 # Returns false where there is no root of ours, and says what is wrong with one.
 cfd_parse()
 {
@@ -110,9 +127,14 @@ cfd_parse()
 	cfd_overlay=tmpfs
 	cfd_wait=60
 	cfd_verity=
+	cfd_fallback=
+	cfd_fallback_after=120
+	unset cfd_roothash cfd_fallback_roothash
 	cfd_each_word "$1" cfd_take
 	[ -n "$cfd_urls" ] || return 1
-	cfd_name_image && cfd_check_places
+	cfd_words=$cfd_lines
+	cfd_check_hashes && cfd_check_fallback && cfd_name_image "root=$cfd_type-http:" && cfd_check_places || return
+	cfd_hashes=${cfd_roothash+roothash $cfd_name $cfd_roothash$cfd_newline}
 }
 
 # The part of a URL behind its last '/', without a query.
@@ -124,9 +146,10 @@ cfd_last_part()
 
 # A url line with the folder, to which the daemon appends what is mounted, is right for other images
 # of the place too; but where the names differ, or say more than a name does, each line is the whole
-# URL.
+# URL. $1 is the word that has the URLs.
 cfd_name_image()
 {
+	cfd_lines=$cfd_words
 	cfd_last_part "${cfd_urls%%,*}"
 	cfd_name=$cfd_part
 	cfd_folders=yes
@@ -136,7 +159,7 @@ cfd_name_image()
 		cfd_list=${cfd_list#*,}
 		case $cfd_url in
 		http://?*/?* | https://?*/?*) ;;
-		*) cfd_say "root=$cfd_type-http: '$cfd_url' is no http or https URL of an image"; return 1 ;;
+		*) cfd_say "$1 '$cfd_url' is no http or https URL of an image"; return 1 ;;
 		esac
 		case $cfd_url in
 		*/"$cfd_name") ;;
@@ -145,7 +168,7 @@ cfd_name_image()
 	done
 	case $cfd_name in
 	*[!A-Za-z0-9._~-]*) cfd_folders= ;;
-	'' | . | ..) cfd_say "root=$cfd_type-http: '$cfd_urls' names no image"; return 1 ;;
+	'' | . | ..) cfd_say "$1 '$cfd_urls' names no image"; return 1 ;;
 	esac
 	case $cfd_verity:$cfd_folders in
 	:* | *[0-9a-f]:yes) ;;
@@ -160,6 +183,61 @@ cfd_name_image()
 		cfd_url_lines="${cfd_url_lines}url $cfd_url$cfd_newline"
 	done
 	cfd_lines=$cfd_url_lines$cfd_lines
+}
+
+# Whether the word $1 has such a value. An empty one is a mistake: it must not read as none.
+cfd_is_hash()
+{
+	case $2 in
+	*[!0-9A-Fa-f]*) ;;
+	*) [ ${#2} -ne 64 ] || return 0 ;;
+	esac
+	cfd_say "cachefilesd.$1=$2: needs 64 hexadecimal digits"
+	return 1
+}
+
+cfd_check_hashes()
+{
+	[ -z "${cfd_roothash+given}" ] || cfd_is_hash roothash "$cfd_roothash" || return
+	[ -z "${cfd_fallback_roothash+given}" ] || cfd_is_hash fallback-roothash "$cfd_fallback_roothash" || return
+	# The tree's own device would have to have a root hash too.
+	[ -z "$cfd_verity" ] || [ -z "${cfd_roothash+given}" ] || {
+		cfd_say "cachefilesd.verity= and cachefilesd.roothash= are two ways to verify: give one of them"
+		return 1
+	}
+}
+
+# Whether there is a line of that word on the command line or in the initramfs.
+cfd_has_line()
+{
+	case $cfd_newline$cfd_words in
+	*"$cfd_newline$1 "*) return 0 ;;
+	esac
+	[ -r "$cfd_own_conf" ] && [ -n "$(sed -n "/^[[:blank:]]*$1[[:blank:]]/p" "$cfd_own_conf")" ]
+}
+
+# A fallback that is verified by nothing would be the way round the root hash.
+cfd_check_fallback()
+{
+	[ -n "$cfd_fallback" ] || return 0
+	case $cfd_fallback_after in
+	'' | 0* | *[!0-9]* | ??????*)
+		cfd_say "cachefilesd.fallback-after=$cfd_fallback_after: needs seconds"
+		return 1
+		;;
+	esac
+	[ -z "$cfd_verity" ] || {
+		cfd_say "cachefilesd.verity= is the hash of one image: a fallback needs cachefilesd.roothash="
+		return 1
+	}
+	[ -z "${cfd_roothash+given}" ] || [ -n "${cfd_fallback_roothash+given}" ] || cfd_has_line verity-key || {
+		cfd_say "cachefilesd.fallback= needs cachefilesd.fallback-roothash= or cachefilesd.verity-key="
+		return 1
+	}
+	cfd_first=$cfd_urls
+	cfd_urls=$cfd_fallback
+	cfd_name_image cachefilesd.fallback= || return
+	cfd_urls=$cfd_first
 }
 
 # KiB of "SIZE", bytes with K, M or G by choice, in $cfd_kib. False: that is no size.
@@ -372,6 +450,18 @@ cfd_resolve()
 
 # ---- the daemon ----
 
+# Whether the command line has a root hash for the image of a line of the initramfs, "NAME HEX".
+cfd_is_outranked()
+{
+	cfd_value=${1%[" $cfd_tab"]*}
+	cfd_value=${cfd_value#"${cfd_value%%[!" $cfd_tab"]*}"}
+	cfd_value=${cfd_value%"${cfd_value##*[!" $cfd_tab"]}"}
+	case $cfd_newline$cfd_hashes in
+	*"${cfd_newline}roothash $cfd_value "*) ;;
+	*) return 1 ;;
+	esac
+}
+
 # The files of the initramfs that lines name are gone after the boot: they move to $cfd_run, and the lines
 # with them. Without a `ca`, the bundle of trusted certificates is one.
 cfd_keep_files()
@@ -380,7 +470,7 @@ cfd_keep_files()
 	while IFS= read -r cfd_line || [ -n "$cfd_line" ]; do
 		cfd_word=${cfd_line%%[" $cfd_tab"]*}
 		case $cfd_word in
-		ca | cert | key | netrc)
+		ca | cert | key | netrc | verity-key)
 			cfd_file=${cfd_line#"$cfd_word"}
 			cfd_file=${cfd_file#"${cfd_file%%[!" $cfd_tab"]*}"}
 			[ "$cfd_word" != ca ] || cfd_bundle=
@@ -388,6 +478,7 @@ cfd_keep_files()
 				cfd_line="$cfd_word $cfd_run/$cfd_word"
 			fi
 			;;
+		roothash) ! cfd_is_outranked "${cfd_line#roothash}" || continue ;;
 		esac
 		echo "$cfd_line"
 	done
@@ -424,6 +515,7 @@ cfd_configure()
 	cfd_is_attached || echo "attach $cfd_name" >>"$cfd_conf"
 	[ -z "$cfd_verity" ] || echo "attach $cfd_name.verity" >>"$cfd_conf"
 	[ "$cfd_type$cfd_verity" = erofs ] || echo "front nbd" >>"$cfd_conf"
+	printf %s "$cfd_hashes" >>"$cfd_conf"
 	umask "$cfd_umask"
 }
 
@@ -488,7 +580,8 @@ cfd_try_image()
 }
 
 # With `retry hard`, an initramfs's default, the daemon itself waits for servers; what it gives up, as a 404, is
-# tried again ever more rarely. A device that waits for its image is only looked at.
+# tried again ever more rarely. A device that waits for its image is only looked at. False: it is the fallback's
+# turn.
 cfd_mount_image()
 {
 	cfd_mounted "$cfd_run/image" && return
@@ -500,12 +593,98 @@ cfd_mount_image()
 		"$cfd_daemon" -f "$cfd_conf" --prime "$cfd_name" ||
 			cfd_say "$cfd_name is not primed: what this boot fetches is not kept if the machine is cut off"
 	fi
+	[ -z "$cfd_fallback" ] || cfd_longest=4
 	cfd_pause=1
 	until cfd_try_image; do
+		! cfd_gives_up || return 1
 		cfd_say "$cfd_name cannot be mounted (the reason is told above); again in $cfd_pause s"
 		sleep "$cfd_pause"
 		[ "$cfd_pause" -ge "$cfd_longest" ] || cfd_pause=$((cfd_pause * 2))
 	done
+}
+
+# ---- the fallback ----
+
+# Whether what the server has is not the image of the root hash: no time makes that better.
+cfd_misfits()
+{
+	cfd_text=$("$cfd_daemon" -f "$cfd_conf" -o "retry soft 5" ${cfd_roothash+-o "roothash $cfd_roothash"} \
+		--get "${cfd_urls%%,*}" 0 4096 2>&1 >/dev/null)
+	[ $? = 10 ] || return
+	case $cfd_text in
+	*"root hash"*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# Whether the first image, which could not be mounted just now, gives way to the fallback.
+cfd_gives_up()
+{
+	[ -n "$cfd_fallback" ] || return
+	[ -e "$cfd_run/late" ] || cfd_misfits
+}
+
+# Of one signal the daemon ends only where no image is open.
+cfd_end_daemon()
+{
+	cfd_runs "$cfd_run/pid" || return 0
+	kill "$cfd_pid"
+	cfd_waited=0
+	while cfd_runs "$cfd_run/pid"; do
+		[ "$cfd_waited" -lt 9 ] || return 1
+		sleep 1
+		cfd_waited=$((cfd_waited + 1))
+	done
+}
+
+# In the background: when the time is over the daemon ends, and with it a mount that waits for an OPEN.
+cfd_watch()
+{
+	cfd_waited=0
+	while [ "$cfd_waited" -lt "$cfd_fallback_after" ]; do
+		sleep 1
+		cfd_waited=$((cfd_waited + 1))
+	done
+	! cfd_end_daemon || : >"$cfd_run/late"
+}
+
+# Whether the first image is mounted, and that was in time.
+cfd_mount_in_time()
+{
+	rm -f "$cfd_run/late"
+	cfd_watch &
+	cfd_watcher=$!
+	cfd_mount_image
+	cfd_status=$?
+	kill "$cfd_watcher" 2>/dev/null
+	wait "$cfd_watcher" 2>/dev/null
+	[ "$cfd_status" = 0 ] && cfd_runs "$cfd_run/pid"
+}
+
+# From now on the fallback is the image. Root hashes of the first stay in force: by its name, or, if both have the
+# same name and the fallback has no other, for the fallback.
+cfd_take_fallback()
+{
+	cfd_urls=$cfd_fallback
+	cfd_fallback=
+	cfd_first=$cfd_name
+	cfd_name_image cachefilesd.fallback= || return
+	[ -n "${cfd_fallback_roothash+given}" ] || return 0
+	[ "$cfd_name" != "$cfd_first" ] || cfd_hashes=
+	cfd_hashes="${cfd_hashes}roothash $cfd_name $cfd_fallback_roothash$cfd_newline"
+}
+
+cfd_fall_back()
+{
+	cfd_level=3
+	cfd_say "$cfd_name is not there after $cfd_fallback_after s, or does not fit its root hash:" \
+		"$cfd_fallback is booted in its place"
+	cfd_level=4
+	! cfd_mounted "$cfd_run/image" || umount "$cfd_run/image" || return
+	cfd_end_daemon || { cfd_say "the daemon does not end: an image is in use"; return 1; }
+	# Also for a later call, in another process.
+	echo "$cfd_fallback" >"$cfd_run/fallback"
+	cfd_take_fallback && cfd_begin && cfd_mount_image
 }
 
 # ---- the end ----
@@ -555,12 +734,26 @@ cfd_mount_root()
 		root "$1"
 }
 
+cfd_begin()
+{
+	cfd_configure && cfd_mount_cache && cfd_start
+}
+
+cfd_open()
+{
+	if [ -n "$cfd_fallback" ]; then
+		cfd_mount_in_time || cfd_fall_back
+	else
+		cfd_mount_image
+	fi
+}
+
 cfd_boot()
 {
 	mkdir -p "$cfd_run"
 	cfd_keep_end
-	{ cfd_runs "$cfd_run/pid" || { cfd_configure && cfd_mount_cache && cfd_start; }; } &&
-		cfd_mount_image && cfd_mount_root "$1" || return
+	[ -z "$cfd_fallback" ] || [ ! -e "$cfd_run/fallback" ] || cfd_take_fallback
+	{ cfd_runs "$cfd_run/pid" || cfd_begin; } && cfd_open && cfd_mount_root "$1" || return
 	# sysvinit's sendsigs lets live what is named here.
 	mkdir -p /run/sendsigs.omit.d && ln -sf "$cfd_run/pid" /run/sendsigs.omit.d/cachefilesd-mini
 }

@@ -131,6 +131,28 @@ good "the same in KiB" "$u cachefilesd.cache=ram:20000K" i.erofs ram:20000 tmpfs
 good "the same in bytes" "$u cachefilesd.cache=ram:33554432" i.erofs ram:32768 tmpfs "$n"
 good "no overlay" "$u cachefilesd.overlay=none" i.erofs ram:512000 none "$n"
 good "an overlay on a device" "$u cachefilesd.overlay=LABEL=o" i.erofs ram:512000 LABEL=o "$n"
+good "words that look like the kernel's dm-verity" "$u cachefilesd.verity=require cachefilesd.verity=allow \
+cachefilesd.verity=https://v/%c" i.erofs ram:512000 tmpfs "$n
+verity require
+verity allow
+verity https://v/%c"
+h=0123456789abcdefABCDEF00000000000000000000000000000000000000000f
+good "the root's hash is no line here" "$u cachefilesd.roothash=$h" i.erofs ram:512000 tmpfs "$n"
+tell "the root's hash" "$cfd_roothash $cfd_hashes" "$h roothash i.erofs $h
+"
+good "another image's hash is one" "$u \"cachefilesd.roothash=j $h\" cachefilesd.verity-key=/k" i.erofs ram:512000 tmpfs "$n
+roothash j $h
+verity-key /k"
+tell "no hash of the root's" "${cfd_roothash-none}$cfd_hashes" none
+f=cachefilesd.fallback=http://f/g/old.erofs
+good "a fallback" "$u $f" i.erofs ram:512000 tmpfs "$n"
+tell "its words" "$cfd_fallback $cfd_fallback_after ${cfd_fallback_roothash-none}" "http://f/g/old.erofs 120 none"
+good "a fallback with mirrors, a root hash and another time" \
+	"$u $f,http://m/old.erofs cachefilesd.fallback-after=9 cachefilesd.roothash=$h cachefilesd.fallback-roothash=$h" \
+	i.erofs ram:512000 tmpfs "$n"
+good "a fallback whose root hash is signed" "$u $f cachefilesd.roothash=$h cachefilesd.verity-key=/k" \
+	i.erofs ram:512000 tmpfs "$n
+verity-key /k"
 good "nothing is expanded" "$u cachefilesd.header='X:*\$(id)'" i.erofs ram:512000 tmpfs "$n
 header 'X:*\$(id)'"
 
@@ -154,6 +176,19 @@ bad "a cache without a place" "$u cachefilesd.cache=" "UUID="
 bad "an overlay nowhere" "$u cachefilesd.overlay=disk" "tmpfs, none"
 bad "a verity that is no hash" "$u cachefilesd.verity=yes" "needs a hash"
 bad "verity and a URL for one name" "$u?q cachefilesd.verity=00ff" "URLs that end"
+bad "an empty hash" "$u cachefilesd.roothash=" "cachefilesd.roothash=: needs 64"
+bad "a hash with a digit too few" "$u cachefilesd.roothash=${h#?}" "needs 64"
+bad "a hash with a digit too many" "$u cachefilesd.roothash=0$h" "needs 64"
+bad "a hash with another letter" "$u cachefilesd.roothash=g${h#?}" "needs 64"
+bad "ten hashes' length" "$u cachefilesd.roothash=$h$h$h$h$h$h$h$h$h$h" "needs 64"
+bad "an empty hash of the fallback" "$u $f cachefilesd.fallback-roothash=" "cachefilesd.fallback-roothash=: needs 64"
+bad "two ways to verify" "$u cachefilesd.roothash=$h cachefilesd.verity=00ff" "two ways"
+bad "a fallback that nothing verifies" "$u $f cachefilesd.roothash=$h" "fallback= needs"
+bad "the same with a word that begins alike" "$u $f cachefilesd.roothash=$h cachefilesd.verity-keys=x" "fallback= needs"
+bad "a fallback below the kernel's dm-verity" "$u $f cachefilesd.verity=00ff" "one image"
+bad "a fallback without a name" "$u cachefilesd.fallback=http://h/" "cachefilesd.fallback= 'http://h/'"
+bad "a fallback at once" "$u $f cachefilesd.fallback-after=0" "fallback-after=0: needs seconds"
+bad "a fallback some time" "$u $f cachefilesd.fallback-after=soon" "needs seconds"
 bad "no seconds" "$u cachefilesd.wait=soon" "seconds"
 
 cfd_parse "$u cachefilesd.timeout=5"
@@ -194,6 +229,46 @@ cfd_configure
 tell "dm-verity has a device for its tree" "$(tail -n 3 "$cfd_conf")" "attach i.erofs
 attach i.erofs.verity
 front nbd"
+printf 'roothash i.erofs  %s\nroothash\ti.erofs j %s\nroothash %s\n \troothash i %s\n' $h $h $h $h >"$cfd_own_conf"
+cfd_parse "$u cachefilesd.roothash=$h"
+cfd_configure
+tell "a root hash of the command line outranks the initramfs's" "$(grep roothash "$cfd_conf")" \
+	"roothash	i.erofs j $h
+roothash $h
+roothash i $h
+roothash i.erofs $h"
+echo key >"$cfd_run/signer"
+printf 'verity-key %s\n' "$cfd_run/signer" >"$cfd_own_conf"
+cfd_parse "$u $f cachefilesd.roothash=$h"
+tell "a fallback verified by the initramfs's key" $? 0
+cfd_configure
+tell "such a key outlives the initramfs" "$(grep key "$cfd_conf") $(cat "$cfd_run/verity-key")" \
+	"verity-key $cfd_run/verity-key key"
+# falls NAME WORDS LINES: the configuration for a fallback.
+falls()
+{
+	cfd_parse "$u $2" && cfd_take_fallback && cfd_configure
+	tell "$1" "$cfd_name:$cfd_fallback:$(grep '^url\|^attach\|^timeout\|hash' "$cfd_conf")" "$3"
+}
+falls "the fallback's configuration" "$f,http://m/old.erofs cachefilesd.timeout=5" "old.erofs::url http://f/g/
+url http://m/
+timeout 5
+attach old.erofs"
+falls "its root hash, beside the first's" "$f cachefilesd.roothash=$h cachefilesd.fallback-roothash=$h" \
+	"old.erofs::url http://f/g/
+attach old.erofs
+roothash i.erofs $h
+roothash old.erofs $h"
+falls "its own root hash in place of the first's, with the same name" \
+	"cachefilesd.fallback=http://f/i.erofs cachefilesd.roothash=$h cachefilesd.fallback-roothash=${h%f}e" \
+	"i.erofs::url http://f/
+attach i.erofs
+roothash i.erofs ${h%f}e"
+falls "the first's, with the same name and no other" "cachefilesd.fallback=http://f/i.erofs cachefilesd.roothash=$h" \
+	"i.erofs::url http://f/
+attach i.erofs
+roothash i.erofs $h"
+: >"$cfd_own_conf"
 cfd_find_device() { cfd_device=found; }
 mount() { mounted=$*; }
 cfd_cache=LABEL=x
@@ -315,6 +390,13 @@ mount()
 {
 	for place; do :; done
 	[ "$place" != /newroot ] || [ -z "$overlay_fails" ] || return 1
+	case $*$opens in
+	*fsid=i.erofs*never)
+		while [ -e "$cfd_run/pid" ]; do command sleep 0.05; done
+		return 1
+		;;
+	*fsid=i.erofs*slowly) command sleep 0.5 ;;
+	esac
 	did="$did ${place##*/}"
 	case $place in */image) mounted=$* ;; esac
 	kind=${*#*-t }
@@ -335,8 +417,10 @@ a_daemon()
 		[ "$has_front" = nbd ] || return 2
 		return 0
 		;;
+	*--get*) echo "$answer" >&2; return 10 ;;
 	--attach*)
-		[ -z "$waits" ] || return 1
+		[ "$waits" != yes ] || return 1
+		[ "$2" != "$never" ] || return 1
 		case $2 in *.verity) echo "/dev/nbd8" ;; *) echo "/dev/nbd7" ;; esac
 		return 0
 		;;
@@ -355,6 +439,9 @@ cfd_ram_device() { did="$did ram" cfd_device=/dev/zram0; }
 cfd_daemon=a_daemon
 has_front=cachefiles
 waits=
+never=
+answer=
+opens=
 cfd_parse "$u cachefilesd.wait=0"
 cfd_boot /newroot && did="$did booted"
 tell "a boot without its overlay fails" "$did" " cache -cache ram cache start prime image overlay"
@@ -394,4 +481,49 @@ boots "NBD below dm-verity" "$u cachefilesd.verity=00ff" \
 waits=yes
 boots "NBD: an image that is waited for" "$u" \
 	" cache start sleep1 sleep2 sleep4 sleep8 image overlay newroot" "-t erofs -o ro /dev/nbd7"
+waits=
+
+# A daemon that ends by the signal unless it is in use; a first image that cannot be opened, in any way.
+in_use=
+kill()
+{
+	case $1 in
+	-*) command kill "$@" ;;
+	$$) [ -n "$in_use" ] || rm "$cfd_run/pid" ;;
+	*) command kill "$@" ;;
+	esac
+}
+sleep() { command sleep 0.05; }
+f="$f cachefilesd.fallback-after=2"
+old=" cache start image overlay newroot"
+boots "a fallback, and a first image in time" "$u $f" "$old" "-t erofs -o ro /dev/nbd7"
+tell "it is not marked" "$(ls "$cfd_run/fallback" 2>&1 | grep -c No)" 1
+never=i.erofs
+answer="server not trusted"
+said=
+boots "NBD: the fallback after a while" "$u $f" " cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"
+tell "it is marked" "$(cat "$cfd_run/fallback") $cfd_name" "http://f/g/old.erofs old.erofs"
+tell "it was late" "$(ls "$cfd_run/late")" "$cfd_run/late"
+did=
+cfd_parse "$u $f" && cfd_boot /newroot
+tell "a call in another process takes it for the image" "$?$did$cfd_name$cfd_fallback" 0old.erofs
+rm "$cfd_run/fallback"
+answer="the image does not fit its root hash"
+boots "the fallback at once, as the first does not fit" "$u $f cachefilesd.fallback-after=999 cachefilesd.roothash=$h \
+cachefilesd.fallback-roothash=$h" " cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"
+tell "its root hash" "$(grep roothash "$cfd_conf")" "roothash i.erofs $h
+roothash old.erofs $h"
+rm "$cfd_run/fallback"
+never=
+has_front=cachefiles
+where="cachefilesd.cache=LABEL=c cachefilesd.overlay=none"
+opens=never
+boots "cachefiles: a mount that waits for an OPEN ends with the daemon" "$u $f $where" \
+	" cache start prime start prime image newroot" "-t erofs -o ro,fsid=old.erofs none"
+rm "$cfd_run/fallback"
+opens=slowly
+in_use=yes
+boots "cachefiles: an image that is open by then is no fallback's" "$u $f $where" " cache start prime image newroot" \
+	"-t erofs -o ro,fsid=i.erofs none"
+tell "nor is it marked" "$(ls "$cfd_run/fallback" 2>&1 | grep -c No)" 1
 exit $failed
