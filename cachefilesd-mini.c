@@ -42,6 +42,7 @@
 #include "base/print.h"
 #include "base/stats.h"
 #include "trust/client_cert.h"
+#include "trust/p7s.h"
 #include "trust/roots.h"
 #include "trust/sha256.h"
 #include "net/dns.h"
@@ -106,7 +107,7 @@ static void divide_memory(void)
 	struct memory_costs costs;
 	char why[256];
 
-	fetch_costs(&costs);
+	fetch_costs(&conf, &costs);
 	costs.file += front->memory(1) + handover_memory_each();
 	if (front == &nbd_front)
 		costs.fixed += NBD_TABLE_USED(later(1, conf.attaches));
@@ -129,7 +130,7 @@ static void *allocate(size_t size)
 static void allocate_fetch(const struct frontend *frontend)
 {
 	divide_memory();
-	fetch_init(&conf, frontend, allocate(fetch_memory()));
+	fetch_init(&conf, frontend, allocate(fetch_memory(&conf)));
 }
 
 /* ---- the front end ---- */
@@ -183,6 +184,8 @@ static bool load_files(char *why, size_t size)
 	if (!sandbox_user(conf.user, why, size) || !client_cert_load(conf.cert, key, why, size))
 		return false;
 	if (!conf.pin_only && !roots_open(ca, why, size) && needs_roots())
+		return false;
+	if (!p7s_load_keys(conf.verity_key, why, size))
 		return false;
 	dns_init();
 	for (size_t i = 0; i < conf.resolves; i++) {
@@ -588,9 +591,9 @@ static int run_tool(void)
 		die(EXIT_USAGE, "%s", why);
 	signal(SIGPIPE, SIG_IGN);
 	if (!conf.connections)
-		conf.connections = 1; /* one range in order: its buffer gets all the memory */
+		conf.connections = 1 + conf_verifies(&conf); /* one range in order, and its tree */
 	if (options.mode == CHECK)
-		memory = allocate(check_memory());
+		memory = allocate(check_memory(&conf));
 	else
 		allocate_fetch(&get_frontend);
 	if (options.output && strcmp(options.output, "-") != 0)

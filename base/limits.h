@@ -48,6 +48,18 @@
 /* Sequential streams (readahead.h). A further one replaces the oldest. */
 #define STREAMS_MAX 16
 
+/* Pages that did not fit the root hash (refused.h): more than a few at once mean a mirror of which
+ * nothing fits, and what is forgotten is only asked for sooner. */
+#define REFUSED_MAX 32
+
+/* Blocks of trees in memory (tree.h): with 4 a cold start hashes a quarter more than with any number
+ * (docs/verity.md), and each level of a tree takes one of them at a time. */
+#define TREE_SLOTS     8
+#define TREE_SLOTS_MIN 4
+
+/* A root hash or its signature: one by RSA with 4096 bits and some certificates. */
+#define PROOF_MAX 8192
+
 /* Holes of cache files that are remembered (file.h). */
 #define HOLES_MAX 64
 

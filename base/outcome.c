@@ -14,4 +14,5 @@ const struct outcome_form outcomes[] = {
 	[OUTCOME_BUSY] = {EAGAIN, 11, "server busy"},
 	[OUTCOME_NO_SPACE] = {ENOSPC, 12, "cache full"},
 	[OUTCOME_LIMIT] = {ENFILE, 13, "over one of our limits"},
+	[OUTCOME_UNVERIFIED] = {EIO, 10, "not verified"},
 };

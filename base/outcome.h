@@ -14,6 +14,8 @@ enum outcome {
 	OUTCOME_BUSY,	     /* 408, 425, 429, 5xx: the server may answer later */
 	OUTCOME_NO_SPACE,    /* the cache is full */
 	OUTCOME_LIMIT,	     /* one of our own tables is full, or a URL too long */
+	OUTCOME_UNVERIFIED,  /* the bytes do not fit the root hash, or there is none */
+	OUTCOMES
 };
 
 /* By outcome. The exit statuses of --get are 0 for OUTCOME_OK, else 4 or more (1 to 3 are

@@ -14,8 +14,10 @@
 #include "fetch/pool.h"
 #include "fetch/prefetch.h"
 #include "fetch/reads.h"
+#include "fetch/refused.h"
 #include "fetch/transfer.h"
 #include "fetch/unasked.h"
+#include "fetch/verify.h"
 
 /* Milliseconds. */
 #define WRITE_TIMEOUT 5000 /* a READ whose cache file is full for this long fails */
@@ -54,7 +56,8 @@ static void release_image(struct image *image)
 /* A READ behind the image's end gets one page of zeros; the kernel reads again for more. */
 static void serve_tail(struct read_request *r)
 {
-	ssize_t n = file_write(&files[r->file], zeros, page_size(), r->pos);
+	struct file_fault fault; /* there is none behind the image's end */
+	ssize_t n = file_write(&files[r->file], zeros, page_size(), r->pos, &fault);
 
 	if (n != -EAGAIN || turn.ms - r->since >= WRITE_TIMEOUT)
 		read_end(r, n > 0 ? OUTCOME_OK : OUTCOME_NO_SPACE);
@@ -123,12 +126,30 @@ static int answer_opens(struct image *image)
 	return file;
 }
 
+/* Whether the first block of an image fits its root hash, before anything is made of it. */
+static bool is_verified(const struct transfer_result *r)
+{
+	struct tree *tree = image_tree(r->image);
+	enum tree_verdict verdict = TREE_FITS;
+	struct file_fault fault = {.why = ""};
+
+	if (tree)
+		verdict = tree_judge(tree, 0, r->bytes, &fault.lacks);
+	if (verdict == TREE_LACKS)
+		transfer_free(r->transfer); /* it has gone from memory: both are requested again */
+	else if (verdict == TREE_UNFIT)
+		transfer_unfit(r->transfer, &fault);
+	return verdict == TREE_FITS;
+}
+
 static void image_opened(const struct transfer_result *r)
 {
 	struct image *image = r->image;
 	char text[URL_MAX + 300];
 	int file;
 
+	if (!is_verified(r))
+		return;
 	image->pinned.kind = erofs_kind(r->bytes, r->size);
 	log_info("%.*s: %llu bytes, %s, at %s", IMAGE_NAME(image),
 		(unsigned long long)image->pinned.size,
@@ -152,7 +173,7 @@ static void image_opened(const struct transfer_result *r)
 static void open_offline(struct image *image)
 {
 	if (image->ready || !conf->offline || !frontend->size_is_version ||
-		!mirrors_are_unreachable(image) || !image_recall(image))
+		!mirrors_are_unreachable(image) || !verify_recall(image) || !image_recall(image))
 		return;
 	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
 		IMAGE_NAME(image), (unsigned long long)image->pinned.size, mirror_why(image));
@@ -166,7 +187,7 @@ static void settle_failures(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		if (!f->used || !f->opening)
 			continue;
-		if (f->image->refused)
+		if (f->image->refused && !verify_allows(f->image))
 			refuse_open(f);
 		else
 			open_offline(f->image);
@@ -184,6 +205,8 @@ static void run_transfers(const struct pollfd *polled)
 	while ((event = transfers_run(polled, &result)) != TRANSFERS_WAIT)
 		if (event == TRANSFER_OPENED)
 			image_opened(&result);
+		else if (event == TRANSFER_PROOF)
+			verify_take(&result);
 		else
 			prefetch_text(result.bytes, result.size, result.whole);
 	settle_failures();
@@ -200,10 +223,11 @@ static void start_opens(void)
 		if (!f->used || !f->opening || !mirror_may_be_asked(image, turn.ms) ||
 			pool_count(image) > 0)
 			continue;
-		if (pool_ask_head(image))
+		if (verify_ready(f) && pool_ask_head(image))
 			continue;
 		pool_preempt(image);
-		pool_ask_head(image);
+		if (verify_ready(f))
+			pool_ask_head(image);
 	}
 }
 
@@ -218,7 +242,8 @@ static struct read_request *next_read(void)
 		unsigned n;
 
 		if (is_held(f) || r->pos >= image_end(f->image) ||
-			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos))
+			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos) ||
+			refused_waits(r->file, r->pos))
 			continue;
 		n = pool_count(f->image);
 		if (!best || n < best_count || (n == best_count && r->sequence < best->sequence)) {
@@ -328,21 +353,30 @@ static void *cut(char **memory, size_t count, size_t size)
 	return first;
 }
 
-void fetch_costs(struct memory_costs *costs)
+/* Blocks of trees in memory. */
+static size_t tree_slots(const struct conf *c)
+{
+	if (!conf_verifies(c))
+		return 0;
+	return c->memory && c->memory < MEMORY_WITH_MAP ? TREE_SLOTS_MIN : TREE_SLOTS;
+}
+
+void fetch_costs(const struct conf *c, struct memory_costs *costs)
 {
 	costs->connection = transfers_memory_each();
-	costs->file = sizeof(struct file) + image_memory_each();
+	costs->file = sizeof(struct file) + image_memory_each(c);
 	costs->read = sizeof(struct read_request);
 	costs->extent = FILEMAP_EXTENT + DIRWALK_EXTENT;
 	costs->fixed =
-		page_size() + prefetch_memory(0) + filemap_size(0) + image_memory_each() + 96;
+		page_size() + prefetch_memory(0) + filemap_size(0) + image_memory_each(c) +
+		tree_slots(c) * TREE_SLOT + 112;
 }
 
-size_t fetch_memory(void)
+size_t fetch_memory(const struct conf *c)
 {
 	struct memory_costs costs;
 
-	fetch_costs(&costs);
+	fetch_costs(c, &costs);
 	return costs.fixed + capacity.connections * (capacity.buffer + costs.connection) +
 	       capacity.files * costs.file + capacity.reads * costs.read +
 	       capacity.extents * costs.extent;
@@ -358,7 +392,9 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	transfers_init(c, next);
 	next += capacity.connections * (capacity.buffer + transfers_memory_each());
 	mirrors_init(c);
-	images_init(c, cut(&next, capacity.files + 1, image_memory_each()));
+	images_init(c, cut(&next, capacity.files + 1, image_memory_each(c)));
+	trees_init(cut(&next, tree_slots(c), TREE_SLOT), tree_slots(c));
+	verify_init(c);
 	files = cut(&next, capacity.files, sizeof(struct file));
 	reads = cut(&next, capacity.reads, sizeof(struct read_request));
 	files_map(cut(&next, 1, filemap_size(capacity.extents)), capacity.extents);
@@ -371,6 +407,14 @@ void fetch_set_whole(enum fetch_whole whole, bool unreadable)
 	compressed_unreadable = unreadable;
 }
 
+static void begin_open(struct image *image)
+{
+	verify_begin(image);
+	verify_recall(image);
+	if (frontend->size_is_version && image_reopen(image))
+		answer_opens(image);
+}
+
 void fetch_open(unsigned file, const char *volume, const void *cookie, size_t cookie_size)
 {
 	struct image *image = image_get(volume, cookie, cookie_size);
@@ -379,8 +423,8 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 		.used = true, .opening = true, .image = image, .since = turn.ms, .recorder = -1};
 	if (image->ready)
 		file_opened(&files[file]);
-	else if (frontend->size_is_version && image_reopen(image))
-		answer_opens(image);
+	else
+		begin_open(image);
 }
 
 void fetch_close(unsigned file)
@@ -395,6 +439,7 @@ void fetch_close(unsigned file)
 	if (is_recording(f))
 		recorder_close(f->recorder);
 	unasked_read(file, 0, UINT64_MAX);
+	refused_forget(file);
 	file_close(f);
 	release_image(f->image);
 }
@@ -535,6 +580,7 @@ int64_t fetch_next(void)
 	int64_t next = unfinished ? turn.ms : reads_used > 0 ? turn.ms + TICK : INT64_MAX;
 
 	next = sooner(next, sooner(sooner(transfers_next(), record_next), prefetch_next()));
+	next = sooner(next, refused_next());
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = prefetch_is_filling(f);
 
@@ -560,6 +606,7 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 	unfinished = true;
 	for (int i = 0; i < ROUNDS && unfinished; i++) {
 		start_opens();
+		pool_ask_lacking();
 		start_reads();
 		unfinished = prefetch_run();
 		unfinished |= transfers_unfinished();

@@ -27,10 +27,10 @@ enum fetch_whole {
 };
 
 /* The memory that connections, files and READs cost here; `fixed` is the rest of it. */
-void fetch_costs(struct memory_costs *costs);
+void fetch_costs(const struct conf *conf, struct memory_costs *costs);
 
 /* Bytes of memory that fetch_init() cuts its tables from, after memory_divide(). */
-size_t fetch_memory(void);
+size_t fetch_memory(const struct conf *conf);
 
 /* Once, at start. `memory` has fetch_memory() bytes, all zero and aligned to a page; the other
  * pointers stay borrowed. */

@@ -125,11 +125,45 @@ int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *h
 
 /* ---- writing ---- */
 
-ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset)
+/* How many of the bytes fit, in whole blocks; if not all, *error says what stops there. */
+static size_t judge(const struct file *f, const char *bytes, size_t size, uint64_t offset,
+	struct file_fault *fault, int *error)
 {
-	ssize_t n = frontend->write(number_of(f), pages, size, offset);
-	uint64_t left = offset < f->image->pinned.size ? f->image->pinned.size - offset : 0;
+	struct tree *tree = image_tree(f->image);
+	enum tree_verdict verdict = TREE_FITS;
+	size_t done = 0;
 
+	while (tree && done < size) {
+		uint64_t at = offset + done;
+
+		fault->why = "";
+		if (at >= TREE_BASE)
+			verdict = tree_take(tree, fault->block = (at - TREE_BASE) / VERITY_BLOCK,
+				bytes + done, &fault->lacks, &fault->why);
+		else
+			verdict = tree_judge(tree, fault->block = at / VERITY_BLOCK, bytes + done,
+				&fault->lacks);
+		if (verdict != TREE_FITS)
+			break;
+		done += VERITY_BLOCK;
+	}
+	*error = verdict == TREE_LACKS ? -EINPROGRESS : -EBADMSG;
+	return tree ? done : size;
+}
+
+ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset,
+	struct file_fault *fault)
+{
+	uint64_t left = offset < f->image->pinned.size ? f->image->pinned.size - offset : 0;
+	int error;
+	size_t fit = judge(f, pages, size, offset, fault, &error);
+	ssize_t n;
+
+	if (offset >= TREE_BASE)
+		return fit > 0 ? (ssize_t)fit : error;
+	if (page_down(fit) == 0)
+		return error;
+	n = frontend->write(number_of(f), pages, (size_t)page_down(fit), offset);
 	if (n <= 0 || left == 0)
 		return n;
 	f->full_since = 0;

@@ -104,8 +104,20 @@ unsigned file_directory(
 /* As frontend->hole(), which is called only for what is not known. */
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end);
 
-/* Writes whole pages of the image, as frontend->write(), and notes that they are there. */
-ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset);
+/* What hinders file_write(). */
+struct file_fault {
+	uint64_t block;	 /* of the image or of its tree: the one that is not kept */
+	uint64_t lacks;	 /* EINPROGRESS: the block of the tree that has to come before */
+	const char *why; /* EBADMSG: what is known of it besides; empty: nothing */
+};
+
+/* Writes whole pages of the image, as frontend->write(), and notes that they are there; or keeps
+ * whole blocks of its tree, at TREE_BASE and behind. Of an image that is verified only what fits
+ * the root hash. Returns the bytes that are there now, or a negative errno: what frontend->write()
+ * says; -EBADMSG: the first page or block does not fit; -EINPROGRESS: a block of the tree has to
+ * come before. */
+ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset,
+	struct file_fault *fault);
 
 /* The request for the bytes from `from` on was dropped: they have to be requested again. */
 void file_dropped(struct file *f, uint64_t from);

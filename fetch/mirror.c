@@ -24,6 +24,7 @@
 /* Where an image's mirror has redirected to. */
 struct redirect {
 	const struct image *image;
+	enum image_part part;
 	unsigned mirror;
 	size_t size;	/* up to the next one */
 	struct url url; /* its last bytes may be missing, see url_size() */
@@ -36,6 +37,7 @@ static size_t redirects_end;
 /* A url line, for all images. */
 static struct mirror {
 	unsigned failures; /* in a row */
+	unsigned lies;
 	int64_t quarantined_until;
 	int64_t no_pipelining_until, no_length_until;
 	struct mirror_stats stats;
@@ -69,11 +71,11 @@ static void drop_redirect(size_t at)
 	redirects_end -= next - at;
 }
 
-static const struct url *redirect_of(const struct image *image)
+static struct redirect *redirect_of(const struct image *image, enum image_part part)
 {
 	for (size_t at = 0; at < redirects_end; at += redirect_at(at)->size)
-		if (redirect_at(at)->image == image && redirect_at(at)->mirror == image->mirror)
-			return &redirect_at(at)->url;
+		if (redirect_at(at)->image == image && redirect_at(at)->part == part)
+			return redirect_at(at);
 	return NULL;
 }
 
@@ -86,18 +88,21 @@ void mirror_forget_redirect(const struct image *image)
 			at += redirect_at(at)->size;
 }
 
-void mirror_redirected(struct image *image, unsigned mirror, const struct url *url)
+void mirror_redirected(
+	struct image *image, enum image_part part, unsigned mirror, const struct url *url)
 {
 	size_t size = offsetof(struct redirect, url) + url_size(url);
-	struct redirect *new;
+	struct redirect *new = redirect_of(image, part);
 
 	size += -size % _Alignof(struct redirect);
-	mirror_forget_redirect(image);
+	if (new)
+		drop_redirect((size_t)((char *)new - redirects));
 	while (sizeof(redirects) - redirects_end < size)
 		drop_redirect(0);
 	new = redirect_at(redirects_end);
 	redirects_end += size;
 	new->image = image;
+	new->part = part;
 	new->mirror = mirror;
 	new->size = size;
 	memcpy(&new->url, url, url_size(url));
@@ -148,51 +153,75 @@ static bool has_name_in_query(const char *base)
 	return false;
 }
 
-/* The URL that a url line makes of the image's name. Of its trace that is the image's with ".trace"
- * behind the name if that stands in the query, else behind the path, but not where a signature in
- * the query is good for the image only. */
-static const char *own_url(struct url *out, const struct image *image)
+/* What stands behind the image's name in the part's URL. */
+static const char *suffix_of(const struct image *image, enum image_part part)
 {
-	bool beside = image->is_trace && !conf->trace;
-	const char *base = image->is_trace && conf->trace ? conf->trace : conf->url[image->mirror];
-	bool extends = beside && !has_name_in_query(base);
-	size_t size = image->cookie_size - (extends ? sizeof(TRACE_SUFFIX) - 1 : 0);
-	char text[URL_MAX + 512];
-	const char *why =
-		url_expand(text, sizeof(text), base, image->cookie, size, volume_name(image));
+	static const char *const suffixes[] = {
+		[PART_IMAGE] = "",
+		[PART_TREE] = TREE_SUFFIX,
+		[PART_ROOTHASH] = ".roothash",
+		[PART_SIGNATURE] = ".roothash.p7s",
+	};
 
-	if (!why)
-		why = url_parse(out, text);
-	if (!why && beside && url_is_signed(out))
-		why = "the image's URL is signed for no other file";
-	return why || !extends ? why : url_extend(out, TRACE_SUFFIX);
+	return image->is_trace && !conf->trace ? TRACE_SUFFIX : suffixes[part];
 }
 
-bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why)
+/* The URL that a url line makes of the image's name. A part's has its suffix behind the name if
+ * that stands in the query, else behind the path, but not where a signature in the query is good
+ * for the image only. A trace's name has its suffix already. */
+static const char *own_url(struct url *out, const struct image *image, enum image_part part)
 {
+	const char *base = image->is_trace && conf->trace		  ? conf->trace
+			   : part != PART_IMAGE && conf->verity_url ? conf->verity_url
+								  : conf->url[image->mirror];
+	const char *suffix = suffix_of(image, part), *why;
+	bool in_query = has_name_in_query(base);
+	size_t more = strlen(suffix), size = image->cookie_size - (image->is_trace ? more : 0);
+	char text[URL_MAX + 512], name[KEY_MAX + 16];
+
+	memcpy(name, image->cookie, size);
+	memcpy(name + size, suffix, more);
+	why = url_expand(
+		text, sizeof(text), base, name, size + (in_query ? more : 0), volume_name(image));
+	if (!why)
+		why = url_parse(out, text);
+	if (!why && more > 0 && base != conf->verity_url && url_is_signed(out))
+		why = "the image's URL is signed for no other file";
+	return why || more == 0 || in_query ? why : url_extend(out, suffix);
+}
+
+/* Whether the part lies on no mirror, but where a line of the configuration says. */
+static bool is_elsewhere(const struct image *image, enum image_part part)
+{
+	return (image->is_trace && conf->trace) || (part != PART_IMAGE && conf->verity_url);
+}
+
+bool mirror_target(struct mirror_target *out, struct image *image, enum image_part part,
+	int64_t now, const char **why)
+{
+	const struct redirect *redirect;
 	const char *fault, *userinfo = NULL;
-	const struct url *redirect;
+	const struct url *to;
 	struct url own;
 	bool is_own_origin;
 
 	image->mirror = best_mirror(image, now);
-	fault = own_url(&own, image);
+	fault = own_url(&own, image, part);
 	if (fault) {
 		*why = fault;
 		return false;
 	}
-	redirect = redirect_of(image);
-	if (!redirect)
-		redirect = &own;
-	memcpy(&out->url, redirect, url_size(redirect));
+	redirect = redirect_of(image, part);
+	to = redirect && redirect->mirror == image->mirror ? &redirect->url : &own;
+	memcpy(&out->url, to, url_size(to));
 	is_own_origin = url_same_origin(&out->url, &own);
 	if (is_own_origin && strcmp(out->url.userinfo, own.userinfo) == 0)
 		userinfo = netrc_lookup(own.host, own.userinfo);
 	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
 		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;
-	out->redirected = redirect != &own;
-	out->trusted = is_own_origin && !(image->is_trace && conf->trace);
+	out->redirected = to != &own;
+	out->trusted = is_own_origin && !is_elsewhere(image, part);
 	out->proxy = out->url.https ? conf->https_proxy : conf->proxy;
 	if (no_proxy_has(conf->no_proxy, &out->url))
 		out->proxy = NULL;
@@ -207,14 +236,14 @@ static bool is_transport(enum outcome outcome)
 }
 
 /* Alone, a mirror is not quarantined: one image that fails should not slow the others down. */
-static void quarantine(unsigned mirror, int64_t now)
+static void quarantine(unsigned mirror, unsigned *failures, int64_t now)
 {
 	struct mirror *m = &mirrors[mirror];
 	int64_t delay;
 
 	if (conf->urls == 1 || now < m->quarantined_until)
 		return;
-	delay = retry_delay(QUARANTINE_FIRST, QUARANTINE_LAST, ++m->failures);
+	delay = retry_delay(QUARANTINE_FIRST, QUARANTINE_LAST, ++*failures);
 	m->quarantined_until = now + delay;
 	log_debug("mirror %u: set aside for %lld ms", mirror + 1, (long long)delay);
 }
@@ -294,7 +323,9 @@ void mirror_works(struct image *image, unsigned mirror, int64_t now)
 	image->doubted &= ~(1u << mirror);
 	image->refused_by &= ~(1u << mirror);
 	mirrors[mirror].failures = 0;
-	mirrors[mirror].quarantined_until = 0;
+	/* That a response begins well says nothing of one that lies. */
+	if (mirrors[mirror].lies == 0)
+		mirrors[mirror].quarantined_until = 0;
 }
 
 /* The whole text of the failure that came last; an image keeps only its beginning. */
@@ -333,7 +364,26 @@ static void note_failure(struct image *image, const struct failure *f, int64_t n
 void mirror_interrupted(struct image *image, const struct failure *f, int64_t now)
 {
 	note_failure(image, f, now);
-	quarantine(f->mirror, now);
+	quarantine(f->mirror, &mirrors[f->mirror].failures, now);
+}
+
+void mirror_lied(struct image *image, const struct failure *f, int64_t now)
+{
+	note_failure(image, f, now);
+	quarantine(f->mirror, &mirrors[f->mirror].lies, now);
+	if (image->logged_at != 0 && now - image->logged_at < LOG_EVERY) {
+		log_debug("%.*s: %s", IMAGE_NAME(image), f->why);
+		return;
+	}
+	image->logged_at = now;
+	log_warning("%.*s: %s: refused", IMAGE_NAME(image), f->why);
+}
+
+void mirror_give_up(struct image *image, enum outcome outcome, const char *why)
+{
+	image->outcome = outcome;
+	image->refused = true;
+	snprintf(image->why, sizeof(image->why), "%s", why);
 }
 
 static void version_changed(struct image *image, unsigned mirror, const char *why)
@@ -401,7 +451,7 @@ static void back_off(struct image *image, const struct failure *f, int64_t now)
 
 	image->backoff[f->mirror] = now + later(delay, told + jitter(told));
 	if (is_transport(f->outcome))
-		quarantine(f->mirror, now);
+		quarantine(f->mirror, &mirrors[f->mirror].failures, now);
 	next = best_mirror(image, now);
 	image->not_before = later(now, image->backoff[next]);
 }

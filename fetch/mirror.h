@@ -27,16 +27,18 @@ struct mirror_target {
 };
 
 /* Chooses the mirror: the first that has the pinned version and no backoff, else the one whose
- * backoff ends first; then its URL, or where that redirected to. False when the image's name makes
- * no URL, with *why a static sentence; else *why stays. */
-bool mirror_target(struct mirror_target *out, struct image *image, int64_t now, const char **why);
+ * backoff ends first; then the part's URL, or where that redirected to. False when the image's name
+ * makes no URL, with *why a static sentence; else *why stays. */
+bool mirror_target(struct mirror_target *out, struct image *image, enum image_part part,
+	int64_t now, const char **why);
 
 /* Whether a request for the image may begin now. */
 bool mirror_may_be_asked(const struct image *image, int64_t now);
 
 /* Remembers where a mirror has redirected to, REDIRECTS_BYTES_MAX bytes in all; forgets an
  * image's. */
-void mirror_redirected(struct image *image, unsigned mirror, const struct url *url);
+void mirror_redirected(
+	struct image *image, enum image_part part, unsigned mirror, const struct url *url);
 void mirror_forget_redirect(const struct image *image);
 
 /* Whether the last attempt at each mirror of the image has not reached its server. */
@@ -75,6 +77,12 @@ struct failure {
 /* A body broke off after some bytes: its mirror is quarantined. */
 void mirror_interrupted(struct image *image, const struct failure *failure, int64_t now);
 
+/* A mirror has sent bytes that are not the image's: it is quarantined, for longer each time. */
+void mirror_lied(struct image *image, const struct failure *failure, int64_t now);
+
+/* No server can help: an OPEN that waits for the image fails. `why` is copied. */
+void mirror_give_up(struct image *image, enum outcome outcome, const char *why);
+
 /* An attempt has failed: sets backoff and quarantine, logs the first failure, and may set the
  * image's `refused` or `changed`. After this and the one above, the next attempt at a mirror begins
  * at its own URL. */
@@ -93,7 +101,7 @@ int64_t retry_delay(int64_t first, int64_t last, unsigned failures);
 /* For status.c. */
 struct mirror_stats {
 	uint64_t requests, received; /* as in struct image_stats */
-	uint64_t failures[OUTCOME_LIMIT + 1];
+	uint64_t failures[OUTCOMES];
 	uint64_t set_aside; /* milliseconds that its quarantine still lasts */
 };
 struct mirror_stats *mirror_at(unsigned mirror, int64_t now);

@@ -6,10 +6,18 @@
 #include "base/page.h"
 #include "fetch/bandwidth.h"
 #include "fetch/reads.h"
+#include "fetch/refused.h"
 #include "fetch/transfer.h"
 
 /* A new connection costs this many round trips, where a transfer is chosen. */
 #define CONNECT_ROUND_TRIPS 3
+
+/* Blocks of a tree that are requested at once where data is read in order: they stand for 2 MiB,
+ * and half of TREE_SLOTS. */
+#define TREE_RUN 4
+
+/* The bytes of an image that one of them stands for. */
+#define TREE_UNIT ((uint64_t)VERITY_DIGESTS * VERITY_BLOCK)
 
 /* The cost of a request for the server, in bytes of the link: small requests are not free. */
 #define REQUEST_COST 8192
@@ -65,10 +73,10 @@ static struct transfer *find_idle(const struct mirror_target *target, bool *conn
 }
 
 /* Whether a range can be appended to those of the transfer. */
-static bool can_follow(
-	const struct transfer *t, const struct image *image, unsigned file, unsigned behind)
+static bool can_follow(const struct transfer *t, struct transfer_work work, unsigned behind)
 {
-	return t->state == TRANSFER_ASKING && t->file == (int)file && t->image == image &&
+	return t->state == TRANSFER_ASKING && t->file == work.file && t->image == work.image &&
+	       t->part == work.part &&
 	       t->count <= behind && t->count < RANGES &&
 	       mirror_takes_pipelining(t->mirror, turn.ms);
 }
@@ -84,8 +92,7 @@ static uint64_t bytes_before(const struct transfer *t, unsigned busy)
 	return n;
 }
 
-static struct transfer *find_busy(
-	const struct image *image, unsigned file, unsigned behind, uint64_t *before)
+static struct transfer *find_busy(struct transfer_work work, unsigned behind, uint64_t *before)
 {
 	struct transfer *best = NULL;
 	unsigned busy = 0;
@@ -94,8 +101,7 @@ static struct transfer *find_busy(
 		busy += t->state != TRANSFER_FREE;
 	*before = UINT64_MAX;
 	for_each_transfer (t) {
-		uint64_t n =
-			can_follow(t, image, file, behind) ? bytes_before(t, busy) : UINT64_MAX;
+		uint64_t n = can_follow(t, work, behind) ? bytes_before(t, busy) : UINT64_MAX;
 
 		if (n < *before) {
 			best = t;
@@ -128,13 +134,13 @@ bool pool_may_prefetch(const struct file *f)
 	       turn.ms >= f->ahead_after && !is_another_starved(f->image);
 }
 
-/* Where to ask for the image. NULL: its name makes no URL; the attempt then fails with the reason.
- */
-static const struct mirror_target *find_target(struct mirror_target *target, struct image *image)
+/* Where to ask. NULL: the image's name makes no URL; the attempt then fails with the reason. */
+static const struct mirror_target *find_target(
+	struct mirror_target *target, struct transfer_work work)
 {
 	const char *why;
 
-	return mirror_target(target, image, turn.ms, &why) ? target : NULL;
+	return mirror_target(target, work.image, work.part, turn.ms, &why) ? target : NULL;
 }
 
 /* The first byte in flight behind `from` and before `end`, or `end`. */
@@ -150,50 +156,129 @@ static uint64_t free_until(unsigned file, uint64_t from, uint64_t end)
 	return end;
 }
 
-uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
+/* Gives the range to the transfer in which its bytes come soonest. */
+static bool ask(struct transfer_work work, struct range range, unsigned behind)
 {
 	struct mirror_target space;
-	const struct mirror_target *target = find_target(&space, f->image);
+	const struct mirror_target *target = find_target(&space, work);
 	bool connected;
 	uint64_t before;
-	unsigned file = number_of(f);
 	struct transfer *idle = find_idle(target, &connected), *busy;
-	struct range range = {
-		from, min_u64(end = free_until(file, from, end), f->image->pinned.size)};
 
 	assert(range.from < range.end);
-	busy = find_busy(f->image, file, is_another_starved(f->image) ? 0 : behind, &before);
-	if (busy && idle && (connected || before > CONNECT_ROUND_TRIPS * bandwidth_per_rtt()))
+	busy = find_busy(work, is_another_starved(work.image) ? 0 : behind, &before);
+	/* A second transfer with blocks of a tree would take the place of one with data. */
+	if (busy && idle && work.part == PART_IMAGE &&
+		(connected || before > CONNECT_ROUND_TRIPS * bandwidth_per_rtt()))
 		busy = NULL;
 	if (!busy && !idle)
-		return 0;
+		return false;
 	if (busy)
 		transfer_append(busy, range);
 	else
-		transfer_start(idle, target, f->image, (int)file, range);
+		transfer_start(idle, target, work, range);
+	return true;
+}
+
+bool pool_ask_tree(struct file *f, uint64_t block)
+{
+	const struct tree *tree = image_tree(f->image);
+	uint64_t at = TREE_BASE + block * VERITY_BLOCK, end = TREE_BASE + tree_blocks(tree) * VERITY_BLOCK;
+	/* Behind one that is coming or was used lately, the next ones are wanted too. */
+	bool more = block > 0 && (pool_cover(number_of(f), at - VERITY_BLOCK) ||
+					 tree_holds(tree, block - 1));
+	uint64_t count = block == 0 ? end - at : (more ? TREE_RUN : 1) * VERITY_BLOCK;
+
+	if (pool_cover(number_of(f), at))
+		return true;
+	if (refused_waits(number_of(f), at))
+		return false;
+	end = free_until(number_of(f), at, min_u64(end, at + count));
+	return ask((struct transfer_work){f->image, PART_TREE, (int)number_of(f)},
+		(struct range){at, end}, PIPELINE_MAX);
+}
+
+/* The end of what can be requested of [from, end): the blocks of the tree that its beginning is
+ * verified by are there, or requested before it; `from`: nothing. */
+static uint64_t covered_until(struct file *f, uint64_t from, uint64_t end)
+{
+	struct tree *tree = image_tree(f->image);
+	uint64_t lacks, first = min_u64(end, from + TREE_RUN * TREE_UNIT);
+
+	for (uint64_t at = from; tree && at < first; at = (at / TREE_UNIT + 1) * TREE_UNIT)
+		if (!tree_covers(tree, at / VERITY_BLOCK, &lacks) && !pool_ask_tree(f, lacks))
+			return at;
 	return end;
 }
 
-static bool ask_first(struct image *image, int file, uint64_t size)
+uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
+{
+	struct transfer_work work = {f->image, PART_IMAGE, (int)number_of(f)};
+	struct range range = {from, 0};
+
+	end = free_until(number_of(f), from, covered_until(f, from, end));
+	range.end = min_u64(end, f->image->pinned.size);
+	return end > from && ask(work, range, behind) ? end : 0;
+}
+
+static bool ask_first(struct transfer_work work, uint64_t size)
 {
 	struct mirror_target space;
-	const struct mirror_target *target = find_target(&space, image);
+	const struct mirror_target *target = find_target(&space, work);
 	bool connected;
 	struct transfer *t = find_idle(target, &connected);
 
 	if (t)
-		transfer_start(t, target, image, file, (struct range){0, size});
+		transfer_start(t, target, work, (struct range){0, size});
 	return t;
 }
 
 bool pool_ask_head(struct image *image)
 {
-	return ask_first(image, HEAD_ONLY, page_size() > EROFS_HEAD ? page_size() : EROFS_HEAD);
+	return ask_first((struct transfer_work){image, PART_IMAGE, HEAD_ONLY},
+		page_size() > EROFS_HEAD ? page_size() : EROFS_HEAD);
+}
+
+bool pool_ask_proof(struct image *image, enum image_part part)
+{
+	return ask_first((struct transfer_work){image, part, HEAD_ONLY}, PROOF_MAX);
 }
 
 bool pool_ask_text(struct image *image)
 {
-	return ask_first(image, TEXT_ONLY, capacity.buffer);
+	return ask_first((struct transfer_work){image, PART_IMAGE, TEXT_ONLY}, capacity.buffer);
+}
+
+/* What a long range is verified by is requested when it has come near. */
+static void ask_tree_ahead(const struct transfer *t)
+{
+	uint64_t at = t->base + TREE_RUN / 2 * TREE_UNIT, lacks;
+	struct tree *tree;
+
+	if (t->state == TRANSFER_FREE || t->file < 0 || t->part != PART_IMAGE ||
+		at >= t->ranges[0].end)
+		return;
+	tree = image_tree(t->image);
+	if (tree && !tree_covers(tree, at / VERITY_BLOCK, &lacks))
+		pool_ask_tree(&files[t->file], lacks);
+}
+
+void pool_ask_lacking(void)
+{
+	for_each_transfer (t)
+		ask_tree_ahead(t);
+	for_each_transfer (t) {
+		struct file *f = t->file >= 0 ? &files[t->file] : NULL;
+		uint64_t block = t->lacks - 1, at = TREE_BASE + block * VERITY_BLOCK;
+
+		if (t->state == TRANSFER_FREE || !t->lacks || !f ||
+			pool_cover(number_of(f), at) || refused_waits(number_of(f), at) ||
+			!mirror_may_be_asked(f->image, turn.ms) || pool_ask_tree(f, block))
+			continue;
+		/* What holds the only transfers back must come first. */
+		transfer_drop(t);
+		pool_ask_tree(f, block);
+	}
 }
 
 /* ---- ranges in flight ---- */

@@ -14,8 +14,19 @@
 bool pool_ask_head(struct image *image);
 bool pool_ask_text(struct image *image);
 
-/* Requests [from, end) of the file up to the first byte that is in flight. `from` is at a page's
- * boundary. It takes the transfer in which the bytes come soonest: an idle connection, or one with
+/* Requests what proves an image's root hash: transfers_run() returns TRANSFER_PROOF. */
+bool pool_ask_proof(struct image *image, enum image_part part);
+
+/* Requests a block of the file's tree, with some behind it where data is read in order, unless it is
+ * in flight. False: it cannot be now. */
+bool pool_ask_tree(struct file *f, uint64_t block);
+
+/* Requests the blocks of trees that transfers wait for with data that has come, or will. Must be
+ * called in each turn. */
+void pool_ask_lacking(void);
+
+/* Requests [from, end) of the file up to the first byte that is in flight, and before it what is
+ * lacking of the tree. `from` is at a page's boundary. It takes the transfer in which the bytes come soonest: an idle connection, or one with
  * at most `behind` ranges of the same file before this one. Returns the end of the request, 0 when
  * there is no such transfer. */
 uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);

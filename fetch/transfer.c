@@ -10,17 +10,16 @@
 #include "base/page.h"
 #include "image/erofs.h"
 #include "fetch/bandwidth.h"
+#include "fetch/flush.h"
 #include "fetch/reads.h"
-#include "fetch/unasked.h"
+#include "fetch/refused.h"
 
 /* Milliseconds. */
 #define STALL_MAX     10000 /* a request without a byte for this long has failed, */
 #define STALL_MIN     1000  /* or for a third of the time-out of READs, but at least this long */
 #define PAUSE_FIRST   100   /* before the rest of a body that was cut again and again */
 #define PAUSE_LAST    2000
-#define WRITE_SOON    2	   /* until a cache file that is not ready is written to again */
-#define WRITE_AGAIN   20   /* the same for one that is full */
-#define WRITE_TIMEOUT 5000 /* a cache file that is full for this long fails its READs */
+#define WRITE_SOON    2	   /* until a cache file that is not ready is looked at again */
 #define PREEMPT_AFTER 1000 /* see transfer_is_stalled() */
 
 /* Bytes in flight on other connections that delay a response by next to nothing. */
@@ -31,6 +30,9 @@
 
 /* A 206 of fewer bytes than this counts as a cut body, where there is room for more. */
 #define TINY_PART 64
+
+/* A sentence that names a block and the root hash. */
+#define UNFIT_WORDS 256
 
 static const struct conf *conf;
 struct transfer *transfers;
@@ -45,6 +47,12 @@ static uint64_t position(const struct transfer *t)
 static uint64_t range_end(const struct transfer *t)
 {
 	return t->ranges[0].end;
+}
+
+/* Where the part begins in the file's offsets. */
+static uint64_t part_base(const struct transfer *t)
+{
+	return t->part == PART_TREE ? TREE_BASE : 0;
 }
 
 bool transfer_is_for(const struct transfer *t, unsigned file)
@@ -159,87 +167,10 @@ static void drop_provisional(struct transfer *t)
 	t->provisional = false;
 }
 
-/* How many bytes of the buffer can be written now: whole pages. Once the range is complete the
- * image's last page gets zeros behind the image's end. */
-static size_t writable(struct transfer *t)
-{
-	size_t size = (size_t)page_up(t->buffered);
-
-	if (t->provisional)
-		return (size_t)page_down(t->attempted - t->base);
-	if (t->state != TRANSFER_WRITING || position(t) < t->image->pinned.size)
-		return (size_t)page_down(t->buffered);
-	memset(t->buffer + t->buffered, 0, size - t->buffered);
-	return size;
-}
-
-/* -EAGAIN: the cache file may become ready, or space free, in a while. */
-static int write_refused(struct transfer *t, int error)
-{
-	struct file *f = &files[t->file];
-
-	if (f->full_since == 0)
-		f->full_since = turn.ms;
-	if (t->write_since == 0)
-		t->write_since = turn.ms;
-	t->write_after = turn.ms + (turn.ms - t->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
-	files[t->file].full |= turn.ms - t->write_since >= WRITE_TIMEOUT;
-	if (error != -EAGAIN && error != -ENOSPC)
-		return error;
-	if (turn.ms - f->full_since < WRITE_TIMEOUT || mirror_timeout() == INT64_MAX)
-		return -EAGAIN;
-	return error == -EAGAIN ? -ENOBUFS : error;
-}
-
-/* [from, t->base) is written, of which READs may be waiting for a part. */
-static void count_ahead(const struct transfer *t, uint64_t from)
-{
-	unsigned file = (unsigned)t->file;
-	uint64_t ahead = t->base - from - reads_waited_for(file, from, t->base);
-
-	if (t->planned & 1) {
-		t->image->stats.planned += ahead;
-		return;
-	}
-	t->image->stats.ahead += ahead;
-	if (ahead > 0 && frontend->hears_all)
-		unasked_fetched(file, from, t->base);
-}
-
-/* Writes the whole pages in the buffer. Returns 0, -EAGAIN to be called again at write_after, or
- * another negative errno. */
-static int flush(struct transfer *t)
-{
-	size_t size;
-
-	while ((size = writable(t)) > 0) {
-		struct file *f = &files[t->file];
-		ssize_t n = file_write(f, t->buffer, size, t->base);
-		size_t taken;
-
-		if (n < 0)
-			return write_refused(t, (int)n);
-		t->write_since = 0;
-		taken = (size_t)n < t->buffered ? (size_t)n : t->buffered;
-		memmove(t->buffer, t->buffer + taken, t->buffered - taken);
-		t->buffered -= taken;
-		t->base += (uint64_t)n;
-		count_ahead(t, t->base - (uint64_t)n);
-		reads_advance(number_of(f), t->base - (uint64_t)n, t->base);
-	}
-	return 0;
-}
-
-static void write_failed(struct transfer *t, int error)
-{
-	transfer_drop(t);
-	file_unwritable(&files[t->file], error);
-	reads_fail((unsigned)t->file, OUTCOME_NO_SPACE);
-}
-
 /* ---- asking ---- */
 
 static void request_failed(struct transfer *t, enum outcome outcome, const char *why);
+static void unfit(struct transfer *t, const struct file_fault *fault);
 
 /* Hands the ranges behind the first one to the connection. */
 static void ask_ahead(struct transfer *t)
@@ -249,7 +180,8 @@ static void ask_ahead(struct transfer *t)
 	if (t->http.state == HTTP_IDLE || !mirror_takes_pipelining(t->mirror, turn.ms))
 		return;
 	while ((next = 1 + t->http.queued) < t->count &&
-		http_pipeline(&t->http, t->ranges[next].from, t->ranges[next].end - 1))
+		http_pipeline(&t->http, t->ranges[next].from - part_base(t),
+			t->ranges[next].end - 1 - part_base(t)))
 		mirror_asked(t->image, t->mirror);
 }
 
@@ -257,7 +189,47 @@ static void ask_ahead(struct transfer *t)
  * begun to come. */
 static bool is_pinned(const struct transfer *t)
 {
-	return t->file >= 0 || t->buffered > 0;
+	return t->part == PART_IMAGE && (t->file >= 0 || t->buffered > 0);
+}
+
+/* Of bytes that are verified, one block is from one mirror, which is to blame for it. */
+static void change_mirror(struct transfer *t, unsigned mirror)
+{
+	if (t->mirror != mirror && image_tree(t->image) && t->part != PART_ROOTHASH)
+		t->buffered = 0;
+}
+
+/* Makes room in the buffer for an answer of the target. False: the transfer is not to ask now. */
+static bool make_room(struct transfer *t, const struct mirror_target *target)
+{
+	struct file_fault fault;
+	int error;
+	bool full;
+
+	change_mirror(t, target->mirror);
+	error = t->buffered > 0 && t->file >= 0 ? flush(t, &fault) : 0;
+	/* The space behind a partial page that is kept serves the TLS handshake. */
+	full = capacity.buffer - t->buffered < (target->url.https ? TLS_SCRATCH_MIN : 1);
+	if (error == -EBADMSG) {
+		unfit(t, &fault);
+		return false;
+	}
+	if (error && error != -EAGAIN) {
+		flush_failed(t, error);
+		return false;
+	}
+	if (full && error) {
+		t->state = TRANSFER_PAUSED;
+		t->resume = t->lacks ? turn.ms + WRITE_SOON : t->write_after;
+		return false;
+	}
+	if (full)
+		t->buffered = 0;
+	if (full && t->goes_on && position(t) <= t->attempted) {
+		request_failed(t, OUTCOME_REFUSED, "the server sends too little at a time");
+		return false;
+	}
+	return true;
 }
 
 /* Requests the missing part of the first range from the target. */
@@ -269,37 +241,24 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.userinfo = target->userinfo,
 		.proxy = target->proxy,
 		.fields = target->trusted ? conf->fields : NULL,
-		.last = range_end(t) - 1,
+		.last = range_end(t) - 1 - part_base(t),
 		.size = is_pinned(t) ? image->pinned.size : 0,
 		.if_range = is_pinned(t) ? image_validator(image) : NULL,
-		.etag = is_pinned(t) && image->pinned.etag[0] ? image->pinned.etag : NULL,
+		.etag = is_pinned(t) && image->pinned.etag[0] && !image_tree(image)
+				? image->pinned.etag
+				: NULL,
 		.user_agent = conf->user_agent,
 		/* One request that stalls does not use up the whole time-out. */
 		.stall = (int64_t)clamp_u64((uint64_t)mirror_timeout() / 3, STALL_MIN, STALL_MAX),
 	};
-	int error = t->buffered > 0 && t->file >= 0 ? flush(t) : 0;
-	/* The space behind a partial page that is kept serves the TLS handshake. */
-	bool full = capacity.buffer - t->buffered < (target->url.https ? TLS_SCRATCH_MIN : 1);
 
-	if (error && error != -EAGAIN) {
-		write_failed(t, error);
+	if (!make_room(t, target))
 		return;
-	}
-	if (full && error) {
-		t->state = TRANSFER_PAUSED;
-		t->resume = t->write_after;
-		return;
-	}
-	if (full)
-		t->buffered = 0;
-	if (full && t->goes_on && position(t) <= t->attempted) {
-		request_failed(t, OUTCOME_REFUSED, "the server sends too little at a time");
-		return;
-	}
-	request.first = position(t);
+	request.first = position(t) - part_base(t);
 	request.goes_on = t->goes_on && t->mirror == target->mirror;
 	if (mirror_needs_buffer(target->mirror, turn.ms))
-		request.last = min_u64(request.last, t->base + capacity.buffer - 1);
+		request.last = min_u64(
+			request.last, t->base - part_base(t) + capacity.buffer - 1);
 	t->attempted = position(t);
 	t->provisional = false;
 	t->state = TRANSFER_ASKING;
@@ -324,7 +283,7 @@ static void ask(struct transfer *t)
 	struct mirror_target target;
 	const char *why;
 
-	if (mirror_target(&target, t->image, turn.ms, &why))
+	if (mirror_target(&target, t->image, t->part, turn.ms, &why))
 		ask_target(t, &target);
 	else
 		request_failed(t, OUTCOME_LIMIT, why);
@@ -342,16 +301,18 @@ static void add_range(struct transfer *t, struct range range)
 {
 	const struct file *f = t->file >= 0 ? &files[t->file] : NULL;
 
-	if (f && (f->fill || f->trace == TRACE_PLAYING))
+	if (f && t->part == PART_IMAGE && (f->fill || f->trace == TRACE_PLAYING))
 		t->planned |= 1u << t->count;
 	t->ranges[t->count++] = range;
 }
 
-void transfer_start(struct transfer *t, const struct mirror_target *target, struct image *image,
-	int file, struct range range)
+void transfer_start(struct transfer *t, const struct mirror_target *target,
+	struct transfer_work work, struct range range)
 {
-	t->image = image;
-	t->file = file;
+	t->image = work.image;
+	t->part = work.part;
+	t->file = work.file;
+	t->lacks = 0;
 	t->count = t->planned = 0;
 	add_range(t, range);
 	t->hops = 0;
@@ -417,12 +378,15 @@ static void check_head(struct transfer *t)
 /* Writes what has come; in TRANSFER_WRITING that is all of the first range. */
 static void write_on(struct transfer *t)
 {
-	int error = flush(t);
+	struct file_fault fault;
+	int error = flush(t, &fault);
 
 	if (error == -EAGAIN)
 		return;
-	if (error)
-		write_failed(t, error);
+	if (error == -EBADMSG)
+		unfit(t, &fault);
+	else if (error)
+		flush_failed(t, error);
 	else if (t->state == TRANSFER_WRITING)
 		next_range(t);
 }
@@ -445,8 +409,10 @@ void transfer_write_head(struct transfer *t, int file)
 
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why)
 {
+	struct file_fault fault;
+
 	if (t->file >= 0)
-		flush(t);
+		flush(t, &fault);
 	transfer_drop(t);
 	attempt_failed(t, outcome, why);
 }
@@ -475,6 +441,75 @@ static void body_interrupted(struct transfer *t, enum outcome outcome, const cha
 	if (t->interruptions > INTERRUPTIONS_AT_ONCE)
 		t->resume += retry_delay(
 			PAUSE_FIRST, PAUSE_LAST, t->interruptions - INTERRUPTIONS_AT_ONCE);
+}
+
+/* The end of what is needed of the first range. Of a file that is all. Of an image that is opened
+ * it is the bytes that show its kind; of a text, as much as leaves room for another request's
+ * handshake. */
+static uint64_t wanted_end(const struct transfer *t)
+{
+	uint64_t end = range_end(t), total = (uint64_t)t->http.response.total;
+
+	if (t->part != PART_IMAGE)
+		return min_u64(end, part_base(t) + total);
+	if (t->file == HEAD_ONLY && !image_tree(t->image))
+		end = EROFS_HEAD;
+	if (t->file == TEXT_ONLY)
+		end -= TLS_SCRATCH_MIN;
+	return min_u64(end, t->image->pinned.size);
+}
+
+static const char *unfit_words(
+	char out[UNFIT_WORDS], const struct transfer *t, const struct file_fault *fault)
+{
+	char root[VERITY_HEX + 1];
+
+	snprintf(out, UNFIT_WORDS, "block %llu%s does not fit the root hash %s%s%s",
+		(unsigned long long)fault->block, t->part == PART_TREE ? " of its tree" : "",
+		verity_root_text(root, image_tree(t->image)->verity.root), *fault->why ? ": " : "",
+		fault->why);
+	return out;
+}
+
+void transfer_unfit(struct transfer *t, const struct file_fault *fault)
+{
+	char why[UNFIT_WORDS];
+
+	transfer_fail(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
+}
+
+/* A block does not fit the root hash: its mirror is set aside, and the rest of the range asked of
+ * the next one. Where bytes may be written in any order, the page is left to those who want it. */
+static void unfit(struct transfer *t, const struct file_fault *fault)
+{
+	struct file *f = &files[t->file];
+	char why[UNFIT_WORDS];
+	struct failure failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
+	int64_t again;
+
+	mirror_lied(t->image, &failure, turn.ms);
+	http_close(&t->http);
+	again = refused_add((unsigned)t->file, t->base);
+	drop_provisional(t);
+	if (t->part == PART_TREE) {
+		flush_skip(t, VERITY_BLOCK);
+	} else if (frontend->any_order) {
+		file_dropped(f, t->base);
+		f->ahead_after = later(f->ahead_after, again);
+		flush_skip(t, page_size());
+	} else {
+		t->buffered = 0;
+		t->state = TRANSFER_PAUSED;
+		t->resume = again;
+		return;
+	}
+	t->started = true;
+	if (t->state != TRANSFER_WRITING && position(t) >= range_end(t))
+		t->state = TRANSFER_WRITING;
+	if (t->state == TRANSFER_WRITING)
+		return;
+	t->state = TRANSFER_PAUSED;
+	t->resume = turn.ms;
 }
 
 /* Whether the server may have stumbled over requests that came before their turn. */
@@ -510,7 +545,7 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 		http_blame(&t->http);
 		mirror_forget_redirect(image);
 		ask(t);
-	} else if (t->file == HEAD_ONLY && broke_off && t->buffered >= EROFS_HEAD) {
+	} else if (t->file == HEAD_ONLY && broke_off && position(t) >= wanted_end(t)) {
 		t->state = TRANSFER_ENDED; /* enough to know it by */
 	} else if (t->file >= 0 && broke_off && moved) {
 		body_interrupted(t, outcome, why);
@@ -535,14 +570,33 @@ static void hold_back(struct transfer *t)
 	ask(t);
 }
 
+/* The size is not under the root hash: which of image and superblock is wrong is not known. */
+static bool has_fit_size(struct transfer *t)
+{
+	struct tree *tree = image_tree(t->image);
+	char why[160];
+
+	if (!tree || (uint64_t)t->http.response.total == tree_image_size(tree))
+		return true;
+	snprintf(why, sizeof(why), "it has %lld bytes, and its tree is for %llu",
+		(long long)t->http.response.total, (unsigned long long)tree_image_size(tree));
+	tree_doubt(tree);
+	http_close(&t->http);
+	request_failed(t, OUTCOME_UNVERIFIED, why);
+	return false;
+}
+
 static void response_began(struct transfer *t)
 {
 	struct image *image = t->image;
 
 	if (t->measured)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
-	if (!is_pinned(t))
+	if (t->part == PART_IMAGE && !is_pinned(t)) {
+		if (!has_fit_size(t))
+			return;
 		image_pin(image, &t->http.response);
+	}
 	t->hops = 0;
 	t->remembered = false;
 	if (t->http.response.length < 0) {
@@ -565,7 +619,7 @@ static void redirected(struct transfer *t)
 		request_failed(t, OUTCOME_REFUSED, text);
 		return;
 	}
-	mirror_redirected(t->image, t->mirror, &t->http.location);
+	mirror_redirected(t->image, t->part, t->mirror, &t->http.location);
 	ask(t);
 }
 
@@ -581,23 +635,11 @@ static void take_data(struct transfer *t, size_t got)
 	}
 	/* The image's last page is padded when it is written, so it has to be complete by then. */
 	if (t->file >= 0 && turn.ms >= t->write_after &&
-		(t->buffered == capacity.buffer ||
+		(t->buffered == capacity.buffer || t->part == PART_TREE ||
 			(position(t) < t->image->pinned.size &&
 				reads_first_end((unsigned)t->file, t->base, position(t)) <=
 					position(t))))
 		write_on(t);
-}
-
-/* The end of what is needed of the first range. Of a file that is all. Of an image that is opened
- * it is the bytes that show its kind; of a text, as much as leaves room for another request's
- * handshake. */
-static uint64_t wanted_end(const struct transfer *t)
-{
-	uint64_t end = t->file == HEAD_ONLY   ? EROFS_HEAD
-		       : t->file == TEXT_ONLY ? range_end(t) - TLS_SCRATCH_MIN
-					      : range_end(t);
-
-	return min_u64(end, t->image->pinned.size);
 }
 
 /* The response is complete, but may hold less than was requested. A server that sends next to
@@ -656,6 +698,8 @@ static int64_t next_time(const struct transfer *t)
 		return t->resume;
 	if (t->state == TRANSFER_ENDED)
 		return 0;
+	if (t->state == TRANSFER_WRITING && t->lacks)
+		return INT64_MAX;
 	if (t->state != TRANSFER_ASKING)
 		return t->write_after;
 	return t->write_since ? sooner(t->write_after, http_next(&t->http)) : http_next(&t->http);
@@ -679,7 +723,8 @@ static void run(struct transfer *t)
 		http_run(&t->http, NULL, 0, &got, turn.ms);
 	if (t->state == TRANSFER_PAUSED && turn.ms >= t->resume)
 		ask(t);
-	if (t->state == TRANSFER_ASKING && t->write_since && turn.ms >= t->write_after)
+	if (t->state == TRANSFER_ASKING && (t->write_since || t->lacks) &&
+		turn.ms >= t->write_after)
 		write_on(t);
 	if (t->state == TRANSFER_HEAD && turn.ms >= t->write_after)
 		check_head(t);
@@ -721,7 +766,7 @@ static size_t enough(const struct transfer *t)
 {
 	uint64_t pos = position(t), end = min_u64(range_end(t), t->base + capacity.buffer), wanted;
 
-	if (t->file < 0 || pos >= end || (t->measured && t->http.state == HTTP_AWAITING))
+	if (t->file < 0 || t->part == PART_TREE || pos >= end || (t->measured && t->http.state == HTTP_AWAITING))
 		return 1;
 	wanted = reads_first_end((unsigned)t->file, t->base, end);
 	return (size_t)((wanted > pos && wanted < end ? wanted : end) - pos);
@@ -760,6 +805,7 @@ static enum transfer_event take_result(struct transfer *t, struct transfer_resul
 
 	*out = (struct transfer_result){
 		.image = t->image,
+		.part = t->part,
 		.bytes = t->buffer,
 		.size = t->buffered,
 		.whole = (uint64_t)t->http.response.total == t->buffered,
@@ -768,6 +814,8 @@ static enum transfer_event take_result(struct transfer *t, struct transfer_resul
 	};
 	if (is_text)
 		transfer_free(t);
+	if (t->part != PART_IMAGE)
+		return TRANSFER_PROOF;
 	return is_text ? TRANSFER_TEXT : TRANSFER_OPENED;
 }
 

@@ -47,6 +47,7 @@ struct transfer {
 
 	/* with the life of its work */
 	struct image *image;
+	enum image_part part;
 	int file; /* a number, HEAD_ONLY or TEXT_ONLY */
 	struct range ranges[RANGES];
 	unsigned count;	     /* of ranges; the first is the one that is coming */
@@ -56,6 +57,7 @@ struct transfer {
 	int64_t data_at;     /* when the last page's worth of bytes came; 0: none yet */
 	int64_t write_after; /* writing is tried again then */
 	int64_t write_since; /* when writing first failed; 0: it does not fail */
+	uint64_t lacks;	     /* 1 + the block of the tree that has to come before it is written */
 
 	/* with the life of the first range */
 	uint64_t base;		/* the offset of buffer[0] in the image, at a page's boundary */
@@ -101,10 +103,16 @@ bool transfer_waits_to_write(const struct transfer *t);
 uint64_t transfer_outstanding(const struct transfer *t);
 uint64_t transfers_outstanding(void);
 
-/* Begins work in a free transfer: [range.from, range.end) of an image for `file`. `target` is where
- * to ask; NULL: the image's name makes no URL, and the attempt fails. */
-void transfer_start(struct transfer *t, const struct mirror_target *target, struct image *image,
-	int file, struct range range);
+/* Begins work in a free transfer: [range.from, range.end) of a part of an image for `file`; of a
+ * tree it is at TREE_BASE. `target` is where to ask; NULL: the image's name makes no URL, and the
+ * attempt fails. */
+struct transfer_work {
+	struct image *image;
+	enum image_part part;
+	int file;
+};
+void transfer_start(struct transfer *t, const struct mirror_target *target,
+	struct transfer_work work, struct range range);
 
 /* Puts a range behind those of a transfer in TRANSFER_ASKING that has fewer than RANGES. */
 void transfer_append(struct transfer *t, struct range range);
@@ -117,6 +125,9 @@ void transfer_drop(struct transfer *t);
 /* Ends an attempt that has failed: writes the whole pages that have come, and tells the mirror. */
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);
 
+/* The same for an image's first bytes, TRANSFER_OPENED, that do not fit the root hash. */
+void transfer_unfit(struct transfer *t, const struct file_fault *fault);
+
 /* Must follow TRANSFER_OPENED: the first bytes also belong to the file, and are written unless it
  * has them; -1: they belong to none. */
 void transfer_write_head(struct transfer *t, int file);
@@ -125,16 +136,19 @@ enum transfer_event {
 	TRANSFERS_WAIT,	 /* for a descriptor, or until transfers_next() */
 	TRANSFER_OPENED, /* of HEAD_ONLY: the image's size and version are pinned */
 	TRANSFER_TEXT,	 /* of TEXT_ONLY: it is over */
+	TRANSFER_PROOF,	 /* of HEAD_ONLY: an image's root hash, or the signature of one; must be
+			  * followed by transfer_free() or transfer_fail() */
 };
 
 /* `bytes` and `url` are good until something else is requested. */
 struct transfer_result {
 	struct image *image;
+	enum image_part part;
 	const char *bytes;	   /* OPENED: the image's first bytes, EROFS_HEAD if it has them */
 	size_t size;		   /* of `bytes`, at most a buffer. TEXT: 0 when there is none */
 	bool whole;		   /* TEXT: there is no more of it */
 	const struct url *url;	   /* OPENED: where they come from */
-	struct transfer *transfer; /* OPENED: for transfer_write_head() */
+	struct transfer *transfer; /* OPENED, PROOF */
 };
 
 /* The loop's three: see fetch.h. transfers_run() lets each transfer get as far as it can without

@@ -13,16 +13,18 @@
 
 static const struct conf *conf;
 static struct image *images; /* capacity.files, and one more for a trace */
+static struct tree *trees;   /* of them, by place; NULL: nothing is verified */
 
-size_t image_memory_each(void)
+size_t image_memory_each(const struct conf *c)
 {
-	return sizeof(struct image);
+	return sizeof(struct image) + (conf_verifies(c) ? sizeof(struct tree) : 0);
 }
 
 void images_init(const struct conf *c, void *memory)
 {
 	conf = c;
 	images = memory;
+	trees = conf_verifies(c) ? (void *)(images + capacity.files + 1) : NULL;
 }
 
 /* ---- the table ---- */
@@ -42,6 +44,10 @@ static struct image *get(const char *volume, const void *cookie, size_t cookie_s
 			return i;
 	}
 	*free = (struct image){.used = true, .is_trace = is_trace, .cookie_size = cookie_size};
+	if (trees) {
+		tree_forget(trees + (free - images));
+		trees[free - images] = (struct tree){.rooted = false};
+	}
 	memcpy(free->volume, volume, strlen(volume) + 1);
 	memcpy(free->cookie, cookie, cookie_size);
 	return free;
@@ -88,10 +94,29 @@ bool image_is_compressed(const struct image *image)
 	return false;
 }
 
+struct tree *image_tree_place(const struct image *image)
+{
+	return trees && !image->is_trace ? trees + (image - images) : NULL;
+}
+
+struct tree *image_tree(const struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+
+	return tree && tree->rooted ? tree : NULL;
+}
+
+void image_set_root(struct image *image, const uint8_t root[VERITY_DIGEST])
+{
+	tree_root(trees + (image - images), root);
+}
+
 /* ---- the version ---- */
 
 const char *image_validator(const struct image *image)
 {
+	if (image_tree(image))
+		return NULL;
 	if (image->pinned.etag_is_strong)
 		return image->pinned.etag;
 	return image->pinned.last_modified[0] ? image->pinned.last_modified : NULL;
@@ -99,7 +124,13 @@ const char *image_validator(const struct image *image)
 
 void image_pin(struct image *image, const struct response *response)
 {
+	const struct tree *tree = image_tree(image);
+
 	image->pinned.size = (uint64_t)response->total;
+	if (tree) {
+		state_verified(&image->pinned, tree->verity.root);
+		return;
+	}
 	strcpy(image->pinned.etag, response->etag);
 	image->pinned.etag_is_strong = response->etag_is_strong;
 	strcpy(image->pinned.last_modified, response->last_modified);
@@ -166,14 +197,51 @@ static void pin_state(struct image *image, const struct state *s)
 	state_touch(key_of(image));
 }
 
+/* Loads what is remembered of the version that may be opened: with a root hash that of this one, of
+ * an image without a root hash none. */
+static bool load_fit(const struct image *image, struct state *s)
+{
+	const struct tree *tree = image_tree(image);
+	struct state fit;
+
+	if (!state_load(s, key_of(image)))
+		return false;
+	fit = *s;
+	if (tree)
+		state_verified(&fit, tree->verity.root);
+	return strcmp(fit.etag, s->etag) == 0 && (tree || !state_is_verified(s));
+}
+
 bool image_recall(struct image *image)
 {
 	struct state s;
 
-	image->unknown = image->unknown || !state_load(&s, key_of(image));
+	image->unknown = image->unknown || !load_fit(image, &s);
 	if (!image->unknown)
 		pin_state(image, &s);
 	return !image->unknown;
+}
+
+void image_keep_proof(
+	struct image *image, const uint8_t root[VERITY_DIGEST], const uint8_t *p7s, size_t size)
+{
+	uint8_t proof[VERITY_DIGEST + PROOF_MAX];
+
+	memcpy(proof, root, VERITY_DIGEST);
+	memcpy(proof + VERITY_DIGEST, p7s, size);
+	state_store_proof(key_of(image), proof, VERITY_DIGEST + size);
+}
+
+size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room)
+{
+	return state_load_proof(key_of(image), out, room);
+}
+
+bool image_was_verified(const struct image *image)
+{
+	struct state s;
+
+	return state_load(&s, key_of(image)) && state_is_verified(&s);
 }
 
 bool image_reopen(struct image *image)
@@ -181,7 +249,7 @@ bool image_reopen(struct image *image)
 	int64_t live = opened_before(image);
 	struct state s;
 
-	if (live < 0 || !state_load(&s, key_of(image)) || s.reported_size != (uint64_t)live)
+	if (live < 0 || !load_fit(image, &s) || s.reported_size != (uint64_t)live)
 		return false;
 	pin_state(image, &s);
 	return true;

@@ -12,6 +12,7 @@
 #include "net/response.h"
 #include "daemon/conf.h"
 #include "image/state.h"
+#include "image/tree.h"
 
 /* Members are for all to read. */
 struct image {
@@ -62,12 +63,16 @@ struct image {
 	} stats;
 };
 
+/* What is requested of an image: itself, or what lies beside it and has a suffix behind its name,
+ * or lies where `verity URL` says. */
+enum image_part { PART_IMAGE, PART_TREE, PART_ROOTHASH, PART_SIGNATURE };
+
 /* For log lines: "%.*s" takes it. */
 #define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
 
 /* Once, at the start. `memory` has room for capacity.files + 1 images, all zero; `conf` stays
  * borrowed. */
-size_t image_memory_each(void);
+size_t image_memory_each(const struct conf *conf);
 void images_init(const struct conf *conf, void *memory);
 
 /* The image with these keys, or a new one. There are capacity.files places. */
@@ -88,7 +93,24 @@ bool image_is_compressed(const struct image *image);
 /* The pinned version for If-Range: the strong ETag, else Last-Modified, else NULL. */
 const char *image_validator(const struct image *image);
 
-/* Pins size and version from a response that named them. */
+/* The tree by which its bytes are verified; NULL: they are not. The second is not NULL for an image
+ * without a root hash, unless nothing is verified. Setting the root hash, before anything is
+ * pinned. */
+struct tree *image_tree(const struct image *image);
+struct tree *image_tree_place(const struct image *image);
+void image_set_root(struct image *image, const uint8_t root[VERITY_DIGEST]);
+
+/* Keeps a root hash and its signature beside the state; and reads both back, untrusted: their size,
+ * 0 when there are none. */
+void image_keep_proof(struct image *image, const uint8_t root[VERITY_DIGEST], const uint8_t *p7s,
+	size_t size);
+size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room);
+
+/* Whether the version that was opened last had a root hash. */
+bool image_was_verified(const struct image *image);
+
+/* Pins size and version from a response that named them. Of an image that is verified the root hash
+ * is the version, whatever the server says. */
 void image_pin(struct image *image, const struct response *response);
 
 /* For an image whose size, version and kind have just been pinned: settles the size that is

@@ -33,6 +33,22 @@ bool state_is_same(const struct state *a, const struct state *b)
 	return a->etag_is_strong || strcmp(a->last_modified, b->last_modified) == 0;
 }
 
+#define VERIFIED "\"verity\"" /* within the quotes a server's has none (response.h) */
+
+void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST])
+{
+	char hex[VERITY_HEX + 1];
+
+	snprintf(s->etag, sizeof(s->etag), VERIFIED "%s\"", verity_root_text(hex, root));
+	s->etag_is_strong = true;
+	s->last_modified[0] = '\0';
+}
+
+bool state_is_verified(const struct state *s)
+{
+	return strncmp(s->etag, VERIFIED, sizeof(VERIFIED) - 1) == 0;
+}
+
 /* How many sizes may be reported for an image of `size` bytes, its own among them. */
 static uint64_t spread(uint64_t size)
 {
@@ -45,6 +61,8 @@ uint64_t state_reported_size(const struct state *now, const struct state *before
 {
 	uint64_t hash = hash_more(HASH_BEGIN, now->etag, strlen(now->etag));
 	uint64_t others = spread(now->size) - 1, reported = now->size;
+	bool beyond = state_is_verified(now) && spread(now->size + STATE_SPREAD) == STATE_SPREAD;
+	uint64_t shift = beyond ? STATE_SPREAD : 0;
 
 	if (before && state_is_same(now, before))
 		return before->reported_size;
@@ -52,9 +70,9 @@ uint64_t state_reported_size(const struct state *now, const struct state *before
 		hash = hash_more(hash, now->last_modified, strlen(now->last_modified));
 	if (others > 0 && (now->etag[0] || now->last_modified[0]))
 		reported += 1 + hash % others;
-	if (before && reported == before->reported_size && others > 0)
+	if (before && reported + shift == before->reported_size && others > 0)
 		reported = reported == now->size + others ? now->size + 1 : reported + 1;
-	return reported;
+	return reported + shift;
 }
 
 /* ---- the text ---- */
@@ -142,7 +160,7 @@ static uint64_t read_number(const char *value)
 
 static bool makes_sense(const struct state *s)
 {
-	return s->reported_size >= s->size && s->reported_size - s->size < STATE_SPREAD &&
+	return s->reported_size >= s->size && s->reported_size - s->size < 2 * STATE_SPREAD &&
 	       s->kind <= EROFS_COMPRESSED &&
 	       (s->etag_is_strong || !s->etag[0] || s->etag[0] == 'W');
 }
@@ -219,17 +237,24 @@ int state_folder(void)
 	return folder;
 }
 
+/* Returns its size, 0: there is none. */
+static size_t read_file(const char *name, void *out, size_t room)
+{
+	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	ssize_t size = fd < 0 ? 0 : read(fd, out, room);
+
+	fd_close(&fd);
+	return size > 0 ? (size_t)size : 0;
+}
+
 bool state_find(struct state *out, uint64_t hash, struct state_names *names)
 {
 	char name[STATE_NAME], text[STATE_MAX];
-	ssize_t size;
-	int fd;
+	size_t size;
 
 	name_by_hash(name, hash);
-	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	size = fd < 0 ? -1 : read(fd, text, sizeof(text));
-	fd_close(&fd);
-	return size > 0 && state_parse(out, names, text, (size_t)size);
+	size = read_file(name, text, sizeof(text));
+	return size > 0 && state_parse(out, names, text, size);
 }
 
 bool state_load(struct state *out, struct state_key key)
@@ -241,7 +266,7 @@ bool state_load(struct state *out, struct state_key key)
 	       memcmp(names.cookie, key.cookie, key.cookie_size) == 0;
 }
 
-static bool write_file(const char *name, const char *text, size_t size)
+static bool write_file(const char *name, const void *text, size_t size)
 {
 	static const char new[] = "new";
 	bool written;
@@ -254,6 +279,30 @@ static bool write_file(const char *name, const char *text, size_t size)
 	written = write(fd, text, size) == (ssize_t)size && fdatasync(fd) == 0;
 	close(fd);
 	return written && renameat(folder, new, folder, name) == 0;
+}
+
+static void proof_name(char out[STATE_NAME + sizeof(STATE_PROOF)], struct state_key key)
+{
+	state_name(out, key);
+	strcat(out, STATE_PROOF);
+}
+
+/* If it cannot be written, the image cannot be opened offline. */
+void state_store_proof(struct state_key key, const void *proof, size_t size)
+{
+	char name[STATE_NAME + sizeof(STATE_PROOF)];
+
+	proof_name(name, key);
+	if (folder >= 0)
+		write_file(name, proof, size);
+}
+
+size_t state_load_proof(struct state_key key, void *out, size_t room)
+{
+	char name[STATE_NAME + sizeof(STATE_PROOF)];
+
+	proof_name(name, key);
+	return read_file(name, out, room);
 }
 
 void state_store(const struct state *state, struct state_key key, const char *url)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "trust/verity.h"
 #include "image/erofs.h"
 
 /* The keys of OPEN, borrowed; at most KEY_MAX bytes each. */
@@ -37,14 +38,20 @@ struct state {
  * ETag and Last-Modified. Where the server sent neither, the size alone decides. */
 bool state_is_same(const struct state *a, const struct state *b);
 
+/* Makes a root hash the version's validator, in a form that no server's has. */
+void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST]);
+bool state_is_verified(const struct state *s);
+
 /* The size to report to the kernel for a version, at least `now->size`.
  *
  * The kernel keeps a cache file only while the size that copen names is the one stored with the
  * file (fs/cachefiles/xattr.c); else it drops the file and begins a new one before anything is
  * read. EROFS ignores that size. So the size identifies the version: it is the image's size plus a
- * hash of its validator below STATE_SPREAD, 0 without a validator. It differs from what was
- * reported for another version, `before` (NULL: none is remembered). The same version always gets
- * the same size, even where nothing is remembered, unless that other version had it. */
+ * hash of its validator below STATE_SPREAD, 0 without a validator; with a root hash STATE_SPREAD
+ * more, where a cache file may have that size: so a server cannot choose an ETag by which its bytes
+ * pass for verified ones later. It differs from what was reported for another version, `before`
+ * (NULL: none is remembered). The same version always gets the same size, even where nothing is
+ * remembered, unless that other version had it. */
 #define STATE_SPREAD (1 << 24)
 uint64_t state_reported_size(const struct state *now, const struct state *before);
 
@@ -79,6 +86,12 @@ bool state_load(struct state *out, struct state_key key);
 /* The same for the image whose keys have this hash, opened_files_key() of handover.h; writes the
  * keys too. */
 bool state_find(struct state *out, uint64_t hash, struct state_names *names);
+
+/* Keeps what proves the image's root hash in a file beside it, STATE_PROOF behind its name; reads it
+ * back, untrusted, and returns its size, 0 when there is none. */
+#define STATE_PROOF ".proof"
+void state_store_proof(struct state_key key, const void *proof, size_t size);
+size_t state_load_proof(struct state_key key, void *out, size_t room);
 
 /* Replaces the file as a whole. Its time of modification is the image's last OPEN: state_touch()
  * sets only that. The first failure is logged as a warning. */

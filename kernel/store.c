@@ -54,7 +54,9 @@ uint64_t store_version(const struct state *s)
 
 	if (!s->etag_is_strong)
 		hash = hash_more(hash, s->last_modified, strlen(s->last_modified) + 1);
-	return hash_more(hash, &s->size, sizeof(s->size));
+	hash = hash_more(hash, &s->size, sizeof(s->size));
+	/* So that no server can choose an ETag by which its bytes pass for verified ones later. */
+	return state_is_verified(s) ? hash | 1ull << 63 : hash & ~(1ull << 63);
 }
 
 /* "IMAGE.VERSION", 16 hexadecimal digits each. */

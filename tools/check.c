@@ -275,7 +275,7 @@ static enum http_event reach(const char **why)
 		enum http_event event;
 
 		*why = "too many redirects, a loop?";
-		if (!mirror_target(&own->target, image, clock_us() / 1000, why))
+		if (!mirror_target(&own->target, image, PART_IMAGE, clock_us() / 1000, why))
 			return HTTP_REDIRECT;
 		say_url(hops);
 		memset(&peer, 0, sizeof(peer));
@@ -287,7 +287,7 @@ static enum http_event reach(const char **why)
 		}
 		if (event != HTTP_REDIRECT || hops == REDIRECT_HOPS)
 			return event;
-		mirror_redirected(image, own->target.mirror, &http->location);
+		mirror_redirected(image, PART_IMAGE, own->target.mirror, &http->location);
 	}
 }
 
@@ -480,9 +480,9 @@ static int inspect(void)
 	return judge(event, why);
 }
 
-size_t check_memory(void)
+size_t check_memory(const struct conf *c)
 {
-	return BUFFER_DEFAULT + round_to(tls_size(), 8) + sizeof(*own) + image_memory_each();
+	return BUFFER_DEFAULT + round_to(tls_size(), 8) + sizeof(*own) + image_memory_each(c);
 }
 
 int check_run(const struct conf *c, uint64_t size, bool as_json, void *memory)

@@ -9,7 +9,7 @@
 #include "daemon/conf.h"
 
 /* Bytes that check_run() works in. */
-size_t check_memory(void);
+size_t check_memory(const struct conf *conf);
 
 /* Requests conf->url[0] as the daemon would, following redirects but trying nothing twice, and
  * writes a report to standard output: lines "name: value", with the verdict as the last, or one

@@ -286,11 +286,11 @@ static void start_engine(void)
 	struct memory_costs costs;
 	char why[256];
 
-	fetch_costs(&costs);
+	fetch_costs(&conf, &costs);
 	costs.fixed += PROGRAM;
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		broken("memory", why);
-	fetch_init(&conf, &front, aligned_alloc(page_size(), page_up(fetch_memory())));
+	fetch_init(&conf, &front, aligned_alloc(page_size(), page_up(fetch_memory(&conf))));
 	fetch_run(NULL, now);
 	fetch_open(THE_IMAGE, "erofs,image", "image", 5);
 	fetch_run(NULL, now);

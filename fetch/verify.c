@@ -1,0 +1,158 @@
+#include "fetch/verify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "trust/p7s.h"
+#include "fetch/mirror.h"
+#include "fetch/pool.h"
+
+static const struct conf *conf;
+
+void verify_init(const struct conf *c)
+{
+	conf = c;
+}
+
+static const uint8_t *configured_root(const struct image *image)
+{
+	const uint8_t *root = NULL;
+
+	for (size_t i = 0; i < conf->roothashes; i++) {
+		const char *name = conf->roothash[i].name;
+
+		if (name && (strlen(name) != image->cookie_size ||
+				    memcmp(name, image->cookie, image->cookie_size) != 0))
+			continue;
+		if (name || !root)
+			root = conf->roothash[i].root;
+		if (name)
+			break;
+	}
+	return root;
+}
+
+void verify_begin(struct image *image)
+{
+	const uint8_t *root = conf_verifies(conf) ? configured_root(image) : NULL;
+
+	if (root)
+		image_set_root(image, root);
+}
+
+/* ---- without a root hash ---- */
+
+static bool opens_unverified(struct image *image, const char *why)
+{
+	struct tree *tree = image_tree_place(image);
+
+	if (conf->verity != VERITY_ALLOW || image_was_verified(image))
+		return false;
+	log_warning("%.*s: is opened without being verified (verity allow): %s", IMAGE_NAME(image),
+		why);
+	tree->none = true;
+	image->refused = false;
+	image->failures = 0;
+	return true;
+}
+
+bool verify_allows(struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+
+	return tree && !tree->rooted &&
+	       (image->outcome == OUTCOME_NOT_FOUND || image->outcome == OUTCOME_UNVERIFIED) &&
+	       opens_unverified(image, mirror_why(image));
+}
+
+/* ---- what is asked for ---- */
+
+bool verify_ready(struct file *f)
+{
+	static const char no_root[] =
+		"it has no root hash: `roothash` gives it one, `verity-key` a key by which one is "
+		"signed";
+	struct tree *tree = image_tree_place(f->image);
+	uint64_t lacks;
+
+	if (!tree || tree->none)
+		return true;
+	if (tree->rooted) {
+		if (tree_covers(tree, 0, &lacks))
+			return true;
+		pool_ask_tree(f, lacks);
+	} else if (p7s_keys() > 0) {
+		pool_ask_proof(f->image, tree->claimed ? PART_SIGNATURE : PART_ROOTHASH);
+	} else if (!opens_unverified(f->image, no_root)) {
+		mirror_give_up(f->image, OUTCOME_UNVERIFIED, no_root);
+	}
+	return false;
+}
+
+/* ---- a signed root hash ---- */
+
+static void unproved(const struct transfer_result *r, const char *why)
+{
+	image_tree_place(r->image)->claimed = false;
+	transfer_fail(r->transfer, OUTCOME_UNVERIFIED, why);
+}
+
+/* `p7s` is its signature. Returns why it is not taken; NULL: it is. */
+static const char *take_signed(struct image *image, const uint8_t *root, const uint8_t *p7s, size_t size)
+{
+	char text[VERITY_HEX + 1];
+	const char *fault, *signer = p7s_signer(p7s, size, root, &fault);
+
+	if (!signer)
+		return fault;
+	log_info("%.*s: root hash %s, signed by %s", IMAGE_NAME(image),
+		verity_root_text(text, root), signer);
+	image_set_root(image, root);
+	return NULL;
+}
+
+void verify_take(const struct transfer_result *r)
+{
+	const uint8_t *bytes = (const uint8_t *)r->bytes;
+	struct tree *tree = image_tree_place(r->image);
+	uint8_t root[VERITY_DIGEST];
+	const char *fault;
+	char why[200];
+
+	if (r->part == PART_ROOTHASH) {
+		tree->claimed = verity_root_parse(tree->verity.root, r->bytes, r->size);
+		if (tree->claimed)
+			transfer_free(r->transfer);
+		else
+			unproved(r, "it is not 64 hexadecimal digits");
+		return;
+	}
+	memcpy(root, tree->verity.root, sizeof(root));
+	fault = take_signed(r->image, root, bytes, r->size);
+	if (!fault) {
+		image_keep_proof(r->image, root, bytes, r->size);
+		transfer_free(r->transfer);
+		return;
+	}
+	snprintf(why, sizeof(why), "it %s", fault);
+	unproved(r, why);
+}
+
+bool verify_recall(struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+	uint8_t proof[VERITY_DIGEST + PROOF_MAX];
+	uint64_t lacks;
+	size_t size;
+
+	if (!tree || tree->none)
+		return true;
+	if (!tree->rooted) {
+		size = p7s_keys() > 0 ? image_kept_proof(image, proof, sizeof(proof)) : 0;
+		if (size <= VERITY_DIGEST ||
+			take_signed(image, proof, proof + VERITY_DIGEST, size - VERITY_DIGEST))
+			return false;
+	}
+	return tree_covers(tree, 0, &lacks);
+}

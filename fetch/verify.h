@@ -1,0 +1,34 @@
+/* fetch/verify.h - what has to be known of an image before it is opened, where images are verified:
+ * its root hash, from the configuration or signed beside the image, and the top of its tree. */
+#ifndef FETCH_VERIFY_H
+#define FETCH_VERIFY_H
+
+#include <stdbool.h>
+
+#include "daemon/conf.h"
+#include "fetch/file.h"
+#include "fetch/transfer.h"
+
+/* Once, at start. `conf` stays borrowed. */
+void verify_init(const struct conf *conf);
+
+/* An OPEN of the image has come, which is not open yet: takes its root hash, if the configuration
+ * has it. */
+void verify_begin(struct image *image);
+
+/* Whether the first bytes of a file that is being opened may be requested. If not, requests what has
+ * to be known before, or gives the image up. */
+bool verify_ready(struct file *f);
+
+/* The root hash or its signature has come. */
+void verify_take(const struct transfer_result *result);
+
+/* Whether an image that no server gives a root hash for may be opened all the same, which is
+ * logged. */
+bool verify_allows(struct image *image);
+
+/* Takes a signed root hash and the top of the tree from the disk, as far as they are not known.
+ * False: the image cannot be opened without a server. */
+bool verify_recall(struct image *image);
+
+#endif

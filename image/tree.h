@@ -1,0 +1,74 @@
+/* image/tree.h - the tree of digests of an image that is verified (trust/verity.h): its blocks that
+ * have been checked up to the root hash, some in memory, all of them in a sparse file in the folder
+ * of state.h. That file is named by the root hash, and trusted no more than a server: each block is
+ * checked again when it is read from it, and one that does not fit counts as not there.
+ *
+ * Blocks of data are numbered in the image, blocks of the tree in its file, IMAGE.verity, of which
+ * block 0 is the superblock. A superblock counts once the tree's top has been found to fit with it,
+ * since the root hash does not cover it.
+ */
+#ifndef IMAGE_TREE_H
+#define IMAGE_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trust/verity.h"
+
+/* The tree's file lies here in the offsets of an image's file, behind all images. */
+#define TREE_BASE (1ull << 63)
+
+/* Its name on the server is the image's with this behind it. */
+#define TREE_SUFFIX ".verity"
+
+struct tree {
+	bool claimed; /* verity has a root hash that is not proved yet */
+	bool none;   /* the image has none, and may be opened all the same */
+	bool rooted; /* its root hash is known */
+	bool known;  /* its superblock too, so that verity has the image's size */
+	bool begun;  /* a superblock is there, which the next block has to prove */
+	bool looked; /* for it in the file */
+	struct verity verity;
+};
+
+/* Once, at start: memory for so many blocks of all trees, all zero; at least TREE_SLOTS_MIN. */
+#define TREE_SLOT (VERITY_BLOCK + 32)
+void trees_init(void *memory, size_t slots);
+
+/* Sets the root hash. */
+void tree_root(struct tree *t, const uint8_t root[VERITY_DIGEST]);
+
+/* The size of the image in bytes; the tree is known. */
+uint64_t tree_image_size(const struct tree *t);
+
+/* The blocks of the tree's file; as long as it is not known, those that are requested first. */
+uint64_t tree_blocks(const struct tree *t);
+
+enum tree_verdict {
+	TREE_FITS,
+	TREE_UNFIT, /* these bytes are not the image's */
+	TREE_LACKS, /* block *lacks of the tree has to come first */
+};
+
+/* Judges a block of data, VERITY_BLOCK bytes. Blocks behind the image's end fit. */
+enum tree_verdict tree_judge(
+	struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks);
+
+/* Judges a block of the tree, and keeps it if it fits. UNFIT: *why is a sentence's end. */
+enum tree_verdict tree_take(
+	struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks, const char **why);
+
+/* Whether all is there that a block of data is judged by. */
+bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks);
+
+/* Whether a block of the tree is in memory: one that was used lately. */
+bool tree_holds(const struct tree *t, uint64_t block);
+
+/* The superblock may be a lie: it is requested again. */
+void tree_doubt(struct tree *t);
+
+/* Forgets what is in memory of it. */
+void tree_forget(struct tree *t);
+
+#endif
