@@ -252,15 +252,16 @@ bool pool_ask_text(struct image *image)
 /* What a long range is verified by is requested when it has come near. */
 static void ask_tree_ahead(const struct transfer *t)
 {
-	uint64_t at = t->base + TREE_RUN / 2 * TREE_UNIT, lacks;
+	uint64_t end = t->base + 2 * TREE_UNIT, lacks;
 	struct tree *tree;
 
 	if (t->state == TRANSFER_FREE || t->file < 0 || t->part != PART_IMAGE ||
-		at >= t->ranges[0].end)
+		end >= t->ranges[0].end)
 		return;
 	tree = image_tree(t->image);
-	if (tree && !tree_covers(tree, at / VERITY_BLOCK, &lacks))
-		pool_ask_tree(&files[t->file], lacks);
+	for (uint64_t at = t->base; tree && at < end; at += TREE_UNIT)
+		if (!tree_covers(tree, at / VERITY_BLOCK, &lacks))
+			pool_ask_tree(&files[t->file], lacks);
 }
 
 void pool_ask_lacking(void)
