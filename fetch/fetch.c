@@ -163,6 +163,7 @@ static void image_opened(const struct transfer_result *r)
 			IMAGE_NAME(image));
 	if (frontend->size_is_version)
 		image_settle(image, text);
+	mirror_works(image, r->transfer->mirror, turn.ms);
 	file = answer_opens(image);
 	if (frontend->any_order && image->pinned.kind != EROFS_NONE)
 		prefetch_begin(image, r->bytes);
@@ -214,6 +215,13 @@ static void run_transfers(const struct pollfd *polled)
 
 /* ---- OPENs and READs that wait ---- */
 
+/* Asks for what has to be known before the first bytes, or for these. */
+static void ask_open(struct file *f)
+{
+	if (verify_ready(f))
+		pool_ask_head(f->image);
+}
+
 /* Starts asking for the size of images that are being opened. */
 static void start_opens(void)
 {
@@ -223,11 +231,11 @@ static void start_opens(void)
 		if (!f->used || !f->opening || !mirror_may_be_asked(image, turn.ms) ||
 			pool_count(image) > 0)
 			continue;
-		if (verify_ready(f) && pool_ask_head(image))
+		ask_open(f);
+		if (pool_count(image) > 0 || image->refused)
 			continue;
 		pool_preempt(image);
-		if (verify_ready(f))
-			pool_ask_head(image);
+		ask_open(f);
 	}
 }
 

@@ -159,8 +159,8 @@ static const char *suffix_of(const struct image *image, enum image_part part)
 	static const char *const suffixes[] = {
 		[PART_IMAGE] = "",
 		[PART_TREE] = TREE_SUFFIX,
-		[PART_ROOTHASH] = ".roothash",
-		[PART_SIGNATURE] = ".roothash.p7s",
+		[PART_ROOTHASH] = ROOTHASH_SUFFIX,
+		[PART_SIGNATURE] = SIGNATURE_SUFFIX,
 	};
 
 	return image->is_trace && !conf->trace ? TRACE_SUFFIX : suffixes[part];
@@ -422,7 +422,8 @@ static bool is_refusal(enum outcome outcome)
 	return outcome == OUTCOME_LIMIT ||
 	       (conf->retry != RETRY_HARD &&
 		       (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED ||
-			       outcome == OUTCOME_REFUSED || outcome == OUTCOME_UNTRUSTED));
+			       outcome == OUTCOME_REFUSED || outcome == OUTCOME_UNTRUSTED ||
+			       outcome == OUTCOME_UNVERIFIED));
 }
 
 /* Whether the failure is the mirror's last word. What a redirect's target says, what a cache
@@ -433,7 +434,7 @@ static bool is_last_word(struct image *image, const struct failure *f)
 	unsigned bit = 1u << f->mirror;
 	bool refusal = is_refusal(f->outcome) || (f->outcome == OUTCOME_CHANGED && image->ready);
 	bool doubtful = f->redirected || f->several || f->outcome == OUTCOME_REFUSED ||
-			f->outcome == OUTCOME_UNTRUSTED;
+			f->outcome == OUTCOME_UNTRUSTED || f->outcome == OUTCOME_UNVERIFIED;
 	bool last = refusal && (!doubtful || (image->doubted & bit));
 
 	image->doubted = refusal ? image->doubted | bit : image->doubted & ~bit;

@@ -123,14 +123,20 @@ void transfer_drop(struct transfer *t)
 /* The failure of an attempt, with the server that is to blame for it. */
 static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
+	static const char *const parts[] = {
+		[PART_IMAGE] = "",
+		[PART_TREE] = "its tree (" TREE_SUFFIX "): ",
+		[PART_ROOTHASH] = "its root hash (" ROOTHASH_SUFFIX "): ",
+		[PART_SIGNATURE] = "its signature (" SIGNATURE_SUFFIX "): ",
+	};
 	static char text[MIRROR_WHY_MAX];
 	char server[REQUEST_SERVER_MAX];
-	size_t size = strlen(http_server(&t->http, server)), room = sizeof(text) - 4;
+	size_t size = strlen(http_server(&t->http, server)), room = sizeof(text) - 64;
 
 	http_blame(&t->http);
 	size = size < room / 2 ? size : room / 2;
-	snprintf(text, sizeof(text), size ? "%.*s (%.*s)" : "%.*s", (int)(room - size), why,
-		(int)size, server);
+	snprintf(text, sizeof(text), size ? "%s%.*s (%.*s)" : "%s%.*s", parts[t->part],
+		(int)(room - size), why, (int)size, server);
 	return (struct failure){
 		.outcome = outcome,
 		/* Where the image's name makes no URL, no server was asked. */
@@ -464,8 +470,8 @@ static const char *unfit_words(
 {
 	char root[VERITY_HEX + 1];
 
-	snprintf(out, UNFIT_WORDS, "block %llu%s does not fit the root hash %s%s%s",
-		(unsigned long long)fault->block, t->part == PART_TREE ? " of its tree" : "",
+	snprintf(out, UNFIT_WORDS, "block %llu does not fit the root hash %s%s%s",
+		(unsigned long long)fault->block,
 		verity_root_text(root, image_tree(t->image)->verity.root), *fault->why ? ": " : "",
 		fault->why);
 	return out;
@@ -484,9 +490,14 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 {
 	struct file *f = &files[t->file];
 	char why[UNFIT_WORDS];
-	struct failure failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
+	struct failure failure;
 	int64_t again;
 
+	if (!t->image->ready) {
+		transfer_unfit(t, fault);
+		return;
+	}
+	failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
 	mirror_lied(t->image, &failure, turn.ms);
 	http_close(&t->http);
 	again = refused_add((unsigned)t->file, t->base);
@@ -556,6 +567,13 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 
 /* ---- what the server says ---- */
 
+/* A mirror that answers works; but what proves an image that is being opened has to fit as well. */
+static void works(struct transfer *t)
+{
+	if (t->image->ready || !image_tree_place(t->image))
+		mirror_works(t->image, t->mirror, turn.ms);
+}
+
 /* A body without Content-Length has to fit into the buffer, as it is written only once it has
  * ended. Else the server is asked again, for less. */
 static void hold_back(struct transfer *t)
@@ -603,7 +621,7 @@ static void response_began(struct transfer *t)
 		hold_back(t);
 		return;
 	}
-	mirror_works(image, t->mirror, turn.ms);
+	works(t);
 	ask_ahead(t);
 }
 
@@ -650,7 +668,7 @@ static void response_ended(struct transfer *t)
 	bool all = position(t) >= wanted_end(t);
 
 	if (t->provisional)
-		mirror_works(t->image, t->mirror, turn.ms);
+		works(t);
 	t->provisional = false;
 	t->goes_on = !all;
 	if (t->measured && transfers_outstanding() == 0)

@@ -66,6 +66,8 @@ struct image {
 /* What is requested of an image: itself, or what lies beside it and has a suffix behind its name,
  * or lies where `verity URL` says. */
 enum image_part { PART_IMAGE, PART_TREE, PART_ROOTHASH, PART_SIGNATURE };
+#define ROOTHASH_SUFFIX	 ".roothash"
+#define SIGNATURE_SUFFIX ROOTHASH_SUFFIX ".p7s"
 
 /* For log lines: "%.*s" takes it. */
 #define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
