@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -333,6 +334,7 @@ def finish(options, results, start):
 
 def main():
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))       # the guest ends too
     if options.redraw:
         with open(f"{options.output}/bench.json") as file:
             results = json.load(file)
