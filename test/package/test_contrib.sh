@@ -37,7 +37,7 @@ script_parses()
 test/boot/network_cases.sh >"$scratch/network" 2>&1 &
 check "systemd-analyze verify: cachefilesd-mini.service" unit_verifies
 check "systemd-analyze security: cachefilesd-mini.service, at most 3.2" unit_is_hardened
-for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/*; do
+for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/* contrib/publish/erofs-publish; do
 	check "sh -n and shellcheck: ${script#contrib/}" script_parses "$script" sh
 done
 for script in contrib/initramfs/* contrib/minimal-initramfs/* contrib/initramfs-tools/hooks/* \
