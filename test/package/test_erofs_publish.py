@@ -72,7 +72,7 @@ class Site:
 
     def run(self, *words, status=0):
         process = self.start(*words)
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=300)
         assert process.returncode == status, f"status {process.returncode}: {said}"
         for line in said.splitlines() if status in (1, 2, 3) else ():
             assert "erofs-publish: " not in line or re.match(r"erofs-publish: .+: .+: .+", line), line
@@ -233,7 +233,7 @@ def interrupted_while_checking(site):
             assert os.stat(f"{site.www}/{hidden}").st_mode & 0o777 == 0o700, "a web server may see what is not checked"
         with open(go, "w"):
             pass
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
         wanted = -number if number == signal.SIGKILL else 128 + number
         assert process.returncode == wanted, process.returncode
         if number != signal.SIGKILL:
@@ -241,7 +241,7 @@ def interrupted_while_checking(site):
             os.unlink(reached)
             os.unlink(go)
     site.real()
-    subprocess.run(["flock", site.www, "true"], timeout=30)     # the killed one's children hold it until they end
+    subprocess.run(["flock", site.www, "true"], timeout=300)     # the killed one's children hold it until they end
     assert "nothing is published" not in site.publish(2)[1]
     assert not [name for name in site.names() if name.startswith(".")] and verified(site, 2), site.names()
 
@@ -261,7 +261,7 @@ def interrupted_while_publishing(site):
             version = series + nth
             process = site.start("--name=img", "--version", str(version), "--key", f"{site.keys}/signer.key", "--cert",
                                  f"{site.keys}/signer.pem", site.www, site.tree(2))
-            process.communicate(timeout=30)
+            process.communicate(timeout=300)
             assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), process.returncode
             site.real()
             new = {name for name in site.names() if not name.startswith(".")} - before.keys()
@@ -436,7 +436,7 @@ def on_loopback(site):
 
     def curl(*more):
         done = subprocess.run([LOOPBACK, site.www, "curl", "-s", "--noproxy", "*", "--path-as-is", "-w", "%{http_code}",
-                               *more], capture_output=True, timeout=30)
+                               *more], capture_output=True, timeout=300)
         return done.stdout[:-3], int(done.stdout[-3:])
 
     whole = bytes(range(200))
