@@ -68,10 +68,12 @@ static void file_name(char out[34], uint64_t image, uint64_t version)
 
 bool store_has(uint64_t image, uint64_t version)
 {
+	struct stat st;
 	char name[34];
 
 	file_name(name, image, version);
-	return faccessat(state_folder(), name, F_OK, 0) == 0;
+	/* The C library's faccessat() would bring a child that looks with the effective rights. */
+	return fstatat(state_folder(), name, &st, 0) == 0;
 }
 
 static bool is_plain(int fd)
