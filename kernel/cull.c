@@ -11,7 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -247,7 +247,7 @@ uint64_t cull_limit(uint64_t all, int percent)
 	return all / 100 * (uint64_t)percent;
 }
 
-static bool is_below(const struct statvfs *s, int blocks, int files)
+static bool is_below(const struct statfs *s, int blocks, int files)
 {
 	return s->f_bavail < cull_limit(s->f_blocks, blocks) ||
 	       s->f_ffree < cull_limit(s->f_files, files);
@@ -257,12 +257,12 @@ static bool is_below(const struct statvfs *s, int blocks, int files)
 static bool has_too_much(const struct culler *c)
 {
 	const struct conf *conf = c->conf;
-	struct statvfs s;
+	struct statfs s;
 
 	if (conf->budget && c->bytes > conf->budget)
 		return true;
-	return fstatvfs(c->cache, &s) == 0 && is_below(&s, c->culling ? conf->brun : conf->bcull,
-						      c->culling ? conf->frun : conf->fcull);
+	return fstatfs(c->cache, &s) == 0 && is_below(&s, c->culling ? conf->brun : conf->bcull,
+						     c->culling ? conf->frun : conf->fcull);
 }
 
 static int remove_cached(const struct culler *c, const struct candidate *o)
@@ -349,14 +349,14 @@ static bool is_due(time_t *told)
 static void tell(struct culler *c)
 {
 	const struct conf *conf = c->conf;
-	struct statvfs s;
+	struct statfs s;
 	uint64_t free, stop;
 
 	if (conf->budget && c->bytes > conf->budget && is_due(&c->budget_told))
 		log_warning("budget: the cache files take %" PRIu64 " bytes, %" PRIu64
 			    " too many, and %s",
 			c->bytes, c->bytes - conf->budget, why_nothing_goes(c));
-	if (fstatvfs(c->cache, &s) < 0)
+	if (fstatfs(c->cache, &s) < 0)
 		return;
 	free = (uint64_t)s.f_bavail * s.f_frsize;
 	stop = cull_limit(s.f_blocks, conf->bstop) * s.f_frsize + MARGIN;

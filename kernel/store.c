@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -111,10 +111,10 @@ int store_open(uint64_t image, uint64_t version, uint64_t size)
 /* How many bytes may be written until the free space has to be looked at again; 0: none. */
 static uint64_t allowed(int fd)
 {
-	struct statvfs s;
+	struct statfs s;
 	uint64_t stop, free;
 
-	if (fstatvfs(fd, &s) < 0)
+	if (fstatfs(fd, &s) < 0)
 		return LOOK_EVERY;
 	stop = cull_limit(s.f_blocks, limits->bstop) * s.f_frsize;
 	free = (uint64_t)s.f_bavail * s.f_frsize;

@@ -269,7 +269,7 @@ static void test_stored(void)
 
 static void test_limits(void)
 {
-	struct statvfs s = {.f_blocks = 1000, .f_bavail = 50, .f_files = 100, .f_ffree = 5};
+	struct statfs s = {.f_blocks = 1000, .f_bavail = 50, .f_files = 100, .f_ffree = 5};
 
 	begin_test("cull: the kernel's limits");
 	CHECK(!is_below(&s, 5, 5) && is_below(&s, 6, 5) && is_below(&s, 5, 6));

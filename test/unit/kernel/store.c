@@ -5,22 +5,22 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 
-static struct statvfs space; /* f_frsize 0: that of the disk */
+static struct statfs space; /* f_frsize 0: that of the disk */
 
-static int played_fstatvfs(int fd, struct statvfs *out)
+static int played_fstatfs(int fd, struct statfs *out)
 {
 	if (!space.f_frsize)
-		return fstatvfs(fd, out);
+		return fstatfs(fd, out);
 	*out = space;
 	return 0;
 }
 
-#define fstatvfs played_fstatvfs
+#define fstatfs played_fstatfs
 #include "kernel/store.c"
-#undef fstatvfs
+#undef fstatfs
 #include "base/dir.c"
 #include "base/fd.c"
 #include "base/text.c"
@@ -214,7 +214,7 @@ static void test_limits(void)
 
 	begin_test("store: nothing is written below bstop and fstop, and the culler is asked");
 	store_limits(&percent);
-	space = (struct statvfs){.f_frsize = 4096,
+	space = (struct statfs){.f_frsize = 4096,
 		.f_blocks = 100000,
 		.f_bavail = 10000,
 		.f_files = 1000,
