@@ -1,19 +1,15 @@
 /* base/libc.c - some of the C library's functions under its names, most of them for texts.
  *
  * The linker takes them instead of the library's, which look at eight bytes at a time and are large
- * for that. Texts are short here. So are two more at the end: strerror() knows the errors that this
- * program can meet, and the clock is read by a system call, since a turn of the loop reads it once.
+ * for that. Texts are short here. strerror() knows the errors that this program can meet.
  */
 #include <ctype.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 char *strchrnul(const char *text, int c)
@@ -195,20 +191,3 @@ char *strerror(int error)
 	snprintf(other, sizeof(other), "error %d", error);
 	return other;
 }
-
-#if LONG_MAX > INT_MAX /* elsewhere the kernel may know only one of two calls */
-int clock_gettime(clockid_t clock, struct timespec *t)
-{
-	return (int)syscall(SYS_clock_gettime, clock, t);
-}
-
-time_t time(time_t *out)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	if (out)
-		*out = t.tv_sec;
-	return t.tv_sec;
-}
-#endif
