@@ -12,7 +12,10 @@
 
 # In one partition the linker's compiler sees all: that is slower, and makes the file smaller.
 CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables -fno-tree-switch-conversion \
-	  -fno-inline-functions-called-once $(CFLAGS_X86)
+	  -fno-inline-functions-called-once $(SMALLER) $(CFLAGS_X86)
+# These passes copy code even at -Oz. What has to be fast keeps them.
+SMALLER = -fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts -fno-move-loop-invariants
+FASTER  = -O2 $(patsubst -fno-%,-f%,$(filter $(SMALLER),$(CFLAGS)))
 CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
 # In the file the data follows the code at once, not at the next page.
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro
@@ -83,12 +86,13 @@ $(OUT)/%.o: %.c Makefile
 # What is run for each byte of an image. Processors that keep the order of instructions need them
 # scheduled, which -Oz does not do; x86-64's do not.
 HOT := $(foreach name,ciphers sha256,$(OUT)/trust/$(name).o $(OUT)/unit/trust/$(name))
-$(HOT): FAST = $(if $(filter-out x86_64-%,$(MACHINE)),-O2)
+$(HOT): FAST = $(if $(filter-out x86_64-%,$(MACHINE)),$(FASTER))
 
 # BearSSL is compiled from its source, which makes it smaller than a distribution's library.
 $(OUT)/libbearssl.a: bearssl.mk
 	@echo "  BUILD   $@"
-	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(CC)" AR="$(AR)" CFLAGS="$(CFLAGS) $(SMALL)"
+	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(CC)" AR="$(AR)" CFLAGS="$(CFLAGS) $(SMALL)" \
+		FASTER="$(FASTER)"
 
 build/asan/libbearssl.a: bearssl.mk
 	@echo "  BUILD   $@"

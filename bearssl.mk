@@ -1,5 +1,6 @@
 # Compiles BearSSL from its source tree BEARSSL into the archive OUT; called by the Makefile with CC,
-# AR and CFLAGS.
+# AR, CFLAGS, and FASTER for what has to be fast.
+FASTER  := -O2
 MACHINE := $(shell $(CC) -dumpmachine)
 
 # What neither the daemon nor a test links on any architecture is not compiled.
@@ -22,7 +23,7 @@ HOT := symcipher/aes_ct symcipher/aes_ct_enc symcipher/aes_ct_ctr hash/ghash_ctm
        symcipher/chacha20_ct symcipher/chacha20_sse2 symcipher/poly1305_ctmul
 endif
 HOT += hash/sha2small
-$(HOT:%=$(OUT:.a=)/%.o): FAST = -O2
+$(HOT:%=$(OUT:.a=)/%.o): FAST = $(FASTER)
 
 # Where words may lie at any address in the machine's own byte order, but BearSSL does not know it.
 # (Not on ARM with 32 bits, where the compiler joins two such words into one that may not.)
