@@ -1,23 +1,569 @@
 #include "daemon/conf.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <strings.h>
 
 #include "base/log.h"
-#include "daemon/keywords.h"
+#include "base/text.h"
+#include "daemon/values.h"
+#include "net/names.h"
+#include "net/no_proxy.h"
 #include "net/url.h"
+
+#define TEXT_(x) #x
+#define TEXT(x)	 TEXT_(x)
 
 #ifndef VERSION
 #define VERSION "0" /* a unit test or fuzzer that is compiled without the Makefile */
 #endif
 
 #define TIMEOUT_DEFAULT 60
+#define TIMEOUT_MAX	86400
 
-/* Counts a mistake, which the caller tells next; `why` has the one before, if any. */
-static void count_mistake(struct conf *c, const char *why)
+struct value {
+	const struct keyword *keyword;
+	const char *text; /* never empty where the keyword takes a value */
+	const char *why;  /* of a mistake, static; NULL where the keyword's `takes` says all */
+};
+
+struct keyword {
+	const char *name;
+	bool (*parse)(struct conf *c, struct value *v); /* false on a mistake */
+	const char *takes;				/* for the message; NULL: no value */
+	bool once;
+	uint16_t offset, size; /* of the member in struct conf */
+	unsigned least, most;  /* of a number; of the first of `words` */
+	const char *words;     /* parse_word: each with its NUL; parse_number: what follows it */
+};
+_Static_assert(sizeof(struct conf) <= UINT16_MAX, "struct keyword's offset and size");
+
+static const char attached_already[] = "it is attached already";
+static const char second_time[] = "it is given a second time";
+
+/* ---- values: parse_X() sets what the keyword names ---- */
+
+static bool mistake(struct value *v, const char *why)
+{
+	v->why = why;
+	return false;
+}
+
+static void *member(struct conf *c, const struct value *v)
+{
+	return (char *)c + v->keyword->offset;
+}
+
+static bool parse_text(struct conf *c, struct value *v)
+{
+	size_t len = strlen(v->text);
+
+	if (len >= v->keyword->size)
+		return mistake(v, value_too_long);
+	memcpy(member(c, v), v->text, len + 1);
+	return true;
+}
+
+static bool parse_absolute_path(struct conf *c, struct value *v)
+{
+	/* The kernel would look from the daemon's working directory. */
+	return v->text[0] == '/' && parse_text(c, v);
+}
+
+static bool ends_in_blank(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\t');
+}
+
+/* Sets the keyword's member, if it has one. */
+static bool set(struct conf *c, const struct value *v, uint64_t n)
+{
+	if (v->keyword->size == sizeof(bool))
+		*(bool *)member(c, v) = n;
+	else if (v->keyword->size == sizeof(unsigned)) /* or an enum */
+		*(unsigned *)member(c, v) = (unsigned)n;
+	else if (v->keyword->size == sizeof(uint64_t))
+		*(uint64_t *)member(c, v) = n;
+	return true;
+}
+
+/* One of the keyword's words: the first is the number `least`, each other one more. */
+static bool parse_word(struct conf *c, struct value *v)
+{
+	unsigned n = v->keyword->least;
+
+	for (const char *word = v->keyword->words; *word; word += strlen(word) + 1, n++)
+		if (strcmp(v->text, word) == 0)
+			return set(c, v, n);
+	return false;
+}
+
+/* Decimal digits only: no sign, no blank. */
+static bool take_number(const struct value *v, const char *text, const char *behind, uint64_t *n)
+{
+	const struct keyword *k = v->keyword;
+
+	return number_take(&text, text + strlen(text), k->most, n) && *n >= k->least &&
+	       strcmp(text, behind) == 0;
+}
+
+/* The classic's cull table has no member: it is checked and then forgotten, since cull.c needs no
+ * table that grows with the cache, and is not asked by the kernel. */
+static bool parse_number(struct conf *c, struct value *v)
+{
+	const char *behind = v->keyword->words;
+	uint64_t n;
+
+	return take_number(v, v->text, behind ? behind : "", &n) && set(c, v, n);
+}
+
+static bool parse_mask(struct conf *c, struct value *v)
+{
+	return value_is_mask(v->text) && parse_text(c, v);
+}
+
+static bool parse_nocull(struct conf *c, struct value *v)
+{
+	return set(c, v, true);
+}
+
+/* Checked and then forgotten, as the cull table. */
+static bool parse_thresholds(struct conf *c, struct value *v)
+{
+	(void)c;
+	return value_is_thresholds(v->text);
+}
+
+static bool parse_bind(struct conf *c, struct value *v)
+{
+	(void)c;
+	return mistake(v, "it is implied, leave this line out");
+}
+
+static bool parse_retry(struct conf *c, struct value *v)
+{
+	uint64_t seconds;
+
+	if (strcmp(v->text, "hard") == 0) {
+		c->retry = RETRY_HARD;
+		return true;
+	}
+	if (strncmp(v->text, "soft ", 5) != 0 || !take_number(v, v->text + 5, "", &seconds))
+		return false;
+	c->retry = RETRY_SOFT;
+	c->timeout = (unsigned)seconds;
+	return true;
+}
+
+/* Copies what a URL's line has to keep, in place of a member of its own, which would have to be as
+ * large as the longest. */
+static void *keep(struct conf *c, struct value *v, const void *bytes, size_t size)
+{
+	char *to = c->url_bytes + c->url_used;
+
+	if (size > sizeof(c->url_bytes) - c->url_used) {
+		v->why = "all URLs and names together are too long";
+		return NULL;
+	}
+	c->url_used += size;
+	c->url_used += -c->url_used % _Alignof(struct url);
+	return memcpy(to, bytes, size);
+}
+
+static bool parse_proxy(struct conf *c, struct value *v)
+{
+	struct url proxy;
+
+	if (strncasecmp(v->text, "http://", 7) != 0)
+		return mistake(v, "only http:// proxies are taken: no TLS to a proxy, no SOCKS");
+	v->why = url_parse(&proxy, v->text);
+	if (v->why)
+		return false;
+	proxy.target[0] = '\0';
+	c->proxy = c->https_proxy = keep(c, v, &proxy, url_size(&proxy));
+	return c->proxy != NULL;
+}
+
+static bool parse_no_proxy(struct conf *c, struct value *v)
+{
+	v->why = no_proxy_check(v->text);
+	return !v->why && parse_text(c, v);
+}
+
+static bool parse_header(struct conf *c, struct value *v)
+{
+	size_t used = strlen(c->fields);
+
+	if (!value_is_field(v->text, &v->why))
+		return false;
+	if (used + strlen(v->text) + 3 > sizeof(c->fields))
+		return mistake(v, "all header lines together are too long");
+	sprintf(c->fields + used, "%s\r\n", v->text);
+	return true;
+}
+
+/* The URL of an image with this key and volume. */
+static bool expand(struct url *out, struct value *v, const char *key)
+{
+	char expanded[URL_MAX];
+
+	if (strlen(v->text) >= URL_MAX)
+		return mistake(v, url_too_long);
+	v->why = url_expand(expanded, sizeof(expanded), v->text, key, 1, key);
+	if (!v->why)
+		v->why = url_parse(out, expanded);
+	return !v->why;
+}
+
+/* With any key the URL must lead to the same server: a "http://" would otherwise take the key for a
+ * host. */
+static bool parse_url(struct conf *c, struct value *v)
+{
+	struct url x, y;
+
+	if (c->urls == URLS_MAX)
+		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
+	if (!expand(&x, v, "x") || !expand(&y, v, "y"))
+		return false;
+	if (!url_same_origin(&x, &y))
+		return mistake(v, "the host is missing, or is to come from an image's name");
+	c->url[c->urls] = keep(c, v, v->text, strlen(v->text) + 1);
+	if (!c->url[c->urls])
+		return false;
+	c->urls++;
+	return true;
+}
+
+static bool parse_user_agent(struct conf *c, struct value *v)
+{
+	size_t len = strlen(v->text);
+
+	for (size_t i = 0; i < len; i++)
+		if (v->text[i] < ' ' || v->text[i] > '~')
+			return mistake(v, "a header field can hold printable ASCII only");
+	if (ends_in_blank(v->text))
+		return mistake(v, "it ends in a blank, which a header field cannot");
+	return parse_text(c, v);
+}
+
+/* One pin or, as curl has it, several with ';' between them. */
+static bool parse_key_pin(struct conf *c, struct value *v)
+{
+	const char *p = v->text;
+
+	for (;; p++) {
+		if (c->pins == KEY_PINS_MAX)
+			return mistake(
+				v, "there are " TEXT(KEY_PINS_MAX) " already, which is the most");
+		if (strncmp(p, "sha256//", 8) != 0)
+			return false;
+		p = value_key_pin(c->pin[c->pins], p + 8);
+		if (!p || (*p && *p != ';'))
+			return mistake(v, "44 digits of base64 are to follow sha256//");
+		c->pins++;
+		if (!*p)
+			return true;
+	}
+}
+
+static bool parse_bytes(struct conf *c, struct value *v)
+{
+	uint64_t bytes;
+
+	return value_bytes(&bytes, v->text) && bytes >= v->keyword->least && set(c, v, bytes);
+}
+
+/* Such a path fits a socket's address. Whether it was given stands behind it. */
+static bool parse_socket(struct conf *c, struct value *v)
+{
+	char *path = member(c, v);
+	bool *given = (bool *)(path + v->keyword->size);
+
+#define BEHIND(path, given) (offsetof(struct conf, given) == offsetof(struct conf, path) + 108)
+	_Static_assert(BEHIND(status, status_given) && BEHIND(control, control_given), "it does");
+#undef BEHIND
+	*given = strcmp(v->text, "none") != 0;
+	if (*given)
+		return parse_absolute_path(c, v);
+	*path = '\0';
+	return true;
+}
+
+const char *conf_attach_parse(char *text, int *device)
+{
+	size_t before, len = strlen(text);
+	const char *digits, *end = text + len, *last = value_last_word(text, &before);
+	uint64_t n;
+
+	*device = -1;
+	if (strncmp(last, "/dev/", 5) == 0) {
+		digits = strncmp(last, "/dev/nbd", 8) == 0 ? last + 8 : end;
+		if (!number_take(&digits, end, ATTACH_DEVICE_MAX, &n) || *digits)
+			return "its last word is no /dev/nbdN";
+		*device = (int)n;
+		len = before;
+		text[len] = '\0';
+	}
+	return value_name(text, len);
+}
+
+static bool parse_attach(struct conf *c, struct value *v)
+{
+	struct conf_attach *end = c->attach + c->attaches;
+	char *name = keep(c, v, v->text, strlen(v->text) + 1);
+	int device;
+
+	if (!name || (v->why = conf_attach_parse(name, &device)))
+		return false;
+	for (struct conf_attach *a = c->attach; a < end; a++)
+		if (strcmp(a->name, name) == 0 || (device >= 0 && a->device == device))
+			return mistake(v, attached_already);
+	if (c->attaches == DEVICES_MAX)
+		return mistake(v, "there are " TEXT(DEVICES_MAX) " already, which is the most");
+	*end = (struct conf_attach){name, device};
+	c->attaches++;
+	return true;
+}
+
+/* Sets the root hash of a name that has none yet; it is kept. */
+static bool add_roothash(struct conf *c, struct value *v, size_t len, struct conf_roothash new)
+{
+	char *name;
+
+	if (c->roothashes == ROOTHASHES_MAX)
+		return mistake(v, "there are " TEXT(ROOTHASHES_MAX) " already, which is the most");
+	if (len > 0) {
+		new.name = name = keep(c, v, v->text, len + 1);
+		if (!name)
+			return false;
+		name[len] = '\0';
+	}
+	c->roothash[c->roothashes++] = new;
+	return true;
+}
+
+/* HEX, or NAME and HEX. */
+static bool parse_roothash(struct conf *c, struct value *v)
+{
+	size_t i = 0, len;
+	struct conf_roothash new = {.name = NULL}, *same = c->roothash;
+
+	if (!value_root(new.root, value_last_word(v->text, &len)))
+		return mistake(v, "its last word is not 64 hexadecimal digits");
+	if (len > 0 && (v->why = value_name(v->text, len)))
+		return false;
+	for (; i < c->roothashes; i++, same++)
+		if (same->name ? !strncmp(same->name, v->text, len) && !same->name[len] : len == 0)
+			break;
+	if (i == c->roothashes)
+		return add_roothash(c, v, len, new);
+	if (i >= c->roothashes_filed)
+		return mistake(v, second_time);
+	/* What the file says, -o may say otherwise, once: it is none of the file's then. */
+	new.name = same->name;
+	*same = c->roothash[--c->roothashes_filed];
+	c->roothash[c->roothashes_filed] = new;
+	return true;
+}
+
+/* A URL as on a url line. */
+static bool take_place(struct conf *c, struct value *v, const char **place)
+{
+	struct url parsed;
+
+	if (!expand(&parsed, v, "x"))
+		return false;
+	*place = keep(c, v, v->text, strlen(v->text) + 1);
+	return *place != NULL;
+}
+
+static bool parse_verity(struct conf *c, struct value *v)
+{
+	return parse_word(c, v) || (strstr(v->text, "://") && take_place(c, v, &c->verity_url));
+}
+
+/* A path, `record` before it; `none`; or a URL. */
+static bool parse_trace(struct conf *c, struct value *v)
+{
+	c->trace_none = strcmp(v->text, "none") == 0;
+	if (c->trace_none)
+		return true;
+	if (strncmp(v->text, "record ", 7) == 0) {
+		const char *path = v->text + 7 + strspn(v->text + 7, " \t");
+
+		if (*path != '/')
+			return mistake(v, "the file to record needs an absolute path");
+		if (strlen(path) >= sizeof(c->trace_record))
+			return mistake(v, value_too_long);
+		strcpy(c->trace_record, path);
+		return true;
+	}
+	return take_place(c, v, &c->trace);
+}
+
+static bool parse_resolve(struct conf *c, struct value *v)
+{
+	if (c->resolves == URLS_MAX)
+		return mistake(v, "there are " TEXT(URLS_MAX) " already, which is the most");
+	if (strlen(v->text) >= sizeof(c->resolve[0]))
+		return mistake(v, value_too_long);
+	v->why = names_pin_check(v->text);
+	if (v->why)
+		return false;
+	strcpy(c->resolve[c->resolves++], v->text);
+	return true;
+}
+
+/* ---- words ---- */
+
+#define MEMBER(m) .offset = offsetof(struct conf, m), .size = sizeof(((struct conf *)0)->m)
+
+static const char share[] = "a share from 0% to 99%, such as 7%";
+static const char socket_path[] = "none, or an absolute path of at most 107 bytes";
+static const char most_connections[] = "a number from 1 to " TEXT(CONNECTIONS_MAX);
+static const char most_seconds[] = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
+
+static const struct keyword keywords[] = {
+	{"dir", parse_absolute_path, "an absolute path", MEMBER(dir), .once = true},
+	{"tag", parse_text, "a name", MEMBER(tag), .once = true},
+	{"secctx", parse_text, "a security context", MEMBER(secctx), .once = true},
+	{"debug", parse_mask, "a bit mask such as 7 or 0x7", MEMBER(debug)},
+	{"brun", parse_number, share, MEMBER(brun), 0, 99, "%"},
+	{"bcull", parse_number, share, MEMBER(bcull), 0, 99, "%"},
+	{"bstop", parse_number, share, MEMBER(bstop), 0, 99, "%"},
+	{"frun", parse_number, share, MEMBER(frun), 0, 99, "%"},
+	{"fcull", parse_number, share, MEMBER(fcull), 0, 99, "%"},
+	{"fstop", parse_number, share, MEMBER(fstop), 0, 99, "%"},
+	{"culltable", parse_number, "a number from 12 to 20", .least = 12, .most = 20},
+	{"nocull", parse_nocull, NULL, MEMBER(nocull)},
+	{"resume_thresholds", parse_thresholds, .takes = "two numbers, either of which may be '-'"},
+	{"bind", parse_bind, .takes = "nothing"},
+
+	{"url", parse_url, .takes = "an http or https URL"},
+	{"ca", parse_text, "the path of a PEM file", MEMBER(ca)},
+	{"pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it"},
+	{"pin-only", parse_word, "yes or no", MEMBER(pin_only), .words = "no\0yes\0"},
+	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
+	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
+	{"roothash", parse_roothash, .takes = "NAME and 64 hexadecimal digits, or these alone"},
+	{"verity", parse_verity, "require, allow or a URL", MEMBER(verity), VERITY_REQUIRE,
+		.words = "require\0allow\0"},
+	{"verity-key", parse_text, "the path of a PEM file", MEMBER(verity_key)},
+	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict),
+		.words = "build\0strict\0"},
+	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
+	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
+	{"memory", parse_bytes, "bytes, 544K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
+	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead),
+		.words = "auto\0thrifty\0none\0"},
+	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
+	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
+	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed),
+		.words = "auto\0whole\0lazy\0"},
+	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
+	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
+	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
+	{"abi", parse_word, "auto, mainline or v8", MEMBER(abi), .words = "auto\0mainline\0v8\0"},
+	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
+	{"retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,
+		.most = TIMEOUT_MAX},
+	{"offline", parse_word, "allow or deny", MEMBER(offline), .words = "deny\0allow\0"},
+	{"proxy", parse_proxy, .takes = "an http URL"},
+	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
+	{"header", parse_header, .takes = "a header field: Name: value"},
+	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
+	{"status", parse_socket, socket_path, MEMBER(status)},
+	{"control", parse_socket, socket_path, MEMBER(control)},
+	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front),
+		.words = "auto\0cachefiles\0nbd\0"},
+	{"attach", parse_attach, .takes = "NAME, or NAME /dev/nbdN"},
+	/* log.h has no level 5: its word is a line feed, which no value has. */
+	{"log", parse_word, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR,
+		.words = "error\0warning\0\n\0info\0debug\0"},
+};
+
+#define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
+_Static_assert(MEMORY_MIN == 544 << 10, "as its row says");
+_Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
+
+static const struct keyword *find_keyword(const char *word, size_t len)
+{
+	for (size_t i = 0; i < KEYWORDS; i++)
+		if (strlen(keywords[i].name) == len && !memcmp(keywords[i].name, word, len))
+			return &keywords[i];
+	return NULL;
+}
+
+static bool has_control_byte(const char *text)
+{
+	for (; *text; text++)
+		if (((unsigned char)*text < ' ' && *text != '\t') || *text == 0x7f)
+			return true;
+	return false;
+}
+
+static bool complain(const struct value *v, const char *where, char *why, size_t size)
+{
+	const struct keyword *k = v->keyword;
+	char shown[128];
+
+	if (k->parse == parse_header) /* what stands behind its name may be a token */
+		snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(v->text, ": \t"), v->text);
+	else
+		url_redacted(shown, sizeof(shown), v->text);
+	if (v->why)
+		return fail(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
+	if (!k->takes)
+		return fail(why, size, "%s: %s '%s': takes no value", where, k->name, shown);
+	if (!*v->text)
+		return fail(why, size, "%s: %s: needs %s", where, k->name, k->takes);
+	return fail(why, size, "%s: %s '%s': needs %s%s", where, k->name, shown, k->takes,
+		ends_in_blank(v->text) ? ", without a blank at its end" : "");
+}
+
+/* Says no more of the line: what stands behind the word may be a secret. */
+static bool complain_of_word(
+	const char *word, size_t len, const char *where, char *why, size_t size)
+{
+	const char *nearest = NULL, *scheme = strstr(word, "://");
+	unsigned distance = UINT_MAX;
+	char text[CONF_LINE_MAX], shown[128];
+
+	for (size_t i = 0; i < KEYWORDS; i++)
+		if (word_is_nearer(word, len, keywords[i].name, &distance))
+			nearest = keywords[i].name;
+	if (scheme && scheme < word + len) /* a URL, with which url_redacted() can deal */
+		len = strcspn(word, " \t");
+	snprintf(text, sizeof(text), "%.*s", (int)len, word);
+	url_redacted(shown, sizeof(shown), text);
+	return fail(why, size, "%s: '%s': unknown word%s%s%s", where, shown,
+		nearest ? "; is '" : "", nearest ? nearest : "", nearest ? "' meant?" : "");
+}
+
+static bool take_value(struct conf *c, struct value *v)
+{
+	const struct keyword *k = v->keyword;
+	uint64_t bit = (uint64_t)1 << (k - keywords);
+
+	if (*v->text == '=')
+		return mistake(v, "a blank, and no '=', stands between a word and its value");
+	if (has_control_byte(v->text))
+		return mistake(v, value_control_byte);
+	if (k->parse != parse_bind && !k->takes != !*v->text)
+		return false;
+	if (k->once && (c->given & bit))
+		return mistake(v, second_time);
+	if (!k->parse(c, v))
+		return false;
+	c->given |= bit;
+	return true;
+}
+
+void conf_mistake(struct conf *c, const char *why)
 {
 	if (c->mistakes++ > 0)
 		log_err("%s", why);
@@ -27,16 +573,16 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 {
 	const char *word = line + strspn(line, " \t");
 	size_t len = strcspn(word, " \t=");
-	struct value v = {.keyword = keyword_find(word, len)};
+	struct value v = {.keyword = find_keyword(word, len)};
 
 	if (!*word || *word == '#')
 		return true;
 	v.text = word + len + strspn(word + len, " \t");
-	if (v.keyword && keyword_take(c, &v))
+	if (v.keyword && take_value(c, &v))
 		return true;
-	count_mistake(c, why);
-	return v.keyword ? keyword_complain(&v, where, why, size)
-			 : keyword_complain_unknown(word, len, where, why, size);
+	conf_mistake(c, why);
+	return v.keyword ? complain(&v, where, why, size)
+			 : complain_of_word(word, len, where, why, size);
 }
 
 bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size)
@@ -55,90 +601,18 @@ bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t siz
 
 bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size)
 {
-	struct value v;
+	struct value v = {.keyword = find_keyword("attach", 6)};
 	struct url parsed;
 
 	if (!url_is_file(url) || url_parse(&parsed, url))
 		return false;
 	parsed.target[strcspn(parsed.target, "?")] = '\0';
 	v.text = strrchr(parsed.target, '/') + 1;
-	if (!*v.text || keyword_attach(c, &v))
+	if (!*v.text || parse_attach(c, &v) || v.why == attached_already || v.why == value_too_long)
 		return true;
-	count_mistake(c, why);
-	keyword_complain(&v, "argument", why, size);
+	conf_mistake(c, why);
+	complain(&v, "argument", why, size);
 	return true;
-}
-
-/* ---- file ---- */
-
-struct reader {
-	const char *path;
-	unsigned line; /* its number */
-	char *why;
-	size_t size;
-};
-
-/* The line has `len` bytes, and room for one more. */
-static bool take_line(struct conf *c, struct reader *r, char *line, size_t len)
-{
-	char where[512];
-
-	if (++r->line == 1 && len >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0)
-		line += 3, len -= 3; /* a byte-order mark */
-	if (len > 0 && line[len - 1] == '\r')
-		len--;
-	line[len] = '\0';
-	snprintf(where, sizeof(where), "%.480s:%u", r->path, r->line);
-	if (strlen(line) == len)
-		return conf_line(c, where, line, r->why, r->size);
-	count_mistake(c, r->why);
-	return fail(r->why, r->size, "%s: the line contains a NUL byte", where);
-}
-
-static bool read_lines(struct conf *c, int fd, struct reader *r)
-{
-	char buffer[CONF_LINE_MAX];
-	bool good = true;
-	size_t have = 0;
-	ssize_t got;
-
-	while ((got = read(fd, buffer + have, sizeof(buffer) - have)) > 0) {
-		char *line = buffer, *end;
-
-		have += (size_t)got;
-		for (; (end = memchr(line, '\n', have)); line = end + 1) {
-			have -= (size_t)(end + 1 - line);
-			good &= take_line(c, r, line, (size_t)(end - line));
-		}
-		if (have == sizeof(buffer)) {
-			count_mistake(c, r->why);
-			return fail(r->why, r->size, "%s:%u: the line is too long", r->path,
-				r->line + 1);
-		}
-		memmove(buffer, line, have);
-	}
-	if (got < 0) {
-		count_mistake(c, r->why);
-		return fail(r->why, r->size, "%s: %s", r->path, strerror(errno));
-	}
-	return (have == 0 || take_line(c, r, buffer, have)) && good;
-}
-
-bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	bool good;
-
-	*missing = fd < 0 && errno == ENOENT;
-	if (fd < 0) {
-		count_mistake(c, why);
-		return fail(why, size, "%s: %s", path, strerror(errno));
-	}
-	good = read_lines(c, fd, &(struct reader){.path = path, .why = why, .size = size});
-	close(fd);
-	c->given = 0; /* the command line may say otherwise */
-	c->roothashes_filed = c->roothashes;
-	return good;
 }
 
 /* ---- the whole ---- */

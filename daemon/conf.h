@@ -1,4 +1,5 @@
 /* daemon/conf.h - the words of the configuration file and the command line's -o, and their checks.
+ * conf_file.h reads the file.
  *
  * The file is classic cachefilesd's: one directive a line, leading blanks skipped, blank lines and
  * lines that begin with '#' ignored. Its keywords keep their meaning; ours stand beside them.
@@ -128,7 +129,7 @@ struct conf {
 	enum conf_verity verity;
 	const char *verity_url; /* of trees and signatures, as a url line; NULL: beside the image */
 
-	/* conf.c's and keywords.c's */
+	/* conf.c's and conf_file.c's */
 	uint64_t given;		 /* a bit for each word that was given in the file, or behind it */
 	unsigned mistakes;	 /* in the lines so far */
 	size_t roothashes_filed; /* the first of them are the file's */
@@ -149,6 +150,9 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
  * sent, keeps it from ending in '/'. */
 bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size);
 
+/* Counts a mistake that is no directive's, before `why` is filled: what that holds is logged. */
+void conf_mistake(struct conf *c, const char *why);
+
 /* Takes apart what stands behind the word attach: "NAME" or "NAME /dev/nbdN". NAME may hold blanks:
  * only a last word that begins with /dev/ is a device. Returns NULL, the device (-1: none), and
  * NAME, as only this is left of the text; or the reason why it is wrong. */
@@ -158,10 +162,6 @@ const char *conf_attach_parse(char *text, int *device);
  * part of its path is attached as by a line, unless a line attaches it already, or it is too long
  * for a name. Returns whether it names one file. */
 bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size);
-
-/* Reads a file, to its end whatever mistakes its lines have. On failure returns false and fills
- * why; *missing: there is no such file. */
-bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *missing);
 
 /* Checks what only the whole shows: the limits against each other, at least one url, no device
  * beside front cachefiles, no verity without what conf_verifies() needs. */

@@ -11,6 +11,7 @@
 #include "base/outcome.h"
 #include "base/print.h"
 #include "base/text.h"
+#include "daemon/conf_file.h"
 #include "net/url.h"
 
 #define CONF_FILE "/etc/cachefilesd.conf"

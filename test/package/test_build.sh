@@ -110,11 +110,11 @@ modules_form_no_circle()
 	[ "$(echo "$includes" | wc -l)" -gt 100 ] && ! echo "$includes" | tsort 2>&1 >/dev/null | grep .
 }
 
-# Each word of keywords.c's table.
+# Each word of conf.c's table.
 manual_has_words()
 {
 	local word words missing=0
-	words=$(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' daemon/keywords.c)
+	words=$(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' daemon/conf.c)
 	[ "$(echo "$words" | wc -l)" -gt 30 ] || { echo "the table is not found"; return 1; }
 	for word in $words; do
 		grep -q "^\.It Ic $word\( \|$\)" man/cachefilesd-mini.conf.5 || { echo "$word"; missing=1; }

@@ -9,7 +9,8 @@
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
-#include "daemon/keywords.c"
+#include "daemon/conf_file.c"
+#include "daemon/values.c"
 #include "test/unit/stubs.h"
 
 /* Of two root hashes. */

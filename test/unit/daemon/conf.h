@@ -1,4 +1,4 @@
-/* For the unit tests of conf.c and keywords.c: what takes a line, and looks at the message. */
+/* For the unit tests of conf.c and conf_file.c: what takes a line, and looks at the message. */
 #ifndef TEST_UNIT_DAEMON_CONF_H
 #define TEST_UNIT_DAEMON_CONF_H
 
@@ -11,7 +11,8 @@
 #include "net/url.c"
 #include "base/base64.c"
 #include "daemon/conf.c"
-#include "daemon/keywords.c"
+#include "daemon/conf_file.c"
+#include "daemon/values.c"
 #include "test/unit/check.h"
 #include "test/unit/stubs.h"
 
@@ -24,21 +25,7 @@ static bool take(const char *line)
 	return conf_line(&c, "F:1", line, why, sizeof(why));
 }
 
-/* Takes the line in a fresh configuration. */
-static bool take_fresh(const char *line)
-{
-	conf_init(&c);
-	return take(line);
-}
-
 #define CHECK_GOOD(line) CHECK(take(line), "%s: %s", line, why)
-
-/* A mistake is told with where, the word, and what is wrong. */
-#define CHECK_BAD(line, says)                                                                      \
-	do {                                                                                       \
-		CHECK(!take_fresh(line), "%s", line);                                              \
-		CHECK(!strncmp(why, "F:1: ", 5) && strstr(why, says), "%s: '%s'", line, why);      \
-	} while (0)
 
 #define ROOT_0 "00000000000000000000000000000000000000000000000000000000000000ff"
 #define ROOT_A "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdef01Fe"
