@@ -645,7 +645,8 @@ cfd_watch()
 		sleep 1
 		cfd_waited=$((cfd_waited + 1))
 	done
-	! cfd_end_daemon || : >"$cfd_run/late"
+	: >"$cfd_run/late"
+	cfd_end_daemon || rm -f "$cfd_run/late"
 }
 
 # Whether the first image is mounted, and that was in time.

@@ -2,9 +2,11 @@
 import os
 import shutil
 import signal
+import socket
+import time
 
-from guest.common import (all_right, CA, CACHEFILES, contents, DAEMON, eventually, expect, HTTP, HTTPS, nginx,
-                          PROBE, program, RUN, scenario, umount)
+from guest.common import (all_right, CA, CACHEFILES, contents, DAEMON, eventually, expect, FRONT, HTTP, HTTPS, NEVER,
+                          nginx, PROBE, program, RUN, scenario, umount, URL)
 from lib.find import TOP
 
 
@@ -60,4 +62,27 @@ def boot_words():
     os.unlink(f"{root}/written")
     all_right(root, "plain", "random")
     expect(nginx.sent(start) <= PROBE, f"{nginx.sent(start)} bytes of cached data were fetched again")
+    boot_ends(root)
+
+
+@scenario("contrib/initramfs: a fallback is booted where the first image is not, whether its server is silent or lacks it",
+          True)
+def boot_fallback():
+    os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
+    more = (f"cachefilesd.fallback={URL}second.erofs cachefilesd.fallback-after=4 cachefilesd.front={FRONT} "
+            "cachefilesd.retry=hard cachefilesd.cache=/dev/ubda cachefilesd.overlay=none")
+    mark = "/run/cachefilesd-mini/fallback"
+    for shell, first in (["dash"], f"http://127.0.0.1:{NEVER}/plain.erofs"), (["busybox", "sh"], f"{URL}none.erofs"):
+        start = time.monotonic()
+        with socket.create_server(("127.0.0.1", NEVER)):
+            root = boot(shell, f"root=erofs-http:{first} {more}")
+        took = time.monotonic() - start
+        all_right(root, "second")
+        expect(4 <= took < 30, f"{first}: the fallback was there after {took:.1f} s")
+        expect(contents(mark).strip() == f"{URL}second.erofs", f"{mark}: {contents(mark)}")
+        boot_ends(root)
+        os.unlink(mark)
+    root = boot(["dash"], f"root=erofs-http:{URL}plain.erofs {more}")
+    all_right(root, "plain")
+    expect(not os.path.exists(mark), "the fallback was booted beside a good server")
     boot_ends(root)
