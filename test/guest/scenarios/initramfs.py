@@ -65,7 +65,7 @@ def boot_words():
     boot_ends(root)
 
 
-@scenario("contrib/initramfs: a fallback is booted where the first image is not, whether its server is silent or lacks it",
+@scenario("contrib/initramfs: a fallback is booted where the first image is not: its server is silent, or has none",
           True)
 def boot_fallback():
     os.environ.update(cfd_daemon=DAEMON, cfd_own_conf="/nonexistent")
