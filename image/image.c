@@ -184,6 +184,8 @@ void image_settle(struct image *image, const char *url)
 			"bytes, became %s, %llu bytes; what is cached of the old one is not used",
 			IMAGE_NAME(image), version_text(&before), (unsigned long long)before.size,
 			version_text(now), (unsigned long long)now->size);
+	if (known && strcmp(now->etag, before.etag) != 0)
+		state_remove_tree(&before);
 	if (known && is_up_to_date(&before, now))
 		state_touch(key);
 	else
@@ -242,6 +244,15 @@ bool image_was_verified(const struct image *image)
 	struct state s;
 
 	return state_load(&s, key_of(image)) && state_is_verified(&s);
+}
+
+bool image_is_open_unverified(const struct image *image)
+{
+	int64_t live = opened_before(image);
+	struct state s;
+
+	return live >= 0 && state_load(&s, key_of(image)) && !state_is_verified(&s) &&
+	       s.reported_size == (uint64_t)live;
 }
 
 bool image_reopen(struct image *image)

@@ -108,8 +108,10 @@ void image_keep_proof(struct image *image, const uint8_t root[VERITY_DIGEST], co
 	size_t size);
 size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room);
 
-/* Whether the version that was opened last had a root hash. */
+/* Whether the version that was opened last had a root hash; and whether the worker before us has
+ * opened one without, and the kernel has it open still. */
 bool image_was_verified(const struct image *image);
+bool image_is_open_unverified(const struct image *image);
 
 /* Pins size and version from a response that named them. Of an image that is verified the root hash
  * is the version, whatever the server says. */

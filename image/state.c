@@ -287,6 +287,39 @@ static void proof_name(char out[STATE_NAME + sizeof(STATE_PROOF)], struct state_
 	strcat(out, STATE_PROOF);
 }
 
+void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST])
+{
+	char hex[VERITY_HEX + 1];
+
+	snprintf(out, STATE_TREE_NAME, "%.16s" STATE_TREE, verity_root_text(hex, root));
+}
+
+void state_remove_tree(const struct state *state)
+{
+	uint8_t root[VERITY_DIGEST];
+	char name[STATE_TREE_NAME];
+
+	if (!state_is_verified(state) ||
+		!verity_root_parse(root, state->etag + sizeof(VERIFIED) - 1, VERITY_HEX))
+		return;
+	state_tree_name(name, root);
+	unlinkat(folder, name, 0);
+}
+
+void state_remove(const char *name)
+{
+	char text[STATE_MAX], proof[STATE_NAME + sizeof(STATE_PROOF)];
+	size_t size = read_file(name, text, sizeof(text));
+	struct state_names names;
+	struct state state;
+
+	if (size > 0 && state_parse(&state, &names, text, size))
+		state_remove_tree(&state);
+	snprintf(proof, sizeof(proof), "%s" STATE_PROOF, name);
+	unlinkat(folder, proof, 0);
+	unlinkat(folder, name, 0);
+}
+
 /* If it cannot be written, the image cannot be opened offline. */
 void state_store_proof(struct state_key key, const void *proof, size_t size)
 {

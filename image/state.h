@@ -93,6 +93,17 @@ bool state_find(struct state *out, uint64_t hash, struct state_names *names);
 void state_store_proof(struct state_key key, const void *proof, size_t size);
 size_t state_load_proof(struct state_key key, void *out, size_t room);
 
+/* The name of the file in the folder that has what is known of a root hash's tree (tree.h). */
+#define STATE_TREE ".verity"
+#define STATE_TREE_NAME (16 + sizeof(STATE_TREE))
+void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST]);
+
+/* Removes the tree of a version that had a root hash. */
+void state_remove_tree(const struct state *state);
+
+/* Removes what is remembered under a name of state_name(), with its proof and its tree. */
+void state_remove(const char *name);
+
 /* Replaces the file as a whole. Its time of modification is the image's last OPEN: state_touch()
  * sets only that. The first failure is logged as a warning. */
 void state_store(const struct state *state, struct state_key key, const char *url);

@@ -97,9 +97,9 @@ static void fill(struct slot *s, const struct tree *t, uint64_t block)
 
 static int open_file(const struct tree *t, int flags)
 {
-	char name[16 + sizeof(TREE_SUFFIX)], root[VERITY_HEX + 1];
+	char name[STATE_TREE_NAME];
 
-	snprintf(name, sizeof(name), "%.16s" TREE_SUFFIX, verity_root_text(root, t->verity.root));
+	state_tree_name(name, t->verity.root);
 	return openat(state_folder(), name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 }
 

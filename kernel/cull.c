@@ -229,10 +229,23 @@ static bool see_stored(void *context, int folder, const char *name)
 	return true;
 }
 
+/* The trees of images that are verified go with what is remembered of these. */
+static bool see_tree(void *context, int folder, const char *name)
+{
+	struct culler *c = context;
+	struct stat s;
+
+	if (strlen(name) == STATE_TREE_NAME - 1 && strcmp(name + 16, STATE_TREE) == 0 &&
+		fstatat(folder, name, &s, AT_SYMLINK_NOFOLLOW) == 0)
+		c->bytes += (uint64_t)s.st_blocks * 512;
+	return true;
+}
+
 static void scan(struct culler *c)
 {
 	c->bytes = 0;
 	c->count = 0;
+	dir_each(state_folder(), ".", see_tree, c);
 	if (c->in_use)
 		dir_each(state_folder(), ".", see_stored, c);
 	else
@@ -309,7 +322,7 @@ static int remove_stored(const struct culler *c, const struct candidate *o)
 	dir_each(state_folder(), ".", see_version, image);
 	if (*image) {
 		image[16] = '\0';
-		unlinkat(state_folder(), image, 0);
+		state_remove(image);
 	}
 	return 0;
 }
@@ -324,7 +337,7 @@ static void remove_one(struct culler *c, const struct candidate *o)
 	if (stats_culls)
 		++*stats_culls;
 	if (!c->in_use && state_of(state, o->volume, o->name))
-		unlinkat(state_folder(), state, 0);
+		state_remove(state);
 	log_info("%s: culled, %" PRIu64 " bytes; the cache holds %" PRIu64 " now",
 		o->name + !c->in_use, o->bytes, c->bytes);
 }
