@@ -35,7 +35,8 @@ bool memory_divide(
 
 	capacity.extents = memory < MEMORY_WITH_MAP ? 0 : MAP_EXTENTS;
 	capacity.files =
-		(unsigned)clamp_u64(beyond(memory, MEMORY_MIN + capacity.extents * costs->extent -
+		(unsigned)clamp_u64(beyond(memory, MEMORY_MIN + capacity.extents * costs->extent +
+							   costs->given_way -
 							   FILES_MIN * MEMORY_PER_FILE) /
 					    MEMORY_PER_FILE,
 			FILES_MIN, FILES_MAX);

@@ -26,6 +26,7 @@ extern struct capacity capacity; /* written by memory_divide() only */
 /* What one of each costs, in bytes. */
 struct memory_costs {
 	size_t fixed;	   /* the program and its stack, without any of them */
+	size_t given_way;  /* of it, for which open images give way */
 	size_t connection; /* without its buffer */
 	size_t file, read, extent;
 };

@@ -375,9 +375,10 @@ void fetch_costs(const struct conf *c, struct memory_costs *costs)
 	costs->file = sizeof(struct file) + image_memory_each(c);
 	costs->read = sizeof(struct read_request);
 	costs->extent = FILEMAP_EXTENT + DIRWALK_EXTENT;
+	costs->given_way = tree_slots(c) * TREE_SLOT;
 	costs->fixed =
 		page_size() + prefetch_memory(0) + filemap_size(0) + image_memory_each(c) +
-		tree_slots(c) * TREE_SLOT + 112;
+		costs->given_way + 112;
 }
 
 size_t fetch_memory(const struct conf *c)

@@ -173,9 +173,12 @@ void image_settle(struct image *image, const char *url)
 	if (live >= 0 && now->reported_size != (uint64_t)live) {
 		now->reported_size = (uint64_t)live;
 		image->changed = true;
-		log_err("%.*s: the server has another version than the one that is mounted; what "
-			"is not cached of it cannot be read until it is mounted again",
-			IMAGE_NAME(image));
+		log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted "
+			"again",
+			IMAGE_NAME(image),
+			known && state_is_verified(&before) && !image_tree(image)
+				? "it was mounted with a root hash, and the configuration has none"
+				: "the server has another version than the one that is mounted");
 		return;
 	}
 	if (known && now->reported_size != before.reported_size)
