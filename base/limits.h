@@ -8,8 +8,8 @@
 #define BASE_LIMITS_H
 
 /* `memory` in bytes: the least, the default, the shares of a file and a connection (memory.h). */
-#define MEMORY_MIN	      (544 << 10)
-#define MEMORY_WITH_MAP	      (640 << 10) /* with less there is no map of files */
+#define MEMORY_MIN	      (576 << 10)
+#define MEMORY_WITH_MAP	      (704 << 10) /* with less there is no map of files */
 #define MEMORY_DEFAULT	      (1 << 20)
 #define MEMORY_PER_FILE	      7168
 #define MEMORY_PER_CONNECTION (176 << 10)

@@ -456,7 +456,7 @@ static const struct keyword keywords[] = {
 		.words = "build\0strict\0"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
 	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
-	{"memory", parse_bytes, "bytes, 544K or more", MEMBER(memory), .least = MEMORY_MIN},
+	{"memory", parse_bytes, "bytes, 576K or more", MEMBER(memory), .least = MEMORY_MIN},
 	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
 	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead),
 		.words = "auto\0thrifty\0none\0"},

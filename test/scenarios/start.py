@@ -117,7 +117,7 @@ def test_option():
 
     with tempfile.TemporaryDirectory() as folder:
         for directives, says in (
-                (["memory 544K", "connections 16"], "memory 557056: too little for 16 connections"),
+                (["memory 576K", "connections 16"], "memory 589824: too little for 16 connections"),
                 (["verity require"], "verity, but nothing to verify by: give a roothash or a verity-key"),
                 (["roothash x " + "0" * 63], "roothash 'x 0+': its last word is not 64 hex"),
                 (["roothash " + "0" * 64, "roothash " + "1" * 64], "roothash '1+': it is given a second time"),

@@ -89,7 +89,7 @@ def more_images_than_memory_over_deaths():
     if Program.has_sanitizers:
         raise tap.Skip("a sanitizer takes more than the least memory")
     data = image(1, 5000)
-    with Server() as s, daemon(s, "memory 544K") as k:
+    with Server() as s, daemon(s, "memory 576K") as k:
         s.images = {f"/i{n}": data for n in range(24)}
         for turn in range(3):
             files = [k.opened(f"erofs,i{n}", b"i%d" % n) for n in range(8 * turn, 8 * turn + 8)]
@@ -103,7 +103,7 @@ def more_files_opened_anew_than_the_table():
     if Program.has_sanitizers:
         raise tap.Skip("a sanitizer takes more than the least memory")
     data = image(1, 64 * KIB)
-    with Server() as s, daemon(s, "memory 544K") as k:
+    with Server() as s, daemon(s, "memory 576K") as k:
         s.images = {f"/i{n}": data for n in range(12)}
         files = [k.opened(f"erofs,i{n}", b"i%d" % n) for n in range(8)]
         kill_worker(k)
@@ -242,9 +242,9 @@ def upgraded():
                 need(k, f, data, 65536 * (turn + 1), 4096)
             k.wait_log(f"dir /nonexistent: not in force: the cache in {folder} is bound")
             before = k.worker
-            configure("memory 544K", "connections 16")
+            configure("memory 576K", "connections 16")
             k.signal(signal.SIGUSR2)
-            k.wait_log("upgrade: .*: memory 557056: too little for 16 connections, .*: all stays as it was")
+            k.wait_log("upgrade: .*: memory 589824: too little for 16 connections, .*: all stays as it was")
             assert k.worker == before
             kill_worker(k)
             need(k, f, data, 196608, 4096)

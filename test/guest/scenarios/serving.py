@@ -111,7 +111,7 @@ def domain():
     daemon.stop()
 
 
-@scenario("memory 544K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
+@scenario("memory 576K, 1M and 16M: right bytes over HTTPS, and no more resident memory than that")
 def memory():
     for kilobytes in 544, 1024, 16384:
         with serving("plain.erofs", URL_TLS, CA, f"memory {kilobytes}K") as (daemon, point):

@@ -216,8 +216,8 @@ static void test_classic_values(void)
 	CHECK_BAD("debug 00000000000000000007", "too long");
 
 	begin_test("conf: memory names the least that it takes");
-	CHECK_BAD("memory 500K", "needs bytes, 544K or more");
-	CHECK_GOOD("memory 544K");
+	CHECK_BAD("memory 500K", "needs bytes, 576K or more");
+	CHECK_GOOD("memory 576K");
 
 	begin_test("conf: culltable, nocull, resume_thresholds are checked");
 	conf_init(&c);

@@ -22,7 +22,7 @@ static void test_division(void)
 {
 	const struct memory_costs costs = {
 		.fixed = 300 << 10, .connection = 20 << 10, .file = 1000, .read = 100};
-	struct conf conf = {.memory = 544 << 10};
+	struct conf conf = {.memory = MEMORY_MIN};
 	char why[200] = "";
 
 	begin_test("memory: what is too little is told, with what is needed");
@@ -30,7 +30,7 @@ static void test_division(void)
 	CHECK(capacity.connections == 1 && capacity.files == FILES_MIN);
 	conf.connections = 16;
 	CHECK(!memory_divide(&conf, &costs, why, sizeof(why)));
-	CHECK(strstr(why, "memory 557056: too little for 16 connections, which take "), "%s", why);
+	CHECK(strstr(why, "memory 589824: too little for 16 connections, which take "), "%s", why);
 	conf.memory = 0;
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
 }
@@ -43,7 +43,7 @@ static void test_map(void)
 	char why[200] = "";
 	size_t buffer, files;
 
-	begin_test("memory: there is a map of files from 640K on");
+	begin_test("memory: there is a map of files from 704K on");
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.extents == 0, "%s", why);
 	files = capacity.files;
 	buffer = capacity.buffer;
