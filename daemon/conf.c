@@ -487,7 +487,7 @@ static const struct keyword keywords[] = {
 };
 
 #define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
-_Static_assert(MEMORY_MIN == 544 << 10, "as its row says");
+_Static_assert(MEMORY_MIN == 576 << 10, "as its row says");
 _Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
 
 static const struct keyword *find_keyword(const char *word, size_t len)
