@@ -222,6 +222,13 @@ static void ask_open(struct file *f)
 		pool_ask_head(f->image);
 }
 
+static void ask_doubted(void)
+{
+	for (struct file *f = files; f < end_of_files(); f++)
+		if (f->used && !f->opening)
+			verify_doubt(f);
+}
+
 /* Starts asking for the size of images that are being opened. */
 static void start_opens(void)
 {
@@ -616,6 +623,7 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 	for (int i = 0; i < ROUNDS && unfinished; i++) {
 		start_opens();
 		pool_ask_lacking();
+		ask_doubted();
 		start_reads();
 		unfinished = prefetch_run();
 		unfinished |= transfers_unfinished();

@@ -68,8 +68,9 @@ bool transfer_is_stalled(const struct transfer *t)
 
 bool transfer_waits_to_write(const struct transfer *t)
 {
-	return t->state != TRANSFER_FREE && t->write_since != 0 &&
-	       turn.ms - t->write_since >= PREEMPT_AFTER;
+	int64_t since = t->lacks ? t->data_at : t->write_since;
+
+	return t->state != TRANSFER_FREE && since != 0 && turn.ms - since >= PREEMPT_AFTER;
 }
 
 uint64_t transfer_outstanding(const struct transfer *t)
@@ -499,6 +500,7 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	}
 	failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
 	mirror_lied(t->image, &failure, turn.ms);
+	image_tree(t->image)->doubts++;
 	http_close(&t->http);
 	again = refused_add((unsigned)t->file, t->base);
 	drop_provisional(t);

@@ -94,7 +94,8 @@ void transfers_init(const struct conf *conf, void *memory);
 /* Whether the transfer works for the file. */
 bool transfer_is_for(const struct transfer *t, unsigned file);
 
-/* Whether its server has sent nothing, or its cache file taken nothing, for PREEMPT_AFTER. */
+/* Whether its server has sent nothing, or its cache file taken nothing, since that is full or a block
+ * of the tree is lacking, for PREEMPT_AFTER. */
 bool transfer_is_stalled(const struct transfer *t);
 bool transfer_waits_to_write(const struct transfer *t);
 

@@ -104,6 +104,15 @@ bool verify_ready(struct file *f)
 	return false;
 }
 
+void verify_doubt(struct file *f)
+{
+	struct tree *tree = image_tree(f->image);
+
+	if (tree && tree->doubts == 1 && !configured_root(f->image) &&
+		pool_ask_proof(f->image, PART_ROOTHASH))
+		tree->doubts++;
+}
+
 /* ---- a signed root hash ---- */
 
 static void unproved(const struct transfer_result *r, const char *why)
@@ -134,6 +143,16 @@ void verify_take(const struct transfer_result *r)
 	const char *fault;
 	char why[200];
 
+	if (r->image->ready) {
+		if (verity_root_parse(root, r->bytes, r->size) &&
+			memcmp(root, tree->verity.root, sizeof(root)) != 0)
+			log_err("%.*s: has another root hash on the server now, so it was "
+				"replaced: what is not cached of it cannot be read until it is "
+				"mounted again",
+				IMAGE_NAME(r->image));
+		transfer_free(r->transfer);
+		return;
+	}
 	if (r->part == PART_ROOTHASH) {
 		tree->claimed = verity_root_parse(tree->verity.root, r->bytes, r->size);
 		if (tree->claimed)

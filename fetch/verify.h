@@ -20,6 +20,10 @@ void verify_begin(struct image *image);
  * to be known before, or gives the image up. */
 bool verify_ready(struct file *f);
 
+/* Of an image with a signed root hash, of which a block does not fit, requests the root hash once
+ * more: it may have been replaced. */
+void verify_doubt(struct file *f);
+
 /* The root hash or its signature has come. */
 void verify_take(const struct transfer_result *result);
 

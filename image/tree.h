@@ -29,6 +29,7 @@ struct tree {
 	bool known;  /* its superblock too, so that verity has the image's size */
 	bool begun;  /* a superblock is there, which the next block has to prove */
 	bool looked; /* for it in the file */
+	unsigned doubts; /* blocks that came and did not fit */
 	struct verity verity;
 };
 
