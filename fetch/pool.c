@@ -156,6 +156,21 @@ static uint64_t free_until(unsigned file, uint64_t from, uint64_t end)
 	return end;
 }
 
+/* Whether data would take the last transfer, in which blocks of the tree could be requested. */
+static bool is_kept_for_tree(struct transfer_work work)
+{
+	unsigned idle = 0;
+
+	if (work.part != PART_IMAGE || capacity.connections == 1 || !image_tree(work.image))
+		return false;
+	for_each_transfer (t) {
+		if (t->state != TRANSFER_FREE && t->part == PART_TREE)
+			return false;
+		idle += t->state == TRANSFER_FREE;
+	}
+	return idle == 1;
+}
+
 /* Gives the range to the transfer in which its bytes come soonest. */
 static bool ask(struct transfer_work work, struct range range, unsigned behind)
 {
@@ -166,6 +181,8 @@ static bool ask(struct transfer_work work, struct range range, unsigned behind)
 	struct transfer *idle = find_idle(target, &connected), *busy;
 
 	assert(range.from < range.end);
+	if (idle && is_kept_for_tree(work))
+		idle = NULL;
 	busy = find_busy(work, is_another_starved(work.image) ? 0 : behind, &before);
 	/* A second transfer with blocks of a tree would take the place of one with data. */
 	if (busy && idle && work.part == PART_IMAGE &&

@@ -25,6 +25,7 @@ struct response {
 	char head[512];
 	size_t head_size;
 	uint64_t begin, from, end; /* its place in the stream; the bytes of the file */
+	const char *file;
 };
 
 /* Offsets in the stream of a connection's responses only grow. */
@@ -101,12 +102,15 @@ static void answer(int fd, const char *request)
 	struct response *r = &c->responses[(c->first + c->count++) % RESPONSES];
 	unsigned long long from = 0, last = 0;
 	const char *range = strstr(request, "\r\nRange: bytes=");
-	bool found = strncmp(request, "GET /image HTTP/1.1\r\n", 21) == 0;
+	bool tree = the_link.tree && strncmp(request, "GET /image.verity ", 18) == 0;
+	bool found = tree || strncmp(request, "GET /image HTTP/1.1\r\n", 21) == 0;
+	uint64_t size = tree ? the_link.tree_size : the_link.size;
 
 	assert(c->count <= RESPONSES && range);
 	sscanf(range, "\r\nRange: bytes=%llu-%llu", &from, &last);
-	last = min_u64(last, the_link.size - 1);
+	last = min_u64(last, size - 1);
 	r->begin = c->made;
+	r->file = tree ? the_link.tree : the_link.file;
 	r->from = r->end = 0;
 	if (found && from <= last) {
 		r->from = from;
@@ -129,7 +133,7 @@ static void answer(int fd, const char *request)
 		"\r\n",
 		found ? "206 Partial Content" : "404 Not Found",
 		(unsigned long long)(r->end - r->from), from, last,
-		(unsigned long long)the_link.size);
+		(unsigned long long)size);
 	c->made += r->head_size + r->end - r->from;
 	put(&requests, now + the_link.round_trip / 2, fd, r->head_size + r->end - r->from);
 }
@@ -249,7 +253,7 @@ static size_t copy(const struct connection *c, const struct response *r, char *i
 	}
 	at += r->from - r->head_size;
 	size = min_u64(most, r->end - at);
-	memcpy(into, the_link.file + at, (size_t)size);
+	memcpy(into, r->file + at, (size_t)size);
 	return (size_t)size;
 }
 

@@ -23,6 +23,8 @@ struct link {
 	uint64_t window; /* segments, 10 by RFC 6928; many: no slow start */
 	const char *file;
 	uint64_t size;
+	const char *tree; /* of digests, which verify the file; NULL: there is none */
+	uint64_t tree_size;
 	void (*asked)(unsigned connection, uint64_t from, uint64_t end); /* NULL: nobody listens */
 	/* counted */
 	uint64_t requests, bytes; /* of ranges that there are */

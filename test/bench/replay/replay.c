@@ -1,4 +1,5 @@
-/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-l] IMAGE READS`: readers that
+/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-v TREE] [-l] IMAGE READS`: readers
+ * that
  * wait for each of their READs, and the engine (fetch/, image/, http.c) on the link of link.h, in
  * virtual time. Prints a line of JSON.
  *
@@ -25,6 +26,7 @@
 #include "daemon/memory.h"
 #include "fetch/fetch.h"
 #include "fetch/pool.h"
+#include "image/state.h"
 #include "test/bench/replay/link.h"
 
 #define READERS	  16
@@ -257,17 +259,24 @@ static void asked(unsigned connection, uint64_t from, uint64_t end)
 
 /* ---- the start ---- */
 
-static void load_image(const char *path)
+static const char *load(const char *path, uint64_t *size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const char *file;
 	struct stat s;
 
 	if (fd < 0 || fstat(fd, &s) < 0)
 		broken(path, strerror(errno));
-	the_link.size = (uint64_t)s.st_size;
-	the_link.file = mmap(NULL, the_link.size, PROT_READ, MAP_SHARED, fd, 0);
-	if (the_link.file == MAP_FAILED)
+	*size = (uint64_t)s.st_size;
+	file = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
+	if (file == MAP_FAILED)
 		broken(path, strerror(errno));
+	return file;
+}
+
+static void load_image(const char *path)
+{
+	the_link.file = load(path, &the_link.size);
 	pages.count = page_up(the_link.size) / page_size();
 	pages.cached = calloc(pages.count, 1);
 	pages.read = calloc(pages.count, 1);
@@ -283,6 +292,7 @@ static void configure(const char *line)
 
 static void start_engine(void)
 {
+	char cache[] = "/tmp/replay.XXXXXX";
 	struct memory_costs costs;
 	char why[256];
 
@@ -291,6 +301,8 @@ static void start_engine(void)
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		broken("memory", why);
 	fetch_init(&conf, &front, aligned_alloc(page_size(), page_up(fetch_memory(&conf))));
+	if (the_link.tree)
+		state_open(mkdtemp(cache)); /* where the tree is kept */
 	fetch_run(NULL, now);
 	fetch_open(THE_IMAGE, "erofs,image", "image", 5);
 	fetch_run(NULL, now);
@@ -320,7 +332,7 @@ int main(int argc, char **argv)
 	the_link.round_trip = 20000;
 	the_link.rate = 12.5e6;
 	the_link.window = 10;
-	while ((option = getopt(argc, argv, "r:b:w:o:l")) != -1) {
+	while ((option = getopt(argc, argv, "r:b:w:o:v:l")) != -1) {
 		if (option == 'r')
 			the_link.round_trip = (int64_t)(atof(optarg) * 1e3);
 		else if (option == 'b')
@@ -329,6 +341,8 @@ int main(int argc, char **argv)
 			the_link.window = strtoul(optarg, NULL, 10);
 		else if (option == 'o')
 			configure(optarg);
+		else if (option == 'v')
+			the_link.tree = load(optarg, &the_link.tree_size);
 		else if (option == 'l')
 			logs = true;
 		else
@@ -336,7 +350,8 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind != 2)
 		broken("usage",
-			"replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-l] IMAGE READS");
+			"replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-v TREE] [-l] "
+			"IMAGE READS");
 	if (logs)
 		the_link.asked = asked;
 	now = START;

@@ -45,10 +45,19 @@ def write_reads(name, path):
     return image
 
 
+def tree(image):
+    """Makes the tree of the image, unless it is there, and returns the words by which it is verified."""
+    path, root = f"{image}.verity", f"{image}.roothash"
+    if not os.path.exists(root):
+        subprocess.run(["veritysetup", "format", "--salt=-", f"--root-hash-file={root}", image, path],
+                       stdout=subprocess.DEVNULL, check=True)
+    return ["-v", path, "-o", f"roothash image {open(root).read()}"]
+
+
 def run(words, policy, image, reads, *options):
     command = [ENGINE, "-r", str(words.rtt), "-b", str(words.rate), "-w", str(words.window),
                *(word for line in (f"read-ahead {policy}", *words.option) for word in ("-o", line)),
-               *options, image, reads]
+               *(tree(image) if words.verify else []), *options, image, reads]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: status {done.returncode}")
@@ -168,6 +177,7 @@ def main():
     parser.add_argument("--rate", type=float, default=100, help="of the link, in Mbit/s")
     parser.add_argument("--window", type=int, default=10, help="TCP's first, in segments; 10000: no slow start")
     parser.add_argument("-o", dest="option", action="append", default=[], metavar="LINE", help="of the configuration")
+    parser.add_argument("--verify", action="store_true", help="the images, against their root hashes")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--check", action="store_true", help="compare all with generous bounds; prints TAP lines")
     parser.add_argument("--log", metavar="WORKLOAD", choices=WORKLOADS, help="each READ of one workload")
