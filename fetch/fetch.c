@@ -1,6 +1,7 @@
 #include "fetch/fetch.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -126,15 +127,26 @@ static int answer_opens(struct image *image)
 	return file;
 }
 
-/* Whether the first block of an image fits its root hash, before anything is made of it. */
+/* Whether the image's size and its first block fit its root hash, before anything is made of them.
+ * The size is not under the root hash: which of image and superblock is wrong is not known. */
 static bool is_verified(const struct transfer_result *r)
 {
 	struct tree *tree = image_tree(r->image);
-	enum tree_verdict verdict = TREE_FITS;
 	struct file_fault fault = {.why = ""};
+	enum tree_verdict verdict;
+	char why[160];
 
-	if (tree)
-		verdict = tree_judge(tree, 0, r->bytes, &fault.lacks);
+	if (!tree)
+		return true;
+	if (r->image->pinned.size != tree_image_size(tree)) {
+		snprintf(why, sizeof(why), "it has %llu bytes, and its tree is for %llu",
+			(unsigned long long)r->image->pinned.size,
+			(unsigned long long)tree_image_size(tree));
+		tree_doubt(tree);
+		transfer_fail(r->transfer, OUTCOME_UNVERIFIED, why);
+		return false;
+	}
+	verdict = tree_judge(tree, 0, r->bytes, &fault.lacks);
 	if (verdict == TREE_LACKS)
 		transfer_free(r->transfer); /* it has gone from memory: both are requested again */
 	else if (verdict == TREE_UNFIT)
@@ -215,10 +227,9 @@ static void run_transfers(const struct pollfd *polled)
 
 /* ---- OPENs and READs that wait ---- */
 
-/* Asks for what has to be known before the first bytes, or for these. */
 static void ask_open(struct file *f)
 {
-	if (verify_ready(f))
+	if (verify_ready(f) && !pool_asks_head(f->image))
 		pool_ask_head(f->image);
 }
 
@@ -235,8 +246,7 @@ static void start_opens(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		struct image *image = f->image;
 
-		if (!f->used || !f->opening || !mirror_may_be_asked(image, turn.ms) ||
-			pool_count(image) > 0)
+		if (!f->used || !f->opening || !mirror_may_be_asked(image, turn.ms))
 			continue;
 		ask_open(f);
 		if (pool_count(image) > 0 || image->refused)

@@ -256,6 +256,14 @@ bool pool_ask_head(struct image *image)
 		page_size() > EROFS_HEAD ? page_size() : EROFS_HEAD);
 }
 
+bool pool_asks_head(const struct image *image)
+{
+	for_each_transfer (t)
+		if (t->state != TRANSFER_FREE && t->image == image && t->file == HEAD_ONLY)
+			return true;
+	return false;
+}
+
 bool pool_ask_proof(struct image *image, enum image_part part)
 {
 	return ask_first((struct transfer_work){image, part, HEAD_ONLY}, PROOF_MAX);

@@ -12,6 +12,7 @@
 /* Requests an image's size and first bytes, or a small text: transfers_run() returns
  * TRANSFER_OPENED or TRANSFER_TEXT. False when no transfer is free. */
 bool pool_ask_head(struct image *image);
+bool pool_asks_head(const struct image *image);
 bool pool_ask_text(struct image *image);
 
 /* Requests what proves an image's root hash: transfers_run() returns TRANSFER_PROOF. */

@@ -590,33 +590,14 @@ static void hold_back(struct transfer *t)
 	ask(t);
 }
 
-/* The size is not under the root hash: which of image and superblock is wrong is not known. */
-static bool has_fit_size(struct transfer *t)
-{
-	struct tree *tree = image_tree(t->image);
-	char why[160];
-
-	if (!tree || (uint64_t)t->http.response.total == tree_image_size(tree))
-		return true;
-	snprintf(why, sizeof(why), "it has %lld bytes, and its tree is for %llu",
-		(long long)t->http.response.total, (unsigned long long)tree_image_size(tree));
-	tree_doubt(tree);
-	http_close(&t->http);
-	request_failed(t, OUTCOME_UNVERIFIED, why);
-	return false;
-}
-
 static void response_began(struct transfer *t)
 {
 	struct image *image = t->image;
 
 	if (t->measured)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
-	if (t->part == PART_IMAGE && !is_pinned(t)) {
-		if (!has_fit_size(t))
-			return;
+	if (t->part == PART_IMAGE && !is_pinned(t))
 		image_pin(image, &t->http.response);
-	}
 	t->hops = 0;
 	t->remembered = false;
 	if (t->http.response.length < 0) {
@@ -710,6 +691,15 @@ static bool ask_on(struct transfer *t)
 	return event != HTTP_WAIT;
 }
 
+/* Whether an image's first bytes have to wait for what they are judged by. */
+static bool waits_for_tree(const struct transfer *t)
+{
+	struct tree *tree = t->part == PART_IMAGE ? image_tree(t->image) : NULL;
+	uint64_t lacks;
+
+	return tree && !tree_covers(tree, 0, &lacks);
+}
+
 static int64_t next_time(const struct transfer *t)
 {
 	if (t->state == TRANSFER_FREE)
@@ -717,7 +707,7 @@ static int64_t next_time(const struct transfer *t)
 	if (t->state == TRANSFER_PAUSED)
 		return t->resume;
 	if (t->state == TRANSFER_ENDED)
-		return 0;
+		return waits_for_tree(t) ? INT64_MAX : 0;
 	if (t->state == TRANSFER_WRITING && t->lacks)
 		return INT64_MAX;
 	if (t->state != TRANSFER_ASKING)
@@ -844,7 +834,7 @@ enum transfer_event transfers_run(const struct pollfd *polled, struct transfer_r
 	for_each_transfer (t) {
 		if (is_due(t, polled))
 			run(t);
-		if (t->state == TRANSFER_ENDED)
+		if (t->state == TRANSFER_ENDED && !waits_for_tree(t))
 			return take_result(t, out);
 	}
 	return TRANSFERS_WAIT;
@@ -853,7 +843,7 @@ enum transfer_event transfers_run(const struct pollfd *polled, struct transfer_r
 bool transfers_unfinished(void)
 {
 	for_each_transfer (t)
-		if (t->started || t->state == TRANSFER_ENDED)
+		if (t->started || (t->state == TRANSFER_ENDED && !waits_for_tree(t)))
 			return true;
 	return false;
 }

@@ -93,11 +93,11 @@ bool verify_ready(struct file *f)
 	if (!tree || tree->none)
 		return true;
 	if (tree->rooted) {
-		if (tree_covers(tree, 0, &lacks))
-			return true;
-		pool_ask_tree(f, lacks);
+		return tree_covers(tree, 0, &lacks) || pool_ask_tree(f, lacks);
 	} else if (p7s_keys() > 0) {
-		pool_ask_proof(f->image, tree->claimed ? PART_SIGNATURE : PART_ROOTHASH);
+		if (pool_count(f->image) == 0)
+			pool_ask_proof(
+				f->image, tree->claimed ? PART_SIGNATURE : PART_ROOTHASH);
 	} else if (!opens_unverified(f->image, no_root)) {
 		mirror_give_up(f->image, OUTCOME_UNVERIFIED, no_root);
 	}

@@ -16,8 +16,8 @@ void verify_init(const struct conf *conf);
  * has it. */
 void verify_begin(struct image *image);
 
-/* Whether the first bytes of a file that is being opened may be requested. If not, requests what has
- * to be known before, or gives the image up. */
+/* For a file that is being opened, requests what has to be known besides its first bytes. False:
+ * these must not be requested yet, or the image is given up. */
 bool verify_ready(struct file *f);
 
 /* Of an image with a signed root hash, of which a block does not fit, requests the root hash once
