@@ -4,6 +4,8 @@
 #include "base/fd.c"
 #include "base/text.c"
 #include "image/state.c"
+#include "trust/sha256.c"
+#include "trust/verity.c"
 
 #include <stdlib.h>
 

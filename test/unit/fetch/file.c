@@ -26,6 +26,41 @@ unsigned dirwalk_owner(struct dirwalk *w, uint64_t inode)
 	return 0;
 }
 
+static struct tree *image_has; /* NULL: it is not verified */
+
+struct tree *image_tree(const struct image *image)
+{
+	(void)image;
+	return image_has;
+}
+
+/* A verdict for each block: 'f' fits, 'u' unfit, 'l' lacks block 7 of the tree. */
+static const char *verdicts = "";
+static unsigned judged; /* bit by block */
+
+static enum tree_verdict verdict_of(uint64_t block, uint64_t *lacks)
+{
+	judged |= 1u << block;
+	*lacks = 7;
+	return verdicts[block] == 'f'	? TREE_FITS
+	       : verdicts[block] == 'u' ? TREE_UNFIT
+					: TREE_LACKS;
+}
+
+enum tree_verdict tree_judge(struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks)
+{
+	CHECK(t == image_has && *(const uint8_t *)bytes == block);
+	return verdict_of(block, lacks);
+}
+
+enum tree_verdict tree_take(
+	struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks, const char **why)
+{
+	CHECK(t == image_has && *(const uint8_t *)bytes == block);
+	*why = "a reason";
+	return verdict_of(block, lacks);
+}
+
 #define FILES 3
 #define SIZE  512
 
@@ -101,6 +136,7 @@ static void test_map(void)
 	static struct image image = {.pinned.size = 1 << 20};
 	static uint8_t bytes[8192];
 	struct file f = {.used = true, .image = &image, .block = EROFS_BLOCK};
+	struct file_fault fault;
 	uint64_t from, end;
 
 	begin_test("file: what is written says which bytes are a file's, until it is closed");
@@ -112,7 +148,7 @@ static void test_map(void)
 	bytes[4096 + 8] = 10000 & 0xff;
 	bytes[4096 + 9] = 10000 >> 8;
 	bytes[4096 + 16] = 16;
-	CHECK(file_write(&f, bytes, sizeof(bytes), 0) == sizeof(bytes));
+	CHECK(file_write(&f, bytes, sizeof(bytes), 0, &fault) == sizeof(bytes));
 	CHECK(file_extent(&f, 17 * 4096 + 1, &from, &end) && from == 16 * 4096 && end == 19 * 4096);
 	CHECK(!file_extent(&f, 19 * 4096, &from, &end));
 	file_close(&f);
@@ -120,13 +156,68 @@ static void test_map(void)
 
 	begin_test("file: the superblock's blocks count; what is no EROFS has no files");
 	bytes[1024 + 12] = 9;
-	CHECK(file_write(&f, bytes, sizeof(bytes), 0) == sizeof(bytes) && f.block == 512);
+	CHECK(file_write(&f, bytes, sizeof(bytes), 0, &fault) == sizeof(bytes) && f.block == 512);
 	CHECK(file_extent(&f, 2 * 4096, &from, &end) && from == 2 * 4096 && end == 5 * 4096);
 	file_close(&f);
 	f.block = 0;
-	CHECK(file_write(&f, bytes, sizeof(bytes), 0) == sizeof(bytes) && f.block == 0);
+	CHECK(file_write(&f, bytes, sizeof(bytes), 0, &fault) == sizeof(bytes) && f.block == 0);
 	CHECK(!file_extent(&f, 2 * 4096, &from, &end));
 	free(map);
+}
+
+static uint64_t wrote_at;
+static size_t wrote;
+
+static ssize_t note_write(unsigned file, const void *bytes, size_t size, uint64_t offset)
+{
+	(void)file, (void)bytes;
+	wrote_at = offset;
+	wrote = size;
+	return (ssize_t)size;
+}
+
+/* What file_write() makes of four blocks with these verdicts, at a block's number. */
+static ssize_t write_judged(const char *v, uint64_t base, unsigned block, struct file_fault *fault)
+{
+	static const struct frontend front = {.write = note_write};
+	static struct image image = {.pinned.size = 1 << 20};
+	static struct tree tree;
+	static struct file f = {.used = true, .image = &image};
+	uint8_t bytes[4 * VERITY_BLOCK] = {0};
+
+	for (unsigned i = 0; i < 4; i++)
+		bytes[i * VERITY_BLOCK] = (uint8_t)(block + i);
+	frontend = &front;
+	files = &f;
+	image_has = &tree;
+	verdicts = v;
+	judged = 0;
+	wrote = 0;
+	return file_write(&f, bytes, sizeof(bytes), base + block * VERITY_BLOCK, fault);
+}
+
+static void test_verified(void)
+{
+	struct file_fault fault;
+
+	begin_test("file: of an image that is verified only what fits is written");
+	CHECK(write_judged("ffff", 0, 0, &fault) == 4 * VERITY_BLOCK);
+	CHECK(wrote_at == 0 && wrote == 4 * VERITY_BLOCK && judged == 15);
+	CHECK(write_judged("xffuf", 0, 1, &fault) == 2 * VERITY_BLOCK && fault.block == 3);
+	CHECK(wrote_at == VERITY_BLOCK && wrote == 2 * VERITY_BLOCK && judged == 14);
+	CHECK(write_judged("uffff", 0, 0, &fault) == -EBADMSG && fault.block == 0 && wrote == 0);
+	CHECK(*fault.why == '\0');
+	CHECK(write_judged("lffff", 0, 0, &fault) == -EINPROGRESS && fault.lacks == 7 && !wrote);
+	CHECK(write_judged("fluff", 0, 0, &fault) == VERITY_BLOCK && wrote == VERITY_BLOCK);
+
+	begin_test("file: blocks of its tree are judged, and reach no front end");
+	CHECK(write_judged("ffff", TREE_BASE, 0, &fault) == 4 * VERITY_BLOCK && judged == 15);
+	CHECK(write_judged("ffuf", TREE_BASE, 0, &fault) == 2 * VERITY_BLOCK && judged == 7);
+	CHECK(write_judged("xufff", TREE_BASE, 1, &fault) == -EBADMSG && fault.block == 1);
+	CHECK(strcmp(fault.why, "a reason") == 0);
+	CHECK(write_judged("xlfff", TREE_BASE, 1, &fault) == -EINPROGRESS && fault.lacks == 7);
+	CHECK(wrote == 0);
+	image_has = NULL;
 }
 
 int main(void)
@@ -158,5 +249,6 @@ int main(void)
 
 	test_random();
 	test_map();
+	test_verified();
 	return finish_tests();
 }

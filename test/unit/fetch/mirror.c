@@ -33,6 +33,9 @@ static ssize_t early_random(void *out, size_t size, unsigned flags)
 #include "image/image.c"
 
 #include "image/state.c"
+#include "image/tree.c"
+#include "trust/sha256.c"
+#include "trust/verity.c"
 
 static char said[4][300];
 static size_t lines;
@@ -88,6 +91,14 @@ static struct conf c;
 struct capacity capacity = {.files = 16};
 static struct image table[17];
 
+static bool verifies;
+
+bool conf_verifies(const struct conf *conf)
+{
+	(void)conf;
+	return verifies;
+}
+
 static struct image *start(size_t urls, enum conf_retry retry)
 {
 	static const char *const bases[] = {"http://a/", "http://b/", "http://c/"};
@@ -109,7 +120,7 @@ static unsigned asked(struct image *image, int64_t now)
 	struct mirror_target target;
 	const char *why;
 
-	CHECK(mirror_target(&target, image, now, &why), "%s", why);
+	CHECK(mirror_target(&target, image, PART_IMAGE, now, &why), "%s", why);
 	return target.mirror;
 }
 
@@ -343,9 +354,9 @@ static void test_no_proxy(void)
 	begin_test("image: the proxy, but for hosts of no-proxy");
 	CHECK(!url_parse(&proxy, "http://proxy:3128/"));
 	c.proxy = &proxy;
-	CHECK(mirror_target(&target, i, 0, &why) && target.proxy == &proxy);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.proxy == &proxy);
 	strcpy(c.no_proxy, "b, a");
-	CHECK(mirror_target(&target, i, 0, &why) && !target.proxy);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.proxy);
 }
 
 static void test_redirects(void)
@@ -359,11 +370,13 @@ static void test_redirects(void)
 	begin_test("image: redirects are remembered, the oldest given up, and trusted on their "
 		   "origin only");
 	CHECK(!url_parse(&to, "http://elsewhere/x"));
-	mirror_redirected(i, 0, &to);
-	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && !target.trusted);
+	mirror_redirected(i, PART_IMAGE, 0, &to);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.redirected &&
+		!target.trusted);
 	CHECK(!url_parse(&to, "http://a/other"));
-	mirror_redirected(i, 0, &to);
-	CHECK(mirror_target(&target, i, 0, &why) && target.redirected && target.trusted);
+	mirror_redirected(i, PART_IMAGE, 0, &to);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.redirected &&
+		target.trusted);
 	memset(longest, 'x', sizeof(longest));
 	memcpy(longest, "http://a/", 9);
 	longest[3000] = '\0';
@@ -371,28 +384,29 @@ static void test_redirects(void)
 	for (int n = 0; n < 4; n++) {
 		snprintf(name, sizeof(name), "i%d", n);
 		more[n] = image_get("erofs,v", name, strlen(name));
-		mirror_redirected(more[n], 0, &to);
+		mirror_redirected(more[n], PART_IMAGE, 0, &to);
 	}
-	CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[0], 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[1], 0, &why) && target.redirected);
-	CHECK(mirror_target(&target, more[2], 0, &why) && target.redirected);
-	CHECK(mirror_target(&target, more[3], 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[0], PART_IMAGE, 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[1], PART_IMAGE, 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[2], PART_IMAGE, 0, &why) && target.redirected);
+	CHECK(mirror_target(&target, more[3], PART_IMAGE, 0, &why) && target.redirected);
 	CHECK(!strcmp(target.url.target, to.target));
 	mirror_forget_redirect(more[2]);
 	image_free(more[2]);
 	more[2] = image_get("erofs,v", "new", 3);
-	CHECK(mirror_target(&target, more[2], 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[3], 0, &why) && target.redirected);
-	mirror_redirected(i, 0, &to);
+	CHECK(mirror_target(&target, more[2], PART_IMAGE, 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, more[3], PART_IMAGE, 0, &why) && target.redirected);
+	mirror_redirected(i, PART_IMAGE, 0, &to);
 	fails(i, 0, OUTCOME_BUSY, 1000);
-	CHECK(mirror_target(&target, i, 0, &why) && target.redirected, "its own URL failed");
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.redirected,
+		"its own URL failed");
 	for (int n = 0; n < 2; n++) {
 		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0, false};
 
-		mirror_redirected(i, 0, &to);
+		mirror_redirected(i, PART_IMAGE, 0, &to);
 		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
-		CHECK(mirror_target(&target, i, 0, &why) && !target.redirected);
+		CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.redirected);
 	}
 }
 
@@ -404,15 +418,17 @@ static void test_credentials(void)
 
 	begin_test("image: the netrc file's credentials, unless the URL has a password");
 	c.url[0] = "http://with.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "user:pw") == 0);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) &&
+		strcmp(target.userinfo, "user:pw") == 0);
 	c.url[0] = "http://me@with.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "me") == 0);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && strcmp(target.userinfo, "me") == 0);
 	c.url[0] = "http://z@with.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "z:zpw") == 0);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) &&
+		strcmp(target.userinfo, "z:zpw") == 0);
 	c.url[0] = "http://z:@with.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && strcmp(target.userinfo, "z:") == 0);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && strcmp(target.userinfo, "z:") == 0);
 	c.url[0] = "http://without.netrc/";
-	CHECK(mirror_target(&target, i, 0, &why) && target.userinfo[0] == '\0');
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.userinfo[0] == '\0');
 }
 
 static void check_url(struct image *image, const char *want, bool trusted)
@@ -421,7 +437,7 @@ static void check_url(struct image *image, const char *want, bool trusted)
 	char text[URL_MAX + 300];
 	const char *why;
 
-	CHECK(mirror_target(&target, image, 1000, &why), "%s", why);
+	CHECK(mirror_target(&target, image, PART_IMAGE, 1000, &why), "%s", why);
 	CHECK(strcmp(url_text(text, sizeof(text), &target.url), want) == 0, "%s", text);
 	CHECK(target.trusted == trusted);
 }
@@ -435,11 +451,11 @@ static void check_trace(const char *base, const char *want)
 	bool asked;
 
 	c.url[0] = base;
-	asked = mirror_target(&target, image_get_trace(i), 0, &why);
+	asked = mirror_target(&target, image_get_trace(i), PART_IMAGE, 0, &why);
 	CHECK(asked == (want != NULL), "%s: %s", base, why);
 	CHECK(!want || strcmp(target.url.target, want) == 0, "%s", target.url.target);
 	CHECK(want || strstr(why, "signed"), "%s", why);
-	CHECK(mirror_target(&target, i, 0, &why), "%s", why);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why), "%s", why);
 }
 
 static void test_trace(void)

@@ -3,6 +3,8 @@
 #include "test/unit/check.h"
 
 #include "fetch/transfer.c"
+#include "fetch/flush.c"
+#include "fetch/refused.c"
 
 #define PAGE 4096
 
@@ -16,9 +18,10 @@ static const struct frontend made_frontend = {.hears_all = true};
 const struct frontend *frontend = &made_frontend;
 static uint64_t unasked;
 
-ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset)
+ssize_t file_write(
+	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault)
 {
-	(void)f, (void)pages, (void)offset;
+	(void)f, (void)pages, (void)offset, (void)fault;
 	return (ssize_t)size;
 }
 
@@ -135,6 +138,18 @@ void image_pin(struct image *i, const struct response *r)
 	(void)i, (void)r;
 }
 
+struct tree *image_tree(const struct image *i)
+{
+	(void)i;
+	return NULL;
+}
+
+struct tree *image_tree_place(const struct image *i)
+{
+	(void)i;
+	return NULL;
+}
+
 const char *image_validator(const struct image *i)
 {
 	(void)i;
@@ -166,6 +181,11 @@ void mirror_interrupted(struct image *i, const struct failure *f, int64_t n)
 	(void)i, (void)f, (void)n;
 }
 
+void mirror_lied(struct image *i, const struct failure *f, int64_t n)
+{
+	(void)i, (void)f, (void)n;
+}
+
 bool mirror_may_be_asked(const struct image *i, int64_t n)
 {
 	(void)i, (void)n;
@@ -183,9 +203,9 @@ void mirror_received(struct image *i, unsigned m, size_t s)
 	(void)i, (void)m, (void)s;
 }
 
-void mirror_redirected(struct image *i, unsigned m, const struct url *u)
+void mirror_redirected(struct image *i, enum image_part p, unsigned m, const struct url *u)
 {
-	(void)i, (void)m, (void)u;
+	(void)i, (void)p, (void)m, (void)u;
 }
 
 void mirror_refuses_pipelining(unsigned m, int64_t n)
@@ -204,9 +224,10 @@ bool mirror_takes_pipelining(unsigned m, int64_t n)
 	return true;
 }
 
-bool mirror_target(struct mirror_target *o, struct image *i, int64_t n, const char **w)
+bool mirror_target(
+	struct mirror_target *o, struct image *i, enum image_part p, int64_t n, const char **w)
 {
-	(void)o, (void)i, (void)n;
+	(void)o, (void)i, (void)p, (void)n;
 	*w = "";
 	return false;
 }
@@ -248,6 +269,23 @@ size_t tls_size(void)
 	return 0;
 }
 
+uint64_t tree_image_size(const struct tree *t)
+{
+	(void)t;
+	return 0;
+}
+
+void tree_doubt(struct tree *t)
+{
+	(void)t;
+}
+
+char *verity_root_text(char out[VERITY_HEX + 1], const uint8_t root[VERITY_DIGEST])
+{
+	(void)root;
+	return out;
+}
+
 const char *url_text(char *o, size_t s, const struct url *u)
 {
 	(void)s, (void)u;
@@ -256,6 +294,7 @@ const char *url_text(char *o, size_t s, const struct url *u)
 
 static const struct conf made_conf;
 static const struct mirror_target target;
+static const struct transfer_work work = {&image, PART_IMAGE, 0};
 
 static void start(void)
 {
@@ -279,7 +318,7 @@ static void test_planned(void)
 
 		made[0].trace = i % 2 ? TRACE_NONE : TRACE_PLAYING;
 		if (i == 0)
-			transfer_start(t, &target, &image, 0, range);
+			transfer_start(t, &target, work, range);
 		else
 			transfer_append(t, range);
 	}
@@ -302,9 +341,9 @@ static bool is_measured(uint64_t bytes, int64_t idle)
 {
 	start();
 	if (bytes > 0)
-		transfer_start(room, &target, &image, 0, (struct range){0, bytes});
+		transfer_start(room, &target, work, (struct range){0, bytes});
 	room[1].http.progress = turn.ms - idle;
-	transfer_start(room + 1, &target, &image, 0, (struct range){1 << 20, (1 << 20) + BESIDE});
+	transfer_start(room + 1, &target, work, (struct range){1 << 20, (1 << 20) + BESIDE});
 	return room[1].measured != 0;
 }
 

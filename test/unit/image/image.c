@@ -8,6 +8,9 @@
 
 #include "base/text.c"
 #include "image/state.c"
+#include "image/tree.c"
+#include "trust/sha256.c"
+#include "trust/verity.c"
 
 static char said[4][300];
 static size_t lines;
@@ -51,6 +54,14 @@ uint64_t opened_files_at(unsigned place)
 static struct conf c;
 struct capacity capacity = {.files = 16};
 static struct image table[17];
+
+static bool verifies;
+
+bool conf_verifies(const struct conf *conf)
+{
+	(void)conf;
+	return verifies;
+}
 
 static struct image *start(void)
 {

@@ -9,6 +9,8 @@
 #include "base/dir.c"
 #include "base/fd.c"
 #include "image/state.c"
+#include "trust/sha256.c"
+#include "trust/verity.c"
 
 static volatile uint64_t culls;
 volatile uint64_t *stats_culls = &culls;

@@ -25,6 +25,8 @@ static int played_fstatfs(int fd, struct statfs *out)
 #include "base/fd.c"
 #include "base/text.c"
 #include "image/state.c"
+#include "trust/sha256.c"
+#include "trust/verity.c"
 #include "test/unit/stubs.h"
 
 static bool is_bad;
