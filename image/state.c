@@ -33,7 +33,7 @@ bool state_is_same(const struct state *a, const struct state *b)
 	return a->etag_is_strong || strcmp(a->last_modified, b->last_modified) == 0;
 }
 
-#define VERIFIED "\"verity\"" /* within the quotes a server's has none (response.h) */
+#define VERIFIED "\"verity\"" /* and more: within its quotes a server's has none (response.c) */
 
 void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST])
 {
@@ -46,22 +46,30 @@ void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST])
 
 bool state_is_verified(const struct state *s)
 {
-	return strncmp(s->etag, VERIFIED, sizeof(VERIFIED) - 1) == 0;
+	return strncmp(s->etag, VERIFIED, sizeof(VERIFIED) - 1) == 0 &&
+	       s->etag[sizeof(VERIFIED) - 1];
+}
+
+/* How many sizes there are from that of an image of `size` bytes up to the next multiple of
+ * STRETCH, or to what a file may have. */
+static uint64_t sizes_from(uint64_t size)
+{
+	uint64_t end = sizeof(long) == 4 ? LONG_MAX : (size / STRETCH + 1) * STRETCH;
+
+	return size >= end ? 1 : end - size;
 }
 
 /* How many sizes may be reported for an image of `size` bytes, its own among them. */
 static uint64_t spread(uint64_t size)
 {
-	uint64_t end = sizeof(long) == 4 ? LONG_MAX : (size / STRETCH + 1) * STRETCH;
-
-	return size >= end ? 1 : min_u64(end - size, STATE_SPREAD);
+	return min_u64(sizes_from(size), STATE_SPREAD);
 }
 
 uint64_t state_reported_size(const struct state *now, const struct state *before)
 {
 	uint64_t hash = hash_more(HASH_BEGIN, now->etag, strlen(now->etag));
 	uint64_t others = spread(now->size) - 1, reported = now->size;
-	bool beyond = state_is_verified(now) && spread(now->size + STATE_SPREAD) == STATE_SPREAD;
+	bool beyond = state_is_verified(now) && sizes_from(now->size) >= 2 * STATE_SPREAD;
 	uint64_t shift = beyond ? STATE_SPREAD : 0;
 
 	if (before && state_is_same(now, before))

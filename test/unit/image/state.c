@@ -104,6 +104,80 @@ static void test_reported_size(void)
 	}
 }
 
+static struct state verified(uint64_t size, unsigned root)
+{
+	struct state s = {.size = size};
+	uint8_t digest[VERITY_DIGEST] = {(uint8_t)root, (uint8_t)(root >> 8)};
+
+	strcpy(s.last_modified, "Mon, 02 Jan 2023 03:04:05 GMT");
+	state_verified(&s, digest);
+	s.reported_size = state_reported_size(&s, NULL);
+	return s;
+}
+
+static void test_verified(void)
+{
+	struct state a = verified(4096, 1), b = verified(4096, 5000), s;
+	uint64_t edges[] = {STRETCH - 4096, STRETCH - STATE_SPREAD, STRETCH - 2 * STATE_SPREAD,
+		STRETCH - 2 * STATE_SPREAD + 4096, STRETCH, INT64_MAX - 4095};
+
+	begin_test("state: with a root hash that is the version, and no server's validator is one");
+	CHECK(state_is_verified(&a) && a.etag_is_strong && a.last_modified[0] == '\0');
+	CHECK(a.etag[0] == '"' && strchr(a.etag + 1, '"') != a.etag + strlen(a.etag) - 1);
+	CHECK(state_is_same(&a, &a) && !state_is_same(&a, &b));
+	s = strong(4096, "\"verity\"");
+	CHECK(!state_is_verified(&s));
+	s = strong(4096, "\"verity0101\"");
+	CHECK(!state_is_verified(&s));
+	s = strong(4096, "W/\"verity\"");
+	CHECK(!state_is_verified(&s));
+
+	begin_test("state: a verified version is reported as no other one can be");
+	CHECK(a.reported_size != b.reported_size);
+	for (unsigned i = 0; i < 1000; i++) {
+		char etag[16];
+
+		snprintf(etag, sizeof(etag), "\"%u\"", i);
+		a = verified(4096, i);
+		s = strong(4096, etag);
+		CHECK(a.reported_size - 4096 >= STATE_SPREAD &&
+			a.reported_size - 4096 < 2 * STATE_SPREAD);
+		CHECK(s.reported_size - 4096 < STATE_SPREAD);
+		b.reported_size = a.reported_size;
+		CHECK(state_reported_size(&a, &b) != a.reported_size);
+		CHECK(state_reported_size(&a, &b) - 4096 >= STATE_SPREAD);
+	}
+
+	begin_test("state: nor does it cross a multiple of 16 GiB that the image does not");
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
+		for (unsigned root = 0; root < 100; root++) {
+			a = verified(edges[i], root);
+			CHECK(a.reported_size >= edges[i] &&
+					a.reported_size / STRETCH == edges[i] / STRETCH,
+				"%zu: %llu", i, (unsigned long long)a.reported_size);
+		}
+}
+
+static void test_proof(void)
+{
+	char path[] = "/tmp/state.XXXXXX";
+	uint8_t out[16];
+
+	begin_test("state: what proves a root hash is kept beside the state, cut at the reader's "
+		   "room");
+	CHECK(mkdtemp(path) && (folder = open(path, O_RDONLY | O_DIRECTORY)) >= 0);
+	CHECK(state_load_proof(key, out, sizeof(out)) == 0);
+	state_store_proof(key, "0123456789", 10);
+	CHECK(state_load_proof(key, out, sizeof(out)) == 10 && memcmp(out, "0123456789", 10) == 0);
+	CHECK(state_load_proof(key, out, 3) == 3);
+	state_store_proof(key, "ab", 2);
+	CHECK(state_load_proof(key, out, sizeof(out)) == 2);
+	state_store_proof(key, "", 0);
+	CHECK(state_load_proof(key, out, sizeof(out)) == 0);
+	close(folder);
+	folder = -1;
+}
+
 static void test_text(void)
 {
 	char text[STATE_MAX], again[STATE_MAX], huge[URL_MAX + 400];
@@ -250,6 +324,8 @@ static void test_files(void)
 int main(void)
 {
 	test_reported_size();
+	test_verified();
+	test_proof();
 	test_text();
 	test_hostile();
 	test_files();
