@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/minmax.h"
 #include "base/text.h"
 
 /* ---- pieces ---- */
@@ -428,4 +429,21 @@ bool url_is_file(const char *base)
 		if (p[1] == 'v' || (p[1] == 'c' && hex_digit(p[2]) < 0))
 			return false;
 	return base[strlen(base) - 1] != '/';
+}
+
+size_t url_name(char *out, size_t max, const char *text)
+{
+	struct url url;
+	size_t end, from;
+
+	if (url_parse(&url, text))
+		return 0;
+	end = from = strcspn(url.target, "?");
+	while (from > 1 && url.target[from - 1] != '/')
+		from--;
+	if (from == end)
+		from--;
+	end = from + (size_t)min_u64(end - from, max);
+	memcpy(out, url.target + from, end - from);
+	return end - from;
 }

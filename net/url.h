@@ -69,6 +69,10 @@ const char *url_authority(char *out, size_t size, const struct url *u);
 const char *url_expand(char *out, size_t size, const char *base, const void *cookie,
 	size_t cookie_size, const char *volume);
 
+/* Copies the last segment of the path of a text that url_parse() takes, up to `max` bytes, without
+ * a NUL: the name of the one file there, "/" for a folder. Returns its size. */
+size_t url_name(char *out, size_t max, const char *text);
+
 /* Whether such a base names the same file whatever the keys are. */
 bool url_is_file(const char *base);
 

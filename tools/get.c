@@ -171,24 +171,6 @@ static void run_until(const bool *done)
 	}
 }
 
-/* The last segment of the URL's path names the file in the log and on mirrors. Returns its size. */
-static size_t find_name(const char *text)
-{
-	struct url url;
-	size_t to, from;
-
-	if (url_parse(&url, text))
-		return 0; /* cannot be: conf.c has parsed it */
-	to = from = strcspn(url.target, "?");
-	while (from > 1 && url.target[from - 1] != '/')
-		from--;
-	if (from == to)
-		from--; /* a folder: its "/" */
-	to = from + (size_t)min_u64(to - from, KEY_MAX);
-	memcpy(name, url.target + from, to - from);
-	return to - from;
-}
-
 static int verdict(void)
 {
 	const char *why;
@@ -223,7 +205,7 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 {
 	next_progress = INT64_MAX;
 	fetch_run(NULL, client_clock()); /* sets its time */
-	fetch_open(0, "", name, find_name(conf->url[0]));
+	fetch_open(0, "", name, url_name(name, sizeof(name) - 1, conf->url[0]));
 	run_until(&opened);
 	if (open_outcome != OUTCOME_OK)
 		return outcomes[open_outcome].exit_status;

@@ -13,7 +13,7 @@ import time
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from client.tools import FIT, IMAGE, check, get, has, main, nginx, path, report, run, test
-from lib import certs, httpserver
+from lib import certs, httpserver, verity
 
 # -- --check -------------------------------------------------------------------------------------
 
@@ -221,6 +221,127 @@ def _():
         check(status == 0 and last == FIT, status, last)
         has(facts, throughput=r"^[\d.]+ kB/s, \d+ bytes in 2\.\d\d s$")
         check(time.monotonic() - began < 8, "took too long")
+
+
+# -- root hashes and trees -------------------------------------------------------------------------
+
+def verified(salt=b""):
+    """An image of 600 blocks, whose tree has two levels, that tree and the root hash."""
+    data = open(path("www/plain.erofs"), "rb").read()
+    data += httpserver.image("behind", 600 * 4096 - len(data))
+    return data, *verity.tree(data, salt)
+
+
+def signed(root, name="leaf", *options):
+    return verity.sign(root, path(f"{name}.key"), path(f"{name}.pem"), *options)
+
+
+def asked(server):
+    """What was requested beside the image."""
+    return sorted({r.path for r in server.requests} - {"/img"})
+
+
+@test("check: a root hash of the configuration: whose it is, the tree's form, a sample; its version is the root hash")
+def _():
+    data, tree, root = verified(b"salt")
+    with httpserver.Server({"/img": data, "/img.verity": tree}, etag="", last_modified="") as s:
+        for words in [f"roothash {root}"], [f"roothash img {root.upper()}", f"roothash {'0' * 64}"]:
+            s.requests.clear()
+            status, facts, last = report(*(x for w in words for x in ("-o", w)), s.url + "img", "0")
+            check(status == 0 and last == FIT, status, last)
+            has(facts, given_by="^the configuration$", root_hash=f"^{root}$", tree=f"^{s.url}img.verity$",
+                geometry="^600 blocks of 4096 bytes, 2 levels, a salt of 4 bytes$", sample="^16 of 16 blocks fit$")
+            blocks = [r.range[0] // 4096 for r in s.requests if r.path == "/img" and r.range[1] - r.range[0] == 4095]
+            check(len(blocks) == 16 and blocks[0] == 0 and blocks[-1] == 599, blocks)
+            tree_blocks = sorted(r.range[0] // 4096 for r in s.requests if r.path == "/img.verity")
+            check(tree_blocks == list(range(7)), "each block of the tree once:", tree_blocks)
+        result = run("-o", f"roothash {root}", "--check", "--json", s.url + "img", "0")
+        told = json.loads(result.stdout)
+        check(told["root_hash"] == root and told["given_by"] and told["sample"] == "16 of 16 blocks fit", told)
+        s.requests.clear()
+        status, facts, last = report(s.url + "img", "0")
+        check(status == 0 and "names no version" in last and not asked(s) and "tree" not in facts, last, asked(s))
+
+
+@test("check: an image of one block, a tree elsewhere, a tree behind a redirect, a tree that comes in pieces")
+def _():
+    data, tree, root = verified()
+    one, tree_of_one, root_of_one = data[:4096], *verity.tree(data[:4096])
+    with httpserver.Server({"/img": data, "/img.verity": tree, "/else/img.verity": tree, "/one": one,
+                            "/one.verity": tree_of_one}) as s:
+        status, facts, last = report("-o", f"roothash {root_of_one}", s.url + "one", "0")
+        check(status == 0 and last == FIT, status, last)
+        has(facts, geometry="^1 blocks of 4096 bytes, 0 levels", sample="^1 of 1 ")
+        status, facts, last = report("-o", f"roothash {root}", "-o", f"verity {s.url}else/", s.url + "img", "0")
+        check(status == 0 and last == FIT, status, last)
+        has(facts, tree=f"^{s.url}else/img.verity$")
+        s.paths["/img.verity"] = {"redirect": (302, "/else/img.verity")}
+        status, facts, last = report("-o", f"roothash {root}", s.url + "img", "0")
+        check(status == 0 and last == FIT, status, last)
+        s.paths["/else/img.verity"] = {"short": 1000}
+        status, facts, last = report("-o", f"roothash {root}", s.url + "img", "0")
+        check(status == 0 and last == FIT, status, last)
+        s.paths["/img.verity"] = {"redirect": (302, "/img.verity")}
+        status, facts, last = report("-o", f"roothash {root}", s.url + "img", "0")
+        check(status == 1 and "NOT fit: its tree: too many redirects" in last, status, last)
+
+
+@test("check: what does not fit the root hash is unfit, and named")
+def _():
+    data, tree, root = verified()
+    other, other_tree, _ = data[:4096 * 599], *verity.tree(data[:4096 * 599])
+    last_bad = data[:-1] + bytes([data[-1] ^ 1])
+    wrong_type = verity.superblock(600, hash_type=0) + tree[4096:]
+    low = tree[:3 * 4096] + bytes([tree[3 * 4096] ^ 1]) + tree[3 * 4096 + 1:]   # of the second leaves' block
+    for name, image, t, hash_, words, facts_ in (
+            ("another root hash", data, tree, "0" * 64, "its tree: it does not fit the root hash", {}),
+            ("no tree", data, None, root, "its tree: .*404", {}),
+            ("a tree of another image", data, verity.tree(data[::-1])[0], root, "its tree: it does not fit", {}),
+            ("a tree for another size", data, other_tree, root, "its tree: it is for an image of another size", {}),
+            ("no tree at all", data, data, root, "its tree: no superblock", {}),
+            ("hash type 0", data, wrong_type, root, "its tree: hash type 0 instead of 1", {}),
+            ("a tree that is cut", data, tree[:5000], root, "its tree: it is cut off", {}),
+            ("a tree without its end", data, tree[:4 * 4096], root, "its tree: ", {"not_fit": "^block 2"}),
+            ("a bit of the tree", data, low, root, "its tree: it does not fit", {"sample": "^4 of 16"}),
+            ("the first block", b"\1" + data[1:], tree, root, "NOT fit: it does not fit", {"not_fit": "^block 0$"}),
+            ("the last block", last_bad, tree, root, "NOT fit: it does not fit", {"not_fit": "^block 599$"}),
+            ("an image without its end", other, tree, root, "its tree: it is for an image of another size", {})):
+        with httpserver.Server({"/img": image, **({"/img.verity": t} if t else {})}) as s:
+            status, facts, last = report("-o", f"roothash {hash_}", s.url + "img", "0")
+            check(status == 1 and re.search("^verdict: NOT fit: ", last) and re.search(words, last), name, status, last)
+            has(facts, **facts_)
+
+
+@test("check: a signed root hash: by whom, or why it is not taken; verity allow")
+def _():
+    data, tree, root = verified()
+    files = {"/img": data, "/img.verity": tree, "/img.roothash": root.encode() + b"\n",
+             "/img.roothash.p7s": signed(root)}
+    key = ("-o", "verity-key " + path("leaf.pem"))
+    with httpserver.Server(files) as s:
+        status, facts, last = report(*key, s.url + "img", "0")
+        check(status == 0 and last == FIT, status, last)
+        has(facts, signed_by="^Test leaf$", root_hash=f"^{root}$", sample="^16 of 16")
+        s.requests.clear()
+        status, facts, last = report(*key, "-o", f"roothash {root}", s.url + "img", "0")
+        check(status == 0 and asked(s) == ["/img.verity"], "the configuration outranks it:", asked(s))
+        allow = (*key, "-o", "verity allow")
+        for name, changed, words in (
+                ("another key", {"/img.roothash.p7s": signed(root, "stranger")}, "signature.*: does not fit"),
+                ("attributes", {"/img.roothash.p7s": signed(root, "leaf", "-text")}, "signature.*: has attributes"),
+                ("another root hash", {"/img.roothash": b"0" * 64}, "signature.*: does not fit the root hash"),
+                ("no root hash", {"/img.roothash": b"<html>"}, "its root hash: it is not 64 hexadecimal digits"),
+                ("no file", {"/img.roothash": None}, "its root hash: .*404"),
+                ("no signature", {"/img.roothash.p7s": None}, "signature of its root hash: .*404")):
+            s.images = {k: v for k, v in {**files, **changed}.items() if v is not None}
+            status, facts, last = report(*key, s.url + "img", "0")
+            check(status == 1 and re.search("NOT fit: .*" + words, last), name, status, last)
+            check("root hash" not in facts and "tree" not in facts, name, facts)
+            status, facts, last = report(*allow, s.url + "img", "0")
+            check(status == 0 and re.search("fit .*, but: it is not verified: .*" + words, last), name, status, last)
+        s.images = files
+        status, facts, last = report("-o", f"roothash other {root}", s.url + "img", "0")
+        check(status == 1 and "its root hash: `roothash` gives none" in last, status, last)
 
 
 sys.exit(main())
