@@ -10,7 +10,10 @@
 
 #if LONG_MAX > INT_MAX && !defined(__mips__)
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -104,6 +107,38 @@ int pipe2(int ends[2], int flags)
 {
 	return (int)syscall(SYS_pipe2, ends, flags);
 }
+
+/* ---- waiting, and processes ---- */
+
+/* The kernel leaves the rest of the time in *timeout. No caller reads it. */
+int ppoll(struct pollfd *set, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	return (int)syscall(SYS_ppoll, set, n, timeout, mask, _NSIG / 8);
+}
+
+int epoll_create1(int flags)
+{
+	return (int)syscall(SYS_epoll_create1, flags);
+}
+
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	return (int)syscall(SYS_epoll_ctl, epoll, operation, fd, event);
+}
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout)
+{
+	return (int)syscall(SYS_epoll_pwait, epoll, events, most, timeout, NULL, 0);
+}
+
+/* The library's takes the lock of abort() and repairs what it knows of threads. This program has
+ * one thread, and calls neither abort() nor raise(). */
+#if defined(SYS_fork) && !defined(__GLIBC__)
+pid_t _Fork(void)
+{
+	return (pid_t)syscall(SYS_fork);
+}
+#endif
 
 /* ---- the clock ---- */
 
