@@ -395,6 +395,54 @@ const char *cert_signature_kind(struct der oid, int *key_type, int *hash_id)
 	return "is signed with an algorithm that is unknown or weak";
 }
 
+static const br_ec_impl *curve_code(int curve)
+{
+	return curve == BR_EC_curve25519 ? &br_ec_c25519_m31 : &br_ec_prime_i31;
+}
+
+static const unsigned char *curve_generator(int curve, size_t *size)
+{
+	return curve_code(curve)->generator(curve, size);
+}
+
+static const unsigned char *curve_order(int curve, size_t *size)
+{
+	return curve_code(curve)->order(curve, size);
+}
+
+static size_t curve_x_offset(int curve, size_t *size)
+{
+	return curve_code(curve)->xoff(curve, size);
+}
+
+static uint32_t curve_multiply(
+	unsigned char *point, size_t size, const unsigned char *k, size_t k_size, int curve)
+{
+	return curve_code(curve)->mul(point, size, k, k_size, curve);
+}
+
+static size_t curve_multiply_generator(
+	unsigned char *point, const unsigned char *k, size_t k_size, int curve)
+{
+	return curve_code(curve)->mulgen(point, k, k_size, curve);
+}
+
+static uint32_t curve_multiply_add(unsigned char *a, const unsigned char *b, size_t size,
+	const unsigned char *k, size_t k_size, const unsigned char *l, size_t l_size, int curve)
+{
+	return curve_code(curve)->muladd(a, b, size, k, k_size, l, l_size, curve);
+}
+
+const br_ec_impl cert_curves = {
+	.supported_curves = UINT32_C(1) << BR_EC_curve25519 | UINT32_C(1) << BR_EC_secp256r1 |
+			    UINT32_C(1) << BR_EC_secp384r1 | UINT32_C(1) << BR_EC_secp521r1,
+	.generator = curve_generator,
+	.order = curve_order,
+	.xoff = curve_x_offset,
+	.mul = curve_multiply,
+	.mulgen = curve_multiply_generator,
+	.muladd = curve_multiply_add};
+
 bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 	const uint8_t *signature, size_t size)
 {
@@ -403,7 +451,7 @@ bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 
 	if (key->key_type == BR_KEYTYPE_EC)
 		return br_ecdsa_i31_vrfy_asn1(
-			       &br_ec_all_m31, hash, h->size, &key->key.ec, signature, size) == 1;
+			       &cert_curves, hash, h->size, &key->key.ec, signature, size) == 1;
 	return br_rsa_i31_pkcs1_vrfy(signature, size, h->oid, h->size, &key->key.rsa, found) == 1 &&
 	       memcmp(found, hash, h->size) == 0;
 }
