@@ -13,8 +13,9 @@
 # In one partition the linker's compiler sees all: that is slower, and makes the file smaller.
 CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables -fno-tree-switch-conversion \
 	  -fno-inline-functions-called-once $(SMALLER) $(CFLAGS_X86)
-# These passes copy code even at -Oz. What has to be fast keeps them.
-SMALLER = -fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts -fno-move-loop-invariants
+# These passes copy code or need registers even at -Oz. What has to be fast keeps them.
+SMALLER = -fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts -fno-move-loop-invariants \
+	  -fno-tree-loop-im -fno-shrink-wrap
 FASTER  = -O2 $(patsubst -fno-%,-f%,$(filter $(SMALLER),$(CFLAGS)))
 CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
 # In the file the data follows the code at once, not at the next page.
