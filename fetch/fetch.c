@@ -435,7 +435,10 @@ void fetch_set_whole(enum fetch_whole whole, bool unreadable)
 
 static void begin_open(struct image *image)
 {
-	verify_begin(image);
+	if (frontend->size_is_version && image_is_open_unverified(image))
+		verify_waive(image);
+	else
+		verify_begin(image);
 	verify_recall(image);
 	if (frontend->size_is_version && image_reopen(image))
 		answer_opens(image);

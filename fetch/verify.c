@@ -33,26 +33,24 @@ static const uint8_t *configured_root(const struct image *image)
 	return root;
 }
 
-/* A change of the configuration must not take away the file system of a running machine. */
-static bool is_late(struct image *image)
+void verify_begin(struct image *image)
 {
-	if (!frontend->size_is_version || !image_is_open_unverified(image))
-		return false;
+	const uint8_t *root = image_tree_place(image) ? configured_root(image) : NULL;
+
+	if (root)
+		image_set_root(image, root);
+}
+
+void verify_waive(struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+
+	if (!tree)
+		return;
+	tree->none = true;
 	log_warning("%.*s: has been open since before images were verified: it is not, until it is "
 		    "mounted again",
 		IMAGE_NAME(image));
-	return true;
-}
-
-void verify_begin(struct image *image)
-{
-	struct tree *tree = image_tree_place(image);
-	const uint8_t *root = tree ? configured_root(image) : NULL;
-
-	if (tree)
-		tree->none = is_late(image);
-	if (root && !tree->none)
-		image_set_root(image, root);
 }
 
 /* ---- without a root hash ---- */

@@ -16,6 +16,11 @@ void verify_init(const struct conf *conf);
  * has it. */
 void verify_begin(struct image *image);
 
+/* The same, of an image that the worker before us has opened when it was not to be verified: it is
+ * not, since a change of the configuration must not take the file system of a running machine
+ * away. */
+void verify_waive(struct image *image);
+
 /* For a file that is being opened, requests what has to be known besides its first bytes. False:
  * these must not be requested yet, or the image is given up. */
 bool verify_ready(struct file *f);
