@@ -558,7 +558,8 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 		http_blame(&t->http);
 		mirror_forget_redirect(image);
 		ask(t);
-	} else if (t->file == HEAD_ONLY && broke_off && position(t) >= wanted_end(t)) {
+	} else if (t->file == HEAD_ONLY && broke_off && t->buffered > 0 &&
+		   position(t) >= wanted_end(t)) {
 		t->state = TRANSFER_ENDED; /* enough to know it by */
 	} else if (t->file >= 0 && broke_off && moved) {
 		body_interrupted(t, outcome, why);

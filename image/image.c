@@ -124,10 +124,11 @@ const char *image_validator(const struct image *image)
 
 void image_pin(struct image *image, const struct response *response)
 {
-	const struct tree *tree = image_tree(image);
+	struct tree *tree = image_tree(image);
 
 	image->pinned.size = (uint64_t)response->total;
 	if (tree) {
+		tree_pin(tree, image->pinned.size);
 		state_verified(&image->pinned, tree->verity.root);
 		return;
 	}
@@ -197,7 +198,11 @@ void image_settle(struct image *image, const char *url)
 
 static void pin_state(struct image *image, const struct state *s)
 {
+	struct tree *tree = image_tree(image);
+
 	image->pinned = *s;
+	if (tree)
+		tree_pin(tree, s->size);
 	image->not_before = 0; /* what is cached of it can be looked for at once */
 	state_touch(key_of(image));
 }

@@ -40,6 +40,13 @@ uint64_t tree_image_size(const struct tree *t)
 	return t->verity.data_blocks * VERITY_BLOCK;
 }
 
+void tree_pin(struct tree *t, uint64_t size)
+{
+	if ((t->known || t->begun) && tree_image_size(t) != size)
+		tree_doubt(t);
+	t->size = size;
+}
+
 uint64_t tree_blocks(const struct tree *t)
 {
 	return t->known ? verity_tree_blocks(&t->verity) : FIRST_BLOCKS;
@@ -106,8 +113,8 @@ static int open_file(const struct tree *t, int flags)
 static bool read_block(const struct tree *t, uint64_t block, void *bytes)
 {
 	int fd = state_folder() < 0 ? -1 : open_file(t, O_RDONLY);
-	bool whole = fd >= 0 && pread(fd, bytes, VERITY_BLOCK, (off_t)(block * VERITY_BLOCK)) ==
-					VERITY_BLOCK;
+	bool whole = fd >= 0 &&
+		     pread(fd, bytes, VERITY_BLOCK, (off_t)(block * VERITY_BLOCK)) == VERITY_BLOCK;
 
 	fd_close(&fd);
 	return whole;
@@ -154,7 +161,8 @@ static const uint8_t *digest(struct tree *t, unsigned level, uint64_t data_block
 	return s->bytes + entry * VERITY_DIGEST;
 }
 
-/* Takes the size from the superblock, against which the image's is checked later. */
+/* As long as the image's size is not known it is taken from the superblock, against which the
+ * image's is checked later. */
 static bool begin(struct tree *t, const uint8_t *superblock, const char **why)
 {
 	static char text[128];
@@ -162,13 +170,20 @@ static bool begin(struct tree *t, const uint8_t *superblock, const char **why)
 
 	for (int i = 7; i >= 0; i--)
 		data_blocks = data_blocks << 8 | superblock[72 + i];
+	tree_forget(t);
 	*why = text;
 	if (!verity_superblock(&t->verity, superblock, VERITY_SUPERBLOCK,
-		    data_blocks * VERITY_BLOCK, text, sizeof(text)))
+		    t->size ? t->size : data_blocks * VERITY_BLOCK, text, sizeof(text)))
 		return false;
 	t->begun = true;
 	t->known = t->verity.levels == 0;
 	return true;
+}
+
+/* Whether the top is there by which a superblock is proved. */
+static bool is_proved(struct tree *t, uint64_t *lacks)
+{
+	return t->known || digest(t, t->verity.levels - 1u, 0, lacks);
 }
 
 /* Once for a tree, looks for its beginning in the file. */
@@ -181,7 +196,7 @@ static bool is_known(struct tree *t, uint64_t *lacks)
 
 		t->looked = true;
 		t->known = read_block(t, 0, s->bytes) && begin(t, s->bytes, &why) &&
-			   digest(t, 0, 0, lacks);
+			   is_proved(t, lacks);
 		t->begun = t->known;
 	}
 	*lacks = 0;
@@ -190,8 +205,7 @@ static bool is_known(struct tree *t, uint64_t *lacks)
 
 bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks)
 {
-	return is_known(t, lacks) &&
-	       (block >= t->verity.data_blocks || digest(t, 0, block, lacks));
+	return is_known(t, lacks) && (block >= t->verity.data_blocks || digest(t, 0, block, lacks));
 }
 
 enum tree_verdict tree_judge(struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks)
@@ -232,7 +246,9 @@ enum tree_verdict tree_take(
 	*lacks = 0;
 	*why = "";
 	if (block == 0) {
-		if (!t->known && !begin(t, bytes, why))
+		if (t->known)
+			return TREE_FITS;
+		if (!begin(t, bytes, why))
 			return TREE_UNFIT;
 		write_block(t, 0, bytes);
 		return TREE_FITS;

@@ -23,13 +23,14 @@
 #define TREE_SUFFIX ".verity"
 
 struct tree {
-	bool claimed; /* verity has a root hash that is not proved yet */
-	bool none;   /* the image has none, and may be opened all the same */
-	bool rooted; /* its root hash is known */
-	bool known;  /* its superblock too, so that verity has the image's size */
-	bool begun;  /* a superblock is there, which the next block has to prove */
-	bool looked; /* for it in the file */
+	bool claimed;	 /* verity has a root hash that is not proved yet */
+	bool none;	 /* the image has none, and may be opened all the same */
+	bool rooted;	 /* its root hash is known */
+	bool known;	 /* its superblock too, so that verity has the image's size */
+	bool begun;	 /* a superblock is there, which the next block has to prove */
+	bool looked;	 /* for it in the file */
 	unsigned doubts; /* blocks that came and did not fit */
+	uint64_t size;	 /* of the image, in bytes, once it is pinned; 0: it is not known */
 	struct verity verity;
 };
 
@@ -40,8 +41,12 @@ void trees_init(void *memory, size_t slots);
 /* Sets the root hash. */
 void tree_root(struct tree *t, const uint8_t root[VERITY_DIGEST]);
 
-/* The size of the image in bytes; the tree is known. */
+/* The size of the image in bytes, as the tree has it, which is known. */
 uint64_t tree_image_size(const struct tree *t);
+
+/* The image's size is pinned: no superblock with another one is taken from now on, since behind the
+ * end of its image everything fits. */
+void tree_pin(struct tree *t, uint64_t size);
 
 /* The blocks of the tree's file; as long as it is not known, those that are requested first. */
 uint64_t tree_blocks(const struct tree *t);
@@ -53,8 +58,7 @@ enum tree_verdict {
 };
 
 /* Judges a block of data, VERITY_BLOCK bytes. Blocks behind the image's end fit. */
-enum tree_verdict tree_judge(
-	struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks);
+enum tree_verdict tree_judge(struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks);
 
 /* Judges a block of the tree, and keeps it if it fits. UNFIT: *why is a sentence's end. */
 enum tree_verdict tree_take(

@@ -7,31 +7,9 @@
 #include <stdlib.h>
 
 #include "test/unit/check.h"
+#include "test/unit/trees.h"
 
 static char why[200];
-
-static void put(uint8_t *at, uint64_t n, unsigned bytes)
-{
-	for (; bytes > 0; bytes--, n >>= 8)
-		*at++ = (uint8_t)n;
-}
-
-/* As veritysetup writes it. The salt is 0, 1, 2... */
-static void fill_superblock(uint8_t out[VERITY_SUPERBLOCK], uint64_t blocks, unsigned salt_size)
-{
-	memset(out, 0, VERITY_SUPERBLOCK);
-	memcpy(out, "verity", 6);
-	put(out + 8, 1, 4);
-	put(out + 12, 1, 4);
-	memset(out + 16, 0xee, 16); /* the UUID, which does not matter */
-	memcpy(out + 32, "sha256", 6);
-	put(out + 64, 4096, 4);
-	put(out + 68, 4096, 4);
-	put(out + 72, blocks, 8);
-	put(out + 80, salt_size, 2);
-	for (unsigned i = 0; i < salt_size && i < 256; i++)
-		out[88 + i] = (uint8_t)i;
-}
 
 /* Reads it out of memory of its own. */
 static bool take(struct verity *v, const uint8_t *superblock, size_t size, uint64_t image_size)
@@ -173,39 +151,6 @@ static void test_levels(void)
 		check_levels(n);
 }
 
-/* Block n of the images below. */
-static const uint8_t *data_block(uint64_t n)
-{
-	static uint8_t block[VERITY_BLOCK];
-
-	put(block, n + 1, 4);
-	return block;
-}
-
-/* Makes the tree's file with the places that verity.c tells, and the root hash of it. */
-static uint8_t *make_tree(struct verity *v)
-{
-	uint8_t *tree = calloc(verity_tree_blocks(v), VERITY_BLOCK);
-	uint64_t block, above;
-	unsigned entry;
-
-	for (uint64_t n = 0; n < v->data_blocks && v->levels > 0; n++) {
-		verity_position(v, 0, n, &block, &entry);
-		sha256_salted(tree + block * VERITY_BLOCK + entry * VERITY_DIGEST, v->salt,
-			v->salt_size, data_block(n), VERITY_BLOCK);
-	}
-	for (unsigned level = 1; level < v->levels; level++)
-		for (uint64_t n = 0; n < v->data_blocks; n += 1ull << 7 * level) {
-			verity_position(v, level - 1, n, &block, &entry);
-			verity_position(v, level, n, &above, &entry);
-			sha256_salted(tree + above * VERITY_BLOCK + entry * VERITY_DIGEST, v->salt,
-				v->salt_size, tree + block * VERITY_BLOCK, VERITY_BLOCK);
-		}
-	sha256_salted(v->root, v->salt, v->salt_size,
-		v->levels ? tree + VERITY_BLOCK : data_block(0), VERITY_BLOCK);
-	return tree;
-}
-
 /* Climbs from a data block to the root hash. */
 static bool proved(const struct verity *v, const uint8_t *tree, uint64_t n, const uint8_t *data)
 {
@@ -262,7 +207,7 @@ static void test_veritysetup(void)
 		fill_superblock(superblock, made[i].blocks, made[i].salt_size);
 		CHECK(take(&v, superblock, sizeof(superblock), made[i].blocks * 4096), "%s", why);
 		CHECK(v.levels == i);
-		tree = make_tree(&v);
+		tree = make_tree(&v, 1);
 		CHECK(strcmp(verity_root_text(text, v.root), made[i].root) == 0, "%s", text);
 		digest_tree(text, &v, tree);
 		CHECK(strcmp(text, made[i].tree) == 0, "%s", text);
@@ -278,7 +223,7 @@ static void test_proof(void)
 	begin_test("verity: a changed bit of data, tree, salt or root hash does not fit");
 	fill_superblock(superblock, 129, 32);
 	take(&v, superblock, sizeof(superblock), 129 * 4096);
-	tree = make_tree(&v);
+	tree = make_tree(&v, 1);
 	for (uint64_t n = 0; n < 129; n++)
 		CHECK(proved(&v, tree, n, data_block(n)) &&
 			!proved(&v, tree, n, data_block(n + 1)));
