@@ -69,9 +69,9 @@ static const char usage[] =
 void options_help(void)
 {
 	print("%s", usage);
-	for (int o = OUTCOME_OK + 1; o <= OUTCOME_LIMIT; o++)
+	for (int o = OUTCOME_OK + 1; o < OUTCOMES; o++)
 		print(" %d %s%s", outcomes[o].exit_status, outcomes[o].words,
-			o == OUTCOME_LIMIT ? "\n" : ",");
+			o == OUTCOMES - 1 ? "\n" : ",");
 }
 
 /* ---- the command line ---- */

@@ -44,10 +44,16 @@ void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST])
 	s->last_modified[0] = '\0';
 }
 
+const char *state_root(const struct state *s)
+{
+	const size_t size = sizeof(VERIFIED) - 1;
+
+	return strncmp(s->etag, VERIFIED, size) == 0 && s->etag[size] ? s->etag + size : NULL;
+}
+
 bool state_is_verified(const struct state *s)
 {
-	return strncmp(s->etag, VERIFIED, sizeof(VERIFIED) - 1) == 0 &&
-	       s->etag[sizeof(VERIFIED) - 1];
+	return state_root(s);
 }
 
 /* How many sizes there are from that of an image of `size` bytes up to the next multiple of

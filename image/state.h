@@ -42,6 +42,9 @@ bool state_is_same(const struct state *a, const struct state *b);
 void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST]);
 bool state_is_verified(const struct state *s);
 
+/* The VERITY_HEX digits of that root hash, within the state; NULL: there is none. */
+const char *state_root(const struct state *s);
+
 /* The size to report to the kernel for a version, at least `now->size`.
  *
  * The kernel keeps a cache file only while the size that copen names is the one stored with the

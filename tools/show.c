@@ -185,6 +185,10 @@ static void put_metric(const struct metric *m, unsigned depth)
 		print("\n last error %s s ago: ", m->value);
 		put_label(detail, 256);
 		column = 0;
+	} else if (detail && strcmp(m->label[depth].name, "roothash") == 0) {
+		print("\n verified: ");
+		put_label(detail, 64);
+		column = 0;
 	} else if (detail) {
 		put_detail(m, detail, first);
 	} else {

@@ -33,7 +33,7 @@
 #define ROW_MAX	    (2 * 5 * KEY_MAX + ERROR_SHOWN + 160) /* a byte of both keys may take five */
 
 /* A family has one row, or one for each of these. */
-enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES, ERRORS, DEVICES };
+enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES, ERRORS, DEVICES, ROOTS };
 
 struct family {
 	const char *name;
@@ -82,6 +82,7 @@ static const struct family families[] = {
 	{"image_read_bytes_total", IMAGE(stats.read_bytes), 0},
 	{"image_reads_failed_total", IMAGE(stats.reads_failed), 0},
 	{"image_state", NO_NUMBER, STATES, 0},
+	{"image_verified", NO_NUMBER, ROOTS, 0},
 	{"image_last_error_seconds", NO_NUMBER, ERRORS, 3},
 };
 
@@ -213,7 +214,7 @@ static void put_image(const struct image *image)
 /* Rows of a family for each image or mirror, and in all; rows with the number 0 may be left out. */
 static unsigned details_of(const struct family *f)
 {
-	return f->rows == REASONS ? OUTCOME_LIMIT + 1 : f->rows == STATES ? FETCH_STATES : 1;
+	return f->rows == REASONS ? OUTCOMES : f->rows == STATES ? FETCH_STATES : 1;
 }
 
 static unsigned rows_of(const struct family *f)
@@ -301,6 +302,8 @@ static bool put_row(const struct family *f, unsigned row)
 		n = image->why[0] ? (uint64_t)(clock_now - image->last_failure) : UINT64_MAX;
 	else if (f->rows == DEVICES && device_of(image) < 0)
 		return true;
+	else if (f->rows == ROOTS && !state_root(&image->pinned))
+		return true;
 	else if (f->rows == TIMES)
 		n = times_value(row);
 	if (n == UINT64_MAX)
@@ -317,6 +320,8 @@ static bool put_row(const struct family *f, unsigned row)
 		put_error(image);
 	else if (f->rows == DEVICES && f->offset == NO_NUMBER)
 		put_device(image);
+	else if (f->rows == ROOTS)
+		put_label("roothash", state_root(&image->pinned), VERITY_HEX);
 	put_labels(f, thing, detail);
 	put(client.labels ? "} " : " ");
 	put_decimal(n, f->rows == TIMES && row == READ_TIMES + 1 ? 3 : f->decimals);

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 
-from lib import exposition
+from lib import exposition, verity
 from lib.machines import Target
 from scenarios.common import (KIB, MIB, PAGE, Program, Server, constant, daemon, each, image, kill_worker, limit, need,
                               quiet, refused, reload, scenario, takes_long)
@@ -118,6 +118,33 @@ def status_of_failures():
         assert m["reads_failed_total"] == m.get("image_reads_failed_total", image="img") == 1
         assert m["read_seconds_count"] == 1
         assert m.get("image_size_bytes", image="other") is None
+
+
+@scenario
+def status_of_verified_images():
+    """an image that is verified is shown with its root hash, blocks that do not fit as failures of their mirror"""
+    data = image("verified", 256 * PAGE)
+    tree, root = verity.tree(data)
+    bad = data[:100 * PAGE] + bytes([data[100 * PAGE] ^ 1]) + data[100 * PAGE + 1:]
+    files = {"/img": data, "/img.verity": tree, "/plain": data}
+    with Server({**files, "/img": bad}) as s, Server(files) as t, \
+            watched(s, f"url {t.url}", f"roothash img {root}", "verity allow") as k:
+        f = k.opened("erofs,img", b"img")
+        k.opened("erofs,plain", b"plain")
+        need(k, f, data, 96 * PAGE, 16 * PAGE)
+        for again in False, True:
+            m = until(k, lambda m: m.get("image_verified", image="img", roothash=root) == 1)
+            assert m.get("mirror_failures_total", mirror="1", reason="not verified") >= 1, m.samples
+            assert m.get("mirror_failures_total", mirror="2", reason="not verified") is None, m.samples
+            assert m.sum("image_verified") == 1, m.samples
+            told = json.loads(show(status_path(k), "--json")[1])
+            shown = {i["image"]: i.get("image_verified") for i in told["images"]}
+            assert shown == {"img": {root: 1}, "plain": None}, told
+            text = show(status_path(k))[1]
+            assert f"\n verified: {root} \n" in text and re.search(r" not verified +[1-9]", text), text
+            if not again:
+                time.sleep(1.1)     # what a worker that is killed has left
+                kill_worker(k)
 
 
 @scenario
