@@ -480,9 +480,15 @@ static const char *unfit_words(
 
 void transfer_unfit(struct transfer *t, const struct file_fault *fault)
 {
+	struct image *image = t->image;
 	char why[UNFIT_WORDS];
 
 	transfer_fail(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
+	/* The size that the image's first bytes came with may be the lie. */
+	for_each_transfer (o)
+		if (o->state != TRANSFER_FREE && o->image == image)
+			transfer_free(o);
+	tree_pin(image_tree(image), 0);
 }
 
 /* A block does not fit the root hash: its mirror is set aside, and the rest of the range asked of

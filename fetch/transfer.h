@@ -126,7 +126,8 @@ void transfer_drop(struct transfer *t);
 /* Ends an attempt that has failed: writes the whole pages that have come, and tells the mirror. */
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);
 
-/* The same for an image's first bytes, TRANSFER_OPENED, that do not fit the root hash. */
+/* The same for the first bytes of an image that is being opened, or its tree, that do not fit the root
+ * hash; all that was requested of it is given up. */
 void transfer_unfit(struct transfer *t, const struct file_fault *fault);
 
 /* Must follow TRANSFER_OPENED: the first bytes also belong to the file, and are written unless it

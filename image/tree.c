@@ -42,7 +42,7 @@ uint64_t tree_image_size(const struct tree *t)
 
 void tree_pin(struct tree *t, uint64_t size)
 {
-	if ((t->known || t->begun) && tree_image_size(t) != size)
+	if (size != 0 && (t->known || t->begun) && tree_image_size(t) != size)
 		tree_doubt(t);
 	t->size = size;
 }

@@ -45,7 +45,7 @@ void tree_root(struct tree *t, const uint8_t root[VERITY_DIGEST]);
 uint64_t tree_image_size(const struct tree *t);
 
 /* The image's size is pinned: no superblock with another one is taken from now on, since behind the
- * end of its image everything fits. */
+ * end of its image everything fits. 0: it is pinned no longer. */
 void tree_pin(struct tree *t, uint64_t size);
 
 /* The blocks of the tree's file; as long as it is not known, those that are requested first. */
