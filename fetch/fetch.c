@@ -1,7 +1,6 @@
 #include "fetch/fetch.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -127,25 +126,16 @@ static int answer_opens(struct image *image)
 	return file;
 }
 
-/* Whether the image's size and its first block fit its root hash, before anything is made of them.
- * The size is not under the root hash: which of image and superblock is wrong is not known. */
+/* Whether the first block of an image fits its root hash, before anything is made of it. Its size is
+ * the tree's (tree_pin()). */
 static bool is_verified(const struct transfer_result *r)
 {
 	struct tree *tree = image_tree(r->image);
 	struct file_fault fault = {.why = ""};
 	enum tree_verdict verdict;
-	char why[160];
 
 	if (!tree)
 		return true;
-	if (r->image->pinned.size != tree_image_size(tree)) {
-		snprintf(why, sizeof(why), "it has %llu bytes, and its tree is for %llu",
-			(unsigned long long)r->image->pinned.size,
-			(unsigned long long)tree_image_size(tree));
-		tree_doubt(tree);
-		transfer_fail(r->transfer, OUTCOME_UNVERIFIED, why);
-		return false;
-	}
 	verdict = tree_judge(tree, 0, r->bytes, &fault.lacks);
 	if (verdict == TREE_LACKS)
 		transfer_free(r->transfer); /* it has gone from memory: both are requested again */
