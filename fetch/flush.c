@@ -85,10 +85,8 @@ int flush(struct transfer *t, struct file_fault *fault)
 		struct file *f = &files[t->file];
 		ssize_t n = file_write(f, t->buffer, size, t->base, fault);
 
-		if (n == -EINPROGRESS && t->part == PART_TREE) {
-			/* To wait for it here could be for ever, as it may come behind. */
-			n = VERITY_BLOCK;
-		}
+		if (n == -EINPROGRESS && t->part == PART_TREE)
+			n = VERITY_BLOCK; /* dropped: what it lacks may come behind it */
 		t->lacks = n == -EINPROGRESS ? fault->lacks + 1 : 0;
 		if (t->lacks)
 			return -EAGAIN;

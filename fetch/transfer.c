@@ -106,6 +106,7 @@ void transfer_free(struct transfer *t)
 	if (t->http.state != HTTP_IDLE)
 		http_close(&t->http);
 	t->state = TRANSFER_FREE;
+	t->lacks = 0;
 	t->freed = turn.ms;
 }
 
