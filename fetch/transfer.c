@@ -265,8 +265,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 	request.first = position(t) - part_base(t);
 	request.goes_on = t->goes_on && t->mirror == target->mirror;
 	if (mirror_needs_buffer(target->mirror, turn.ms))
-		request.last = min_u64(
-			request.last, t->base - part_base(t) + capacity.buffer - 1);
+		request.last = min_u64(request.last, t->base - part_base(t) + capacity.buffer - 1);
 	t->attempted = position(t);
 	t->provisional = false;
 	t->state = TRANSFER_ASKING;
@@ -383,6 +382,15 @@ static void check_head(struct transfer *t)
 		t->write_after = turn.ms + WRITE_SOON;
 }
 
+/* Whether a tree's file has ended in the midst of a block, or before the top: else the same would
+ * be requested again at once. */
+static bool is_cut_tree(const struct transfer *t)
+{
+	const struct tree *tree = image_tree(t->image);
+
+	return t->part == PART_TREE && (t->buffered > 0 || (tree->begun && !tree->known));
+}
+
 /* Writes what has come; in TRANSFER_WRITING that is all of the first range. */
 static void write_on(struct transfer *t)
 {
@@ -395,6 +403,8 @@ static void write_on(struct transfer *t)
 		unfit(t, &fault);
 	else if (error)
 		flush_failed(t, error);
+	else if (t->state == TRANSFER_WRITING && is_cut_tree(t))
+		transfer_fail(t, OUTCOME_UNVERIFIED, "the file ends before the tree does");
 	else if (t->state == TRANSFER_WRITING)
 		next_range(t);
 }
@@ -500,6 +510,7 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	char why[UNFIT_WORDS];
 	struct failure failure;
 	int64_t again;
+	bool begins; /* of a tree the superblock, or the top that has to prove it */
 
 	if (!t->image->ready) {
 		transfer_unfit(t, fault);
@@ -509,8 +520,13 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	mirror_lied(t->image, &failure, turn.ms);
 	image_tree(t->image)->doubts++;
 	http_close(&t->http);
-	again = refused_add((unsigned)t->file, t->base);
+	begins = t->part == PART_TREE && !image_tree(t->image)->known;
+	again = refused_add((unsigned)t->file, begins ? TREE_BASE : t->base);
 	drop_provisional(t);
+	if (begins) {
+		transfer_drop(t);
+		return;
+	}
 	if (t->part == PART_TREE) {
 		flush_skip(t, VERITY_BLOCK);
 	} else if (frontend->any_order) {
@@ -784,7 +800,8 @@ static size_t enough(const struct transfer *t)
 {
 	uint64_t pos = position(t), end = min_u64(range_end(t), t->base + capacity.buffer), wanted;
 
-	if (t->file < 0 || t->part == PART_TREE || pos >= end || (t->measured && t->http.state == HTTP_AWAITING))
+	if (t->file < 0 || t->part == PART_TREE || pos >= end ||
+		(t->measured && t->http.state == HTTP_AWAITING))
 		return 1;
 	wanted = reads_first_end((unsigned)t->file, t->base, end);
 	return (size_t)((wanted > pos && wanted < end ? wanted : end) - pos);

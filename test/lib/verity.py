@@ -1,6 +1,14 @@
-"""Trees of digests as `veritysetup format` makes them (trust/verity.h), and signatures of their root hashes."""
+"""Trees of digests as `veritysetup format` makes them (trust/verity.h), signatures of their root hashes, and servers
+that lie.
+
+    t = Tree(data)                      # t.file is IMAGE.verity, t.root the root hash in hexadecimal digits
+    s = Server({"/img": data, "/img.verity": t.file})
+    s.rule = Liar(s, 0.02, 0.05)        # changes a bit in 2 % of the data's blocks and in 5 % of the tree's
+"""
 import hashlib
+import random
 import struct
+import threading
 
 from lib.certs import openssl
 
@@ -38,3 +46,46 @@ def sign(root, key, certificate, *options):
     """IMAGE.roothash.p7s by openssl, with a private key and its certificate."""
     return openssl("smime", "-sign", "-nocerts", *(options or ["-noattr"]), "-binary", "-inkey", key, "-signer",
                    certificate, "-outform", "der", data=root.encode())
+
+
+class Tree:
+    def __init__(self, image, salt=b"salt of the tests"):
+        assert image and len(image) % BLOCK == 0
+        self.blocks, self.salt = len(image) // BLOCK, salt
+        lower, root = levels(image, salt)
+        self.levels, self.root = [b"".join(level) for level in reversed(lower)], root.hex()     # the top first
+        self.file = superblock(self.blocks, salt) + b"".join(self.levels)
+
+    def begin(self, level):
+        """The first byte of a level in the file, 0 being the top."""
+        return BLOCK + sum(len(x) for x in self.levels[:level])
+
+    def with_superblock(self, **other):
+        return superblock(**{"blocks": self.blocks, "salt": self.salt, **other}) + self.file[BLOCK:]
+
+
+class Liar:
+    """A Server.rule: each time a block is requested it may have a changed bit. `always`: (path, block) that have one
+    each time."""
+
+    def __init__(self, server, data=0.0, tree=0.0, always=(), seed=1):
+        self.server, self.data, self.tree, self.always = server, data, tree, set(always)
+        self.random, self.lock = random.Random(f"liar {seed}"), threading.Lock()
+        self.lies = 0           # blocks
+
+    def __call__(self, request):
+        data = self.server.images.get(request.path)
+        if data is None or not request.range:
+            return None
+        first, last = request.range[0], min(request.range[1], len(data) - 1)
+        share = self.tree if request.path.endswith(".verity") else self.data
+        body = None
+        with self.lock:
+            for block in range(first // BLOCK, last // BLOCK + 1):
+                if (request.path, block) not in self.always and self.random.random() >= share:
+                    continue
+                body = body or bytearray(data)
+                at = self.random.randrange(max(first, block * BLOCK), min(last + 1, block * BLOCK + BLOCK))
+                body[at] ^= 1 << self.random.randrange(8)
+                self.lies += 1
+        return {"image": bytes(body)} if body else None
