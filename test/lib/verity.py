@@ -1,14 +1,22 @@
+#!/usr/bin/python3
 """Trees of digests as `veritysetup format` makes them (trust/verity.h), signatures of their root hashes, and servers
 that lie.
 
     t = Tree(data)                      # t.file is IMAGE.verity, t.root the root hash in hexadecimal digits
     s = Server({"/img": data, "/img.verity": t.file})
     s.rule = Liar(s, 0.02, 0.05)        # changes a bit in 2 % of the data's blocks and in 5 % of the tree's
+
+    test/lib/verity.py IMAGE            makes IMAGE.verity and prints its root hash
 """
 import hashlib
+import os
 import random
 import struct
+import sys
 import threading
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))   # test/
 
 from lib.certs import openssl
 
@@ -89,3 +97,16 @@ class Liar:
                 body[at] ^= 1 << self.random.randrange(8)
                 self.lies += 1
         return {"image": bytes(body)} if body else None
+
+
+def make(path):
+    """Makes PATH.verity. Returns the root hash in hexadecimal digits."""
+    with open(path, "rb") as image:
+        made, root = tree(image.read())
+    with open(f"{path}.verity", "wb") as file:
+        file.write(made)
+    return root
+
+
+if __name__ == "__main__":
+    print(make(sys.argv[1]))
