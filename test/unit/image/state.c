@@ -125,8 +125,10 @@ static void test_verified(void)
 	CHECK(state_is_verified(&a) && a.etag_is_strong && a.last_modified[0] == '\0');
 	CHECK(a.etag[0] == '"' && strchr(a.etag + 1, '"') != a.etag + strlen(a.etag) - 1);
 	CHECK(state_is_same(&a, &a) && !state_is_same(&a, &b));
+	CHECK(state_root(&a) && strncmp(state_root(&a), "01000000", 8) == 0 &&
+		strspn(state_root(&a), "0123456789abcdef") == VERITY_HEX);
 	s = strong(4096, "\"verity\"");
-	CHECK(!state_is_verified(&s));
+	CHECK(!state_is_verified(&s) && !state_root(&s));
 	s = strong(4096, "\"verity0101\"");
 	CHECK(!state_is_verified(&s));
 	s = strong(4096, "W/\"verity\"");

@@ -265,6 +265,27 @@ static void test_file(void)
 	CHECK(!url_is_file("http://h/%c/x") && !url_is_file("http://h/%c3/%v.img"));
 }
 
+/* The name of the file at a URL, of `max` bytes at most, is `expected`. */
+static void check_last(const char *text, size_t max, const char *expected)
+{
+	char name[64];
+	size_t size = url_name(name, max, text);
+
+	CHECK(size == strlen(expected) && memcmp(name, expected, size) == 0);
+}
+
+static void test_name(void)
+{
+	begin_test("url: the name of the one file there");
+	check_last("http://h/a/b.img?c=/d#e", 64, "b.img");
+	check_last("http://h/b", 64, "b");
+	check_last("http://h/a/", 64, "/");
+	check_last("http://h", 64, "/");
+	check_last("http://h/?a/b", 64, "/");
+	check_last("http://h/a/long", 3, "lon");
+	check_last("no URL", 64, "");
+}
+
 static void test_expand(void)
 {
 	char long_key[KEY_MAX];
@@ -305,5 +326,6 @@ int main(void)
 	test_resolve();
 	test_expand();
 	test_file();
+	test_name();
 	return finish_tests();
 }

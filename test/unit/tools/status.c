@@ -41,6 +41,12 @@ const char *mirror_why(const struct image *image)
 	return image->why;
 }
 
+/* Instead of state.c's. */
+const char *state_root(const struct state *s)
+{
+	return s->etag[0] == 'v' ? s->etag + 1 : NULL;
+}
+
 struct mirror_stats *mirror_at(unsigned number, int64_t now)
 {
 	(void)now;
@@ -162,6 +168,7 @@ static void test_rows(void)
 	stats_answered(60000);
 	stats_answered(60001);
 	mirror.failures[OUTCOME_TIMED_OUT] = 3;
+	mirror.failures[OUTCOMES - 1] = 4;
 	mirror.set_aside = 1002;
 	whole_text();
 	CHECK(!strcmp(value_of("opens_total", NULL, NULL), "18446744073709"));
@@ -174,6 +181,7 @@ static void test_rows(void)
 	CHECK(!strcmp(value_of("read_seconds_count", NULL, NULL), "5"));
 	CHECK(!strcmp(value_of("read_seconds_sum", NULL, NULL), "120.004"));
 	CHECK(!strcmp(value_of("mirror_failures_total", "reason", "timed out"), "3"));
+	CHECK(!strcmp(value_of("mirror_failures_total", "reason", "not verified"), "4"));
 	CHECK(!strcmp(value_of("mirror_failures_total", "reason", "server busy"), "none"));
 	CHECK(!strcmp(value_of("mirror_set_aside_seconds", "mirror", "1"), "1.002"));
 
@@ -182,6 +190,7 @@ static void test_rows(void)
 	set_image(4, "erofs,img", "img", 3);
 	set_image(1, "erofs,domain", "img", 3);
 	images[4].stats.written = 9000;
+	memset(images[4].pinned.etag, 'v', 1 + VERITY_HEX);
 	images[4].stats.ahead = 8000;
 	images[4].stats.planned = 500;
 	images[4].stats.unasked = 4096;
@@ -191,6 +200,8 @@ static void test_rows(void)
 	CHECK(strstr(text, "_image_state{image=\"img\",state=\"walk\"} 1\n"));
 	CHECK(strstr(text, "_image_state{image=\"img\",state=\"changed\"} 1\n"));
 	CHECK(!strstr(text, "state=\"filling\""));
+	CHECK(strstr(text, "_image_verified{image=\"img\",roothash=\"vvvvvv") &&
+		!strstr(text, "_image_verified{image=\"img\",volume"));
 	CHECK(strstr(text, "_image_written_bytes_total{image=\"img\"} 9000\n"));
 	CHECK(strstr(text, "_image_ahead_bytes_total{image=\"img\"} 8000\n"));
 	CHECK(strstr(text, "_image_planned_bytes_total{image=\"img\"} 500\n"));
@@ -237,6 +248,8 @@ static void test_names(void)
 		images[i].outcome = OUTCOME_UNREACHABLE;
 		memset(images[i].why, i % 2 ? '\\' : 'x', sizeof(images[i].why) - 1);
 		images[i].last_failure = INT64_MIN / 2;
+		images[i].pinned.etag[0] = 'v'; /* of a state file that lies */
+		memset(images[i].pinned.etag + 1, 0xff, VERITY_HEX);
 	}
 	for (const char *line = whole_text(), *end; (end = strchr(line, '\n')); line = end + 1)
 		CHECK(end + 1 - line <= ROW_MAX, "%zu", (size_t)(end + 1 - line));
