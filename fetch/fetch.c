@@ -258,7 +258,7 @@ static struct read_request *next_read(void)
 
 		if (is_held(f) || r->pos >= image_end(f->image) ||
 			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos) ||
-			refused_waits(r->file, r->pos))
+			pool_is_refused(f, r->pos))
 			continue;
 		n = pool_count(f->image);
 		if (!best || n < best_count || (n == best_count && r->sequence < best->sequence)) {

@@ -76,8 +76,7 @@ static struct transfer *find_idle(const struct mirror_target *target, bool *conn
 static bool can_follow(const struct transfer *t, struct transfer_work work, unsigned behind)
 {
 	return t->state == TRANSFER_ASKING && t->file == work.file && t->image == work.image &&
-	       t->part == work.part &&
-	       t->count <= behind && t->count < RANGES &&
+	       t->part == work.part && t->count <= behind && t->count < RANGES &&
 	       mirror_takes_pipelining(t->mirror, turn.ms);
 }
 
@@ -200,10 +199,11 @@ static bool ask(struct transfer_work work, struct range range, unsigned behind)
 bool pool_ask_tree(struct file *f, uint64_t block)
 {
 	const struct tree *tree = image_tree(f->image);
-	uint64_t at = TREE_BASE + block * VERITY_BLOCK, end = TREE_BASE + tree_blocks(tree) * VERITY_BLOCK;
+	uint64_t at = TREE_BASE + block * VERITY_BLOCK,
+		 end = TREE_BASE + tree_blocks(tree) * VERITY_BLOCK;
 	/* Behind one that is coming or was used lately, the next ones are wanted too. */
-	bool more = block > 0 && (pool_cover(number_of(f), at - VERITY_BLOCK) ||
-					 tree_holds(tree, block - 1));
+	bool more = block > 0 &&
+		    (pool_cover(number_of(f), at - VERITY_BLOCK) || tree_holds(tree, block - 1));
 	uint64_t count = block == 0 ? end - at : (more ? TREE_RUN : 1) * VERITY_BLOCK;
 
 	if (pool_cover(number_of(f), at))
@@ -213,6 +213,22 @@ bool pool_ask_tree(struct file *f, uint64_t block)
 	end = free_until(number_of(f), at, min_u64(end, at + count));
 	return ask((struct transfer_work){f->image, PART_TREE, (int)number_of(f)},
 		(struct range){at, end}, PIPELINE_MAX);
+}
+
+static bool waits_for_block(const struct file *f, uint64_t block)
+{
+	return refused_waits(number_of(f), TREE_BASE + block * VERITY_BLOCK);
+}
+
+bool pool_is_refused(const struct file *f, uint64_t pos)
+{
+	struct tree *tree = image_tree(f->image);
+	uint64_t lacks;
+
+	if (!tree || refused_next() == INT64_MAX)
+		return false;
+	return refused_waits(number_of(f), pos) ||
+	       (!tree_covers(tree, pos / VERITY_BLOCK, &lacks) && waits_for_block(f, lacks));
 }
 
 /* The end of what can be requested of [from, end): the blocks of the tree that its beginning is
@@ -297,11 +313,12 @@ void pool_ask_lacking(void)
 		struct file *f = t->file >= 0 ? &files[t->file] : NULL;
 		uint64_t block = t->lacks - 1, at = TREE_BASE + block * VERITY_BLOCK;
 
-		if (t->state == TRANSFER_FREE || !t->lacks || !f ||
-			pool_cover(number_of(f), at) || refused_waits(number_of(f), at) ||
-			!mirror_may_be_asked(f->image, turn.ms) || pool_ask_tree(f, block))
+		if (t->state == TRANSFER_FREE || !t->lacks || !f || pool_cover(number_of(f), at) ||
+			!mirror_may_be_asked(f->image, turn.ms) ||
+			(!waits_for_block(f, block) && pool_ask_tree(f, block)))
 			continue;
-		/* What holds the only transfers back must come first. */
+		/* What holds the only transfers back must come first; what may not come for a while
+		 * must not hold others back. */
 		transfer_drop(t);
 		pool_ask_tree(f, block);
 	}

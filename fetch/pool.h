@@ -22,6 +22,10 @@ bool pool_ask_proof(struct image *image, enum image_part part);
  * in flight. False: it cannot be now. */
 bool pool_ask_tree(struct file *f, uint64_t block);
 
+/* Whether the byte at `pos` must not be requested now: it, or the block of the tree that comes before
+ * it, did not fit when it came last (refused.h). */
+bool pool_is_refused(const struct file *f, uint64_t pos);
+
 /* Requests the blocks of trees that transfers wait for with data that has come, or will. Must be
  * called in each turn. */
 void pool_ask_lacking(void);

@@ -151,7 +151,7 @@ def wrong(what, made, other):
         return files, "hash type 0 instead of 1"
     elif what == "a superblock of 5 blocks":
         files["/img.verity"] = tree.with_superblock(blocks=5)
-        return files, f"it has {len(made.data)} bytes, and its tree is for {5 * BLOCK}"
+        return files, f"a tree of 5 blocks of 4096 bytes for an image of {len(made.data)} bytes"
     elif what == "a superblock of 2^63 blocks":
         files["/img.verity"] = tree.with_superblock(blocks=1 << 63)
         return files, "its tree"
@@ -159,10 +159,10 @@ def wrong(what, made, other):
         files["/img.verity"] = tree.with_superblock(salt=b"salz")
     elif what == "a larger image":
         files["/img"] = made.data + bytes(BLOCK)
-        return files, f"it has {len(made.data) + BLOCK} bytes, and its tree is for {len(made.data)}"
+        return files, f"a tree of {made.tree.blocks} blocks of 4096 bytes for an image of {len(made.data) + BLOCK} bytes"
     elif what == "an image that is no multiple of a block":
         files["/img"] = made.data[:-1]
-        return files, f"it has {len(made.data) - 1} bytes, and its tree is for {len(made.data)}"
+        return files, f"a tree of {made.tree.blocks} blocks of 4096 bytes for an image of {len(made.data) - 1} bytes"
     elif what == "another image of its size":
         files["/img"] = other.data
     elif what == "a wrong first block":

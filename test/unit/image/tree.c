@@ -19,6 +19,13 @@ int state_folder(void)
 	return folder;
 }
 
+void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST])
+{
+	char hex[VERITY_HEX + 1];
+
+	snprintf(out, STATE_TREE_NAME, "%.16s" STATE_TREE, verity_root_text(hex, root));
+}
+
 /* ---- a server ---- */
 
 static struct tree t;
@@ -101,11 +108,9 @@ static void make_folder(void)
 
 static const char *file_of(const struct verity *v)
 {
-	static char name[40];
-	char root[VERITY_HEX + 1];
+	static char name[STATE_TREE_NAME];
 
-	verity_root_text(root, v->root);
-	sprintf(name, "%.16s" TREE_SUFFIX, root);
+	state_tree_name(name, v->root);
 	return name;
 }
 
