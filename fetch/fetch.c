@@ -175,9 +175,14 @@ static void image_opened(const struct transfer_result *r)
 /* With `offline allow` an image whose servers cannot be reached is opened from what is cached. */
 static void open_offline(struct image *image)
 {
-	if (image->ready || !conf->offline || !frontend->size_is_version ||
-		!mirrors_are_unreachable(image) || !verify_recall(image) || !image_recall(image))
+	if (image->ready || !conf->offline || !frontend->size_is_version || image->unknown ||
+		!mirrors_are_unreachable(image))
 		return;
+	image->unknown = !verify_recall(image) && !verify_allows(image);
+	if (image->unknown || !image_recall(image)) {
+		verify_retract(image);
+		return;
+	}
 	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
 		IMAGE_NAME(image), (unsigned long long)image->pinned.size, mirror_why(image));
 	answer_opens(image);
@@ -425,12 +430,17 @@ void fetch_set_whole(enum fetch_whole whole, bool unreadable)
 
 static void begin_open(struct image *image)
 {
-	if (frontend->size_is_version && image_is_open_unverified(image))
+	bool reopens = frontend->size_is_version && image_is_open(image);
+
+	if (reopens && image_is_open_unverified(image))
 		verify_waive(image);
 	else
 		verify_begin(image);
+	/* Else a signed root hash is asked of a server: it may be another one by now. */
+	if (!reopens)
+		return;
 	verify_recall(image);
-	if (frontend->size_is_version && image_reopen(image))
+	if (image_reopen(image))
 		answer_opens(image);
 }
 

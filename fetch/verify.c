@@ -74,7 +74,8 @@ bool verify_allows(struct image *image)
 	struct tree *tree = image_tree_place(image);
 
 	return tree && !tree->rooted &&
-	       (image->outcome == OUTCOME_NOT_FOUND || image->outcome == OUTCOME_UNVERIFIED) &&
+	       (image->outcome == OUTCOME_NOT_FOUND || image->outcome == OUTCOME_UNVERIFIED ||
+		       mirrors_are_unreachable(image)) &&
 	       opens_unverified(image, mirror_why(image));
 }
 
@@ -186,4 +187,14 @@ bool verify_recall(struct image *image)
 			return false;
 	}
 	return tree_covers(tree, 0, &lacks);
+}
+
+void verify_retract(struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+
+	if (!tree || configured_root(image))
+		return;
+	tree_forget(tree);
+	*tree = (struct tree){.rooted = false};
 }

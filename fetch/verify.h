@@ -33,11 +33,15 @@ void verify_doubt(struct file *f);
 void verify_take(const struct transfer_result *result);
 
 /* Whether an image that no server gives a root hash for may be opened all the same, which is
- * logged. */
+ * logged; or for which none can be reached. */
 bool verify_allows(struct image *image);
 
 /* Takes a signed root hash and the top of the tree from the disk, as far as they are not known.
  * False: the image cannot be opened without a server. */
 bool verify_recall(struct image *image);
+
+/* It is not opened by what verify_recall() took: a root hash that is not the configuration's is asked
+ * of a server again. */
+void verify_retract(struct image *image);
 
 #endif

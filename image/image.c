@@ -254,6 +254,11 @@ bool image_was_verified(const struct image *image)
 	return state_load(&s, key_of(image)) && state_is_verified(&s);
 }
 
+bool image_is_open(const struct image *image)
+{
+	return opened_before(image) >= 0;
+}
+
 bool image_is_open_unverified(const struct image *image)
 {
 	int64_t live = opened_before(image);

@@ -26,7 +26,7 @@ struct image {
 	/* the pinned version, written by image.c, except for its kind, which fetch.c finds */
 	struct state pinned;
 	bool ready;   /* all of it is known; set when its OPENs are answered */
-	bool unknown; /* no state of it is stored */
+	bool unknown; /* no state of it is stored by which it could be opened offline */
 	bool changed; /* no mirror has the pinned version any more */
 
 	/* attempts, written by mirror.c */
@@ -108,9 +108,10 @@ void image_keep_proof(struct image *image, const uint8_t root[VERITY_DIGEST], co
 	size_t size);
 size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room);
 
-/* Whether the version that was opened last had a root hash; and whether the worker before us has
- * opened one without, and the kernel has it open still. */
+/* Whether the version that was opened last had a root hash; whether the worker before us has opened
+ * the image, and the kernel has it open still; and that without a root hash. */
 bool image_was_verified(const struct image *image);
+bool image_is_open(const struct image *image);
 bool image_is_open_unverified(const struct image *image);
 
 /* Pins size and version from a response that named them. Of an image that is verified the root hash

@@ -1,0 +1,369 @@
+"""Images that are verified: by which root hash, and what is remembered of it: signatures, `verity allow`, offline, a
+worker's death, SIGHUP."""
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+
+from lib import certs, verity
+from lib.verity import BLOCK, Liar
+from scenarios.common import (MIB, PAGE, Program, Server, StandIn, daemon, each, quiet, refused, reload, reported,
+                              scenario, takes_long, words)
+from scenarios.verified_common import FRONTS, Made, Opened, Cachefiles, kill_worker, opened, serving, started, tree_files
+
+SPREAD = 1 << 24        # STATE_SPREAD
+
+
+@contextlib.contextmanager
+def keys():
+    """A folder with two keys and their certificates."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("ours", "other"):
+            certs.make_ca(folder, name)
+        yield folder
+
+
+class Signed(Made):
+    """An image with a signed root hash."""
+
+    def __init__(self, name, folder, key="ours", signed=None, **more):
+        super().__init__(name, **more)
+        self.p7s = verity.sign(signed or self.tree.root, f"{folder}/{key}.key", f"{folder}/{key}.pem")
+
+    def files(self, name="img"):
+        return {**super().files(name), f"/{name}.roothash": self.tree.root.encode(), f"/{name}.roothash.p7s": self.p7s}
+
+
+def gone(k):
+    shutil.rmtree(k.directory)
+
+
+@each(*FRONTS)
+def verified_signed(front):
+    """a root hash that is signed: read whole; by a certificate or a public key"""
+    with keys() as folder:
+        made = Signed("signed", folder)
+        public = certs.openssl("x509", "-in", f"{folder}/ours.pem", "-pubkey", "-noout")
+        with open(f"{folder}/public.pem", "wb") as file:
+            file.write(public)
+        for key in ("ours", "public"):
+            with Server(made.files()) as s, started(front, s, f"verity-key {folder}/{key}.pem") as k:
+                opened(front, k, made.data).need_all()
+                k.wait_log(f"root hash {made.tree.root}, signed by", 2)
+
+
+WRONG = {
+    "no root hash": (lambda m, f: m.pop("/img.roothash"), r"its root hash.*404"),
+    "no signature": (lambda m, f: m.pop("/img.roothash.p7s"), r"its signature.*404"),
+    "another key": (lambda m, f: m.update(Signed("signed", f, key="other").files()), "its signature"),
+    "of another root hash": (lambda m, f: m.update(Signed("signed", f, signed="0" * 64).files()), "its signature"),
+    "cut": (lambda m, f: m.update({"/img.roothash.p7s": m["/img.roothash.p7s"][:-1]}), "its signature"),
+    "no signature at all": (lambda m, f: m.update({"/img.roothash.p7s": b"<html>"}), "its signature"),
+    "63 digits": (lambda m, f: m.update({"/img.roothash": m["/img.roothash"][:63]}), "it is not 64 hexadecimal"),
+    "65 digits": (lambda m, f: m.update({"/img.roothash": m["/img.roothash"] + b"0"}), "it is not 64 hexadecimal"),
+    "a huge root hash": (lambda m, f: m.update({"/img.roothash": b"0" * 20000}), "it is not 64 hexadecimal"),
+    "a huge signature": (lambda m, f: m.update({"/img.roothash.p7s": m["/img.roothash.p7s"] * 50}), "its signature"),
+    "an empty signature": (lambda m, f: m.update({"/img.roothash.p7s": b""}), "its signature"),
+}
+
+
+@each(*WRONG)
+@takes_long
+def verified_signature_wrong(what):
+    """what is wrong with it: not opened with require; with allow opened with a warning, unless it was verified before"""
+    change, pattern = WRONG[what]
+    with keys() as folder:
+        made = Signed("signed", folder)
+        files = made.files()
+        change(files, folder)
+        key = f"verity-key {folder}/ours.pem"
+        with Server(files) as s:
+            with daemon(s, key, "timeout 5") as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+                k.wait_log(pattern, 2)
+                assert len(s.requests) < 30, s.requests
+            if what == "an empty signature":
+                return      # a server that is broken
+            with daemon(s, key, "verity allow", "timeout 5", keep=True) as k:
+                f = k.opened("erofs,img", b"img", timeout=20)
+                assert f.size == reported(made.data), f.size
+                k.wait_log("opened without being verified", 2)
+                k.wait_complete(k.read(f, 0, 65536))
+            s.images.update(made.files())
+            with daemon(s, key, "verity allow", "timeout 5", keep=True, after=k) as k:
+                f = k.opened("erofs,img", b"img", timeout=20)
+                assert f.size >= len(made.data) + SPREAD, f.size
+                assert f.filled(0, len(made.data)) <= 4 * PAGE, "what was not verified is kept"
+                k.wait_log("was replaced", 2)
+            s.images = files
+            with daemon(s, key, "verity allow", "timeout 5", after=k) as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+                assert "opened without being verified" not in k.stderr
+
+
+@scenario
+def verified_signature_beside_another_mirror():
+    """a mirror whose signature is wrong, and one whose is right: opened"""
+    with keys() as folder:
+        made, forged = Signed("right", folder), Signed("forged", folder, key="other")
+        for front in FRONTS:
+            with Server(forged.files()) as s, Server(made.files()) as t, \
+                    started(front, s, f"verity-key {folder}/ours.pem", f"url {t.url}") as k:
+                opened(front, k, made.data).need_all()
+
+
+@scenario
+def verified_old_signed_image():
+    """an earlier image that was signed by the same key is taken: a signature does not say how old it is"""
+    with keys() as folder:
+        old, new = Signed("old", folder), Signed("new", folder)
+        with Server(new.files()) as s:
+            with daemon(s, f"verity-key {folder}/ours.pem", keep=True) as k:
+                Opened(Cachefiles(k, new.data)).need_all()
+            s.images = old.files()
+            with daemon(s, f"verity-key {folder}/ours.pem", after=k, keep=True) as k:
+                Opened(Cachefiles(k, old.data)).need_all()
+            # The pinned root hash outranks the signature.
+            with daemon(s, f"verity-key {folder}/ours.pem", new.directive(), "timeout 5", after=k) as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+
+
+@each(*FRONTS)
+@takes_long
+def verified_signed_replaced_while_open(front):
+    """an image with a signed root hash is replaced while it is open: the log says so, and no byte of the new one comes"""
+    with keys() as folder:
+        old, new = Signed("old", folder, size=12 * MIB), Signed("new", folder, size=12 * MIB)
+        with Server(old.files()) as s, \
+                started(front, s, f"verity-key {folder}/ours.pem", "read-ahead none", "timeout 2") as k:
+            o = opened(front, k, old.data)
+            o.need(PAGE)
+            s.images = new.files()
+            assert not o.read(8 * MIB, PAGE, 15)
+            k.wait_log("replaced", 5)
+            o.one.check()
+            s.images = old.files()
+            o.recovers(8 * MIB)
+
+
+@scenario
+def verified_wrong_roothash():
+    """the root hash of another image, of one of another size, of none: nothing is opened"""
+    made = Made("right")
+    for root in (Made("other").tree.root, Made("smaller", BLOCK).tree.root, "0" * 64):
+        with Server(made.files()) as s, daemon(s, f"roothash img {root}", "timeout 5") as k:
+            refused(k, k.open("erofs,img", b"img"), timeout=20)
+            k.wait_log(f"does not fit the root hash {root}", 2)
+
+
+@scenario
+def verified_without_a_line():
+    """an image that has no root hash is refused where others have one; with allow it is opened, with a warning"""
+    made = Made("right")
+    with Server({**made.files(), "/other": made.data}) as s:
+        with daemon(s, made.directive()) as k:
+            Opened(Cachefiles(k, made.data)).need_all()
+            refused(k, k.open("erofs,other", b"other"))
+            k.wait_log("other: .*it has no root hash", 2)
+        with daemon(s, made.directive(), "verity allow") as k:
+            Opened(Cachefiles(k, made.data)).need_all()
+            Opened(Cachefiles(k, made.data, "other")).need_all()
+            k.wait_log("other: .*opened without being verified", 2)
+            assert "img: is opened without" not in k.stderr
+
+
+@scenario
+def verified_root_for_all():
+    """a root hash without a name is that of each image without one of its own"""
+    made, other = Made("all"), Made("one")
+    with Server({**made.files(), **other.files("one")}) as s, \
+            daemon(s, f"roothash {made.tree.root}", other.directive("one")) as k:
+        Opened(Cachefiles(k, made.data)).need_all()
+        Opened(Cachefiles(k, other.data, "one")).need_all()
+
+
+# -- what is kept --------------------------------------------------------------------------------------
+
+@each("roothash", "verity-key")
+def verified_offline(by):
+    """without a server an image opens with the tree and the root hash on the disk, each block is verified; another root
+    hash or key: not"""
+    with keys() as folder:
+        made = Signed("offline", folder)
+        line = made.directive() if by == "roothash" else f"verity-key {folder}/ours.pem"
+        wrong = f"roothash img {'1' * 64}" if by == "roothash" else f"verity-key {folder}/other.pem"
+        with Server(made.files()) as s:
+            with daemon(s, line, keep=True) as k:
+                o = Opened(Cachefiles(k, made.data))
+                o.need(0, MIB)
+                quiet(s)
+            s.stop()
+            with daemon(s, line, "timeout 2", "offline allow", keep=True, after=k) as k:
+                o = Opened(Cachefiles(k, made.data))
+                k.wait_log("opened offline", 2)
+                assert o.one.f.filled(0, MIB) == MIB
+                assert not o.read(2 * MIB, PAGE, 15)
+                s.start()
+                o.recovers(2 * MIB)
+                o.need_all()
+                s.stop()
+            with daemon(s, wrong, "timeout 2", "offline allow", keep=True, after=k) as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+            with daemon(s, "timeout 2", "offline allow", after=k) as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+
+
+@each("superblock", "top", "removed", "proof")
+def verified_offline_tree_spoilt(what):
+    """offline with a tree or a proof on the disk that has changed: not opened; with the server again it is"""
+    with keys() as folder:
+        made = Signed("spoilt", folder)
+        line = f"verity-key {folder}/ours.pem"
+        with Server(made.files()) as s:
+            with daemon(s, line, keep=True) as k:
+                Opened(Cachefiles(k, made.data)).need_all()
+            path, = tree_files(k)
+            if what == "proof":
+                folder_of = os.path.dirname(path)
+                path, = [os.path.join(folder_of, x) for x in os.listdir(folder_of) if x.endswith(".proof")]
+            if what == "removed":
+                os.unlink(path)
+            else:
+                with open(path, "r+b") as file:
+                    file.seek({"superblock": 89, "top": BLOCK + 3, "proof": 40}[what])
+                    byte = file.read(1)
+                    file.seek(-1, os.SEEK_CUR)
+                    file.write(bytes([byte[0] ^ 1]))
+            s.stop()
+            with daemon(s, line, "timeout 2", "offline allow", keep=True, after=k) as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+            s.start()
+            with daemon(s, line, "timeout 2", after=k) as k:
+                o = Opened(Cachefiles(k, made.data))
+                o.need_all()
+
+
+@scenario
+def verified_offline_unverified():
+    """offline with allow: what was never verified opens as it did"""
+    made = Made("never")
+    with keys() as folder, Server({"/img": made.data}) as s:
+        line = f"verity-key {folder}/ours.pem"
+        with daemon(s, line, "verity allow", "timeout 5", keep=True) as k:
+            Opened(Cachefiles(k, made.data)).need(0)
+        s.stop()
+        with daemon(s, line, "verity allow", "timeout 2", "offline allow", after=k) as k:
+            k.opened("erofs,img", b"img", timeout=20)
+            k.wait_log("opened without being verified", 2)
+
+
+@scenario
+def verified_replaced_between_runs():
+    """with a signed root hash a new image under the old name is opened as another version, and the old tree goes"""
+    with keys() as folder:
+        old, new = Signed("old", folder), Signed("new", folder)
+        line = f"verity-key {folder}/ours.pem"
+        with Server(old.files()) as s:
+            with daemon(s, line, keep=True) as k:
+                o = Opened(Cachefiles(k, old.data))
+                o.need_all()
+                first = o.one.f.size
+            with daemon(s, line, keep=True, after=k) as k:
+                before = s.bytes_sent()
+                o = Opened(Cachefiles(k, old.data))
+                assert o.one.f.size == first and o.one.f.filled(0, len(old.data)) >= len(old.data) - PAGE
+                quiet(s)
+                assert s.bytes_sent() - before < 100000
+            s.images = new.files()
+            with daemon(s, line, after=k) as k:
+                o = Opened(Cachefiles(k, new.data))
+                assert o.one.f.size != first
+                o.need_all()
+                k.wait_log("was replaced", 2)
+                assert len(tree_files(k)) == 1, tree_files(k)
+
+
+@each(*FRONTS)
+@takes_long
+def verified_worker_dies(front):
+    """kill -9 of the worker again and again beside a liar: the next one goes on, no byte is wrong"""
+    made = Made("dies", 8 * MIB)
+    with Server(made.files()) as s, Server(made.files()) as t, \
+            started(front, s, made.directive(), f"url {t.url}") as k:
+        o = opened(front, k, made.data)
+        s.rule = Liar(s, 0.02, 0.05)
+        for n in range(4):
+            waiting = [o.one.ask(at, 128 * 1024) for at in range(n * 2 * MIB, (n + 1) * 2 * MIB, 256 * 1024)]
+            kill_worker(front, k)
+            for r in waiting:
+                assert o.one.done(r, 60)
+        o.need_all()
+
+
+@contextlib.contextmanager
+def configured(*lines):
+    """The daemon with a configuration file; yields it and what writes the file anew and reloads."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "conf")
+
+        def write(*these):
+            with open(path, "w") as file:
+                file.write("".join(f"{line}\n" for line in these))
+
+        write(*lines)
+        argv = [Program.path, "-n", "-s", "--force", "-f", path, *words()]
+        with StandIn(argv) as k:
+            yield k, lambda *these: (write(*these), reload(k))
+
+
+@scenario
+def verified_sighup_adds():
+    """SIGHUP that brings a root hash while the image is open: it stays readable until it is mounted again"""
+    made = Made("added")
+    with Server(made.files()) as s, configured(f"url {s.url}") as (k, write):
+        o = Opened(Cachefiles(k, made.data))
+        o.need(0)
+        write(f"url {s.url}", made.directive())
+        o.need(MIB)
+        o.need_all()
+        k.wait_log("until it is mounted again", 2)
+        k.closed(o.one.f)
+        o = Opened(Cachefiles(k, made.data))
+        assert o.one.f.size >= len(made.data) + SPREAD, o.one.f.size
+        o.need_all()
+
+
+@scenario
+def verified_sighup_removes():
+    """SIGHUP that takes the root hash away while the image is open: what is cached is read, nothing unverified comes"""
+    made, other = Made("removed"), Made("liar's")
+    with Server(made.files()) as s, configured(f"url {s.url}", made.directive(), "read-ahead none", "timeout 2") as \
+            (k, write):
+        o = Opened(Cachefiles(k, made.data))
+        o.need(0)
+        s.images["/img"] = other.data
+        write(f"url {s.url}", "timeout 2", "read-ahead none")
+        assert not o.read(2 * MIB, PAGE, 15)
+        k.wait_log("mounted with a root hash, and the configuration has none", 2)
+        o.one.check()
+        s.images["/img"] = made.data
+        write(f"url {s.url}", made.directive(), "timeout 2", "read-ahead none")
+        o.recovers(2 * MIB)
+
+
+@scenario
+def verified_sighup_keeps():
+    """SIGHUP with the same root hash: the next worker goes on without fetching a block twice"""
+    made = Made("kept")
+    with Server(made.files()) as s, configured(f"url {s.url}", made.directive()) as (k, write):
+        o = Opened(Cachefiles(k, made.data))
+        o.need_all()
+        quiet(s)
+        before = s.bytes_sent()
+        write(f"url {s.url}", made.directive(), "timeout 20")
+        for at in range(0, len(made.data), MIB):
+            assert o.one.f.filled(at, PAGE) == PAGE
+        o.need(0)
+        quiet(s)
+        assert s.bytes_sent() - before < 100000, s.bytes_sent() - before
