@@ -1,7 +1,7 @@
-/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-v TREE] [-l] IMAGE READS`: readers
- * that
- * wait for each of their READs, and the engine (fetch/, image/, http.c) on the link of link.h, in
- * virtual time. Prints a line of JSON.
+/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-v TREE] [-l] IMAGE READS`:
+ * readers that wait for each of their READs, and the engine (fetch/, image/, http.c) on the link of
+ * link.h, in virtual time. Prints a line of JSON. With -v the image is verified, for which a line
+ * `roothash image HEX` is needed.
  *
  * READS has lines "READER THINK OFFSET LENGTH ...": after THINK microseconds of its own the reader
  * wants these bytes. As cachefiles does, it asks for each hole among them, one after the other; for

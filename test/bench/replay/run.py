@@ -100,9 +100,27 @@ def missed(name, found):
                      if found[policy][what] > bound)
 
 
+# What verification may cost of seconds and of bytes.
+VERIFIED = {"program": (1.05, 1.08), "boot": (1.05, 1.08), "sequence": (1.015, 1.015)}
+
+
+def cost_of_verification(plain, verified):
+    """Which bounds it misses."""
+    for name, shares in VERIFIED.items():
+        for what, share in zip(("seconds", "bytes"), shares):
+            was, found = plain[name]["auto"][what], verified[name]["auto"][what]
+            if found > was * share:
+                yield f"{name}: {found} {what}, {was} without, bound {share}"
+
+
 def check(words):
-    for name, found in measure(words, list(WORKLOADS)).items():
+    plain = measure(words, list(WORKLOADS))
+    for name, found in plain.items():
         tap.result(f"replay: {WORKLOADS[name][2]}", missed(name, found))
+    words.verify = True
+    verified = measure(words, list(VERIFIED))
+    tap.result("replay: what it costs to verify an image", "\n".join(cost_of_verification(plain, verified)))
+    words.verify = False
     words.rtt *= 3
     found = measure(words, ["demo"])["demo"]
     tap.result("replay: a longer round trip misses a bound", "" if missed("demo", found) else f"{found}")
