@@ -125,7 +125,9 @@ int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *h
 
 /* ---- writing ---- */
 
-/* How many of the bytes fit, in whole blocks; if not all, *error says what stops there. */
+/* How many of the bytes fit, in whole blocks; if not all, *error says what stops there. Of a tree
+ * one block is taken at a time, since what is known of the tree is another after one that does not
+ * fit: judged again, that would only be one that came too early. */
 static size_t judge(const struct file *f, const char *bytes, size_t size, uint64_t offset,
 	struct file_fault *fault, int *error)
 {
@@ -146,13 +148,15 @@ static size_t judge(const struct file *f, const char *bytes, size_t size, uint64
 		if (verdict != TREE_FITS)
 			break;
 		done += VERITY_BLOCK;
+		if (at >= TREE_BASE)
+			break;
 	}
 	*error = verdict == TREE_LACKS ? -EINPROGRESS : -EBADMSG;
 	return tree ? done : size;
 }
 
-ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset,
-	struct file_fault *fault)
+ssize_t file_write(
+	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault)
 {
 	uint64_t left = offset < f->image->pinned.size ? f->image->pinned.size - offset : 0;
 	int error;
