@@ -62,7 +62,7 @@ void tree_forget(struct tree *t)
 void tree_doubt(struct tree *t)
 {
 	tree_forget(t);
-	t->known = t->begun = false;
+	t->known = t->begun = t->ended = false;
 	t->looked = true;
 }
 
@@ -132,6 +132,15 @@ static void write_block(const struct tree *t, uint64_t block, const void *bytes)
 
 /* ---- checked blocks ---- */
 
+/* Whether a hash block is what stands in its place: it has its digest, and as many digests as the
+ * superblock tells. */
+static bool is_right(const struct tree *t, unsigned level, uint64_t block, const void *bytes,
+	const uint8_t *wanted)
+{
+	return verity_block_fits(&t->verity, bytes, wanted) &&
+	       verity_block_ends(&t->verity, level, block, bytes);
+}
+
 /* The digest at a level that covers a data block, from a checked block; good until another block is
  * looked for. NULL: block *lacks is not there. The tree is known, or begun. */
 static const uint8_t *digest(struct tree *t, unsigned level, uint64_t data_block, uint64_t *lacks)
@@ -153,8 +162,7 @@ static const uint8_t *digest(struct tree *t, unsigned level, uint64_t data_block
 		memcpy(wanted, above, sizeof(wanted));
 		s = reuse();
 		*lacks = block;
-		if (!read_block(t, block, s->bytes) ||
-			!verity_block_fits(&t->verity, s->bytes, wanted))
+		if (!read_block(t, block, s->bytes) || !is_right(t, level, block, s->bytes, wanted))
 			return NULL;
 		fill(s, t, block);
 	}
@@ -177,16 +185,20 @@ static bool begin(struct tree *t, const uint8_t *superblock, const char **why)
 		return false;
 	t->begun = true;
 	t->known = t->verity.levels == 0;
+	t->ended = false;
 	return true;
 }
 
-/* Whether the top is there by which a superblock is proved. */
-static bool is_proved(struct tree *t, uint64_t *lacks)
+/* Whether the top is there, and the number of blocks is proved: the path to the last one has as
+ * many digests at each level as it makes, and no more. Of another number one of these blocks would
+ * differ. */
+static bool has_end(struct tree *t, uint64_t *lacks)
 {
-	return t->known || digest(t, t->verity.levels - 1u, 0, lacks);
+	t->ended = t->ended || digest(t, 0, t->verity.data_blocks - 1, lacks);
+	return t->ended;
 }
 
-/* Once for a tree, looks for its beginning in the file. */
+/* Once for a tree, looks in the file for its beginning, and for what proves that. */
 static bool is_known(struct tree *t, uint64_t *lacks)
 {
 	const char *why;
@@ -195,8 +207,8 @@ static bool is_known(struct tree *t, uint64_t *lacks)
 		struct slot *s = reuse();
 
 		t->looked = true;
-		t->known = read_block(t, 0, s->bytes) && begin(t, s->bytes, &why) &&
-			   is_proved(t, lacks);
+		t->known =
+			read_block(t, 0, s->bytes) && begin(t, s->bytes, &why) && has_end(t, lacks);
 		t->begun = t->known;
 	}
 	*lacks = 0;
@@ -205,7 +217,8 @@ static bool is_known(struct tree *t, uint64_t *lacks)
 
 bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks)
 {
-	return is_known(t, lacks) && (block >= t->verity.data_blocks || digest(t, 0, block, lacks));
+	return is_known(t, lacks) && has_end(t, lacks) &&
+	       (block >= t->verity.data_blocks || digest(t, 0, block, lacks));
 }
 
 enum tree_verdict tree_judge(struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks)
@@ -260,8 +273,10 @@ enum tree_verdict tree_take(
 	above = digest(t, level + 1, data_block, lacks);
 	if (!above)
 		return TREE_LACKS;
-	if (!verity_block_fits(&t->verity, bytes, above)) {
-		t->begun = t->known;
+	if (!is_right(t, level, block, bytes, above)) {
+		/* Until its end is proved the superblock may be the lie. */
+		if (!t->ended)
+			tree_doubt(t);
 		return TREE_UNFIT;
 	}
 	t->known = true;

@@ -5,7 +5,8 @@
  *
  * Blocks of data are numbered in the image, blocks of the tree in its file, IMAGE.verity, of which
  * block 0 is the superblock. A superblock counts once the tree's top has been found to fit with it,
- * since the root hash does not cover it.
+ * since the root hash does not cover it; and nothing is judged by it before the last block's path
+ * is there too: else a server could name another number of blocks, and what is behind it would fit.
  */
 #ifndef IMAGE_TREE_H
 #define IMAGE_TREE_H
@@ -28,6 +29,7 @@ struct tree {
 	bool rooted;	 /* its root hash is known */
 	bool known;	 /* its superblock too, so that verity has the image's size */
 	bool begun;	 /* a superblock is there, which the next block has to prove */
+	bool ended;	 /* the number of its blocks is proved */
 	bool looked;	 /* for it in the file */
 	unsigned doubts; /* blocks that came and did not fit */
 	uint64_t size;	 /* of the image, in bytes, once it is pinned; 0: it is not known */

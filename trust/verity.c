@@ -144,6 +144,23 @@ void verity_position(const struct verity *v, unsigned level, uint64_t data_block
 	*entry = digest % VERITY_DIGESTS;
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	while (size > 0 && bytes[size - 1] == 0)
+		size--;
+	return size == 0;
+}
+
+bool verity_block_ends(const struct verity *v, unsigned level, uint64_t block, const uint8_t *bytes)
+{
+	uint64_t all = level == 0 ? v->data_blocks : verity_level_blocks(v, level - 1);
+	uint64_t left = all - (block - verity_level_begin(v, level)) * VERITY_DIGESTS;
+	size_t end = (size_t)left * VERITY_DIGEST;
+
+	return left > VERITY_DIGESTS || (!is_zero(bytes + end - VERITY_DIGEST, VERITY_DIGEST) &&
+						is_zero(bytes + end, VERITY_BLOCK - end));
+}
+
 bool verity_block_fits(const struct verity *v, const void *block, const uint8_t *digest)
 {
 	uint8_t found[VERITY_DIGEST];

@@ -66,6 +66,13 @@ uint64_t verity_tree_blocks(const struct verity *v);
 void verity_position(const struct verity *v, unsigned level, uint64_t data_block, uint64_t *block,
 	unsigned *entry);
 
+/* Whether a hash block of a level, by its number in the tree's file, ends as it should: the last
+ * one of its level has as many digests as are left for it, and zeros behind them. The path to the
+ * last data block proves v->data_blocks so, but not v->levels: to a tree with a level less, hash
+ * blocks are the data. */
+bool verity_block_ends(
+	const struct verity *v, unsigned level, uint64_t block, const uint8_t *bytes);
+
 /* Whether a data block or hash block of VERITY_BLOCK bytes has this digest. The digest may lie in
  * a hash block. The zeros behind a hash block's last digest are under its digest as well. */
 bool verity_block_fits(const struct verity *v, const void *block, const uint8_t *digest);

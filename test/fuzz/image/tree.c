@@ -103,6 +103,10 @@ static void check(struct tree *t, unsigned of, uint64_t block, bool pinned)
 		abort();
 	if (verdict == TREE_UNFIT && is_right && pinned && made[of].levels > 0)
 		abort();
+	/* Another number of blocks, but for that of a tree with fewer levels. */
+	if (verdict != TREE_LACKS && t->verity.levels >= made[of].levels &&
+		t->verity.data_blocks != sizes[of])
+		abort();
 	verdict = tree_judge(t, block, data_block(block + 1), &lacks);
 	if (verdict == TREE_FITS && is_right && (pinned || block < t->verity.data_blocks))
 		abort();
