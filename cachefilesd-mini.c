@@ -581,6 +581,12 @@ static void print_version(void)
 		capacity.reads, ciphers, sha256_name());
 }
 
+/* Whether the blocks of a tree may come over a connection of their own. */
+static bool has_room_for_tree(const struct conf *c)
+{
+	return conf_verifies(c) && (c->memory == 0 || c->memory >= MEMORY_WITH_MAP);
+}
+
 /* --get and --check: no device, and nothing that outlives the command. */
 static int run_tool(void)
 {
@@ -591,7 +597,7 @@ static int run_tool(void)
 		die(EXIT_USAGE, "%s", why);
 	signal(SIGPIPE, SIG_IGN);
 	if (!conf.connections)
-		conf.connections = 1 + conf_verifies(&conf); /* one range in order, and its tree */
+		conf.connections = 1 + has_room_for_tree(&conf); /* one range in order, its tree */
 	if (options.mode == CHECK)
 		memory = allocate(check_memory(&conf));
 	else

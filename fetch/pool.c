@@ -196,6 +196,12 @@ static bool ask(struct transfer_work work, struct range range, unsigned behind)
 	return true;
 }
 
+/* More would take the place of those that came before, which no file may have either. */
+static uint64_t tree_run(const struct tree *tree)
+{
+	return min_u64(TREE_RUN, tree_room(tree));
+}
+
 bool pool_ask_tree(struct file *f, uint64_t block)
 {
 	const struct tree *tree = image_tree(f->image);
@@ -204,7 +210,7 @@ bool pool_ask_tree(struct file *f, uint64_t block)
 	/* Behind one that is coming or was used lately, the next ones are wanted too. */
 	bool more = block > 0 &&
 		    (pool_cover(number_of(f), at - VERITY_BLOCK) || tree_holds(tree, block - 1));
-	uint64_t count = block == 0 ? end - at : (more ? TREE_RUN : 1) * VERITY_BLOCK;
+	uint64_t count = block == 0 ? end - at : (more ? tree_run(tree) : 1) * VERITY_BLOCK;
 
 	if (pool_cover(number_of(f), at))
 		return true;
@@ -236,12 +242,13 @@ bool pool_is_refused(const struct file *f, uint64_t pos)
 static uint64_t covered_until(struct file *f, uint64_t from, uint64_t end)
 {
 	struct tree *tree = image_tree(f->image);
-	uint64_t lacks, first = min_u64(end, from + TREE_RUN * TREE_UNIT);
+	uint64_t lacks, first = tree ? min_u64(end, from + tree_run(tree) * TREE_UNIT) : 0;
 
-	for (uint64_t at = from; tree && at < first; at = (at / TREE_UNIT + 1) * TREE_UNIT)
+	for (uint64_t at = from; at < first; at = (at / TREE_UNIT + 1) * TREE_UNIT)
 		if (!tree_covers(tree, at / VERITY_BLOCK, &lacks) && !pool_ask_tree(f, lacks))
 			return at;
-	return end;
+	/* With one connection a longer range would have to be broken off for the next blocks. */
+	return tree && capacity.connections == 1 ? first : end;
 }
 
 uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
@@ -293,14 +300,14 @@ bool pool_ask_text(struct image *image)
 /* What a long range is verified by is requested when it has come near. */
 static void ask_tree_ahead(const struct transfer *t)
 {
-	uint64_t end = t->base + 2 * TREE_UNIT, lacks;
+	uint64_t end, lacks;
 	struct tree *tree;
 
-	if (t->state == TRANSFER_FREE || t->file < 0 || t->part != PART_IMAGE ||
-		end >= t->ranges[0].end)
+	if (t->state == TRANSFER_FREE || t->file < 0 || t->part != PART_IMAGE)
 		return;
 	tree = image_tree(t->image);
-	for (uint64_t at = t->base; tree && at < end; at += TREE_UNIT)
+	end = tree ? t->base + min_u64(2, tree_run(tree)) * TREE_UNIT : 0;
+	for (uint64_t at = t->base; end < t->ranges[0].end && at < end; at += TREE_UNIT)
 		if (!tree_covers(tree, at / VERITY_BLOCK, &lacks))
 			pool_ask_tree(&files[t->file], lacks);
 }

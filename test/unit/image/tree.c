@@ -140,6 +140,20 @@ static void test_each_block(void)
 		CHECK(judge_as(7, n) == TREE_FITS, "behind the image's end");
 	}
 
+	begin_test(
+		"tree: so many of the lowest level's blocks stay in memory as there is room for");
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		for (size_t slot_count = TREE_SLOTS_MIN; slot_count <= TREE_SLOTS; slot_count++) {
+			serve(sizes[i], 1, slot_count);
+			fetch_tree(0);
+			for (uint64_t n = 0; n < tree_room(&t) && n * 128 < sizes[i]; n++)
+				fetch_tree(n * 128);
+			asked = 0;
+			for (uint64_t n = 0; n < tree_room(&t) && n * 128 < sizes[i]; n++)
+				CHECK(fetch_tree(n * 128));
+			CHECK(asked == 0, "%u %u", (unsigned)i, (unsigned)slot_count);
+		}
+
 	begin_test("tree: of four levels, with as many places in memory");
 	serve(2097153, 50000, TREE_SLOTS_MIN);
 	CHECK(made.levels == 4 && TREE_SLOTS_MIN >= 4);
