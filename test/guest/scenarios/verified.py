@@ -80,7 +80,8 @@ def contents_of(path):
 def is_found(cache_file, image):
     """Demands that a changed bit of an image that is cached is an error for who reads the big file, and no other."""
     data = contents_of(image)
-    damage(cache_file, data[len(data) // 2:len(data) // 2 + 4096])
+    middle = len(data) // 8192 * 4096
+    damage(cache_file, data[middle:middle + 4096])
     answer = Child(compare).answer()
     expect_eio(answer)
     log = program("dmesg")[1]
