@@ -193,6 +193,8 @@ static const struct row table[] = {
 	ANY(recvfrom, W | C | T),
 	ANY(getsockopt, W | T),
 	ANY(getpeername, T),
+	ANY(sendmsg, C), /* a descriptor of a cache file */
+	ANY(recvmsg, W),
 	ANY(accept4, W), /* clients of the status socket, opened at the start */
 	ANY(setsockopt, W | T),
 	ANY(shutdown, W), /* to the culler: the end */
@@ -226,12 +228,15 @@ static const struct row table[] = {
 	/* Files below the allowed folders: traces, state files; the cache, to be scanned. */
 	ANY(openat, W | C),
 #ifdef __NR_renameat
-	ANY(renameat, W),
+	ANY(renameat, W | C),
 #endif
-	ANY(renameat2, W),
+	ANY(renameat2, W | C),
 	ANY(unlinkat, W | C),
 	ANY(fsync, W),
 	ANY(fdatasync, W),
+	ANY(fgetxattr, W), /* which version is in a cache file */
+	ANY(syncfs, C),	   /* what marks stand for */
+	ANY(fallocate, W), /* of a cache file what does not fit */
 	ANY(utimensat, W),
 	ANY(getdents64, C),
 	ANY(fchdir, C),

@@ -104,8 +104,8 @@ void image_set_root(struct image *image, const uint8_t root[VERITY_DIGEST]);
 
 /* Keeps a root hash and its signature beside the state; and reads both back, untrusted: their size,
  * 0 when there are none. */
-void image_keep_proof(struct image *image, const uint8_t root[VERITY_DIGEST], const uint8_t *p7s,
-	size_t size);
+void image_keep_proof(
+	struct image *image, const uint8_t root[VERITY_DIGEST], const uint8_t *p7s, size_t size);
 size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room);
 
 /* Whether the version that was opened last had a root hash; whether the worker before us has opened
@@ -113,6 +113,14 @@ size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room);
 bool image_was_verified(const struct image *image);
 bool image_is_open(const struct image *image);
 bool image_is_open_unverified(const struct image *image);
+
+/* state_mark(), state_unmark() and state_look() of an image. */
+void image_mark(const struct image *image);
+void image_unmark(const struct image *image);
+enum state_mark image_look(const struct image *image);
+
+/* Whether its cache file was open before this worker began, and is still. */
+bool image_is_live(const struct image *image);
 
 /* Pins size and version from a response that named them. Of an image that is verified the root hash
  * is the version, whatever the server says. */

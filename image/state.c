@@ -23,6 +23,8 @@
 
 static int folder = -1;
 
+static char boot[64]; /* the kernel's boot_id; empty: not known */
+
 /* ---- versions ---- */
 
 bool state_is_same(const struct state *a, const struct state *b)
@@ -236,6 +238,7 @@ void state_open(const char *dir)
 {
 	int parent = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
+	fd_read_file("/proc/sys/kernel/random/boot_id", boot, sizeof(boot));
 	if (parent >= 0) {
 		mkdirat(parent, FOLDER, 0700);
 		folder = openat(parent, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -295,10 +298,13 @@ static bool write_file(const char *name, const void *text, size_t size)
 	return written && renameat(folder, new, folder, name) == 0;
 }
 
-static void proof_name(char out[STATE_NAME + sizeof(STATE_PROOF)], struct state_key key)
+/* With the longest of the suffixes. */
+#define SUFFIXED (STATE_NAME + sizeof(STATE_SYNCING))
+
+static void name_with(char out[SUFFIXED], struct state_key key, const char *suffix)
 {
 	state_name(out, key);
-	strcat(out, STATE_PROOF);
+	strcat(out, suffix);
 }
 
 void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST])
@@ -322,34 +328,80 @@ void state_remove_tree(const struct state *state)
 
 void state_remove(const char *name)
 {
-	char text[STATE_MAX], proof[STATE_NAME + sizeof(STATE_PROOF)];
+	static const char suffixes[][sizeof(STATE_PROOF)] = {STATE_PROOF, STATE_MARK, ""};
+	char text[STATE_MAX], file[SUFFIXED];
 	size_t size = read_file(name, text, sizeof(text));
 	struct state_names names;
 	struct state state;
 
 	if (size > 0 && state_parse(&state, &names, text, size))
 		state_remove_tree(&state);
-	snprintf(proof, sizeof(proof), "%s" STATE_PROOF, name);
-	unlinkat(folder, proof, 0);
-	unlinkat(folder, name, 0);
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(file, sizeof(file), "%.16s%s", name, suffixes[i]);
+		unlinkat(folder, file, 0);
+	}
 }
 
 /* If it cannot be written, the image cannot be opened offline. */
 void state_store_proof(struct state_key key, const void *proof, size_t size)
 {
-	char name[STATE_NAME + sizeof(STATE_PROOF)];
+	char name[SUFFIXED];
 
-	proof_name(name, key);
+	name_with(name, key, STATE_PROOF);
 	if (folder >= 0)
 		write_file(name, proof, size);
 }
 
 size_t state_load_proof(struct state_key key, void *out, size_t room)
 {
-	char name[STATE_NAME + sizeof(STATE_PROOF)];
+	char name[SUFFIXED];
 
-	proof_name(name, key);
+	name_with(name, key, STATE_PROOF);
 	return read_file(name, out, room);
+}
+
+/* If it cannot be written, a cut of the power is not noticed. */
+void state_mark(struct state_key key)
+{
+	char name[SUFFIXED];
+	int fd;
+
+	name_with(name, key, STATE_MARK);
+	fd = folder < 0 ? -1
+			: openat(folder, name,
+				  O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		(void)!write(fd, boot, strlen(boot));
+	fd_close(&fd);
+}
+
+void state_unmark(struct state_key key)
+{
+	char name[SUFFIXED], synced[SUFFIXED];
+
+	name_with(name, key, STATE_MARK);
+	name_with(synced, key, STATE_SYNC);
+	renameat(folder, name, folder, synced);
+}
+
+enum state_mark state_look(struct state_key key)
+{
+	static const char suffixes[][sizeof(STATE_SYNCING)] = {
+		STATE_SYNCING, STATE_SYNC, STATE_MARK};
+	enum state_mark found = MARK_NONE;
+	char name[SUFFIXED], text[sizeof(boot)];
+
+	for (size_t i = 0; i < 3; i++) {
+		name_with(name, key, suffixes[i]);
+		if (folder < 0 || faccessat(folder, name, F_OK, 0) < 0)
+			continue;
+		/* A cut may have left it empty. */
+		if (!boot[0] || read_file(name, text, sizeof(text)) != strlen(boot) ||
+			memcmp(text, boot, strlen(boot)) != 0)
+			return MARK_OLD;
+		found = MARK_SET;
+	}
+	return found;
 }
 
 void state_store(const struct state *state, struct state_key key, const char *url)

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/dir.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -22,6 +23,7 @@
 #include "base/text.h"
 #include "daemon/sandbox.h"
 #include "image/state.h"
+#include "kernel/cached.h"
 
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
 #define DEPTH_MAX 6
@@ -99,6 +101,30 @@ static int cull(const struct culler *c, int folder, const char *name)
 	if (fchdir(c->cache) < 0)
 		_exit(EXIT_SYSTEM);
 	return error;
+}
+
+/* ---- marks ---- */
+
+/* Syncs the file system for a mark that its image has lost (state.h). A mark that comes meanwhile
+ * has its own name. */
+static bool see_mark(void *context, int folder, const char *name)
+{
+	char syncing[STATE_NAME + sizeof(STATE_SYNCING)];
+
+	(void)context;
+	if (strlen(name) != STATE_NAME - 1 + sizeof(STATE_SYNC) - 1 ||
+		strcmp(name + STATE_NAME - 1, STATE_SYNC) != 0)
+		return true;
+	snprintf(syncing, sizeof(syncing), "%.16s" STATE_SYNCING, name);
+	if (renameat(folder, name, folder, syncing) == 0 && syncfs(folder) == 0)
+		unlinkat(folder, syncing, 0);
+	return true;
+}
+
+static void sync_marked(void)
+{
+	if (state_folder() >= 0)
+		dir_each(state_folder(), ".", see_mark, NULL);
 }
 
 /* ---- the scan ---- */
@@ -304,7 +330,7 @@ static bool see_version(void *context, int folder, const char *name)
 	char *image = context;
 
 	(void)folder;
-	if (strncmp(name, image, strlen(image)) == 0)
+	if (strlen(name) == 33 && strncmp(name, image, strlen(image)) == 0)
 		*image = '\0';
 	return *image;
 }
@@ -385,6 +411,7 @@ static void tell(struct culler *c)
 
 static void inspect(struct culler *c)
 {
+	sync_marked();
 	dir_each(c->root, "graveyard", bury, c);
 	c->culling = false;
 	c->after = (struct candidate){.used = INT64_MIN};
@@ -412,24 +439,35 @@ static void inspect(struct culler *c)
 
 /* ---- the process ---- */
 
-/* Waits for a request, and for others that come soon after it: a file gets its name a little after
- * its CLOSE. False at the worker's end. */
-static bool is_asked(int socket)
+/* Until the worker's end. An inspection waits for others that are requested soon: a file gets its
+ * name a little after its CLOSE. */
+static void obey(struct culler *c)
 {
-	struct pollfd end = {.fd = socket, .events = POLLRDHUP};
-	char bytes[64];
+	char request[CACHED_REQUEST_MAX];
+	int64_t inspect_at = INT64_MAX;
 
-	if (recv(socket, bytes, sizeof(bytes), 0) <= 0 || poll(&end, 1, INSPECT_DELAY) > 0)
-		return false;
-	while (recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
-		;
-	return true;
+	for (;;) {
+		struct pollfd p = {.fd = c->worker, .events = POLLIN};
+		int64_t now = clock_ms();
+		ssize_t size;
+
+		if (now >= inspect_at) {
+			inspect_at = INT64_MAX;
+			inspect(c);
+		}
+		fd_poll(&p, 1, now, inspect_at, NULL);
+		size = recv(c->worker, request, sizeof(request), MSG_DONTWAIT);
+		if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR))
+			return;
+		if (size == 1)
+			inspect_at = sooner(inspect_at, clock_ms() + INSPECT_DELAY);
+		else if (size > 0)
+			cached_answer(c->worker, c->cache, request, (size_t)size);
+	}
 }
 
 _Noreturn static void run(struct culler c)
 {
-	int socket = c.worker;
-
 	log_started();
 	prctl(PR_SET_NAME, "cachefilesd-cul");
 	c.root = open(c.conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -441,8 +479,8 @@ _Noreturn static void run(struct culler c)
 		log_warning("%s/cache: %s: nothing is culled", c.conf->dir, strerror(errno));
 		_exit(EXIT_SYSTEM);
 	}
-	while (is_asked(socket))
-		inspect(&c);
+	obey(&c);
+	sync_marked();
 	_exit(0);
 }
 
@@ -452,7 +490,7 @@ void cull_start(
 	int ends[2];
 	pid_t pid = -1;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0) {
 		pid = _Fork(); /* fork() would link the locks of threads, which we have not */
 		if (pid == 0) {
 			close(ends[0]);
@@ -475,6 +513,11 @@ void cull_inspect(void)
 		return;
 	log_err("the process that culls has ended: nothing is culled; SIGHUP begins another");
 	fd_close(&culler_fd);
+}
+
+int cull_socket(void)
+{
+	return culler_fd;
 }
 
 void cull_stop(void)

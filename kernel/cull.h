@@ -9,7 +9,11 @@
  * It is a process of its own because the commands `cull` and `inuse` take a name in the working
  * directory of their writer, and the kernel does not check that it lies in the cache. So only the
  * culler has the device and a working directory besides "/". It goes by openat() from the cache
- * downwards, follows no link, and listens to nothing but the request to inspect the cache.
+ * downwards, follows no link, and listens to two requests: to inspect the cache, and to open one of
+ * its files (cached.h).
+ *
+ * Before it inspects the cache, and at its end, it syncs the cache's file system for the images
+ * that have lost their marks (state.h), which may take seconds.
  *
  * The cache files of block devices (store.h) it removes itself.
  */
@@ -33,6 +37,9 @@ uint64_t cull_limit(uint64_t all, int percent);
 /* Has the culler inspect the cache, a second later, once for all requests until then. Never
  * waits. */
 void cull_inspect(void);
+
+/* The worker's end of the socket to it, for cached.h; -1: there is no culler. */
+int cull_socket(void);
 
 /* At the end of the worker: waits for the end of the culler, which would hold the device. */
 void cull_stop(void);
