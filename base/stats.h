@@ -15,7 +15,8 @@ struct stats {
 	uint64_t read_times[READ_TIMES + 1]; /* READs answered with all their bytes, by class */
 	uint64_t read_milliseconds;	     /* the time that these took together */
 	uint64_t reads_failed;
-	uint64_t restores; /* workers that took the cache over from the one before */
+	uint64_t cache_unfit; /* blocks of the cache that did not fit their image's root hash */
+	uint64_t restores;    /* workers that took the cache over from the one before */
 
 	/* images removed from the cache: set from stats_culls when a client connects */
 	uint64_t culls;

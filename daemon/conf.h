@@ -69,6 +69,9 @@ struct conf_roothash {
 	uint8_t root[32];
 };
 
+/* When what is cached of a verified image is checked. */
+enum conf_cache_check { CHECK_CUT, CHECK_NEVER, CHECK_BOOT, CHECK_ALL };
+
 struct conf {
 	/* classic cachefilesd */
 	char dir[CONF_PATH_MAX];		    /* absolute; default /var/cache/fscache */
@@ -127,6 +130,7 @@ struct conf {
 	size_t roothashes;
 	char verity_key[CONF_PATH_MAX]; /* of who signs root hashes; empty: none */
 	enum conf_verity verity;
+	enum conf_cache_check cache_check;
 	const char *verity_url; /* of trees and signatures, as a url line; NULL: beside the image */
 
 	/* conf.c's and conf_file.c's */

@@ -14,6 +14,7 @@
 #include "fetch/pool.h"
 #include "fetch/prefetch.h"
 #include "fetch/reads.h"
+#include "fetch/recheck.h"
 #include "fetch/refused.h"
 #include "fetch/transfer.h"
 #include "fetch/unasked.h"
@@ -71,17 +72,26 @@ static void refuse_open(struct file *f)
 
 	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), mirror_why(image),
 		outcomes[image->outcome].words);
-	f->used = f->opening = false;
+	f->opening = false;
 	stats.opens_refused++;
-	frontend->opened((unsigned)(f - files), image->outcome, 0);
-	release_image(image);
+	frontend->opened(number_of(f), image->outcome, 0);
+	fetch_close(number_of(f));
 }
 
+static void answer_open(struct file *f)
+{
+	const struct state *pinned = &f->image->pinned;
+
+	f->opening = false;
+	frontend->opened(number_of(f), OUTCOME_OK,
+		frontend->size_is_version ? pinned->reported_size : pinned->size);
+}
+
+/* All is known of its image. */
 static void file_opened(struct file *f)
 {
 	struct image *image = f->image;
 
-	f->opening = false;
 	f->whole = whole_rule == WHOLE_ALWAYS ||
 		   (whole_rule == WHOLE_COMPRESSED && image_is_compressed(image));
 	if (frontend->any_order && capacity.extents > 0 && image->pinned.kind != EROFS_NONE)
@@ -106,13 +116,15 @@ static void file_opened(struct file *f)
 		f->recorder = recorder_open(image->cookie, image->cookie_size);
 	if (frontend->any_order)
 		prefetch_open(f);
-	frontend->opened(number_of(f), OUTCOME_OK,
-		frontend->size_is_version ? image->pinned.reported_size : image->pinned.size);
+	recheck_begin(f);
+	if (f->check != CHECK_FIRST)
+		answer_open(f);
 }
 
 /* ---- results of transfers ---- */
 
-/* Answers the OPENs that wait for the image. Returns one of their files, -1 if none did. */
+/* Answers the OPENs that wait for the image, if nothing has to be checked before. Returns one of
+ * their files, -1 if none was. */
 static int answer_opens(struct image *image)
 {
 	int file = -1;
@@ -121,7 +133,7 @@ static int answer_opens(struct image *image)
 	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->opening && f->image == image) {
 			file_opened(f);
-			file = (int)number_of(f);
+			file = f->opening ? file : (int)number_of(f);
 		}
 	return file;
 }
@@ -241,7 +253,8 @@ static void start_opens(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		struct image *image = f->image;
 
-		if (!f->used || !f->opening || !mirror_may_be_asked(image, turn.ms))
+		if (!f->used || !f->opening || image->ready ||
+			!mirror_may_be_asked(image, turn.ms))
 			continue;
 		ask_open(f);
 		if (pool_count(image) > 0 || image->refused)
@@ -416,6 +429,7 @@ void fetch_init(const struct conf *c, const struct frontend *f, void *memory)
 	images_init(c, cut(&next, capacity.files + 1, image_memory_each(c)));
 	trees_init(cut(&next, tree_slots(c), TREE_SLOT), tree_slots(c));
 	verify_init(c);
+	recheck_init(c);
 	files = cut(&next, capacity.files, sizeof(struct file));
 	reads = cut(&next, capacity.reads, sizeof(struct read_request));
 	files_map(cut(&next, 1, filemap_size(capacity.extents)), capacity.extents);
@@ -469,6 +483,7 @@ void fetch_close(unsigned file)
 		recorder_close(f->recorder);
 	unasked_read(file, 0, UINT64_MAX);
 	refused_forget(file);
+	recheck_end(f);
 	file_close(f);
 	release_image(f->image);
 }
@@ -592,6 +607,9 @@ void fetch_stop(void)
 {
 	for_each_read (r)
 		read_end(r, OUTCOME_UNREACHABLE);
+	for (struct file *f = files; f < end_of_files(); f++)
+		if (f->used)
+			recheck_end(f);
 }
 
 bool fetch_full(void)
@@ -609,7 +627,7 @@ int64_t fetch_next(void)
 	int64_t next = unfinished ? turn.ms : reads_used > 0 ? turn.ms + TICK : INT64_MAX;
 
 	next = sooner(next, sooner(sooner(transfers_next(), record_next), prefetch_next()));
-	next = sooner(next, refused_next());
+	next = sooner(sooner(next, refused_next()), recheck_next());
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = prefetch_is_filling(f);
 
@@ -629,6 +647,8 @@ int64_t fetch_next(void)
 
 void fetch_run(const struct pollfd *polled, int64_t us)
 {
+	struct file *checked;
+
 	turn = (struct turn){us, us / 1000};
 	run_transfers(polled);
 	expire();
@@ -641,6 +661,11 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 		unfinished = prefetch_run();
 		unfinished |= transfers_unfinished();
 		run_transfers(NULL);
+	}
+	checked = recheck_run();
+	if (checked) {
+		answer_open(checked);
+		unfinished = true;
 	}
 	prefetch_log();
 	record_next = recorder_flush(turn.ms);

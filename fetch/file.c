@@ -167,6 +167,10 @@ ssize_t file_write(
 		return fit > 0 ? (ssize_t)fit : error;
 	if (page_down(fit) == 0)
 		return error;
+	if (!f->marked && frontend->cached && image_tree(f->image)) {
+		image_mark(f->image);
+		f->marked = true;
+	}
 	n = frontend->write(number_of(f), pages, (size_t)page_down(fit), offset);
 	if (n <= 0 || left == 0)
 		return n;

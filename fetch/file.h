@@ -23,6 +23,13 @@ enum trace_state {
 	TRACE_PLAYED,
 };
 
+/* Whether what is cached of it has to be checked (recheck.h). */
+enum file_check {
+	CHECK_DONE,
+	CHECK_FIRST, /* before its OPEN is answered */
+	CHECK_LATER,
+};
+
 struct file {
 	bool used;
 	bool opening; /* frontend->opened() is owed */
@@ -32,7 +39,13 @@ struct file {
 	int64_t full_logged_at; /* that the cache takes no bytes; 0: never */
 	bool full;		/* it has taken none for a while */
 	bool read;		/* its readers have begun, as far as is known */
-	int recorder;		/* of its boot trace; -1: none */
+	bool marked;		/* state.h */
+	enum file_check check;
+	bool check_old;	  /* an old mark is the reason */
+	bool check_unfit; /* the page at `checked` is known not to fit */
+	uint64_t checked; /* up to here */
+	uint64_t unfit;	  /* blocks that did not fit */
+	int recorder;	  /* of its boot trace; -1: none */
 
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */
@@ -116,8 +129,8 @@ struct file_fault {
  * the root hash. Returns the bytes that are there now, or a negative errno: what frontend->write()
  * says; -EBADMSG: the first page or block does not fit; -EINPROGRESS: a block of the tree has to
  * come before. */
-ssize_t file_write(struct file *f, const void *pages, size_t size, uint64_t offset,
-	struct file_fault *fault);
+ssize_t file_write(
+	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault);
 
 /* The request for the bytes from `from` on was dropped: they have to be requested again. */
 void file_dropped(struct file *f, uint64_t from);

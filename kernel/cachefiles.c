@@ -22,7 +22,9 @@
 #include "daemon/mounted.h"
 #include "daemon/worker.h"
 #include "fetch/fetch.h"
+#include "fetch/file.h"
 #include "fetch/reads.h"
+#include "kernel/cached.h"
 #include "kernel/cull.h"
 #include "kernel/device.h"
 #include "kernel/message.h"
@@ -425,11 +427,25 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t 
 	return store_hole(objects[file].fd, offset, end, hole_end);
 }
 
+static int cached(unsigned file)
+{
+	const struct image *image = files[file].image;
+	int fd = cached_open(cull_socket(), image->volume, image->cookie, image->cookie_size);
+
+	if (fd >= 0 && cached_size(fd) != image->pinned.reported_size) {
+		fd_close(&fd);
+		errno = ENOENT; /* the kernel does not use the bytes of another version */
+	}
+	return fd;
+}
+
 static const struct frontend frontend_calls = {.any_order = true,
 	.size_is_version = true,
 	.opened = opened,
 	.write = write_pages,
 	.hole = find_hole,
+	.cached = cached,
+	.unmarked = cull_inspect,
 	.complete = complete};
 
 /* ---- messages ---- */

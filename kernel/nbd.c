@@ -312,6 +312,12 @@ static void settle_version(unsigned n, uint64_t told)
 	p->size = (image->pinned.size + 4095) & ~UINT64_C(4095);
 }
 
+static int cached(unsigned n)
+{
+	return store_reopen(
+		nbd_key((const char *)texts(n)->name), store_version(&files[n].image->pinned));
+}
+
 static void opened(unsigned n, enum outcome outcome, uint64_t told)
 {
 	volatile struct nbd_place *p = place(n);
@@ -359,6 +365,8 @@ static const struct frontend frontend_calls = {.any_order = true,
 	.opened = opened,
 	.write = write_pages,
 	.hole = nbd_hole,
+	.cached = cached,
+	.unmarked = cull_inspect,
 	.complete = complete};
 
 /* ---- places ---- */
@@ -518,8 +526,9 @@ static void look_after(unsigned n, int64_t now)
 			d->open_again = INT64_MAX;
 	} else if (d->used && p->state == NBD_WANTED && !p->waits && now >= d->told_at) {
 		p->waits = true;
-		snprintf(
-			(char *)texts(n)->why, sizeof(texts(n)->why), "its server does not answer");
+		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
+			files[n].image->ready ? "what is cached of it is being checked"
+					      : "its server does not answer");
 		worker_tell(WORD_LOOK);
 	}
 }

@@ -60,6 +60,7 @@ static const struct family families[] = {
 	{"link_bytes_per_second", STATS(bandwidth_rate), 0},
 	{"round_trip_seconds", STATS(bandwidth_rtt), 6},
 	{"restores_total", STATS(restores), 0},
+	{"cache_unfit_blocks_total", STATS(cache_unfit), 0},
 	{"culls_total", STATS(culls), 0},
 	{"log_dropped_total", STATS(log_dropped), 0},
 	{"mirror_info", NO_NUMBER, URLS, 0},

@@ -1,0 +1,447 @@
+/* Unit tests of recheck.c: what is checked under which word, what becomes of a block that does not
+ * fit, and when a mark goes. The tree is a byte: a block fits that is full of it. */
+#include "test/unit/check.h"
+
+#include "fetch/recheck.c"
+#include "base/fd.c"
+#include "test/unit/stubs.h"
+
+#define BLOCK VERITY_BLOCK
+#define COUNT 40 /* blocks of the image */
+#define RIGHT 'r'
+
+const struct frontend *frontend;
+struct turn turn;
+struct capacity capacity = {.files = 2};
+struct file *files;
+struct stats stats;
+unsigned reads_used;
+
+static struct file table[2];
+static struct image images[2];
+static struct tree trees[2];
+static struct conf settings;
+static enum state_mark found;
+static bool live, unreachable, may_ask = true, may_prefetch = true, awaits, covered;
+static unsigned marks, unmarks, synced, opens, asked, tree_asked;
+static uint64_t asked_at;
+static int lacking = -1, give_ups; /* a block whose tree is lacking */
+static int refusal;		   /* errno of cached() */
+static size_t trace_count;
+static const struct {
+	uint64_t from, end;
+} trace[] = {{8 * BLOCK, 10 * BLOCK}, {2 * BLOCK, 3 * BLOCK}};
+
+struct tree *image_tree(const struct image *image)
+{
+	return trees + (image - images);
+}
+
+enum state_mark image_look(const struct image *image)
+{
+	(void)image;
+	return found;
+}
+
+bool image_is_live(const struct image *image)
+{
+	(void)image;
+	return live;
+}
+
+void image_mark(const struct image *image)
+{
+	(void)image;
+	marks++;
+}
+
+void image_unmark(const struct image *image)
+{
+	(void)image;
+	unmarks++;
+}
+
+enum tree_verdict tree_judge(struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks)
+{
+	const uint8_t *b = bytes;
+
+	(void)t;
+	*lacks = 5;
+	if ((int)block == lacking)
+		return TREE_LACKS;
+	for (size_t i = 0; i < BLOCK; i++)
+		if (b[i] != RIGHT)
+			return TREE_UNFIT;
+	return TREE_FITS;
+}
+
+uint64_t pool_cover(unsigned file, uint64_t pos)
+{
+	(void)file;
+	return covered ? pos + 1 : 0;
+}
+
+uint64_t pool_ask(struct file *f, uint64_t from, uint64_t to, unsigned behind)
+{
+	(void)f, (void)behind;
+	asked++;
+	asked_at = from;
+	return to;
+}
+
+bool pool_ask_tree(struct file *f, uint64_t block)
+{
+	(void)f;
+	CHECK(block == 5);
+	tree_asked++;
+	return true;
+}
+
+bool pool_may_prefetch(const struct file *f)
+{
+	(void)f;
+	return may_prefetch;
+}
+
+bool refused_waits(unsigned file, uint64_t offset)
+{
+	(void)file, (void)offset;
+	return false;
+}
+
+void mirror_give_up(struct image *image, enum outcome outcome, const char *why)
+{
+	(void)image, (void)why;
+	CHECK(outcome == OUTCOME_UNVERIFIED);
+	give_ups++;
+}
+
+bool mirror_may_be_asked(const struct image *image, int64_t now)
+{
+	(void)image, (void)now;
+	return may_ask;
+}
+
+bool mirrors_are_unreachable(const struct image *image)
+{
+	(void)image;
+	return unreachable;
+}
+
+bool prefetch_trace(const struct file *f, size_t number, uint64_t *from, uint64_t *to)
+{
+	(void)f;
+	if (number >= trace_count)
+		return false;
+	*from = trace[number].from;
+	*to = trace[number].end;
+	return true;
+}
+
+bool prefetch_awaits_trace(const struct file *f)
+{
+	(void)f;
+	return awaits;
+}
+
+static int disk;
+
+int64_t file_hole(const struct file *f, uint64_t from, uint64_t to, uint64_t *hole_end)
+{
+	off_t hole = lseek(disk, (off_t)from, SEEK_HOLE);
+
+	(void)f;
+	*hole_end = to;
+	return (uint64_t)hole < to ? hole : (int64_t)to;
+}
+
+static int cached(unsigned file)
+{
+	(void)file;
+	opens++;
+	errno = refusal;
+	return refusal ? -1 : dup(disk);
+}
+
+static void unmarked(void)
+{
+	synced++;
+}
+
+static const struct frontend front = {.cached = cached, .unmarked = unmarked};
+
+/* ---- */
+
+static void put_block(int block, char byte)
+{
+	char bytes[BLOCK];
+
+	memset(bytes, byte, sizeof(bytes));
+	CHECK(pwrite(disk, bytes, BLOCK, block * BLOCK) == BLOCK);
+}
+
+static bool is_there(int block)
+{
+	uint64_t to;
+
+	return file_hole(table, (uint64_t)block * BLOCK, (uint64_t)(block + 1) * BLOCK, &to) !=
+	       block * BLOCK;
+}
+
+/* All blocks are cached and right but for those that are given. */
+static void start(enum conf_cache_check word, const int *bad)
+{
+	static char path[] = "/dev/shm/recheck-XXXXXX";
+
+	leave();
+	if (disk > 0)
+		close(disk);
+	strcpy(path, "/dev/shm/recheck-XXXXXX");
+	disk = mkstemp(path);
+	unlink(path);
+	for (int i = 0; i < COUNT; i++)
+		put_block(i, RIGHT);
+	for (; bad && *bad >= 0; bad++)
+		put_block(*bad, 'w');
+	settings = (struct conf){.cache_check = word};
+	stats = (struct stats){0};
+	memset(images, 0, sizeof(images));
+	memset(table, 0, sizeof(table));
+	for (int i = 0; i < 2; i++)
+		table[i].image = &images[i];
+	table[0].used = table[0].opening = true;
+	files = table;
+	frontend = &front;
+	recheck_init(&settings);
+	marks = unmarks = synced = opens = asked = tree_asked = 0;
+	give_ups = refusal = 0;
+	lacking = -1;
+	trace_count = 0;
+	found = MARK_NONE;
+	live = unreachable = awaits = covered = false;
+	may_ask = may_prefetch = true;
+	reads_used = 0;
+	later_at = 0;
+	turn = (struct turn){1000000, 1000};
+	logged[0] = '\0';
+}
+
+/* Runs until the OPEN can be answered, at most so many turns. */
+static bool answers(int turns)
+{
+	while (turns-- > 0) {
+		struct file *f = recheck_run();
+
+		if (f) {
+			CHECK(f == table);
+			f->opening = false;
+			return true;
+		}
+		turn.ms += 5;
+	}
+	return false;
+}
+
+static const int two[] = {3, 20, -1};
+
+static void test_words(void)
+{
+	static const struct {
+		enum conf_cache_check word;
+		enum state_mark mark;
+		bool live;
+		enum file_check check;
+	} rows[] = {{CHECK_NEVER, MARK_OLD, false, CHECK_DONE},
+		{CHECK_CUT, MARK_OLD, false, CHECK_FIRST}, {CHECK_CUT, MARK_SET, false, CHECK_DONE},
+		{CHECK_CUT, MARK_NONE, false, CHECK_DONE},
+		{CHECK_ALL, MARK_NONE, false, CHECK_FIRST},
+		{CHECK_BOOT, MARK_NONE, false, CHECK_FIRST},
+		{CHECK_ALL, MARK_OLD, true, CHECK_DONE}, {CHECK_CUT, MARK_OLD, true, CHECK_DONE},
+		{CHECK_BOOT, MARK_NONE, true, CHECK_LATER}};
+
+	begin_test("recheck: which word begins a check, before the OPEN is answered or later");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		start(rows[i].word, NULL);
+		found = rows[i].mark;
+		live = rows[i].live;
+		recheck_begin(table);
+		CHECK(table->check == rows[i].check, "row %zu", i);
+		CHECK(table->marked == (found == MARK_SET));
+	}
+}
+
+static void test_first(void)
+{
+	begin_test(
+		"recheck: before the OPEN is answered, what does not fit is punched and counted");
+	start(CHECK_ALL, two);
+	recheck_begin(table);
+	CHECK(!recheck_run() && recheck_next() == turn.ms); /* a bounded number of blocks a turn */
+	CHECK(answers(10) && table->check == CHECK_DONE && opens == 1);
+	CHECK(!is_there(3) && !is_there(20) && is_there(4) && is_there(COUNT - 1));
+	CHECK(stats.cache_unfit == 2 && table->unfit == 2 && strstr(logged, "2 blocks"));
+	CHECK(asked == 0 && marks == 1 && table->marked);
+
+	begin_test("recheck: holes are stepped over; nothing is cached, nothing is checked");
+	start(CHECK_ALL, NULL);
+	CHECK(ftruncate(disk, 0) == 0 && ftruncate(disk, COUNT * BLOCK) == 0);
+	put_block(30, 'w');
+	recheck_begin(table);
+	CHECK(answers(2) && stats.cache_unfit == 1 && !is_there(30));
+	start(CHECK_ALL, two);
+	refusal = ENOENT;
+	recheck_begin(table);
+	CHECK(answers(2) && stats.cache_unfit == 0 && !logged[0]);
+
+	begin_test(
+		"recheck: a descriptor that comes later is asked for again; one that never comes "
+		"refuses the OPEN");
+	start(CHECK_ALL, two);
+	refusal = EAGAIN;
+	recheck_begin(table);
+	CHECK(!answers(3) && recheck_next() == turn.ms && opens == 3 && give_ups == 0);
+	refusal = 0;
+	CHECK(answers(10));
+	start(CHECK_ALL, two);
+	refusal = EPIPE;
+	recheck_begin(table);
+	CHECK(!answers(1) && give_ups == 1);
+}
+
+static void test_lacks(void)
+{
+	begin_test("recheck: a block of the tree that is lacking is requested, and waited for");
+	start(CHECK_ALL, NULL);
+	lacking = 7;
+	recheck_begin(table);
+	CHECK(!answers(10) && tree_asked > 0 && table->checked == 7 * BLOCK);
+	CHECK(recheck_next() > turn.ms - 5 && is_there(7));
+	lacking = -1;
+	CHECK(answers(10) && stats.cache_unfit == 0);
+
+	begin_test(
+		"recheck: offline, what cannot be judged is dropped before the OPEN is answered");
+	start(CHECK_ALL, NULL);
+	settings.offline = unreachable = true;
+	images[0].failures = 1;
+	lacking = 7;
+	recheck_begin(table);
+	CHECK(answers(10) && !is_there(7) && is_there(8) && stats.cache_unfit == 1);
+}
+
+static void test_later(void)
+{
+	begin_test(
+		"recheck: while it is in use, what does not fit is requested again, not punched");
+	start(CHECK_BOOT, two);
+	live = true;
+	table->opening = false;
+	recheck_begin(table);
+	CHECK(!answers(3) && table->checked == 3 * BLOCK && asked > 0 && asked_at == 3 * BLOCK);
+	CHECK(is_there(3) && stats.cache_unfit == 1);
+	covered = true;
+	asked = 0;
+	CHECK(!answers(3) && asked == 0 && stats.cache_unfit == 1);
+	put_block(3, RIGHT);
+	covered = false;
+	CHECK(!answers(5) && table->checked == 20 * BLOCK && stats.cache_unfit == 2);
+	put_block(20, RIGHT);
+	CHECK(!answers(10) && table->check == CHECK_DONE && strstr(logged, "2 blocks"));
+
+	begin_test("recheck: in the background it rests while READs wait, and between its turns");
+	start(CHECK_BOOT, NULL);
+	live = true;
+	table->opening = false;
+	recheck_begin(table);
+	reads_used = 1;
+	CHECK(!answers(3) && opens == 0);
+	reads_used = 0;
+	CHECK(!recheck_run() && table->checked > 0 && recheck_next() == turn.ms + LATER_EVERY);
+	later_at = turn.ms + 4;
+	uint64_t before = table->checked;
+	CHECK(!recheck_run() && table->checked == before);
+}
+
+static void test_trace(void)
+{
+	static const int bad[] = {9, 30, -1};
+
+	begin_test("recheck: of boot the trace comes before the OPEN is answered, the rest later");
+	start(CHECK_BOOT, bad);
+	trace_count = 2;
+	awaits = true;
+	recheck_begin(table);
+	CHECK(!answers(3) && opens == 0); /* the trace is still to come */
+	awaits = false;
+	CHECK(answers(2) && table->check == CHECK_LATER && table->unfit == 1);
+	CHECK(!is_there(9) && is_there(30));
+	put_block(9, RIGHT); /* as it was fetched */
+	CHECK(!answers(10) && asked_at == 30 * BLOCK && is_there(30));
+	put_block(30, RIGHT);
+	CHECK(!answers(10) && table->check == CHECK_DONE && table->unfit == 2);
+
+	begin_test("recheck: without a trace boot is all, also when none comes");
+	start(CHECK_BOOT, bad);
+	recheck_begin(table);
+	CHECK(answers(10) && table->check == CHECK_DONE && !is_there(9) && !is_there(30));
+	start(CHECK_BOOT, bad);
+	awaits = true;
+	recheck_begin(table);
+	turn.ms += TRACE_WAIT;
+	table->since = 1000;
+	CHECK(answers(10) && !is_there(30));
+}
+
+static void test_preempted(void)
+{
+	begin_test("recheck: an OPEN that waits comes before a check in the background, which goes "
+		   "on where it was");
+	start(CHECK_BOOT, NULL);
+	live = true;
+	table[1].used = true;
+	recheck_begin(&table[1]);
+	CHECK(!recheck_run() && table[1].checked > 0);
+	live = false;
+	uint64_t before = table[1].checked;
+	recheck_begin(table);
+	CHECK(answers(10) && table[1].checked == before);
+	CHECK(!answers(10) && table[1].check == CHECK_DONE && stats.cache_unfit == 0);
+}
+
+static void test_marks(void)
+{
+	begin_test("recheck: a mark goes when nothing has been written for a while, or at the end");
+	start(CHECK_CUT, NULL);
+	table->opening = false;
+	table->marked = true;
+	table->since = turn.ms;
+	CHECK(!recheck_run() && recheck_next() == turn.ms + UNMARK && unmarks == 0);
+	turn.ms += UNMARK;
+	CHECK(!recheck_run() && unmarks == 1 && synced == 1 && !table->marked);
+	CHECK(!recheck_run() && unmarks == 1);
+	table->marked = true;
+	recheck_end(table);
+	CHECK(unmarks == 2 && synced == 2 && !table->marked);
+
+	begin_test("recheck: an old mark stays until all is checked");
+	start(CHECK_CUT, NULL);
+	found = MARK_OLD;
+	recheck_begin(table);
+	recheck_run();
+	turn.ms += UNMARK;
+	CHECK(marks == 0 && unmarks == 0);
+	recheck_end(table);
+	CHECK(marks == 0 && unmarks == 0 && !current);
+}
+
+int main(void)
+{
+	test_words();
+	test_first();
+	test_lacks();
+	test_later();
+	test_trace();
+	test_preempted();
+	test_marks();
+	return finish_tests();
+}
