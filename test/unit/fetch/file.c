@@ -34,6 +34,14 @@ struct tree *image_tree(const struct image *image)
 	return image_has;
 }
 
+static unsigned marks;
+
+void image_mark(const struct image *image)
+{
+	(void)image;
+	marks++;
+}
+
 /* A verdict for each block: 'f' fits, 'u' unfit, 'l' lacks block 7 of the tree. */
 static const char *verdicts = "";
 static unsigned judged; /* bit by block */
@@ -176,6 +184,12 @@ static ssize_t note_write(unsigned file, const void *bytes, size_t size, uint64_
 	return (ssize_t)size;
 }
 
+static int no_cache(unsigned file)
+{
+	(void)file;
+	return -1;
+}
+
 /* What file_write() makes of four blocks with these verdicts, at a block's number. */
 static ssize_t write_judged(const char *v, uint64_t base, unsigned block, struct file_fault *fault)
 {
@@ -198,6 +212,9 @@ static ssize_t write_judged(const char *v, uint64_t base, unsigned block, struct
 
 static void test_verified(void)
 {
+	static struct image image = {.pinned.size = 1 << 20};
+	static uint8_t bytes[VERITY_BLOCK];
+	struct file f = {.used = false};
 	struct file_fault fault;
 
 	begin_test("file: of an image that is verified only what fits is written");
@@ -217,8 +234,25 @@ static void test_verified(void)
 	CHECK(write_judged("xufff", TREE_BASE, 1, &fault) == -EBADMSG && fault.block == 1);
 	CHECK(strcmp(fault.why, "a reason") == 0);
 	CHECK(write_judged("xlfff", TREE_BASE, 1, &fault) == -EINPROGRESS && fault.lacks == 7);
-	CHECK(wrote == 0);
+	CHECK(wrote == 0 && marks == 0);
+
+	begin_test("file: before the first byte of a verified image is written it gets a mark, if "
+		   "there is a cache");
+	f.used = true;
+	f.image = &image;
+	verdicts = "f";
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 0);
+	files = &f;
+	frontend = &(struct frontend){.write = note_write, .cached = no_cache};
+	verdicts = "u";
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == -EBADMSG && marks == 0);
+	verdicts = "f";
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 1);
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 1);
 	image_has = NULL;
+	CHECK(f.marked);
+	f.marked = false;
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 1);
 }
 
 int main(void)

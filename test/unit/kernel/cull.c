@@ -8,6 +8,7 @@
 #include "base/text.c"
 #include "base/dir.c"
 #include "base/fd.c"
+#include "kernel/cached.c"
 #include "image/state.c"
 #include "trust/sha256.c"
 #include "trust/verity.c"
