@@ -130,8 +130,9 @@ static bool replace(struct file *f, uint64_t page)
 	if (file_hole(f, page, page + page_size(), &hole_end) == (int64_t)page)
 		return true;
 	count_unfit(f);
-	if (!pool_cover(number_of(f), page) && !refused_waits(number_of(f), page))
-		pool_ask(f, page, page + page_size(), 0);
+	if (!pool_cover(number_of(f), page) && !refused_waits(number_of(f), page) &&
+		pool_ask(f, page, page + page_size(), 0))
+		refused_add(number_of(f), page); /* a disk may not keep what is written, either */
 	return false;
 }
 

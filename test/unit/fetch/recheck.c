@@ -25,6 +25,8 @@ static enum state_mark found;
 static bool live, unreachable, may_ask = true, may_prefetch = true, awaits, covered;
 static unsigned marks, unmarks, synced, opens, asked, tree_asked;
 static uint64_t asked_at;
+static unsigned refusals;
+static bool waits;
 static int lacking = -1, give_ups; /* a block whose tree is lacking */
 static int refusal;		   /* errno of cached() */
 static size_t trace_count;
@@ -103,10 +105,17 @@ bool pool_may_prefetch(const struct file *f)
 	return may_prefetch;
 }
 
+int64_t refused_add(unsigned file, uint64_t offset)
+{
+	(void)file, (void)offset;
+	refusals++;
+	return turn.ms;
+}
+
 bool refused_waits(unsigned file, uint64_t offset)
 {
 	(void)file, (void)offset;
-	return false;
+	return waits;
 }
 
 void mirror_give_up(struct image *image, enum outcome outcome, const char *why)
@@ -220,6 +229,8 @@ static void start(enum conf_cache_check word, const int *bad)
 	found = MARK_NONE;
 	live = unreachable = awaits = covered = false;
 	may_ask = may_prefetch = true;
+	refusals = 0;
+	waits = false;
 	reads_used = 0;
 	later_at = 0;
 	turn = (struct turn){1000000, 1000};
@@ -338,7 +349,11 @@ static void test_later(void)
 	table->opening = false;
 	recheck_begin(table);
 	CHECK(!answers(3) && table->checked == 3 * BLOCK && asked > 0 && asked_at == 3 * BLOCK);
-	CHECK(is_there(3) && stats.cache_unfit == 1);
+	CHECK(is_there(3) && stats.cache_unfit == 1 && refusals == asked);
+	asked = 0;
+	waits = true; /* a disk that keeps nothing is not written to all the time */
+	CHECK(!answers(3) && asked == 0);
+	waits = false;
 	covered = true;
 	asked = 0;
 	CHECK(!answers(3) && asked == 0 && stats.cache_unfit == 1);
