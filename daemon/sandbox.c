@@ -89,6 +89,7 @@ struct landlock_path_beneath {
 #define FS_READ_DIR	  (1 << 3)
 #define FS_REMOVE_FILE	  (1 << 5)
 #define FS_MAKE_REG	  (1 << 8)
+#define FS_MAKE_SYM	  (1 << 12)
 #define FS_TRUNCATE	  (1 << 14)
 
 #define FOLDERS_MAX 4
@@ -228,12 +229,14 @@ static const struct row table[] = {
 	/* Files below the allowed folders: traces, state files; the cache, to be scanned. */
 	ANY(openat, W | C),
 #ifdef __NR_renameat
-	ANY(renameat, W | C),
+	ANY(renameat, W),
 #endif
-	ANY(renameat2, W | C),
+	ANY(renameat2, W),
 	ANY(unlinkat, W | C),
 	ANY(fsync, W),
 	ANY(fdatasync, W),
+	ANY(symlinkat, W), /* marks */
+	ANY(readlinkat, W | C),
 	ANY(fgetxattr, W), /* which version is in a cache file */
 	ANY(syncfs, C),	   /* what marks stand for */
 	ANY(fallocate, W), /* of a cache file what does not fit */
@@ -576,7 +579,7 @@ static void forbid_paths(void)
 	struct landlock_ruleset rules = all_of(version);
 	size_t size = version >= 6 ? sizeof(rules) : version >= 4 ? 16 : 8;
 	struct landlock_path_beneath rule = {FS_WRITE_FILE | FS_READ_FILE | FS_READ_DIR |
-						     FS_REMOVE_FILE | FS_MAKE_REG |
+						     FS_REMOVE_FILE | FS_MAKE_REG | FS_MAKE_SYM |
 						     (version >= 3 ? FS_TRUNCATE : 0),
 		-1};
 	int fd;

@@ -117,7 +117,7 @@ static void file_opened(struct file *f)
 	if (frontend->any_order)
 		prefetch_open(f);
 	recheck_begin(f);
-	if (f->check != CHECK_FIRST)
+	if (f->image->check != CHECK_FIRST)
 		answer_open(f);
 }
 
@@ -607,9 +607,6 @@ void fetch_stop(void)
 {
 	for_each_read (r)
 		read_end(r, OUTCOME_UNREACHABLE);
-	for (struct file *f = files; f < end_of_files(); f++)
-		if (f->used)
-			recheck_end(f);
 }
 
 bool fetch_full(void)

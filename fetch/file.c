@@ -155,6 +155,16 @@ static size_t judge(const struct file *f, const char *bytes, size_t size, uint64
 	return tree ? done : size;
 }
 
+/* Before the first byte, and again as long as bytes come. */
+static void mark(struct file *f)
+{
+	if (!frontend->marked || !image_tree(f->image) || turn.ms < f->image->mark_after)
+		return;
+	image_mark(f->image, true);
+	frontend->marked();
+	f->image->mark_after = turn.ms + MARK_EVERY;
+}
+
 ssize_t file_write(
 	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault)
 {
@@ -167,10 +177,7 @@ ssize_t file_write(
 		return fit > 0 ? (ssize_t)fit : error;
 	if (page_down(fit) == 0)
 		return error;
-	if (!f->marked && frontend->cached && image_tree(f->image)) {
-		image_mark(f->image);
-		f->marked = true;
-	}
+	mark(f);
 	n = frontend->write(number_of(f), pages, (size_t)page_down(fit), offset);
 	if (n <= 0 || left == 0)
 		return n;

@@ -23,13 +23,6 @@ enum trace_state {
 	TRACE_PLAYED,
 };
 
-/* Whether what is cached of it has to be checked (recheck.h). */
-enum file_check {
-	CHECK_DONE,
-	CHECK_FIRST, /* before its OPEN is answered */
-	CHECK_LATER,
-};
-
 struct file {
 	bool used;
 	bool opening; /* frontend->opened() is owed */
@@ -39,13 +32,7 @@ struct file {
 	int64_t full_logged_at; /* that the cache takes no bytes; 0: never */
 	bool full;		/* it has taken none for a while */
 	bool read;		/* its readers have begun, as far as is known */
-	bool marked;		/* state.h */
-	enum file_check check;
-	bool check_old;	  /* an old mark is the reason */
-	bool check_unfit; /* the page at `checked` is known not to fit */
-	uint64_t checked; /* up to here */
-	uint64_t unfit;	  /* blocks that did not fit */
-	int recorder;	  /* of its boot trace; -1: none */
+	int recorder;		/* of its boot trace; -1: none */
 
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */

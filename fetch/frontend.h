@@ -43,12 +43,13 @@ struct frontend {
 	int64_t (*hole)(unsigned file, uint64_t offset, uint64_t end, uint64_t *hole_end);
 
 	/* Opens what is cached of the version that is pinned, to be read, and to have holes punched
-	 * before `opened`. Returns a descriptor, which is the caller's; -1: there is none, or
-	 * EAGAIN: ask again soon. NULL: no cache outlives the process. */
+	 * before `opened`. Returns a descriptor, which is the caller's; -1: EAGAIN, ask
+	 * again soon; else there is none. NULL: no cache outlives the process. */
 	int (*cached)(unsigned file);
 
-	/* state_unmark() has been called: the file system may be synced. NULL as above. */
-	void (*unmarked)(void);
+	/* A mark has been made (state.h), to be removed once the file system is synced. NULL as
+	 * above. */
+	void (*marked)(void);
 
 	/* The READ is over. OUTCOME_OK: all its bytes are written. Otherwise the bytes that were
 	 * written are there, and the rest reads as an error. */

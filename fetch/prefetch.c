@@ -139,20 +139,9 @@ static void forget_trace(struct file *f)
 	}
 }
 
-bool prefetch_trace(const struct file *f, size_t number, uint64_t *from, uint64_t *end)
+const struct trace *prefetch_trace(const struct file *f)
 {
-	const struct trace_extent *e = player.trace.extents + number;
-
-	if (player.file != f || number >= player.trace.count)
-		return false;
-	*from = (uint64_t)e->page * page_size();
-	*end = *from + (uint64_t)e->pages * page_size();
-	return true;
-}
-
-bool prefetch_awaits_trace(const struct file *f)
-{
-	return f->trace == TRACE_ASKED || (f->trace == TRACE_WANTED && !player.file);
+	return player.file == f ? &player.trace : NULL;
 }
 
 /* ---- pieces ---- */

@@ -31,10 +31,8 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end);
 /* The text of a trace has come, all of it or not; size 0: there is none. */
 void prefetch_text(const char *text, size_t size, bool whole);
 
-/* The extent of the file's trace with this number, as long as none is fetched; false: there is
- * none. Whether the trace is still to come. */
-bool prefetch_trace(const struct file *f, size_t number, uint64_t *from, uint64_t *end);
-bool prefetch_awaits_trace(const struct file *f);
+/* The file's trace, if it is the one that is played; none of it is, as long as its OPEN waits. */
+const struct trace *prefetch_trace(const struct file *f);
 
 /* Requests traces, and then ranges of all sources, as far as there are transfers for them and no
  * READ is held up. A call does a bounded number of steps: true when more are left. */

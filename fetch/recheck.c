@@ -2,15 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/minmax.h"
 #include "base/page.h"
 #include "base/stats.h"
+#include "image/trace.h"
 #include "fetch/mirror.h"
 #include "fetch/pool.h"
 #include "fetch/prefetch.h"
@@ -20,15 +19,11 @@
 /* Blocks in a turn: a small processor hashes them in some 2 milliseconds. */
 #define BLOCKS 16
 
-/* Milliseconds. */
-#define LATER_EVERY 4	  /* between two turns of a check in the background */
-#define ASK_AGAIN   5	  /* until a descriptor is asked for again */
-#define LOOK_AGAIN  250	  /* until what waits is looked at again */
-#define TRACE_WAIT  10000 /* an OPEN waits so long for the trace */
-#define UNMARK	    10000 /* nothing has been written for so long */
+/* Milliseconds between two turns in the background, or while something is waited for. */
+#define AGAIN 20
 
 static const struct conf *conf;
-static int64_t next, later_at;
+static int64_t next;
 
 /* One file is checked at a time. */
 static struct file *current; /* NULL: none */
@@ -41,182 +36,149 @@ void recheck_init(const struct conf *c)
 	conf = c;
 }
 
+/* Of a cache file that is in use the check before the OPEN was done then. */
 void recheck_begin(struct file *f)
 {
-	enum state_mark mark;
-	bool live = image_is_live(f->image), wanted;
+	bool boot = conf->cache_check == CHECK_BOOT;
 
 	if (!frontend->cached || !image_tree(f->image))
 		return;
-	mark = image_look(f->image);
-	f->marked = mark == MARK_SET;
-	f->check_old = mark == MARK_OLD;
-	/* Of a cache file that is in use the check before its OPEN was done then. */
-	wanted = live ? conf->cache_check == CHECK_BOOT
-		      : conf->cache_check >= CHECK_BOOT ||
-				 (conf->cache_check == CHECK_CUT && f->check_old);
-	if (wanted)
-		f->check = live ? CHECK_LATER : CHECK_FIRST;
-}
-
-/* ---- the end ---- */
-
-static void leave(void)
-{
-	fd_close(&cache);
-	current = NULL;
+	if (image_is_live(f->image))
+		f->image->check = boot ? CHECK_LATER : CHECK_DONE;
+	else if (boot || conf->cache_check == CHECK_ALL ||
+		 (conf->cache_check == CHECK_CUT && image_mark(f->image, false)))
+		f->image->check = CHECK_FIRST;
 }
 
 void recheck_end(struct file *f)
 {
-	if (current == f)
-		leave();
-	f->check = CHECK_DONE;
-	if (!f->marked)
+	f->image->check = CHECK_DONE;
+	if (current != f)
 		return;
-	image_unmark(f->image);
-	f->marked = false;
-	frontend->unmarked();
+	fd_close(&cache);
+	current = NULL;
 }
 
-/* All of it has been checked. */
+/* All of it has been checked: a mark of this boot, for what was punched, takes the old one's place.
+ */
 static void finish(struct file *f)
 {
-	const char *when = f->check_old ? " after an end that was not in order" : "";
-
-	if (f->unfit > 0)
-		log_warning("%.*s: %llu blocks of the cache did not stand the check against the "
-			    "root hash%s; they are fetched anew",
-			IMAGE_NAME(f->image), (unsigned long long)f->unfit, when);
-	else if (cache >= 0)
-		log_info("%.*s: the cache stands the check against the root hash%s",
-			IMAGE_NAME(f->image), when);
-	f->check = CHECK_DONE;
-	image_mark(f->image); /* in place of the old one, until this is synced */
-	f->marked = true;
-	leave();
+	struct image *image = f->image;
+	if (image->unfit > 0)
+		log_warning("%.*s: %llu blocks of the cache do not fit the root hash: they are "
+			    "fetched anew",
+			IMAGE_NAME(image), (unsigned long long)image->unfit);
+	image_mark(image, true);
+	frontend->marked();
+	recheck_end(f);
 }
 
-/* ---- a block ---- */
-
-static void count_unfit(struct file *f)
+/* The page at image->checked does not fit, or cannot be judged. Returns whether to go on behind
+ * it. */
+static bool drop(struct file *f)
 {
-	stats.cache_unfit += !f->check_unfit;
-	f->unfit += !f->check_unfit;
-	f->check_unfit = true;
-}
+	struct image *image = f->image;
+	uint64_t page = page_down(image->checked);
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
-/* Before the OPEN is answered. */
-static bool punch(struct file *f, uint64_t page)
-{
-	const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	off_t at = (off_t)page;
-
-	count_unfit(f);
-	if (fallocate(cache, mode, at, (off_t)page_size()) == 0 &&
-		lseek(cache, at, SEEK_HOLE) == at)
+	if (image->check == CHECK_LATER &&
+		(pool_cover(number_of(f), page) || refused_waits(number_of(f), page)))
+		return false;
+	image->unfit++;
+	stats.cache_unfit++;
+	if (image->check == CHECK_LATER) {
+		pool_ask(f, page, page + page_size(), 0);
+		refused_add(number_of(f), page); /* the disk may not keep the new bytes either */
+		return false;
+	}
+	if (fallocate(cache, punch, (off_t)page, (off_t)page_size()) == 0 &&
+		lseek(cache, (off_t)page, SEEK_HOLE) == (off_t)page)
 		return true;
-	mirror_give_up(f->image, OUTCOME_UNVERIFIED,
-		"what is cached does not fit its root hash, and cannot be removed");
-	return false;
-}
-
-/* While it is in use. Returns whether what is there may stay: it has changed meanwhile, or it is a
- * hole by now. */
-static bool replace(struct file *f, uint64_t page)
-{
-	uint64_t hole_end;
-
-	if (file_hole(f, page, page + page_size(), &hole_end) == (int64_t)page)
-		return true;
-	count_unfit(f);
-	if (!pool_cover(number_of(f), page) && !refused_waits(number_of(f), page) &&
-		pool_ask(f, page, page + page_size(), 0))
-		refused_add(number_of(f), page); /* a disk may not keep what is written, either */
+	mirror_give_up(image, OUTCOME_UNVERIFIED, "its cache cannot be mended");
 	return false;
 }
 
 /* A block of the tree has to come first. Without a server the page is dropped before the OPEN is
- * answered: what can be checked is of use all the same. */
-static bool lacks(struct file *f, uint64_t page, uint64_t block)
+ * answered: what can be judged is of use all the same. */
+static bool lacks(struct file *f, uint64_t block)
 {
-	if (f->check == CHECK_FIRST && conf->offline && f->image->failures > 0 &&
-		mirrors_are_unreachable(f->image))
-		return punch(f, page);
-	if (mirror_may_be_asked(f->image, turn.ms))
+	struct image *image = f->image;
+	if (image->check == CHECK_FIRST && conf->offline && image->failures > 0 &&
+		mirrors_are_unreachable(image))
+		return drop(f);
+	if (mirror_may_be_asked(image, turn.ms))
 		pool_ask_tree(f, block);
 	return false;
 }
 
-/* Checks the block that is cached at f->checked or next behind it. False: it has to wait. */
-static bool check_block(struct file *f)
+/* Opens what is cached. False: it has to wait; or there is none, and nothing is to be done. */
+static bool begin(struct file *f)
 {
-	off_t data = lseek(cache, (off_t)f->checked, SEEK_DATA);
-	uint8_t bytes[VERITY_BLOCK];
-	enum tree_verdict verdict = TREE_UNFIT;
-	uint64_t lacking, page;
-	bool good = true;
-
-	/* Holes of a file system with small blocks may end within one of ours. */
-	f->checked =
-		data < 0 ? end : max_u64(f->checked, (uint64_t)data / VERITY_BLOCK * VERITY_BLOCK);
-	if (f->checked >= end)
+	if (current)
+		fd_close(&cache);
+	current = NULL;
+	cache = frontend->cached(number_of(f));
+	if (cache >= 0) {
+		current = f;
+		extent = 0;
+		end = 0;
 		return true;
-	page = page_down(f->checked);
-	/* What the disk cannot read does not fit. */
-	if (pread(cache, bytes, sizeof(bytes), (off_t)f->checked) == sizeof(bytes))
-		verdict = tree_judge(
-			image_tree(f->image), f->checked / VERITY_BLOCK, bytes, &lacking);
-	if (verdict == TREE_LACKS)
-		good = lacks(f, page, lacking);
-	else if (verdict == TREE_UNFIT)
-		good = f->check == CHECK_FIRST ? punch(f, page) : replace(f, page);
-	if (!good)
-		return false;
-	f->check_unfit = false;
-	f->checked += VERITY_BLOCK;
-	if (f->opening)
-		f->since = turn.ms; /* the time-out is for servers */
-	return true;
+	}
+	if (errno != EAGAIN)
+		f->image->check = CHECK_DONE;
+	return false;
 }
 
-/* ---- a turn ---- */
-
-/* Begins the next range, or ends the check, or what of it comes first. */
+/* Begins the next range, or ends the check, or what of it comes first: that is the trace, of
+ * boot. */
 static void next_range(struct file *f)
 {
-	if (f->check == CHECK_FIRST && conf->cache_check == CHECK_BOOT && end != UINT64_MAX) {
-		if (prefetch_trace(f, extent, &f->checked, &end)) {
-			extent++;
-			return;
-		}
-		f->checked = 0;
-		if (extent > 0)
-			f->check = CHECK_LATER;
-	}
-	if (end == UINT64_MAX)
+	struct image *image = f->image;
+	const struct trace *trace = prefetch_trace(f);
+
+	if (end == UINT64_MAX) {
 		finish(f);
+		return;
+	}
 	end = UINT64_MAX;
+	if (image->check == CHECK_LATER || conf->cache_check != CHECK_BOOT || !trace)
+		return;
+	if (extent < trace->count) {
+		const struct trace_extent *e = &trace->extents[extent++];
+
+		image->checked = (uint64_t)e->page * page_size();
+		end = image->checked + (uint64_t)e->pages * page_size();
+		return;
+	}
+	image->check = CHECK_LATER;
+	image->checked = 0;
 }
 
-static bool open_cache(struct file *f)
+/* Checks the block that is cached at f->image->checked or next behind it. False: it has to wait. */
+static bool go_on(struct file *f)
 {
-	if (current == f)
+	struct image *image = f->image;
+	off_t data = lseek(cache, (off_t)image->checked, SEEK_DATA);
+	enum tree_verdict verdict = TREE_UNFIT; /* as what the disk cannot read is */
+	uint8_t bytes[VERITY_BLOCK];
+	uint64_t lacking;
+
+	if (data < 0 || (uint64_t)data >= end) {
+		next_range(f);
 		return true;
-	leave();
-	cache = frontend->cached(number_of(f));
-	if (cache < 0 && errno == EAGAIN) {
-		next = turn.ms + ASK_AGAIN;
-		return false;
 	}
-	if (cache < 0 && errno != ENOENT) {
-		mirror_give_up(f->image, OUTCOME_UNVERIFIED, "what is cached cannot be read back");
+	/* A file system with small blocks may begin its data within one of ours. */
+	image->checked = (uint64_t)data / VERITY_BLOCK * VERITY_BLOCK;
+	if (pread(cache, bytes, sizeof(bytes), (off_t)image->checked) == sizeof(bytes))
+		verdict = tree_judge(
+			image_tree(image), image->checked / VERITY_BLOCK, bytes, &lacking);
+	if (verdict == TREE_LACKS ? !lacks(f, lacking) : verdict == TREE_UNFIT && !drop(f))
 		return false;
+	image->checked += VERITY_BLOCK;
+	if (f->opening) {
+		f->since = turn.ms; /* the time-out is for servers */
+		next = turn.ms;
 	}
-	current = f;
-	extent = 0;
-	end = cache < 0 ? UINT64_MAX : 0;
-	f->checked = cache < 0 ? UINT64_MAX : f->checked;
 	return true;
 }
 
@@ -226,57 +188,31 @@ static struct file *choose(void)
 	struct file *later = NULL;
 
 	for (struct file *f = files; f < end_of_files(); f++) {
-		if (!f->used || f->check == CHECK_DONE)
+		if (!f->used || f->image->check == CHECK_DONE)
 			continue;
-		next = sooner(next, turn.ms + LOOK_AGAIN);
-		if (f->check == CHECK_LATER) {
-			if (reads_used == 0 && pool_may_prefetch(f) && (!later || f == current))
-				later = f;
-		} else if (f == current || conf->cache_check != CHECK_BOOT ||
-			   !prefetch_awaits_trace(f) || turn.ms - f->since >= TRACE_WAIT) {
+		next = turn.ms + AGAIN;
+		if (f->image->check == CHECK_FIRST && f->trace != TRACE_ASKED)
 			return f;
-		}
+		if (f->image->check == CHECK_LATER && reads_used == 0 && pool_may_prefetch(f))
+			later = f;
 	}
 	return later;
 }
 
-static void look_after_marks(void)
-{
-	for (struct file *f = files; f < end_of_files(); f++) {
-		if (!f->used || !f->marked || f->check != CHECK_DONE)
-			continue;
-		if (turn.ms - f->since >= UNMARK)
-			recheck_end(f);
-		else
-			next = sooner(next, f->since + UNMARK);
-	}
-}
-
 struct file *recheck_run(void)
 {
+	enum image_check check;
 	struct file *f;
-	enum file_check check;
 
 	next = INT64_MAX;
-	look_after_marks();
 	f = choose();
 	if (!f)
 		return NULL;
-	check = f->check;
-	if (check == CHECK_LATER && turn.ms < later_at) {
-		next = sooner(next, later_at);
-		return NULL;
-	}
-	if (!open_cache(f))
-		return NULL;
-	for (int i = 0; i < BLOCKS && f->check == check; i++)
-		if (f->checked >= end)
-			next_range(f);
-		else if (!check_block(f))
-			return NULL; /* choose() has set when to look again */
-	later_at = turn.ms + LATER_EVERY;
-	next = f->check == CHECK_LATER ? sooner(next, later_at) : turn.ms;
-	return check == CHECK_FIRST && f->check != CHECK_FIRST ? f : NULL;
+	check = f->image->check;
+	for (int i = 0; i < BLOCKS && f->image->check == check; i++)
+		if (current != f ? !begin(f) : !go_on(f))
+			break;
+	return check == CHECK_FIRST && f->image->check != check ? f : NULL;
 }
 
 int64_t recheck_next(void)

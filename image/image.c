@@ -247,19 +247,9 @@ size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room)
 	return state_load_proof(key_of(image), out, room);
 }
 
-void image_mark(const struct image *image)
+bool image_mark(const struct image *image, bool make)
 {
-	state_mark(key_of(image));
-}
-
-void image_unmark(const struct image *image)
-{
-	state_unmark(key_of(image));
-}
-
-enum state_mark image_look(const struct image *image)
-{
-	return state_look(key_of(image));
+	return state_mark(key_of(image), make);
 }
 
 bool image_is_live(const struct image *image)

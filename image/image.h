@@ -14,6 +14,13 @@
 #include "image/state.h"
 #include "image/tree.h"
 
+/* Whether what is cached of an image has to be checked (fetch/recheck.h). */
+enum image_check {
+	CHECK_DONE,
+	CHECK_FIRST, /* before its OPEN is answered */
+	CHECK_LATER,
+};
+
 /* Members are for all to read. */
 struct image {
 	bool used;
@@ -47,6 +54,12 @@ struct image {
 	enum outcome outcome;
 	unsigned failed_mirror;
 	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
+
+	/* if it is verified: the check of its cache, written by recheck.c; its mark, by file.c */
+	enum image_check check;
+	uint64_t checked;   /* up to here */
+	uint64_t unfit;	    /* blocks that did not fit */
+	int64_t mark_after; /* its mark is good until then (state.h) */
 
 	/* for status.c: since the first OPEN, except for `cached`, `failing`, `unasked` */
 	struct image_stats {
@@ -114,10 +127,8 @@ bool image_was_verified(const struct image *image);
 bool image_is_open(const struct image *image);
 bool image_is_open_unverified(const struct image *image);
 
-/* state_mark(), state_unmark() and state_look() of an image. */
-void image_mark(const struct image *image);
-void image_unmark(const struct image *image);
-enum state_mark image_look(const struct image *image);
+/* state_mark() of an image. */
+bool image_mark(const struct image *image, bool make);
 
 /* Whether its cache file was open before this worker began, and is still. */
 bool image_is_live(const struct image *image);

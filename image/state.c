@@ -23,7 +23,7 @@
 
 static int folder = -1;
 
-static char boot[64]; /* the kernel's boot_id; empty: not known */
+static char boot[64]; /* the kernel's boot_id */
 
 /* ---- versions ---- */
 
@@ -299,7 +299,7 @@ static bool write_file(const char *name, const void *text, size_t size)
 }
 
 /* With the longest of the suffixes. */
-#define SUFFIXED (STATE_NAME + sizeof(STATE_SYNCING))
+#define SUFFIXED (STATE_NAME + sizeof(STATE_PROOF))
 
 static void name_with(char out[SUFFIXED], struct state_key key, const char *suffix)
 {
@@ -328,18 +328,16 @@ void state_remove_tree(const struct state *state)
 
 void state_remove(const char *name)
 {
-	static const char suffixes[][sizeof(STATE_PROOF)] = {STATE_PROOF, STATE_MARK, ""};
-	char text[STATE_MAX], file[SUFFIXED];
+	char text[STATE_MAX], proof[STATE_NAME + sizeof(STATE_PROOF)];
 	size_t size = read_file(name, text, sizeof(text));
 	struct state_names names;
 	struct state state;
 
 	if (size > 0 && state_parse(&state, &names, text, size))
 		state_remove_tree(&state);
-	for (size_t i = 0; i < 3; i++) {
-		snprintf(file, sizeof(file), "%.16s%s", name, suffixes[i]);
-		unlinkat(folder, file, 0);
-	}
+	snprintf(proof, sizeof(proof), "%s" STATE_PROOF, name);
+	unlinkat(folder, proof, 0);
+	unlinkat(folder, name, 0);
 }
 
 /* If it cannot be written, the image cannot be opened offline. */
@@ -360,48 +358,26 @@ size_t state_load_proof(struct state_key key, void *out, size_t room)
 	return read_file(name, out, room);
 }
 
-/* If it cannot be written, a cut of the power is not noticed. */
-void state_mark(struct state_key key)
+bool state_is_old_mark(const char *name)
+{
+	char of[sizeof(boot)] = "";
+
+	return readlinkat(folder, name, of, sizeof(of) - 1) > 0 && strcmp(of, boot) != 0;
+}
+
+/* If it cannot be made, a cut of the power is not noticed. */
+bool state_mark(struct state_key key, bool make)
 {
 	char name[SUFFIXED];
-	int fd;
+	bool is_old;
 
 	name_with(name, key, STATE_MARK);
-	fd = folder < 0 ? -1
-			: openat(folder, name,
-				  O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd >= 0)
-		(void)!write(fd, boot, strlen(boot));
-	fd_close(&fd);
-}
-
-void state_unmark(struct state_key key)
-{
-	char name[SUFFIXED], synced[SUFFIXED];
-
-	name_with(name, key, STATE_MARK);
-	name_with(synced, key, STATE_SYNC);
-	renameat(folder, name, folder, synced);
-}
-
-enum state_mark state_look(struct state_key key)
-{
-	static const char suffixes[][sizeof(STATE_SYNCING)] = {
-		STATE_SYNCING, STATE_SYNC, STATE_MARK};
-	enum state_mark found = MARK_NONE;
-	char name[SUFFIXED], text[sizeof(boot)];
-
-	for (size_t i = 0; i < 3; i++) {
-		name_with(name, key, suffixes[i]);
-		if (folder < 0 || faccessat(folder, name, F_OK, 0) < 0)
-			continue;
-		/* A cut may have left it empty. */
-		if (!boot[0] || read_file(name, text, sizeof(text)) != strlen(boot) ||
-			memcmp(text, boot, strlen(boot)) != 0)
-			return MARK_OLD;
-		found = MARK_SET;
+	is_old = state_is_old_mark(name);
+	if (make) {
+		unlinkat(folder, name, 0);
+		symlinkat(boot, folder, name);
 	}
-	return found;
+	return is_old;
 }
 
 void state_store(const struct state *state, struct state_key key, const char *url)

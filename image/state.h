@@ -97,31 +97,30 @@ void state_store_proof(struct state_key key, const void *proof, size_t size);
 size_t state_load_proof(struct state_key key, void *out, size_t room);
 
 /* The name of the file in the folder that has what is known of a root hash's tree (tree.h). */
-#define STATE_TREE ".verity"
+#define STATE_TREE	".verity"
 #define STATE_TREE_NAME (16 + sizeof(STATE_TREE))
 void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST]);
 
 /* Removes the tree of a version that had a root hash. */
 void state_remove_tree(const struct state *state);
 
-/* Removes what is remembered under a name of state_name(), with its proof, its mark and its tree. */
+/* Removes what is remembered under a name of state_name(), with its proof and its tree. */
 void state_remove(const char *name);
 
-/* The mark of an image: a file beside the state by which a later boot of the machine knows that
- * bytes of the cache were perhaps not on the disk when this one ended. It names the boot, by the
- * kernel's boot_id, since what a process has written outlives that process. Setting it comes before
- * the first byte. state_unmark() renames it to STATE_SYNC: whoever syncs the file system then
- * removes it (kernel/cull.c), by way of STATE_SYNCING. Marks are not synced themselves: a file
- * system with a journal keeps the order. */
-#define STATE_MARK    ".mark"
-#define STATE_SYNC    ".sync"
-#define STATE_SYNCING ".syncing"
-void state_mark(struct state_key key);
-void state_unmark(struct state_key key);
+/* The mark of an image: a symbolic link beside the state by which a later boot of the machine knows
+ * that bytes of the cache were perhaps not on the disk when this one ended. It leads to the
+ * kernel's boot_id, as what a process has written outlives that process. It is made anew before the
+ * first byte that is written after MARK_EVERY milliseconds; whoever syncs the file system removes
+ * one that is older (kernel/cull.c). Marks are not synced: a file system with a journal keeps the
+ * order. */
+#define STATE_MARK ".mark"
+#define MARK_EVERY 5000
 
-/* MARK_SET: of this boot, by another process perhaps. MARK_OLD: of another boot, or unreadable. */
-enum state_mark { MARK_NONE, MARK_SET, MARK_OLD };
-enum state_mark state_look(struct state_key key);
+/* Whether the image has a mark of another boot; if `make`, it has one of this boot now. */
+bool state_mark(struct state_key key, bool make);
+
+/* Whether the file of that name is a mark of another boot. */
+bool state_is_old_mark(const char *name);
 
 /* Replaces the file as a whole. Its time of modification is the image's last OPEN: state_touch()
  * sets only that. The first failure is logged as a warning. */

@@ -19,16 +19,16 @@
 
 /* In the worker: asks for the file with these keys, and returns its descriptor, open for reading
  * and writing, which is the caller's. Never waits: -1 and EAGAIN, as long as the answer has not
- * come; ENOENT, there is no such file; else the culler is not there. One request is under way at a
- * time; one for another file waits for its turn. `socket`: cull_socket(). */
+ * come; else there is no such file, or no culler. One request is under way at a time; one for
+ * another file waits for its turn. `socket`: cull_socket(). */
 int cached_open(int socket, const char *volume, const void *cookie, size_t cookie_size);
 
 /* The size that the kernel has stored with the file, which says of which version it is (state.h);
  * 0: none. */
 uint64_t cached_size(int fd);
 
-/* In the culler: answers a request of `size` bytes, from a worker that may be hostile. `cache`: the
- * folder of that name. */
-void cached_answer(int socket, int cache, const char *request, size_t size);
+/* In the culler: answers a request of `size` bytes, with room for one more, from a worker that may
+ * be hostile. `cache`: the folder of that name. */
+void cached_answer(int socket, int cache, char *request, size_t size);
 
 #endif

@@ -432,10 +432,9 @@ static int cached(unsigned file)
 	const struct image *image = files[file].image;
 	int fd = cached_open(cull_socket(), image->volume, image->cookie, image->cookie_size);
 
-	if (fd >= 0 && cached_size(fd) != image->pinned.reported_size) {
+	/* The kernel does not use the bytes of another version. */
+	if (fd >= 0 && cached_size(fd) != image->pinned.reported_size)
 		fd_close(&fd);
-		errno = ENOENT; /* the kernel does not use the bytes of another version */
-	}
 	return fd;
 }
 
@@ -445,7 +444,7 @@ static const struct frontend frontend_calls = {.any_order = true,
 	.write = write_pages,
 	.hole = find_hole,
 	.cached = cached,
-	.unmarked = cull_inspect,
+	.marked = cull_inspect,
 	.complete = complete};
 
 /* ---- messages ---- */

@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/dir.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -33,6 +32,9 @@
 
 #define TELL_EVERY    60   /* seconds between two log lines about the same lack */
 #define INSPECT_DELAY 1000 /* milliseconds from a request to the inspection */
+
+/* Seconds: for so long nothing has been written when a mark goes. */
+#define MARK_AGE (2 * MARK_EVERY / 1000)
 
 /* The kernel counts what is being written too: MARGIN bytes more than bstop have to be free. */
 #define MARGIN (2 << 20)
@@ -60,6 +62,9 @@ struct culler {
 	struct candidate after; /* only what was used later is a candidate */
 	struct candidate oldest[CANDIDATES];
 	size_t count;
+
+	unsigned mark_age; /* seconds from which on a mark goes */
+	bool marked;	   /* there are younger ones */
 
 	bool culling; /* something had to go in this inspection */
 
@@ -105,26 +110,24 @@ static int cull(const struct culler *c, int folder, const char *name)
 
 /* ---- marks ---- */
 
-/* Syncs the file system for a mark that its image has lost (state.h). A mark that comes meanwhile
- * has its own name. */
+/* Syncs the file system for a mark (state.h) that is old enough, and removes it if it still is. The
+ * mark of another boot is its image's to deal with. */
 static bool see_mark(void *context, int folder, const char *name)
 {
-	char syncing[STATE_NAME + sizeof(STATE_SYNCING)];
+	struct culler *c = context;
+	const char *dot = strchr(name, '.');
+	struct stat s;
 
-	(void)context;
-	if (strlen(name) != STATE_NAME - 1 + sizeof(STATE_SYNC) - 1 ||
-		strcmp(name + STATE_NAME - 1, STATE_SYNC) != 0)
+	if (!dot || strcmp(dot, STATE_MARK) != 0 || state_is_old_mark(name))
 		return true;
-	snprintf(syncing, sizeof(syncing), "%.16s" STATE_SYNCING, name);
-	if (renameat(folder, name, folder, syncing) == 0 && syncfs(folder) == 0)
-		unlinkat(folder, syncing, 0);
+	for (int i = 0; i < 2 && fstatat(folder, name, &s, AT_SYMLINK_NOFOLLOW) == 0; i++)
+		if ((uint64_t)(time(NULL) - s.st_mtime) < c->mark_age) {
+			c->marked = true;
+			break;
+		} else if ((i == 0 ? syncfs(folder) : unlinkat(folder, name, 0)) < 0) {
+			break;
+		}
 	return true;
-}
-
-static void sync_marked(void)
-{
-	if (state_folder() >= 0)
-		dir_each(state_folder(), ".", see_mark, NULL);
 }
 
 /* ---- the scan ---- */
@@ -411,7 +414,8 @@ static void tell(struct culler *c)
 
 static void inspect(struct culler *c)
 {
-	sync_marked();
+	c->marked = false;
+	dir_each(state_folder(), ".", see_mark, c);
 	dir_each(c->root, "graveyard", bury, c);
 	c->culling = false;
 	c->after = (struct candidate){.used = INT64_MIN};
@@ -439,31 +443,25 @@ static void inspect(struct culler *c)
 
 /* ---- the process ---- */
 
-/* Until the worker's end. An inspection waits for others that are requested soon: a file gets its
- * name a little after its CLOSE. */
-static void obey(struct culler *c)
+/* Waits for a request to inspect the cache, or until marks may go, and for others that come soon
+ * after it: a file gets its name a little after its CLOSE. False at the worker's end. */
+static bool is_asked(struct culler *c)
 {
-	char request[CACHED_REQUEST_MAX];
-	int64_t inspect_at = INT64_MAX;
+	struct pollfd p = {.fd = c->worker, .events = POLLIN};
+	int delay = c->marked ? MARK_AGE * 1000 : -1;
+	char request[CACHED_REQUEST_MAX + 1];
+	ssize_t size;
 
-	for (;;) {
-		struct pollfd p = {.fd = c->worker, .events = POLLIN};
-		int64_t now = clock_ms();
-		ssize_t size;
-
-		if (now >= inspect_at) {
-			inspect_at = INT64_MAX;
-			inspect(c);
-		}
-		fd_poll(&p, 1, now, inspect_at, NULL);
-		size = recv(c->worker, request, sizeof(request), MSG_DONTWAIT);
-		if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR))
-			return;
-		if (size == 1)
-			inspect_at = sooner(inspect_at, clock_ms() + INSPECT_DELAY);
-		else if (size > 0)
+	while (poll(&p, 1, delay) > 0) {
+		size = recv(c->worker, request, sizeof(request) - 1, 0);
+		if (size <= 0)
+			return false;
+		if (size > 1)
 			cached_answer(c->worker, c->cache, request, (size_t)size);
+		else /* many of them do not put it off for ever */
+			delay = (unsigned)delay > INSPECT_DELAY ? INSPECT_DELAY : delay / 2;
 	}
+	return true;
 }
 
 _Noreturn static void run(struct culler c)
@@ -479,8 +477,10 @@ _Noreturn static void run(struct culler c)
 		log_warning("%s/cache: %s: nothing is culled", c.conf->dir, strerror(errno));
 		_exit(EXIT_SYSTEM);
 	}
-	obey(&c);
-	sync_marked();
+	while (is_asked(&c))
+		inspect(&c);
+	c.mark_age = 0;
+	dir_each(state_folder(), ".", see_mark, &c);
 	_exit(0);
 }
 
@@ -497,6 +497,7 @@ void cull_start(
 			run((struct culler){.conf = conf,
 				.device = device,
 				.worker = ends[1],
+				.mark_age = MARK_AGE,
 				.in_use = in_use});
 		}
 		close(ends[1]);

@@ -12,8 +12,8 @@
  * downwards, follows no link, and listens to two requests: to inspect the cache, and to open one of
  * its files (cached.h).
  *
- * Before it inspects the cache, and at its end, it syncs the cache's file system for the images
- * that have lost their marks (state.h), which may take seconds.
+ * Before it inspects the cache, and at its end, it syncs the cache's file system for images with
+ * marks (state.h), which may take seconds.
  *
  * The cache files of block devices (store.h) it removes itself.
  */

@@ -314,8 +314,10 @@ static void settle_version(unsigned n, uint64_t told)
 
 static int cached(unsigned n)
 {
-	return store_reopen(
-		nbd_key((const char *)texts(n)->name), store_version(&files[n].image->pinned));
+	const struct state *s = &files[n].image->pinned;
+
+	return store_open(
+		nbd_key((const char *)texts(n)->name), store_version(s), page_up(s->size));
 }
 
 static void opened(unsigned n, enum outcome outcome, uint64_t told)
@@ -366,7 +368,7 @@ static const struct frontend frontend_calls = {.any_order = true,
 	.write = write_pages,
 	.hole = nbd_hole,
 	.cached = cached,
-	.unmarked = cull_inspect,
+	.marked = cull_inspect,
 	.complete = complete};
 
 /* ---- places ---- */
@@ -526,9 +528,8 @@ static void look_after(unsigned n, int64_t now)
 			d->open_again = INT64_MAX;
 	} else if (d->used && p->state == NBD_WANTED && !p->waits && now >= d->told_at) {
 		p->waits = true;
-		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
-			files[n].image->ready ? "what is cached of it is being checked"
-					      : "its server does not answer");
+		snprintf(
+			(char *)texts(n)->why, sizeof(texts(n)->why), "its server does not answer");
 		worker_tell(WORD_LOOK);
 	}
 }

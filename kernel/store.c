@@ -83,20 +83,6 @@ static bool is_plain(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
 }
 
-int store_reopen(uint64_t image, uint64_t version)
-{
-	char name[34];
-	int fd;
-
-	file_name(name, image, version);
-	fd = openat(state_folder(), name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0 && is_plain(fd))
-		return fd;
-	fd_close(&fd);
-	errno = ENOENT; /* store_open() makes it anew */
-	return -1;
-}
-
 /* What is not a plain file is made anew, and one that belongs to another user: it is one of an
  * earlier `user`. */
 int store_open(uint64_t image, uint64_t version, uint64_t size)

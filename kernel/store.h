@@ -31,9 +31,6 @@ bool store_has(uint64_t image, uint64_t version);
  * errno. Its time of modification is that of the last call or the last write. */
 int store_open(uint64_t image, uint64_t version, uint64_t size);
 
-/* The same for a file that is there; -1 and ENOENT: it is not. */
-int store_reopen(uint64_t image, uint64_t version);
-
 /* As frontend->write() and frontend->hole(), for the file of a descriptor; store_hole() also for
  * one of the kernel's cache. */
 ssize_t store_write(int fd, const void *pages, size_t size, uint64_t offset);

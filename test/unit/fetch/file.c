@@ -36,10 +36,15 @@ struct tree *image_tree(const struct image *image)
 
 static unsigned marks;
 
-void image_mark(const struct image *image)
+bool image_mark(const struct image *image, bool make)
 {
 	(void)image;
-	marks++;
+	marks += make;
+	return false;
+}
+
+static void marked(void)
+{
 }
 
 /* A verdict for each block: 'f' fits, 'u' unfit, 'l' lacks block 7 of the tree. */
@@ -184,12 +189,6 @@ static ssize_t note_write(unsigned file, const void *bytes, size_t size, uint64_
 	return (ssize_t)size;
 }
 
-static int no_cache(unsigned file)
-{
-	(void)file;
-	return -1;
-}
-
 /* What file_write() makes of four blocks with these verdicts, at a block's number. */
 static ssize_t write_judged(const char *v, uint64_t base, unsigned block, struct file_fault *fault)
 {
@@ -243,16 +242,18 @@ static void test_verified(void)
 	verdicts = "f";
 	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 0);
 	files = &f;
-	frontend = &(struct frontend){.write = note_write, .cached = no_cache};
+	frontend = &(struct frontend){.write = note_write, .marked = marked};
 	verdicts = "u";
 	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == -EBADMSG && marks == 0);
 	verdicts = "f";
 	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 1);
+	turn.ms += MARK_EVERY - 1;
 	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 1);
+	turn.ms++;
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 2);
 	image_has = NULL;
-	CHECK(f.marked);
-	f.marked = false;
-	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 1);
+	turn.ms += MARK_EVERY;
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 2);
 }
 
 int main(void)

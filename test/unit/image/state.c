@@ -323,6 +323,31 @@ static void test_files(void)
 	CHECK(system(path) == 0);
 }
 
+static void test_marks(void)
+{
+	char dir[] = "/tmp/state-test-XXXXXX", command[64], name[SUFFIXED], of[64] = "";
+
+	begin_test("state: a mark is of this boot, or of another one");
+	CHECK(mkdtemp(dir));
+	state_open(dir);
+	name_with(name, key, STATE_MARK);
+	CHECK(strlen(boot) == 37 && !state_mark(key, false) && !state_is_old_mark(name));
+	CHECK(!state_mark(key, true) && !state_mark(key, false) && !state_is_old_mark(name));
+	CHECK(readlinkat(folder, name, of, sizeof(of) - 1) == 37 && !strcmp(of, boot));
+	for (int i = 0; i < 2; i++) {
+		unlinkat(folder, name, 0);
+		CHECK(symlinkat(i ? "0123456789abcdef" : "x", folder, name) == 0);
+		CHECK(state_is_old_mark(name) && state_mark(key, false) && state_mark(key, true));
+		CHECK(!state_mark(key, false));
+	}
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	CHECK(system(command) == 0);
+
+	begin_test("state: without a folder there are no marks");
+	fd_close(&folder);
+	CHECK(!state_mark(key, true) && !state_mark(key, false));
+}
+
 int main(void)
 {
 	test_reported_size();
@@ -331,5 +356,6 @@ int main(void)
 	test_text();
 	test_hostile();
 	test_files();
+	test_marks();
 	return finish_tests();
 }

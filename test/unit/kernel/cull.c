@@ -279,6 +279,34 @@ static void test_limits(void)
 	CHECK(cull_limit(199, 50) == 50); /* as the kernel rounds */
 }
 
+static void test_marks(void)
+{
+	struct culler c = {.mark_age = MARK_AGE};
+
+	begin_test("cull: a mark that is old enough goes, no younger one and none of another boot");
+	shell("mkdir -p cachefilesd-mini && cd cachefilesd-mini && rm -rf *");
+	state_open(dir);
+	for (int i = 0; i < 3; i++) {
+		static const char *const names[] = {AA STATE_MARK, BB STATE_MARK, CC STATE_MARK};
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s", names[i]);
+		CHECK(symlinkat(i == 1 ? "another" : boot, state_folder(), name) == 0);
+	}
+	shell("touch -hd '-20 seconds' cachefilesd-mini/" AA STATE_MARK
+	      " cachefilesd-mini/" BB STATE_MARK);
+	shell("touch cachefilesd-mini/" AA " cachefilesd-mini/" AA STATE_PROOF);
+	dir_each(state_folder(), ".", see_mark, &c);
+	CHECK(c.marked);
+	shell("cd cachefilesd-mini && test \"$(echo *)\" = '" AA " " AA STATE_PROOF
+	      " " BB STATE_MARK " " CC STATE_MARK "'");
+	c = (struct culler){.mark_age = 0}; /* at the end */
+	dir_each(state_folder(), ".", see_mark, &c);
+	CHECK(!c.marked);
+	shell("cd cachefilesd-mini && test \"$(echo *)\" = '" AA " " AA STATE_PROOF
+	      " " BB STATE_MARK "'");
+}
+
 int main(void)
 {
 	CHECK(mkdtemp(dir) && pipe(commands) == 0);
@@ -287,6 +315,7 @@ int main(void)
 	test_order();
 	test_confined();
 	test_stored();
+	test_marks();
 	shell("cd / && rm -r %s", dir);
 	return finish_tests();
 }
