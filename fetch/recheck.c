@@ -79,18 +79,19 @@ static bool drop(struct file *f)
 {
 	struct image *image = f->image;
 	uint64_t page = page_down(image->checked);
+	bool later = image->check == CHECK_LATER;
 	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
-	if (image->check == CHECK_LATER &&
-		(pool_cover(number_of(f), page) || refused_waits(number_of(f), page)))
-		return false;
+	if (later) {
+		if (pool_cover(number_of(f), page) || refused_waits(number_of(f), page) ||
+			!pool_ask(f, page, page + page_size(), 0))
+			return false;
+		refused_add(number_of(f), page); /* the disk may not keep the new bytes either */
+	}
 	image->unfit++;
 	stats.cache_unfit++;
-	if (image->check == CHECK_LATER) {
-		pool_ask(f, page, page + page_size(), 0);
-		refused_add(number_of(f), page); /* the disk may not keep the new bytes either */
+	if (later)
 		return false;
-	}
 	if (fallocate(cache, punch, (off_t)page, (off_t)page_size()) == 0 &&
 		lseek(cache, (off_t)page, SEEK_HOLE) == (off_t)page)
 		return true;

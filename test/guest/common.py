@@ -461,7 +461,8 @@ def cached_by(daemon):
 
 def stored(daemon, key="*"):
     """The cache files of block devices: one for each version of an image."""
-    return sorted(glob.glob(f"{daemon.directory}/cachefilesd-mini/{key}.{'?' * 16}"))
+    directory = getattr(daemon, "directory", daemon)
+    return sorted(glob.glob(f"{directory}/cachefilesd-mini/{key}.{'?' * 16}"))
 
 
 def remembered(daemon):
@@ -475,10 +476,38 @@ def prime(daemon, *names):
 
 
 def linked(daemon, name):
-    """The image's files in the cache, found by the image's name."""
+    """The image's files in the cache of a daemon or in a directory, found by the image's name."""
+    directory = getattr(daemon, "directory", daemon)
     if NBD:
-        return stored(daemon, f"{fnv1a(f'erofs,{name}'.encode() + bytes(1) + name.encode()):016x}")
-    return glob.glob(f"{daemon.directory}/cache/I*/@*/D{name}")
+        return stored(directory, f"{fnv1a(f'erofs,{name}'.encode() + bytes(1) + name.encode()):016x}")
+    return glob.glob(f"{directory}/cache/I*/@*/D{name}")
+
+
+def verified(name):
+    """The directives by which the image is verified."""
+    return [f"roothash {contents(f'{name}.root')}"]
+
+
+def flip(path, count):
+    """Flips a bit in each of at most `count` blocks of a file that are no hole, the first one among them. Returns how
+    many these are."""
+    blocks = []
+    with open(path, "r+b", buffering=0) as file:
+        at, end = 0, os.fstat(file.fileno()).st_size
+        while at < end:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            blocks.extend(range(start // 4096, at // 4096))
+        blocks = [block for block in blocks if block * 4096 < os.path.getsize("www/plain.erofs")]
+        chosen = {*blocks[:1], *random.sample(blocks, min(count - 1, len(blocks)))}
+        for block in chosen:
+            byte = os.pread(file.fileno(), 1, block * 4096 + 99)[0]
+            os.pwrite(file.fileno(), bytes([byte ^ 8]), block * 4096 + 99)
+        os.fsync(file.fileno())
+    return len(chosen)
 
 
 def fnv1a(data):

@@ -11,6 +11,7 @@ from lib import certs
 from lib.commands import run
 from lib.erofs import mkfs
 from lib.guest import ROOT
+from lib.verity import tree as verity_tree
 
 BIG = 12 << 20
 ODD = (3 << 20) + 777           # bytes of an image that ends in the middle of a sector
@@ -90,6 +91,16 @@ def describe_and_make(work, name, tree, path):
     make(path, tree)
 
 
+def make_tree(work, name):
+    """Makes the tree of digests of an image, and NAME.root with its root hash."""
+    with open(f"{work}/www/{name}.erofs", "rb") as file:
+        hashes, root = verity_tree(file.read())
+    with open(f"{work}/www/{name}.erofs.verity", "wb") as file:
+        file.write(hashes)
+    with open(f"{work}/{name}.root", "w") as file:
+        file.write(root)
+
+
 def images(work, front="cachefiles"):
     """Makes the images that the scenarios mount; for block devices also such as hold other file systems."""
     www = f"{work}/www"
@@ -104,6 +115,7 @@ def images(work, front="cachefiles"):
     copy_some("/usr/lib", second, 8 << 20, 200)
     for name, tree in (("plain", plain), ("second", second)):
         describe_and_make(work, name, tree, f"{www}/{name}.erofs")
+    make_tree(work, "plain")
     make(f"{www}/lz4.erofs", plain, "-zlz4")
     make(f"{www}/lz4-64k.erofs", plain, "-zlz4", "-C65536")
     share_a_blob(www, second)

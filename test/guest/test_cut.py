@@ -3,7 +3,8 @@
 
 Each round boots the test kernel SERIES four times on the same disk, and kills it three times: while
 a new cache is filled, while the rest is fetched, and some seconds after all of it was compared; the
-last boot must find everything there (scenarios/cut.py). One result for each boot. DAEMON is ./cachefilesd-mini
+fourth boot must find everything there (scenarios/cut.py). Three more are of a verified image, of whose
+cache bits are flipped after a cut. One result for each boot. DAEMON is ./cachefilesd-mini
 by default, ROUNDS is 1, FRONT is cachefiles (or nbd). Exits with 1 unless all is right.
 """
 import os
@@ -14,7 +15,8 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      #
 from guest import prepare
 from lib import guest, tap
 
-BOOTS = (("cut_first", guest.CUT), ("cut_again", guest.CUT), ("cut_compare", guest.CUT), ("cut_kept", 0))
+BOOTS = (("cut_first", guest.CUT), ("cut_again", guest.CUT), ("cut_compare", guest.CUT), ("cut_kept", 0),
+         ("cut_verified", guest.CUT), ("cut_damaged", guest.CUT), ("cut_repaired", 0))
 
 
 def boot(series, daemon, front, work, scenario, expected):

@@ -5,8 +5,8 @@ import random
 import shutil
 import time
 
-from guest.common import (all_right, attach, Child, compare, compare_big, Daemon, drop_caches, expect, LIMIT,
-                          linked, mount, NBD, nginx, prime, PROBE, program, scenario, serving, URL)
+from guest.common import (all_right, attach, Child, compare, compare_big, Daemon, drop_caches, expect, flip, LIMIT,
+                          linked, mount, NBD, nginx, prime, PROBE, program, scenario, serving, URL, verified)
 from lib.tap import note
 
 CUT_DIRECTORY = "/run/disk/cut"
@@ -34,11 +34,20 @@ def read_big(point):
     return Child(compare_big, point)
 
 
-def read_and_cut(*directives):
+def linked_file():
+    """The cache file that the boot before has left."""
+    return linked(CUT_DIRECTORY, "plain.erofs")[0]
+
+
+def read_and_cut(*directives, damaged=False):
+    """`damaged`: bits of what is cached are flipped before, and the image is verified."""
     write_soon()
+    flipped = flip(linked_file(), 20) if damaged else 0
     daemon = Daemon(URL, *directives, directory=CUT_DIRECTORY)
     expect(linked(daemon, "plain.erofs"), "the cache file is not there any more")
     point = mount("plain.erofs")
+    if damaged:
+        daemon.logs(f"plain.erofs: {flipped} blocks of the cache do not fit")
     readers = [[start, start(point)] for start in (read_pieces, read_big)]
     program("mount", "-o", "remount,commit=1", "/run/disk")   # the journal is written every second
     end = time.monotonic() + random.uniform(0.2, 8)
@@ -91,3 +100,35 @@ def cut_kept():
         all_right(point, "plain")
         fetched = nginx.sent(start)
         expect(fetched <= PROBE, f"{fetched} bytes had to be fetched again")
+
+
+@scenario("a new cache of a verified image, cut off while it is filled", series=())
+def cut_verified():
+    shutil.rmtree(CUT_DIRECTORY, ignore_errors=True)
+    daemon = Daemon(URL, *verified("plain"), directory=CUT_DIRECTORY)
+    if NBD:
+        attach("plain.erofs")
+    else:
+        prime(daemon, "plain.erofs")
+    daemon.stop()
+    os.sync()
+    read_and_cut(*verified("plain"), "prefetch all")
+
+
+@scenario("verified, with bits of the cache flipped while it is off: found, fetched anew, cut off again", series=())
+def cut_damaged():
+    read_and_cut(*verified("plain"), "prefetch all", damaged=True)
+
+
+@scenario("... flipped again, and all of it is compared", series=())
+def cut_repaired():
+    write_soon()
+    flipped = flip(linked_file(), 20)
+    start = nginx.mark()
+    with serving("plain.erofs", URL, *verified("plain"), directory=CUT_DIRECTORY) as (daemon, point):
+        daemon.logs(f"plain.erofs: {flipped} blocks of the cache do not fit")
+        all_right(point, "plain")
+        note(f"{nginx.sent(start)} bytes were fetched, {flipped} blocks had been damaged")
+    with serving("plain.erofs", URL, *verified("plain"), "cache-check all", directory=CUT_DIRECTORY) as (daemon, point):
+        expect("do not fit" not in daemon.log(), daemon.log())
+        all_right(point, "plain")

@@ -585,6 +585,19 @@ static void test_trust(void)
 	CHECK_BAD("pin-only", "needs yes or no");
 	CHECK_BAD("pin-only maybe", "needs yes or no");
 	CHECK_BAD("tls-clock server", "needs build or strict");
+
+	begin_test("conf: cache-check");
+	conf_init(&c);
+	CHECK(c.cache_check == CHECK_CUT);
+	CHECK_GOOD("cache-check never");
+	CHECK(c.cache_check == CHECK_NEVER);
+	CHECK_GOOD("cache-check boot");
+	CHECK(c.cache_check == CHECK_BOOT);
+	CHECK_GOOD("cache-check all");
+	CHECK(c.cache_check == CHECK_ALL);
+	CHECK_GOOD("cache-check cut");
+	CHECK(c.cache_check == CHECK_CUT);
+	CHECK_BAD("cache-check always", "needs never, cut, boot or all");
 	CHECK_BAD("cert", "needs the path");
 }
 

@@ -1,0 +1,66 @@
+"""cache-check: bits of the cache of a verified image are flipped while the daemon is off."""
+from guest.common import (all_right, attach, Daemon, detach, drop_caches, expect, flip, linked, mount, NBD, nginx, PROBE,
+                          prime, RUN, scenario, serving, umount, URL, verified)
+from lib import exposition
+from lib.inside import eventually
+
+STATUS = f"status {RUN}/check.status"
+
+
+def fill():
+    """A daemon that has cached all of plain.erofs, and has ended. Returns its directory."""
+    daemon = Daemon(URL, *verified("plain"))
+    if NBD:
+        attach("plain.erofs")
+        detach("plain.erofs")
+    else:
+        prime(daemon, "plain.erofs")
+    point = mount("plain.erofs")
+    all_right(point, "plain")
+    umount(point)
+    daemon.stop()
+    return daemon.directory
+
+
+def unfit():
+    return exposition.Metrics(exposition.ask(f"{RUN}/check.status"))["cache_unfit_blocks_total"]
+
+
+@scenario("cache-check all: flipped bits are found before the image opens, counted, and fetched anew; no byte is wrong",
+          series=("6.12",), differs=True)
+def cache_check_all():
+    directory = fill()
+    flipped = flip(linked(directory, "plain.erofs")[0], 40)
+    start = nginx.mark()
+    with serving("plain.erofs", URL, *verified("plain"), "cache-check all", STATUS, directory=directory) as (d, point):
+        expect(unfit() == flipped, f"{unfit()} of {flipped} were found")
+        d.logs(f"plain.erofs: {flipped} blocks of the cache do not fit")
+        all_right(point, "plain")
+        drop_caches()
+        all_right(point, "plain")
+        sent = nginx.sent(start, "/plain.erofs")
+        expect(sent <= PROBE + flipped * (512 << 10), f"{sent} bytes were fetched")
+
+
+@scenario("cache-check boot: what no trace names is written over while it is mounted, on the disk too",
+          series=("6.12",), differs=True)
+def cache_check_boot():
+    directory = fill()
+    path, = linked(directory, "plain.erofs")
+    with open("www/plain.erofs", "rb") as image:
+        right = image.read()
+    daemon = Daemon(URL, *verified("plain"), "cache-check boot", STATUS, directory=directory)
+    point = mount("plain.erofs")
+    flipped = flip(path, 40)
+    worker = daemon.worker()
+    daemon.process.send_signal(1)       # SIGHUP: another worker, whose check goes on in the background
+    daemon.await_worker(worker)
+    eventually(lambda: "do not fit the root hash" in daemon.log(), "the end of the check", 60)
+    expect(unfit() == flipped, f"{unfit()} of {flipped} were found")
+    drop_caches()
+    all_right(point, "plain")
+    umount(point)
+    daemon.stop()
+    with open(path, "rb") as file:
+        wrong = [n for n in range(len(right) // 4096) if file.read(4096) != right[n * 4096:n * 4096 + 4096]]
+    expect(not wrong, f"blocks {wrong[:5]} are wrong on the disk")
