@@ -1,6 +1,6 @@
 """cache-check: bits of the cache of a verified image are flipped while the daemon is off."""
-from guest.common import (all_right, attach, Daemon, detach, drop_caches, expect, flip, linked, mount, NBD, nginx, PROBE,
-                          prime, RUN, scenario, serving, umount, URL, verified)
+from guest.common import (all_right, attach, Daemon, detach, drop_caches, expect, flip, linked, mount, NBD, nginx,
+                          PROBE, prime, RUN, scenario, serving, umount, URL, verified)
 from lib import exposition
 from lib.inside import eventually
 
