@@ -360,9 +360,10 @@ size_t state_load_proof(struct state_key key, void *out, size_t room)
 
 bool state_is_old_mark(const char *name)
 {
-	char of[sizeof(boot)] = "";
+	char of[sizeof(boot)];
+	ssize_t size = readlinkat(folder, name, of, sizeof(of));
 
-	return readlinkat(folder, name, of, sizeof(of) - 1) > 0 && strcmp(of, boot) != 0;
+	return size > 0 && strncmp(of, boot, (size_t)size) != 0;
 }
 
 /* If it cannot be made, a cut of the power is not noticed. */
