@@ -81,6 +81,21 @@ bool verify_allows(struct image *image)
 
 /* ---- what is asked for ---- */
 
+/* Once the superblock tells how many blocks there are, the last one's leaf is known, and requested
+ * before the levels above it show that it is lacking. */
+static bool ask_top(struct file *f, const struct tree *tree, uint64_t lacks)
+{
+	uint64_t leaf;
+	unsigned entry;
+	bool asked = pool_ask_tree(f, lacks);
+
+	if (asked && tree->begun && !tree->ended && tree->verity.levels > 0) {
+		verity_position(&tree->verity, 0, tree->verity.data_blocks - 1, &leaf, &entry);
+		pool_ask_tree(f, leaf);
+	}
+	return asked;
+}
+
 bool verify_ready(struct file *f)
 {
 	static const char no_root[] =
@@ -92,7 +107,7 @@ bool verify_ready(struct file *f)
 	if (!tree || tree->none)
 		return true;
 	if (tree->rooted) {
-		return tree_covers(tree, 0, &lacks) || pool_ask_tree(f, lacks);
+		return tree_covers(tree, 0, &lacks) || ask_top(f, tree, lacks);
 	} else if (p7s_keys() > 0) {
 		if (pool_count(f->image) == 0)
 			pool_ask_proof(

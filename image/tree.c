@@ -9,7 +9,7 @@
 #include "image/state.h"
 
 /* Blocks that are requested first: the upper levels of an image of up to 0.9 GB lie in them. */
-#define FIRST_BLOCKS 16
+#define FIRST_BLOCKS 8
 
 /* A block in memory, which has been checked. */
 struct slot {
@@ -49,7 +49,7 @@ void tree_pin(struct tree *t, uint64_t size)
 
 uint64_t tree_blocks(const struct tree *t)
 {
-	return t->known ? verity_tree_blocks(&t->verity) : FIRST_BLOCKS;
+	return t->begun ? verity_tree_blocks(&t->verity) : FIRST_BLOCKS;
 }
 
 void tree_forget(struct tree *t)
