@@ -102,7 +102,7 @@ def missed(name, found):
 
 # What verification may cost of seconds and of bytes, over several links: on one, chance decides.
 VERIFIED = {"program": (1.05, 1.08), "boot": (1.08, 1.08), "sequence": (1.025, 1.015)}
-ROUND_TRIPS = 17, 20, 23
+ROUND_TRIPS = range(17, 24, 2)
 
 
 def cost_of_verification(words):
@@ -117,6 +117,7 @@ def cost_of_verification(words):
     for name, shares in VERIFIED.items():
         for what, share in zip(("seconds", "bytes"), shares):
             cost = found[name, what, True] / found[name, what, False]
+            print(f"# {name}: {what} times {cost:.3f}")
             if cost > share:
                 yield f"{name}: {what} times {cost:.3f}, bound {share}"
 
