@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-<<<<<<< HEAD
 """Trees of digests as `veritysetup format` makes them (trust/verity.h), signatures of their root hashes, and servers
 that lie.
 
@@ -15,16 +14,6 @@ import random
 import struct
 import sys
 import threading
-=======
-"""Trees of digests as `veritysetup format` makes them (trust/verity.h), and signatures of their root hashes.
-
-    test/lib/verity.py IMAGE        makes IMAGE.verity and prints its root hash
-"""
-import hashlib
-import os
-import struct
-import sys
->>>>>>> 8c1c4f3 (Guest: the manual's commands for verified images, to the letter; the demo's image is verified)
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))   # test/
@@ -67,7 +56,6 @@ def sign(root, key, certificate, *options):
                    certificate, "-outform", "der", data=root.encode())
 
 
-<<<<<<< HEAD
 class Tree:
     def __init__(self, image, salt=b"salt of the tests"):
         assert image and len(image) % BLOCK == 0
@@ -111,8 +99,6 @@ class Liar:
         return {"image": bytes(body)} if body else None
 
 
-=======
->>>>>>> 8c1c4f3 (Guest: the manual's commands for verified images, to the letter; the demo's image is verified)
 def make(path):
     """Makes PATH.verity. Returns the root hash in hexadecimal digits."""
     with open(path, "rb") as image:
