@@ -46,7 +46,9 @@ bool memory_divide(
 		capacity.connections = (unsigned)clamp_u64(
 			beyond(memory, MEMORY_MIN / 2) / MEMORY_PER_CONNECTION, 1, CONNECTIONS_MAX);
 	needed = base(costs) + capacity.connections * (unit + costs->connection);
-	if (!conf->memory && conf->connections && memory < needed + capacity.connections * (BUFFER_DEFAULT - unit))
+	/* A program with the sanitizers is larger than the default. */
+	if (!conf->memory && (conf->connections || memory < needed) &&
+		memory < needed + capacity.connections * (BUFFER_DEFAULT - unit))
 		memory = needed + capacity.connections * (BUFFER_DEFAULT - unit);
 	if (memory < needed)
 		return fail(why, size,
