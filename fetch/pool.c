@@ -242,7 +242,8 @@ bool pool_is_refused(const struct file *f, uint64_t pos)
 static uint64_t covered_until(struct file *f, uint64_t from, uint64_t end)
 {
 	struct tree *tree = image_tree(f->image);
-	uint64_t lacks, first = tree ? min_u64(end, from + tree_run(tree) * TREE_UNIT) : 0;
+	uint64_t lacks,
+		first = tree ? min_u64(end, (from / TREE_UNIT + tree_run(tree)) * TREE_UNIT) : 0;
 
 	for (uint64_t at = from; at < first; at = (at / TREE_UNIT + 1) * TREE_UNIT)
 		if (!tree_covers(tree, at / VERITY_BLOCK, &lacks) && !pool_ask_tree(f, lacks))

@@ -12,12 +12,6 @@
 #include "base/stats.c"
 #include "tools/status.c"
 
-const char *state_root(const struct state *s)
-{
-	(void)s;
-	return NULL;
-}
-
 struct capacity capacity = {.files = 4};
 const char *const fetch_state_words[FETCH_STATES] = {
 	"opening", "trace", "walk", "filling", "recording", "cached", "changed", "unread", "full"};
