@@ -489,12 +489,26 @@ static const char *unfit_words(
 	return out;
 }
 
+/* Whether a superblock was judged by the size that another mirror has told: one of the two lies. */
+static bool is_disputed(const struct transfer *t, const struct file_fault *fault)
+{
+	if (t->part != PART_TREE || fault->block > 0)
+		return false;
+	for_each_transfer (o)
+		if (o->state != TRANSFER_FREE && o->image == t->image && o->part == PART_IMAGE &&
+			o->buffered > 0 && o->mirror != t->mirror)
+			return true;
+	return false;
+}
+
 void transfer_unfit(struct transfer *t, const struct file_fault *fault)
 {
 	struct image *image = t->image;
 	char why[UNFIT_WORDS];
 
-	transfer_fail(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
+	/* Then both are asked of the one that is best now. */
+	if (!is_disputed(t, fault))
+		transfer_fail(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
 	/* The size that the image's first bytes came with may be the lie. */
 	for_each_transfer (o)
 		if (o->state != TRANSFER_FREE && o->image == image)

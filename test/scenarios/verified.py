@@ -163,6 +163,12 @@ def wrong(what, made, other):
     elif what == "an image that is no multiple of a block":
         files["/img"] = made.data[:-1]
         return files, f"a tree of {made.tree.blocks} blocks of 4096 bytes for an image of {len(made.data) - 1} bytes"
+    elif what == "a block less, of tree and image":
+        files = {"/img": made.data[:-BLOCK], "/img.verity": tree.with_superblock(blocks=tree.blocks - 1)}
+    elif what == "a block more, of tree and image":
+        files = {"/img": made.data + bytes(BLOCK), "/img.verity": tree.with_superblock(blocks=tree.blocks + 1)}
+    elif what == "a smaller image, and no tree":
+        return {"/img": made.data[:-BLOCK]}, r"its tree.*404"
     elif what == "another image of its size":
         files["/img"] = other.data
     elif what == "a wrong first block":
@@ -174,8 +180,9 @@ def wrong(what, made, other):
 
 WRONGS = ("a tree of another image", "no tree", "an empty tree", "a tree that is cut in the superblock",
           "a tree that is cut in the top", "type 0", "a superblock of 5 blocks", "a superblock of 2^63 blocks",
-          "another salt", "a larger image", "an image that is no multiple of a block", "another image of its size",
-          "a wrong first block", "all of another image")
+          "another salt", "a larger image", "an image that is no multiple of a block",
+          "a block less, of tree and image", "a block more, of tree and image", "a smaller image, and no tree",
+          "another image of its size", "a wrong first block", "all of another image")
 
 
 @each(*WRONGS)
@@ -200,16 +207,15 @@ def verified_wrong(what):
 @each(*FRONTS)
 @takes_long
 def verified_tree_cut_at_leaves(front):
-    """a tree that is cut behind some leaves: what they stand for is read, the rest fails until it is mended"""
+    """the tree of an open image is cut behind some leaves: what they stand for is read, the rest once it is mended"""
     made = Made("cut leaves", 12 * MIB)
     for more in (0, 100):
-        with Server({**made.files(), "/img.verity": made.tree.file[:made.tree.begin(1) + 18 * BLOCK + more]}) as s, \
-                started(front, s, made.directive(), "timeout 3", "read-ahead none") as k:
-            o = opened(front, k, made.data)
+        with serving(front, made, "timeout 3", "read-ahead none", "prefetch none") as (s, o):
+            s.images["/img.verity"] = made.tree.file[:made.tree.begin(1) + 18 * BLOCK + more]
             o.need(2200 * BLOCK)
             assert not o.read(2400 * BLOCK, PAGE, 15)
             assert len(s.requests) < 30, f"{len(s.requests)} requests"
-            k.wait_log("its tree", 2)
+            o.k.wait_log("its tree", 2)
             s.images["/img.verity"] = made.tree.file
             o.recovers(2400 * BLOCK)
             o.need_all()
