@@ -57,9 +57,15 @@ static void release_image(struct image *image)
 /* A READ behind the image's end gets one page of zeros; the kernel reads again for more. */
 static void serve_tail(struct read_request *r)
 {
-	struct file_fault fault; /* there is none behind the image's end */
-	ssize_t n = file_write(&files[r->file], zeros, page_size(), r->pos, &fault);
+	struct file *f = &files[r->file];
+	struct file_fault fault; /* only what proves the image's end may be lacking */
+	ssize_t n = file_write(f, zeros, page_size(), r->pos, &fault);
 
+	if (n == -EINPROGRESS) {
+		if (mirror_may_be_asked(f->image, turn.ms))
+			pool_ask_tree(f, fault.lacks);
+		return;
+	}
 	if (n != -EAGAIN || turn.ms - r->since >= WRITE_TIMEOUT)
 		read_end(r, n > 0 ? OUTCOME_OK : OUTCOME_NO_SPACE);
 }
@@ -138,8 +144,8 @@ static int answer_opens(struct image *image)
 	return file;
 }
 
-/* Whether the first block of an image fits its root hash, before anything is made of it. Its size is
- * the tree's (tree_pin()). */
+/* Whether the first block of an image fits its root hash, before anything is made of it. Its size
+ * is the tree's (tree_pin()). */
 static bool is_verified(const struct transfer_result *r)
 {
 	struct tree *tree = image_tree(r->image);
@@ -401,9 +407,8 @@ void fetch_costs(const struct conf *c, struct memory_costs *costs)
 	costs->read = sizeof(struct read_request);
 	costs->extent = FILEMAP_EXTENT + DIRWALK_EXTENT;
 	costs->given_way = tree_slots(c) * TREE_SLOT;
-	costs->fixed =
-		page_size() + prefetch_memory(0) + filemap_size(0) + image_memory_each(c) +
-		costs->given_way + 112;
+	costs->fixed = page_size() + prefetch_memory(0) + filemap_size(0) + image_memory_each(c) +
+		       costs->given_way + 112;
 }
 
 size_t fetch_memory(const struct conf *c)

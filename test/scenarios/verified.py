@@ -260,6 +260,25 @@ def verified_smaller_superblock_of_a_new_worker():
         o.need_all()
 
 
+@scenario
+def verified_tail_of_a_new_worker():
+    """a worker that takes an open image over without its tree: a READ behind the end waits until that is proved"""
+    made = Made("taken over")
+    from scenarios.common import kill_worker
+    from scenarios.verified_common import tree_files
+    with serving("cachefiles", made, "read-ahead none", "prefetch none") as (s, o):
+        quiet(s)
+        s.images["/img.verity"] = Made("liar's").tree.file
+        for path in tree_files(o.k):
+            os.unlink(path)
+        kill_worker(o.k)
+        r = o.one.ask((len(made.data) // PAGE + 4) * PAGE, PAGE)
+        o.k.wait_log("does not fit the root hash", 5)
+        assert r.state != "done"
+        s.images["/img.verity"] = made.tree.file
+        assert o.k.wait_complete(r, 10) == PAGE
+
+
 # -- servers of all kinds --------------------------------------------------------------------------
 
 KINDS = {
