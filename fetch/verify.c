@@ -110,8 +110,7 @@ bool verify_ready(struct file *f)
 		return tree_covers(tree, 0, &lacks) || ask_top(f, tree, lacks);
 	} else if (p7s_keys() > 0) {
 		if (pool_count(f->image) == 0)
-			pool_ask_proof(
-				f->image, tree->claimed ? PART_SIGNATURE : PART_ROOTHASH);
+			pool_ask_proof(f->image, tree->claimed ? PART_SIGNATURE : PART_ROOTHASH);
 	} else if (!opens_unverified(f->image, no_root)) {
 		mirror_give_up(f->image, OUTCOME_UNVERIFIED, no_root);
 	}
@@ -136,7 +135,8 @@ static void unproved(const struct transfer_result *r, const char *why)
 }
 
 /* `p7s` is its signature. Returns why it is not taken; NULL: it is. */
-static const char *take_signed(struct image *image, const uint8_t *root, const uint8_t *p7s, size_t size)
+static const char *take_signed(
+	struct image *image, const uint8_t *root, const uint8_t *p7s, size_t size)
 {
 	char text[VERITY_HEX + 1];
 	const char *fault, *signer = p7s_signer(p7s, size, root, &fault);
@@ -169,6 +169,7 @@ void verify_take(const struct transfer_result *r)
 	}
 	if (r->part == PART_ROOTHASH) {
 		tree->claimed = verity_root_parse(tree->verity.root, r->bytes, r->size);
+		tree->claimer = (uint8_t)r->transfer->mirror;
 		if (tree->claimed)
 			transfer_free(r->transfer);
 		else
@@ -179,6 +180,12 @@ void verify_take(const struct transfer_result *r)
 	fault = take_signed(r->image, root, bytes, r->size);
 	if (!fault) {
 		image_keep_proof(r->image, root, bytes, r->size);
+		transfer_free(r->transfer);
+		return;
+	}
+	if (tree->claimer != r->transfer->mirror) {
+		/* Either may lie: both are asked of the mirror that is best now. */
+		tree->claimed = false;
 		transfer_free(r->transfer);
 		return;
 	}

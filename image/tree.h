@@ -25,6 +25,7 @@
 
 struct tree {
 	bool claimed;	 /* verity has a root hash that is not proved yet */
+	uint8_t claimer; /* the mirror that it came from */
 	bool none;	 /* the image has none, and may be opened all the same */
 	bool rooted;	 /* its root hash is known */
 	bool known;	 /* its superblock too, so that verity has the image's size */

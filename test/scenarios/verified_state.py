@@ -2,6 +2,7 @@
 worker's death, SIGHUP."""
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -104,11 +105,11 @@ def verified_signature_wrong(what):
 
 @scenario
 def verified_signature_beside_another_mirror():
-    """a mirror whose signature is wrong, and one whose is right: opened"""
+    """a mirror whose signature is wrong, or that has only a root hash, and one whose are right: opened"""
     with keys() as folder:
         made, forged = Signed("right", folder), Signed("forged", folder, key="other")
-        for front in FRONTS:
-            with Server(forged.files()) as s, Server(made.files()) as t, \
+        for front, files in itertools.product(FRONTS, (forged.files(), {"/img.roothash": b"0" * 64})):
+            with Server(files) as s, Server(made.files()) as t, \
                     started(front, s, f"verity-key {folder}/ours.pem", f"url {t.url}") as k:
                 opened(front, k, made.data).need_all()
 
