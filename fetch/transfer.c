@@ -155,7 +155,9 @@ static struct failure blame(const struct transfer *t, enum outcome outcome, cons
 static void attempt_failed(struct transfer *t, enum outcome outcome, const char *why)
 {
 	if (t->file != TEXT_ONLY) {
-		struct failure failure = blame(t, outcome, why);
+		/* Where bytes are verified, who names another size lies, and may be right again. */
+		bool lies = outcome == OUTCOME_CHANGED && image_tree(t->image);
+		struct failure failure = blame(t, lies ? OUTCOME_UNVERIFIED : outcome, why);
 
 		mirror_failed(t->image, &failure, turn.ms);
 		return;

@@ -351,6 +351,19 @@ def verified_etag_changes(front):
 
 
 @each(*FRONTS)
+def verified_size_changes(front):
+    """another size for a moment while the image is open is no other version"""
+    made = Made("size changes")
+    with serving(front, made, "read-ahead none", "prefetch none", "timeout 2") as (s, o):
+        o.need(0)
+        s.images["/img"] = made.data + bytes(BLOCK)
+        assert not o.read(500 * BLOCK // PAGE * PAGE, PAGE, 15)
+        s.images["/img"] = made.data
+        o.recovers(500 * BLOCK // PAGE * PAGE)
+        o.need_all(seed=5)
+
+
+@each(*FRONTS)
 def verified_redirects(front):
     """image and tree are redirected to hosts of their own; one that lies is left for the other mirror"""
     made = Made("redirects")
