@@ -324,7 +324,7 @@ static void set_ciphers(br_ssl_engine_context *e)
 static uint32_t multiply(
 	unsigned char *point, size_t size, const unsigned char *k, size_t k_size, int curve)
 {
-	uint32_t good = cert_curves.mul(point, size, k, k_size, curve);
+	uint32_t good = cert_curves->mul(point, size, k, k_size, curve);
 	uint8_t any = 0;
 
 	for (size_t i = 0; i < size; i++)
@@ -348,7 +348,7 @@ static void set_algorithms(struct tls *t)
 	br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
 	set_ciphers(e);
 	br_ssl_engine_set_rsavrfy(e, br_rsa_i31_pkcs1_vrfy);
-	ec = cert_curves;
+	ec = *cert_curves;
 	ec.mul = multiply;
 	br_ssl_engine_set_ec(e, &ec);
 	br_ssl_engine_set_ecdsa(e, br_ecdsa_i31_vrfy_asn1);

@@ -395,9 +395,12 @@ const char *cert_signature_kind(struct der oid, int *key_type, int *hash_id)
 	return "is signed with an algorithm that is unknown or weak";
 }
 
+#ifdef __x86_64__
+/* What br_ec_all_m31 is, with the code for any curve or any prime in place of P-256's and X25519's
+ * own. */
 static const br_ec_impl *curve_code(int curve)
 {
-	return curve == BR_EC_curve25519 ? &br_ec_c25519_m31 : &br_ec_prime_i31;
+	return curve == BR_EC_curve25519 ? &br_ec_c25519_i31 : &br_ec_prime_i31;
 }
 
 static const unsigned char *curve_generator(int curve, size_t *size)
@@ -433,7 +436,7 @@ static uint32_t curve_multiply_add(unsigned char *a, const unsigned char *b, siz
 	return curve_code(curve)->muladd(a, b, size, k, k_size, l, l_size, curve);
 }
 
-const br_ec_impl cert_curves = {
+static const br_ec_impl small_curves = {
 	.supported_curves = UINT32_C(1) << BR_EC_curve25519 | UINT32_C(1) << BR_EC_secp256r1 |
 			    UINT32_C(1) << BR_EC_secp384r1 | UINT32_C(1) << BR_EC_secp521r1,
 	.generator = curve_generator,
@@ -442,6 +445,10 @@ const br_ec_impl cert_curves = {
 	.mul = curve_multiply,
 	.mulgen = curve_multiply_generator,
 	.muladd = curve_multiply_add};
+const br_ec_impl *const cert_curves = &small_curves;
+#else
+const br_ec_impl *const cert_curves = &br_ec_all_m31;
+#endif
 
 bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 	const uint8_t *signature, size_t size)
@@ -451,7 +458,7 @@ bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 
 	if (key->key_type == BR_KEYTYPE_EC)
 		return br_ecdsa_i31_vrfy_asn1(
-			       &cert_curves, hash, h->size, &key->key.ec, signature, size) == 1;
+			       cert_curves, hash, h->size, &key->key.ec, signature, size) == 1;
 	return br_rsa_i31_pkcs1_vrfy(signature, size, h->oid, h->size, &key->key.rsa, found) == 1 &&
 	       memcmp(found, hash, h->size) == 0;
 }

@@ -162,7 +162,7 @@ static size_t sign(const br_ssl_client_certificate_class **ctx, int hash_id, siz
 			       ? rsa_size
 			       : 0;
 	/* Two numbers of at most 66 bytes, and their heads. */
-	return room < 144 ? 0 : br_ecdsa_i31_sign_asn1(&cert_curves, h->class, hash, &own.ec, data);
+	return room < 144 ? 0 : br_ecdsa_i31_sign_asn1(cert_curves, h->class, hash, &own.ec, data);
 }
 
 /* Whether the key is the certificate's: what the one signs, the other verifies. */
