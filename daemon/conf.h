@@ -131,6 +131,7 @@ struct conf {
 	char verity_key[CONF_PATH_MAX]; /* of who signs root hashes; empty: none */
 	enum conf_verity verity;
 	enum conf_cache_check cache_check;
+	char reuse[KEY_MAX + 1]; /* a name of the version before, see before.h; empty: by digits */
 	const char *verity_url; /* of trees and signatures, as a url line; NULL: beside the image */
 
 	/* conf.c's and conf_file.c's */

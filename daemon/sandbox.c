@@ -241,7 +241,7 @@ static const struct row table[] = {
 	ANY(syncfs, C),	   /* what marks stand for */
 	ANY(fallocate, W), /* of a cache file what does not fit */
 	ANY(utimensat, W),
-	ANY(getdents64, C),
+	ANY(getdents64, W | C),
 	ANY(fchdir, C),
 #ifdef __NR_fstatfs64
 	ANY(fstatfs64, W | C),

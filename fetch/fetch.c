@@ -16,6 +16,7 @@
 #include "fetch/reads.h"
 #include "fetch/recheck.h"
 #include "fetch/refused.h"
+#include "fetch/reuse.h"
 #include "fetch/transfer.h"
 #include "fetch/unasked.h"
 #include "fetch/verify.h"
@@ -282,7 +283,7 @@ static struct read_request *next_read(void)
 
 		if (is_held(f) || r->pos >= image_end(f->image) ||
 			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos) ||
-			pool_is_refused(f, r->pos))
+			pool_is_refused(f, r->pos) || (r->tree && pool_cover(r->file, r->tree)))
 			continue;
 		n = pool_count(f->image);
 		if (!best || n < best_count || (n == best_count && r->sequence < best->sequence)) {
@@ -298,7 +299,8 @@ static bool start_read(struct read_request *r)
 {
 	struct file *f = &files[r->file];
 	bool more = frontend->any_order && r->kind == READ_USUAL;
-	uint64_t end = more ? cluster_end(f, r->pos, r->end) : r->end;
+	uint64_t from = r->pos, wanted = r->end;
+	uint64_t end = more ? cluster_end(f, from, wanted) : wanted;
 	uint64_t hole_end = end;
 	int64_t hole = file_hole(f, r->pos, end, &hole_end);
 
@@ -308,15 +310,17 @@ static bool start_read(struct read_request *r)
 		reads_advance(r->file, r->pos, page_down((uint64_t)hole));
 		return true; /* the bytes that it waits for now may be in flight */
 	}
-	end = pool_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
+	end = pool_ask(f, from, page_up(hole_end), PIPELINE_MAX);
 	if (end == 0) {
 		pool_preempt(f->image);
-		end = pool_ask(f, r->pos, page_up(hole_end), PIPELINE_MAX);
+		end = pool_ask(f, from, page_up(hole_end), PIPELINE_MAX);
 	}
 	if (end == 0)
 		return false;
-	if (more)
-		cluster_asked(f, r->pos, r->end, end);
+	if (end >= TREE_BASE)
+		r->tree = end;
+	else if (more)
+		cluster_asked(f, from, wanted, end);
 	return true;
 }
 
@@ -467,8 +471,13 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 {
 	struct image *image = image_get(volume, cookie, cookie_size);
 
-	files[file] = (struct file){
-		.used = true, .opening = true, .image = image, .since = turn.ms, .recorder = -1};
+	files[file] = (struct file){.used = true,
+		.opening = true,
+		.image = image,
+		.since = turn.ms,
+		.recorder = -1,
+		.updates = true};
+	reads_last = turn.ms;
 	if (image->ready)
 		file_opened(&files[file]);
 	else
@@ -484,6 +493,7 @@ void fetch_close(unsigned file)
 			read_drop(r);
 	pool_drop_file(file);
 	prefetch_close(f);
+	reuse_close(f);
 	if (is_recording(f))
 		recorder_close(f->recorder);
 	unasked_read(file, 0, UINT64_MAX);
@@ -497,6 +507,7 @@ void fetch_hit(unsigned file, uint64_t offset, uint64_t size)
 {
 	struct image_stats *s = &files[file].image->stats;
 
+	reads_last = turn.ms;
 	s->reads++;
 	s->read_bytes += size;
 	stats_answered(0);
@@ -630,6 +641,7 @@ int64_t fetch_next(void)
 
 	next = sooner(next, sooner(sooner(transfers_next(), record_next), prefetch_next()));
 	next = sooner(sooner(next, refused_next()), recheck_next());
+	next = sooner(next, sooner(reuse_next(), verify_next()));
 	for (const struct file *f = files; f < end_of_files(); f++) {
 		bool filling = prefetch_is_filling(f);
 
@@ -669,6 +681,8 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 		answer_open(checked);
 		unfinished = true;
 	}
+	reuse_run();
+	verify_run();
 	prefetch_log();
 	record_next = recorder_flush(turn.ms);
 }

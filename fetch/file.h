@@ -34,6 +34,10 @@ struct file {
 	bool read;		/* its readers have begun, as far as is known */
 	int recorder;		/* of its boot trace; -1: none */
 
+	bool updates;	      /* blocks may be taken from the version before */
+	uint64_t tree_cursor; /* for its bytes before, the tree is there or was requested */
+	uint64_t tree_asked;  /* the block of it that was requested last, and 1 */
+
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */
 	bool walking;	      /* it has directories to name */

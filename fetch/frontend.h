@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/outcome.h"
+#include "image/before.h"
 
 /* What a front end knows of a READ. */
 enum read_kind {
@@ -50,6 +51,14 @@ struct frontend {
 	/* A mark has been made (state.h), to be removed once the file system is synced. NULL as
 	 * above. */
 	void (*marked)(void);
+
+	/* The cache file of the version of an image (before.h) that came before the file's, opened
+	 * to be read; it stays until end_before(). -1: it is not there. NULL: none can be read. */
+	int (*open_before)(unsigned file, const struct before *before);
+
+	/* It is not read any more. `remove`: nor needed. Returns whether it is gone then: not if it
+	 * is open for an image. */
+	bool (*end_before)(unsigned file, const struct before *before, bool remove);
 
 	/* The READ is over. OUTCOME_OK: all its bytes are written. Otherwise the bytes that were
 	 * written are there, and the rest reads as an error. */

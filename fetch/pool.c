@@ -7,6 +7,7 @@
 #include "fetch/bandwidth.h"
 #include "fetch/reads.h"
 #include "fetch/refused.h"
+#include "fetch/reuse.h"
 #include "fetch/transfer.h"
 
 /* A new connection costs this many round trips, where a transfer is chosen. */
@@ -15,9 +16,6 @@
 /* Blocks of a tree that are requested at once where data is read in order: they stand for 2 MiB,
  * and half of TREE_SLOTS. */
 #define TREE_RUN 4
-
-/* The bytes of an image that one of them stands for. */
-#define TREE_UNIT ((uint64_t)VERITY_DIGESTS * VERITY_BLOCK)
 
 /* The cost of a request for the server, in bytes of the link: small requests are not free. */
 #define REQUEST_COST 8192
@@ -237,16 +235,23 @@ bool pool_is_refused(const struct file *f, uint64_t pos)
 	       (!tree_covers(tree, pos / VERITY_BLOCK, &lacks) && waits_for_block(f, lacks));
 }
 
+bool pool_ask_digest(struct file *f, uint64_t offset)
+{
+	struct tree *tree = image_tree(f->image);
+	uint64_t lacks;
+
+	return !tree || tree_covers(tree, offset / VERITY_BLOCK, &lacks) || pool_ask_tree(f, lacks);
+}
+
 /* The end of what can be requested of [from, end): the blocks of the tree that its beginning is
  * verified by are there, or requested before it; `from`: nothing. */
 static uint64_t covered_until(struct file *f, uint64_t from, uint64_t end)
 {
 	struct tree *tree = image_tree(f->image);
-	uint64_t lacks,
-		first = tree ? min_u64(end, (from / TREE_UNIT + tree_run(tree)) * TREE_UNIT) : 0;
+	uint64_t first = tree ? min_u64(end, (from / TREE_UNIT + tree_run(tree)) * TREE_UNIT) : 0;
 
 	for (uint64_t at = from; at < first; at = (at / TREE_UNIT + 1) * TREE_UNIT)
-		if (!tree_covers(tree, at / VERITY_BLOCK, &lacks) && !pool_ask_tree(f, lacks))
+		if (!pool_ask_digest(f, at))
 			return at;
 	/* With one connection a longer range would have to be broken off for the next blocks. */
 	return tree && capacity.connections == 1 ? first : end;
@@ -256,7 +261,15 @@ uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 {
 	struct transfer_work work = {f->image, PART_IMAGE, (int)number_of(f)};
 	struct range range = {from, 0};
+	uint64_t lacks, to;
 
+	if (reuse_is_for(f)) {
+		if (!tree_covers(image_tree(f->image), from / VERITY_BLOCK, &lacks))
+			return pool_ask_tree(f, lacks) ? TREE_BASE + lacks * VERITY_BLOCK : 0;
+		to = reuse_take(f, from, &end);
+		if (to > from || end == from)
+			return to;
+	}
 	end = free_until(number_of(f), from, covered_until(f, from, end));
 	range.end = min_u64(end, f->image->pinned.size);
 	return end > from && ask(work, range, behind) ? end : 0;

@@ -26,14 +26,21 @@ bool pool_ask_tree(struct file *f, uint64_t block);
  * it, did not fit when it came last (refused.h). */
 bool pool_is_refused(const struct file *f, uint64_t pos);
 
+/* Requests the block of the file's tree by which the byte at `offset` is verified, unless it is
+ * there. False: it cannot be now. */
+bool pool_ask_digest(struct file *f, uint64_t offset);
+
 /* Requests the blocks of trees that transfers wait for with data that has come, or will. Must be
  * called in each turn. */
 void pool_ask_lacking(void);
 
 /* Requests [from, end) of the file up to the first byte that is in flight, and before it what is
- * lacking of the tree. `from` is at a page's boundary. It takes the transfer in which the bytes come soonest: an idle connection, or one with
- * at most `behind` ranges of the same file before this one. Returns the end of the request, 0 when
- * there is no such transfer. */
+ * lacking of the tree. `from` is at a page's boundary. It takes the transfer in which the bytes
+ * come soonest: an idle connection, or one with at most `behind` ranges of the same file before
+ * this one. Returns the end of the request, 0 when there is no such transfer. What the version
+ * before has (reuse.h) is taken from it instead, and the end of that returned. To know that, a
+ * block of the tree may have to come before: returns where that is requested, TREE_BASE or more;
+ * or, in a turn in which enough was taken, `from`. */
 uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
 
 /* Whether bytes that no READ waits for may be requested for the file: no READ or OPEN of another

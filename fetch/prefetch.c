@@ -10,6 +10,7 @@
 #include "fetch/pool.h"
 #include "fetch/readahead.h"
 #include "fetch/reads.h"
+#include "fetch/reuse.h"
 #include "fetch/transfer.h"
 
 /* Milliseconds. */
@@ -58,6 +59,7 @@ static struct {
 	struct file *file;   /* NULL: none is played */
 	struct trace trace;
 	size_t next; /* of its extents */
+	size_t tree; /* the first one by which nothing of the tree was requested */
 } player;
 
 static void end_walk(struct file *f)
@@ -81,7 +83,7 @@ static void take_trace(struct file *f, const char *text, size_t size, bool whole
 {
 	const char *why;
 
-	player.next = 0;
+	player.next = player.tree = 0;
 	player.trace.count = player.trace.left_out = 0;
 	player.trace.image_size = f->image->pinned.size;
 	why = trace_parse(&player.trace, text, size, whole);
@@ -175,7 +177,7 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 	if (page_down((uint64_t)hole) > from)
 		return page_down((uint64_t)hole);
 	to = pool_ask(f, from, min_u64(page_up(hole_end), piece_end(from)), BEHIND);
-	return to ? to : from;
+	return to && to < TREE_BASE ? to : from;
 }
 
 /* Each of the following requests one piece, or steps over one that need not be requested. They
@@ -222,6 +224,15 @@ static void join_near(struct trace_extent *e)
 	} while (joined);
 }
 
+/* A block of the tree says whether the version before has what the trace names. So that each does
+ * not have to be waited for in turn, they are requested at once. */
+static void ask_digests(struct file *f)
+{
+	while (player.tree < player.trace.count &&
+		pool_ask_digest(f, (uint64_t)player.trace.extents[player.tree].page * page_size()))
+		player.tree++;
+}
+
 static bool play_trace(void)
 {
 	struct trace_extent *e = &player.trace.extents[player.next];
@@ -236,6 +247,8 @@ static bool play_trace(void)
 		start_traces(); /* no event may be left that would bring us here again */
 		return true;
 	}
+	if (reuse_is_for(f))
+		ask_digests(f);
 	if (e->pages == 0) {
 		player.next++;
 		return true;
@@ -279,7 +292,7 @@ static bool walk_on(void)
 		to = pool_ask(f, wanted.from, page_up(wanted.end), BEHIND);
 	else
 		to = ask_piece(f, wanted.from, page_up(wanted.end));
-	if (to <= wanted.from)
+	if (to <= wanted.from || to >= TREE_BASE)
 		return false;
 	wanted.from = to;
 	return true;

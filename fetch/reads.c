@@ -5,6 +5,7 @@
 
 struct read_request *reads;
 unsigned reads_used;
+int64_t reads_last;
 
 struct read_request *reads_at(struct read_request *r)
 {
@@ -31,6 +32,7 @@ void reads_add(unsigned file, uint32_t id, uint64_t from, uint64_t end, enum rea
 		.since = turn.ms,
 		.sequence = ++sequence};
 	reads_used++;
+	reads_last = turn.ms;
 }
 
 void read_drop(struct read_request *r)

@@ -13,6 +13,7 @@ struct read_request {
 	unsigned file;
 	uint32_t id;	   /* the front end's */
 	uint64_t pos, end; /* the bytes that are still missing */
+	uint64_t tree;	   /* where the block of the tree is that has to come first; 0: none */
 	int64_t came;
 	int64_t since;	   /* when it came, or when `pos` last moved */
 	uint64_t sequence; /* larger came later */
@@ -20,6 +21,7 @@ struct read_request {
 
 extern struct read_request *reads; /* capacity.reads */
 extern unsigned reads_used;
+extern int64_t reads_last; /* when the last one came, of cached bytes too where that is known */
 
 /* The first one at or behind `r` in the table; NULL: none. */
 struct read_request *reads_at(struct read_request *r);

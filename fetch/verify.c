@@ -3,12 +3,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "trust/p7s.h"
 #include "fetch/mirror.h"
 #include "fetch/pool.h"
+#include "fetch/reads.h"
+#include "fetch/transfer.h"
+
+/* Milliseconds without a READ, after which nothing else is to do. */
+#define IDLE 10000
+
+/* Until the rest of a tree is looked at again, if nothing of it comes; and how much of it is looked
+ * at then, in TREE_UNIT. */
+#define AGAIN 1000
+#define STEPS 64
 
 static const struct conf *conf;
+static int64_t tree_next = INT64_MAX; /* when the rest of a tree is looked at again */
 
 void verify_init(const struct conf *c)
 {
@@ -219,4 +231,44 @@ void verify_retract(struct image *image)
 		return;
 	tree_forget(tree);
 	*tree = (struct tree){.rooted = false};
+}
+
+/* ---- the rest of the tree ---- */
+
+/* Requests the next block that is not there, at most twice, as the first one may be above it. */
+static void ask_rest(struct file *f)
+{
+	uint64_t lacks;
+
+	for (int i = 0; i < STEPS && f->tree_cursor < f->image->pinned.size; i++) {
+		if (!tree_covers(image_tree(f->image), f->tree_cursor / VERITY_BLOCK, &lacks) &&
+			f->tree_asked != lacks + 1) {
+			if (pool_ask_tree(f, lacks))
+				f->tree_asked = lacks + 1;
+			return;
+		}
+		f->tree_cursor += TREE_UNIT;
+	}
+}
+
+void verify_run(void)
+{
+	int64_t idle = reads_last + IDLE;
+
+	tree_next = INT64_MAX;
+	if (conf->read_ahead != READ_AHEAD_AUTO || reads_used > 0 || transfers_outstanding() > 0)
+		return;
+	for (struct file *f = files; f < end_of_files(); f++) {
+		if (!pool_may_prefetch(f) || !image_tree(f->image) ||
+			f->tree_cursor >= f->image->pinned.size)
+			continue;
+		tree_next = later(idle, turn.ms + AGAIN);
+		if (turn.ms >= idle)
+			ask_rest(f);
+	}
+}
+
+int64_t verify_next(void)
+{
+	return tree_next;
 }

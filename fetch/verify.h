@@ -36,6 +36,11 @@ void verify_take(const struct transfer_result *result);
  * logged; or for which none can be reached. */
 bool verify_allows(struct image *image);
 
+/* The loop's: fetches the rest of the trees when nothing else is to do, for the next update and for
+ * when no server answers. And when it has to be called again. */
+void verify_run(void);
+int64_t verify_next(void);
+
 /* Takes a signed root hash and the top of the tree from the disk, as far as they are not known.
  * False: the image cannot be opened without a server. */
 bool verify_recall(struct image *image);

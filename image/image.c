@@ -162,6 +162,39 @@ static bool is_up_to_date(const struct state *before, const struct state *now)
 	       now->checked >= before->checked && now->checked - before->checked < CHECKED_EVERY;
 }
 
+bool image_before(const struct image *image, struct before *b)
+{
+	struct state_names names;
+
+	if (!state_before(&b->state, key_of(image), &names))
+		return false;
+	b->key = opened_files_key(names.volume, names.cookie, names.cookie_size);
+	return true;
+}
+
+void image_forget_before(const struct image *image)
+{
+	state_forget_before(key_of(image));
+}
+
+/* `last` is what was opened last under this name; NULL: nothing. Returns whether it is wanted. */
+static bool note_before(const struct image *image, const struct state *last)
+{
+	struct state_key key = key_of(image);
+	char name[STATE_NAME];
+	struct before b;
+
+	if (!image_tree(image) || (last && state_is_same(last, &image->pinned)))
+		return false;
+	if (image_before(image, &b) && !state_is_same(&b.state, &image->pinned))
+		state_remove_tree(&b.state); /* of an update before, which was not finished */
+	state_name(name, key);
+	if (last ? !state_is_verified(last) : !before_find(name, key, conf->reuse))
+		return false;
+	state_note_before(key, name);
+	return true;
+}
+
 void image_settle(struct image *image, const char *url)
 {
 	struct state_key key = key_of(image);
@@ -188,7 +221,8 @@ void image_settle(struct image *image, const char *url)
 			"bytes, became %s, %llu bytes; what is cached of the old one is not used",
 			IMAGE_NAME(image), version_text(&before), (unsigned long long)before.size,
 			version_text(now), (unsigned long long)now->size);
-	if (known && strcmp(now->etag, before.etag) != 0)
+	if (!note_before(image, known ? &before : NULL) && known &&
+		strcmp(now->etag, before.etag) != 0)
 		state_remove_tree(&before);
 	if (known && is_up_to_date(&before, now))
 		state_touch(key);

@@ -11,6 +11,7 @@
 #include "base/outcome.h"
 #include "net/response.h"
 #include "daemon/conf.h"
+#include "image/before.h"
 #include "image/state.h"
 #include "image/tree.h"
 
@@ -141,6 +142,11 @@ void image_pin(struct image *image, const struct response *response);
  * reported to the kernel, by the stored state, and stores the new state (state.h). `url` is only
  * for people. */
 void image_settle(struct image *image, const char *url);
+
+/* The version that came before the one that is open, whose blocks are still wanted; remembered, and
+ * found again by a later run, until it is forgotten. False: there is none. */
+bool image_before(const struct image *image, struct before *before);
+void image_forget_before(const struct image *image);
 
 /* Pins the stored state instead, without a request. False when there is none. */
 bool image_recall(struct image *image);

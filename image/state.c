@@ -264,14 +264,20 @@ static size_t read_file(const char *name, void *out, size_t room)
 	return size > 0 ? (size_t)size : 0;
 }
 
+bool state_read(struct state *out, const char *name, struct state_names *names)
+{
+	char text[STATE_MAX];
+	size_t size = read_file(name, text, sizeof(text));
+
+	return size > 0 && state_parse(out, names, text, size);
+}
+
 bool state_find(struct state *out, uint64_t hash, struct state_names *names)
 {
-	char name[STATE_NAME], text[STATE_MAX];
-	size_t size;
+	char name[STATE_NAME];
 
 	name_by_hash(name, hash);
-	size = read_file(name, text, sizeof(text));
-	return size > 0 && state_parse(out, names, text, size);
+	return state_read(out, name, names);
 }
 
 bool state_load(struct state *out, struct state_key key)
@@ -319,8 +325,9 @@ void state_remove_tree(const struct state *state)
 	uint8_t root[VERITY_DIGEST];
 	char name[STATE_TREE_NAME];
 
-	if (!state_is_verified(state) ||
-		!verity_root_parse(root, state->etag + sizeof(VERIFIED) - 1, VERITY_HEX))
+	const char *hex = state_root(state);
+
+	if (!hex || !verity_root_parse(root, hex, VERITY_HEX))
 		return;
 	state_tree_name(name, root);
 	unlinkat(folder, name, 0);
@@ -328,15 +335,16 @@ void state_remove_tree(const struct state *state)
 
 void state_remove(const char *name)
 {
-	char text[STATE_MAX], proof[STATE_NAME + sizeof(STATE_PROOF)];
-	size_t size = read_file(name, text, sizeof(text));
+	char beside[SUFFIXED];
 	struct state_names names;
 	struct state state;
 
-	if (size > 0 && state_parse(&state, &names, text, size))
+	if (state_read(&state, name, &names))
 		state_remove_tree(&state);
-	snprintf(proof, sizeof(proof), "%s" STATE_PROOF, name);
-	unlinkat(folder, proof, 0);
+	snprintf(beside, sizeof(beside), "%s" STATE_PROOF, name);
+	unlinkat(folder, beside, 0);
+	snprintf(beside, sizeof(beside), "%s" STATE_BEFORE, name);
+	unlinkat(folder, beside, 0);
 	unlinkat(folder, name, 0);
 }
 
@@ -379,6 +387,31 @@ bool state_mark(struct state_key key, bool make)
 		symlinkat(boot, folder, name);
 	}
 	return is_old;
+}
+
+/* If it cannot be written, it is done without. */
+void state_note_before(struct state_key key, const char *from)
+{
+	char name[SUFFIXED], text[STATE_MAX];
+
+	name_with(name, key, STATE_BEFORE);
+	write_file(name, text, read_file(from, text, sizeof(text)));
+}
+
+bool state_before(struct state *out, struct state_key key, struct state_names *names)
+{
+	char name[SUFFIXED];
+
+	name_with(name, key, STATE_BEFORE);
+	return state_read(out, name, names);
+}
+
+void state_forget_before(struct state_key key)
+{
+	char name[SUFFIXED];
+
+	name_with(name, key, STATE_BEFORE);
+	unlinkat(folder, name, 0);
 }
 
 void state_store(const struct state *state, struct state_key key, const char *url)

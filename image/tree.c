@@ -109,17 +109,28 @@ static void fill(struct slot *s, const struct tree *t, uint64_t block)
 
 /* ---- the file ---- */
 
-static int open_file(const struct tree *t, int flags)
+static int open_file(const uint8_t root[VERITY_DIGEST], int flags)
 {
 	char name[STATE_TREE_NAME];
 
-	state_tree_name(name, t->verity.root);
+	state_tree_name(name, root);
 	return openat(state_folder(), name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+}
+
+int tree_open(const char *hex, const struct verity *like)
+{
+	uint8_t root[VERITY_DIGEST], superblock[VERITY_SUPERBLOCK];
+	int fd = hex && verity_root_parse(root, hex, VERITY_HEX) ? open_file(root, O_RDONLY) : -1;
+
+	if (fd >= 0 && (pread(fd, superblock, sizeof(superblock), 0) != sizeof(superblock) ||
+			       memcmp(verity_salt(superblock), like->salt, VERITY_SALT_MAX) != 0))
+		fd_close(&fd);
+	return fd;
 }
 
 static bool read_block(const struct tree *t, uint64_t block, void *bytes)
 {
-	int fd = state_folder() < 0 ? -1 : open_file(t, O_RDONLY);
+	int fd = state_folder() < 0 ? -1 : open_file(t->verity.root, O_RDONLY);
 	bool whole = fd >= 0 &&
 		     pread(fd, bytes, VERITY_BLOCK, (off_t)(block * VERITY_BLOCK)) == VERITY_BLOCK;
 
@@ -130,7 +141,7 @@ static bool read_block(const struct tree *t, uint64_t block, void *bytes)
 /* If it cannot be written it is fetched again when it is needed again. */
 static void write_block(const struct tree *t, uint64_t block, const void *bytes)
 {
-	int fd = state_folder() < 0 ? -1 : open_file(t, O_WRONLY | O_CREAT);
+	int fd = state_folder() < 0 ? -1 : open_file(t->verity.root, O_WRONLY | O_CREAT);
 
 	if (fd >= 0)
 		(void)!pwrite(fd, bytes, VERITY_BLOCK, (off_t)(block * VERITY_BLOCK));
@@ -226,6 +237,11 @@ bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks)
 {
 	return is_known(t, lacks) && has_end(t, lacks) &&
 	       (block >= t->verity.data_blocks || digest(t, 0, block, lacks));
+}
+
+const uint8_t *tree_leaves(struct tree *t, uint64_t block, uint64_t *lacks)
+{
+	return is_known(t, lacks) ? digest(t, 0, block, lacks) : NULL;
 }
 
 enum tree_verdict tree_judge(struct tree *t, uint64_t block, const void *bytes, uint64_t *lacks)

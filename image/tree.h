@@ -20,6 +20,9 @@
 /* The tree's file lies here in the offsets of an image's file, behind all images. */
 #define TREE_BASE (1ull << 63)
 
+/* The bytes of an image that a block of digests stands for. */
+#define TREE_UNIT ((uint64_t)VERITY_DIGESTS * VERITY_BLOCK)
+
 /* Its name on the server is the image's with this behind it. */
 #define TREE_SUFFIX ".verity"
 
@@ -75,6 +78,15 @@ uint64_t tree_room(const struct tree *t);
 
 /* Whether a block of the tree is in memory: one that was used lately. */
 bool tree_holds(const struct tree *t, uint64_t block);
+
+/* The digests of the data blocks from `block` on, as far as they lie in the same block of the tree;
+ * good until another block is looked for. NULL: block *lacks of the tree has to come first. */
+const uint8_t *tree_leaves(struct tree *t, uint64_t block, uint64_t *lacks);
+
+/* Opens the file of another version's tree, to be read, which nothing verifies. `root` has the
+ * VERITY_HEX digits of its root hash; NULL: it has none. -1: there is no such file, or
+ * its salt is not that of `like`: then no digest of both is the same. */
+int tree_open(const char *root, const struct verity *like);
 
 /* The superblock may be a lie: it is requested again. */
 void tree_doubt(struct tree *t);

@@ -23,6 +23,7 @@
 #include "daemon/sandbox.h"
 #include "image/state.h"
 #include "kernel/cached.h"
+#include "kernel/store.h"
 
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
 #define DEPTH_MAX 6
@@ -327,33 +328,14 @@ static uint64_t hexadecimal(const char *digits)
 	return n;
 }
 
-/* `context` is the beginning of a name, IMAGE and the dot, which becomes empty if a file has it. */
-static bool see_version(void *context, int folder, const char *name)
-{
-	char *image = context;
-
-	(void)folder;
-	if (strlen(name) == 33 && strncmp(name, image, strlen(image)) == 0)
-		*image = '\0';
-	return *image;
-}
-
 /* With its last version what is remembered of an image goes, in the file IMAGE. */
 static int remove_stored(const struct culler *c, const struct candidate *o)
 {
-	char image[18];
+	uint64_t image = hexadecimal(o->name), version = hexadecimal(o->name + 17);
 
-	if (c->in_use(hexadecimal(o->name), hexadecimal(o->name + 17)))
+	if (c->in_use(image, version))
 		return EBUSY;
-	if (unlinkat(state_folder(), o->name, 0) < 0)
-		return errno;
-	snprintf(image, sizeof(image), "%.17s", o->name);
-	dir_each(state_folder(), ".", see_version, image);
-	if (*image) {
-		image[16] = '\0';
-		state_remove(image);
-	}
-	return 0;
+	return store_remove(image, version) ? 0 : errno;
 }
 
 static void remove_one(struct culler *c, const struct candidate *o)

@@ -336,6 +336,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		return;
 	}
 	settle_version(n, told);
+	p->keeps = 0;
 	nbd_forget_holes();
 	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
 	if (d->cache < 0) {
@@ -361,6 +362,46 @@ static ssize_t write_pages(unsigned n, const void *pages, size_t size, uint64_t 
 	return store_write(nbd_devices[n].cache, pages, size, offset);
 }
 
+/* A byte by which the culler, which has only the table, knows a cache file that it has to spare; it
+ * spares one in 128 others with it. */
+static uint8_t mark(uint64_t image, uint64_t version)
+{
+	return (uint8_t)(image ^ version) | 1;
+}
+
+/* Whether a file of store.h is that of a device, or read for one. */
+static bool in_use(uint64_t image, uint64_t version)
+{
+	for (unsigned n = 0; n < usable; n++) {
+		const volatile struct nbd_place *p = place(n);
+
+		if (p->state >= NBD_SIZED &&
+			(p->keeps == mark(image, version) ||
+				(p->version == version &&
+					nbd_key((const char *)texts(n)->name) == image)))
+			return true;
+	}
+	return false;
+}
+
+static int open_before(unsigned n, const struct before *before)
+{
+	uint64_t version = store_version(&before->state);
+	int fd = store_open_before(before->key, version);
+
+	place(n)->keeps = fd < 0 ? 0 : mark(before->key, version);
+	return fd;
+}
+
+static bool end_before(unsigned n, const struct before *before, bool remove)
+{
+	uint64_t version = store_version(&before->state);
+
+	place(n)->keeps = 0;
+	cull_inspect();
+	return remove && !in_use(before->key, version) && store_remove(before->key, version);
+}
+
 static const struct frontend frontend_calls = {.any_order = true,
 	.size_is_version = true,
 	.hears_all = true,
@@ -369,6 +410,8 @@ static const struct frontend frontend_calls = {.any_order = true,
 	.hole = nbd_hole,
 	.cached = cached,
 	.marked = cull_inspect,
+	.open_before = open_before,
+	.end_before = end_before,
 	.complete = complete};
 
 /* ---- places ---- */
@@ -423,19 +466,6 @@ static void take_lines(void)
 static size_t memory(unsigned count)
 {
 	return min_u64(DEVICES_MAX, count) * sizeof(struct device);
-}
-
-/* Whether a file of store.h is that of a device. */
-static bool in_use(uint64_t image, uint64_t version)
-{
-	for (unsigned n = 0; n < usable; n++) {
-		const volatile struct nbd_place *p = place(n);
-
-		if (p->state >= NBD_SIZED && p->version == version &&
-			nbd_key((const char *)texts(n)->name) == image)
-			return true;
-	}
-	return false;
 }
 
 static void prepare(const struct conf *c, int device, void *room)

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/dir.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -81,6 +82,42 @@ static bool is_plain(int fd)
 	struct stat st;
 
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+}
+
+int store_open_before(uint64_t image, uint64_t version)
+{
+	char name[34];
+
+	file_name(name, image, version);
+	return openat(state_folder(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* `context` is the beginning of a name, IMAGE and the dot, which becomes empty if a file has it. */
+static bool see_version(void *context, int folder, const char *name)
+{
+	char *image = context;
+
+	(void)folder;
+	if (strncmp(name, image, strlen(image)) == 0 && strlen(name) == 33)
+		*image = '\0';
+	return *image;
+}
+
+bool store_remove(uint64_t image, uint64_t version)
+{
+	char name[34], other[34];
+
+	file_name(name, image, version);
+	if (unlinkat(state_folder(), name, 0) < 0 && errno != ENOENT)
+		return false;
+	name[17] = '\0';
+	strcpy(other, name);
+	dir_each(state_folder(), ".", see_version, other);
+	if (*other) {
+		name[16] = '\0';
+		state_remove(name);
+	}
+	return true;
 }
 
 /* What is not a plain file is made anew, and one that belongs to another user: it is one of an

@@ -101,10 +101,16 @@ bool verity_superblock(struct verity *v, const uint8_t *superblock, size_t size,
 			why, why_size, "a salt of %zu bytes, over %d", salt_size, VERITY_SALT_MAX);
 	v->data_blocks = blocks;
 	v->salt_size = (uint16_t)salt_size;
+	memset(v->salt, 0, sizeof(v->salt));
 	memcpy(v->salt, superblock + SALT, salt_size);
 	for (v->levels = 0; (blocks - 1) >> 7 * v->levels != 0;)
 		v->levels++;
 	return true;
+}
+
+const uint8_t *verity_salt(const uint8_t *superblock)
+{
+	return superblock + SALT;
 }
 
 /* ---- the tree ---- */

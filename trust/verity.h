@@ -51,6 +51,9 @@ char *verity_root_text(char out[VERITY_HEX + 1], const uint8_t root[VERITY_DIGES
 bool verity_superblock(struct verity *v, const uint8_t *superblock, size_t size,
 	uint64_t image_size, char *why, size_t why_size);
 
+/* The salt in a superblock, VERITY_SALT_MAX bytes, zeros behind its own. */
+const uint8_t *verity_salt(const uint8_t *superblock);
+
 /* The first block of a level in the tree's file, and the number of its blocks. `level` is below
  * v->levels. */
 uint64_t verity_level_begin(const struct verity *v, unsigned level);

@@ -121,6 +121,7 @@ def images(work, front="cachefiles"):
     share_a_blob(www, second)
     if front == "nbd":
         other_images(www, second)
+        make_updates(work)
     make_versions(work)
     os.rename(f"{plain}/big", f"{work}/plain.big")
     shutil.rmtree(plain)
@@ -138,6 +139,30 @@ def make_versions(work):
         describe_and_make(work, version, tree, f"{work}/{version}.erofs")
         shutil.rmtree(tree)
     assert os.path.getsize(f"{work}/v1.erofs") == os.path.getsize(f"{work}/v2.erofs"), "the versions differ in size"
+
+
+def make_updates(work):
+    """Makes two builds of a tree with their trees of digests: in the second a sixteenth of the files is new, one was
+    removed and a folder has another name."""
+    tree, www = f"{work}/update", f"{work}/www"
+    copy_some("/usr/lib", tree, 24 << 20, 600)
+    for build in "1", "2":
+        image = f"{www}/update-{build}.erofs"
+        if build == "2":
+            for number, path in enumerate(files_below(tree)):
+                if number % 16 == 0 and not os.path.islink(path):
+                    with open(path, "wb") as file:
+                        file.write(hashlib.shake_128(path.encode()).digest(os.path.getsize(path) + 5000))
+            os.unlink(next(path for path in files_below(tree) if not os.path.islink(path)))
+            folder = sorted(entry.path for entry in os.scandir(tree) if entry.is_dir())[0]
+            os.rename(folder, f"{tree}/zzz")
+        with open(f"{work}/update-{build}.json", "w") as file:
+            json.dump(describe(tree), file)
+        mkfs(image, tree, "-T0", "-Enoinline_data")
+        run("/usr/sbin/veritysetup", "format", "--salt=-", f"--root-hash-file={work}/update-{build}.roothash", image,
+            f"{image}.verity")
+        os.chmod(f"{image}.verity", 0o644)
+    shutil.rmtree(tree)
 
 
 def other_images(www, tree):

@@ -31,6 +31,8 @@ static ssize_t early_random(void *out, size_t size, unsigned flags)
 #include "fetch/mirror.c"
 
 #include "image/image.c"
+#include "image/before.c"
+#include "base/dir.c"
 
 #include "image/state.c"
 #include "image/tree.c"

@@ -5,6 +5,8 @@
 
 #include "base/fd.c"
 #include "image/image.c"
+#include "image/before.c"
+#include "base/dir.c"
 
 #include "base/text.c"
 #include "image/state.c"

@@ -12,6 +12,15 @@
 #include "image/state.c"
 #include "trust/sha256.c"
 #include "trust/verity.c"
+#define is_plain is_plain_file
+#include "kernel/store.c"
+#undef is_plain
+
+bool backing_check_store(const char *path, char *why, size_t size)
+{
+	(void)path, (void)why, (void)size;
+	return true;
+}
 
 static volatile uint64_t culls;
 volatile uint64_t *stats_culls = &culls;

@@ -1,0 +1,284 @@
+#include "fetch/reuse.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "daemon/handover.h"
+#include "image/before.h"
+#include "fetch/reads.h"
+
+/* Blocks whose old places are looked up at once: 128 KiB, as READs are. */
+#define UNIT	   32
+#define UNIT_BYTES ((uint64_t)UNIT * VERITY_BLOCK)
+
+/* How far from where a block is expected it is looked for, in blocks: 16 MiB either way. */
+#define WINDOW 4096
+
+/* Offsets that are remembered, each of a share of the image. */
+#define SHARES 256
+
+/* Bytes that are written at once, and in a turn if no READ waits for them. */
+#define STEP	   (16 << 10)
+#define TURN_BYTES (256 << 10)
+
+/* Milliseconds until a cache file that takes nothing is written to again. */
+#define WRITE_AGAIN 1000
+
+/* Blocks that are not what their digest says, until the old file is given up. */
+#define WRONG_MAX 16
+
+static struct {
+	struct file *file; /* NULL: none is updated */
+	struct before before;
+	int leaves, data;      /* the files of its tree and of its image */
+	off_t digests;	       /* where the digests of its blocks begin in its tree */
+	int32_t shift[SHARES]; /* old block number less new one */
+	uint64_t cursor;       /* what lies before it has been copied */
+	uint64_t taken;	       /* bytes */
+	unsigned wrong;
+	size_t in_turn; /* bytes that were written in this turn, and some for each attempt */
+	bool more;	/* it was enough */
+
+	/* the unit that was looked up last: the old block of each, and 1; 0: there is none */
+	uint64_t unit; /* and 1; 0: none */
+	uint32_t old[UNIT];
+} reuse;
+
+/* ---- the beginning and the end ---- */
+
+/* `why` is NULL at its file's close. Otherwise nothing can be taken any more: the old version of
+ * the same name goes, and one of another name if it was one. */
+static void stop(const char *why)
+{
+	const struct image *image = reuse.file->image;
+	bool own = opened_files_key(image->volume, image->cookie, image->cookie_size) ==
+		   reuse.before.key;
+
+	fd_close(&reuse.leaves);
+	fd_close(&reuse.data);
+	if (frontend->end_before(
+		    number_of(reuse.file), &reuse.before, why && (own || reuse.taken > 0)))
+		state_remove_tree(&reuse.before.state);
+	reuse.file = NULL;
+	reuse.in_turn = TURN_BYTES; /* another may begin in the next one */
+	if (!why)
+		return;
+	image_forget_before(image);
+	log_info("%.*s: %llu bytes came from the version before: %s", IMAGE_NAME(image),
+		(unsigned long long)reuse.taken, why);
+}
+
+static void begin(struct file *f, const struct tree *tree)
+{
+	reuse.file = f;
+	reuse.data = frontend->open_before(number_of(f), &reuse.before);
+	reuse.leaves = tree_open(state_root(&reuse.before.state), &tree->verity);
+	if (reuse.data < 0 || reuse.leaves < 0)
+		stop(reuse.data < 0 ? "it is gone" : "its tree is gone, or has another salt");
+	/* The levels above come before them. */
+	reuse.digests = VERITY_BLOCK;
+	for (uint64_t n = (reuse.before.state.size / VERITY_BLOCK - 1) / VERITY_DIGESTS; n > 0;) {
+		n /= VERITY_DIGESTS;
+		reuse.digests += (off_t)(n + 1) * VERITY_BLOCK;
+	}
+}
+
+bool reuse_is_for(struct file *f)
+{
+	const struct tree *tree = image_tree(f->image);
+
+	if (f->updates && !reuse.file) {
+		f->updates = false;
+		memset(&reuse, 0, sizeof(reuse));
+		if (tree && tree->verity.levels > 0 && frontend->open_before &&
+			page_size() <= STEP && image_before(f->image, &reuse.before))
+			begin(f, tree);
+	}
+	return reuse.file == f;
+}
+
+void reuse_close(struct file *f)
+{
+	if (reuse.file == f)
+		stop(NULL);
+}
+
+/* ---- where blocks are ---- */
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a < b ? b - a : a - b;
+}
+
+/* Compares the old digests from the block `at` on with those of the unit that are `missing`, of
+ * which the first is expected at `first`: the nearest place wins. */
+static void search(const uint8_t *new, uint32_t missing, uint64_t at, uint64_t first)
+{
+	uint8_t old[VERITY_BLOCK];
+	ssize_t size =
+		pread(reuse.leaves, old, sizeof(old), reuse.digests + (off_t)(at * VERITY_DIGEST));
+
+	for (const uint8_t *o = old; o < old + size; o += VERITY_DIGEST, at++)
+		for (uint32_t left = missing; left; left &= left - 1) {
+			unsigned i = (unsigned)__builtin_ctz(left);
+			const uint8_t *n = new + i *VERITY_DIGEST;
+
+			if (*o == *n && memcmp(o, n, VERITY_DIGEST) == 0 &&
+				(!reuse.old[i] || distance(at, first + i) <
+							  distance(reuse.old[i] - 1, first + i)))
+				reuse.old[i] = (uint32_t)at + 1;
+		}
+}
+
+/* From this share on, and as far as the offset is known no better. */
+static void learn(size_t share, int32_t shift)
+{
+	int32_t before = reuse.shift[share];
+
+	for (; share < SHARES && reuse.shift[share] == before; share++)
+		reuse.shift[share] = shift;
+}
+
+/* Finds the places of the unit's blocks in the old file, where they are cached. */
+static void look_up(const struct verity *new, const uint8_t *digests, uint64_t block)
+{
+	size_t share = block * SHARES / new->data_blocks;
+	int64_t first = (int64_t)block + reuse.shift[share], reach = 0;
+	uint32_t missing = UINT32_MAX;
+
+	if (new->data_blocks - block < UNIT)
+		missing >>= UNIT - (new->data_blocks - block);
+	memset(reuse.old, 0, sizeof(reuse.old));
+	for (; missing && reach <= WINDOW; reach += WINDOW) {
+		for (int64_t at = first > reach ? first - reach : 0; at < first + UNIT + reach;
+			at += VERITY_DIGESTS)
+			search(digests, missing, (uint64_t)at, (uint64_t)first);
+		for (unsigned i = 0; i < UNIT; i++)
+			missing &= ~((uint32_t)(reuse.old[i] > 0) << i);
+	}
+	for (unsigned i = 0; i < UNIT; i++) {
+		off_t at = ((off_t)reuse.old[i] - 1) * VERITY_BLOCK;
+
+		if (at < 0)
+			continue;
+		learn(share, (int32_t)(reuse.old[i] - 1 - i - block));
+		if (lseek(reuse.data, at, SEEK_DATA) != at)
+			reuse.old[i] = 0;
+	}
+}
+
+/* ---- taking them ---- */
+
+static uint32_t *place(uint64_t offset)
+{
+	return &reuse.old[offset / VERITY_BLOCK % UNIT];
+}
+
+/* Returns the bytes that are written; 0: they are not what was looked for; or a negative errno. */
+static ssize_t copy(struct file *f, uint64_t from, uint64_t end)
+{
+	_Alignas(VERITY_BLOCK) char bytes[STEP];
+	struct file_fault fault;
+	ssize_t size = 0;
+
+	while (size < STEP && from + (uint64_t)size < end && *place(from + (uint64_t)size) &&
+		pread(reuse.data, bytes + size, VERITY_BLOCK,
+			((off_t)*place(from + (uint64_t)size) - 1) * VERITY_BLOCK) == VERITY_BLOCK)
+		size += VERITY_BLOCK;
+	size = (ssize_t)page_down((uint64_t)size);
+	if (size == 0)
+		return 0;
+	size = file_write(f, bytes, (size_t)size, from, &fault);
+	if (size > 0) {
+		reuse.taken += (uint64_t)size;
+		reuse.in_turn += (size_t)size;
+		reads_advance(number_of(f), from, from + (uint64_t)size);
+	} else if (size == -EBADMSG) {
+		reuse.wrong++;
+		size = 0;
+	} else {
+		f->ahead_after = turn.ms + WRITE_AGAIN;
+	}
+	return size;
+}
+
+uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end)
+{
+	struct tree *tree = image_tree(f->image);
+	uint64_t unit = from / UNIT_BYTES, lacks;
+	const uint8_t *digests;
+	ssize_t n;
+
+	*end = min_u64(*end, (unit + 1) * UNIT_BYTES);
+	if (reuse.in_turn >= TURN_BYTES &&
+		reads_first_end(number_of(f), from, *end) == UINT64_MAX) {
+		*end = from;
+		return from;
+	}
+	if (reuse.unit != unit + 1) {
+		digests = tree_leaves(tree, unit * UNIT, &lacks);
+		if (!digests)
+			return from;
+		look_up(&tree->verity, digests, unit * UNIT);
+		reuse.unit = unit + 1;
+	}
+	n = copy(f, from, *end);
+	if (n != 0)
+		return n > 0 ? from + (uint64_t)n : from;
+	*place(from) = 0;
+	for (uint64_t at = from + page_size(); at < *end; at += page_size())
+		if (*place(at))
+			*end = at;
+	if (reuse.wrong == WRONG_MAX)
+		stop("its cache file is damaged");
+	return from;
+}
+
+/* ---- in the background ---- */
+
+/* Copies a piece at the cursor, or passes over one that needs nothing. False: not now. */
+static bool copy_on(struct file *f)
+{
+	uint64_t end = (reuse.cursor / UNIT_BYTES + 1) * UNIT_BYTES, hole_end, to, lacks;
+	int64_t hole = file_hole(f, reuse.cursor, end, &hole_end);
+
+	reuse.in_turn += VERITY_BLOCK;
+	if (hole < 0)
+		return false;
+	if ((uint64_t)hole < end) {
+		/* What was requested and has not come is passed over. */
+		if (f->tree_cursor <= (uint64_t)hole &&
+			!tree_covers(image_tree(f->image), (uint64_t)hole / VERITY_BLOCK, &lacks))
+			return false;
+		to = reuse_take(f, page_down((uint64_t)hole), &end);
+		if (!reuse.file || turn.ms < f->ahead_after)
+			return false;
+		end = to > (uint64_t)hole ? to : end;
+	}
+	reuse.cursor = end;
+	if (end < image_end(f->image))
+		return true;
+	stop("all that both have; its cache is not needed any more");
+	return false;
+}
+
+void reuse_run(void)
+{
+	struct file *f = files;
+
+	while (f < end_of_files() && (!f->used || f->opening || !reuse_is_for(f)))
+		f++;
+	if (f < end_of_files() && reads_used == 0 && !is_tracing(f) && turn.ms >= f->ahead_after)
+		while (reuse.in_turn < TURN_BYTES && copy_on(f))
+			;
+	reuse.more = reuse.in_turn >= TURN_BYTES;
+	reuse.in_turn = 0;
+}
+
+int64_t reuse_next(void)
+{
+	return reuse.more ? turn.ms : INT64_MAX;
+}

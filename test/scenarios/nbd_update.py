@@ -1,0 +1,280 @@
+"""Updates of verified images: what the version before has is taken from its cache file."""
+import contextlib
+import os
+import random
+
+from lib import verity
+from lib.nbd import Nbd
+from scenarios.common import KIB, MIB, Server, each, kill_worker, scenario
+from scenarios.nbd_common import blocks, need
+
+BLOCK = verity.BLOCK
+SIZE = 2500                     # blocks
+FOLDER = "cachefilesd-mini"
+
+
+def versions(seed, size=SIZE, changed=12):
+    """Two images as mkfs.erofs makes them of two builds: runs of blocks that are new, gone, or elsewhere. And the
+    number of blocks of the second that the first does not have."""
+    rng = random.Random(f"versions {seed}")
+    old = [rng.randbytes(BLOCK) for _ in range(size)]
+    new = list(old)
+    for _ in range(changed):
+        at, count = rng.randrange(len(new)), rng.randrange(1, 16)
+        new[at:at + rng.randrange(16)] = [rng.randbytes(BLOCK) for _ in range(count)]
+    a, b = sorted(rng.sample(range(len(new)), 2))
+    new = new[b:] + new[a:b] + new[:a]                  # a folder that was renamed
+    new[:2] = [rng.randbytes(BLOCK) for _ in range(2)]
+    had = set(old)
+    return b"".join(old), b"".join(new), sum(block not in had for block in new)
+
+
+def publish(server, name, data, salt=b""):
+    """Returns the directive."""
+    tree, root = verity.tree(data, salt)
+    server.images[f"/{name}"], server.images[f"/{name}.verity"] = data, tree
+    return f"roothash {name} {root}"
+
+
+@contextlib.contextmanager
+def session(server, n, data, name="img", *directives, salt=b"", **more):
+    """One run of the daemon, whose cache is kept. Yields the stand-in and the device."""
+    with blocks(server, n, publish(server, name, data, salt), *directives, attach=(name,), keep=True, **more) as k:
+        yield k, k.attached(name)
+
+
+def read_all(d, data, step=128 * KIB):
+    for offset in range(0, len(data), step):
+        need(d, data, offset, min(step, len(data) - offset))
+
+
+def stored(k):
+    """The cache files in the folder, and the trees."""
+    names = os.listdir(os.path.join(k.cache, FOLDER))
+    return {x for x in names if len(x) == 33}, {x for x in names if x.endswith(".verity")}
+
+
+def path(k, name):
+    return os.path.join(k.cache, FOLDER, name)
+
+
+def sent(server, name, since):
+    """Bytes of the image and its tree."""
+    return sum(server.bytes_sent(f"/{name}{suffix}", since=since) for suffix in ("", ".verity"))
+
+
+def bound(server, name, differ):
+    """What an update may cost: the new blocks and the tree, an eighth more, and what an OPEN fetches unseen."""
+    return 1.12 * (differ * BLOCK + len(server.images[f"/{name}.verity"])) + 64 * KIB
+
+
+def all_taken(k):
+    return k.wait_log(r"\d+ bytes came from the version before: all that both have", 30)
+
+
+@each("img", "img-2.erofs", "next", "given")
+def update(name):
+    """a changed image, or the next name: what both have is not fetched, the old file goes when all is copied"""
+    old, new, differ = versions(name)
+    before = {"img-2.erofs": "img-10.erofs", "next": "last-7-base", "given": "other"}.get(name, name)
+    directives = {"next": ("reuse last*base",), "given": ("reuse other",)}.get(name, ())
+    with Nbd() as n, Server() as s:
+        with session(s, n, old, before) as (k, d):
+            read_all(d, old)
+        first, mark = stored(k), len(s.requests)
+        with session(s, n, new, name, *directives, after=k) as (k, d):
+            read_all(d, new)
+            all_taken(k)
+            second = stored(k)
+            assert len(second[0]) == len(second[1]) == 1 and not first[0] & second[0] and not first[1] & second[1]
+            s.stop()
+            read_all(d, new)
+        assert sent(s, name, mark) <= bound(s, name, differ), (sent(s, name, mark), differ * BLOCK)
+
+
+@scenario
+def update_of_a_part():
+    """of what the version before has not cached, everything is fetched; what READs do not want is copied meanwhile"""
+    old, new, differ = versions("part")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old, "img", "read-ahead none") as (k, d):
+            for offset in range(0, len(old) // 2, 128 * KIB):
+                need(d, old, offset, 128 * KIB)
+        mark = len(s.requests)
+        with session(s, n, new, after=k) as (k, d):
+            k.wait_log("came from the version before", 60)      # the tree is fetched when nothing else is to do
+            copied = sent(s, "img", mark)
+            assert copied <= len(s.images["/img.verity"]) + 512 * KIB, copied
+            read_all(d, new)
+        assert len(new) // 2 < sent(s, "img", mark) < len(new) // 2 + bound(s, "img", differ), sent(s, "img", mark)
+
+
+@scenario
+def update_in_any_order():
+    """READs at random places find as much"""
+    old, new, differ = versions("random")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old) as (k, d):
+            read_all(d, old)
+        mark = len(s.requests)
+        with session(s, n, new, after=k) as (k, d):
+            offsets = list(range(0, len(new), 32 * KIB))
+            random.Random(7).shuffle(offsets)
+            for offset in offsets:
+                need(d, new, offset, min(32 * KIB, len(new) - offset))
+            all_taken(k)
+        assert sent(s, "img", mark) <= bound(s, "img", differ), (sent(s, "img", mark), differ * BLOCK)
+
+
+def spoil(k, what):
+    """Changes what the version before has left."""
+    files, trees = stored(k)
+    file, tree, = path(k, *files), path(k, *trees)
+    if what == "every byte changed":
+        with open(file, "r+b") as f:
+            data = f.read()
+            f.seek(0)
+            f.write(bytes(b ^ 1 for b in data))
+    elif what == "truncated":
+        os.truncate(file, os.path.getsize(file) // 2)
+    elif what == "empty":
+        os.truncate(file, 0)
+    elif what == "missing":
+        os.unlink(file)
+    elif what == "a folder":
+        os.unlink(file)
+        os.mkdir(file)
+    elif what == "no tree":
+        os.unlink(tree)
+    elif what == "another tree":
+        with open(tree, "r+b") as f:
+            size = os.path.getsize(tree)
+            f.seek(8192)
+            f.write(random.Random(1).randbytes(size - 8192))
+    elif what == "digests elsewhere":
+        with open(tree, "r+b") as f:
+            data = f.read()
+            f.seek(8192)
+            f.write(data[8192 + 320:])
+
+
+SPOILT = ("every byte changed", "truncated", "empty", "missing", "a folder", "no tree", "another tree",
+          "digests elsewhere")
+
+
+@each(*SPOILT)
+def update_from_spoilt(what):
+    """what lies in the place of the version before is not believed: all bytes are right"""
+    old, new, differ = versions(what)
+    with Nbd() as n, Server() as s:
+        with session(s, n, old) as (k, d):
+            read_all(d, old)
+        spoil(k, what)
+        with session(s, n, new, after=k) as (k, d):
+            read_all(d, new)
+            k.wait_log("came from the version before", 30)
+            s.stop()
+            read_all(d, new)
+
+
+@scenario
+def update_with_another_salt():
+    """trees with two salts: nothing is taken, which is said once"""
+    old, new, differ = versions("salt")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old, salt=b"one") as (k, d):
+            read_all(d, old)
+        for _ in range(2):
+            mark = len(s.requests)
+            with session(s, n, new, salt=b"two", after=k) as (k, d):
+                read_all(d, new)
+            assert k.stderr.count("has another salt") == (0 if _ else 1), k.stderr
+            assert _ or sent(s, "img", mark) >= len(new)
+
+
+@scenario
+def update_goes_on():
+    """the worker is killed, the daemon begins again: what is left is still taken"""
+    old, new, differ = versions("goes on")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old) as (k, d):
+            read_all(d, old)
+        mark = len(s.requests)
+        with session(s, n, new, "img", "read-ahead none", after=k) as (k, d):
+            need(d, new, 0, 1 * MIB)
+            kill_worker(k)
+            need(d, new, 1 * MIB, 2 * MIB)
+            assert len(stored(k)[0]) == 2, stored(k)
+        with session(s, n, new, after=k) as (k, d):
+            read_all(d, new)
+            all_taken(k)
+            assert len(stored(k)[0]) == 1, stored(k)
+        assert sent(s, "img", mark) <= bound(s, "img", differ) + 192 * KIB, (sent(s, "img", mark), differ * BLOCK)
+
+
+@scenario
+def update_taken_back():
+    """back to the version before while it is there: nothing of it is fetched again, and it is right"""
+    old, new, differ = versions("back")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old) as (k, d):
+            read_all(d, old)
+        with session(s, n, new, "img", "read-ahead none", after=k) as (k, d):
+            need(d, new, 0, MIB)
+        mark = len(s.requests)
+        with session(s, n, old, after=k) as (k, d):
+            read_all(d, old)
+            k.wait_log("came from the version before", 30)
+        assert sent(s, "img", mark) <= 192 * KIB, sent(s, "img", mark)
+
+
+@scenario
+def update_while_culling():
+    """too little space: the version before is not culled while blocks are taken from it, and may be afterwards"""
+    old, new, differ = versions("cull")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old) as (k, d):
+            read_all(d, old)
+        mark, first = len(s.requests), stored(k)[0]
+        with session(s, n, new, "img", "read-ahead none", "budget 1M", after=k) as (k, d):
+            need(d, new, 0, 4 * MIB)
+            k.wait_log("too many, and all images are in use", 10)
+            assert first <= stored(k)[0], stored(k)
+            read_all(d, new)
+            all_taken(k)
+            assert not first & stored(k)[0], stored(k)
+        assert sent(s, "img", mark) <= bound(s, "img", differ) + 64 * KIB, (sent(s, "img", mark), differ * BLOCK)
+
+
+@scenario
+def update_that_stays_unread():
+    """when the image is detached, the version before is not wanted any more if there is too little space"""
+    old, new, _ = versions("unread")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old) as (k, d):
+            read_all(d, old)
+        first = stored(k)[0]
+        with session(s, n, new, "img", "read-ahead none", after=k) as (k, d):
+            need(d, new, 0, MIB)
+        with session(s, n, new[:MIB], "another", "budget 2M", after=k) as (k, d):
+            k.wait(lambda: not first & stored(k)[0], 10, "the old file goes")
+
+
+@scenario
+def update_of_two():
+    """two images at once: one after the other is updated"""
+    pairs = {name: versions(name) for name in ("one", "two")}
+    with Nbd() as n, Server() as s:
+        lines = [publish(s, name, pairs[name][0]) for name in pairs]
+        with blocks(s, n, *lines, attach=pairs, keep=True) as k:
+            for name, (old, _, _) in pairs.items():
+                read_all(k.attached(name), old)
+        mark = len(s.requests)
+        lines = [publish(s, name, pairs[name][1]) for name in pairs]
+        with blocks(s, n, *lines, attach=pairs, keep=True, after=k) as k:
+            for name, (_, new, _) in pairs.items():
+                d = k.attached(name)
+                read_all(d, new)
+                k.wait_log(f"{name}: .*all that both have", 30)
+        for name, (_, _, differ) in pairs.items():
+            assert sent(s, name, mark) <= bound(s, name, differ) + 256 * KIB, (name, sent(s, name, mark))
