@@ -36,7 +36,7 @@ struct file {
 
 	bool updates;	      /* blocks may be taken from the version before */
 	uint64_t tree_cursor; /* for its bytes before, the tree is there or was requested */
-	uint64_t tree_asked;  /* the block of it that was requested last, and 1 */
+	bool tree_asked;      /* its next block has been requested once */
 
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */

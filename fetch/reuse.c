@@ -25,7 +25,7 @@
 #define TURN_BYTES (256 << 10)
 
 /* Milliseconds until a cache file that takes nothing is written to again. */
-#define WRITE_AGAIN 1000
+#define WRITE_AGAIN 100
 
 /* Blocks that are not what their digest says, until the old file is given up. */
 #define WRONG_MAX 16
@@ -77,7 +77,7 @@ static void begin(struct file *f, const struct tree *tree)
 	reuse.data = frontend->open_before(number_of(f), &reuse.before);
 	reuse.leaves = tree_open(state_root(&reuse.before.state), &tree->verity);
 	if (reuse.data < 0 || reuse.leaves < 0)
-		stop(reuse.data < 0 ? "it is gone" : "its tree is gone, or has another salt");
+		stop(reuse.data < 0 ? "it is gone" : "no tree of it with this salt is there");
 	/* The levels above come before them. */
 	reuse.digests = VERITY_BLOCK;
 	for (uint64_t n = (reuse.before.state.size / VERITY_BLOCK - 1) / VERITY_DIGESTS; n > 0;) {
@@ -108,14 +108,8 @@ void reuse_close(struct file *f)
 
 /* ---- where blocks are ---- */
 
-static uint64_t distance(uint64_t a, uint64_t b)
-{
-	return a < b ? b - a : a - b;
-}
-
-/* Compares the old digests from the block `at` on with those of the unit that are `missing`, of
- * which the first is expected at `first`: the nearest place wins. */
-static void search(const uint8_t *new, uint32_t missing, uint64_t at, uint64_t first)
+/* Compares the old digests from the block `at` on with those of the unit that are `missing`. */
+static void search(const uint8_t *new, uint32_t missing, uint64_t at)
 {
 	uint8_t old[VERITY_BLOCK];
 	ssize_t size =
@@ -126,9 +120,7 @@ static void search(const uint8_t *new, uint32_t missing, uint64_t at, uint64_t f
 			unsigned i = (unsigned)__builtin_ctz(left);
 			const uint8_t *n = new + i *VERITY_DIGEST;
 
-			if (*o == *n && memcmp(o, n, VERITY_DIGEST) == 0 &&
-				(!reuse.old[i] || distance(at, first + i) <
-							  distance(reuse.old[i] - 1, first + i)))
+			if (*o == *n && memcmp(o, n, VERITY_DIGEST) == 0)
 				reuse.old[i] = (uint32_t)at + 1;
 		}
 }
@@ -155,7 +147,7 @@ static void look_up(const struct verity *new, const uint8_t *digests, uint64_t b
 	for (; missing && reach <= WINDOW; reach += WINDOW) {
 		for (int64_t at = first > reach ? first - reach : 0; at < first + UNIT + reach;
 			at += VERITY_DIGESTS)
-			search(digests, missing, (uint64_t)at, (uint64_t)first);
+			search(digests, missing, (uint64_t)at);
 		for (unsigned i = 0; i < UNIT; i++)
 			missing &= ~((uint32_t)(reuse.old[i] > 0) << i);
 	}
@@ -233,7 +225,7 @@ uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end)
 		if (*place(at))
 			*end = at;
 	if (reuse.wrong == WRONG_MAX)
-		stop("its cache file is damaged");
+		stop("it is damaged");
 	return from;
 }
 
@@ -261,7 +253,7 @@ static bool copy_on(struct file *f)
 	reuse.cursor = end;
 	if (end < image_end(f->image))
 		return true;
-	stop("all that both have; its cache is not needed any more");
+	stop("all that both have");
 	return false;
 }
 

@@ -14,10 +14,8 @@
 /* Milliseconds without a READ, after which nothing else is to do. */
 #define IDLE 10000
 
-/* Until the rest of a tree is looked at again, if nothing of it comes; and how much of it is looked
- * at then, in TREE_UNIT. */
+/* Until the rest of a tree is looked at again, if nothing of it comes. */
 #define AGAIN 1000
-#define STEPS 64
 
 static const struct conf *conf;
 static int64_t tree_next = INT64_MAX; /* when the rest of a tree is looked at again */
@@ -235,20 +233,23 @@ void verify_retract(struct image *image)
 
 /* ---- the rest of the tree ---- */
 
-/* Requests the next block that is not there, at most twice, as the first one may be above it. */
-static void ask_rest(struct file *f)
+/* Looks at the next block, and requests it, at most twice, as the first time one above it may come.
+ * Returns when to go on. */
+static int64_t ask_rest(struct file *f)
 {
 	uint64_t lacks;
 
-	for (int i = 0; i < STEPS && f->tree_cursor < f->image->pinned.size; i++) {
-		if (!tree_covers(image_tree(f->image), f->tree_cursor / VERITY_BLOCK, &lacks) &&
-			f->tree_asked != lacks + 1) {
-			if (pool_ask_tree(f, lacks))
-				f->tree_asked = lacks + 1;
-			return;
-		}
-		f->tree_cursor += TREE_UNIT;
+	if (!tree_covers(image_tree(f->image), f->tree_cursor / VERITY_BLOCK, &lacks)) {
+		if (pool_ask_tree(f, lacks))
+			f->tree_asked = !f->tree_asked;
+		else
+			return turn.ms + AGAIN;
+		if (f->tree_asked)
+			return turn.ms + AGAIN;
 	}
+	f->tree_asked = false;
+	f->tree_cursor += TREE_UNIT;
+	return turn.ms;
 }
 
 void verify_run(void)
@@ -258,14 +259,10 @@ void verify_run(void)
 	tree_next = INT64_MAX;
 	if (conf->read_ahead != READ_AHEAD_AUTO || reads_used > 0 || transfers_outstanding() > 0)
 		return;
-	for (struct file *f = files; f < end_of_files(); f++) {
-		if (!pool_may_prefetch(f) || !image_tree(f->image) ||
-			f->tree_cursor >= f->image->pinned.size)
-			continue;
-		tree_next = later(idle, turn.ms + AGAIN);
-		if (turn.ms >= idle)
-			ask_rest(f);
-	}
+	for (struct file *f = files; f < end_of_files(); f++)
+		if (pool_may_prefetch(f) && image_tree(f->image) &&
+			f->tree_cursor < f->image->pinned.size)
+			tree_next = sooner(tree_next, turn.ms < idle ? idle : ask_rest(f));
 }
 
 int64_t verify_next(void)

@@ -47,7 +47,8 @@ static bool see(void *context, int folder, const char *name)
 	struct stat file;
 	const char *cookie = (const char *)names.cookie;
 
-	if (strlen(name) == STATE_NAME - 1 && fstatat(folder, name, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
+	if (strlen(name) == STATE_NAME - 1 &&
+		fstatat(folder, name, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
 		file.st_mtime > s->opened && state_read(&state, name, &names) &&
 		state_is_verified(&state) && fits(s, cookie, cookie + names.cookie_size)) {
 		s->opened = file.st_mtime;
