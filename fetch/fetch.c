@@ -281,7 +281,7 @@ static struct read_request *next_read(void)
 		const struct file *f = &files[r->file];
 		unsigned n;
 
-		if (is_held(f) || r->pos >= image_end(f->image) ||
+		if (is_held(f) || r->pos >= image_end(f->image) || reuse_is_opening(f) ||
 			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos) ||
 			pool_is_refused(f, r->pos) || (r->tree && pool_cover(r->file, r->tree)))
 			continue;

@@ -53,7 +53,8 @@ struct frontend {
 	void (*marked)(void);
 
 	/* The cache file of the version of an image (before.h) that came before the file's, opened
-	 * to be read; it stays until end_before(). -1: it is not there. NULL: none can be read. */
+	 * to be read; it stays until end_before(). -1: EAGAIN, ask again soon; else it is not
+	 * there. NULL: none can be read. */
 	int (*open_before)(unsigned file, const struct before *before);
 
 	/* It is not read any more. `remove`: nor needed. Returns whether it is gone then: not if it

@@ -127,8 +127,9 @@ static bool is_another_starved(const struct image *image)
 
 bool pool_may_prefetch(const struct file *f)
 {
-	return f->used && !f->opening && mirror_may_be_asked(f->image, turn.ms) &&
-	       turn.ms >= f->ahead_after && !is_another_starved(f->image);
+	return f->used && !f->opening && !reuse_is_opening(f) &&
+	       mirror_may_be_asked(f->image, turn.ms) && turn.ms >= f->ahead_after &&
+	       !is_another_starved(f->image);
 }
 
 /* Where to ask. NULL: the image's name makes no URL; the attempt then fails with the reason. */

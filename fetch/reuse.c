@@ -27,6 +27,10 @@
 /* Milliseconds until a cache file that takes nothing is written to again. */
 #define WRITE_AGAIN 100
 
+/* Milliseconds until the old file is asked for again, and for how long READs wait for that. */
+#define OPEN_AGAIN 10
+#define OPEN_WAITS 1000
+
 /* Blocks that are not what their digest says, until the old file is given up. */
 #define WRONG_MAX 16
 
@@ -41,6 +45,7 @@ static struct {
 	unsigned wrong;
 	size_t in_turn; /* bytes that were written in this turn, and some for each attempt */
 	bool more;	/* it was enough */
+	bool waits;	/* for the old file to be opened */
 
 	/* the unit that was looked up last: the old block of each, and 1; 0: there is none */
 	uint64_t unit; /* and 1; 0: none */
@@ -74,8 +79,14 @@ static void stop(const char *why)
 static void begin(struct file *f, const struct tree *tree)
 {
 	reuse.file = f;
-	reuse.data = frontend->open_before(number_of(f), &reuse.before);
 	reuse.leaves = tree_open(state_root(&reuse.before.state), &tree->verity);
+	reuse.data = frontend->open_before(number_of(f), &reuse.before);
+	if (reuse.data < 0 && errno == EAGAIN) {
+		fd_close(&reuse.leaves);
+		reuse.file = NULL;
+		f->updates = reuse.waits = true;
+		return;
+	}
 	if (reuse.data < 0 || reuse.leaves < 0)
 		stop(reuse.data < 0 ? "it is gone" : "no tree of it with this salt is there");
 	/* The levels above come before them. */
@@ -98,6 +109,11 @@ bool reuse_is_for(struct file *f)
 			begin(f, tree);
 	}
 	return reuse.file == f;
+}
+
+bool reuse_is_opening(const struct file *f)
+{
+	return reuse.waits && f->updates && turn.ms - f->since < OPEN_WAITS;
 }
 
 void reuse_close(struct file *f)
@@ -272,5 +288,5 @@ void reuse_run(void)
 
 int64_t reuse_next(void)
 {
-	return reuse.more ? turn.ms : INT64_MAX;
+	return reuse.more ? turn.ms : reuse.waits ? turn.ms + OPEN_AGAIN : INT64_MAX;
 }

@@ -20,6 +20,9 @@
 /* Whether blocks can be taken for an open file. */
 bool reuse_is_for(struct file *f);
 
+/* Whether it is about to be known, so that nothing should be requested for it. */
+bool reuse_is_opening(const struct file *f);
+
 /* Takes blocks from `from` on, the digest of which is there: returns the end of what has been
  * written. Otherwise returns `from`, and *end becomes the end of what has to be requested; `from`:
  * nothing in this turn. Offsets are whole pages, `from` is before *end. */

@@ -93,15 +93,15 @@ bool state_find(struct state *out, uint64_t hash, struct state_names *names);
 /* The same for the one whose file has this name. */
 bool state_read(struct state *out, const char *name, struct state_names *names);
 
-/* Keeps what proves the image's root hash in a file beside it, STATE_PROOF behind its name; reads it
- * back, untrusted, and returns its size, 0 when there is none. */
+/* Keeps what proves the image's root hash in a file beside it, STATE_PROOF behind its name; reads
+ * it back, untrusted, and returns its size, 0 when there is none. */
 #define STATE_PROOF ".proof"
 void state_store_proof(struct state_key key, const void *proof, size_t size);
 size_t state_load_proof(struct state_key key, void *out, size_t room);
 
-/* Files of the same form beside it, STATE_BEFORE behind its name: what was remembered of the version
- * before (before.h), copied from the file of a name of state_name(). Reads it, with its keys; and
- * removes it. */
+/* Files of the same form beside it, STATE_BEFORE behind its name: what was remembered of the
+ * version before (before.h), copied from the file of a name of state_name(). Reads it, with its
+ * keys; and removes it. */
 #define STATE_BEFORE ".old"
 void state_note_before(struct state_key key, const char *name);
 bool state_before(struct state *out, struct state_key key, struct state_names *names);

@@ -427,15 +427,49 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t 
 	return store_hole(objects[file].fd, offset, end, hole_end);
 }
 
+/* As cached_open(), but only if it is of the version that was reported by this size. */
+static int open_version(const char *volume, const void *cookie, size_t cookie_size, uint64_t told)
+{
+	int fd = cached_open(cull_socket(), volume, cookie, cookie_size);
+
+	if (fd >= 0 && cached_size(fd) != told) {
+		fd_close(&fd);
+		errno = ENOENT;
+	}
+	return fd;
+}
+
 static int cached(unsigned file)
 {
 	const struct image *image = files[file].image;
-	int fd = cached_open(cull_socket(), image->volume, image->cookie, image->cookie_size);
 
 	/* The kernel does not use the bytes of another version. */
-	if (fd >= 0 && cached_size(fd) != image->pinned.reported_size)
-		fd_close(&fd);
-	return fd;
+	return open_version(
+		image->volume, image->cookie, image->cookie_size, image->pinned.reported_size);
+}
+
+/* The version before under the same name keeps it until the kernel gives it to the new one, at the
+ * end of that one's first session (fs/cachefiles/namei.c); what is open is there still. */
+static int open_before(unsigned file, const struct before *before)
+{
+	struct state_names names;
+	struct state s;
+
+	(void)file;
+	errno = ENOENT;
+	return state_find(&s, before->key, &names)
+		       ? open_version(names.volume, names.cookie, names.cookie_size,
+				 before->state.reported_size)
+		       : -1;
+}
+
+/* Only the kernel removes cache files. */
+static bool end_before(unsigned file, const struct before *before, bool remove)
+{
+	const struct image *image = files[file].image;
+
+	return remove &&
+	       before->key == opened_files_key(image->volume, image->cookie, image->cookie_size);
 }
 
 static const struct frontend frontend_calls = {.any_order = true,
@@ -445,6 +479,8 @@ static const struct frontend frontend_calls = {.any_order = true,
 	.hole = find_hole,
 	.cached = cached,
 	.marked = cull_inspect,
+	.open_before = open_before,
+	.end_before = end_before,
 	.complete = complete};
 
 /* ---- messages ---- */

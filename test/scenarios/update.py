@@ -1,0 +1,66 @@
+"""Updates of verified images by /dev/cachefiles; nbd_update.py has the rest."""
+import os
+import shutil
+import struct
+
+from lib import tap
+from scenarios.common import KIB, MIB, Server, check, daemon, each, need, scenario
+from scenarios.nbd_update import BLOCK, bound, publish, sent, versions
+
+
+def commit(k, f, name):
+    """What the kernel does with a new cache file at the end of its first session: it takes the place of the one before,
+    and gets the size that was reported (fs/cachefiles/xattr.c). Here it is a copy, as the stand-in empties the file of
+    a version that is not opened any more, where the kernel begins another."""
+    folder = os.path.join(k.cache, "cache", f"Ierofs,{name}", "@42")
+    path = os.path.join(folder, f"D{name}")
+    os.makedirs(folder, exist_ok=True)
+    if os.path.exists(path):
+        os.unlink(path)
+    shutil.copyfile(f.path, path)
+    try:
+        os.setxattr(path, "user.CacheFiles.cache", struct.pack(">QQBB", f.size, 0, 0, 1))
+    except OSError as error:
+        raise tap.Skip(f"no extended attributes here: {error}") from error
+
+
+def visit(s, data, name, *directives, after=None):
+    """One run of the daemon, in which all is read. Returns the stand-in."""
+    with daemon(s, publish(s, name, data), *directives, keep=True, after=after) as k:
+        os.makedirs(os.path.join(k.cache, "cache"), exist_ok=True)
+        f = k.opened(f"erofs,{name}", name.encode(), 20)
+        for offset in range(0, len(data), 128 * KIB):
+            if f.filled(offset, 128 * KIB) < min(128 * KIB, len(data) - offset):
+                need(k, f, data, offset, 128 * KIB)
+        check(f, data)
+        if after:
+            k.wait_log("came from the version before", 30)
+        commit(k, f, name)
+    return k
+
+
+@each("img", "img-2.erofs")
+def update_by_cachefiles(name):
+    """a changed image, or the next name: what both have is taken from the kernel's cache file of the version before"""
+    old, new, differ = versions(name)
+    with Server() as s:
+        k = visit(s, old, name.replace("2", "1"))
+        mark = len(s.requests)
+        k = visit(s, new, name, after=k)
+        assert "all that both have" in k.stderr, k.stderr
+        # The first READs come before the culler has opened the file.
+        assert sent(s, name, mark) <= bound(s, name, differ) + 192 * KIB, (sent(s, name, mark), differ * BLOCK)
+        mark = len(s.requests)
+        k = visit(s, old, name, after=k)
+        assert sent(s, name, mark) <= 2 * MIB, sent(s, name, mark)
+
+
+@scenario
+def update_by_cachefiles_of_nothing():
+    """the cache file of the version before has gone, or is another version's: all is fetched, and right"""
+    old, new, _ = versions("nothing")
+    with Server() as s:
+        k = visit(s, old, "img")
+        os.unlink(os.path.join(k.cache, "cache", "Ierofs,img", "@42", "Dimg"))
+        k = visit(s, new, "img", after=k)
+        assert "it is gone" in k.stderr, k.stderr
