@@ -18,10 +18,10 @@ static size_t writable(struct transfer *t)
 {
 	size_t size = (size_t)page_up(t->buffered);
 
-	if (t->part == PART_TREE)
-		return t->buffered / VERITY_BLOCK * VERITY_BLOCK;
 	if (t->provisional)
 		return (size_t)page_down(t->attempted - t->base);
+	if (t->part == PART_TREE)
+		return t->buffered / VERITY_BLOCK * VERITY_BLOCK;
 	if (t->state != TRANSFER_WRITING || t->base + t->buffered < t->image->pinned.size)
 		return (size_t)page_down(t->buffered);
 	memset(t->buffer + t->buffered, 0, size - t->buffered);

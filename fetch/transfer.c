@@ -81,7 +81,8 @@ uint64_t transfer_outstanding(const struct transfer *t)
 		return 0;
 	for (unsigned i = 0; i < t->count; i++)
 		n += t->ranges[i].end - t->ranges[i].from;
-	return n - (position(t) - t->ranges[0].from);
+	/* A last page that is left out ends behind the image. */
+	return n - min_u64(n, position(t) - t->ranges[0].from);
 }
 
 /* As transfers_outstanding(), of all but this one. */
@@ -172,6 +173,7 @@ static void attempt_failed(struct transfer *t, enum outcome outcome, const char 
 /* Forgets what came of a body that has not ended as it has to. */
 static void drop_provisional(struct transfer *t)
 {
+	assert(!t->provisional || t->base <= t->attempted);
 	if (t->provisional)
 		t->buffered = (size_t)(t->attempted - t->base);
 	t->provisional = false;

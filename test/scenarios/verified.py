@@ -316,6 +316,25 @@ def verified_lies_of_kinds(kind):
 
 
 @each(*FRONTS)
+@takes_long
+def verified_lies_in_chunks(front):
+    """a tree without Content-Length of which each block but the first of a request is bad once: the rest is read"""
+    made, seen = Made("chunks", 24 * MIB), set()
+    with serving(front, made, "timeout 20", knobs={"chunked": 5000}) as (s, o):
+        liar = Liar(s)
+
+        def rule(request):
+            blocks = range(request.range[0] // BLOCK + 1, request.range[1] // BLOCK + 1) if request.range else ()
+            liar.always = {("/img.verity", b) for b in blocks if b not in seen}
+            seen.update(blocks)
+            return liar(request)
+
+        s.rule = rule
+        o.need_all()
+        assert liar.lies > 0 and "has died" not in o.k.stderr
+
+
+@each(*FRONTS)
 def verified_answers_200(front):
     """a server that answers 200 with the whole image is refused as ever"""
     made = Made("200")
