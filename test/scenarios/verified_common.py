@@ -7,7 +7,7 @@ import time
 from lib import exposition
 from lib.nbd import Nbd
 from lib.verity import BLOCK, Tree
-from scenarios import nbd_common
+from scenarios import common, nbd_common
 from scenarios.common import KIB, MIB, PAGE, Server, check, daemon, image, padded
 
 FRONTS = ("cachefiles", "nbd")
@@ -135,17 +135,7 @@ def serving(front, made, *directives, knobs=None, roots=True, **more):
 
 
 def kill_worker(front, k):
-    if front == "cachefiles":
-        from scenarios.common import kill_worker as kill
-    else:
-        from scenarios.nbd_common import kill_worker as kill
-    kill(k)
-
-
-def has_file(k, suffix):
-    """Whether a file with this suffix lies beside the state."""
-    folder = os.path.join(k.cache, "cachefilesd-mini")
-    return os.path.isdir(folder) and any(name.endswith(suffix) for name in os.listdir(folder))
+    (common if front == "cachefiles" else nbd_common).kill_worker(k)
 
 
 def tree_files(k):

@@ -1,17 +1,15 @@
 """Images that are verified: by which root hash, and what is remembered of it: signatures, `verity allow`, offline, a
 worker's death, SIGHUP."""
 import contextlib
-import errno
 import itertools
 import os
-import shutil
 import tempfile
 
 from lib import certs, verity
 from lib.verity import BLOCK, Liar
 from scenarios.common import (MIB, PAGE, Program, Server, StandIn, daemon, each, quiet, refused, reload, reported,
                               scenario, takes_long, words)
-from scenarios.verified_common import FRONTS, Made, Opened, Cachefiles, kill_worker, opened, serving, started, tree_files
+from scenarios.verified_common import FRONTS, Cachefiles, Made, Opened, kill_worker, opened, started, tree_files
 
 SPREAD = 1 << 24        # STATE_SPREAD
 
@@ -34,10 +32,6 @@ class Signed(Made):
 
     def files(self, name="img"):
         return {**super().files(name), f"/{name}.roothash": self.tree.root.encode(), f"/{name}.roothash.p7s": self.p7s}
-
-
-def gone(k):
-    shutil.rmtree(k.directory)
 
 
 @each(*FRONTS)
@@ -72,7 +66,7 @@ WRONG = {
 @each(*WRONG)
 @takes_long
 def verified_signature_wrong(what):
-    """what is wrong with it: not opened with require; with allow opened with a warning, unless it was verified before"""
+    """a signature that is wrong: not opened with require; with allow, with a warning, unless it was verified before"""
     change, pattern = WRONG[what]
     with keys() as folder:
         made = Signed("signed", folder)
@@ -133,7 +127,7 @@ def verified_old_signed_image():
 @each(*FRONTS)
 @takes_long
 def verified_signed_replaced_while_open(front):
-    """an image with a signed root hash is replaced while it is open: the log says so, and no byte of the new one comes"""
+    """an image with a signed root hash is replaced while it is open: the log says so, no byte of the new one comes"""
     with keys() as folder:
         old, new = Signed("old", folder, size=12 * MIB), Signed("new", folder, size=12 * MIB)
         with Server(old.files()) as s, \
