@@ -495,6 +495,143 @@ static void test_trace(void)
 	check_url(image_get_trace(i), "http://a/t/img", false);
 }
 
+/* `text` with another one in the place of each '$'. */
+static void replace(char *out, const char *text, const char *other)
+{
+	for (; *text; text++)
+		if (*text == '$')
+			out = stpcpy(out, other);
+		else
+			*out++ = *text;
+	*out = '\0';
+}
+
+/* The path and query of each part of an image at `base`, with its suffix for each '$' in `want`;
+ * NULL: it is not asked for. */
+static void check_parts(const char *base, const char *elsewhere, const char *want)
+{
+	static const char *const suffixes[] = {"", ".verity", ".roothash", ".roothash.p7s"};
+
+	for (enum image_part part = PART_TREE; part <= PART_SIGNATURE; part++) {
+		struct image *i = start(1, RETRY_SOFT);
+		struct mirror_target target;
+		char path[URL_MAX];
+		const char *why = "";
+		bool asked;
+
+		c.url[0] = base;
+		c.verity_url = elsewhere;
+		asked = mirror_target(&target, i, part, 0, &why);
+		CHECK(asked == (want != NULL), "%s: %s", base, why);
+		CHECK(want || strstr(why, "signed"), "%s", why);
+		if (!want)
+			continue;
+		replace(path, want, suffixes[part]);
+		CHECK(strcmp(target.url.target, path) == 0, "%s", target.url.target);
+		CHECK(target.trusted == !elsewhere);
+		CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why), "%s", why);
+		CHECK(!strstr(target.url.target, suffixes[part]) && target.trusted);
+	}
+}
+
+static void test_parts(void)
+{
+	begin_test("image: tree, root hash and signature lie beside it: behind path or name");
+	check_parts("http://a/%c.erofs", NULL, "/img.erofs$");
+	check_parts("http://a/", NULL, "/img$");
+	check_parts("http://a/one.erofs?v=1", NULL, "/one.erofs$?v=1");
+	check_parts("http://a/%c/image?x=%v", NULL, "/img/image$?x=img");
+	check_parts("http://a/get?file=%c", NULL, "/get?file=img$");
+	check_parts("http://a/%c?file=%c&v=%v", NULL, "/img$?file=img$&v=img");
+
+	begin_test("image: nothing lies beside a signed URL, but where `verity URL` says");
+	check_parts("http://a/one.erofs?X-Amz-Date=1&X-Amz-Signature=ab", NULL, NULL);
+	check_parts("http://a/one.erofs?X-Amz-Date=1&X-Amz-Signature=ab", "http://b/", "/img$");
+	check_parts("http://a/", "http://b/t/%v/%c.t", "/t/img/img.t$");
+	check_parts("http://a/", "http://a/%c?n=%c", "/img$?n=img$");
+	check_parts("http://a/", "http://b/%c?sv=2&sig=ab%3D", "/img$?sv=2&sig=ab%3D");
+}
+
+static void test_redirected_parts(void)
+{
+	struct image *i = start(2, RETRY_SOFT);
+	struct mirror_target target;
+	struct url to;
+	const char *why;
+
+	begin_test("image: each part has a redirect of its own, which go together");
+	CHECK(!url_parse(&to, "http://data/x"));
+	mirror_redirected(i, PART_IMAGE, 0, &to);
+	CHECK(!url_parse(&to, "http://trees/y"));
+	mirror_redirected(i, PART_TREE, 0, &to);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !strcmp(target.url.host, "data"));
+	CHECK(mirror_target(&target, i, PART_TREE, 0, &why) && !strcmp(target.url.host, "trees"));
+	CHECK(target.redirected && !target.trusted);
+	CHECK(mirror_target(&target, i, PART_ROOTHASH, 0, &why) && !target.redirected);
+	mirror_forget_redirect(i);
+	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.redirected);
+	CHECK(mirror_target(&target, i, PART_TREE, 0, &why) && !target.redirected);
+}
+
+static void lies(struct image *image, unsigned mirror, int64_t now)
+{
+	struct failure f = {OUTCOME_UNVERIFIED, "block 7", mirror, false, now - 10, 0, false};
+
+	mirror_lied(image, &f, now);
+}
+
+static void test_lies(void)
+{
+	struct image *i = start(2, RETRY_SOFT), *other = image_get("erofs,o", "o", 1);
+	int64_t now = 1000, last = 0;
+
+	is_steady = true;
+	begin_test("image: a mirror that lies is set aside for all images, for longer each time");
+	i->ready = true;
+	for (int n = 0; n < 9; n++) {
+		int64_t until;
+
+		CHECK(asked(i, now) == 0);
+		lies(i, 0, now);
+		until = now + (int64_t)mirror_at(0, now)->set_aside;
+		CHECK(until - now > last || until - now == QUARANTINE_LAST, "%d", (int)last);
+		CHECK(asked(i, now) == 1 && asked(other, now) == 1 && asked(i, until - 1) == 1);
+		CHECK(mirror_may_be_asked(i, now), "the other one is asked at once");
+		last = until - now;
+		now = until;
+	}
+	CHECK(last == QUARANTINE_LAST);
+	CHECK(mirror_at(0, now)->failures[OUTCOME_UNVERIFIED] == 9 && i->stats.failures == 9);
+
+	begin_test("image: a response that begins well does not end it, as that of a failure");
+	lies(i, 0, now);
+	mirror_works(i, 0, now + 1);
+	CHECK(asked(i, now + 1) == 1);
+	i = start(2, RETRY_SOFT);
+	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
+	CHECK(asked(i, 1001) == 1);
+	mirror_works(i, 0, 1002);
+	CHECK(asked(i, 1003) == 0);
+
+	begin_test("image: a mirror alone is not set aside; lies are told once a minute");
+	i = start(1, RETRY_SOFT);
+	for (now = 1000; now < 1000 + 2 * LOG_EVERY; now += 250)
+		lies(i, 0, now);
+	CHECK(mirror_at(0, now)->set_aside == 0 && mirror_may_be_asked(i, now));
+	CHECK(lines == 2 && strstr(said[0], "block 7: refused"), "%zu %s", lines, said[0]);
+
+	begin_test(
+		"image: what does not fit at an OPEN is final when it comes twice, of each mirror");
+	i = start(2, RETRY_SOFT);
+	CHECK(fails(i, 0, OUTCOME_UNVERIFIED, 1000) && fails(i, 1, OUTCOME_UNVERIFIED, 1001));
+	CHECK(fails(i, 0, OUTCOME_UNVERIFIED, 9000));
+	CHECK(!fails(i, 1, OUTCOME_UNVERIFIED, 9001) && i->refused);
+	i = start(1, RETRY_HARD);
+	for (int n = 1; n < 5; n++)
+		CHECK(fails(i, 0, OUTCOME_UNVERIFIED, n * 10000));
+	is_steady = false;
+}
+
 static void test_pipelining(void)
 {
 	begin_test("image: a mirror that does not bear pipelining is spared it for a while, and it "
@@ -545,6 +682,9 @@ int main(void)
 	test_redirects();
 	test_credentials();
 	test_trace();
+	test_parts();
+	test_redirected_parts();
+	test_lies();
 	test_pipelining();
 	return finish_tests();
 }
