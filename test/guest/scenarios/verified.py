@@ -1,12 +1,15 @@
-"""Verified images: the commands of cachefilesd-mini(8), to the letter."""
+"""Verified images: the commands of cachefilesd-mini(8), to the letter; a mirror that lies."""
 import os
 import re
 import shutil
 
-from guest.common import (CACHEFILES, BLOCK, Child, checksum, contents, Daemon, DAEMON, detach, drop_caches, eventually,
-                          expect, expect_eio, linked, mount, nginx, prime, program, RUN, scenario, umount, URL)
+from guest.common import (all_right, at_once, CACHEFILES, BLOCK, Child, checksum, contents, Daemon, DAEMON, detach,
+                          drop_caches, eventually, expect, expect_eio, linked, mount, nginx, prime, program, RUN,
+                          scenario, serving, umount, URL, verified)
 from lib import find, verity
+from lib.httpserver import Server
 from lib.tap import note
+from lib.verity import Liar
 
 MANUAL = f"{find.TOP}/../man/cachefilesd-mini.8"
 POINT, FOLDER = "/mnt", f"{RUN}/publish"
@@ -86,6 +89,25 @@ def is_found(cache_file, image):
     expect_eio(answer)
     log = program("dmesg")[1]
     expect(re.search(r"verity: .*: data block \d+ is corrupted", log), f"no word of it by the kernel: {log[-500:]}")
+
+
+@scenario("a mirror that lies in 2 % of the data's blocks and 5 % of the tree's, and one that is honest: all is right")
+def liar_and_honest():
+    files = {}
+    for name in "plain.erofs", "plain.erofs.verity":
+        with open(f"www/{name}", "rb") as file:
+            files[f"/{name}"] = file.read()
+    with Server(files) as liar:
+        liar.rule = lies = Liar(liar, 0.02, 0.05)
+        with serving("plain.erofs", liar.url, f"url {URL}", *verified("plain"), "prefetch all") as (daemon, point):
+            at_once(point)
+            drop_caches()
+            all_right(point, "plain")
+            daemon.logs("does not fit the root hash")
+            status, output = program(DAEMON, "--status")
+            note(f"{lies.lies} blocks were changed of {liar.bytes_sent()} bytes: "
+                 f"{re.search('verified:.*', output)[0]}")
+            expect(lies.lies > 0 and liar.bytes_sent() > 0, "the liar was not asked")
 
 
 @scenario("the manual's commands for publishing: tree, root hash, signature; the image is verified by them")
