@@ -5,7 +5,7 @@ import time
 
 from lib import tap
 from lib.verity import BLOCK, Liar
-from scenarios.common import KIB, MIB, PAGE, Program, Server, each, image, quiet, scenario, takes_long
+from scenarios.common import KIB, MIB, PAGE, Program, Server, each, quiet, scenario, takes_long
 from scenarios.verified_common import (FRONTS, Cachefiles, Made, Opened, kill_worker, opened, serving, started,
                                        tree_files)
 
