@@ -214,9 +214,12 @@ static void test_ready(void)
 	CHECK(verify_ready(&file) && asked < 0);
 }
 
+static struct transfer transfer;
+
 static void take(enum image_part part, const char *bytes, size_t size)
 {
-	struct transfer_result r = {.image = &image, .part = part, .bytes = bytes, .size = size};
+	struct transfer_result r = {
+		.image = &image, .part = part, .bytes = bytes, .size = size, .transfer = &transfer};
 
 	freed = false;
 	failed = OUTCOME_OK;
@@ -240,6 +243,10 @@ static void test_signed(void)
 	CHECK(failed == OUTCOME_UNVERIFIED && !strcmp(failed_why, "it is by another key"), "%s",
 		failed_why);
 	CHECK(!tree.claimed && !tree.rooted && kept == 0, "both are requested again");
+	take(PART_ROOTHASH, hex, 64);
+	transfer.mirror = 1;
+	take(PART_SIGNATURE, "sig", 3);
+	CHECK(freed && failed == OUTCOME_OK && !tree.claimed, "another mirror's is not its lie");
 	take(PART_ROOTHASH, hex, 64);
 	is_good = true;
 	take(PART_SIGNATURE, "sig", 3);
