@@ -55,7 +55,10 @@ uint64_t opened_files_at(unsigned place)
 
 static struct conf c;
 struct capacity capacity = {.files = 16};
-static struct image table[17];
+static struct {
+	struct image images[17];
+	struct tree trees[17];
+} table;
 
 static bool verifies;
 
@@ -68,9 +71,9 @@ bool conf_verifies(const struct conf *conf)
 static struct image *start(void)
 {
 	c = (struct conf){.urls = 1};
-	memset(table, 0, sizeof(table));
+	memset(&table, 0, sizeof(table));
 	lines = 0;
-	images_init(&c, table);
+	images_init(&c, &table);
 	return image_get("erofs,img", "img", 3);
 }
 
@@ -218,9 +221,88 @@ static void test_remembered(void)
 	CHECK(system(command) == 0);
 }
 
+/* The same with a root hash of this byte; 0: without one. */
+static struct image *verified(uint8_t byte, uint64_t size)
+{
+	struct response r = {.total = (int64_t)size, .etag = "\"1\"", .etag_is_strong = true};
+	uint8_t root[VERITY_DIGEST];
+	struct image *i = start();
+
+	memset(root, byte, sizeof(root));
+	if (byte)
+		image_set_root(i, root);
+	image_pin(i, &r);
+	image_settle(i, "http://a/img");
+	return i;
+}
+
+static bool recalls(uint8_t byte)
+{
+	uint8_t root[VERITY_DIGEST];
+	struct image *i = start();
+
+	memset(root, byte, sizeof(root));
+	if (byte)
+		image_set_root(i, root);
+	return image_recall(i);
+}
+
+static void test_verified(void)
+{
+	char dir[] = "/tmp/image-test-XXXXXX", command[64];
+	uint64_t plain, told;
+	struct image *i;
+
+	begin_test(
+		"image: of a verified one the root hash is the version, whatever the server says");
+	CHECK(mkdtemp(dir));
+	state_open(dir);
+	verifies = true;
+	plain = verified(0, 8192)->pinned.reported_size;
+	CHECK(!image_was_verified(start()) && recalls(0) && !recalls(1));
+	i = verified(1, 8192);
+	told = i->pinned.reported_size;
+	CHECK(told != plain && told - 8192 >= STATE_SPREAD && lines == 1, "%s", said[0]);
+	CHECK(state_is_verified(&i->pinned) && image_validator(i) == NULL);
+	CHECK(image_tree(i)->size == 8192, "its tree has to have this size");
+	CHECK(image_was_verified(start()));
+
+	begin_test("image: a state is recalled with its root hash only, and without one none of "
+		   "these");
+	CHECK(recalls(1) && !recalls(2) && !recalls(0));
+	CHECK(verified(2, 8192)->pinned.reported_size != told && recalls(2) && !recalls(1));
+	CHECK(verified(1, 8192)->pinned.reported_size == told);
+
+	begin_test("image: one that is open without a root hash is not taken for another");
+	i = start();
+	CHECK(!image_is_open(i) && !image_is_open_unverified(i));
+	live = (int64_t)told;
+	CHECK(image_is_open(i) && !image_is_open_unverified(i) && !image_reopen(i));
+	live = -1;
+	verified(0, 8192);
+	live = (int64_t)plain;
+	CHECK(image_is_open(i) && image_is_open_unverified(i));
+	live++;
+	CHECK(!image_is_open_unverified(i));
+	live = -1;
+
+	begin_test("image: a trace has no tree, and an image that takes its place none of the old "
+		   "one");
+	i = verified(1, 8192);
+	CHECK(image_tree(i) && !image_tree_place(image_get_trace(i)));
+	image_free(i);
+	i = image_get("erofs,img", "img", 3);
+	CHECK(image_tree_place(i) && !image_tree(i));
+	verifies = false;
+	CHECK(!image_tree_place(start()));
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	CHECK(system(command) == 0);
+}
+
 int main(void)
 {
 	test_remembered();
+	test_verified();
 	test_trace();
 	test_compressed();
 	return finish_tests();
