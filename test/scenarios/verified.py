@@ -469,3 +469,27 @@ def verified_pages(size):
         assert o.one.f.filled(page, size * KIB) == 0
         o.recovers(page + size * KIB)
         o.one.check()
+
+
+@each("status", "stall", "lies")
+@takes_long
+def verified_prefetch_outage(what):
+    """the tree cannot be had for some seconds while nothing but `prefetch all` is under way: it goes on by itself"""
+    made = Made("outage", 12 * MIB)
+    with Server(made.files(), rate=6 * MIB) as s, \
+            started("cachefiles", s, made.directive(), "prefetch all", "timeout 3") as k:
+        o = Opened(Cachefiles(k, made.data))
+        s.paths["/img.verity"] = {"status": {"status": 503}, "stall": {"stall": 0}, "lies": {}}[what]
+        if what == "lies":
+            s.rule = Liar(s, tree=1.0)
+        time.sleep(4)
+        before = s.bytes_sent()
+        assert before < len(made.data), "the outage came too late"
+        cpu = k.cpu()
+        time.sleep(1)
+        assert k.cpu() - cpu < 0.2, "it does not wait"
+        s.paths.clear()
+        s.rule = None
+        k.wait_log(f"all {len(made.data)} bytes are cached", 30)
+        o.need_all()
+        assert len(s.requests) < 300, len(s.requests)
