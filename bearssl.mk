@@ -17,12 +17,12 @@ ifneq ($(filter x86_64-%,$(MACHINE)),)
 HOT := symcipher/aes_x86ni_ctr hash/ghash_pclmul
 else ifneq ($(filter aarch64-% riscv64-% s390x-%,$(MACHINE)),)
 HOT := symcipher/aes_ct64 symcipher/aes_ct64_enc symcipher/aes_ct64_ctr hash/ghash_ctmul64 \
-       symcipher/chacha20_ct
+       symcipher/chacha20_ct hash/sha2small
 else
 HOT := symcipher/aes_ct symcipher/aes_ct_enc symcipher/aes_ct_ctr hash/ghash_ctmul \
-       symcipher/chacha20_ct symcipher/chacha20_sse2 symcipher/poly1305_ctmul
+       symcipher/chacha20_ct symcipher/chacha20_sse2 symcipher/poly1305_ctmul \
+       hash/sha2small
 endif
-HOT += hash/sha2small
 $(HOT:%=$(OUT:.a=)/%.o): FAST = $(FASTER)
 
 # Where words may lie at any address in the machine's own byte order, but BearSSL does not know it.
