@@ -17,9 +17,11 @@
 #define PIPE_SIZE (1 << 20)
 
 /* A cache disk whose answer takes longer than SLOW microseconds is not waited for in a system call
- * for SLOW_HOLDS milliseconds: its data are looked for again and again meanwhile. */
+ * for SLOW_HOLDS times as long: its data are looked for again and again meanwhile, each millisecond.
+ * So a slow one takes the loop a fiftieth of its time, and chance keeps a fast one slow for a
+ * moment only. */
 #define SLOW	   2000
-#define SLOW_HOLDS 10000
+#define SLOW_HOLDS 50
 
 #ifndef RWF_NOWAIT /* include/uapi/linux/fs.h; older C libraries have neither it nor preadv2() */
 #define RWF_NOWAIT 8
@@ -117,14 +119,15 @@ static bool read_last(unsigned n, unsigned slot, char *out)
 	struct iovec part = {out, min_u64(s->length, NBD_SMALL)};
 	off_t from = (off_t)(s->from + s->length - part.iov_len);
 	bool waits = nbd_devices[n].slots[slot] == COLD;
-	int64_t begun = waits ? clock_us() : 0;
+	int64_t begun = waits ? clock_us() : 0, took;
 	long got;
 
 	got = waits ? (long)pread(nbd_devices[n].cache, out, part.iov_len, from)
 		    : syscall(SYS_preadv2, nbd_devices[n].cache, &part, 1, (long)from,
 			      (long)(from >> 32), RWF_NOWAIT);
-	if (waits && clock_us() - begun > SLOW)
-		slow_until = turn.ms + SLOW_HOLDS;
+	took = waits ? clock_us() - begun : 0;
+	if (took > SLOW)
+		slow_until = turn.ms + took * SLOW_HOLDS / 1000;
 	errno = EIO;
 	return got == (long)part.iov_len;
 }
