@@ -237,7 +237,7 @@ static const struct row table[] = {
 	ANY(fdatasync, W),
 	ANY(symlinkat, W), /* marks */
 	ANY(readlinkat, W | C),
-	ANY(fgetxattr, W), /* which version is in a cache file */
+	ANY(fgetxattr, C), /* which version is in a cache file */
 	ANY(syncfs, C),	   /* what marks stand for */
 	ANY(fallocate, W), /* of a cache file what does not fit */
 	ANY(utimensat, W),

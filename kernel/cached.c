@@ -17,18 +17,18 @@
 /* The hash of the keys that were asked for; 0: there is no answer to come. */
 static uint64_t asked;
 
-int cached_open(int socket, const char *volume, const void *cookie, size_t cookie_size)
+int cached_open(
+	int socket, uint64_t size, const char *volume, const void *cookie, size_t cookie_size)
 {
 	struct pollfd answer = {.fd = socket, .events = POLLIN};
-	char request[CACHED_REQUEST_MAX];
-	size_t size = strlen(volume) + 1;
+	size_t first = strlen(volume) + 1, all = sizeof(size) + first + cookie_size;
+	struct cached_request request = {.size = size};
 	uint64_t key, before = asked;
 	int fd;
 
-	memcpy(request, volume, size);
-	memcpy(request + size, cookie, cookie_size);
-	size += cookie_size;
-	key = hash_more(HASH_BEGIN, request, size);
+	memcpy(request.keys, volume, first);
+	memcpy(request.keys + first, cookie, cookie_size);
+	key = hash_more(HASH_BEGIN, &request, all);
 	if (asked && poll(&answer, 1, 0) == 1) {
 		asked = 0;
 		fd = fd_receive(socket);
@@ -37,21 +37,12 @@ int cached_open(int socket, const char *volume, const void *cookie, size_t cooki
 		fd_close(&fd); /* its file was closed meanwhile */
 	}
 	if (!asked) {
-		if (send(socket, request, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		if (send(socket, &request, all, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			return -1;
 		asked = key;
 	}
 	errno = EAGAIN;
 	return -1;
-}
-
-/* struct cachefiles_xattr of fs/cachefiles/xattr.c begins with it, big-endian. */
-uint64_t cached_size(int fd)
-{
-	uint64_t bytes[32] = {0};
-
-	syscall(SYS_fgetxattr, fd, "user.CacheFiles.cache", bytes, sizeof(bytes));
-	return be64toh(bytes[0]);
 }
 
 /* ---- in the culler ---- */
@@ -73,15 +64,28 @@ static int find(int cache, const char *volume, const char *cookie)
 	return fd;
 }
 
-void cached_answer(int socket, int cache, char *request, size_t size)
+/* Whether the kernel has stored that size with the file: struct cachefiles_xattr of
+ * fs/cachefiles/xattr.c begins with it, big-endian. Only the file's owner may look. */
+static bool has_size(int fd, uint64_t size)
 {
+	uint64_t bytes[32] = {0};
+
+	syscall(SYS_fgetxattr, fd, "user.CacheFiles.cache", bytes, sizeof(bytes));
+	return size == 0 || be64toh(bytes[0]) == size;
+}
+
+void cached_answer(int socket, int cache, struct cached_request *request, size_t size)
+{
+	char *const end = (char *)request + size;
 	const char *cookie;
 	int fd = -1;
 
-	request[size] = '\0';
-	cookie = request + strlen(request) + 1;
-	if (cookie <= request + size && !memchr(request, '/', size))
-		fd = find(cache, request, cookie);
+	*end = '\0';
+	cookie = end > request->keys ? request->keys + strlen(request->keys) + 1 : end + 1;
+	if (cookie <= end && !memchr(request->keys, '/', (size_t)(end - request->keys)))
+		fd = find(cache, request->keys, cookie);
+	if (fd >= 0 && !has_size(fd, request->size))
+		fd_close(&fd);
 	fd_send(socket, NULL, 0, "", 1, fd);
 	fd_close(&fd);
 }

@@ -14,21 +14,22 @@
 
 #include "base/limits.h"
 
-/* A request, with its NUL behind the volume. */
-#define CACHED_REQUEST_MAX (2 * KEY_MAX + 2)
+/* A request: the size, and the keys with a NUL behind the volume. */
+struct cached_request {
+	uint64_t size;
+	char keys[2 * KEY_MAX + 2]; /* and a NUL that the culler puts behind them */
+};
 
-/* In the worker: asks for the file with these keys, and returns its descriptor, open for reading
- * and writing, which is the caller's. Never waits: -1 and EAGAIN, as long as the answer has not
- * come; else there is no such file, or no culler. One request is under way at a time; one for
- * another file waits for its turn. `socket`: cull_socket(). */
-int cached_open(int socket, const char *volume, const void *cookie, size_t cookie_size);
+/* In the worker: asks for the file with these keys for which the kernel has stored that size, which
+ * says of which version it is (state.h); 0: any. Returns its descriptor, open for reading and
+ * writing, which is the caller's. Never waits: -1 and EAGAIN, as long as the answer has not come;
+ * else there is no such file, or no culler. One request is under way at a time; one for another
+ * file waits for its turn. `socket`: cull_socket(). */
+int cached_open(
+	int socket, uint64_t size, const char *volume, const void *cookie, size_t cookie_size);
 
-/* The size that the kernel has stored with the file, which says of which version it is (state.h);
- * 0: none. */
-uint64_t cached_size(int fd);
-
-/* In the culler: answers a request of `size` bytes, with room for one more, from a worker that may
- * be hostile. `cache`: the folder of that name. */
-void cached_answer(int socket, int cache, char *request, size_t size);
+/* In the culler: answers a request of `size` bytes, more than one and at most one less than it has,
+ * from a worker that may be hostile. `cache`: the folder of that name. */
+void cached_answer(int socket, int cache, struct cached_request *request, size_t size);
 
 #endif

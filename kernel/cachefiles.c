@@ -427,25 +427,13 @@ static int64_t find_hole(unsigned file, uint64_t offset, uint64_t end, uint64_t 
 	return store_hole(objects[file].fd, offset, end, hole_end);
 }
 
-/* As cached_open(), but only if it is of the version that was reported by this size. */
-static int open_version(const char *volume, const void *cookie, size_t cookie_size, uint64_t told)
-{
-	int fd = cached_open(cull_socket(), volume, cookie, cookie_size);
-
-	if (fd >= 0 && cached_size(fd) != told) {
-		fd_close(&fd);
-		errno = ENOENT;
-	}
-	return fd;
-}
-
+/* The kernel does not use the bytes of another version. */
 static int cached(unsigned file)
 {
 	const struct image *image = files[file].image;
 
-	/* The kernel does not use the bytes of another version. */
-	return open_version(
-		image->volume, image->cookie, image->cookie_size, image->pinned.reported_size);
+	return cached_open(cull_socket(), image->pinned.reported_size, image->volume, image->cookie,
+		image->cookie_size);
 }
 
 /* The version before under the same name keeps it until the kernel gives it to the new one, at the
@@ -458,8 +446,8 @@ static int open_before(unsigned file, const struct before *before)
 	(void)file;
 	errno = ENOENT;
 	return state_find(&s, before->key, &names)
-		       ? open_version(names.volume, names.cookie, names.cookie_size,
-				 before->state.reported_size)
+		       ? cached_open(cull_socket(), before->state.reported_size, names.volume,
+				 names.cookie, names.cookie_size)
 		       : -1;
 }
 

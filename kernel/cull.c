@@ -431,15 +431,15 @@ static bool is_asked(struct culler *c)
 {
 	struct pollfd p = {.fd = c->worker, .events = POLLIN};
 	int delay = c->marked ? MARK_AGE * 1000 : -1;
-	char request[CACHED_REQUEST_MAX + 1];
+	struct cached_request request;
 	ssize_t size;
 
 	while (poll(&p, 1, delay) > 0) {
-		size = recv(c->worker, request, sizeof(request) - 1, 0);
+		size = recv(c->worker, &request, sizeof(request) - 1, 0);
 		if (size <= 0)
 			return false;
 		if (size > 1)
-			cached_answer(c->worker, c->cache, request, (size_t)size);
+			cached_answer(c->worker, c->cache, &request, (size_t)size);
 		else /* many of them do not put it off for ever */
 			delay = (unsigned)delay > INSPECT_DELAY ? INSPECT_DELAY : delay / 2;
 	}

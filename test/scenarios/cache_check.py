@@ -264,3 +264,19 @@ def cache_check_replaced():
         with m.session("cache-check all") as s:
             assert s.unfit() == 0 and "do not fit the root" not in s.kernel.stderr
             m.all_right(s)
+
+
+@each(*FRONTS)
+def cache_check_user(front):
+    """the worker is another user, who cannot open what the kernel has cached: the culler opens it for the check"""
+    if os.geteuid():
+        raise tap.Skip("only root has other users")
+    with Machine(front) as m:
+        m.fill()
+        m.flip(*BAD)
+        put_mark(m.kernel, OTHER_BOOT)
+        with m.session("user 65534:65534") as s:
+            assert "\nUid:\t65534\t" in s.kernel.proc("status"), s.kernel.proc("status")
+            assert s.unfit() == len(BAD), s.unfit()
+            m.all_right(s)
+        assert not marks(m.kernel), marks(m.kernel)
