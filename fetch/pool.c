@@ -201,15 +201,29 @@ static uint64_t tree_run(const struct tree *tree)
 	return min_u64(TREE_RUN, tree_room(tree));
 }
 
+/* How many blocks of the file's tree are in flight. */
+static uint64_t blocks_coming(const struct file *f)
+{
+	uint64_t n = 0;
+
+	for_each_transfer (t)
+		if (transfer_is_for(t, number_of(f)) && t->part == PART_TREE)
+			n += round_to(transfer_outstanding(t), VERITY_BLOCK) / VERITY_BLOCK;
+	return n;
+}
+
 bool pool_ask_tree(struct file *f, uint64_t block)
 {
 	const struct tree *tree = image_tree(f->image);
+	/* With those in flight no more than memory holds beside each other. */
+	uint64_t coming = blocks_coming(f), run = tree_run(tree);
 	uint64_t at = TREE_BASE + block * VERITY_BLOCK,
 		 end = TREE_BASE + tree_blocks(tree) * VERITY_BLOCK;
 	/* Behind one that is coming or was used lately, the next ones are wanted too. */
 	bool more = block > 0 &&
 		    (pool_cover(number_of(f), at - VERITY_BLOCK) || tree_holds(tree, block - 1));
-	uint64_t count = block == 0 ? end - at : (more ? tree_run(tree) : 1) * VERITY_BLOCK;
+	uint64_t count =
+		block == 0 ? end - at : (more && run > coming ? run - coming : 1) * VERITY_BLOCK;
 
 	if (pool_cover(number_of(f), at))
 		return true;
