@@ -605,11 +605,11 @@ cfd_mount_image()
 
 # ---- the fallback ----
 
-# Whether what the server has is not the image of the root hash: no time makes that better.
+# Whether what the server of the URL $1 has is not the image of the root hash.
 cfd_misfits()
 {
 	cfd_text=$("$cfd_daemon" -f "$cfd_conf" -o "retry soft 5" ${cfd_roothash+-o "roothash $cfd_roothash"} \
-		--get "${cfd_urls%%,*}" 0 4096 2>&1 >/dev/null)
+		--get "$1" 0 4096 2>&1 >/dev/null)
 	[ $? = 10 ] || return
 	case $cfd_text in
 	*"root hash"*) ;;
@@ -617,11 +617,21 @@ cfd_misfits()
 	esac
 }
 
+# Whether that is so of all servers: no time makes it better. One alone that lies must not bring the fallback about.
+cfd_all_misfit()
+{
+	cfd_list=$cfd_urls,
+	while [ -n "$cfd_list" ]; do
+		cfd_misfits "${cfd_list%%,*}" || return
+		cfd_list=${cfd_list#*,}
+	done
+}
+
 # Whether the first image, which could not be mounted just now, gives way to the fallback.
 cfd_gives_up()
 {
 	[ -n "$cfd_fallback" ] || return
-	[ -e "$cfd_run/late" ] || cfd_misfits
+	[ -e "$cfd_run/late" ] || cfd_all_misfit
 }
 
 # Of one signal the daemon ends only where no image is open.

@@ -417,6 +417,7 @@ a_daemon()
 		[ "$has_front" = nbd ] || return 2
 		return 0
 		;;
+	*--get*"$right"*) return 0 ;;
 	*--get*) echo "$answer" >&2; return 10 ;;
 	--attach*)
 		[ "$waits" != yes ] || return 1
@@ -441,6 +442,7 @@ has_front=cachefiles
 waits=
 never=
 answer=
+right=http://right.example/i.erofs
 opens=
 cfd_parse "$u cachefilesd.wait=0"
 cfd_boot /newroot && did="$did booted"
@@ -513,6 +515,10 @@ boots "the fallback at once, as the first does not fit" "$u $f cachefilesd.fallb
 cachefilesd.fallback-roothash=$h" " cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"
 tell "its root hash" "$(grep roothash "$cfd_conf")" "roothash i.erofs $h
 roothash old.erofs $h"
+rm "$cfd_run/fallback"
+boots "the fallback after a while, as a mirror has what fits" "$u,$right $f cachefilesd.roothash=$h \
+cachefilesd.fallback-roothash=$h" " cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"
+tell "that was late" "$(ls "$cfd_run/late")" "$cfd_run/late"
 rm "$cfd_run/fallback"
 never=
 has_front=cachefiles
