@@ -52,8 +52,8 @@
  * nothing fits, and what is forgotten is only asked for sooner. */
 #define REFUSED_MAX 32
 
-/* Blocks of trees in memory (tree.h): with 4 a cold start hashes a quarter more than with any number
- * (docs/verity.md), and each level of a tree takes one of them at a time. */
+/* Blocks of trees in memory (tree.h): with 4 a cold start hashes a quarter more than with any
+ * number, and each level of a tree takes one of them at a time. */
 #define TREE_SLOTS     8
 #define TREE_SLOTS_MIN 4
 

@@ -34,12 +34,11 @@ bool memory_divide(
 	size_t each, needed;
 
 	capacity.extents = memory < MEMORY_WITH_MAP ? 0 : MAP_EXTENTS;
-	capacity.files =
-		(unsigned)clamp_u64(beyond(memory, MEMORY_MIN + capacity.extents * costs->extent +
-							   costs->given_way -
-							   FILES_MIN * MEMORY_PER_FILE) /
-					    MEMORY_PER_FILE,
-			FILES_MIN, FILES_MAX);
+	capacity.files = (unsigned)clamp_u64(
+		beyond(memory, MEMORY_MIN + capacity.extents * costs->extent + costs->given_way -
+				       FILES_MIN * MEMORY_PER_FILE) /
+			MEMORY_PER_FILE,
+		FILES_MIN, FILES_MAX);
 	capacity.reads = READS_PER_FILE * capacity.files;
 	capacity.connections = conf->connections;
 	if (!capacity.connections)

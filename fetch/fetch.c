@@ -260,8 +260,7 @@ static void start_opens(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		struct image *image = f->image;
 
-		if (!f->used || !f->opening || image->ready ||
-			!mirror_may_be_asked(image, turn.ms))
+		if (!f->used || !f->opening || image->ready || !mirror_may_be_asked(image, turn.ms))
 			continue;
 		ask_open(f);
 		if (pool_count(image) > 0 || image->refused)

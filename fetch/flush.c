@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/page.h"
+#include "fetch/mirror.h"
 #include "fetch/reads.h"
 #include "fetch/unasked.h"
 
@@ -104,11 +105,4 @@ int flush(struct transfer *t, struct file_fault *fault)
 		reads_advance(number_of(f), t->base - (uint64_t)n, t->base);
 	}
 	return 0;
-}
-
-void flush_failed(struct transfer *t, int error)
-{
-	transfer_drop(t);
-	file_unwritable(&files[t->file], error);
-	reads_fail((unsigned)t->file, OUTCOME_NO_SPACE);
 }

@@ -171,9 +171,9 @@ static const char *suffix_of(const struct image *image, enum image_part part)
  * for the image only. A trace's name has its suffix already. */
 static const char *own_url(struct url *out, const struct image *image, enum image_part part)
 {
-	const char *base = image->is_trace && conf->trace		  ? conf->trace
+	const char *base = image->is_trace && conf->trace	    ? conf->trace
 			   : part != PART_IMAGE && conf->verity_url ? conf->verity_url
-								  : conf->url[image->mirror];
+								    : conf->url[image->mirror];
 	const char *suffix = suffix_of(image, part), *why;
 	bool in_query = has_name_in_query(base);
 	size_t more = strlen(suffix), size = image->cookie_size - (image->is_trace ? more : 0);

@@ -18,12 +18,12 @@ bool pool_ask_text(struct image *image);
 /* Requests what proves an image's root hash: transfers_run() returns TRANSFER_PROOF. */
 bool pool_ask_proof(struct image *image, enum image_part part);
 
-/* Requests a block of the file's tree, with some behind it where data is read in order, unless it is
- * in flight. False: it cannot be now. */
+/* Requests a block of the file's tree, with some behind it where data is read in order, unless it
+ * is in flight. False: it cannot be now. */
 bool pool_ask_tree(struct file *f, uint64_t block);
 
-/* Whether the byte at `pos` must not be requested now: it, or the block of the tree that comes before
- * it, did not fit when it came last (refused.h). */
+/* Whether the byte at `pos` must not be requested now: it, or the block of the tree that comes
+ * before it, did not fit when it came last (refused.h). */
 bool pool_is_refused(const struct file *f, uint64_t pos);
 
 /* Requests the block of the file's tree by which the byte at `offset` is verified, unless it is

@@ -1,5 +1,6 @@
-/* fetch/refused.h - the pages and blocks of trees that did not fit the root hash when they came last,
- * and when they may be requested again. Offsets are bytes of a file; a tree's begin at TREE_BASE. */
+/* fetch/refused.h - the pages and blocks of trees that did not fit the root hash when they came
+ * last, and when they may be requested again. Offsets are bytes of a file; a tree's begin at
+ * TREE_BASE. */
 #ifndef FETCH_REFUSED_H
 #define FETCH_REFUSED_H
 

@@ -10,79 +10,10 @@
 #include <stdint.h>
 
 #include "base/limits.h"
-#include "http.h"
 #include "daemon/conf.h"
-#include "daemon/memory.h"
 #include "fetch/file.h"
 #include "fetch/mirror.h"
-
-/* The ranges of a transfer: the one that is coming and those behind it. */
-#define RANGES (1 + PIPELINE_MAX)
-
-/* Instead of a file's number. */
-#define HEAD_ONLY (-1) /* the image's size, version and first bytes */
-#define TEXT_ONLY (-2) /* a small text */
-
-enum transfer_state {
-	TRANSFER_FREE,
-	TRANSFER_ASKING,  /* requests are under way */
-	TRANSFER_PAUSED,  /* between two requests for the same range */
-	TRANSFER_HEAD,	  /* first bytes of an image: the file must tell whether it has them */
-	TRANSFER_WRITING, /* all bytes of the range are here, the last are not written yet */
-	TRANSFER_ENDED,	  /* transfers_run() has to return what came of HEAD_ONLY or TEXT_ONLY */
-};
-
-struct range {
-	uint64_t from, end; /* whole pages, except at the image's end */
-};
-
-/* Members are for transfer.c to write, and for pool.c to read. */
-struct transfer {
-	/* with the life of the memory */
-	struct http http;
-	char *buffer; /* capacity.buffer bytes, aligned to a page */
-	enum transfer_state state;
-	int64_t freed; /* when it became free */
-	int slot;      /* its place in the poll set of this turn; -1: none */
-
-	/* with the life of its work */
-	struct image *image;
-	enum image_part part;
-	int file; /* a number, HEAD_ONLY or TEXT_ONLY */
-	struct range ranges[RANGES];
-	unsigned count;	     /* of ranges; the first is the one that is coming */
-	unsigned hops;	     /* redirects in a row */
-	bool started;	     /* it has to run once without waiting */
-	uint32_t planned;    /* bit by range: a trace or the configuration asks for it */
-	int64_t data_at;     /* when the last page's worth of bytes came; 0: none yet */
-	int64_t write_after; /* writing is tried again then */
-	int64_t write_since; /* when writing first failed; 0: it does not fail */
-	uint64_t lacks;	     /* 1 + the block of the tree that has to come before it is written */
-
-	/* with the life of the first range */
-	uint64_t base;		/* the offset of buffer[0] in the image, at a page's boundary */
-	size_t buffered;	/* bytes in the buffer */
-	uint64_t credited;	/* how far the range had come at data_at */
-	unsigned interruptions; /* requests in a row that ended early */
-	bool goes_on;		/* the last response was short: the next request has the rest */
-	int64_t resume;		/* PAUSED: when to go on */
-
-	/* with the life of the request */
-	unsigned mirror;    /* the url line that is asked */
-	bool redirected;    /* it goes to a redirect's target, not to the configured URL */
-	bool remembered;    /* to that of an earlier redirect, and is not answered yet */
-	uint64_t attempted; /* the first byte that it asks for */
-	bool provisional;   /* what came from `attempted` on counts once the body has ended */
-	int64_t asked_at;   /* when it began, in milliseconds */
-	int64_t measured;   /* the same in microseconds; 0: much else was under way */
-};
-_Static_assert(RANGES <= 32, "a bit of `planned` for each");
-
-/* capacity.connections of them. */
-extern struct transfer *transfers;
-
-#define for_each_transfer(t)                                                                       \
-	for (struct transfer *t = transfers; t < transfers + capacity.connections; t++)
+#include "fetch/transfer_table.h"
 
 /* Bytes that a transfer takes beside its buffer. */
 size_t transfers_memory_each(void);
@@ -94,8 +25,8 @@ void transfers_init(const struct conf *conf, void *memory);
 /* Whether the transfer works for the file. */
 bool transfer_is_for(const struct transfer *t, unsigned file);
 
-/* Whether its server has sent nothing, or its cache file taken nothing, since that is full or a block
- * of the tree is lacking, for PREEMPT_AFTER. */
+/* Whether its server has sent nothing, or its cache file taken nothing, since that is full or a
+ * block of the tree is lacking, for PREEMPT_AFTER. */
 bool transfer_is_stalled(const struct transfer *t);
 bool transfer_waits_to_write(const struct transfer *t);
 
@@ -126,13 +57,17 @@ void transfer_drop(struct transfer *t);
 /* Ends an attempt that has failed: writes the whole pages that have come, and tells the mirror. */
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);
 
-/* The same for the first bytes of an image that is being opened, or its tree, that do not fit the root
- * hash; all that was requested of it is given up. */
+/* The same for the first bytes of an image that is being opened, or its tree, that do not fit the
+ * root hash; all that was requested of it is given up. */
 void transfer_unfit(struct transfer *t, const struct file_fault *fault);
 
 /* Must follow TRANSFER_OPENED: the first bytes also belong to the file, and are written unless it
  * has them; -1: they belong to none. */
 void transfer_write_head(struct transfer *t, int file);
+
+/* Lets it get as far as it can without waiting. Only transfers.c calls it, which has the functions
+ * below. */
+void transfer_run(struct transfer *t);
 
 enum transfer_event {
 	TRANSFERS_WAIT,	 /* for a descriptor, or until transfers_next() */

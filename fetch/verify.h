@@ -45,8 +45,8 @@ int64_t verify_next(void);
  * False: the image cannot be opened without a server. */
 bool verify_recall(struct image *image);
 
-/* It is not opened by what verify_recall() took: a root hash that is not the configuration's is asked
- * of a server again. */
+/* It is not opened by what verify_recall() took: a root hash that is not the configuration's is
+ * asked of a server again. */
 void verify_retract(struct image *image);
 
 #endif

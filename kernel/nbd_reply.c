@@ -17,9 +17,9 @@
 #define PIPE_SIZE (1 << 20)
 
 /* A cache disk whose answer takes longer than SLOW microseconds is not waited for in a system call
- * for SLOW_HOLDS times as long: its data are looked for again and again meanwhile, each millisecond.
- * So a slow one takes the loop a fiftieth of its time, and chance keeps a fast one slow for a
- * moment only. */
+ * for SLOW_HOLDS times as long: its data are looked for again and again meanwhile, each
+ * millisecond. So a slow one takes the loop a fiftieth of its time, and chance keeps a fast one
+ * slow for a moment only. */
 #define SLOW	   2000
 #define SLOW_HOLDS 50
 

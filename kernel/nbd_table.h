@@ -56,7 +56,7 @@ struct nbd_place {
 	uint8_t unwanted;    /* the line is gone: to be detached if nobody has it open */
 	uint8_t waits;	     /* it was told that its image cannot be opened yet */
 	uint8_t keeps; /* of the cache file of the version before, which is read (nbd.c); 0: none */
-	uint64_t told;	  /* identifies the version, see state.h */
+	uint64_t told; /* identifies the version, see state.h */
 	uint64_t version; /* store_version() */
 	uint64_t size;	  /* of the device, in bytes: a multiple of 4096 */
 	struct nbd_reply reply;

@@ -70,8 +70,8 @@ void cert_pin(uint8_t out[PIN_SIZE], const struct cert *c);
 const char *cert_signature_kind(struct der oid, int *key_type, int *hash_id);
 
 /* X25519, P-256, P-384 and P-521. On x86-64 the first two are computed by code that the others need
- * as well: it saves eight kilobytes of a file whose size is limited, and an operation still takes no
- * more than 1.4 ms. Elsewhere time is dearer. */
+ * as well: it saves eight kilobytes of a file whose size is limited, and an operation still takes
+ * no more than 1.4 ms. Elsewhere time is dearer. */
 extern const br_ec_impl *const cert_curves;
 
 /* Whether the key has made this signature of a hash; RSA's is PKCS#1 v1.5, ECDSA's in DER. */

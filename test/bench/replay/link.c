@@ -132,8 +132,7 @@ static void answer(int fd, const char *request)
 		"Content-Range: bytes %llu-%llu/%llu\r\n"
 		"\r\n",
 		found ? "206 Partial Content" : "404 Not Found",
-		(unsigned long long)(r->end - r->from), from, last,
-		(unsigned long long)size);
+		(unsigned long long)(r->end - r->from), from, last, (unsigned long long)size);
 	c->made += r->head_size + r->end - r->from;
 	put(&requests, now + the_link.round_trip / 2, fd, r->head_size + r->end - r->from);
 }

@@ -3,6 +3,7 @@
 #include "test/unit/check.h"
 
 #include "fetch/transfer.c"
+#include "fetch/transfers.c"
 #include "fetch/flush.c"
 #include "fetch/refused.c"
 

@@ -135,7 +135,8 @@ static void test_answers(void)
 
 		cut[i] = logged[0] = '\0';
 		r = run("attach", name, cut, NULL, 0);
-		CHECK(r.status == 1 && !r.out[0] && strstr(logged, "no daemon answers"), "%s", logged);
+		CHECK(r.status == 1 && !r.out[0] && strstr(logged, "no daemon answers"), "%s",
+			logged);
 	}
 }
 
