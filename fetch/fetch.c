@@ -243,7 +243,9 @@ static void run_transfers(const struct pollfd *polled)
 
 static void ask_open(struct file *f)
 {
-	if (verify_ready(f) && !pool_asks_head(f->image))
+	if (!verify_ready(f))
+		pool_drop_head(f->image); /* the tree may have no other connection to come by */
+	else if (!pool_asks_head(f->image))
 		pool_ask_head(f->image);
 }
 

@@ -316,6 +316,13 @@ bool pool_asks_head(const struct image *image)
 	return false;
 }
 
+void pool_drop_head(const struct image *image)
+{
+	for_each_transfer (t)
+		if (t->state == TRANSFER_ENDED && t->image == image && t->file == HEAD_ONLY)
+			transfer_free(t);
+}
+
 bool pool_ask_proof(struct image *image, enum image_part part)
 {
 	return ask_first((struct transfer_work){image, part, HEAD_ONLY}, PROOF_MAX);

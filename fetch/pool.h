@@ -13,6 +13,9 @@
  * TRANSFER_OPENED or TRANSFER_TEXT. False when no transfer is free. */
 bool pool_ask_head(struct image *image);
 bool pool_asks_head(const struct image *image);
+
+/* Gives up first bytes that have come, and wait for what they are judged by. */
+void pool_drop_head(const struct image *image);
 bool pool_ask_text(struct image *image);
 
 /* Requests what proves an image's root hash: transfers_run() returns TRANSFER_PROOF. */
