@@ -58,8 +58,7 @@ void verify_waive(struct image *image)
 	if (!tree)
 		return;
 	tree->none = true;
-	log_warning("%.*s: has been open since before images were verified: it is not, until it is "
-		    "mounted again",
+	log_warning("%.*s: was opened without being verified: it is from its next mount on",
 		IMAGE_NAME(image));
 }
 
@@ -108,9 +107,7 @@ static bool ask_top(struct file *f, const struct tree *tree, uint64_t lacks)
 
 bool verify_ready(struct file *f)
 {
-	static const char no_root[] =
-		"it has no root hash: `roothash` gives it one, `verity-key` a key by which one is "
-		"signed";
+	static const char no_root[] = "it has no root hash: see `roothash` and `verity-key`";
 	struct tree *tree = image_tree_place(f->image);
 	uint64_t lacks;
 
@@ -170,9 +167,9 @@ void verify_take(const struct transfer_result *r)
 	if (r->image->ready) {
 		if (verity_root_parse(root, r->bytes, r->size) &&
 			memcmp(root, tree->verity.root, sizeof(root)) != 0)
-			log_err("%.*s: has another root hash on the server now, so it was "
-				"replaced: what is not cached of it cannot be read until it is "
-				"mounted again",
+			log_err("%.*s: has another root hash on the server now: what is not "
+				"cached of the replaced one cannot be read until it is mounted "
+				"again",
 				IMAGE_NAME(r->image));
 		transfer_free(r->transfer);
 		return;
