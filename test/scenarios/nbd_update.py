@@ -188,7 +188,7 @@ def update_with_another_salt():
             mark = len(s.requests)
             with session(s, n, new, salt=b"two", after=k) as (k, d):
                 read_all(d, new)
-            assert k.stderr.count("has another salt") == (0 if _ else 1), k.stderr
+            assert k.stderr.count("with this salt") == (0 if _ else 1), k.stderr
             assert _ or sent(s, "img", mark) >= len(new)
 
 
