@@ -211,7 +211,7 @@ void image_settle(struct image *image, const char *url)
 			"again",
 			IMAGE_NAME(image),
 			known && state_is_verified(&before) && !image_tree(image)
-				? "it was mounted with a root hash, and the configuration has none"
+				? "it was mounted with a root hash, and there is none now"
 				: "the server has another version than the one that is mounted");
 		return;
 	}
