@@ -121,7 +121,7 @@ def images(work, front="cachefiles"):
     share_a_blob(www, second)
     if front == "nbd":
         other_images(www, second)
-        make_updates(work)
+    make_updates(work)
     make_versions(work)
     os.rename(f"{plain}/big", f"{work}/plain.big")
     shutil.rmtree(plain)

@@ -2,8 +2,8 @@
 import os
 import random
 
-from guest.common import (BLOCK, Child, compare, contents, Daemon, drop_caches, expect, mount, nginx, scenario, stored,
-                          umount, URL)
+from guest.common import (BLOCK, CACHEFILES, Child, compare, contents, Daemon, drop_caches, expect, mount, nginx,
+                          scenario, stored, umount, URL)
 from lib.tap import note
 
 BLOCK_SIZE = 4096
@@ -52,6 +52,16 @@ def next_build():
     back = visit(1)
     note(f"back: {back}")
     expect(back <= first / 3, f"{back} bytes of the first build, to which was gone back")
+    daemon.stop()
+
+
+@scenario("the next build, from the kernel's cache file of the one before", series=CACHEFILES)
+def next_build_by_cachefiles():
+    daemon = Daemon(URL, line(1), line(2), "trace none")
+    first, second = visit(1), visit(2)
+    note(f"{first} and {second} were fetched")
+    daemon.logs("update-2.erofs: [0-9]+ bytes came from the version before: all that both have", 60)
+    expect(second <= first / 3, f"{second} bytes of the next build, {first} of the first")
     daemon.stop()
 
 
