@@ -27,6 +27,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      #
 from boot import boot_images, boot_peers
 from lib import tap, vm
 from lib.archive import STOCK, foreign_program
+from lib.lying import LyingServer
 from lib.nginx import Nginx, tls
 from lib.ports import free_ports
 
@@ -48,6 +49,7 @@ class Server(Nginx):
     def __init__(self, work):
         super().__init__(work, "$status $body_bytes_sent $request_uri $http_range")
         self.port, self.plain_port = free_ports(2)
+        self.beside = None      # a LyingServer, whose replies count too
 
     def start(self):
         # QEMU computes ChaCha20 faster than AES.
@@ -59,10 +61,13 @@ class Server(Nginx):
     def served(self):
         """(bytes of bodies, requests) since the last reset()."""
         lines = self.lines()
-        return sum(int(words[1]) for words in lines), len(lines)
+        beside = list(self.beside.requests) if self.beside else []
+        return sum(int(words[1]) for words in lines) + sum(r.sent for r in beside), len(lines) + len(beside)
 
     def reset(self):
         open(self.log, "w").close()
+        if self.beside:
+            self.beside.requests.clear()
 
 
 Row = collections.namedtuple("Row", "name seconds bytes_then fetched requests wrong")
@@ -87,6 +92,14 @@ class Bench:
         if not os.path.exists(f"{self.work}/{tree}"):
             make(self.work, self.daemon)
         return path if os.path.exists(path) else boot_images.make_image(self.work, name)
+
+    @functools.cache
+    def version(self, number):
+        """The path of that version of the image, 1 or 2, and its root hash."""
+        self.image()
+        if number == 2 and not os.path.exists(f"{self.work}/next"):
+            boot_images.make_next(self.work)
+        return boot_images.publish(self.work, self.daemon, ("root", "next")[number - 1], number)
 
     @functools.cache
     def kernel(self, kind):
@@ -169,6 +182,19 @@ class Boot:
         said = self.machine.said
         self.expect(last(said, "started again") == "0", "started: " + last(said, "started again"))
         self.expect("boot-check: killed: right" in said, "killed: " + last(said, "killed"))
+
+    def verified(self, version, root):
+        """Whether this version runs, each block of it checked against that root hash. Returns by the mirrors' numbers
+        how many blocks of each were refused."""
+        said, refused, mirror = self.machine.said, {}, None
+        self.expect(last(said, "version") == str(version), "version: " + last(said, "version"))
+        self.expect(last(said, "status verified:") == root, "verified: " + last(said, "status verified:"))
+        for line in re.findall(r"boot-check: status (.*)", said):
+            if line.startswith("mirror "):
+                mirror = int(line.split()[1])
+            elif match := re.search(r"\bnot verified +(\d+)", line):
+                refused[mirror] = int(match[1])
+        return refused
 
     def upgraded(self):
         self.expect("boot-check: upgrade 0" in self.machine.said, "upgrade: " + last(self.machine.said, "upgrade"))
@@ -390,6 +416,56 @@ def verity(bench, name, kind):
     with booted(bench, name, kind, words, initrd, disks=[bench.disk(f"{kind}-verity", new=True)]) as b:
         b.to_verdict()
         b.to_reboot()
+
+
+def mirrors(bench, liar, number):
+    """A version's URLs by plain HTTP: the first mirror lies."""
+    name = os.path.basename(bench.version(number)[0])
+    return ",".join(f"http://{vm.HOST}:{port}/{name}" for port in (liar.port, bench.server.plain_port))
+
+
+def updated_words(bench, liar, root):
+    """The second version's words, by a root hash, with the first as its fallback."""
+    return [f"root=erofs-http:{mirrors(bench, liar, 2)}", f"cachefilesd.roothash={root}",
+            f"cachefilesd.fallback={mirrors(bench, liar, 1)}", f"cachefilesd.fallback-roothash={bench.version(1)[1]}"]
+
+
+def boot_version(bench, name, kind, liar, number, *words):
+    """A version with its own root hash: no byte is wrong, what the first mirror has changed was refused."""
+    root, before = bench.version(number)[1], liar.lies
+    words = " ".join([*words, DISK, f"boot-check={bench.sums},status,reboot", ALONE])
+    with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-verified")]) as b:
+        b.to_verdict()
+        refused, lies = b.verified(number, root), liar.lies - before
+        b.expect(1 <= refused.get(1, 0) <= lies and list(refused) == [1], f"refused by mirror: {refused} of {lies}")
+        b.expect(last(b.machine.said, "errors") == "0", "errors: " + last(b.machine.said, "errors"))
+        b.to_reboot()
+    tap.note(f"the first mirror changed {lies} blocks, refused were {refused}")
+
+
+@boot(("busybox-7", "initramfs-tools-7"))
+def verified(bench, name, kind):
+    """A verified root by plain HTTP from a mirror that lies and an honest one; then its next version; then one that
+    does not fit its root hash, and the first in its place. The cache's disk is kept."""
+    bench.server.start()
+    disk = bench.disk(f"{kind}-verified", new=True)
+    paths = [path + suffix for path, _ in map(bench.version, (1, 2)) for suffix in ("", ".verity")]
+    with LyingServer(paths, data=0.02, tree=0.05) as liar:
+        bench.server.beside = liar
+        root = bench.version(1)[1]
+        boot_version(bench, f"{name}: first", kind, liar, 1, f"root=erofs-http:{mirrors(bench, liar, 1)}",
+                     f"cachefilesd.roothash={root}")
+        boot_version(bench, f"{name}: updated", kind, liar, 2, *updated_words(bench, liar, bench.version(2)[1]))
+        words = " ".join([*updated_words(bench, liar, root), DISK, "boot-check=some,status,reboot", ALONE])
+        with booted(bench, f"{name}: gone back", kind, words, disks=[disk]) as b:
+            b.to_verdict()
+            b.verified(1, root)
+            for what, right in (("fallback", mirrors(bench, liar, 1)), ("errors", "1")):
+                b.expect(last(b.machine.said, what) == right, f"{what}: {last(b.machine.said, what)}")
+            b.to_reboot()
+            # The first boot has read more than this one.
+            b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
+    bench.server.beside = None
 
 
 @boot(("busybox-7", "dracut-7"))

@@ -130,6 +130,17 @@ for sums in some half; do
 		say "sums WRONG: $(echo "$wrong" | head -n 3)"
 	fi
 done
+case $wanted in
+*status*)
+	say "version $(cat /usr/lib/boot-check/version)"
+	say "fallback $(cat /run/cachefilesd-mini/fallback 2>/dev/null)"
+	say "errors $(dmesg -l err | grep -c 'is booted in its place')"
+	/usr/sbin/cachefilesd-mini --status >/run/boot-check.status 2>&1
+	while read -r line; do
+		case $line in mirror* | *verified*) say "status $line" ;; esac
+	done </run/boot-check.status
+	;;
+esac
 say "done"
 case $wanted in
 *reboot*) if [ $$ = 1 ]; then reboot -ff; else reboot; fi ;;
@@ -227,6 +238,13 @@ def program_files(tree):
                 yield path
 
 
+def write_check(tree, version=1):
+    """Writes the program, its sums, and a number by which the image's version is known."""
+    write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
+    write(f"{tree}/usr/lib/boot-check/version", f"{version}\n")
+    write_sums(tree)
+
+
 def write_sums(tree):
     """Writes the sums that the booted system compares: of half of the files, or of some of them."""
     files = list(program_files(tree))
@@ -282,9 +300,32 @@ def make_tree(work, daemon, kind):
     if os.path.exists(f"{tree}/var/lib/dbus/machine-id"):
         os.unlink(f"{tree}/var/lib/dbus/machine-id")
     write(f"{tree}/etc/fstab", "")
-    write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
-    write_sums(tree)
+    write_check(tree)
     return tree
+
+
+def make_next(work):
+    """Makes the tree work/next, the next version of work/root: each eighth file has some bytes more."""
+    tree = f"{work}/next"
+    run("cp", "-al", f"{work}/root", tree)
+    # What is written must not be the other tree's too.
+    for path in list(program_files(tree))[::8]:
+        run("cp", "--preserve=all", "--remove-destination", path.replace(tree, f"{work}/root", 1), path)
+        with open(path, "ab") as file:
+            file.write(b"# the next version\n")
+    shutil.rmtree(f"{tree}/usr/lib/boot-check")
+    write_check(tree, 2)
+
+
+def publish(work, daemon, tree, version):
+    """Makes the image work/www/debian-VERSION.erofs of a tree, and its tree of digests. Returns its path and its root
+    hash."""
+    path = f"{work}/www/debian-{version}.erofs"
+    if not os.path.exists(path):
+        run(f"{ROOT}/contrib/publish/erofs-publish", "--name", "debian", "--version", str(version), f"{work}/www",
+            f"{work}/{tree}", stdout=subprocess.DEVNULL, env={**os.environ, "CACHEFILESD_MINI": daemon})
+    with open(f"{path}.roothash") as file:
+        return path, file.read().strip()
 
 
 def make_certificates(work):
@@ -358,7 +399,6 @@ def make_small_image(work, daemon, busybox, name, block):
     for number in range(200):
         with open(f"{tree}/usr/share/chance/{number}", "wb") as file:
             file.write(os.urandom(number * 997))
-    write(f"{tree}{CHECK_PATH}", CHECK, 0o755)
-    write_sums(tree)
+    write_check(tree)
     erofs.make(f"{work}/www/{name}", tree, block)
     shutil.rmtree(tree)
