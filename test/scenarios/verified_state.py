@@ -340,7 +340,7 @@ def verified_sighup_removes():
         s.images["/img"] = other.data
         write(f"url {s.url}", "timeout 2", "read-ahead none")
         assert not o.read(2 * MIB, PAGE, 15)
-        k.wait_log("mounted with a root hash, and the configuration has none", 2)
+        k.wait_log("mounted with a root hash, and there is none now", 2)
         o.one.check()
         s.images["/img"] = made.data
         write(f"url {s.url}", made.directive(), "timeout 2", "read-ahead none")
