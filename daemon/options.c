@@ -36,7 +36,7 @@ static const char usage[] =
 	"  -n             stay in the foreground\n"
 	"  -s             log to standard error instead of syslog\n"
 	"  -d             log every message and request too\n"
-	"  -p PIDFILE     (default " PID_FILE ", written only in the background)\n"
+	"  -p PIDFILE     (default " PID_FILE ", in the background only)\n"
 	"  -F N           descriptor N is an open /dev/cachefiles, bound already or not\n"
 	"  -N             cull nothing\n"
 	"  -v, --version  print the version and the fixed memory\n"
