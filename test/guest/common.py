@@ -488,9 +488,9 @@ def verified(name):
     return [f"roothash {contents(f'{name}.root')}"]
 
 
-def flip(path, count):
-    """Flips a bit in each of at most `count` blocks of a file that are no hole, the first one among them. Returns how
-    many these are."""
+def flip(path, count, behind=0):
+    """Flips a bit in each of at most `count` blocks of a file that are no hole, the first one among them, from the byte
+    `behind` on. Returns how many these are."""
     blocks = []
     with open(path, "r+b", buffering=0) as file:
         at, end = 0, os.fstat(file.fileno()).st_size
@@ -501,7 +501,7 @@ def flip(path, count):
                 break
             at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
             blocks.extend(range(start // 4096, at // 4096))
-        blocks = [block for block in blocks if block * 4096 < os.path.getsize("www/plain.erofs")]
+        blocks = [block for block in blocks if behind <= block * 4096 < os.path.getsize("www/plain.erofs")]
         chosen = {*blocks[:1], *random.sample(blocks, min(count - 1, len(blocks)))}
         for block in chosen:
             byte = os.pread(file.fileno(), 1, block * 4096 + 99)[0]
