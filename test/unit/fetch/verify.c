@@ -10,6 +10,23 @@
 
 /* ---- what it uses ---- */
 
+struct turn turn;
+struct capacity capacity;
+struct file *files;
+int64_t reads_last;
+unsigned reads_used;
+
+bool pool_may_prefetch(const struct file *f)
+{
+	(void)f;
+	return false;
+}
+
+uint64_t transfers_outstanding(void)
+{
+	return 0;
+}
+
 static struct tree tree, *place = &tree;
 static bool was_verified, covered, unreachable, is_good;
 static size_t keys, kept;
