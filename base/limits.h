@@ -11,7 +11,7 @@
 #define MEMORY_MIN	      (576 << 10)
 #define MEMORY_WITH_MAP	      (704 << 10) /* with less there is no map of files */
 #define MEMORY_DEFAULT	      (1 << 20)
-#define MEMORY_PER_FILE	      7168
+#define MEMORY_PER_FILE	      8704
 #define MEMORY_PER_CONNECTION (176 << 10)
 
 #define CONNECTIONS_MAX 16
