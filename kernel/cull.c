@@ -23,7 +23,7 @@
 #include "daemon/sandbox.h"
 #include "image/state.h"
 #include "kernel/cached.h"
-#include "kernel/store.h"
+#include "kernel/stored.h"
 
 /* How deep the graveyard is: an image's folder, its 256 folders, files. */
 #define DEPTH_MAX 6
@@ -335,7 +335,7 @@ static int remove_stored(const struct culler *c, const struct candidate *o)
 
 	if (c->in_use(image, version))
 		return EBUSY;
-	return store_remove(image, version) ? 0 : errno;
+	return stored_remove(image, version) ? 0 : errno;
 }
 
 static void remove_one(struct culler *c, const struct candidate *o)

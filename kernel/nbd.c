@@ -28,6 +28,7 @@
 #include "kernel/nbd_reply.h"
 #include "kernel/nbd_table.h"
 #include "kernel/store.h"
+#include "kernel/stored.h"
 
 /* An image that could not be opened is opened again after this many milliseconds; one that is not
  * open after WAIT_TIME is told as waiting. */
@@ -399,7 +400,7 @@ static bool end_before(unsigned n, const struct before *before, bool remove)
 
 	place(n)->keeps = 0;
 	cull_inspect();
-	return remove && !in_use(before->key, version) && store_remove(before->key, version);
+	return remove && !in_use(before->key, version) && stored_remove(before->key, version);
 }
 
 static const struct frontend frontend_calls = {.any_order = true,

@@ -2,14 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/dir.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -18,6 +16,7 @@
 #include "daemon/conf.h"
 #include "kernel/backing.h"
 #include "kernel/cull.h"
+#include "kernel/stored.h"
 
 /* The free space is looked at again after this many bytes at the latest. */
 #define LOOK_EVERY (8 << 20)
@@ -60,19 +59,12 @@ uint64_t store_version(const struct state *s)
 	return state_is_verified(s) ? hash | 1ull << 63 : hash & ~(1ull << 63);
 }
 
-/* "IMAGE.VERSION", 16 hexadecimal digits each. */
-static void file_name(char out[34], uint64_t image, uint64_t version)
-{
-	snprintf(
-		out, 34, "%016llx.%016llx", (unsigned long long)image, (unsigned long long)version);
-}
-
 bool store_has(uint64_t image, uint64_t version)
 {
 	struct stat st;
 	char name[34];
 
-	file_name(name, image, version);
+	stored_name(name, image, version);
 	/* The C library's faccessat() would bring a child that looks with the effective rights. */
 	return fstatat(state_folder(), name, &st, 0) == 0;
 }
@@ -88,36 +80,8 @@ int store_open_before(uint64_t image, uint64_t version)
 {
 	char name[34];
 
-	file_name(name, image, version);
+	stored_name(name, image, version);
 	return openat(state_folder(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-}
-
-/* `context` is the beginning of a name, IMAGE and the dot, which becomes empty if a file has it. */
-static bool see_version(void *context, int folder, const char *name)
-{
-	char *image = context;
-
-	(void)folder;
-	if (strncmp(name, image, strlen(image)) == 0 && strlen(name) == 33)
-		*image = '\0';
-	return *image;
-}
-
-bool store_remove(uint64_t image, uint64_t version)
-{
-	char name[34], other[34];
-
-	file_name(name, image, version);
-	if (unlinkat(state_folder(), name, 0) < 0 && errno != ENOENT)
-		return false;
-	name[17] = '\0';
-	strcpy(other, name);
-	dir_each(state_folder(), ".", see_version, other);
-	if (*other) {
-		name[16] = '\0';
-		state_remove(name);
-	}
-	return true;
 }
 
 /* What is not a plain file is made anew, and one that belongs to another user: it is one of an
@@ -128,7 +92,7 @@ int store_open(uint64_t image, uint64_t version, uint64_t size)
 	char name[34];
 	int fd;
 
-	file_name(name, image, version);
+	stored_name(name, image, version);
 	fd = openat(state_folder(), name, flags, 0600);
 	if (fd >= 0 && !is_plain(fd)) {
 		fd_close(&fd);

@@ -34,10 +34,6 @@ int store_open(uint64_t image, uint64_t version, uint64_t size);
 /* Opens the file of that version to be read; -1 and errno: it is not there. */
 int store_open_before(uint64_t image, uint64_t version);
 
-/* Removes the file of that version, and with the last one what is remembered of the image. False
- * and errno: it cannot be. */
-bool store_remove(uint64_t image, uint64_t version);
-
 /* As frontend->write() and frontend->hole(), for the file of a descriptor; store_hole() also for
  * one of the kernel's cache. */
 ssize_t store_write(int fd, const void *pages, size_t size, uint64_t offset);

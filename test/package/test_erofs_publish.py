@@ -52,6 +52,12 @@ def make_tree(folder, version, order=None):
     return folder
 
 
+def heed_signals():
+    """A shell cannot trap what was ignored when it began, as where the tests run in the background."""
+    for number in signal.SIGINT, signal.SIGHUP, signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Site:
     """A web server's folder, and trees and keys beside it."""
 
@@ -68,7 +74,7 @@ class Site:
 
     def start(self, *words):
         return subprocess.Popen([TOOL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env=self.environment)
+                                env=self.environment, preexec_fn=heed_signals)
 
     def run(self, *words, status=0):
         process = self.start(*words)

@@ -14,6 +14,7 @@
 #include "trust/verity.c"
 #define is_plain is_plain_file
 #include "kernel/store.c"
+#include "kernel/stored.c"
 #undef is_plain
 
 bool backing_check_store(const char *path, char *why, size_t size)

@@ -430,7 +430,7 @@ int store_open_before(uint64_t key, uint64_t version)
 	return -1;
 }
 
-bool store_remove(uint64_t key, uint64_t version)
+bool stored_remove(uint64_t key, uint64_t version)
 {
 	(void)key, (void)version;
 	return false;

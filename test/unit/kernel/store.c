@@ -20,6 +20,7 @@ static int played_fstatfs(int fd, struct statfs *out)
 
 #define fstatfs played_fstatfs
 #include "kernel/store.c"
+#include "kernel/stored.c"
 #undef fstatfs
 #include "base/dir.c"
 #include "base/fd.c"
