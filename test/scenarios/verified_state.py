@@ -322,7 +322,7 @@ def verified_sighup_adds():
         write(f"url {s.url}", made.directive())
         o.need(MIB)
         o.need_all()
-        k.wait_log("until it is mounted again", 2)
+        k.wait_log("from its next mount on", 2)
         k.closed(o.one.f)
         o = Opened(Cachefiles(k, made.data))
         assert o.one.f.size >= len(made.data) + SPREAD, o.one.f.size
