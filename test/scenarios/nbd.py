@@ -63,7 +63,9 @@ def nbd_attach_fetches_little(word):
         assert fetched < sent(s) <= asked or PAGE > 4096, (fetched, sent(s), asked)
         assert number("unasked_bytes") == 0
         before = sent(s)
-        page = max(page for page in tree.metadata() if page < tree.spans["large"][0] or page > tree.spans["large"][1])
+        # Far from both ends, around which more may have come than was asked for.
+        page = max((page for page in tree.metadata() if not tree.spans["large"][0] <= page <= tree.spans["large"][1]),
+                   key=lambda page: min(page, len(tree.data) - page))
         need(d, tree.data, page, PAGE)
         if word == "auto":
             k.nbd.wait(lambda: sent(s) > before + 64 * KIB, 10, "the walk")
