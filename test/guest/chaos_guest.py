@@ -32,7 +32,7 @@ from lib import tap
 LINK = ("delay", "5ms", "rate", "40mbit")       # each way
 BLOCK = 128 << 10
 MS_RDONLY = 1
-MEMORY_GROWTH = 16      # kB that do not count as growth: some pages of stack
+MEMORY_GROWTH = 64      # kB that do not count as growth: some pages of stack
 FD_GROWTH = 6           # descriptors that do not: connections that happen to be open, a folder that is being read
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -607,8 +607,8 @@ def limits(tally, count):
                 attach(name)
                 mounted.append(name)
         except OSError:
-            daemon.logs("refused, since 16 cache files are open already")
-        expect(len(mounted) == 14, f"{len(mounted)} more images were mounted")
+            daemon.logs("refused, since 10 cache files are open already")
+        expect(len(mounted) == 8, f"{len(mounted)} more images were mounted")
         detach(mounted[0])
         attach(mounted[0])
         for name in mounted:
