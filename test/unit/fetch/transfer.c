@@ -22,7 +22,8 @@ static uint64_t unasked;
 ssize_t file_write(
 	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault)
 {
-	(void)f, (void)pages, (void)offset, (void)fault;
+	(void)f, (void)pages, (void)offset;
+	*fault = (struct file_fault){.why = ""};
 	return (ssize_t)size;
 }
 
