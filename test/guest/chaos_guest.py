@@ -32,7 +32,7 @@ from lib import tap
 LINK = ("delay", "5ms", "rate", "40mbit")       # each way
 BLOCK = 128 << 10
 MS_RDONLY = 1
-MEMORY_GROWTH = 64      # kB that do not count as growth: some pages of stack
+MEMORY_GROWTH = 16      # kB that do not count as growth: some pages of stack
 FD_GROWTH = 6           # descriptors that do not: connections that happen to be open, a folder that is being read
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -678,9 +678,9 @@ def clock(tally, count):
 
 
 def sizes(daemon):
-    """The private memory in kB, and the descriptors, of keeper, worker and culler."""
+    """The memory in kB that is of no file, and the descriptors, of keeper, worker and culler."""
     pids = daemon.process.pid, daemon.worker(), daemon.culler()
-    return [g.private_memory(pid) for pid in pids], [g.descriptors(pid) for pid in pids]
+    return [g.anonymous_memory(pid) for pid in pids], [g.descriptors(pid) for pid in pids]
 
 
 @row("mount and umount")
@@ -706,7 +706,7 @@ def mounts(tally, count):
         tally.wrong += difference(got, SMALL[path])
         tally.survived += 1
     memory_now, descriptors_now = sizes(daemon)
-    tally.remark(f"keeper, worker, culler: {memory} kB of their own before, {memory_now} after; "
+    tally.remark(f"keeper, worker, culler: {memory} kB of no file before, {memory_now} after; "
                  f"descriptors {descriptors}, {descriptors_now}")
     tally.lost += any(now > before + FD_GROWTH for now, before in zip(descriptors_now, descriptors))
     tally.lost += any(now > before + MEMORY_GROWTH for now, before in zip(memory_now, memory))

@@ -532,6 +532,12 @@ def private_memory(pid):
     return sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+) kB", rollup, re.M))
 
 
+def anonymous_memory(pid):
+    """kB that are of no file, those too that it shares with a process that was forked: how many it has to itself depends
+    on which of its buffers it has written to since, and so on chance."""
+    return int(re.search(r"^Anonymous:\s+(\d+) kB", contents(f"/proc/{pid}/smaps_rollup"), re.M)[1])
+
+
 # ---- the end --------------------------------------------------------------------------------------
 
 
