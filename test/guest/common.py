@@ -533,8 +533,8 @@ def private_memory(pid):
 
 
 def anonymous_memory(pid):
-    """kB that are of no file, those too that it shares with a process that was forked: how many it has to itself depends
-    on which of its buffers it has written to since, and so on chance."""
+    """kB that are of no file, those too that it shares with a process that was forked: how many it has to itself
+    depends on which of its buffers it has written to since, and so on chance."""
     return int(re.search(r"^Anonymous:\s+(\d+) kB", contents(f"/proc/{pid}/smaps_rollup"), re.M)[1])
 
 
