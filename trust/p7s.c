@@ -208,7 +208,7 @@ const char *p7s_signer(
 	char digits[VERITY_HEX + 1];
 	uint8_t hash[CERT_HASH_MAX];
 	br_x509_pkey pkey;
-	int key_type;
+	int key_type = 0;
 
 	*fault = take_apart((struct der){p7s, size}, part);
 	if (!*fault)
