@@ -37,6 +37,7 @@ struct file {
 	bool updates;	      /* blocks may be taken from the version before */
 	uint64_t tree_cursor; /* for its bytes before, the tree is there or was requested */
 	bool tree_asked;      /* its next block has been requested once */
+	uint32_t taken;	      /* blocks that came from the version before */
 
 	/* prefetching */
 	struct dirwalk *walk; /* reads the directories that are written; NULL: none does */

@@ -31,6 +31,9 @@
 #define OPEN_AGAIN 10
 #define OPEN_WAITS 1000
 
+/* Milliseconds without a READ after which an image makes way for another one that is read. */
+#define MAKES_WAY 1000
+
 /* Blocks that are not what their digest says, until the old file is given up. */
 #define WRONG_MAX 16
 
@@ -41,7 +44,7 @@ static struct {
 	off_t digests;	       /* where the digests of its blocks begin in its tree */
 	int32_t shift[SHARES]; /* old block number less new one */
 	uint64_t cursor;       /* what lies before it has been copied */
-	uint64_t taken;	       /* bytes */
+	int64_t read_at;       /* a READ of it was seen to wait; 0: none */
 	unsigned wrong;
 	size_t in_turn; /* bytes that were written in this turn, and some for each attempt */
 	bool more;	/* it was enough */
@@ -54,8 +57,8 @@ static struct {
 
 /* ---- the beginning and the end ---- */
 
-/* `why` is NULL at its file's close. Otherwise nothing can be taken any more: the old version of
- * the same name goes, and one of another name if it was one. */
+/* `why` is NULL where its file is closed or makes way. Otherwise nothing can be taken any more: the
+ * old version of the same name goes, and one of another name if it was one. */
 static void stop(const char *why)
 {
 	const struct image *image = reuse.file->image;
@@ -65,15 +68,15 @@ static void stop(const char *why)
 	fd_close(&reuse.leaves);
 	fd_close(&reuse.data);
 	if (frontend->end_before(
-		    number_of(reuse.file), &reuse.before, why && (own || reuse.taken > 0)))
+		    number_of(reuse.file), &reuse.before, why && (own || reuse.file->taken > 0)))
 		state_remove_tree(&reuse.before.state);
+	if (why) {
+		image_forget_before(image);
+		log_info("%.*s: %llu bytes came from the version before: %s", IMAGE_NAME(image),
+			(unsigned long long)reuse.file->taken * VERITY_BLOCK, why);
+	}
 	reuse.file = NULL;
 	reuse.in_turn = TURN_BYTES; /* another may begin in the next one */
-	if (!why)
-		return;
-	image_forget_before(image);
-	log_info("%.*s: %llu bytes came from the version before: %s", IMAGE_NAME(image),
-		(unsigned long long)reuse.taken, why);
 }
 
 static void begin(struct file *f, const struct tree *tree)
@@ -101,6 +104,14 @@ bool reuse_is_for(struct file *f)
 {
 	const struct tree *tree = image_tree(f->image);
 
+	if (reads_wait(number_of(f))) {
+		if (reuse.file == f) {
+			reuse.read_at = turn.ms;
+		} else if (f->updates && reuse.file && turn.ms - reuse.read_at >= MAKES_WAY) {
+			reuse.file->updates = true;
+			stop(NULL);
+		}
+	}
 	if (f->updates && !reuse.file) {
 		f->updates = false;
 		memset(&reuse, 0, sizeof(reuse));
@@ -201,7 +212,7 @@ static ssize_t copy(struct file *f, uint64_t from, uint64_t end)
 		return 0;
 	size = file_write(f, bytes, (size_t)size, from, &fault);
 	if (size > 0) {
-		reuse.taken += (uint64_t)size;
+		f->taken += (uint32_t)(size / VERITY_BLOCK);
 		reuse.in_turn += (size_t)size;
 		reads_advance(number_of(f), from, from + (uint64_t)size);
 	} else if (size == -EBADMSG) {

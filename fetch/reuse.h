@@ -8,7 +8,8 @@
  * by them.
  *
  * READs look there first, as does all that is prefetched (pool_ask()); the rest is copied while no
- * READ waits. Then the old file is removed. One image at a time is updated so; others wait. */
+ * READ waits. Then the old file is removed. One image at a time is updated so; it makes way for another that is
+ * read while it is not, and goes on later. */
 #ifndef FETCH_REUSE_H
 #define FETCH_REUSE_H
 
