@@ -237,6 +237,7 @@ static const struct row table[] = {
 	ANY(fdatasync, W),
 	ANY(symlinkat, W), /* marks */
 	ANY(readlinkat, W | C),
+	ANY(fchmodat, C),  /* of a cache file that may not be opened */
 	ANY(fgetxattr, C), /* which version is in a cache file */
 	ANY(syncfs, C),	   /* what marks stand for */
 	ANY(fallocate, W), /* of a cache file what does not fit */

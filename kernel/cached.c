@@ -14,6 +14,8 @@
 #include "base/fd.h"
 #include "base/hash.h"
 
+#define FLAGS (O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+
 /* The hash of the keys that were asked for; 0: there is no answer to come. */
 static uint64_t asked;
 
@@ -48,7 +50,7 @@ int cached_open(
 /* ---- in the culler ---- */
 
 /* The file cache/IVOLUME/@FAN/DCOOKIE: which of 256 folders it is in only the kernel's hash says.
- */
+ * Linux 6.1 makes it with a mode by which its owner may not open it either. */
 static int find(int cache, const char *volume, const char *cookie)
 {
 	char path[sizeof("@ff/D") + DIR_NAME];
@@ -58,7 +60,9 @@ static int find(int cache, const char *volume, const char *cookie)
 	folder = dir_open(cache, path);
 	for (unsigned fan = 0; folder >= 0 && fd < 0 && fan < 256; fan++) {
 		snprintf(path, sizeof(path), "@%02x/D%.255s", fan, cookie);
-		fd = openat(folder, path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		fd = openat(folder, path, FLAGS);
+		if (fd < 0 && errno == EACCES && syscall(SYS_fchmodat, folder, path, 0600) == 0)
+			fd = openat(folder, path, FLAGS);
 	}
 	fd_close(&folder);
 	return fd;

@@ -2,7 +2,7 @@
 import os
 import random
 
-from guest.common import (BLOCK, Child, compare, contents, Daemon, drop_caches, expect, mount, nginx,
+from guest.common import (BLOCK, CACHEFILES, Child, compare, contents, Daemon, drop_caches, expect, mount, nginx,
                           scenario, stored, umount, URL)
 from lib.tap import note
 
@@ -55,8 +55,7 @@ def next_build():
     daemon.stop()
 
 
-# On 6.1 the culler finds no file of the build before: nothing is taken from it then, and all is fetched.
-@scenario("the next build, from the kernel's cache file of the one before", series={"cachefiles": ("6.12",)})
+@scenario("the next build, from the kernel's cache file of the one before", series=CACHEFILES)
 def next_build_by_cachefiles():
     daemon = Daemon(URL, line(1), line(2), "trace none")
     first, second = visit(1), visit(2)
