@@ -18,6 +18,8 @@ SMALLER = -fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts -fno-move
 	  -fno-tree-loop-im -fno-shrink-wrap
 FASTER  = -O2 $(patsubst -fno-%,-f%,$(filter $(SMALLER),$(CFLAGS)))
 CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
+# On x86-64 the start of the program is our own (base/x86_64.S).
+START   = $(if $(filter x86_64-%,$(MACHINE)),-nostartfiles)
 # In the file the data follows the code at once, not at the next page.
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
@@ -48,7 +50,7 @@ BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/n
 # Each room uses only those before it; http.c and tls.c stand between net and daemon.
 ROOMS   := base trust net daemon image fetch kernel tools
 MODULES := $(basename $(sort $(wildcard *.c $(ROOMS:%=%/*.c))))
-OBJECTS := $(MODULES:%=$(OUT)/%.o)
+OBJECTS := $(MODULES:%=$(OUT)/%.o) $(OUT)/base/x86_64.o
 WARN    := -std=c11 -Wall -Wextra -Werror
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
 # The program is linked to a fixed address: code that could lie anywhere would only be larger, and
@@ -77,7 +79,12 @@ $(BINARY): $(OUT)/cachefilesd-mini.full
 
 $(OUT)/cachefilesd-mini.full: $(OBJECTS) $(ARCHIVE)
 	@echo "  LD      $@"
-	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections -o $@ $^
+	@$(CC) -no-pie $(CFLAGS) -static $(START) $(LDFLAGS) -Wl,--gc-sections -o $@ $^
+
+$(OUT)/%.o: %.S Makefile
+	@echo "  AS      $@"
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 
 $(OUT)/%.o: %.c Makefile
 	@echo "  CC      $@"

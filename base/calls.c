@@ -5,10 +5,88 @@
  * architectures; and they read the clock from the kernel's page, though a turn of the loop reads
  * it once. On machines with 32 bits the library chooses between an old call and a new one, and on
  * MIPS the kernel's structures are others: there it is left to do that.
+ *
+ * On x86-64 base/x86_64.S has all calls; here is what belongs to them.
  */
 #include <limits.h>
 
-#if LONG_MAX > INT_MAX && !defined(__mips__)
+#if defined(__x86_64__) && !defined(__GLIBC__)
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Shared with base/x86_64.S. */
+extern int call_error;	  /* of the last call that failed: errno */
+void signal_return(void); /* where a signal's handler returns to */
+
+int call_error;
+char **environ;
+
+/* There is one thread. */
+int *__errno_location(void)
+{
+	return &call_error;
+}
+
+int getpagesize(void)
+{
+	return 4096;
+}
+
+int sigemptyset(sigset_t *set)
+{
+	*set = (sigset_t){0};
+	return 0;
+}
+
+int sigaddset(sigset_t *set, int number)
+{
+	*(unsigned long *)set |= 1UL << (number - 1);
+	return 0;
+}
+
+int sigdelset(sigset_t *set, int number)
+{
+	*(unsigned long *)set &= ~(1UL << (number - 1));
+	return 0;
+}
+
+/* What was in force before is not told. */
+int sigaction(int number, const struct sigaction *restrict new, struct sigaction *restrict old)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		unsigned long mask;
+	} action = {new->sa_handler, (unsigned)new->sa_flags | SA_RESTORER, signal_return,
+		*(const unsigned long *)&new->sa_mask};
+
+	(void)old;
+	return (int)syscall(SYS_rt_sigaction, number, &action, NULL, sizeof(action.mask));
+}
+
+/* As above: returned is the new handler. */
+void (*signal(int number, void (*handler)(int)))(int)
+{
+	sigaction(number, &(struct sigaction){.sa_handler = handler, .sa_flags = SA_RESTART}, NULL);
+	return handler;
+}
+
+int sigqueue(pid_t pid, int number, const union sigval value)
+{
+	siginfo_t info = {.si_signo = number, .si_code = SI_QUEUE};
+
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value = value;
+	return (int)syscall(SYS_rt_sigqueueinfo, pid, number, &info);
+}
+
+#elif LONG_MAX > INT_MAX && !defined(__mips__)
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -146,7 +224,9 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 {
 	return (int)syscall(SYS_clock_gettime, clock, t);
 }
+#endif
 
+#if LONG_MAX > INT_MAX && !defined(__mips__)
 time_t time(time_t *out)
 {
 	struct timespec t;

@@ -1,12 +1,16 @@
-/* base/inet.c - inet_pton() and inet_ntop(), under the C library's names.
+/* base/inet.c - inet_pton(), inet_ntop() and if_nametoindex(), under the C library's names.
  *
  * The linker takes them instead of the library's, which are larger. `size` has to be at least
  * INET6_ADDRSTRLEN, and the family AF_INET or AF_INET6. IPv6 is written as RFC 5952 says.
  */
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -115,4 +119,16 @@ const char *inet_ntop(int family, const void *bytes, char *out, socklen_t size)
 	else
 		put_v6(bytes, out);
 	return out;
+}
+
+unsigned if_nametoindex(const char *name)
+{
+	struct ifreq request;
+	int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool good;
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	good = ioctl(socket_fd, SIOCGIFINDEX, &request) == 0;
+	close(socket_fd);
+	return good ? (unsigned)request.ifr_ifindex : 0;
 }

@@ -10,7 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+/* In brackets: they may be macros too. */
+int(tolower)(int c)
+{
+	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+}
+
+int(isalnum)(int c)
+{
+	return isalpha(c) || isdigit(c);
+}
 
 char *strchrnul(const char *text, int c)
 {
@@ -54,6 +66,52 @@ void *memchr(const void *bytes, int c, size_t size)
 		if (*p == (unsigned char)c)
 			return (void *)p;
 	return NULL;
+}
+
+void *memrchr(const void *bytes, int c, size_t size)
+{
+	for (const unsigned char *p = bytes; size-- > 0;)
+		if (p[size] == (unsigned char)c)
+			return (void *)(p + size);
+	return NULL;
+}
+
+char *strrchr(const char *text, int c)
+{
+	return memrchr(text, c, strlen(text) + 1);
+}
+
+size_t strnlen(const char *text, size_t size)
+{
+	const char *end = memchr(text, '\0', size);
+
+	return end ? (size_t)(end - text) : size;
+}
+
+char *strpbrk(const char *text, const char *those)
+{
+	text += strcspn(text, those);
+	return *text ? (char *)text : NULL;
+}
+
+char *strsep(char **rest, const char *those)
+{
+	char *text = *rest, *end = text ? strpbrk(text, those) : NULL;
+
+	if (end)
+		*end++ = '\0';
+	*rest = end;
+	return text;
+}
+
+int memcmp(const void *a, const void *b, size_t size)
+{
+	const unsigned char *p = a, *q = b;
+
+	for (; size > 0; p++, q++, size--)
+		if (*p != *q)
+			return *p - *q;
+	return 0;
 }
 
 int strncmp(const char *a, const char *b, size_t size)
@@ -108,13 +166,9 @@ char *strcpy(char *out, const char *text)
 	return memcpy(out, text, strlen(text) + 1);
 }
 
-/* if_nametoindex(3) calls it. */
-char *strncpy(char *out, const char *text, size_t size)
+char *strcat(char *out, const char *text)
 {
-	for (size_t i = 0; i < size; i++) {
-		out[i] = *text;
-		text += *text != '\0';
-	}
+	strcpy(strchrnul(out, '\0'), text);
 	return out;
 }
 
@@ -126,6 +180,14 @@ char *getenv(const char *name)
 		if (strncmp(*e, name, size) == 0 && (*e)[size] == '=')
 			return *e + size + 1;
 	return NULL;
+}
+
+/* Its errno tells nothing. */
+int isatty(int fd)
+{
+	struct winsize size;
+
+	return ioctl(fd, TIOCGWINSZ, &size) == 0;
 }
 
 /* In the C library's words. */

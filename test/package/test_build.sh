@@ -36,6 +36,26 @@ has_no_stdio()
 	! nm build/cachefilesd-mini.full | grep -E ' (vfprintf|fmt_fp|printf_core|__stdio_write)$'
 }
 
+# Where the program starts by itself (base/x86_64.S) nothing may need what the C library's start
+# prepares, such as the thread's own words.
+needs_no_library_start()
+{
+	! objdump -d build/cachefilesd-mini.full | grep -m1 '%fs:' &&
+		! nm build/cachefilesd-mini.full | grep -E ' (__libc|__init_tls|__stdio_exit)$'
+}
+
+# Whoever's compiler guards the stack gets guards that work.
+starts_with_guards()
+{
+	local root result
+	root=$(mktemp -d)
+	make -s OUT="$root" BINARY="$root/guarded" CFLAGS="-Os -fstack-protector-strong" ARCHIVE=build/libbearssl.a \
+		"$root/guarded" >/dev/null && "$root/guarded" --version && objdump -d "$root/cachefilesd-mini.full" | grep -m1 '%fs:'
+	result=$?
+	rm -r "$root"
+	return $result
+}
+
 is_small()
 {
 	ls -l cachefilesd-mini
@@ -161,6 +181,8 @@ check "format.c is the only formatter and printer" has_no_stdio
 check "no allocator is in the binary" has_no_allocator
 check "no CBC cipher is in the binary" has_no_cbc
 check "no cipher slower than ours is in the binary" has_no_slow_ciphers
+check "nothing needs the C library's start" needs_no_library_start
+check "with guards on the stack it starts too" starts_with_guards
 check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
 check "knowledge points one way" knows_only_rooms_before
 check "modules form no circle" modules_form_no_circle

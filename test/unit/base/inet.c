@@ -1,11 +1,14 @@
 /* Unit test of inet.c: against the C library's functions. Its own are renamed for that. */
 #include <arpa/inet.h>
+#include <net/if.h>
 
-#define inet_pton own_inet_pton
-#define inet_ntop own_inet_ntop
+#define inet_pton      own_inet_pton
+#define inet_ntop      own_inet_ntop
+#define if_nametoindex own_if_nametoindex
 #include "base/inet.c"
 #undef inet_pton
 #undef inet_ntop
+#undef if_nametoindex
 #include "base/text.c"
 #include "test/unit/check.h"
 
@@ -81,8 +84,17 @@ static void test_random(void)
 	}
 }
 
+static void test_interfaces(void)
+{
+	begin_test("inet: interfaces are numbered");
+	CHECK(own_if_nametoindex("lo") == if_nametoindex("lo"));
+	CHECK(own_if_nametoindex("") == 0);
+	CHECK(own_if_nametoindex("lo2345678901234567890") == 0);
+}
+
 int main(void)
 {
+	test_interfaces();
 	test_some();
 	test_random();
 	return finish_tests();

@@ -1,25 +1,37 @@
 /* Unit test of libc.c: against the C library's functions. Its own are renamed for that. */
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
-#define strchrnul     own_strchrnul
-#define strchr	      own_strchr
-#define strlen	      own_strlen
-#define strspn	      own_strspn
-#define strcspn	      own_strcspn
-#define memchr	      own_memchr
-#define strncmp	      own_strncmp
-#define strcmp	      own_strcmp
-#define strncasecmp   own_strncasecmp
-#define strcasecmp    own_strcasecmp
-#define strstr	      own_strstr
-#define stpcpy	      own_stpcpy
-#define strcpy	      own_strcpy
-#define strncpy	      own_strncpy
+#define strchrnul   own_strchrnul
+#define strchr	    own_strchr
+#define strlen	    own_strlen
+#define strspn	    own_strspn
+#define strcspn	    own_strcspn
+#define memchr	    own_memchr
+#define strncmp	    own_strncmp
+#define strcmp	    own_strcmp
+#define strncasecmp own_strncasecmp
+#define strcasecmp  own_strcasecmp
+#define strstr	    own_strstr
+#define stpcpy	    own_stpcpy
+#define strcpy	    own_strcpy
+#define memrchr	    own_memrchr
+#define strrchr	    own_strrchr
+#define strnlen	    own_strnlen
+#define strpbrk	    own_strpbrk
+#define strsep	    own_strsep
+#define memcmp	    own_memcmp
+#define strcat	    own_strcat
+#undef tolower
+#undef isalnum
+#define tolower	      own_tolower
+#define isalnum	      own_isalnum
+#define isatty	      own_isatty
 #define getenv	      own_getenv
 #define strerror      own_strerror
 #define time	      own_time
@@ -38,7 +50,16 @@
 #undef strstr
 #undef stpcpy
 #undef strcpy
-#undef strncpy
+#undef memrchr
+#undef strrchr
+#undef strnlen
+#undef strpbrk
+#undef strsep
+#undef memcmp
+#undef strcat
+#undef isatty
+#undef tolower
+#undef isalnum
 #undef getenv
 #undef strerror
 #undef time
@@ -65,6 +86,7 @@ static char *make_text(void)
 static void compare(const char *a, const char *b)
 {
 	size_t size = (size_t)rand() % 9;
+	size_t size_a = strlen(a) + 1, least = size_a < strlen(b) + 1 ? size_a : strlen(b) + 1;
 	char c = "aAbB\xe4"[rand() % 6];
 
 	CHECK(own_strlen(a) == strlen(a), "%s", a);
@@ -72,6 +94,11 @@ static void compare(const char *a, const char *b)
 	CHECK(own_strchr(a, c) == strchr(a, c), "%s %c", a, c);
 	CHECK(own_memchr(a, c, strlen(a) + 1) == memchr(a, c, strlen(a) + 1), "%s %c", a, c);
 	CHECK(own_memchr(a, c, 0) == NULL);
+	CHECK(own_memrchr(a, c, size_a) == memrchr(a, c, size_a), "%s %c", a, c);
+	CHECK(own_strrchr(a, c) == strrchr(a, c), "%s %c", a, c);
+	CHECK(own_strnlen(a, size) == strnlen(a, size), "%s %zu", a, size);
+	CHECK(own_strpbrk(a, b) == strpbrk(a, b), "%s %s", a, b);
+	CHECK(sign(own_memcmp(a, b, least)) == sign(memcmp(a, b, least)), "%s %s", a, b);
 	CHECK(own_strspn(a, b) == strspn(a, b), "%s %s", a, b);
 	CHECK(own_strcspn(a, b) == strcspn(a, b), "%s %s", a, b);
 	CHECK(own_strstr(a, b) == strstr(a, b), "%s %s", a, b);
@@ -83,14 +110,33 @@ static void compare(const char *a, const char *b)
 
 static void copy(const char *a)
 {
-	size_t size = (size_t)rand() % 9;
 	char ours[9] = "12345678", theirs[9] = "12345678";
 
 	CHECK(own_strcpy(ours, a) == ours && !memcmp(ours, strcpy(theirs, a), 9), "%s", a);
 	memcpy(ours, "12345678", 9);
 	CHECK(own_stpcpy(ours, a) == ours + strlen(a) && !memcmp(ours, theirs, 9), "%s", a);
-	CHECK(own_strncpy(ours, a, size) == ours, "%s", a);
-	CHECK(!memcmp(ours, strncpy(theirs, a, size), 9), "%s %zu", a, size);
+}
+
+static void append(const char *a, const char *b)
+{
+	char ours[16] = "", theirs[16] = "";
+
+	CHECK(own_strcat(own_strcat(ours, a), b) == ours, "%s %s", a, b);
+	CHECK(!memcmp(ours, strcat(strcat(theirs, a), b), sizeof(ours)), "%s %s", a, b);
+}
+
+static void separate(const char *a, const char *b)
+{
+	char ours[8], theirs[8], *our_rest = strcpy(ours, a), *their_rest = strcpy(theirs, a);
+
+	for (char *text = ours; text;) {
+		char *expected = strsep(&their_rest, b);
+
+		text = own_strsep(&our_rest, b);
+		CHECK(text ? !strcmp(text, expected) : !expected, "%s %s", a, b);
+		CHECK(our_rest ? our_rest - ours == their_rest - theirs : !their_rest, "%s %s", a,
+			b);
+	}
 }
 
 int main(void)
@@ -102,9 +148,18 @@ int main(void)
 
 		compare(a, b);
 		copy(a);
+		append(a, b);
+		separate(a, b);
 		free(a);
 		free(b);
 	}
+
+	begin_test("libc: letters");
+	for (int c = 0; c < 256; c++)
+		CHECK(own_tolower(c) == tolower(c) && !own_isalnum(c) == !isalnum(c), "%d", c);
+
+	begin_test("libc: a file is no terminal");
+	CHECK(!own_isatty(open("/dev/null", O_RDONLY)) && !own_isatty(-1));
 
 	begin_test("libc: the environment");
 	setenv("NAME", "value=1", 1);
