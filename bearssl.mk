@@ -14,7 +14,7 @@ OBJECTS := $(SOURCES:$(BEARSSL)/src/%.c=$(OUT:.a=)/%.o)
 # What is run for each byte of an image (trust/ciphers.c, trust/sha256.c) gains from -O2, the rest
 # does not.
 ifneq ($(filter x86_64-%,$(MACHINE)),)
-HOT := symcipher/aes_x86ni_ctr hash/ghash_pclmul
+HOT :=
 else ifneq ($(filter aarch64-% riscv64-% s390x-%,$(MACHINE)),)
 HOT := symcipher/aes_ct64 symcipher/aes_ct64_enc symcipher/aes_ct64_ctr hash/ghash_ctmul64 \
        symcipher/chacha20_ct hash/sha2small

@@ -8,6 +8,9 @@
 #define IS_ARM64
 #include <arm_neon.h>
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
 #endif
 
 /* NEON and SSE2 are parts of the two architectures: nothing has to be asked for at run time. */
@@ -207,42 +210,130 @@ static void poly1305_mul64_run(const void *key, const void *iv, void *data, size
 }
 #endif
 
-/* GCC has the intrinsics of an extension in a function alone; clang, where -march names it. */
-#if defined(IS_ARM64) && (defined(__ARM_FEATURE_AES) || !defined(__clang__))
-#define HAS_ARMCE
+/* ---- what the processor has for AES and GHASH ---- */
+
+/* GCC has the intrinsics of an extension in a function alone; clang, on ARM, where -march names
+ * it. */
+#if defined(__x86_64__)
+#define HARDWARE_GCM	  "aes_x86ni, ghash_pclmul"
+#define WITH_INSTRUCTIONS __attribute__((target("aes,pclmul,ssse3")))
+#elif defined(IS_ARM64) && (defined(__ARM_FEATURE_AES) || !defined(__clang__))
+#define HARDWARE_GCM "aes_armce, ghash_armce"
 #ifdef __clang__
-#define ARMCE
+#define WITH_INSTRUCTIONS
 #else
-#define ARMCE __attribute__((target("+crypto")))
+#define WITH_INSTRUCTIONS __attribute__((target("+crypto")))
 #endif
+#endif
+
+#ifdef HARDWARE_GCM
+typedef uint8_t bytes __attribute__((vector_size(16)));
+typedef uint64_t pair __attribute__((vector_size(16)));
+typedef bytes unaligned_bytes __attribute__((aligned(1), may_alias));
+
 #define for_each_block(i) _Pragma("GCC unroll 4") for (unsigned i = 0; i < PARALLEL; i++)
 
-/* ---- AES-CTR by the Crypto Extension of 64-bit ARM ---- */
+#ifdef __x86_64__
+static bool has_instructions(void)
+{
+	unsigned a, b, c = 0, d;
 
-struct aes_stream {
-	const br_aes_x86ni_ctr_keys *keys;
-	uint32x4_t next; /* the next block of the counter, its four words turned round */
-};
+	__get_cpuid(1, &a, &b, &c, &d);
+	return c & bit_AES && c & bit_PCLMUL && c & bit_SSSE3;
+}
+
+/* Lane 0 of AESKEYGENASSIST is SubWord of the operand's lane 1. */
+static WITH_INSTRUCTIONS uint32_t aes_subword(uint32_t word)
+{
+	__m128i columns = _mm_set1_epi32((int)word);
+
+	return (uint32_t)_mm_cvtsi128_si32(_mm_aeskeygenassist_si128(columns, 0));
+}
+
+/* `last` is the last round key but one. */
+static WITH_INSTRUCTIONS inline void aes_encrypt(
+	bytes x[PARALLEL], const unaligned_bytes *key, const unaligned_bytes *last)
+{
+	for_each_block (i)
+		x[i] ^= *key;
+	do {
+		key++;
+		for_each_block (i)
+			x[i] = (bytes)_mm_aesenc_si128((__m128i)x[i], (__m128i)*key);
+	} while (key != last);
+	key++;
+	for_each_block (i)
+		x[i] = (bytes)_mm_aesenclast_si128((__m128i)x[i], (__m128i)*key);
+}
+
+/* Products of the lower and of the higher halves, without carries. */
+static WITH_INSTRUCTIONS inline pair multiply_low(pair a, pair b)
+{
+	return (pair)_mm_clmulepi64_si128((__m128i)a, (__m128i)b, 0x00);
+}
+
+static WITH_INSTRUCTIONS inline pair multiply_high(pair a, pair b)
+{
+	return (pair)_mm_clmulepi64_si128((__m128i)a, (__m128i)b, 0x11);
+}
+#else
+static bool has_instructions(void)
+{
+	const unsigned long needed = HWCAP_AES | HWCAP_PMULL;
+
+	return (getauxval(AT_HWCAP) & needed) == needed;
+}
 
 /* SubWord (FIPS 197 section 5.2): AESE's ShiftRows moves nothing where all columns are the same. */
-static ARMCE uint32_t aes_subword(uint32_t word)
+static WITH_INSTRUCTIONS uint32_t aes_subword(uint32_t word)
 {
 	uint8x16_t columns = vreinterpretq_u8_u32(vdupq_n_u32(word));
 
 	return vgetq_lane_u32(vreinterpretq_u32_u8(vaeseq_u8(columns, vdupq_n_u8(0))), 0);
 }
 
-static const br_block_ctr_class aes_armce_vtable;
+static WITH_INSTRUCTIONS inline void aes_encrypt(
+	bytes x[PARALLEL], const unaligned_bytes *key, const unaligned_bytes *last)
+{
+	do {
+		for_each_block (i)
+			x[i] = (bytes)vaesmcq_u8(vaeseq_u8((uint8x16_t)x[i], (uint8x16_t)*key));
+		key++;
+	} while (key != last);
+	for_each_block (i)
+		x[i] = (bytes)vaeseq_u8((uint8x16_t)x[i], (uint8x16_t)*key) ^ key[1];
+}
 
-/* The key expansion of FIPS 197 section 5.2 for a key of n words. BearSSL's context for x86 has the
- * same in it: the round keys and their number. */
-static ARMCE void aes_armce_init(const br_block_ctr_class **context, const void *key, size_t len)
+static WITH_INSTRUCTIONS inline pair multiply_low(pair a, pair b)
+{
+	return (pair)vmull_p64((poly64_t)a[0], (poly64_t)b[0]);
+}
+
+static WITH_INSTRUCTIONS inline pair multiply_high(pair a, pair b)
+{
+	return (pair)vmull_high_p64((poly64x2_t)a, (poly64x2_t)b);
+}
+#endif
+
+/* ---- AES-CTR ---- */
+
+struct aes_stream {
+	const br_aes_x86ni_ctr_keys *keys;
+	lanes next; /* the next block of the counter, its four words turned round */
+};
+
+static const br_block_ctr_class aes_vtable;
+
+/* The key expansion of FIPS 197 section 5.2 for a key of n words. BearSSL's context for x86 has in
+ * it what is needed everywhere: the round keys and their number. */
+static WITH_INSTRUCTIONS void aes_init(
+	const br_block_ctr_class **context, const void *key, size_t len)
 {
 	br_aes_x86ni_ctr_keys *keys = (br_aes_x86ni_ctr_keys *)context;
 	uint32_t words[4 * 15], rcon = 1;
 	size_t n = len / 4, i;
 
-	keys->vtable = &aes_armce_vtable;
+	keys->vtable = &aes_vtable;
 	keys->num_rounds = (unsigned)n + 6;
 	memcpy(words, key, len);
 	for (i = n; i < 4 * (n + 7); i++) {
@@ -259,122 +350,126 @@ static ARMCE void aes_armce_init(const br_block_ctr_class **context, const void 
 	memcpy(keys->skey.skni, words, 4 * i);
 }
 
-static ARMCE void xor_aes(void *state, uint8_t *data)
+static WITH_INSTRUCTIONS inline lanes turn_words(lanes x)
 {
-	struct aes_stream *s = state;
-	const uint8_t *key = s->keys->skey.skni, *last = key + 16 * (s->keys->num_rounds - 1);
-	uint32x4_t next = s->next;
-	uint8x16_t x[PARALLEL], k;
-
-	for_each_block (i) {
-		x[i] = vrev32q_u8(vreinterpretq_u8_u32(next));
-		next += (uint32x4_t){0, 0, 0, 1};
-	}
-	s->next = next;
-	do {
-		k = vld1q_u8(key);
-		for_each_block (i)
-			x[i] = vaesmcq_u8(vaeseq_u8(x[i], k));
-		key += 16;
-	} while (key != last);
-	k = vld1q_u8(last);
-	for_each_block (i)
-		x[i] = veorq_u8(vaeseq_u8(x[i], k), vld1q_u8(last + 16));
-	for_each_block (i)
-		vst1q_u8(data + 16 * i, veorq_u8(x[i], vld1q_u8(data + 16 * i)));
+	return (lanes)PICK(
+		bytes, (bytes)x, (bytes)x, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
 }
 
-static ARMCE uint32_t aes_armce_run(const br_block_ctr_class *const *context, const void *iv,
+static WITH_INSTRUCTIONS void xor_aes(void *state, uint8_t *data)
+{
+	struct aes_stream *s = state;
+	const unaligned_bytes *key = (const unaligned_bytes *)s->keys->skey.skni;
+	unaligned_bytes *out = (unaligned_bytes *)data;
+	bytes x[PARALLEL];
+
+	for_each_block (i) {
+		x[i] = (bytes)turn_words(s->next);
+		s->next += (lanes){0, 0, 0, 1};
+	}
+	aes_encrypt(x, key, key + s->keys->num_rounds - 1);
+	for_each_block (i)
+		out[i] ^= x[i];
+}
+
+static WITH_INSTRUCTIONS uint32_t aes_run(const br_block_ctr_class *const *context, const void *iv,
 	uint32_t counter, void *data, size_t len)
 {
 	struct aes_stream s = {(const br_aes_x86ni_ctr_keys *)context, {0}};
 
 	memcpy(&s.next, iv, 12);
-	s.next = vreinterpretq_u32_u8(vrev32q_u8(vreinterpretq_u8_u32(s.next)));
+	s.next = turn_words(s.next);
 	s.next[3] = counter;
 	xor_stream(xor_aes, &s, 16, data, len);
 	return counter + (uint32_t)((len + 15) / 16);
 }
 
-static const br_block_ctr_class aes_armce_vtable = {
-	sizeof(br_aes_x86ni_ctr_keys), 16, 4, aes_armce_init, aes_armce_run};
+static const br_block_ctr_class aes_vtable = {
+	sizeof(br_aes_x86ni_ctr_keys), 16, 4, aes_init, aes_run};
 
-/* ---- GHASH by the Crypto Extension ---- */
+/* ---- GHASH by way of POLYVAL (RFC 8452 appendix A) ---- */
 
 /* NIST SP 800-38D section 6.3 has the lowest coefficient of a polynomial in the highest bit of the
- * first byte. With the bits of each byte turned round it is bit 0 of a little-endian number, and
- * the modulus is x^128 + 0x87. */
+ * first byte. A block whose bytes are turned round is POLYVAL's, with the modulus x^128 + x^127 +
+ * x^126 + x^121 + 1, if the key is multiplied by x once. A product of POLYVAL's counts x^-128. */
 struct product {
-	uint8x16_t low, middle, high; /* 64 bits apart */
+	pair low, middle, high; /* 64 bits apart */
 };
 
-static ARMCE inline uint8x16_t multiply_low(uint8x16_t a, uint8x16_t b)
+static WITH_INSTRUCTIONS inline pair load_turned(const void *block)
 {
-	return vreinterpretq_u8_p128(vmull_p64(vgetq_lane_p64(vreinterpretq_p64_u8(a), 0),
-		vgetq_lane_p64(vreinterpretq_p64_u8(b), 0)));
+	bytes x = *(const unaligned_bytes *)block;
+
+	return (pair)PICK(bytes, x, x, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 }
 
-static ARMCE inline uint8x16_t multiply_high(uint8x16_t a, uint8x16_t b)
+static WITH_INSTRUCTIONS inline pair swap(pair a)
 {
-	return vreinterpretq_u8_p128(
-		vmull_high_p64(vreinterpretq_p64_u8(a), vreinterpretq_p64_u8(b)));
+	return PICK(pair, a, a, 1, 0);
 }
 
-static ARMCE inline struct product add_product(struct product sum, uint8x16_t a, uint8x16_t b)
+/* By Karatsuba: `middle` is the product of the sums of the halves, in which low and high are too.
+ * Inlined here and below, so that the sums stay in registers. */
+static WITH_INSTRUCTIONS inline __attribute__((always_inline)) void add_product(
+	struct product *sum, pair a, pair b)
 {
-	uint8x16_t swapped = vextq_u8(b, b, 8);
-
-	sum.low = veorq_u8(sum.low, multiply_low(a, b));
-	sum.middle =
-		veorq_u8(sum.middle, veorq_u8(multiply_low(a, swapped), multiply_high(a, swapped)));
-	sum.high = veorq_u8(sum.high, multiply_high(a, b));
-	return sum;
+	sum->low ^= multiply_low(a, b);
+	sum->middle ^= multiply_low(a ^ swap(a), b ^ swap(b));
+	sum->high ^= multiply_high(a, b);
 }
 
-/* x^128 is 0x87: the upper quarter is folded into the three below it, then the next into two. */
-static ARMCE inline uint8x16_t reduce(struct product p)
+/* Twice a multiple of the modulus is added that makes the lowest quarter 0, which is left out. */
+static WITH_INSTRUCTIONS inline __attribute__((always_inline)) pair reduce(const struct product *p)
 {
-	const uint8x16_t zero = vdupq_n_u8(0), modulus = vreinterpretq_u8_u64(vdupq_n_u64(0x87));
-	uint8x16_t high = veorq_u8(p.high, vextq_u8(p.middle, zero, 8));
-	uint8x16_t folded = multiply_high(high, modulus);
-	uint8x16_t low = veorq_u8(p.low, vextq_u8(zero, veorq_u8(p.middle, folded), 8));
+	const pair modulus = {(uint64_t)0xc2 << 56};
+	pair middle = p->middle ^ p->low ^ p->high;
 
-	high = veorq_u8(high, vextq_u8(folded, zero, 8));
-	return veorq_u8(low, multiply_low(high, modulus));
+	middle ^= swap(p->low) ^ multiply_low(p->low, modulus);
+	return p->high ^ swap(middle) ^ multiply_low(middle, modulus);
 }
 
-static ARMCE inline uint8x16_t load_turned(const uint8_t *block)
+/* The key times x. */
+static WITH_INSTRUCTIONS inline pair load_key(const void *key)
 {
-	return vrbitq_u8(vld1q_u8(block));
+	pair h = load_turned(key);
+	uint64_t over = h[1] >> 63;
+
+	return (pair){h[0] << 1 ^ over, (h[1] << 1 | h[0] >> 63) ^ (over * 0xc2) << 56};
 }
 
-static ARMCE void ghash_armce(void *y, const void *h, const void *data, size_t len)
+static WITH_INSTRUCTIONS __attribute__((noinline)) pair multiply(pair a, pair b)
 {
-	const struct product none = {vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0)};
+	struct product p = {{0}, {0}, {0}};
+
+	add_product(&p, a, b);
+	return reduce(&p);
+}
+
+static WITH_INSTRUCTIONS void ghash(void *y, const void *h, const void *data, size_t len)
+{
 	const uint8_t *p = data;
-	uint8x16_t sum = load_turned(y), power[PARALLEL]; /* h^4, h^3, h^2, h */
+	pair sum = load_turned(y), power[PARALLEL]; /* h^4, h^3, h^2, h */
 
-	power[PARALLEL - 1] = load_turned(h);
+	power[PARALLEL - 1] = load_key(h);
 	for (int i = PARALLEL - 1; i > 0; i--)
-		power[i - 1] = reduce(add_product(none, power[i], power[PARALLEL - 1]));
+		power[i - 1] = multiply(power[i], power[PARALLEL - 1]);
 	for (; len >= 16 * PARALLEL; p += 16 * PARALLEL, len -= 16 * PARALLEL) {
-		struct product all = none;
+		struct product all = {{0}, {0}, {0}};
 
 		for_each_block (i) {
-			all = add_product(all, veorq_u8(sum, load_turned(p + 16 * i)), power[i]);
-			sum = none.low;
+			add_product(&all, sum ^ load_turned(p + 16 * i), power[i]);
+			sum = (pair){0};
 		}
-		sum = reduce(all);
+		sum = reduce(&all);
 	}
 	for (size_t size; len > 0; p += size, len -= size) {
 		uint8_t block[16] = {0};
 
 		size = len < 16 ? len : 16;
 		memcpy(block, p, size);
-		sum = veorq_u8(sum, load_turned(block));
-		sum = reduce(add_product(none, sum, power[PARALLEL - 1]));
+		sum = multiply(sum ^ load_turned(block), power[PARALLEL - 1]);
 	}
-	vst1q_u8(y, vrbitq_u8(sum));
+	*(unaligned_bytes *)y = (bytes)load_turned(&sum);
 }
 #endif
 
@@ -383,13 +478,11 @@ static ARMCE void ghash_armce(void *y, const void *h, const void *data, size_t l
 /* One of the two in hardware would gain little, and hardly a processor has only one. */
 static bool find_hardware_gcm(struct ciphers *c)
 {
-#ifdef HAS_ARMCE
-	const unsigned long needed = HWCAP_AES | HWCAP_PMULL;
-
-	c->aes = &aes_armce_vtable;
-	c->ghash = ghash_armce;
-	c->names[0] = "aes_armce, ghash_armce";
-	return (getauxval(AT_HWCAP) & needed) == needed;
+#ifdef HARDWARE_GCM
+	c->aes = &aes_vtable;
+	c->ghash = ghash;
+	c->names[0] = HARDWARE_GCM;
+	return has_instructions();
 #else
 	c->aes = br_aes_x86ni_ctr_get_vtable();
 	c->ghash = br_ghash_pclmul_get();

@@ -19,7 +19,7 @@ has_no_cbc()
 # Those of BearSSL's that trust/ciphers.c stands in for.
 has_no_slow_ciphers()
 {
-	! nm build/cachefilesd-mini.full | grep -E 'chacha20_(sse2|ct)|poly1305_ctmul'
+	! nm build/cachefilesd-mini.full | grep -E 'chacha20_(sse2|ct)|poly1305_ctmul|x86ni_|ghash_pclmul'
 }
 
 # format.c's printf family knows only what it says there: not these conversions and sizes, no
