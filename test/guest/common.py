@@ -23,6 +23,7 @@ import time
 
 from guest import devices
 from lib import nginx as web
+from lib.holes import data_ranges
 from lib.inside import Failed, children, contents, eventually
 
 SERIES, DAEMON, FRONT = sys.argv[1:4]
@@ -440,15 +441,7 @@ def expect_eio(answer):
 def extents(path):
     """Bytes of a file that are no hole."""
     with open(path, "rb") as file:
-        total, at, end = 0, 0, os.fstat(file.fileno()).st_size
-        while at < end:
-            try:
-                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break
-            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            total += at - start
-        return total
+        return sum(end - start for start, end in data_ranges(file.fileno()))
 
 
 def cached_by(daemon):
@@ -491,17 +484,10 @@ def verified(name):
 def flip(path, count, behind=0):
     """Flips a bit in each of at most `count` blocks of a file that are no hole, the first one among them, from the byte
     `behind` on. Returns how many these are."""
-    blocks = []
     with open(path, "r+b", buffering=0) as file:
-        at, end = 0, os.fstat(file.fileno()).st_size
-        while at < end:
-            try:
-                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break
-            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            blocks.extend(range(start // 4096, at // 4096))
-        blocks = [block for block in blocks if behind <= block * 4096 < os.path.getsize("www/plain.erofs")]
+        size = os.path.getsize("www/plain.erofs")
+        blocks = [block for start, end in data_ranges(file.fileno())
+                  for block in range(start // 4096, end // 4096) if behind <= block * 4096 < size]
         chosen = {*blocks[:1], *random.sample(blocks, min(count - 1, len(blocks)))}
         for block in chosen:
             byte = os.pread(file.fileno(), 1, block * 4096 + 99)[0]

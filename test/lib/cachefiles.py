@@ -11,6 +11,7 @@ import re
 import struct
 import time
 
+from lib.holes import data_ranges
 from lib.machines import Target, pack
 from lib.seccomp import DEVICE_FD, MEMORY, PAGE, Notified
 
@@ -66,16 +67,8 @@ class File:
         return os.pread(self.own, length, offset).ljust(length, b"\0")
 
     def extents(self):
-        """[(start, end)] of the bytes that the kernel takes for present (SEEK_DATA, SEEK_HOLE)."""
-        out, at, end = [], 0, os.fstat(self.own).st_size
-        while at < end:
-            try:
-                start = os.lseek(self.own, at, os.SEEK_DATA)
-            except OSError:
-                break
-            at = os.lseek(self.own, start, os.SEEK_HOLE)
-            out.append((start, at))
-        return out
+        """[(start, end)] of the bytes that the kernel takes for present."""
+        return data_ranges(self.own)
 
     def filled(self, offset, length):
         """The number of bytes of data from `offset` on, at most `length`."""

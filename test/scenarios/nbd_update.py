@@ -49,6 +49,15 @@ def read_all(d, data, step=128 * KIB):
         need(d, data, offset, min(step, len(data) - offset))
 
 
+@contextlib.contextmanager
+def fetched(data, name="img", **more):
+    """One run of the daemon has fetched all of the image. Yields the server, the devices and the stand-in of that."""
+    with Nbd() as n, Server() as s:
+        with session(s, n, data, name, **more) as (k, d):
+            read_all(d, data)
+        yield s, n, k
+
+
 def stored(k):
     """The cache files in the folder, and the trees."""
     names = os.listdir(os.path.join(k.cache, FOLDER))
@@ -79,9 +88,7 @@ def update(name):
     old, new, differ = versions(name)
     before = {"img-2.erofs": "img-10.erofs", "next": "last-7-base", "given": "other"}.get(name, name)
     directives = {"next": ("reuse last*base",), "given": ("reuse other",)}.get(name, ())
-    with Nbd() as n, Server() as s:
-        with session(s, n, old, before) as (k, d):
-            read_all(d, old)
+    with fetched(old, before) as (s, n, k):
         first, mark = stored(k), len(s.requests)
         with session(s, n, new, name, *directives, after=k) as (k, d):
             read_all(d, new)
@@ -114,9 +121,7 @@ def update_of_a_part():
 def update_in_any_order():
     """READs at random places find as much"""
     old, new, differ = versions("random")
-    with Nbd() as n, Server() as s:
-        with session(s, n, old) as (k, d):
-            read_all(d, old)
+    with fetched(old) as (s, n, k):
         mark = len(s.requests)
         with session(s, n, new, after=k) as (k, d):
             offsets = list(range(0, len(new), 32 * KIB))
@@ -167,9 +172,7 @@ SPOILT = ("every byte changed", "truncated", "empty", "missing", "a folder", "no
 def update_from_spoilt(what):
     """what lies in the place of the version before is not believed: all bytes are right"""
     old, new, differ = versions(what)
-    with Nbd() as n, Server() as s:
-        with session(s, n, old) as (k, d):
-            read_all(d, old)
+    with fetched(old) as (s, n, k):
         spoil(k, what)
         with session(s, n, new, after=k) as (k, d):
             read_all(d, new)
@@ -182,9 +185,7 @@ def update_from_spoilt(what):
 def update_with_another_salt():
     """trees with two salts: nothing is taken, which is said once"""
     old, new, differ = versions("salt")
-    with Nbd() as n, Server() as s:
-        with session(s, n, old, salt=b"one") as (k, d):
-            read_all(d, old)
+    with fetched(old, salt=b"one") as (s, n, k):
         for _ in range(2):
             mark = len(s.requests)
             with session(s, n, new, salt=b"two", after=k) as (k, d):
@@ -197,9 +198,7 @@ def update_with_another_salt():
 def update_goes_on():
     """the worker is killed, the daemon begins again: what is left is still taken"""
     old, new, differ = versions("goes on")
-    with Nbd() as n, Server() as s:
-        with session(s, n, old) as (k, d):
-            read_all(d, old)
+    with fetched(old) as (s, n, k):
         mark = len(s.requests)
         with session(s, n, new, "img", "read-ahead none", after=k) as (k, d):
             need(d, new, 0, 1 * MIB)
@@ -217,9 +216,7 @@ def update_goes_on():
 def update_taken_back():
     """back to the version before while it is there: nothing of it is fetched again, and it is right"""
     old, new, differ = versions("back")
-    with Nbd() as n, Server() as s:
-        with session(s, n, old) as (k, d):
-            read_all(d, old)
+    with fetched(old) as (s, n, k):
         with session(s, n, new, "img", "read-ahead none", after=k) as (k, d):
             need(d, new, 0, MIB)
         mark = len(s.requests)
@@ -233,9 +230,7 @@ def update_taken_back():
 def update_while_culling():
     """too little space: the version before is not culled while blocks are taken from it, and may be afterwards"""
     old, new, differ = versions("cull")
-    with Nbd() as n, Server() as s:
-        with session(s, n, old) as (k, d):
-            read_all(d, old)
+    with fetched(old) as (s, n, k):
         mark, first = len(s.requests), stored(k)[0]
         with session(s, n, new, "img", "read-ahead none", "budget 1M", after=k) as (k, d):
             need(d, new, 0, 4 * MIB)
@@ -251,9 +246,7 @@ def update_while_culling():
 def update_that_stays_unread():
     """when the image is detached, the version before is not wanted any more if there is too little space"""
     old, new, _ = versions("unread")
-    with Nbd() as n, Server() as s:
-        with session(s, n, old) as (k, d):
-            read_all(d, old)
+    with fetched(old) as (s, n, k):
         first = stored(k)[0]
         with session(s, n, new, "img", "read-ahead none", after=k) as (k, d):
             need(d, new, 0, MIB)

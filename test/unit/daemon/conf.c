@@ -15,6 +15,13 @@ static bool take_fresh(const char *line)
 		CHECK(!strncmp(why, "F:1: ", 5) && strstr(why, says), "%s: '%s'", line, why);      \
 	} while (0)
 
+/* A directive that chooses one of some values. */
+#define CHECK_CHOICE(line, member, value)                                                          \
+	do {                                                                                       \
+		CHECK_GOOD(line);                                                                  \
+		CHECK(c.member == (value), "%s: %d", line, (int)c.member);                         \
+	} while (0)
+
 static void test_defaults(void)
 {
 	begin_test("conf: defaults");
@@ -363,8 +370,7 @@ static void test_attach_twice(void)
 	conf_init(&c);
 	CHECK(c.front == FRONT_AUTO);
 	CHECK_GOOD("url http://h/");
-	CHECK_GOOD("front nbd");
-	CHECK(c.front == FRONT_NBD);
+	CHECK_CHOICE("front nbd", front, FRONT_NBD);
 	CHECK_GOOD("attach x");
 	CHECK_GOOD("attach y /dev/nbd1");
 	CHECK(conf_check(&c, why, sizeof(why)));
@@ -420,26 +426,19 @@ static void test_choices(void)
 	begin_test("conf: log");
 	conf_init(&c);
 	CHECK(c.log == LOG_LEVEL_INFO);
-	CHECK_GOOD("log error");
-	CHECK(c.log == LOG_LEVEL_ERR);
-	CHECK_GOOD("log warning");
-	CHECK(c.log == LOG_LEVEL_WARNING);
-	CHECK_GOOD("log info");
-	CHECK(c.log == LOG_LEVEL_INFO);
-	CHECK_GOOD("log debug");
-	CHECK(c.log == LOG_LEVEL_DEBUG);
+	CHECK_CHOICE("log error", log, LOG_LEVEL_ERR);
+	CHECK_CHOICE("log warning", log, LOG_LEVEL_WARNING);
+	CHECK_CHOICE("log info", log, LOG_LEVEL_INFO);
+	CHECK_CHOICE("log debug", log, LOG_LEVEL_DEBUG);
 	CHECK_BAD("log", "needs error, warning, info or debug");
 	CHECK_BAD("log notice", "needs error, warning, info or debug");
 
 	begin_test("conf: compressed");
 	conf_init(&c);
 	CHECK(c.compressed == COMPRESSED_AUTO);
-	CHECK_GOOD("compressed lazy");
-	CHECK(c.compressed == COMPRESSED_LAZY);
-	CHECK_GOOD("compressed whole");
-	CHECK(c.compressed == COMPRESSED_WHOLE);
-	CHECK_GOOD("compressed auto");
-	CHECK(c.compressed == COMPRESSED_AUTO);
+	CHECK_CHOICE("compressed lazy", compressed, COMPRESSED_LAZY);
+	CHECK_CHOICE("compressed whole", compressed, COMPRESSED_WHOLE);
+	CHECK_CHOICE("compressed auto", compressed, COMPRESSED_AUTO);
 	CHECK_BAD("compressed", "needs auto, whole or lazy");
 	CHECK_BAD("compressed parts", "needs auto, whole or lazy");
 	CHECK_BAD("compressed lazy whole", "needs auto, whole or lazy");
@@ -447,24 +446,18 @@ static void test_choices(void)
 	begin_test("conf: read-ahead");
 	conf_init(&c);
 	CHECK(c.read_ahead == READ_AHEAD_AUTO);
-	CHECK_GOOD("read-ahead thrifty");
-	CHECK(c.read_ahead == READ_AHEAD_THRIFTY);
-	CHECK_GOOD("read-ahead none");
-	CHECK(c.read_ahead == READ_AHEAD_NONE);
-	CHECK_GOOD("read-ahead auto");
-	CHECK(c.read_ahead == READ_AHEAD_AUTO);
+	CHECK_CHOICE("read-ahead thrifty", read_ahead, READ_AHEAD_THRIFTY);
+	CHECK_CHOICE("read-ahead none", read_ahead, READ_AHEAD_NONE);
+	CHECK_CHOICE("read-ahead auto", read_ahead, READ_AHEAD_AUTO);
 	CHECK_BAD("read-ahead", "needs auto, thrifty or none");
 	CHECK_BAD("read-ahead 128K", "needs auto, thrifty or none");
 	CHECK_BAD("readahead none", "; is 'read-ahead' meant?");
 
 	begin_test("conf: abi, ca");
 	conf_init(&c);
-	CHECK_GOOD("abi v8");
-	CHECK(c.abi == ABI_V8);
-	CHECK_GOOD("abi mainline");
-	CHECK(c.abi == ABI_MAINLINE);
-	CHECK_GOOD("abi auto");
-	CHECK(c.abi == ABI_AUTO);
+	CHECK_CHOICE("abi v8", abi, ABI_V8);
+	CHECK_CHOICE("abi mainline", abi, ABI_MAINLINE);
+	CHECK_CHOICE("abi auto", abi, ABI_AUTO);
 	CHECK_GOOD("ca /etc/my roots.pem");
 	CHECK(!strcmp(c.ca, "/etc/my roots.pem"));
 	CHECK_BAD("abi v9", "needs auto, mainline or v8");
@@ -589,14 +582,10 @@ static void test_trust(void)
 	begin_test("conf: cache-check");
 	conf_init(&c);
 	CHECK(c.cache_check == CHECK_CUT);
-	CHECK_GOOD("cache-check never");
-	CHECK(c.cache_check == CHECK_NEVER);
-	CHECK_GOOD("cache-check boot");
-	CHECK(c.cache_check == CHECK_BOOT);
-	CHECK_GOOD("cache-check all");
-	CHECK(c.cache_check == CHECK_ALL);
-	CHECK_GOOD("cache-check cut");
-	CHECK(c.cache_check == CHECK_CUT);
+	CHECK_CHOICE("cache-check never", cache_check, CHECK_NEVER);
+	CHECK_CHOICE("cache-check boot", cache_check, CHECK_BOOT);
+	CHECK_CHOICE("cache-check all", cache_check, CHECK_ALL);
+	CHECK_CHOICE("cache-check cut", cache_check, CHECK_CUT);
 	CHECK_BAD("cache-check always", "needs never, cut, boot or all");
 	CHECK_BAD("cert", "needs the path");
 }
@@ -678,8 +667,7 @@ static void test_verity(void)
 	CHECK_GOOD("url http://h/");
 	CHECK(c.verity == VERITY_AUTO && !c.verity_url && !c.verity_key[0]);
 	CHECK(conf_check(&c, why, sizeof(why)));
-	CHECK_GOOD("verity require");
-	CHECK(c.verity == VERITY_REQUIRE);
+	CHECK_CHOICE("verity require", verity, VERITY_REQUIRE);
 	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "give a roothash or"), "%s", why);
 	CHECK_GOOD("verity-key /etc/my key.pem");
 	CHECK(!strcmp(c.verity_key, "/etc/my key.pem") && conf_verifies(&c));
