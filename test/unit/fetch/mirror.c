@@ -126,6 +126,17 @@ static unsigned asked(struct image *image, int64_t now)
 	return target.mirror;
 }
 
+/* What is asked for a part. */
+static const struct mirror_target *target_of(struct image *image, enum image_part part)
+{
+	static struct mirror_target target;
+	const char *why = "";
+
+	memset(&target, 0, sizeof(target));
+	CHECK(mirror_target(&target, image, part, 0, &why), "%s", why);
+	return &target;
+}
+
 /* Whether another attempt is due. */
 static bool fails(struct image *image, unsigned mirror, enum outcome outcome, int64_t now)
 {
@@ -349,36 +360,39 @@ static void test_told(void)
 static void test_no_proxy(void)
 {
 	struct image *i = start(1, RETRY_SOFT);
-	struct mirror_target target;
 	struct url proxy;
-	const char *why;
 
 	begin_test("image: the proxy, but for hosts of no-proxy");
 	CHECK(!url_parse(&proxy, "http://proxy:3128/"));
 	c.proxy = &proxy;
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.proxy == &proxy);
+	CHECK(target_of(i, PART_IMAGE)->proxy == &proxy);
 	strcpy(c.no_proxy, "b, a");
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.proxy);
+	CHECK(!target_of(i, PART_IMAGE)->proxy);
+}
+
+static void redirect(struct image *image, enum image_part part, const char *text)
+{
+	struct url to;
+
+	CHECK(!url_parse(&to, text), "%s", text);
+	mirror_redirected(image, part, 0, &to);
 }
 
 static void test_redirects(void)
 {
 	struct image *i = start(1, RETRY_SOFT), *more[4];
-	struct mirror_target target;
+	const struct mirror_target *target;
 	struct url to;
-	const char *why;
 	char name[16], longest[URL_MAX];
 
 	begin_test("image: redirects are remembered, the oldest given up, and trusted on their "
 		   "origin only");
-	CHECK(!url_parse(&to, "http://elsewhere/x"));
-	mirror_redirected(i, PART_IMAGE, 0, &to);
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.redirected &&
-		!target.trusted);
-	CHECK(!url_parse(&to, "http://a/other"));
-	mirror_redirected(i, PART_IMAGE, 0, &to);
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.redirected &&
-		target.trusted);
+	redirect(i, PART_IMAGE, "http://elsewhere/x");
+	target = target_of(i, PART_IMAGE);
+	CHECK(target->redirected && !target->trusted);
+	redirect(i, PART_IMAGE, "http://a/other");
+	target = target_of(i, PART_IMAGE);
+	CHECK(target->redirected && target->trusted);
 	memset(longest, 'x', sizeof(longest));
 	memcpy(longest, "http://a/", 9);
 	longest[3000] = '\0';
@@ -388,49 +402,44 @@ static void test_redirects(void)
 		more[n] = image_get("erofs,v", name, strlen(name));
 		mirror_redirected(more[n], PART_IMAGE, 0, &to);
 	}
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[0], PART_IMAGE, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[1], PART_IMAGE, 0, &why) && target.redirected);
-	CHECK(mirror_target(&target, more[2], PART_IMAGE, 0, &why) && target.redirected);
-	CHECK(mirror_target(&target, more[3], PART_IMAGE, 0, &why) && target.redirected);
-	CHECK(!strcmp(target.url.target, to.target));
+	CHECK(!target_of(i, PART_IMAGE)->redirected);
+	CHECK(!target_of(more[0], PART_IMAGE)->redirected);
+	CHECK(target_of(more[1], PART_IMAGE)->redirected);
+	CHECK(target_of(more[2], PART_IMAGE)->redirected);
+	target = target_of(more[3], PART_IMAGE);
+	CHECK(target->redirected && !strcmp(target->url.target, to.target));
 	mirror_forget_redirect(more[2]);
 	image_free(more[2]);
 	more[2] = image_get("erofs,v", "new", 3);
-	CHECK(mirror_target(&target, more[2], PART_IMAGE, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, more[3], PART_IMAGE, 0, &why) && target.redirected);
+	CHECK(!target_of(more[2], PART_IMAGE)->redirected);
+	CHECK(target_of(more[3], PART_IMAGE)->redirected);
 	mirror_redirected(i, PART_IMAGE, 0, &to);
 	fails(i, 0, OUTCOME_BUSY, 1000);
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.redirected,
-		"its own URL failed");
+	CHECK(target_of(i, PART_IMAGE)->redirected, "its own URL failed");
 	for (int n = 0; n < 2; n++) {
 		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0, false};
 
 		mirror_redirected(i, PART_IMAGE, 0, &to);
 		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
-		CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.redirected);
+		CHECK(!target_of(i, PART_IMAGE)->redirected);
 	}
 }
 
 static void test_credentials(void)
 {
 	struct image *i = start(1, RETRY_SOFT);
-	struct mirror_target target;
-	const char *why;
 
 	begin_test("image: the netrc file's credentials, unless the URL has a password");
 	c.url[0] = "http://with.netrc/";
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) &&
-		strcmp(target.userinfo, "user:pw") == 0);
+	CHECK(!strcmp(target_of(i, PART_IMAGE)->userinfo, "user:pw"));
 	c.url[0] = "http://me@with.netrc/";
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && strcmp(target.userinfo, "me") == 0);
+	CHECK(!strcmp(target_of(i, PART_IMAGE)->userinfo, "me"));
 	c.url[0] = "http://z@with.netrc/";
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) &&
-		strcmp(target.userinfo, "z:zpw") == 0);
+	CHECK(!strcmp(target_of(i, PART_IMAGE)->userinfo, "z:zpw"));
 	c.url[0] = "http://z:@with.netrc/";
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && strcmp(target.userinfo, "z:") == 0);
+	CHECK(!strcmp(target_of(i, PART_IMAGE)->userinfo, "z:"));
 	c.url[0] = "http://without.netrc/";
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && target.userinfo[0] == '\0');
+	CHECK(target_of(i, PART_IMAGE)->userinfo[0] == '\0');
 }
 
 static void check_url(struct image *image, const char *want, bool trusted)
@@ -555,22 +564,19 @@ static void test_parts(void)
 static void test_redirected_parts(void)
 {
 	struct image *i = start(2, RETRY_SOFT);
-	struct mirror_target target;
-	struct url to;
-	const char *why;
+	const struct mirror_target *target;
 
 	begin_test("image: each part has a redirect of its own, which go together");
-	CHECK(!url_parse(&to, "http://data/x"));
-	mirror_redirected(i, PART_IMAGE, 0, &to);
-	CHECK(!url_parse(&to, "http://trees/y"));
-	mirror_redirected(i, PART_TREE, 0, &to);
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !strcmp(target.url.host, "data"));
-	CHECK(mirror_target(&target, i, PART_TREE, 0, &why) && !strcmp(target.url.host, "trees"));
-	CHECK(target.redirected && !target.trusted);
-	CHECK(mirror_target(&target, i, PART_ROOTHASH, 0, &why) && !target.redirected);
+	redirect(i, PART_IMAGE, "http://data/x");
+	redirect(i, PART_TREE, "http://trees/y");
+	CHECK(!strcmp(target_of(i, PART_IMAGE)->url.host, "data"));
+	target = target_of(i, PART_TREE);
+	CHECK(!strcmp(target->url.host, "trees"));
+	CHECK(target->redirected && !target->trusted);
+	CHECK(!target_of(i, PART_ROOTHASH)->redirected);
 	mirror_forget_redirect(i);
-	CHECK(mirror_target(&target, i, PART_IMAGE, 0, &why) && !target.redirected);
-	CHECK(mirror_target(&target, i, PART_TREE, 0, &why) && !target.redirected);
+	CHECK(!target_of(i, PART_IMAGE)->redirected);
+	CHECK(!target_of(i, PART_TREE)->redirected);
 }
 
 static void lies(struct image *image, unsigned mirror, int64_t now)
