@@ -1,34 +1,11 @@
 /* ciphers.c - unit tests of the ciphers that this machine runs, beside BearSSL's in plain C: every
  * length up to two turns of the longest loop, at the beginning and the end of memory that must not
  * be left. For 64-bit ARM with its Crypto Extension, and as if it had none. */
-#include <sys/mman.h>
-#include <unistd.h>
-
-#ifdef __aarch64__
-#include <sys/auxv.h>
-
-static unsigned long hidden; /* bits of AT_HWCAP */
-
-static unsigned long visible_getauxval(unsigned long type)
-{
-	return getauxval(type) & ~hidden;
-}
-#define getauxval visible_getauxval
-#endif
+#include "test/unit/processors.h"
 
 #include "trust/ciphers.c"
 
 #include "test/unit/check.h"
-
-static unsigned next_random(void)
-{
-	static uint64_t state = 0x9e3779b97f4a7c15;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state >> 16);
-}
 
 /* Random bytes, now and then all 0 or all 255. */
 static void fill(void *out, size_t size)
@@ -45,17 +22,14 @@ static void fill(void *out, size_t size)
 static uint8_t *zone, *twin;
 static size_t zone_size;
 
-static void make_zone(void)
+static void make_zones(void)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint8_t *end;
 
-	zone_size = (17000 + page - 1) / page * page;
+	zone = make_zone(17000, &end);
+	zone_size = (size_t)(end - zone);
 	twin = malloc(zone_size);
-	zone = mmap(NULL, zone_size + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (!twin || zone == MAP_FAILED)
-		abort();
-	zone += page;
-	if (mprotect(zone, zone_size, PROT_READ | PROT_WRITE) < 0)
+	if (!twin)
 		abort();
 	fill(zone, zone_size);
 	memcpy(twin, zone, zone_size);
@@ -331,7 +305,7 @@ int main(void)
 {
 	struct ciphers c = ciphers_best();
 
-	make_zone();
+	make_zones();
 	test_all(&c);
 #ifdef HAS_ARMCE
 	begin_test("ciphers: the Crypto Extension is used where both of its parts are there");

@@ -25,52 +25,22 @@ static void visible_cpuid(unsigned leaf, unsigned *a, unsigned *b, unsigned *c, 
 #define __cpuid_count(leaf, subleaf, a, b, c, d) visible_cpuid(leaf, &(a), &(b), &(c), &(d))
 #endif
 
-#ifdef __aarch64__
-#include <sys/auxv.h>
-
-static unsigned long hidden; /* bits of AT_HWCAP */
-
-static unsigned long visible_getauxval(unsigned long type)
-{
-	return getauxval(type) & ~hidden;
-}
-#define getauxval visible_getauxval
-#endif
+#include "test/unit/processors.h"
 
 #include "trust/sha256.c"
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "test/unit/check.h"
 
 #define SALT_MAX 256
 #define DATA_MAX 8192
 
-static unsigned next_random(void)
+/* Of random bytes. */
+static uint8_t *fill_zone(size_t size, uint8_t **end)
 {
-	static uint64_t state = 0x9e3779b97f4a7c15;
+	uint8_t *zone = make_zone(size, end);
 
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state >> 16);
-}
-
-/* Random bytes, `size` or more of them, between two pages without access; *end is their end. */
-static uint8_t *make_zone(size_t size, uint8_t **end)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	uint8_t *zone;
-
-	size = (size + page - 1) / page * page;
-	zone = mmap(NULL, size + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (zone == MAP_FAILED || mprotect(zone + page, size, PROT_READ | PROT_WRITE) < 0)
-		abort();
-	zone += page;
-	for (size_t i = 0; i < size; i++)
-		zone[i] = (uint8_t)next_random();
-	*end = zone + size;
+	for (uint8_t *p = zone; p < *end; p++)
+		*p = (uint8_t)next_random();
 	return zone;
 }
 
@@ -228,8 +198,8 @@ static void test_choice(void)
 
 int main(void)
 {
-	salts = make_zone(SALT_MAX + 65, &salts_end);
-	blocks = make_zone(DATA_MAX, &blocks_end);
+	salts = fill_zone(SALT_MAX + 65, &salts_end);
+	blocks = fill_zone(DATA_MAX, &blocks_end);
 	test_all();
 #ifdef BY_HARDWARE
 	if (instructions == PRESENT) {
