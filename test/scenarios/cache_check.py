@@ -146,7 +146,7 @@ def cache_check_all(front):
         before = m.server.bytes_sent()
         with m.session("cache-check all") as s:
             assert s.unfit() == len(BAD), s.unfit()
-            assert s.kernel.wait_log(rf"img: {len(BAD)} blocks of the cache do not fit the root hash", 2)
+            assert s.kernel.wait_log(rf"img: {len(BAD)} blocks of the cache do not fit the root hash")
             m.all_right(s)
             assert m.server.bytes_sent() - before < MIB, m.server.bytes_sent() - before
         with m.session("cache-check all") as s:

@@ -76,7 +76,7 @@ def v8_fills_whole_images(abi):
     data = image("whole", 2 * MIB + 77)
     with serving(data, f"abi {abi}", layout="v8", old=True) as (s, k, f):
         r = need(k, f, data, MIB, 4096)
-        k.wait_log(r"(?i)v8|whole", 2)
+        k.wait_log(r"(?i)v8|whole")
         assert r.done_at_bytes >= len(data), f"{r.done_at_bytes} of {len(data)} bytes at the first answer"
         r = need(k, f, data, 0, 131072)
         assert s.bytes_sent() < 2 * len(data), "fetched more than once"
@@ -117,7 +117,7 @@ def compressed_image(release):
     with serving(data, release=release) as (s, k, f):
         r = need(k, f, data, 0, 4096)
         assert r.done_at_bytes >= len(data), f"{r.done_at_bytes} of {len(data)} bytes at the first answer"
-        k.wait_log(r"(?i)whole|compress", 2)
+        k.wait_log(r"(?i)whole|compress")
         need(k, f, data, 500000, 70000)
         assert "EOPNOTSUPP" not in k.stderr, k.stderr
 
@@ -139,7 +139,7 @@ def compressed_image_before(release):
     """and on an earlier one it need not be; the log says at OPEN that the kernel opens none of its files"""
     data = erofs_image(1)
     with serving(data, release=release) as (s, k, f):
-        k.wait_log(r"img: this kernel opens none of its compressed files \(EOPNOTSUPP\): .*6\.9", 2)
+        k.wait_log(r"img: this kernel opens none of its compressed files \(EOPNOTSUPP\): .*6\.9")
         need(k, f, data, 0, 4096)
         need(k, f, data, 500000, 70000)
 
@@ -148,7 +148,7 @@ def compressed_image_before(release):
 def plain_image_before():
     """but not of an image without compression"""
     with serving(erofs_image(0), release="6.1.192") as (s, k, f):
-        k.wait_log("plain EROFS", 2)
+        k.wait_log("plain EROFS")
         k.stop()
         k.wait_log_end()
         assert "EOPNOTSUPP" not in k.stderr, k.stderr

@@ -138,7 +138,7 @@ def prefetch_beside_a_hanging_server():
     """prefetch all of two images on two servers, one of which hangs: the other is filled, and its READs are served"""
     slow, good = image("slow", 4 * MIB), large("good", 8 * MIB)
     with Server({"/slow": slow}) as other, Server({"/good": good}) as s:
-        with daemon(s, "prefetch all", "timeout 20") as k:
+        with daemon(s, "prefetch all", "timeout 60") as k:
             s.paths["/slow"] = {"redirect": (307, other.url + "slow")}
             other.rule = after_the_probe(delay=1000)
             f = k.opened("erofs,slow", b"slow")

@@ -28,7 +28,7 @@ def session(s, data, *directives, lost=False, changed=False, **more):
             if f.filled(offset, 131072) < min(131072, len(data) - offset):
                 need(k, f, data, offset, 131072)    # the kernel requests only missing bytes
         check(f, data)
-        assert not changed or k.wait_log(r"img: was replaced .*became", 2)
+        assert not changed or k.wait_log(r"img: was replaced .*became")
         assert changed or "was replaced" not in k.stderr, k.stderr
         return k, f, s.bytes_sent(since=before)
 
@@ -175,12 +175,10 @@ def offline_allow(how):
         elif how == "hangs":
             s.default["delay"] = 1000
         url = s.url.replace("127.0.0.1", "nowhere.invalid") if how == "no such host" else s.url
-        with daemon(url, "offline allow", "timeout 6", after=k) as k:
+        with daemon(url, "offline allow", f"timeout {60 if how == 'stopped' else 6}", after=k) as k:
             f = k.open("erofs,img", b"img")
-            start = time.monotonic()
-            assert k.wait_copen(f, 8) == first
-            assert how != "stopped" or time.monotonic() - start < 3
-            k.wait_log("opened offline", 2)
+            assert k.wait_copen(f) == first         # a server that is stopped is not waited for
+            k.wait_log("opened offline")
             assert f.filled(0, 65536) == 65536
             if how == "no such host":
                 return
@@ -206,7 +204,7 @@ def full_for_long(policy):
         assert have == (65536 if policy == "retry hard" else 0), have
         if policy != "retry hard":
             assert time.monotonic() < full
-            k.wait_log("cannot write to the cache", 2)
+            k.wait_log("cannot write to the cache")
             time.sleep(max(0, full - time.monotonic()))
         recovers(k, f, data, 524288, 65536)
 
@@ -228,7 +226,7 @@ def offline_changed():
             s.start()
             assert f.filled(3 * MIB, 65536) == 0
             fails(k, f, 3 * MIB, 65536, 10)
-            k.wait_log("cannot be read until it is mounted again", 2)
+            k.wait_log("cannot be read until it is mounted again")
             check(f, data)
         k, f, _ = session(s, new, after=k, changed=True)
         forgotten(k)

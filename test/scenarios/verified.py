@@ -94,7 +94,7 @@ def verified_always_bad(front):
             o.need(block * BLOCK // PAGE * PAGE, PAGE)
             assert time.monotonic() - began < 2, "others wait"
         assert not o.one.done(bad, 15), "a block that does not fit was read"
-        o.k.wait_log(f"block 300 does not fit the root hash {made.tree.root}", 2)
+        o.k.wait_log(f"block 300 does not fit the root hash {made.tree.root}")
         assert 2 <= o.refused(1) <= 30, o.refused(1)
         s.rule = None
         o.recovers(300 * BLOCK // PAGE * PAGE)
@@ -126,7 +126,7 @@ def verified_bad_leaves(front):
         for n in (100, 2400, 2560 - 16, 2688, 3000):
             o.need(n * BLOCK // PAGE * PAGE, PAGE)
         assert not any(o.one.done(r, 15) for r in bad)
-        o.k.wait_log(f"its tree .*block {block} does not fit the root hash {made.tree.root}", 2)
+        o.k.wait_log(f"its tree .*block {block} does not fit the root hash {made.tree.root}")
         s.rule = None
         o.need_all(timeout=20)
 
@@ -221,13 +221,13 @@ def verified_tree_cut_while_open(front):
             assert not o.read(2400 * BLOCK, PAGE, 15)
             o.recovers(200 * BLOCK)
             assert len(s.requests) - before < 40, f"{len(s.requests) - before} requests"
-            o.k.wait_log("its tree", 2)
+            o.k.wait_log("its tree")
             s.images["/img.verity"] = made.tree.file
             o.recovers(2400 * BLOCK)
             o.need_all()
         with Server({**made.files(), "/img.verity": cut}) as s, started("cachefiles", s, made.directive()) as k:
             assert k.wait_copen(k.open("erofs,img", b"img"), 20) < 0
-            k.wait_log("its tree", 2)
+            k.wait_log("its tree")
 
 
 @each(*FRONTS)

@@ -45,7 +45,7 @@ def verified_signed(front):
         for key in ("ours", "public"):
             with Server(made.files()) as s, started(front, s, f"verity-key {folder}/{key}.pem") as k:
                 opened(front, k, made.data).need_all()
-                k.wait_log(f"root hash {made.tree.root}, signed by", 2)
+                k.wait_log(f"root hash {made.tree.root}, signed by")
 
 
 WRONG = {
@@ -76,21 +76,21 @@ def verified_signature_wrong(what):
         with Server(files) as s:
             with daemon(s, key, "timeout 5") as k:
                 refused(k, k.open("erofs,img", b"img"), timeout=20)
-                k.wait_log(pattern, 2)
+                k.wait_log(pattern)
                 assert len(s.requests) < 30, s.requests
             if what == "an empty signature":
                 return      # a server that is broken
             with daemon(s, key, "verity allow", "timeout 5", keep=True) as k:
                 f = k.opened("erofs,img", b"img", timeout=20)
                 assert f.size == reported(made.data), f.size
-                k.wait_log("opened without being verified", 2)
+                k.wait_log("opened without being verified")
                 k.wait_complete(k.read(f, 0, 65536))
             s.images.update(made.files())
             with daemon(s, key, "verity allow", "timeout 5", keep=True, after=k) as k:
                 f = k.opened("erofs,img", b"img", timeout=20)
                 assert f.size >= len(made.data) + SPREAD, f.size
                 assert f.filled(0, len(made.data)) <= 4 * PAGE, "what was not verified is kept"
-                k.wait_log("was replaced", 2)
+                k.wait_log("was replaced")
             s.images = files
             with daemon(s, key, "verity allow", "timeout 5", after=k) as k:
                 refused(k, k.open("erofs,img", b"img"), timeout=20)
@@ -149,7 +149,7 @@ def verified_wrong_roothash():
     for root in (Made("other").tree.root, Made("smaller", BLOCK).tree.root, "0" * 64):
         with Server(made.files()) as s, daemon(s, f"roothash img {root}", "timeout 5") as k:
             refused(k, k.open("erofs,img", b"img"), timeout=20)
-            k.wait_log(f"does not fit the root hash {root}", 2)
+            k.wait_log(f"does not fit the root hash {root}")
 
 
 @scenario
@@ -160,11 +160,11 @@ def verified_without_a_line():
         with daemon(s, made.directive()) as k:
             Opened(Cachefiles(k, made.data)).need_all()
             refused(k, k.open("erofs,other", b"other"))
-            k.wait_log("other: .*it has no root hash", 2)
+            k.wait_log("other: .*it has no root hash")
         with daemon(s, made.directive(), "verity allow") as k:
             Opened(Cachefiles(k, made.data)).need_all()
             Opened(Cachefiles(k, made.data, "other")).need_all()
-            k.wait_log("other: .*opened without being verified", 2)
+            k.wait_log("other: .*opened without being verified")
             assert "img: is opened without" not in k.stderr
 
 
@@ -196,7 +196,7 @@ def verified_offline(by):
             s.stop()
             with daemon(s, line, "timeout 2", "offline allow", keep=True, after=k) as k:
                 o = Opened(Cachefiles(k, made.data))
-                k.wait_log("opened offline", 2)
+                k.wait_log("opened offline")
                 assert o.one.f.filled(0, MIB) == MIB
                 assert not o.read(2 * MIB, PAGE, 15)
                 s.start()
@@ -250,7 +250,7 @@ def verified_offline_unverified():
         s.stop()
         with daemon(s, line, "verity allow", "timeout 2", "offline allow", after=k) as k:
             k.opened("erofs,img", b"img", timeout=20)
-            k.wait_log("opened without being verified", 2)
+            k.wait_log("opened without being verified")
 
 
 @scenario
@@ -275,7 +275,7 @@ def verified_replaced_between_runs():
                 o = Opened(Cachefiles(k, new.data))
                 assert o.one.f.size != first
                 o.need_all()
-                k.wait_log("was replaced", 2)
+                k.wait_log("was replaced")
                 assert len(tree_files(k)) == 1, tree_files(k)
 
 
@@ -322,7 +322,7 @@ def verified_sighup_adds():
         write(f"url {s.url}", made.directive())
         o.need(MIB)
         o.need_all()
-        k.wait_log("from its next mount on", 2)
+        k.wait_log("from its next mount on")
         k.closed(o.one.f)
         o = Opened(Cachefiles(k, made.data))
         assert o.one.f.size >= len(made.data) + SPREAD, o.one.f.size
@@ -340,7 +340,7 @@ def verified_sighup_removes():
         s.images["/img"] = other.data
         write(f"url {s.url}", "timeout 2", "read-ahead none")
         assert not o.read(2 * MIB, PAGE, 15)
-        k.wait_log("mounted with a root hash, and there is none now", 2)
+        k.wait_log("mounted with a root hash, and there is none now")
         o.one.check()
         s.images["/img"] = made.data
         write(f"url {s.url}", made.directive(), "timeout 2", "read-ahead none")
