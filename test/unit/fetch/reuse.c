@@ -111,6 +111,12 @@ uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
 	return UINT64_MAX;
 }
 
+bool reads_wait(unsigned file)
+{
+	(void)file;
+	return false;
+}
+
 const uint8_t *tree_leaves(struct tree *t, uint64_t block, uint64_t *lacks)
 {
 	(void)t, (void)block, (void)lacks;
