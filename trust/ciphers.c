@@ -437,7 +437,7 @@ static WITH_INSTRUCTIONS inline pair load_key(const void *key)
 	return (pair){h[0] << 1 ^ over, (h[1] << 1 | h[0] >> 63) ^ (over * 0xc2) << 56};
 }
 
-static WITH_INSTRUCTIONS __attribute__((noinline)) pair multiply(pair a, pair b)
+static WITH_INSTRUCTIONS __attribute__((noinline)) pair ghash_multiply(pair a, pair b)
 {
 	struct product p = {{0}, {0}, {0}};
 
@@ -452,7 +452,7 @@ static WITH_INSTRUCTIONS void ghash(void *y, const void *h, const void *data, si
 
 	power[PARALLEL - 1] = load_key(h);
 	for (int i = PARALLEL - 1; i > 0; i--)
-		power[i - 1] = multiply(power[i], power[PARALLEL - 1]);
+		power[i - 1] = ghash_multiply(power[i], power[PARALLEL - 1]);
 	for (; len >= 16 * PARALLEL; p += 16 * PARALLEL, len -= 16 * PARALLEL) {
 		struct product all = {{0}, {0}, {0}};
 
@@ -467,7 +467,7 @@ static WITH_INSTRUCTIONS void ghash(void *y, const void *h, const void *data, si
 
 		size = len < 16 ? len : 16;
 		memcpy(block, p, size);
-		sum = multiply(sum ^ load_turned(block), power[PARALLEL - 1]);
+		sum = ghash_multiply(sum ^ load_turned(block), power[PARALLEL - 1]);
 	}
 	*(unaligned_bytes *)y = (bytes)load_turned(&sum);
 }
