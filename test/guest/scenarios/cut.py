@@ -1,5 +1,6 @@
 """The kernel is killed while the cache is filled. Scenarios of test/guest/test_cut.py: each runs in a boot of its own,
 on a disk that outlives it."""
+import glob
 import os
 import random
 import re
@@ -48,6 +49,12 @@ def unfit(daemon, flipped):
     return int(found[1])
 
 
+def mark_age():
+    """Seconds since the image's mark was made; 0: there is none, as 10 s after the last write, nor anything to check."""
+    marks = glob.glob(f"{CUT_DIRECTORY}/cachefilesd-mini/*.mark")
+    return time.time() - max(os.lstat(mark).st_mtime for mark in marks) if marks else 0
+
+
 def read_and_cut(*directives, damaged=False):
     """`damaged`: bits of what is cached are flipped before, and the image is verified."""
     write_soon()
@@ -57,12 +64,14 @@ def read_and_cut(*directives, damaged=False):
     point = mount("plain.erofs")
     if damaged:
         unfit(daemon, flipped)
-    if any(directive.startswith("roothash") for directive in directives):
-        os.sync()                       # its mark, that is: what `cut` finds is another matter than what a cut leaves
+    marked = any(directive.startswith("roothash") for directive in directives)
+    if marked:
+        eventually(mark_age, "a mark")
+        os.sync()                       # it too, that is: what `cut` finds is another matter than what a cut leaves
     readers = [[start, start(point)] for start in (read_pieces, read_big)]
     program("mount", "-o", "remount,commit=1", "/run/disk")   # the journal is written every second
     end = time.monotonic() + random.uniform(0.2, 8)
-    while time.monotonic() < end:
+    while time.monotonic() < end and (not marked or 0 < mark_age() < 7):
         for reader in readers:
             if reader[1].ended():
                 reader[1].succeed()
