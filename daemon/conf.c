@@ -345,14 +345,15 @@ static bool add_roothash(struct conf *c, struct value *v, size_t len, struct con
 	return true;
 }
 
-/* HEX, or NAME and HEX. */
+/* HEX, or NAME and HEX; HEX may be HEX:BYTES. */
 static bool parse_roothash(struct conf *c, struct value *v)
 {
 	size_t i = 0, len;
 	struct conf_roothash new = {.name = NULL}, *same = c->roothash;
 
-	if (!value_root(new.root, value_last_word(v->text, &len)))
-		return mistake(v, "its last word is not 64 hexadecimal digits");
+	if (!value_root(new.root, &new.bytes, value_last_word(v->text, &len)))
+		return mistake(
+			v, "its last word is not 64 hexadecimal digits, or these and :BYTES");
 	if (len > 0 && (v->why = value_name(v->text, len)))
 		return false;
 	for (; i < c->roothashes; i++, same++)

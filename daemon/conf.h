@@ -67,6 +67,7 @@ enum conf_verity {
 struct conf_roothash {
 	const char *name; /* as in fsid: 1 to KEY_MAX bytes; NULL: each image without its own */
 	uint8_t root[32];
+	uint64_t bytes; /* of the image; 0: any number that the tree has */
 };
 
 /* When what is cached of a verified image is checked. */

@@ -133,7 +133,7 @@ const char *value_last_word(const char *text, size_t *before)
 	return last;
 }
 
-bool value_root(uint8_t root[32], const char *hex)
+bool value_root(uint8_t root[32], uint64_t *bytes, const char *hex)
 {
 	for (unsigned i = 0; i < 64; i++) {
 		int digit = hex_digit(hex[i]);
@@ -142,5 +142,6 @@ bool value_root(uint8_t root[32], const char *hex)
 			return false;
 		root[i / 2] = (uint8_t)(root[i / 2] << 4 | digit);
 	}
-	return !hex[64];
+	*bytes = 0;
+	return !hex[64] || (hex[64] == ':' && value_bytes(bytes, hex + 65));
 }

@@ -35,7 +35,8 @@ const char *value_name(const char *name, size_t len);
 /* Returns the last word of a text, and the length of what stands before the blanks before it. */
 const char *value_last_word(const char *text, size_t *before);
 
-/* Takes the 64 hexadecimal digits of a root hash, with nothing behind them. */
-bool value_root(uint8_t root[32], const char *hex);
+/* Takes the 64 hexadecimal digits of a root hash, with nothing behind them but a colon and the size
+ * of the image, as by value_bytes(); *bytes is 0 where it is not given. */
+bool value_root(uint8_t root[32], uint64_t *bytes, const char *hex);
 
 #endif

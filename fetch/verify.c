@@ -25,9 +25,9 @@ void verify_init(const struct conf *c)
 	conf = c;
 }
 
-static const uint8_t *configured_root(const struct image *image)
+static const struct conf_roothash *configured_root(const struct image *image)
 {
-	const uint8_t *root = NULL;
+	const struct conf_roothash *root = NULL;
 
 	for (size_t i = 0; i < conf->roothashes; i++) {
 		const char *name = conf->roothash[i].name;
@@ -36,7 +36,7 @@ static const uint8_t *configured_root(const struct image *image)
 				    memcmp(name, image->cookie, image->cookie_size) != 0))
 			continue;
 		if (name || !root)
-			root = conf->roothash[i].root;
+			root = &conf->roothash[i];
 		if (name)
 			break;
 	}
@@ -45,10 +45,13 @@ static const uint8_t *configured_root(const struct image *image)
 
 void verify_begin(struct image *image)
 {
-	const uint8_t *root = image_tree_place(image) ? configured_root(image) : NULL;
+	struct tree *tree = image_tree_place(image);
+	const struct conf_roothash *root = tree ? configured_root(image) : NULL;
 
-	if (root)
-		image_set_root(image, root);
+	if (!root)
+		return;
+	image_set_root(image, root->root);
+	tree->told = root->bytes;
 }
 
 void verify_waive(struct image *image)

@@ -201,6 +201,10 @@ static bool begin(struct tree *t, const uint8_t *superblock, const char **why)
 	if (!verity_superblock(&t->verity, superblock, VERITY_SUPERBLOCK,
 		    t->size ? t->size : data_blocks * VERITY_BLOCK, text, sizeof(text)))
 		return false;
+	if (t->told > 0 && t->told != tree_image_size(t)) {
+		*why = "its image is not of the size that `roothash` has";
+		return false;
+	}
 	t->begun = true;
 	t->known = t->verity.levels == 0;
 	t->ended = false;

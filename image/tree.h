@@ -36,7 +36,8 @@ struct tree {
 	bool ended;	 /* the number of its blocks is proved */
 	bool looked;	 /* for it in the file */
 	unsigned doubts; /* blocks that came and did not fit */
-	uint64_t size;	 /* of the image, in bytes, once it is pinned; 0: it is not known */
+	uint64_t told; /* the bytes of the image, if its root hash came with them; 0: any number */
+	uint64_t size; /* of the image, in bytes, once it is pinned; 0: it is not known */
 	struct verity verity;
 };
 

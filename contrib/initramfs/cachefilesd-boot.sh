@@ -188,11 +188,13 @@ cfd_name_image()
 # Whether the word $1 has such a value. An empty one is a mistake: it must not read as none.
 cfd_is_hash()
 {
-	case $2 in
-	*[!0-9A-Fa-f]*) ;;
-	*) [ ${#2} -ne 64 ] || return 0 ;;
+	cfd_digits=${2%%:*} cfd_bytes=${2#*:}
+	[ "$cfd_bytes" != "$2" ] || cfd_bytes=0
+	case $cfd_digits/$cfd_bytes in
+	*[!0-9A-Fa-f]*/* | */ | */*[!0-9]*) ;;
+	*) [ ${#cfd_digits} -ne 64 ] || return 0 ;;
 	esac
-	cfd_say "cachefilesd.$1=$2: needs 64 hexadecimal digits"
+	cfd_say "cachefilesd.$1=$2: needs 64 hexadecimal digits, and behind them :BYTES or nothing"
 	return 1
 }
 

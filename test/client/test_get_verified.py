@@ -92,6 +92,21 @@ def _():
         expect(get(s.url + "img", timeout=2), 4, b"", "its tree.*404")
 
 
+@test("get: a level of the tree served as the image has the root hash too, but not the size that is told beside it")
+def _():
+    lower = TREE.levels[-1]
+    lie = {"/img": lower, "/img.verity": verity.superblock(len(lower) // BLOCK, TREE.salt) + b"".join(TREE.levels[:-1])}
+    told = f"{TREE.root}:{len(DATA)}"
+    with httpserver.Server(lie) as s, httpserver.Server(FILES) as t:
+        expect(get(s.url + "img", timeout=2, root=f"{TREE.root}:{len(lower)}"), 0, lower)
+        for image, tree in (("/img", "/img.verity"), ("/img", None), (None, "/img.verity")):
+            with httpserver.Server({**FILES, **{x: lie[x] for x in (image, tree) if x}}) as u:
+                expect(get(u.url + "img", timeout=2, root=told), 10, b"", "")
+                expect(get(u.url + "img", timeout=2, root=told, mirror=t.url + "img"), 0, DATA, None)
+        expect(get(s.url + "img", timeout=2, root=told), 10, b"", "its tree.*not of the size that `roothash` has")
+        expect(get(t.url + "img", root=f"{TREE.root}:{len(DATA) // 1024}K"), 0, DATA)
+
+
 @test("get: a liar and an honest mirror: all is written, and right")
 def _():
     for options in ([], ["connections 1"], ["memory 576K"]):

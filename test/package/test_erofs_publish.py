@@ -134,7 +134,7 @@ def verified(site, number):
                                f"{image}.roothash.p7s", "-content", f"{image}.roothash", "-certfile",
                                f"{site.keys}/{signer}.pem", "-nointern", "-noverify"], capture_output=True)
         assert (done.returncode == 0) == good, f"{signer}: {done.stderr}"
-    return root
+    return f"{root}:{os.path.getsize(image)}"
 
 
 def first(site):

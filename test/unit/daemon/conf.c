@@ -609,10 +609,12 @@ static void test_roothash(void)
 	check_roothash(3, "my", 0, 0xff);
 	check_roothash(4, ROOT_A, 1, 0xfe);
 	CHECK(c.roothash[1].root[1] == 0x23 && c.roothash[1].root[8] == 0xab);
+	CHECK_GOOD("roothash sized " ROOT_0 ":12K");
+	CHECK(c.roothash[5].bytes == 12288 && c.roothash[4].bytes == 0);
 	memset(line + 9, 'x', 255);
 	strcpy(line + 9 + 255, " " ROOT_0);
 	CHECK_GOOD(line);
-	CHECK(c.roothashes == 6 && strlen(c.roothash[5].name) == KEY_MAX);
+	CHECK(c.roothashes == 7 && strlen(c.roothash[6].name) == KEY_MAX);
 	strcpy(line + 9 + 255, "x " ROOT_0);
 	CHECK_BAD(line, "too long");
 	CHECK(c.roothashes == 0);
@@ -625,6 +627,8 @@ static void test_roothash(void)
 	CHECK_BAD("roothash " ROOT_0 " x", "not 64 hexadecimal digits");
 	CHECK_BAD("roothash 0x" ROOT_0, "not 64 hexadecimal digits");
 	CHECK_BAD("roothash x\t" ROOT_0, "not 64 hexadecimal digits");
+	CHECK_BAD("roothash x " ROOT_0 ":", "or these and :BYTES");
+	CHECK_BAD("roothash x " ROOT_0 ":1x", "or these and :BYTES");
 	CHECK_BAD("roothash x\t " ROOT_0, "control byte");
 	CHECK_BAD("roothash .. " ROOT_0, "has a segment");
 	strcpy(line, "roothash x " ROOT_0);
