@@ -123,7 +123,7 @@ static void *allocate(size_t size)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (memory == MAP_FAILED)
-		die(EXIT_SYSTEM, "%zu bytes of memory: %s", size, strerror(errno));
+		die(EXIT_SYSTEM, "%zu bytes of memory: %m", size);
 	return memory;
 }
 
@@ -311,7 +311,7 @@ static int go_to_background(void)
 	char byte;
 
 	if (pipe2(ends, O_CLOEXEC) < 0 || (pid = _Fork()) < 0)
-		die(EXIT_SYSTEM, "fork: %s", strerror(errno));
+		die(EXIT_SYSTEM, "fork: %m");
 	if (pid > 0) {
 		close(ends[1]);
 		if (read(ends[0], &byte, 1) == 1)
@@ -329,7 +329,7 @@ static int go_to_background(void)
 		close(null);
 	}
 	if (chdir("/") < 0)
-		log_warning("chdir /: %s", strerror(errno));
+		log_warning("chdir /: %m");
 	return ends[1];
 }
 
@@ -342,9 +342,9 @@ static void write_pid_file(void)
 	if (inherited.resumed || fd_write_number(path, O_CREAT | O_TRUNC, (long)getpid()))
 		remove_at_end(0, path);
 	else if (options.pid_file_given)
-		die(EXIT_SYSTEM, "%s: %s", path, strerror(errno));
+		die(EXIT_SYSTEM, "%s: %m", path);
 	else
-		log_warning("%s: %s", path, strerror(errno));
+		log_warning("%s: %m", path);
 }
 
 static void choose_devices(const char *why)
@@ -486,8 +486,7 @@ static void stay_alive(void)
 		stack[i] = 0;
 	if (!memory_lock(_end, &conf, sizeof(conf)))
 		log_warning(
-			"memory cannot be locked: %s: do not serve the root file system this way",
-			strerror(errno));
+			"memory cannot be locked: %m: do not serve the root file system this way");
 }
 
 static void prepare(void)
@@ -501,7 +500,7 @@ static void prepare(void)
 	allocate_fetch(front->frontend);
 	front->prepare(&conf, inherited.device, allocate(front->memory(capacity.files)));
 	if (state_folder() >= 0 && !sandbox_share(state_folder()))
-		log_warning("the state files cannot be given to the user: %s", strerror(errno));
+		log_warning("the state files cannot be given to the user: %m");
 	sandbox_drop_rights(SANDBOX_WORKER);
 	if (conf.trace_record[0] &&
 		!recorder_init(conf.trace_record, allocate(recorder_memory()), why, sizeof(why)))
@@ -625,7 +624,7 @@ static int test(char *why, size_t size)
 		snprintf(why, size, "%s", conf.status);
 		strrchr(why, '/')[1] = '\0';
 		if (access(why, F_OK) < 0)
-			die(EXIT_USAGE, "status %s: %s", why, strerror(errno));
+			die(EXIT_USAGE, "status %s: %m", why);
 	}
 	if (geteuid() == 0)
 		sandbox_drop_rights(SANDBOX_WORKER);
@@ -685,6 +684,6 @@ int main(int argc, char **argv)
 	else
 		status = options.mode == UPGRADE ? upgrade_run(options.pid_file) : run_with_conf();
 	if (!print_flush())
-		die(EXIT_SYSTEM, "standard output: %s", strerror(errno));
+		die(EXIT_SYSTEM, "standard output: %m");
 	return status;
 }

@@ -446,7 +446,7 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 		return;
 	set_algorithms(t);
 	if (!seed(&t->client.eng)) {
-		tls_fail(t, false, "no random bytes: %s", strerror(errno));
+		tls_fail(t, false, "no random bytes: %m");
 		return;
 	}
 	set_buffers(t);
@@ -467,7 +467,7 @@ static enum tls_want socket_error(struct tls *t, enum tls_want when_full)
 		t->ended = t->ended_cleanly = true;
 		return TLS_OK;
 	}
-	return tls_fail(t, false, "the connection broke: %s", strerror(errno));
+	return tls_fail(t, false, "the connection broke: %m");
 }
 
 /* Sends some of the engine's records to the peer. */

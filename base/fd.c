@@ -23,7 +23,7 @@ int fd_open(const char *path, char *why, size_t size)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
-		snprintf(why, size, "%s: %s", path, strerror(errno));
+		snprintf(why, size, "%s: %m", path);
 	return fd;
 }
 

@@ -6,8 +6,9 @@
  * arguments, since the names are the standard ones.
  *
  * It knows the flags - and 0, a width, a precision of strings, the sizes l, ll and z, and the
- * conversions d u x c s %. test/package/test_build.sh looks for others in the sources. From an
- * unknown one on the format would be printed as it is, and no further argument used.
+ * conversions d u x c s m %; %m is the text of errno, as syslog(3) has it. test/package/test_build.sh
+ * looks for others in the sources. From an unknown one on the format would be printed as it is, and
+ * no further argument used.
  */
 #include "base/print.h"
 
@@ -127,10 +128,8 @@ static void put_text(struct job *j, const struct directive *d, const char *text,
 	pad(j, ' ', d->left ? missing : 0);
 }
 
-static void put_string(struct job *j, const struct directive *d)
+static void put_string(struct job *j, const struct directive *d, const char *text)
 {
-	const char *text = va_arg(j->args, const char *);
-
 	if (!text)
 		text = "(null)";
 	put_text(j, d, text, d->precision < 0 ? strlen(text) : strnlen(text, (size_t)d->precision));
@@ -182,7 +181,9 @@ static bool put_conversion(struct job *j, const struct directive *d)
 		c = (char)va_arg(j->args, int);
 		put_text(j, d, &c, 1);
 	} else if (c == 's') {
-		put_string(j, d);
+		put_string(j, d, va_arg(j->args, const char *));
+	} else if (c == 'm') {
+		put_string(j, d, strerror(errno));
 	} else if (c == '%') {
 		put(j, "%", 1);
 	} else {

@@ -56,7 +56,7 @@ static bool read_lines(struct conf *c, int fd, struct reader *r)
 	}
 	if (got < 0) {
 		conf_mistake(c, r->why);
-		return fail(r->why, r->size, "%s: %s", r->path, strerror(errno));
+		return fail(r->why, r->size, "%s: %m", r->path);
 	}
 	return (have == 0 || take_line(c, r, buffer, have)) && good;
 }
@@ -69,7 +69,7 @@ bool conf_file(struct conf *c, const char *path, char *why, size_t size, bool *m
 	*missing = fd < 0 && errno == ENOENT;
 	if (fd < 0) {
 		conf_mistake(c, why);
-		return fail(why, size, "%s: %s", path, strerror(errno));
+		return fail(why, size, "%s: %m", path);
 	}
 	good = read_lines(c, fd, &(struct reader){.path = path, .why = why, .size = size});
 	close(fd);

@@ -176,7 +176,7 @@ static void follow_root(void)
 				    : openat(k.run_folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (root >= 0 && (fchdir(root) < 0 || chroot(".") < 0))
-		log_warning("the booted system's root: %s", strerror(errno));
+		log_warning("the booted system's root: %m");
 	fd_close(&root);
 }
 
@@ -230,7 +230,7 @@ static bool fork_off(struct worker *w, const struct worker *source)
 		if (w->pid > 0)
 			return true;
 	}
-	log_err("no new worker: %s", strerror(errno));
+	log_err("no new worker: %m");
 	fd_close(&w->channel);
 	*w = none;
 	if (source == &k.holder && source->pid)
@@ -784,9 +784,9 @@ int keeper_run(const struct options *o, const struct worker_calls *calls,
 	k.watchdog = notify_watchdog();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* for the workers that a holder forks */
 	if (!fd_write_number("/proc/self/oom_score_adj", 0, -1000))
-		log_warning("oom_score_adj: %s", strerror(errno));
+		log_warning("oom_score_adj: %m");
 	if (!memory_lock(edata, NULL, 0))
-		log_warning("the keeper's memory cannot be locked: %s", strerror(errno));
+		log_warning("the keeper's memory cannot be locked: %m");
 	if (k.state == STARTING)
 		k.inherited.stored = inherit_store(&k.inherited);
 	sandbox_drop_rights(SANDBOX_KEEPER);

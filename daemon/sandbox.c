@@ -506,7 +506,7 @@ static void keep_capabilities(uint32_t kept)
 
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (syscall(SYS_capset, &header, sets) < 0 && geteuid() == 0)
-		log_warning("capabilities cannot be given up: %s", strerror(errno));
+		log_warning("capabilities cannot be given up: %m");
 }
 
 /* The C library's functions would link code that sets them for every thread. */
@@ -516,7 +516,7 @@ static void become_user(void)
 		return;
 	if (syscall(NR_SETGROUPS, 0, NULL) < 0 || syscall(NR_SETRESGID, group, group, group) < 0 ||
 		syscall(NR_SETRESUID, user, user, user) < 0)
-		die(EXIT_SYSTEM, "becoming user %u: %s", user, strerror(errno));
+		die(EXIT_SYSTEM, "becoming user %u: %m", user);
 }
 
 static uint32_t keeper_capabilities = HOLDER_CAPABILITIES | 1u << CAP_KILL;
@@ -593,10 +593,10 @@ static void forbid_paths(void)
 	for (size_t i = 0; i < folder_count; i++) {
 		rule.folder = folders[i];
 		if (syscall(NR_ADD_RULE, fd, RULE_PATH_BENEATH, &rule, 0) < 0)
-			log_warning("Landlock: a folder: %s", strerror(errno));
+			log_warning("Landlock: a folder: %m");
 	}
 	if (syscall(NR_RESTRICT_SELF, fd, 0) < 0)
-		log_warning("Landlock: %s", strerror(errno));
+		log_warning("Landlock: %m");
 	close(fd);
 }
 

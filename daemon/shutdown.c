@@ -60,7 +60,7 @@ void shutdown_run(const char *verb)
 	while (umount2(CACHE, 0) < 0 && errno == EBUSY && ++i < END_TIME)
 		poll(NULL, 0, 100);
 	if (i == END_TIME)
-		log_warning("the cache is still mounted: %s", strerror(errno));
+		log_warning("the cache is still mounted: %m");
 	sync();
 	for (size_t n = 0; n < sizeof(ends) / sizeof(*ends); n++)
 		if (strcmp(verb, ends[n].verb) == 0)

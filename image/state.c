@@ -244,8 +244,8 @@ void state_open(const char *dir)
 		folder = openat(parent, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	}
 	if (folder < 0)
-		log_warning("%s/" FOLDER ": %s: nothing is remembered from one start to the next",
-			dir, strerror(errno));
+		log_warning(
+			"%s/" FOLDER ": %m: nothing is remembered from one start to the next", dir);
 	fd_close(&parent);
 }
 
@@ -424,8 +424,8 @@ void state_store(const struct state *state, struct state_key key, const char *ur
 	if (folder < 0 || write_file(name, text, size) || logged)
 		return;
 	logged = true;
-	log_warning("%.*s: cannot be remembered in " FOLDER "/: %s", (int)key.cookie_size,
-		(const char *)key.cookie, strerror(errno));
+	log_warning("%.*s: cannot be remembered in " FOLDER "/: %m", (int)key.cookie_size,
+		(const char *)key.cookie);
 }
 
 void state_touch(struct state_key key)

@@ -108,7 +108,7 @@ static bool open_device(char *why, size_t size)
 			 "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND";
 	else if (errno == EPERM || errno == EACCES)
 		remedy = ": start as root (CAP_SYS_ADMIN)";
-	return fail(why, size, DEVICE ": %s%s", strerror(errno), remedy);
+	return fail(why, size, DEVICE ": %m%s", remedy);
 }
 
 bool cachefiles_is_absent(char *why, size_t size)
@@ -191,7 +191,7 @@ static bool watch_device(char *why, size_t size)
 
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	return (epoll_fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, device, &event) == 0) ||
-	       fail(why, size, "epoll: %s", strerror(errno));
+	       fail(why, size, "epoll: %m");
 }
 
 /* From 6.9 on EROFS reads compressed files through fscache, and ends a bio that is partly cached
@@ -350,7 +350,7 @@ static void complete(unsigned file, uint32_t id, enum outcome outcome)
 {
 	(void)outcome; /* the kernel looks at the cache file */
 	if (ioctl(objects[file].fd, IOC_READ_COMPLETE, id) < 0)
-		log_debug("completing READ %" PRIu32 ": %s", id, strerror(errno));
+		log_debug("completing READ %" PRIu32 ": %m", id);
 }
 
 static void answer_open(uint32_t id, int64_t size)
@@ -637,7 +637,7 @@ static void read_messages(void)
 			take_bytes(bytes, (size_t)n);
 		} else if (errno != EINTR) {
 			/* EMFILE, ENFILE, ENOMEM, EEXIST: one OPEN has failed; more may follow. */
-			log_err(DEVICE ": an OPEN was lost: %s", strerror(errno));
+			log_err(DEVICE ": an OPEN was lost: %m");
 			behind = true;
 			if (++errors >= ERRORS_MAX)
 				return;

@@ -456,7 +456,7 @@ _Noreturn static void run(struct culler c)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* here, as the change of rights clears it */
 	sandbox_enter(SANDBOX_CULLER);
 	if (c.cache < 0 || fchdir(c.cache) < 0) {
-		log_warning("%s/cache: %s: nothing is culled", c.conf->dir, strerror(errno));
+		log_warning("%s/cache: %m: nothing is culled", c.conf->dir);
 		_exit(EXIT_SYSTEM);
 	}
 	while (is_asked(&c))
@@ -486,7 +486,7 @@ void cull_start(
 		culler_fd = ends[0];
 	}
 	if (pid < 0)
-		log_warning("nothing is culled: %s", strerror(errno));
+		log_warning("nothing is culled: %m");
 }
 
 void cull_inspect(void)

@@ -119,7 +119,7 @@ static void before_fork(bool new_lines)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (descriptors[n].socket < 0 && !make_descriptors(n))
-			log_err("descriptors for a device: %s", strerror(errno));
+			log_err("descriptors for a device: %m");
 	table->take_lines |= new_lines;
 }
 
@@ -377,8 +377,8 @@ bool nbd_begin(
 	if (netlink < 0)
 		netlink = nbd_netlink_open();
 	if (netlink < 0)
-		return fail(why, size, "the kernel's NBD cannot be controlled: %s%s",
-			strerror(errno), errno == EPERM ? ": start as root" : "");
+		return fail(why, size, "the kernel's NBD cannot be controlled: %m%s",
+			errno == EPERM ? ": start as root" : "");
 	before_fork(true);
 	return resumed || take_over_all(conf, why, size);
 }

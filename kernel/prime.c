@@ -82,7 +82,7 @@ int prime_run(const char *dir, char *const *names)
 		}
 	}
 	if (folder < 0 || syncfs(folder) < 0) {
-		log_err("%s: %s", dir, strerror(errno));
+		log_err("%s: %m", dir);
 		status = 1;
 	}
 	return status;

@@ -34,7 +34,7 @@ bool store_begin(const char *dir, char *why, size_t size)
 		return false;
 	fd = openat(state_folder(), LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return fail(why, size, "dir %s: %s", dir, strerror(errno));
+		return fail(why, size, "dir %s: %m", dir);
 	if (fcntl(fd, F_SETLK, &lock) == 0)
 		return true;
 	fcntl(fd, F_GETLK, &lock);

@@ -236,7 +236,7 @@ static bool check_file(char *why, size_t size)
 	unsigned line;
 
 	if (fstat(file, &status) < 0)
-		return fail(why, size, "%s", strerror(errno));
+		return fail(why, size, "%m");
 	if (status.st_size > NETRC_FILE_MAX)
 		return fail(why, size, "it is larger than %d bytes", NETRC_FILE_MAX);
 	reason = look_up(&none, NULL, "", &line);
@@ -253,7 +253,7 @@ bool netrc_load(const char *path, char *why, size_t size)
 		return true;
 	file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0)
-		return fail(why, size, "netrc %s: %s", path, strerror(errno));
+		return fail(why, size, "netrc %s: %m", path);
 	if (!check_file(reason, sizeof(reason)))
 		return fail(why, size, "netrc %s: %s", path, reason);
 	if (status.st_mode & 077)

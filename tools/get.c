@@ -197,7 +197,7 @@ void get_output(const char *path)
 	output = path;
 	is_file = true;
 	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0)
-		die(EXIT_SYSTEM, "%s: %s", output, strerror(errno));
+		die(EXIT_SYSTEM, "%s: %m", output);
 	close(fd);
 }
 

@@ -37,9 +37,9 @@ static pid_t read_pid(const char *path)
 		take_turn(fd, path);
 	if (fd_read_file(path, text, sizeof(text)) < 0)
 		die(EXIT_SYSTEM,
-			"%s: %s: name the daemon's own with -p (with -n it writes one only if its "
+			"%s: %m: name the daemon's own with -p (with -n it writes one only if its "
 			"-p says so), or send SIGUSR2 to its first process",
-			path, strerror(errno));
+			path);
 	return (pid_t)leading_number(text);
 }
 
@@ -58,7 +58,7 @@ int upgrade_run(const char *pid_file)
 	sigaddset(&answers, UPGRADE_REFUSED);
 	sigprocmask(SIG_BLOCK, &answers, NULL);
 	if (sigqueue(pid, SIGUSR2, (union sigval){.sival_int = UPGRADE_ASKED}) < 0)
-		die(EXIT_SYSTEM, "process %d: %s", (int)pid, strerror(errno));
+		die(EXIT_SYSTEM, "process %d: %m", (int)pid);
 	for (int i = 0; i < ANSWER_TIME && answer < 0 && kill(pid, 0) == 0; i++)
 		answer = sigtimedwait(&answers, NULL, &second);
 	if (answer == UPGRADE_DONE)

@@ -26,8 +26,8 @@ has_no_slow_ciphers()
 # precision of integers, no other flags.
 has_no_foreign_format()
 {
-	! grep -nE '"[^"]*%[-0-9.*]*((hh?|[jtLq])[diouxX]|l{0,2}[aAeEfFgGinoXpmCS]|\.[0-9*]+[lz]*[dux]|[+#])' \
-		./*.c ./[a-z]*/*.c | grep -v '%%[aAeEfFgGinoXpmCS]'
+	! grep -nE '"[^"]*%[-0-9.*]*((hh?|[jtLq])[diouxX]|l{0,2}[aAeEfFgGinoXpCS]|\.[0-9*]+[lz]*[dux]|[+#])' \
+		./*.c ./[a-z]*/*.c | grep -v '%%[aAeEfFgGinoXpCS]'
 }
 
 # Something of stdio.h that format.c has not replaced, such as fprintf() and puts().

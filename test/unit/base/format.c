@@ -59,6 +59,13 @@ static void test_integers(void)
 	static const long long numbers[] = {
 		0, 1, -1, 9, 10, -10, 123456789, INT_MAX, INT_MIN, UINT_MAX, INT64_MAX, INT64_MIN};
 
+	begin_test("format: %m");
+	errno = ENOENT;
+	SAME("%m");
+	errno = EACCES;
+	SAME("%s: %m: %d", "/path", 7);
+	SAME("<%20m> <%-40m> <%.4m>");
+
 	begin_test("format: integers of every size");
 	for (size_t n = 0; n < sizeof(numbers) / sizeof(*numbers); n++) {
 		long long v = numbers[n];
