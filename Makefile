@@ -15,7 +15,7 @@ CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables -fno-tree-switch-c
 	  -fno-inline-functions-called-once $(SMALLER) $(CFLAGS_X86)
 # These passes copy code or need registers even at -Oz. What has to be fast keeps them.
 SMALLER = -fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts -fno-move-loop-invariants \
-	  -fno-tree-loop-im -fno-shrink-wrap
+	  -fno-tree-loop-im -fno-shrink-wrap -fno-ipa-sra
 FASTER  = -O2 $(patsubst -fno-%,-f%,$(filter $(SMALLER),$(CFLAGS)))
 CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
 # On x86-64 the start of the program is our own (base/x86_64.S).
