@@ -111,7 +111,7 @@ def _():
 @test("check: --json")
 def _():
     def told(status, *words):
-        result = run("-o", "timeout 3", "-o", "ca " + path("ca.pem"), "--check", "--json", *words)
+        result = run("-o", "timeout 30", "-o", "ca " + path("ca.pem"), "--check", "--json", *words)
         told = json.loads(result.stdout)
         check(result.returncode == told["exit_status"] == status and not result.stderr, result)
         return told
@@ -193,12 +193,12 @@ def _():
                              ({"delay": 60}, "no byte"), ({"status": 503}, "503"),
                              ({"drop": True}, "lost"), ({"raw": b"garbage\xff\r\n\r\n"}, "malformed")):
             s.default = knobs
-            status, facts, last = report(s.url + "img")
+            status, facts, last = report(s.url + "img", timeout=3)
             check(status == 1 and last.startswith("verdict: NOT fit: ") and words in last, knobs, status, last)
             has(facts, connected="^to 127.0.0.1")
     status, facts, last = report(f"{httpserver.REFUSED}img")
     check(status == 1 and "refused" in last and "connected" not in facts, status, last)
-    status, facts, last = report("-o", "resolve x:1:127.0.0.1", "http://no-such-name.invalid/img")
+    status, facts, last = report("-o", "resolve x:1:127.0.0.1", "http://no-such-name.invalid/img", timeout=3)
     check(status == 1 and "NOT fit" in last, status, last)
 
 

@@ -130,10 +130,10 @@ def make_files():
 
 # -- the report of --check -------------------------------------------------------------------------
 
-def report(*words):
+def report(*words, timeout=30):
     """Runs --check. Returns the status, {name: value or values} and the verdict. The two numbers of the last line are
     the value "fetched"."""
-    result = run("-o", "timeout 3", "-o", "ca " + path("ca.pem"), "--check", *words)
+    result = run("-o", f"timeout {timeout}", "-o", "ca " + path("ca.pem"), "--check", *words)
     check(b"Sanitizer" not in result.stderr, result.stderr)
     lines = result.stdout.decode("ascii").splitlines()
     last = re.fullmatch(r"(verdict: .*) \(fetched (\d+) bytes, (\d+) of them only for the throughput\)", lines[-1])
