@@ -101,6 +101,7 @@ struct conf {
 	bool prefetch_all;		  /* each image is fetched whole in the background */
 	uint64_t prefetch_rate;		  /* bytes a second at most; 0: the link's bandwidth */
 	const char *trace;		  /* as a url line; NULL: beside the image */
+	bool fallback;			  /* another image should have been booted */
 	bool trace_none;		  /* no trace is requested */
 	char trace_record[CONF_PATH_MAX]; /* the file to write; empty: none */
 	enum conf_compressed compressed;

@@ -271,6 +271,8 @@ static void put_labels(const struct family *f, unsigned thing, unsigned detail)
 	if (f->rows == VERSIONS) {
 		put_text_label("version", VERSION);
 		put_text_label("front", front->name);
+		if (conf->fallback)
+			put_text_label("role", "fallback");
 	} else if (f->rows == TIMES)
 		put_time(thing);
 	else if (f->rows == URLS)

@@ -115,7 +115,7 @@ cfd_take()
 #	cfd_wait	seconds
 #	cfd_verity	the hash at the root of the kernel's dm-verity, or nothing
 #	cfd_roothash	the hash at the root of the image's tree; not set: none is given
-#	cfd_hashes	lines of configuration with root hashes
+#	cfd_hashes	lines of configuration with root hashes, and whether it is a fallback
 #	cfd_fallback	"URL,MIRROR..." of the image that is booted where that one is not, or nothing;
 #			cfd_fallback_after, cfd_fallback_roothash as above
 # Returns false where there is no root of ours, and says what is wrong with one.
@@ -682,9 +682,11 @@ cfd_take_fallback()
 	cfd_fallback=
 	cfd_first=$cfd_name
 	cfd_name_image cachefilesd.fallback= || return
-	[ -n "${cfd_fallback_roothash+given}" ] || return 0
-	[ "$cfd_name" != "$cfd_first" ] || cfd_hashes=
-	cfd_hashes="${cfd_hashes}roothash $cfd_name $cfd_fallback_roothash$cfd_newline"
+	if [ -n "${cfd_fallback_roothash+given}" ]; then
+		[ "$cfd_name" != "$cfd_first" ] || cfd_hashes=
+		cfd_hashes="${cfd_hashes}roothash $cfd_name $cfd_fallback_roothash$cfd_newline"
+	fi
+	cfd_hashes="${cfd_hashes}fallback yes$cfd_newline"
 }
 
 cfd_fall_back()

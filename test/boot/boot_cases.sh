@@ -252,26 +252,30 @@ tell "such a key outlives the initramfs" "$(grep key "$cfd_conf") $(cat "$cfd_ru
 falls()
 {
 	cfd_parse "$u $2" && cfd_take_fallback && cfd_configure
-	tell "$1" "$cfd_name:$cfd_fallback:$(grep '^url\|^attach\|^timeout\|hash' "$cfd_conf")" "$3"
+	tell "$1" "$cfd_name:$cfd_fallback:$(grep '^url\|^attach\|^timeout\|hash\|^fallback' "$cfd_conf")" "$3"
 }
 falls "the fallback's configuration" "$f,http://m/old.erofs cachefilesd.timeout=5" "old.erofs::url http://f/g/
 url http://m/
 timeout 5
-attach old.erofs"
+attach old.erofs
+fallback yes"
 falls "its root hash, beside the first's" "$f cachefilesd.roothash=$h cachefilesd.fallback-roothash=$h" \
 	"old.erofs::url http://f/g/
 attach old.erofs
 roothash i.erofs $h
-roothash old.erofs $h"
+roothash old.erofs $h
+fallback yes"
 falls "its own root hash in place of the first's, with the same name" \
 	"cachefilesd.fallback=http://f/i.erofs cachefilesd.roothash=$h cachefilesd.fallback-roothash=${h%f}e" \
 	"i.erofs::url http://f/
 attach i.erofs
-roothash i.erofs ${h%f}e"
+roothash i.erofs ${h%f}e
+fallback yes"
 falls "the first's, with the same name and no other" "cachefilesd.fallback=http://f/i.erofs cachefilesd.roothash=$h" \
 	"i.erofs::url http://f/
 attach i.erofs
-roothash i.erofs $h"
+roothash i.erofs $h
+fallback yes"
 : >"$cfd_own_conf"
 cfd_find_device() { cfd_device=found; }
 mount() { mounted=$*; }

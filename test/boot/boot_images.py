@@ -137,7 +137,7 @@ case $wanted in
 	say "errors $(dmesg -l err | grep -c 'is booted in its place')"
 	/usr/sbin/cachefilesd-mini --status >/run/boot-check.status 2>&1
 	while read -r line; do
-		case $line in mirror* | *verified*) say "status $line" ;; esac
+		case $line in cachefilesd-mini* | mirror* | *verified*) say "status $line" ;; esac
 	done </run/boot-check.status
 	;;
 esac

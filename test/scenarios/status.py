@@ -364,6 +364,16 @@ def status_tool():
         assert (status, out) == (1, "") and "no daemon answers" in err, (status, err)
 
 
+@each("yes", "no")
+def status_of_a_fallback(word):
+    """images that are there in place of others: the first line of --status says so"""
+    with Server({"/img": image(1, 5000)}) as s, watched(s, f"fallback {word}") as k:
+        k.opened("erofs,img", b"img")
+        title = show(status_path(k))[1].splitlines()[0]
+        assert title.split()[2:] == ["cachefiles", *["fallback"] * (word == "yes")], title
+        assert ('"role":"fallback"' in show(status_path(k), "--json")[1]) == (word == "yes")
+
+
 @each("error", "warning", "info", "debug")
 def log_level(level):
     """log LEVEL: what is less important is not told"""
