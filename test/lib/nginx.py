@@ -66,8 +66,8 @@ class Nginx:
             self.process = None
 
     def lines(self):
-        """The words of each line of the access log."""
+        """The words of each line of the access log. One that is being written has no end yet."""
         if not os.path.exists(self.log):
             return []
         with open(self.log, errors="replace") as file:
-            return [line.split() for line in file]
+            return [line.split() for line in file if line.endswith("\n")]
