@@ -325,7 +325,8 @@ static bool start_read(struct read_request *r)
 	return true;
 }
 
-static void start_reads(void)
+/* False: one waits until a transfer is free. */
+static bool start_reads(void)
 {
 	struct read_request *r;
 
@@ -335,8 +336,10 @@ static void start_reads(void)
 		if (!is_held(f) && tail->pos >= image_end(f->image))
 			serve_tail(tail);
 	}
-	while (reads_used > 0 && (r = next_read()) && start_read(r))
-		;
+	while (reads_used > 0 && (r = next_read()))
+		if (!start_read(r))
+			return false;
+	return true;
 }
 
 /* ---- time-outs ---- */
@@ -672,8 +675,7 @@ void fetch_run(const struct pollfd *polled, int64_t us)
 		start_opens();
 		pool_ask_lacking();
 		ask_doubted();
-		start_reads();
-		unfinished = prefetch_run();
+		unfinished = prefetch_run(start_reads());
 		unfinished |= transfers_unfinished();
 		run_transfers(NULL);
 	}

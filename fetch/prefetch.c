@@ -489,12 +489,14 @@ void prefetch_read(struct file *f, uint64_t from, uint64_t end)
 
 /* The bytes in flight are bounded, so that a new READ waits behind few of them. The sources are
  * tried in the order of how likely their bytes are to be read. */
-bool prefetch_run(void)
+bool prefetch_run(bool may)
 {
 	uint64_t most = bandwidth_window(QUEUE_LONG);
 	uint64_t less = bandwidth_is_starting() ? most : bandwidth_window(QUEUE_SHORT);
 
 	held_until = INT64_MAX;
+	if (!may)
+		return false;
 	start_traces();
 	for (int i = 0; i < STEPS; i++) {
 		if (transfers_outstanding() >= most)

@@ -35,8 +35,9 @@ void prefetch_text(const char *text, size_t size, bool whole);
 const struct trace *prefetch_trace(const struct file *f);
 
 /* Requests traces, and then ranges of all sources, as far as there are transfers for them and no
- * READ is held up. A call does a bounded number of steps: true when more are left. */
-bool prefetch_run(void);
+ * READ is held up; nothing unless it may, as while one waits for a transfer. A call does a bounded
+ * number of steps: true when more are left. */
+bool prefetch_run(bool may);
 
 /* When prefetch_run() has to be called again at the latest, since it holds something back. */
 int64_t prefetch_next(void);

@@ -493,3 +493,16 @@ def verified_prefetch_outage(what):
         k.wait_log(f"all {len(made.data)} bytes are cached", 30)
         o.need_all()
         assert len(s.requests) < 300, len(s.requests)
+
+
+@each(*FRONTS)
+@takes_long
+def verified_read_beside_prefetch(front):
+    """one connection, which prefetching keeps busy: a READ whose block of the tree is lacking does not wait for it"""
+    made = Made("beside prefetch", 12 * MIB)
+    with serving(front, made, "connections 1", "prefetch all", knobs={"rate": 400 * KIB, "delay": 0.05}) as (s, o):
+        o.need(0)
+        for block in (2600, 1500, 2900):
+            began = time.monotonic()
+            o.need(block * BLOCK // PAGE * PAGE)
+            assert time.monotonic() - began < 5, f"block {block}: {time.monotonic() - began:.1f} s"
