@@ -353,14 +353,17 @@ static int64_t waiting_since(const struct read_request *r)
 	return is_held(f) ? later(since, f->since) : since;
 }
 
-/* A READ fails when its servers have failed for the whole time-out, counted from the READ. If they
- * were failing already when it came, the count starts with that outage, but one attempt begun after
+/* A READ fails when attempts at its bytes have failed for the whole time-out, counted from the
+ * READ; what fails elsewhere in the image, or only takes long, is no reason. If its servers were
+ * failing already when it came, the count starts with that outage, but one attempt begun after
  * the READ must have failed too. */
 static bool has_expired(const struct read_request *r)
 {
 	const struct image *image = files[r->file].image;
 
-	if (image->last_failure >= r->since && turn.ms - waiting_since(r) >= mirror_timeout())
+	bool tried = is_held(&files[r->file]) ? image->last_failure >= r->since : r->tried;
+
+	if (tried && turn.ms - waiting_since(r) >= mirror_timeout())
 		return true;
 	return image->failures > 0 && image->last_began >= r->since &&
 	       turn.ms - image->failing_since >= mirror_timeout();

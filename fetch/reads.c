@@ -71,6 +71,7 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to)
 			unasked_read(file, r->pos, min_u64(r->end, to));
 		r->pos = to;
 		r->since = turn.ms;
+		r->tried = false;
 		if (r->pos >= r->end)
 			read_end(r, OUTCOME_OK);
 	}
@@ -86,6 +87,20 @@ uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
 		if (r->file == file && r->end > from && r->pos < to)
 			end = min_u64(end, min_u64(r->end, files[file].image->pinned.size));
 	return end;
+}
+
+void reads_tried(unsigned file, uint64_t from, uint64_t to)
+{
+	for_each_read (r) {
+		uint64_t at = r->pos, lacks;
+
+		if (r->file != file)
+			continue;
+		if (from >= TREE_BASE &&
+			!tree_covers(image_tree(files[file].image), at / VERITY_BLOCK, &lacks))
+			at = TREE_BASE + lacks * VERITY_BLOCK;
+		r->tried |= from <= at && at < to;
+	}
 }
 
 uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to)

@@ -10,6 +10,7 @@
 struct read_request {
 	bool used;
 	uint8_t kind; /* enum read_kind */
+	bool tried;   /* an attempt at its next byte has failed */
 	unsigned file;
 	uint32_t id;	   /* the front end's */
 	uint64_t pos, end; /* the bytes that are still missing */
@@ -46,6 +47,9 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to);
 /* Of the READs that miss bytes of [from, to): the smallest end. When the bytes up to there are
  * written one of them can be answered. May lie beyond `to`; UINT64_MAX: no READ misses any. */
 uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to);
+
+/* An attempt at [from, to) of the file, or of its tree at TREE_BASE, has failed. */
+void reads_tried(unsigned file, uint64_t from, uint64_t to);
 
 /* How many bytes of [from, to) READs wait for that have come. */
 uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to);

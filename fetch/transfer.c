@@ -152,6 +152,13 @@ static struct failure blame(const struct transfer *t, enum outcome outcome, cons
 	};
 }
 
+/* READs that wait for its ranges are told that they have been tried. */
+static void tried(const struct transfer *t)
+{
+	for (unsigned i = 0; t->file >= 0 && i < t->count; i++)
+		reads_tried((unsigned)t->file, t->ranges[i].from, t->ranges[i].end);
+}
+
 /* An attempt has failed; its transfer is free already. */
 static void attempt_failed(struct transfer *t, enum outcome outcome, const char *why)
 {
@@ -160,6 +167,7 @@ static void attempt_failed(struct transfer *t, enum outcome outcome, const char 
 		bool lies = outcome == OUTCOME_CHANGED && image_tree(t->image);
 		struct failure failure = blame(t, lies ? OUTCOME_UNVERIFIED : outcome, why);
 
+		tried(t);
 		mirror_failed(t->image, &failure, turn.ms);
 		return;
 	}
@@ -462,6 +470,7 @@ static void body_interrupted(struct transfer *t, enum outcome outcome, const cha
 {
 	struct failure failure = blame(t, outcome, why);
 
+	tried(t);
 	mirror_interrupted(t->image, &failure, turn.ms);
 	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(t->image), failure.why,
 		(unsigned long long)position(t));
@@ -544,6 +553,7 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	}
 	failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
 	mirror_lied(t->image, &failure, turn.ms);
+	reads_tried((unsigned)t->file, t->base, t->base + page_size());
 	image_tree(t->image)->doubts++;
 	http_close(&t->http);
 	begins = t->part == PART_TREE && !image_tree(t->image)->known;

@@ -506,3 +506,19 @@ def verified_read_beside_prefetch(front):
             began = time.monotonic()
             o.need(block * BLOCK // PAGE * PAGE)
             assert time.monotonic() - began < 5, f"block {block}: {time.monotonic() - began:.1f} s"
+
+
+@each(*FRONTS)
+@takes_long
+def verified_lies_beside_a_slow_mirror(front):
+    """READs that wait for their turn longer than the time-out, while blocks of others do not fit: none fails"""
+    made = Made("slow and honest", 6 * MIB)
+    with Server(made.files()) as liar, Server(made.files(), rate=250 * KIB) as honest:
+        with started(front, liar, made.directive(), f"url {honest.url}", "connections 1", "read-ahead none",
+                     "prefetch none", "timeout 2") as k:
+            o = opened(front, k, made.data)
+            liar.rule = Liar(liar, 1.0)
+            waiting = [o.one.ask(n * 512 * KIB, 128 * KIB) for n in range(10)]
+            for n, r in enumerate(waiting):
+                assert o.one.done(r, 30), f"READ {n} failed"
+            assert liar.rule.lies > 0 and o.refused(1) > 0

@@ -37,6 +37,44 @@ void unasked_read(unsigned file, uint64_t from, uint64_t end)
 	asked_end = end;
 }
 
+static uint64_t lacking; /* a block of the tree, by which all is verified; 0: all is there */
+
+struct tree *image_tree(const struct image *i)
+{
+	(void)i;
+	return NULL;
+}
+
+bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks)
+{
+	(void)t, (void)block;
+	*lacks = lacking;
+	return lacking == 0;
+}
+
+static void test_tried(void)
+{
+	begin_test("reads: only an attempt at its next byte, or at what proves it, is one of a READ");
+	reads = room;
+	reads_add(0, 7, 2 * PAGE, 4 * PAGE, READ_USUAL);
+	reads_tried(0, 0, 2 * PAGE);
+	reads_tried(0, 3 * PAGE, 4 * PAGE);
+	reads_tried(1, 0, 4 * PAGE);
+	reads_tried(0, TREE_BASE, TREE_BASE + 8 * PAGE);
+	lacking = 9;
+	reads_tried(0, TREE_BASE, TREE_BASE + 8 * PAGE);
+	CHECK(!room[0].tried);
+	reads_tried(0, TREE_BASE + 9 * PAGE, TREE_BASE + 10 * PAGE);
+	CHECK(room[0].tried);
+	reads_advance(0, 2 * PAGE, 3 * PAGE);
+	CHECK(!room[0].tried);
+	lacking = 0;
+	reads_tried(0, PAGE, 4 * PAGE);
+	CHECK(room[0].tried);
+	read_drop(&room[0]);
+	asked_end = 0;
+}
+
 static void test_advance(void)
 {
 	begin_test("reads: a READ is answered with its last byte, and asks for no byte behind it");
@@ -61,6 +99,7 @@ static void test_advance(void)
 
 int main(void)
 {
+	test_tried();
 	test_advance();
 	return finish_tests();
 }

@@ -249,6 +249,11 @@ void reads_advance(unsigned f, uint64_t a, uint64_t b)
 	(void)f, (void)a, (void)b;
 }
 
+void reads_tried(unsigned f, uint64_t a, uint64_t b)
+{
+	(void)f, (void)a, (void)b;
+}
+
 void reads_fail(unsigned f, enum outcome o)
 {
 	(void)f, (void)o;
