@@ -554,7 +554,7 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
 	mirror_lied(t->image, &failure, turn.ms);
 	reads_tried((unsigned)t->file, t->base, t->base + page_size());
-	image_tree(t->image)->doubts++;
+	image_tree(t->image)->doubted = true;
 	http_close(&t->http);
 	begins = t->part == PART_TREE && !image_tree(t->image)->known;
 	again = refused_add((unsigned)t->file, begins ? TREE_BASE : t->base);

@@ -14,6 +14,9 @@
 /* Milliseconds without a READ, after which nothing else is to do. */
 #define IDLE 10000
 
+/* Between two requests for a signed root hash, as blocks do not fit. */
+#define DOUBT_EVERY 60000
+
 /* Until the rest of a tree is looked at again, if nothing of it comes. */
 #define AGAIN 1000
 
@@ -131,9 +134,11 @@ void verify_doubt(struct file *f)
 {
 	struct tree *tree = image_tree(f->image);
 
-	if (tree && tree->doubts == 1 && !configured_root(f->image) &&
-		pool_ask_proof(f->image, PART_ROOTHASH))
-		tree->doubts++;
+	if (tree && tree->doubted && turn.ms >= tree->doubt_after && !configured_root(f->image) &&
+		pool_ask_proof(f->image, PART_ROOTHASH)) {
+		tree->doubted = false;
+		tree->doubt_after = turn.ms + DOUBT_EVERY;
+	}
 }
 
 /* ---- a signed root hash ---- */

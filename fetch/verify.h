@@ -25,8 +25,8 @@ void verify_waive(struct image *image);
  * these must not be requested yet, or the image is given up. */
 bool verify_ready(struct file *f);
 
-/* Of an image with a signed root hash, of which a block does not fit, requests the root hash once
- * more: it may have been replaced. */
+/* Of an image with a signed root hash, of which a block does not fit, requests the root hash again,
+ * at most once in a minute: it may have been replaced. */
 void verify_doubt(struct file *f);
 
 /* The root hash or its signature has come. */

@@ -27,15 +27,16 @@
 #define TREE_SUFFIX ".verity"
 
 struct tree {
-	bool claimed;	 /* verity has a root hash that is not proved yet */
-	uint8_t claimer; /* the mirror that it came from */
-	bool none;	 /* the image has none, and may be opened all the same */
-	bool rooted;	 /* its root hash is known */
-	bool known;	 /* its superblock too, so that verity has the image's size */
-	bool begun;	 /* a superblock is there, which the next block has to prove */
-	bool ended;	 /* the number of its blocks is proved */
-	bool looked;	 /* for it in the file */
-	unsigned doubts; /* blocks that came and did not fit */
+	bool claimed;	     /* verity has a root hash that is not proved yet */
+	uint8_t claimer;     /* the mirror that it came from */
+	bool none;	     /* the image has none, and may be opened all the same */
+	bool rooted;	     /* its root hash is known */
+	bool known;	     /* its superblock too, so that verity has the image's size */
+	bool begun;	     /* a superblock is there, which the next block has to prove */
+	bool ended;	     /* the number of its blocks is proved */
+	bool looked;	     /* for it in the file */
+	bool doubted;	     /* a block did not fit, and its root hash was not requested since */
+	int64_t doubt_after; /* it is not requested before, for that */
 	uint64_t told; /* the bytes of the image, if its root hash came with them; 0: any number */
 	uint64_t size; /* of the image, in bytes, once it is pinned; 0: it is not known */
 	struct verity verity;

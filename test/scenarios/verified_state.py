@@ -362,3 +362,19 @@ def verified_sighup_keeps():
         o.need(0)
         quiet(s)
         assert s.bytes_sent() - before < 100000, s.bytes_sent() - before
+
+
+@each(*FRONTS)
+def verified_replaced_by_many_blocks(front):
+    """an image is replaced with all that proves it while it is open: many blocks do not fit at once, and the log says
+    why"""
+    with keys() as folder:
+        made, other = Signed("first", folder), Signed("second", folder)
+        with Server(made.files()) as s, \
+                started(front, s, f"verity-key {folder}/ours.pem", "timeout 2", "connections 1",
+                        "read-ahead none") as k:
+            o = opened(front, k, made.data)
+            o.need(2 * MIB)     # the tree's blocks of what follows
+            s.images.update(other.files())
+            assert not o.read(2 * MIB + 64 * 1024, 128 * 1024, 15)
+            k.wait_log("has another root hash on the server now", 5)

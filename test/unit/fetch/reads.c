@@ -54,7 +54,8 @@ bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks)
 
 static void test_tried(void)
 {
-	begin_test("reads: only an attempt at its next byte, or at what proves it, is one of a READ");
+	begin_test(
+		"reads: only an attempt at its next byte, or at what proves it, is one of a READ");
 	reads = room;
 	reads_add(0, 7, 2 * PAGE, 4 * PAGE, READ_USUAL);
 	reads_tried(0, 0, 2 * PAGE);

@@ -94,9 +94,13 @@ bool pool_ask_tree(struct file *f, uint64_t block)
 	return true;
 }
 
+static bool busy;
+
 bool pool_ask_proof(struct image *image, enum image_part part)
 {
 	(void)image;
+	if (busy)
+		return false;
 	asked = (int)part;
 	return true;
 }
@@ -294,6 +298,35 @@ static void test_signed(void)
 	CHECK(tree.rooted, "the configuration's stays");
 }
 
+/* Returns whether the root hash is requested. */
+static bool doubt(void)
+{
+	asked = -1;
+	verify_doubt(&file);
+	return asked == PART_ROOTHASH;
+}
+
+static void test_doubt(void)
+{
+	begin_test("verify: a signed root hash is requested again for blocks that do not fit");
+	start(VERITY_AUTO, 1);
+	tree.rooted = true;
+	CHECK(!doubt());
+	tree.doubted = busy = true;
+	CHECK(!doubt());
+	busy = false;
+	CHECK(doubt() && !doubt(), "however many did not fit meanwhile");
+	tree.doubted = true;
+	turn.ms += DOUBT_EVERY - 1;
+	CHECK(!doubt());
+	turn.ms++;
+	CHECK(doubt(), "it may have been replaced later");
+	add_root("img", 3);
+	tree.doubted = true;
+	turn.ms += DOUBT_EVERY;
+	CHECK(!doubt(), "the configuration's stays");
+}
+
 static void test_allows(void)
 {
 	begin_test("verify: `allow` opens what has no root hash, or none that is proved");
@@ -328,6 +361,7 @@ int main(void)
 	test_configured();
 	test_ready();
 	test_signed();
+	test_doubt();
 	test_allows();
 	return finish_tests();
 }
