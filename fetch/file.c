@@ -173,6 +173,8 @@ ssize_t file_write(
 	size_t fit = judge(f, pages, size, offset, fault, &error);
 	ssize_t n;
 
+	if (fit > 0)
+		f->misfits = 0;
 	if (offset >= TREE_BASE)
 		return fit > 0 ? (ssize_t)fit : error;
 	if (page_down(fit) == 0)

@@ -31,6 +31,7 @@ struct file {
 	int64_t full_since;	/* it takes no bytes since then; 0: it does */
 	int64_t full_logged_at; /* that the cache takes no bytes; 0: never */
 	bool full;		/* it has taken none for a while */
+	unsigned misfits;	/* pages and blocks of its tree in a row that did not fit */
 	bool read;		/* its readers have begun, as far as is known */
 	int recorder;		/* of its boot trace; -1: none */
 

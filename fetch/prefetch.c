@@ -158,7 +158,8 @@ static uint64_t piece_end(uint64_t from)
 }
 
 /* Requests the first piece of [from, end) that is neither cached nor in flight. Returns up to where
- * the range is cached or in flight now; `from`: nothing can be requested now. */
+ * the range is cached or in flight now, or must not be requested; `from`: nothing can be requested
+ * now. */
 static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 {
 	unsigned file = number_of(f);
@@ -167,6 +168,8 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 
 	if (to)
 		return to;
+	if (pool_is_refused(f, from))
+		return from + page_size();
 	hole = file_hole(f, from, end, &hole_end);
 	if (hole < 0) {
 		f->ahead_after = turn.ms + WRITE_AGAIN;
@@ -339,10 +342,10 @@ static void check_filled(struct file *f)
 	hole = file_hole(f, 0, end, &hole_end);
 	if (hole < 0)
 		f->ahead_after = turn.ms + WRITE_AGAIN;
-	else if ((uint64_t)hole < end)
-		f->cursor = page_down((uint64_t)hole);
-	else
+	else if ((uint64_t)hole >= end)
 		all_cached(f);
+	else if (!pool_is_refused(f, page_down((uint64_t)hole)))
+		f->cursor = page_down((uint64_t)hole);
 }
 
 /* Spreads background filling over time, unless READs wait for it. */
@@ -387,7 +390,7 @@ void prefetch_log(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		char rate[32];
 
-		if (!prefetch_is_filling(f) || turn.ms - f->logged_at < PROGRESS)
+		if (!prefetch_is_filling(f) || f->written == 0 || turn.ms - f->logged_at < PROGRESS)
 			continue;
 		log_info("%.*s: %llu of %llu bytes are asked for or cached, %s",
 			IMAGE_NAME(f->image), (unsigned long long)f->cursor,

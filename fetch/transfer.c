@@ -544,7 +544,6 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	struct file *f = &files[t->file];
 	char why[UNFIT_WORDS];
 	struct failure failure;
-	int64_t again;
 	bool begins; /* of a tree the superblock, or the top that has to prove it */
 
 	if (!t->image->ready) {
@@ -557,7 +556,10 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	image_tree(t->image)->doubted = true;
 	http_close(&t->http);
 	begins = t->part == PART_TREE && !image_tree(t->image)->known;
-	again = refused_add((unsigned)t->file, begins ? TREE_BASE : t->base);
+	t->resume = refused_add((unsigned)t->file, begins ? TREE_BASE : t->base);
+	/* Of a mirror of which nothing fits not all is to be prefetched. */
+	if (f->misfits++ > 0)
+		f->ahead_after = turn.ms + retry_delay(PAUSE_FIRST, STALL_MAX, f->misfits);
 	drop_provisional(t);
 	if (begins) {
 		transfer_drop(t);
@@ -567,12 +569,10 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 		flush_skip(t, VERITY_BLOCK);
 	} else if (frontend->any_order) {
 		file_dropped(f, t->base);
-		f->ahead_after = later(f->ahead_after, again);
 		flush_skip(t, page_size());
 	} else {
 		t->buffered = 0;
 		t->state = TRANSFER_PAUSED;
-		t->resume = again;
 		return;
 	}
 	t->started = true;

@@ -522,3 +522,37 @@ def verified_lies_beside_a_slow_mirror(front):
             for n, r in enumerate(waiting):
                 assert o.one.done(r, 30), f"READ {n} failed"
             assert liar.rule.lies > 0 and o.refused(1) > 0
+
+
+BAD = {
+    "data": ("/img", 300, range(300, 301)),
+    "first data": ("/img", 1, range(1, 2)),
+    "leaves": ("/img.verity", 8, range(6 * 128, 7 * 128)),
+}
+
+
+@each(*((what, connections) for what in BAD for connections in (1, 3)))
+@takes_long
+def verified_fill_of_a_bad_block(case):
+    """`prefetch all` where a block of the only mirror is bad each time: the rest is fetched, it is said, and waited"""
+    what, connections = case
+    path, block, lost = BAD[what]
+    made = Made("fill", 6 * MIB)
+    with Server(made.files()) as s:
+        s.rule = Liar(s, always=[(path, block)])
+        with started("cachefiles", s, made.directive(), "prefetch all", f"connections {connections}") as k:
+            o = Opened(Cachefiles(k, made.data))
+            want = len(made.data) - len(lost) * BLOCK
+            k.wait(lambda: o.one.f.present() >= want, 20, "the rest of the image")
+            time.sleep(1)
+            cpu, asked, said = k.cpu(), len(s.requests), k.stderr.count("\n")
+            time.sleep(4)
+            assert k.cpu() - cpu < 0.1, f"{k.cpu() - cpu} s of CPU"
+            assert len(s.requests) - asked < 12, f"{len(s.requests) - asked} requests"
+            assert k.stderr.count("\n") - said <= 2, k.stderr
+            k.wait_log(f"block {block} does not fit the root hash", 1)
+            assert k.stderr.count("does not fit the root hash") == 1, k.stderr
+            assert "are cached" not in k.stderr
+            s.rule = None
+            k.wait_log(f"all {len(made.data)} bytes are cached", 20)
+            o.need_all()
