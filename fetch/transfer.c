@@ -15,12 +15,11 @@
 #include "fetch/refused.h"
 
 /* Milliseconds. */
-#define STALL_MAX     10000 /* a request without a byte for this long has failed, */
-#define STALL_MIN     1000  /* or for a third of the time-out of READs, but at least this long */
-#define PAUSE_FIRST   100   /* before the rest of a body that was cut again and again */
-#define PAUSE_LAST    2000
-#define WRITE_SOON    2	   /* until a cache file that is not ready is looked at again */
-#define PREEMPT_AFTER 1000 /* see transfer_is_stalled() */
+#define STALL_MAX   10000 /* a request without a byte for this long has failed, */
+#define STALL_MIN   1000  /* or for a third of the time-out of READs, but at least this long */
+#define PAUSE_FIRST 100	  /* before the rest of a body that was cut again and again */
+#define PAUSE_LAST  2000
+#define WRITE_SOON  2 /* until a cache file that is not ready is looked at again */
 
 /* Bytes in flight on other connections that delay a response by next to nothing. */
 #define BESIDE (32 << 10)
@@ -33,6 +32,8 @@
 
 /* A sentence that names a block and the root hash. */
 #define UNFIT_WORDS 256
+
+static const char cut_tree[] = "the file ends before the tree does";
 
 static const struct conf *conf;
 struct transfer *transfers;
@@ -58,19 +59,6 @@ static uint64_t part_base(const struct transfer *t)
 bool transfer_is_for(const struct transfer *t, unsigned file)
 {
 	return t->state != TRANSFER_FREE && t->file == (int)file;
-}
-
-bool transfer_is_stalled(const struct transfer *t)
-{
-	return (t->state == TRANSFER_PAUSED && t->write_since == 0) ||
-	       (t->state == TRANSFER_ASKING && turn.ms - t->http.progress >= PREEMPT_AFTER);
-}
-
-bool transfer_waits_to_write(const struct transfer *t)
-{
-	int64_t since = t->lacks ? t->data_at : t->write_since;
-
-	return t->state != TRANSFER_FREE && since != 0 && turn.ms - since >= PREEMPT_AFTER;
 }
 
 uint64_t transfer_outstanding(const struct transfer *t)
@@ -159,13 +147,21 @@ static void tried(const struct transfer *t)
 		reads_tried((unsigned)t->file, t->ranges[i].from, t->ranges[i].end);
 }
 
+/* Whether the server denies that there is a block of a tree which has begun. */
+static bool is_cut(const struct transfer *t)
+{
+	return t->part == PART_TREE && t->http.response.status == 416 &&
+	       image_tree(t->image)->begun;
+}
+
 /* An attempt has failed; its transfer is free already. */
 static void attempt_failed(struct transfer *t, enum outcome outcome, const char *why)
 {
 	if (t->file != TEXT_ONLY) {
 		/* Where bytes are verified, who names another size lies, and may be right again. */
-		bool lies = outcome == OUTCOME_CHANGED && image_tree(t->image);
-		struct failure failure = blame(t, lies ? OUTCOME_UNVERIFIED : outcome, why);
+		bool lies = outcome == OUTCOME_CHANGED && image_tree(t->image), cut = is_cut(t);
+		struct failure failure =
+			blame(t, lies || cut ? OUTCOME_UNVERIFIED : outcome, cut ? cut_tree : why);
 
 		tried(t);
 		mirror_failed(t->image, &failure, turn.ms);
@@ -424,7 +420,7 @@ static void write_on(struct transfer *t)
 	else if (error)
 		write_failed(t, error);
 	else if (t->state == TRANSFER_WRITING && is_cut_tree(t))
-		transfer_fail(t, OUTCOME_UNVERIFIED, "the file ends before the tree does");
+		transfer_fail(t, OUTCOME_UNVERIFIED, cut_tree);
 	else if (t->state == TRANSFER_WRITING)
 		next_range(t);
 }
@@ -783,8 +779,7 @@ size_t transfers_memory_each(void)
 
 void transfers_init(const struct conf *c, void *memory)
 {
-	char *buffer = memory;
-	char *tls;
+	char *buffer = memory, *tls;
 
 	conf = c;
 	transfers = (struct transfer *)(buffer + capacity.connections * capacity.buffer);

@@ -3,6 +3,24 @@
 #include "base/clock.h"
 #include "fetch/reads.h"
 
+/* Milliseconds, see transfer_is_stalled(). */
+#define PREEMPT_AFTER 1000
+
+/* ---- whether one waits ---- */
+
+bool transfer_is_stalled(const struct transfer *t)
+{
+	return (t->state == TRANSFER_PAUSED && t->write_since == 0) ||
+	       (t->state == TRANSFER_ASKING && turn.ms - t->http.progress >= PREEMPT_AFTER);
+}
+
+bool transfer_waits_to_write(const struct transfer *t)
+{
+	int64_t since = t->lacks ? t->data_at : t->write_since;
+
+	return t->state != TRANSFER_FREE && since != 0 && turn.ms - since >= PREEMPT_AFTER;
+}
+
 /* ---- when one runs ---- */
 
 /* Whether an image's first bytes have to wait for what they are judged by. */

@@ -88,6 +88,9 @@ def _():
             check(result.returncode != 0 and result.stdout == b"", result.returncode, len(result.stdout))
             expect(result, result.returncode, None, error)
             check(len(s.requests) < 40, len(s.requests), "requests")
+    for cut in (1, 2, 5, 8, leaves + 1, leaves + 9, len(TREE.file) // BLOCK - 1):
+        with httpserver.Server({"/img": DATA, "/img.verity": TREE.file[:cut * BLOCK]}) as s:
+            expect(get(s.url + "img", timeout=2), 10, b"", "its tree .*: the file ends before the tree does")
     with httpserver.Server({"/img": DATA}) as s:
         expect(get(s.url + "img", timeout=2), 4, b"", "its tree.*404")
 
