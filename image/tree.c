@@ -80,7 +80,7 @@ uint64_t tree_room(const struct tree *t)
 {
 	uint64_t count = (uint64_t)(end_of_slots - slots);
 
-	return count > t->verity.levels ? count - t->verity.levels + 1 : 1;
+	return count > t->verity.levels ? count - t->verity.levels : 1;
 }
 
 bool tree_holds(const struct tree *t, uint64_t block)

@@ -75,7 +75,8 @@ enum tree_verdict tree_take(
 /* Whether all is there that a block of data is judged by. */
 bool tree_covers(struct tree *t, uint64_t block, uint64_t *lacks);
 
-/* How many blocks of the lowest level stay in memory beside those above them; at least 1. */
+/* How many blocks of the lowest level stay in memory beside those above them and the one before;
+ * at least 1. */
 uint64_t tree_room(const struct tree *t);
 
 /* Whether a block of the tree is in memory: one that was used lately. */

@@ -3,6 +3,8 @@ worker's death, SIGHUP."""
 import contextlib
 import itertools
 import os
+import random
+import shutil
 import tempfile
 
 from lib import certs, verity
@@ -378,3 +380,32 @@ def verified_replaced_by_many_blocks(front):
             s.images.update(other.files())
             assert not o.read(2 * MIB + 64 * 1024, 128 * 1024, 15)
             k.wait_log("has another root hash on the server now", 5)
+
+
+@each(("memory 576K", 8), ("memory 576K", 1), ("connections 1", 12), ("connections 8", 16))
+@takes_long
+def verified_many_without_a_folder(case):
+    """more images at once than memory has places for blocks of their trees, and no folder to keep them in: each READ
+    is answered, and no block is fetched for ever"""
+    directive, count = case
+    if Program.has_sanitizers and directive == "memory 576K":
+        return
+    made = {chr(97 + n) * 3: Made(f"many {n}") for n in range(count)}
+    roots = [m.directive(name) for name, m in made.items()]
+    with Server({path: data for name, m in made.items() for path, data in m.files(name).items()}, delay=0.01) as s:
+        with started("cachefiles", s, *roots[:1], keep=True) as k:
+            k.wait_bound()
+        folder = os.path.join(k.cache, "cachefilesd-mini")
+        shutil.rmtree(folder)
+        with open(folder, "w"), started("cachefiles", s, *roots, directive, "read-ahead none", after=k) as k:
+            images = [opened("cachefiles", k, m.data, name) for name, m in made.items()]
+            for seed in range(2):
+                chance, waiting = random.Random(seed), []
+                for o in images * (32 // count):
+                    at = chance.choice((127, 383, 507, 639, chance.randrange(o.size // BLOCK - 8)))
+                    waiting.append((o, o.one.ask(at * BLOCK // PAGE * PAGE, 8 * BLOCK)))
+                for o, r in waiting:
+                    assert o.one.done(r, 20), r
+            for o in images:
+                o.one.check()
+            assert len(s.requests) < 1000, len(s.requests)
