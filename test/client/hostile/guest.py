@@ -25,7 +25,7 @@ from lib import certs, find, guest, tap
 
 find.load("client/hostile/misbehaviours")
 
-TIMEOUT = 150
+TIMEOUT, SILENCE = 600, 150     # seconds, of the guest, and without a word
 BOUND = 20                      # seconds for all reads of an image; the client's time-out is 3
 AT_A_TIME = 6                   # the guest has one processor
 NETWORK_BOUND = 60
@@ -64,7 +64,7 @@ def main():
         make_image(work, IMAGE, [0, 1, 150000, 5000, 4096, 4097, 60000, 100001])
         make_image(work, LOSSY, [4 << 20, 100000, 5000, 1 << 20])
         status = guest.run(series, work, [sys.executable, os.path.abspath(__file__), series, daemon, "cachefiles"],
-                           timeout=TIMEOUT)
+                           timeout=TIMEOUT, silence=SILENCE)
     if status not in (0, 1):
         tap.result(f"hostile, {series}: the guest", f"it ended with {status}")
     return 1 if status else 0
