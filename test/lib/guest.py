@@ -65,7 +65,7 @@ def kernel_environment(work, memory):
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": work}
     try:
         shm = os.statvfs("/dev/shm")
-        roomy = shm.f_bavail * shm.f_frsize > memory << 20
+        roomy = shm.f_bavail * shm.f_frsize > memory << 21      # another guest may begin now
     except OSError:
         roomy = False
     environment["TMPDIR"] = "/dev/shm" if roomy else os.environ.get("TMPDIR", "/tmp")
