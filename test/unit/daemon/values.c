@@ -66,19 +66,25 @@ static void test_digits(void)
 		"00112233445566778899aabbccddeeffFFEEDDCCBBAA99887766554433221100";
 	static const char pin[] = "iurjEMgTtRvvCcrFxs8VEXtpKG2ui1iK3TrMhrWcsn8=;";
 	uint8_t out[32];
-	char cut[65];
+	uint64_t bytes = 1;
+	char cut[80];
 
 	begin_test("values: root hashes");
-	CHECK(value_root(out, hex) && out[1] == 0x11 && out[15] == 0xff && out[31] == 0);
+	CHECK(value_root(out, &bytes, hex) && out[1] == 0x11 && out[15] == 0xff && out[31] == 0 &&
+		bytes == 0);
 	for (size_t i = 0; i < 64; i++) {
-		memcpy(cut, hex, sizeof(cut));
+		memcpy(cut, hex, sizeof(hex));
 		cut[i] = '\0';
-		CHECK(!value_root(out, cut), "%zu", i);
+		CHECK(!value_root(out, &bytes, cut), "%zu", i);
 		cut[i] = 'g';
-		CHECK(!value_root(out, cut), "%zu", i);
+		CHECK(!value_root(out, &bytes, cut), "%zu", i);
 	}
 	CHECK(!value_root(
-		out, "0011223344556677889900112233445566778899001122334455667788990011 "));
+		out, &bytes, "0011223344556677889900112233445566778899001122334455667788990011 "));
+	snprintf(cut, sizeof(cut), "%s:4097", hex);
+	CHECK(value_root(out, &bytes, cut) && bytes == 4097);
+	cut[65] = '\0';
+	CHECK(!value_root(out, &bytes, cut));
 
 	begin_test("values: pins of keys");
 	CHECK(value_key_pin(out, pin) == pin + 44 && out[0] == 0x8a && out[31] == 0x7f);
