@@ -206,7 +206,7 @@ def cache_check_settles(front):
         s.read(0, 128 * KIB)
         quiet(m.server)
         assert s.marks()
-        s.kernel.wait(lambda: not s.marks(), 30, "the end of the mark")
+        s.kernel.wait(lambda: not s.marks(), 60, "the end of the mark")
         s.read(2 * MIB, 128 * KIB)
         assert s.marks()
 
