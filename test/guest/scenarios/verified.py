@@ -7,9 +7,8 @@ from guest.common import (all_right, at_once, CACHEFILES, BLOCK, Child, checksum
                           drop_caches, eventually, expect, expect_eio, linked, mount, nginx, prime, program, RUN,
                           scenario, serving, umount, URL, verified)
 from lib import find, verity
-from lib.httpserver import Server
+from lib.lying import LyingServer
 from lib.tap import note
-from lib.verity import Liar
 
 MANUAL = f"{find.TOP}/../man/cachefilesd-mini.8"
 POINT, FOLDER = "/mnt", f"{RUN}/publish"
@@ -93,21 +92,16 @@ def is_found(cache_file, image):
 
 @scenario("a mirror that lies in 2 % of the data's blocks and 5 % of the tree's, and one that is honest: all is right")
 def liar_and_honest():
-    files = {}
-    for name in "plain.erofs", "plain.erofs.verity":
-        with open(f"www/{name}", "rb") as file:
-            files[f"/{name}"] = file.read()
-    with Server(files) as liar:
-        liar.rule = lies = Liar(liar, 0.02, 0.05)
+    with LyingServer(["www/plain.erofs", "www/plain.erofs.verity"], 0.02, 0.05) as liar:
         with serving("plain.erofs", liar.url, f"url {URL}", *verified("plain"), "prefetch all") as (daemon, point):
             at_once(point)
             drop_caches()
             all_right(point, "plain")
             daemon.logs("does not fit the root hash")
             status, output = program(DAEMON, "--status")
-            note(f"{lies.lies} blocks were changed of {liar.bytes_sent()} bytes: "
+            note(f"{liar.lies} blocks were changed of {liar.bytes_sent()} bytes: "
                  f"{re.search('verified:.*', output)[0]}")
-            expect(lies.lies > 0 and liar.bytes_sent() > 0, "the liar was not asked")
+            expect(liar.lies > 0 and liar.bytes_sent() > 0, "the liar was not asked")
 
 
 @scenario("the manual's commands for publishing: tree, root hash, signature; the image is verified by them")
