@@ -134,6 +134,8 @@ int fcntl(int fd, int command, ...)
 	return (int)syscall(SYS_fcntl, fd, command, value);
 }
 
+/* LoongArch has had neither at first: there the library asks for statx(). */
+#if defined(SYS_newfstatat) && defined(SYS_fstat)
 int fstatat(int folder, const char *restrict path, struct stat *restrict out, int flags)
 {
 	return (int)syscall(SYS_newfstatat, folder, path, out, flags);
@@ -143,6 +145,7 @@ int fstat(int fd, struct stat *out)
 {
 	return (int)syscall(SYS_fstat, fd, out);
 }
+#endif
 
 int fchmod(int fd, mode_t mode)
 {

@@ -161,6 +161,13 @@ manual_has_options()
 	return $missing
 }
 
+# LoongArch has neither fstat() nor newfstatat() in its first headers, and no compiler of ours is for it.
+compiles_without_stat()
+{
+	printf '#include <sys/syscall.h>\n#undef SYS_%s\n#undef SYS_%s\n#undef SYS_%s\n' fstat newfstatat fork |
+		cat - base/calls.c | ${CC:-cc} -std=gnu11 -I. -Wall -Wextra -Werror -fsyntax-only -x c -
+}
+
 exits_with()
 {
 	local expected=$1
@@ -184,6 +191,7 @@ check "no cipher slower than ours is in the binary" has_no_slow_ciphers
 check "nothing needs the C library's start" needs_no_library_start
 check "with guards on the stack it starts too" starts_with_guards
 check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/null)/inc"
+check "calls.c compiles where there are no old system calls of stat()" compiles_without_stat
 check "knowledge points one way" knows_only_rooms_before
 check "modules form no circle" modules_form_no_circle
 check "make install, DESTDIR, PREFIX" installs
