@@ -210,9 +210,11 @@ void image_settle(struct image *image, const char *url)
 		log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted "
 			"again",
 			IMAGE_NAME(image),
-			known && state_is_verified(&before) && !image_tree(image)
-				? "it was mounted with a root hash, and there is none now"
-				: "the server has another version than the one that is mounted");
+			!known || !state_is_verified(&before)
+				? "the server has another version than the one that is mounted"
+			: image_tree(image)
+				? "it was mounted with another root hash"
+				: "it was mounted with a root hash, and there is none now");
 		return;
 	}
 	if (known && now->reported_size != before.reported_size)

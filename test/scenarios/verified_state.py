@@ -349,6 +349,39 @@ def verified_sighup_removes():
         o.recovers(2 * MIB)
 
 
+@each("before", "beside", "never")
+def verified_sighup_changes(image_is_replaced):
+    """SIGHUP with another root hash while the image is open: what is cached is read, the log says why nothing else is,
+    until it is mounted again or the line is as it was"""
+    made, other = Made("changed"), Made("after it")
+    more = ("read-ahead none", "timeout 2")
+    with Server(made.files()) as s, configured(f"url {s.url}", made.directive(), *more) as (k, write):
+        o = Opened(Cachefiles(k, made.data))
+        o.need(0)
+        if image_is_replaced == "before":
+            s.images.update(other.files())
+            assert not o.read(2 * MIB, PAGE, 15)
+        elif image_is_replaced == "beside":
+            s.images.update(other.files())
+        write(f"url {s.url}", other.directive(), *more)
+        assert not o.read(2 * MIB, PAGE, 15)
+        if image_is_replaced == "never":
+            k.wait_log(f"its tree .*does not fit the root hash {other.tree.root}", 2)
+        else:
+            k.wait_log("it was mounted with another root hash; what is not cached of it cannot be read until", 2)
+            assert "the server has another version" not in k.stderr, k.stderr
+        o.one.check()
+        asked = len(s.requests)
+        assert not o.read(MIB, PAGE, 15) and len(s.requests) - asked < 10
+        s.images.update(made.files())
+        write(f"url {s.url}", made.directive(), *more)
+        o.recovers(2 * MIB)
+        s.images.update(other.files())
+        write(f"url {s.url}", other.directive(), *more)
+        k.closed(o.one.f)
+        Opened(Cachefiles(k, other.data)).need_all()
+
+
 @scenario
 def verified_sighup_keeps():
     """SIGHUP with the same root hash: the next worker goes on without fetching a block twice"""
