@@ -226,7 +226,13 @@ class StandIn(Kernel):
 
     def wait_log(self, pattern, timeout=10):
         """Waits until standard error has something that matches. Returns the match."""
-        self.wait(lambda: re.search(pattern, self.stderr), timeout, f"log line /{pattern}/")
+        try:
+            self.wait(lambda: re.search(pattern, self.stderr), timeout, f"log line /{pattern}/")
+        except Timeout:
+            if self.status is not None:
+                self.wait_log_end()         # perhaps it is there by now
+            if not re.search(pattern, self.stderr):
+                raise
         return re.search(pattern, self.stderr)
 
     def wait_log_end(self):

@@ -548,7 +548,7 @@ def verified_fill_of_a_bad_block(case):
             cpu, asked, said = k.cpu(), len(s.requests), k.stderr.count("\n")
             time.sleep(4)
             assert k.cpu() - cpu < 0.1, f"{k.cpu() - cpu} s of CPU"
-            assert len(s.requests) - asked < 12, f"{len(s.requests) - asked} requests"
+            assert len(s.requests) - asked < 30, f"{len(s.requests) - asked} requests"
             assert k.stderr.count("\n") - said <= 2, k.stderr
             k.wait_log(f"block {block} does not fit the root hash", 1)
             assert k.stderr.count("does not fit the root hash") == 1, k.stderr
