@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "trust/pss.h"
+
 /* The parsers of a certificate's parts return NULL, or the end of a sentence that says what is
  * wrong. */
 static const char malformed[] = "is malformed";
@@ -226,6 +228,7 @@ const char *cert_parse(struct cert *c, const uint8_t *raw, size_t size)
 	if (!der_same(algorithm, same_algorithm) || !der_get(&algorithm, DER_SEQUENCE, &body) ||
 		!der_get(&body, DER_OID, &c->algorithm))
 		return malformed;
+	c->parameters = body;
 	return parse_tail(c, &tbs);
 }
 
@@ -352,6 +355,7 @@ const struct cert_hash *cert_hash(int id)
 		{&br_sha512_vtable, BR_HASH_OID_SHA512, 64},
 	};
 
+	id &= ~CERT_PSS;
 	return id >= br_sha256_ID && id <= br_sha512_ID ? &hashes[id - br_sha256_ID] : NULL;
 }
 
@@ -393,6 +397,29 @@ const char *cert_signature_kind(struct der oid, int *key_type, int *hash_id)
 	if (IS_OID(oid, "\x2b\x65\x70"))
 		return "is signed with Ed25519, which BearSSL does not have";
 	return "is signed with an algorithm that is unknown or weak";
+}
+
+/* RFC 4055 section 3.1, in the one form that Mozilla's root store policy (section 5.1.1) takes for
+ * each hash. */
+const char *cert_own_signature_kind(const struct cert *c, int *key_type, int *hash_id)
+{
+	enum { HASH = 16, MASK_HASH = 46, SALT = 53, SIZE = 54 };
+	uint8_t form[] =
+		"\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00"
+		"\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08"
+		"\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00"
+		"\xa2\x03\x02\x01\x20";
+	uint8_t n = c->parameters.left == SIZE ? c->parameters.at[HASH] : 0; /* 1: SHA-256 */
+
+	if (!IS_OID(c->algorithm, OID_RSA_PSS))
+		return cert_signature_kind(c->algorithm, key_type, hash_id);
+	form[HASH] = form[MASK_HASH] = n;
+	form[SALT] = (uint8_t)(16 + 16 * n);
+	if (n < 1 || n > 3 || !der_is(c->parameters, (const char *)form, SIZE))
+		return "is signed with RSA-PSS of a kind that TLS does not have";
+	*key_type = BR_KEYTYPE_RSA;
+	*hash_id = (n - 1 + br_sha256_ID) | CERT_PSS;
+	return NULL;
 }
 
 #ifdef __x86_64__
@@ -459,6 +486,8 @@ bool cert_verify(const br_x509_pkey *key, int hash_id, const uint8_t *hash,
 	if (key->key_type == BR_KEYTYPE_EC)
 		return br_ecdsa_i31_vrfy_asn1(
 			       cert_curves, hash, h->size, &key->key.ec, signature, size) == 1;
+	if (hash_id & CERT_PSS)
+		return pss_verify(&key->key.rsa, h->class, hash, signature, size);
 	return br_rsa_i31_pkcs1_vrfy(signature, size, h->oid, h->size, &key->key.rsa, found) == 1 &&
 	       memcmp(found, hash, h->size) == 0;
 }

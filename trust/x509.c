@@ -200,7 +200,7 @@ static void note_root(struct x509 *x, const struct cert *root, const char *fault
 /* Notes the signature, and the hash of the bytes that the issuer has to have signed. */
 static const char *note_signature(struct x509 *x, const struct cert *c)
 {
-	const char *fault = cert_signature_kind(c->algorithm, &x->key_type, &x->hash_id);
+	const char *fault = cert_own_signature_kind(c, &x->key_type, &x->hash_id);
 
 	if (fault) {
 		x->key_type = 0; /* so that no key verifies it */

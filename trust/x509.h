@@ -20,7 +20,7 @@
  *   keys are RSA of 2048 to 4096 bits, or EC on P-256, P-384 or P-521.
  * - The name constraints of CAs, trusted roots included, allow each subject alternative name below
  *   them, but for those of self-issued CAs (constraints.h). The server's certificate has none.
- * - Signatures are RSA PKCS#1 or ECDSA with SHA-256, SHA-384 or SHA-512.
+ * - Signatures are RSA PKCS#1, RSA-PSS or ECDSA with SHA-256, SHA-384 or SHA-512.
  * - A server's certificate that lies in the file itself, byte for byte, is trusted directly, and
  *   then may be marked as CA (`openssl req -x509` does that). All other rules hold for it too.
  * - Pins add to these rules, or stand in their place.

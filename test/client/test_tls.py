@@ -198,6 +198,9 @@ LEAVES = [
     leaf("secp256k1", key="secp256k1"),
     leaf("by-rsa", issuer="inter-rsa", issuer_key="rsaca"),
     leaf("by-pss", issuer="inter-rsa", issuer_key="rsaca", options=("-sigopt", "rsa_padding_mode:pss")),
+    *(leaf("by-pss-" + sha, issuer="inter-rsa", issuer_key="rsaca",
+           options=("-md", sha, "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"))
+      for sha in ("sha1", "sha256", "sha384", "sha512")),
     leaf("rsapss", key="rsapss"),
     leaf("cert-sign", LEAF.replace("digitalSignature", "keyEncipherment") + SAN, key="rsa"),
     leaf("me", "extendedKeyUsage=clientAuth\n", subject="/CN=me"),
@@ -353,7 +356,10 @@ CASES = [
     ("secp256k1", "secp256k1:secp256k1", "inter", "root", "example.test", BAD),
     ("Ed25519", "ed25519:ed25519", "inter", "root", "example.test", BAD + ".*BearSSL lacks .*Ed25519"),
     ("signed by an RSA key", "by-rsa", "inter-rsa", "root", "example.test", OK),
-    ("signed with RSA-PSS", "by-pss", "inter-rsa", "root", "example.test", BAD + ".*RSA-PSS"),
+    ("signed with RSA-PSS, a long salt", "by-pss", "inter-rsa", "root", "example.test", BAD + ".*RSA-PSS"),
+    ("signed with RSA-PSS, SHA-1", "by-pss-sha1", "inter-rsa", "root", "example.test", BAD + ".*RSA-PSS"),
+    *(("signed with RSA-PSS, " + sha, "by-pss-" + sha, "inter-rsa", "root", "example.test", OK)
+      for sha in ("sha256", "sha384", "sha512")),
     ("an RSA-PSS key", "rsapss:rsapss", "inter", "root", "example.test", BAD + ".*BearSSL lacks .*PSS"),
     ("RSA 8192", "rsa8192:rsa8192", "inter", "root", "example.test", BAD + ".*RSA key of more than 4096 bits"),
     ("RSA 8192 in the root", "by-8192", "", "rsa8192-root", "example.test",

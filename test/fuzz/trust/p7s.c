@@ -8,6 +8,7 @@
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/pss.c"
 #include "trust/sha256.c"
 #include "trust/verity.c"
 #include "trust/p7s.c"

@@ -8,6 +8,7 @@
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/pss.c"
 #include "trust/constraints.c"
 #include "trust/roots.c"
 #include "trust/x509.c"

@@ -13,6 +13,7 @@
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
+#include "trust/pss.c"
 #include "trust/ciphers.c"
 #include "trust/constraints.c"
 #include "trust/x509.c"
