@@ -11,16 +11,13 @@
 #include "trust/der.h"
 #include "trust/pem.h"
 
-static struct {
-	br_x509_certificate cert[CLIENT_CERTS_MAX];
-	size_t certs; /* 0: none is loaded */
-	uint8_t chain[CLIENT_CHAIN_MAX];
+static struct client_identity own; /* certs is 0: none is loaded */
 
-	int key_type; /* BR_KEYTYPE_RSA or BR_KEYTYPE_EC */
-	br_rsa_private_key rsa;
-	br_ec_private_key ec;
-	uint8_t key[CLIENT_KEY_MAX]; /* as DER; rsa or ec point into it */
-} own;
+/* What it points into, as DER. */
+static struct {
+	uint8_t chain[CLIENT_CHAIN_MAX];
+	uint8_t key[CLIENT_KEY_MAX];
+} own_bytes;
 
 /* ---- the key ---- */
 
@@ -99,10 +96,11 @@ static bool read_key(int fd, const char *path, char *why, size_t why_size)
 {
 	static const char *const labels[] = {"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"};
 	struct pem p = {.fd = fd};
-	struct der der = {own.key, 0};
+	struct der der = {own_bytes.key, 0};
 	int form = 0;
 
-	while (form < 3 && !pem_next(&p, labels[form], own.key, sizeof(own.key), &der.left)) {
+	while (form < 3 &&
+		!pem_next(&p, labels[form], own_bytes.key, sizeof(own_bytes.key), &der.left)) {
 		p = (struct pem){.fd = fd};
 		form++;
 	}
@@ -112,9 +110,9 @@ static bool read_key(int fd, const char *path, char *why, size_t why_size)
 			"%s holds no private key in PEM form (one that is encrypted cannot be "
 			"used)",
 			path);
-	if (der.left <= sizeof(own.key) && (form == 0	       ? parse_pkcs8(der)
-						   : form == 1 ? parse_rsa(der)
-							       : parse_ec(der, 0)))
+	if (der.left <= sizeof(own_bytes.key) && (form == 0	     ? parse_pkcs8(der)
+							 : form == 1 ? parse_rsa(der)
+								     : parse_ec(der, 0)))
 		return true;
 	return fail(why, why_size,
 		"the private key in %s is of no use: RSA of 2048 to 4096 bits and EC on P-256, "
@@ -129,13 +127,13 @@ static bool read_chain(int fd, const char *path, char *why, size_t why_size)
 	struct pem p = {.fd = fd};
 	size_t used = 0, size = 0;
 
-	for (own.certs = 0;
-		pem_next(&p, "CERTIFICATE", own.chain + used, sizeof(own.chain) - used, &size);
+	for (own.certs = 0; pem_next(&p, "CERTIFICATE", own_bytes.chain + used,
+		     sizeof(own_bytes.chain) - used, &size);
 		own.certs++) {
-		if (own.certs == CLIENT_CERTS_MAX || size > sizeof(own.chain) - used)
+		if (own.certs == CLIENT_CERTS_MAX || size > sizeof(own_bytes.chain) - used)
 			return fail(why, why_size, "%s holds more than %d certificates or %d bytes",
 				path, CLIENT_CERTS_MAX, CLIENT_CHAIN_MAX);
-		own.cert[own.certs].data = own.chain + used;
+		own.cert[own.certs].data = own_bytes.chain + used;
 		own.cert[own.certs].data_len = size;
 		used += size;
 	}
@@ -260,13 +258,19 @@ static bool check_pair(const char *cert_file, const char *key_file, char *why, s
 		       key_file, cert_file);
 }
 
+static void forget(void)
+{
+	explicit_bzero(&own, sizeof(own));
+	explicit_bzero(&own_bytes, sizeof(own_bytes));
+}
+
 bool client_cert_load(const char *cert_file, const char *key_file, char *why, size_t size)
 {
 	int cert, key;
 	bool good;
 
 	if (own.certs)
-		explicit_bzero(&own, sizeof(own));
+		forget();
 	if (!*cert_file)
 		return true;
 	cert = open_file(cert_file, false, why, size);
@@ -276,6 +280,11 @@ bool client_cert_load(const char *cert_file, const char *key_file, char *why, si
 	fd_close(&cert);
 	fd_close(&key);
 	if (!good)
-		explicit_bzero(&own, sizeof(own));
+		forget();
 	return good;
+}
+
+const struct client_identity *client_cert_identity(void)
+{
+	return own.certs > 0 ? &own : NULL;
 }

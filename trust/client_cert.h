@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/limits.h"
+
 /* Reads PEM files, which may be the same one: certificates, ours first and the others in the order
  * in which each is signed by the next; and a key, not encrypted: RSA of 2048 to 4096 bits or EC on
  * P-256, P-384 or P-521, in PKCS#8 or the traditional form. The key must be the first
@@ -23,5 +25,16 @@ struct client_cert {
 	bool asked, shown; /* the server asked for our certificate, and got it */
 };
 extern const br_ssl_client_certificate_class client_cert_class;
+
+/* The same for TLS 1.3, whose client signs by itself: the chain, and its key, which is one of the
+ * two. NULL: none is loaded. */
+struct client_identity {
+	br_x509_certificate cert[CLIENT_CERTS_MAX];
+	size_t certs;
+	int key_type; /* BR_KEYTYPE_RSA or BR_KEYTYPE_EC */
+	br_rsa_private_key rsa;
+	br_ec_private_key ec;
+};
+const struct client_identity *client_cert_identity(void);
 
 #endif
