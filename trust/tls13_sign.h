@@ -1,0 +1,32 @@
+/* trust/tls13_sign.h - CertificateVerify's signatures (RFC 8446 sections 4.2.3 and 4.4.3): RSA-PSS,
+ * and ECDSA with the hash that belongs to the curve. PKCS#1 v1.5 is for certificates only. And our
+ * own Certificate. */
+#ifndef TRUST_TLS13_SIGN_H
+#define TRUST_TLS13_SIGN_H
+
+#include <bearssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trust/client_cert.h"
+#include "trust/der.h"
+#include "trust/tls13_keys.h"
+
+/* Whether a key may sign by a scheme, and whether it has signed the transcript, of which the hash
+ * is given. The scheme must fit. */
+bool tls13_fits(const br_x509_pkey *key, unsigned scheme);
+bool tls13_verify(
+	const br_x509_pkey *key, unsigned scheme, struct der transcript, struct der signature);
+
+/* The schemes by which our key may sign, from the first to the last; signs by one of them. Returns
+ * the signature's size, at most 512 bytes, or 0 on failure. */
+void tls13_own_schemes(const struct client_identity *own, unsigned *first, unsigned *last);
+size_t tls13_sign(const struct client_identity *own, unsigned scheme, struct der transcript,
+	tls13_random *random, uint8_t *signature);
+
+/* Writes our Certificate (section 4.4.2) from its byte `from` on, at most `room` bytes; without an
+ * identity an empty one. Returns how many: fewer than that at its end. */
+size_t tls13_write_chain(const struct client_identity *own, size_t from, uint8_t *out, size_t room);
+
+#endif
