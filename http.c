@@ -36,6 +36,8 @@ static void close_connection(struct http *h)
 {
 	if (h->state == HTTP_CONNECTING)
 		race_end(&h->race);
+	if (h->fd >= 0 && h->url.https)
+		tls_end(h->tls);
 	fd_close(&h->fd);
 	h->to_skip = 0;
 	h->persists = false;
@@ -47,6 +49,14 @@ static void begin_again(struct http *h)
 	h->head_size = h->head_done = 0;
 	h->sent = h->pipelined_sent = 0;
 	h->pipelined = false;
+}
+
+static enum http_event connect_again(struct http *h)
+{
+	close_connection(h);
+	begin_again(h);
+	h->state = HTTP_RESOLVING;
+	return HTTP_AGAIN;
 }
 
 /* Whether a response is awaited or read. */
@@ -109,10 +119,7 @@ static enum http_event lost(struct http *h, const char *doing)
 	if (h->fresh || answered || (h->url.https && h->scratch_size < TLS_SCRATCH_MIN))
 		return http_fail(h, OUTCOME_UNREACHABLE, "the connection was lost %s%s", doing,
 			h->fresh && h->head_size == 0 ? request_hint(&h->request) : "");
-	close_connection(h);
-	begin_again(h);
-	h->state = HTTP_RESOLVING;
-	return HTTP_AGAIN;
+	return connect_again(h);
 }
 
 /* Whether nothing lies behind the response. */
@@ -230,7 +237,7 @@ static enum http_event resolve(struct http *h)
 
 static enum http_event begin_tls(struct http *h)
 {
-	tls_start(h->tls, h->url.host, h->url.literal, h->scratch, h->scratch_size);
+	tls_start(h->tls, h->url.host, h->url.port, h->url.literal, h->scratch, h->scratch_size);
 	h->state = HTTP_HANDSHAKING;
 	return HTTP_AGAIN;
 }
@@ -257,6 +264,8 @@ static enum http_event shake_hands(struct http *h)
 	enum io io = tls_io(h, tls_handshake(h->tls, h->fd), IO_OK);
 
 	assert(h->state == HTTP_HANDSHAKING);
+	if (io == IO_FAILED && h->scratch_size >= TLS_SCRATCH_MIN && tls_again(h->tls))
+		return connect_again(h);
 	if (io != IO_OK)
 		return io == IO_WAIT ? HTTP_WAIT : fail_tls(h);
 	h->progress = h->now;
@@ -280,15 +289,6 @@ static void await(struct http *h)
 	if (!h->request.goes_on)
 		begin_window(h);
 	h->state = h->state == HTTP_PROXY_SENDING ? HTTP_PROXY_AWAITING : HTTP_AWAITING;
-}
-
-/* For -d. */
-static void log_request(const struct http *h, uint64_t first, uint64_t last)
-{
-	char text[256];
-
-	log_debug("GET %s, bytes %llu-%llu", url_text(text, sizeof(text), &h->url),
-		(unsigned long long)first, (unsigned long long)last);
 }
 
 /* The request's text is the same each time, so that only the place in it is kept. */
@@ -317,7 +317,7 @@ static enum http_event send_request(struct http *h)
 		return lost(h, "while the request was sent");
 	h->sent = 0;
 	if (h->state == HTTP_SENDING)
-		log_request(h, h->request.first, h->request.last);
+		request_log(&h->request, h->request.first, h->request.last);
 	await(h);
 	h->drained = true; /* the answer takes a round trip */
 	return HTTP_AGAIN;
@@ -341,7 +341,7 @@ static short send_queued(struct http *h)
 		h->sent += done;
 		for (unsigned i = 0; i < count && h->sent >= sizes[i]; i++) {
 			h->sent -= sizes[i];
-			log_request(h, h->queue[h->pipelined_sent].first,
+			request_log(&h->request, h->queue[h->pipelined_sent].first,
 				h->queue[h->pipelined_sent].last);
 			h->pipelined_sent++;
 		}

@@ -101,7 +101,8 @@ struct http {
 	unsigned pipelined_sent;	       /* how many of them are all out */
 };
 
-/* `tls` is memory of tls_size() bytes, aligned to 8, that belongs to the connection from now on. */
+/* `tls` is memory of tls_size() bytes, aligned to 8 and 0, that belongs to the connection from now
+ * on. */
 void http_init(struct http *h, void *tls);
 
 /* Begins a request; the state must be HTTP_IDLE, and first <= last. The strings in it are borrowed,

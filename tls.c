@@ -9,13 +9,17 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "trust/cert.h"
 #include "trust/ciphers.h"
 #include "trust/client_cert.h"
+#include "trust/origins.h"
 #include "trust/roots.h"
+#include "trust/tls13.h"
+#include "trust/tls_words.h"
 #include "trust/x509.h"
 
 /* When this program was built, in seconds since 1970: no clock that is set is earlier. */
@@ -23,9 +27,11 @@
 #define BUILD_TIME 1793491200 /* 2026-11-01 */
 #endif
 
-/* A record of 16 KiB with its header and GCM's or Poly1305's additions; BearSSL's least output. */
+/* A record of 16 KiB with its header and GCM's or Poly1305's additions; BearSSL's least output, and
+ * TLS 1.3's. */
 #define INPUT_SIZE  16709
 #define OUTPUT_SIZE (512 + 85)
+_Static_assert(INPUT_SIZE >= TLS13_IN_SIZE && OUTPUT_SIZE <= TLS13_OUT_SIZE, "they share the two");
 
 /* A record of handshake messages (RFC 5246 section 6.2.1). */
 #define RECORD_HANDSHAKE 22
@@ -33,8 +39,26 @@
 /* Reads from the socket in one call: some 2 MB of full records, or 128 empty ones. */
 #define READS_PER_CALL 256
 
+/* How a server has refused us, by an alert. */
+struct refusal {
+	uint8_t alert;
+	bool newer;	   /* by 1.3 */
+	bool asked, shown; /* our certificate, as in struct client_cert */
+};
+
 struct tls {
-	br_ssl_client_context client;
+	union {
+		br_ssl_client_context client; /* by 1.2 */
+		struct tls13 newer;	      /* by 1.3 */
+	};
+	bool is_newer; /* which of the two */
+
+	/* The server is to be asked once more, by the other version, as it seems to refuse this one
+	 * by the alert; or it has been, and is: `first` says that. */
+	bool may_again, again, second;
+	struct refusal first;
+	uint64_t origin; /* a hash of its name and port */
+	enum origin_state known;
 
 	struct x509 *x509; /* in the scratch area; NULL once the handshake is over */
 	bool established;  /* the handshake succeeded */
@@ -45,12 +69,14 @@ struct tls {
 	char host[HOST_MAX];
 	char why[256];
 
-	uint8_t output[OUTPUT_SIZE];
+	uint8_t output[TLS13_OUT_SIZE];
 	uint8_t input[INPUT_SIZE];
 };
+_Static_assert(sizeof(struct tls13) <= sizeof(br_ssl_client_context), "it takes no more memory");
 
 static struct x509_pins pins;
 static bool clock_strict;
+static enum tls_versions versions;
 static struct tls_peer_info *peer_info; /* where to describe sessions, or NULL */
 
 size_t tls_size(void)
@@ -68,9 +94,41 @@ void tls_clock(bool strict)
 	clock_strict = strict;
 }
 
+void tls_speak(enum tls_versions which)
+{
+	versions = which;
+}
+
+/* ---- either engine ---- */
+
+/* Calls a function that both have. */
+#define ENGINE(t, call, ...)                                                                       \
+	((t)->is_newer ? tls13_##call(&(t)->newer, ##__VA_ARGS__)                                  \
+		       : br_ssl_engine_##call(&(t)->client.eng, ##__VA_ARGS__))
+
+static int engine_error(const struct tls *t)
+{
+	return t->is_newer ? (int)t->newer.error : br_ssl_engine_last_error(&t->client.eng);
+}
+
+/* Whether the server has sent close_notify. */
+static bool said_goodbye(const struct tls *t)
+{
+	return t->is_newer ? t->newer.state == TLS13_ENDED : t->client.eng.shutdown_recv;
+}
+
 /* ---- failures ---- */
 
 static const char renegotiation[] = "the server wants to renegotiate, which is refused here";
+
+/* Of two failures by both versions, the first. */
+static void say_first(struct tls *t)
+{
+	size_t used = strlen(t->why);
+
+	snprintf(t->why + used, sizeof(t->why) - used, "; by TLS 1.%d, alert %d",
+		t->first.newer ? 3 : 2, t->first.alert);
+}
 
 /* Ends the session; the first reason stays. */
 __attribute__((format(printf, 3, 4))) static enum tls_want tls_fail(
@@ -88,108 +146,64 @@ __attribute__((format(printf, 3, 4))) static enum tls_want tls_fail(
 	va_start(list, format);
 	vsnprintf(t->why + used, sizeof(t->why) - used, format, list);
 	va_end(list);
+	if (t->second && !t->established)
+		say_first(t);
 	return TLS_FAILED;
 }
 
-struct words {
-	int number;
-	const char *text;
-};
-
-static const char *find_words(const struct words *table, size_t count, int number)
+/* By an alert, may the server like the other version better? 1.3 is spoken where 1.2 is refused;
+ * where 1.3 was spoken before, 1.2 counts only if the server does not have 1.3 any more, as its
+ * answer will tell. Others can forge an alert: at worst they lead us to 1.3. */
+static void consider_other(struct tls *t, struct refusal now)
 {
-	for (size_t i = 0; i < count; i++)
-		if (table[i].number == number)
-			return table[i].text;
-	return NULL;
+	if (versions != TLS_ANY || t->established || t->second)
+		return;
+	t->first = now;
+	t->may_again = now.newer ? t->known == ORIGIN_NEWER && now.alert == 70
+				 : tls_alert_is_about_version(now.alert);
+	if (t->may_again && now.newer)
+		origin_set(t->origin, ORIGIN_DOUBTED);
 }
 
-#define FIND_WORDS(table, number) find_words(table, sizeof(table) / sizeof(*(table)), number)
-
-/* RFC 5246 section 7.2 and RFC 6066: the alerts that a server may send to us. */
-static const struct words alerts[] = {
-	{10, "unexpected_message"},
-	{20, "bad_record_mac"},
-	{22, "record_overflow"},
-	{40, "handshake_failure"},
-	{42, "bad_certificate"},
-	{43, "unsupported_certificate"},
-	{44, "certificate_revoked"},
-	{45, "certificate_expired"},
-	{46, "certificate_unknown"},
-	{47, "illegal_parameter"},
-	{48, "unknown_ca"},
-	{49, "access_denied"},
-	{50, "decode_error"},
-	{51, "decrypt_error"},
-	{70, "protocol_version"},
-	{71, "insufficient_security"},
-	{80, "internal_error"},
-	{86, "inappropriate_fallback"},
-	{90, "user_canceled"},
-	{100, "no_renegotiation"},
-	{109, "missing_extension"},
-	{112, "unrecognized_name"},
-	{116, "certificate_required"},
-	{120, "no_application_protocol"},
-};
-
-/* Whether a server sends this alert when it dislikes our certificate, or misses it. */
-static bool is_about_ours(int alert)
+static const char *meaning(struct refusal r)
 {
-	return alert == 40 || (alert >= 42 && alert <= 49) || alert == 51 || alert == 116;
+	if (r.alert == 70)
+		return r.newer ? "the server speaks no TLS 1.3: "
+			       : "the server speaks no TLS 1.2 (tls): ";
+	if (r.shown && tls_alert_is_about_client(r.alert))
+		return "the server refuses our certificate (cert): ";
+	if (r.asked && tls_alert_is_about_client(r.alert))
+		return "the server demands a client's certificate (cert, key) of a kind that is "
+		       "not configured here: ";
+	if (!tls_alert_is_about_version(r.alert))
+		return "";
+	return "the server may demand what BearSSL lacks (post-quantum, Ed25519; in 1.2 PSS, "
+	       "extended master secret), or have no TLS 1.2 or 1.3 with AEAD and its curves "
+	       "(X25519, P-256 to P-521): ";
 }
 
+/* By 1.3 the server judges our certificate after our side of the handshake is done: the alert comes
+ * in place of the first data. Of two refusals, that of a version at all says less. */
 static enum tls_want fail_alert(struct tls *t, int alert)
 {
-	const char *name = FIND_WORDS(alerts, alert);
+	struct refusal now = {(uint8_t)alert, t->is_newer, t->own.asked, t->own.shown}, first;
 	bool lasting = alert != 90; /* user_canceled may pass */
-	const char *meaning = "";
 
-	name = name ? name : "unknown";
-	if (!t->established && alert == 70)
-		meaning = "the server speaks no TLS 1.2, and BearSSL nothing newer: ";
-	else if (!t->established && t->own.shown && is_about_ours(alert))
-		meaning = "the server refuses our certificate (cert): ";
-	else if (!t->established && t->own.asked && is_about_ours(alert))
-		meaning = "the server demands a client's certificate (cert, key) of a kind that "
-			  "is not configured here: ";
-	else if (!t->established && (alert == 40 || alert == 71 || alert == 80))
-		meaning = "the server may demand what BearSSL lacks (TLS 1.3, PSS, Ed25519, "
-			  "extended master secret), or have no TLS 1.2 with ECDHE, its curves "
-			  "(X25519, P-256 to P-521) and ciphers (AES-GCM, ChaCha20): ";
-	return tls_fail(t, lasting, "%sthe server sent TLS alert %d, %s", meaning, alert, name);
+	if (t->is_newer) {
+		now.asked = t->newer.asked;
+		now.shown = t->newer.scheme != 0;
+		if (!t->newer.data_came && now.asked && tls_alert_is_about_client(alert))
+			t->established = false;
+	}
+	consider_other(t, now);
+	if (t->second && alert == 70) {
+		first = t->first;
+		t->first = now;
+		now = first;
+	}
+	return tls_fail(t, lasting, "%sthe server sent TLS alert %d, %s",
+		t->established ? "" : meaning(now), now.alert, tls_alert_name(now.alert));
 }
-
-/* BearSSL's errors that a client can meet. */
-static const struct words errors[] = {
-	{BR_ERR_UNSUPPORTED_VERSION, "the server's answer is not TLS 1.2 (UNSUPPORTED_VERSION)"},
-	{BR_ERR_BAD_VERSION, "the server's answer is not TLS 1.2 (BAD_VERSION)"},
-	{BR_ERR_BAD_LENGTH, "a TLS record has an impossible length (BAD_LENGTH)"},
-	{BR_ERR_TOO_LARGE, "a TLS record is too large (TOO_LARGE)"},
-	{BR_ERR_BAD_MAC, "a TLS record was damaged or forged on its way (BAD_MAC)"},
-	{BR_ERR_NO_RANDOM, "no random bytes (NO_RANDOM)"},
-	{BR_ERR_UNKNOWN_TYPE, "the server's answer is not TLS (UNKNOWN_TYPE)"},
-	{BR_ERR_UNEXPECTED, "the server sent a TLS message out of turn (UNEXPECTED)"},
-	{BR_ERR_BAD_CCS, "the TLS handshake is malformed (BAD_CCS)"},
-	{BR_ERR_BAD_ALERT, "a TLS alert is malformed (BAD_ALERT)"},
-	{BR_ERR_BAD_HANDSHAKE, "the TLS handshake is malformed (BAD_HANDSHAKE)"},
-	{BR_ERR_OVERSIZED_ID, "the TLS session's number is malformed (OVERSIZED_ID)"},
-	{BR_ERR_BAD_CIPHER_SUITE, "the server chose a cipher not offered (BAD_CIPHER_SUITE)"},
-	{BR_ERR_BAD_COMPRESSION, "the server chose to compress, not offered (BAD_COMPRESSION)"},
-	{BR_ERR_BAD_FRAGLEN, "the TLS handshake is malformed (BAD_FRAGLEN)"},
-	{BR_ERR_BAD_SECRENEG, "the server's renegotiation check failed (BAD_SECRENEG)"},
-	{BR_ERR_EXTRA_EXTENSION, "the server used an extension not offered (EXTRA_EXTENSION)"},
-	{BR_ERR_BAD_SNI, "the TLS handshake is malformed (BAD_SNI)"},
-	{BR_ERR_BAD_HELLO_DONE, "the TLS handshake is malformed (BAD_HELLO_DONE)"},
-	{BR_ERR_LIMIT_EXCEEDED,
-		"the server's key is too large: RSA has 4096 bits at most (LIMIT_EXCEEDED)"},
-	{BR_ERR_BAD_FINISHED, "the TLS handshake was tampered with (BAD_FINISHED)"},
-	{BR_ERR_INVALID_ALGORITHM, "the server uses an unknown curve or hash (INVALID_ALGORITHM)"},
-	{BR_ERR_BAD_SIGNATURE, "the server does not hold its certificate's key (BAD_SIGNATURE)"},
-	{BR_ERR_WRONG_KEY_USAGE, "the certificate's key does not fit the cipher (WRONG_KEY_USAGE)"},
-	{BR_ERR_X509_EMPTY_CHAIN, "the server sent no certificate (X509_EMPTY_CHAIN)"},
-};
 
 static bool share_was_zero; /* by multiply() below: why the engine fails next */
 
@@ -201,12 +215,12 @@ static bool is_about_certificates(int error)
 /* The engine gave up, or has nothing more to say. */
 static enum tls_want engine_closed(struct tls *t)
 {
-	int error = br_ssl_engine_last_error(&t->client.eng);
-	const char *words = FIND_WORDS(errors, error);
+	int error = engine_error(t);
+	const char *words = tls_error_words(error);
 
 	if (error == BR_ERR_OK && t->established) {
 		t->ended = true;
-		t->ended_cleanly = t->client.eng.shutdown_recv;
+		t->ended_cleanly = said_goodbye(t);
 		return TLS_OK;
 	}
 	if (error == BR_ERR_OK)
@@ -215,6 +229,8 @@ static enum tls_want engine_closed(struct tls *t)
 		return fail_alert(t, error - BR_ERR_RECV_FATAL_ALERT);
 	if (is_about_certificates(error) && t->why[0]) { /* x509.c has said it */
 		t->failed = t->untrusted = true;
+		if (t->second)
+			say_first(t);
 		return TLS_FAILED;
 	}
 	if (!t->established && memcmp(t->input, "HTTP/", 5) == 0)
@@ -223,6 +239,8 @@ static enum tls_want engine_closed(struct tls *t)
 	if (error == BR_ERR_INVALID_ALGORITHM && share_was_zero)
 		words = "the server's share of the X25519 key exchange makes it worthless";
 	share_was_zero = false;
+	if (error == BR_ERR_UNSUPPORTED_VERSION)
+		consider_other(t, (struct refusal){.alert = 70, .newer = t->is_newer});
 	if (words)
 		return tls_fail(t, true, "%s", words);
 	return tls_fail(t, true, "the server's TLS %s is malformed (BearSSL error %d)",
@@ -242,26 +260,40 @@ static const struct words suites[] = {
 };
 #define SUITES (sizeof(suites) / sizeof(suites[0]))
 
-static const struct words curve_names[] = {
-	{BR_EC_curve25519, "X25519"},
-	{BR_EC_secp256r1, "P-256"},
-	{BR_EC_secp384r1, "P-384"},
-	{BR_EC_secp521r1, "P-521"},
-};
-
 void tls_describe(struct tls_peer_info *where)
 {
 	peer_info = where;
 }
 
-static void describe_session(br_ssl_engine_context *e)
+/* Where the server has marked its random so, it would have spoken 1.3 if we had. */
+static bool has_newer(const struct tls *t)
 {
+	return memcmp(t->client.eng.server_random + 24, "DOWNGRD", 7) == 0;
+}
+
+static void describe_session(const struct tls *t)
+{
+	const br_ssl_engine_context *e = &t->client.eng;
+
 	if (!peer_info)
 		return;
+	peer_info->version_why = versions == TLS_12   ? "as tls 1.2 says"
+				 : versions == TLS_13 ? "as tls 1.3 says"
+				 : t->is_newer	      ? "the server refuses 1.2"
+				 : has_newer(t)	      ? "it is tried first; the server has 1.3 too"
+						      : "it is tried first";
+	if (t->is_newer) {
+		if (!t->newer.suite)
+			return;
+		peer_info->version = "TLS 1.3";
+		peer_info->cipher = t->newer.suite->name;
+		peer_info->curve = tls_curve_name((int)t->newer.group);
+		return;
+	}
 	if (br_ssl_engine_get_version(e) == BR_TLS12)
 		peer_info->version = "TLS 1.2";
 	peer_info->cipher = FIND_WORDS(suites, e->session.cipher_suite);
-	peer_info->curve = FIND_WORDS(curve_names, br_ssl_engine_get_ecdhe_curve(e));
+	peer_info->curve = tls_curve_name(e->ecdhe_curve);
 }
 
 /* ---- starting ---- */
@@ -357,18 +389,24 @@ static void set_algorithms(struct tls *t)
 }
 
 /* Early in a boot this waits until the kernel has random bytes: nothing is safe without them. */
-static bool seed(br_ssl_engine_context *e)
+static bool random_bytes(void *out, size_t size)
 {
-	uint8_t bytes[32];
-	size_t have = 0;
-
-	while (have < sizeof(bytes)) {
-		ssize_t n = getrandom(bytes + have, sizeof(bytes) - have, 0);
+	for (size_t have = 0; have < size;) {
+		ssize_t n = getrandom((uint8_t *)out + have, size - have, 0);
 
 		if (n < 0 && errno != EINTR)
 			return false;
 		have += n > 0 ? (size_t)n : 0;
 	}
+	return true;
+}
+
+static bool seed(br_ssl_engine_context *e)
+{
+	uint8_t bytes[32];
+
+	if (!random_bytes(bytes, sizeof(bytes)))
+		return false;
 	e->rng_os_rand_done = 1; /* BearSSL need not look for more */
 	br_ssl_engine_inject_entropy(e, bytes, sizeof(bytes));
 	explicit_bzero(bytes, sizeof(bytes));
@@ -379,7 +417,7 @@ static void set_buffers(struct tls *t)
 {
 	br_ssl_engine_context *e = &t->client.eng;
 
-	br_ssl_engine_set_buffers_bidi(e, t->input, sizeof(t->input), t->output, sizeof(t->output));
+	br_ssl_engine_set_buffers_bidi(e, t->input, sizeof(t->input), t->output, OUTPUT_SIZE);
 	/* BearSSL would ask the server for records as small as our output buffer; our input takes
 	 * the largest. What we send stays limited by the buffer. */
 	e->log_max_frag_len = 14;
@@ -427,9 +465,56 @@ static bool set_checker(
 	return true;
 }
 
-void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size)
+static void start_newer(struct tls *t, bool literal)
 {
-	br_ssl_client_zero(&t->client);
+	static struct ciphers ciphers;
+	struct tls13_setup setup = {
+		.host = literal ? NULL : t->host,
+		.x509 = &t->x509->vtable,
+		.ciphers = &ciphers,
+		.identity = client_cert_identity(),
+		.random = random_bytes,
+		.in = t->input,
+		.out = t->output,
+	};
+
+	ciphers = ciphers_best();
+	tls13_start(&t->newer, &setup);
+}
+
+static void start_older(struct tls *t, bool literal)
+{
+	set_algorithms(t);
+	if (!seed(&t->client.eng)) {
+		tls_fail(t, false, "no random bytes: %m");
+		return;
+	}
+	set_buffers(t);
+	br_ssl_client_set_client_certificate(&t->client, &t->own.vtable);
+	if (!br_ssl_client_reset(&t->client, literal ? NULL : t->host, 0))
+		engine_closed(t);
+}
+
+/* 1.2 first, unless the server is known to refuse it; after tls_again() the other one. */
+static void choose_version(struct tls *t, const char *host, unsigned port)
+{
+	uint64_t origin = hash_more(hash_more(HASH_BEGIN, host, strlen(host)), &port, sizeof(port));
+
+	t->second = t->again && origin == t->origin;
+	t->again = t->may_again = false;
+	t->origin = origin;
+	t->known = versions == TLS_ANY ? origin_state(origin) : ORIGIN_UNKNOWN;
+	if (t->second)
+		t->is_newer = !t->is_newer;
+	else
+		t->is_newer = versions == TLS_13 || t->known == ORIGIN_NEWER;
+}
+
+void tls_start(struct tls *t, const char *host, unsigned port, bool literal, void *scratch,
+	size_t scratch_size)
+{
+	choose_version(t, host, port);
+	memset(&t->client, 0, sizeof(t->client));
 	t->x509 = NULL;
 	t->established = t->failed = t->untrusted = t->ended = t->ended_cleanly = false;
 	t->wants_renegotiation = false;
@@ -444,15 +529,22 @@ void tls_start(struct tls *t, const char *host, bool literal, void *scratch, siz
 	}
 	if (!set_checker(t, host, literal, scratch, scratch_size))
 		return;
-	set_algorithms(t);
-	if (!seed(&t->client.eng)) {
-		tls_fail(t, false, "no random bytes: %m");
-		return;
-	}
-	set_buffers(t);
-	br_ssl_client_set_client_certificate(&t->client, &t->own.vtable);
-	if (!br_ssl_client_reset(&t->client, literal ? NULL : t->host, 0))
-		engine_closed(t);
+	if (t->is_newer)
+		start_newer(t, literal);
+	else
+		start_older(t, literal);
+}
+
+bool tls_again(struct tls *t)
+{
+	t->again = t->may_again;
+	return t->again;
+}
+
+void tls_end(struct tls *t)
+{
+	explicit_bzero(&t->client, sizeof(t->client));
+	t->ended = true;
 }
 
 /* ---- the pump ---- */
@@ -462,7 +554,7 @@ static enum tls_want socket_error(struct tls *t, enum tls_want when_full)
 {
 	if (errno == EAGAIN || errno == EINTR)
 		return when_full;
-	if (t->established && t->client.eng.shutdown_recv) {
+	if (t->established && said_goodbye(t)) {
 		/* The peer has said goodbye; that it does not wait for ours is no failure. */
 		t->ended = t->ended_cleanly = true;
 		return TLS_OK;
@@ -474,7 +566,7 @@ static enum tls_want socket_error(struct tls *t, enum tls_want when_full)
 static enum tls_want send_some(struct tls *t, int fd)
 {
 	size_t size;
-	const uint8_t *data = br_ssl_engine_sendrec_buf(&t->client.eng, &size);
+	const uint8_t *data = ENGINE(t, sendrec_buf, &size);
 	ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 	/* A server that has closed may have sent the reason, or an answer: that is read next. */
@@ -482,7 +574,7 @@ static enum tls_want send_some(struct tls *t, int fd)
 		n = (ssize_t)size;
 	if (n < 0)
 		return socket_error(t, TLS_WANT_WRITE);
-	br_ssl_engine_sendrec_ack(&t->client.eng, (size_t)n);
+	ENGINE(t, sendrec_ack, (size_t)n);
 	return TLS_OK;
 }
 
@@ -496,7 +588,7 @@ static void note_renegotiation(struct tls *t)
 static enum tls_want receive_some(struct tls *t, int fd)
 {
 	size_t room;
-	uint8_t *buffer = br_ssl_engine_recvrec_buf(&t->client.eng, &room);
+	uint8_t *buffer = ENGINE(t, recvrec_buf, &room);
 	ssize_t n = recv(fd, buffer, room, MSG_DONTWAIT);
 
 	if (n < 0)
@@ -508,8 +600,8 @@ static enum tls_want receive_some(struct tls *t, int fd)
 		t->ended = true;
 		return TLS_OK;
 	}
-	br_ssl_engine_recvrec_ack(&t->client.eng, (size_t)n);
-	if (t->established && t->client.eng.record_type_in == RECORD_HANDSHAKE)
+	ENGINE(t, recvrec_ack, (size_t)n);
+	if (t->established && !t->is_newer && t->client.eng.record_type_in == RECORD_HANDSHAKE)
 		note_renegotiation(t);
 	/* The room is not filled: the record's end is still to come. */
 	return (size_t)n < room ? TLS_WANT_READ : TLS_OK;
@@ -524,7 +616,7 @@ static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 	bool stuck = false;
 
 	while (!t->failed && !t->ended) {
-		unsigned state = br_ssl_engine_current_state(&t->client.eng);
+		unsigned state = ENGINE(t, current_state);
 		enum tls_want want;
 
 		if (state == BR_SSL_CLOSED)
@@ -533,6 +625,8 @@ static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 			return TLS_OK;
 		if ((state & BR_SSL_SENDREC) && !stuck) {
 			want = send_some(t, fd);
+			if (want == TLS_WANT_WRITE && t->is_newer && t->newer.state >= TLS13_ENDED)
+				return engine_closed(t); /* a last word is not worth waiting */
 			stuck = want == TLS_WANT_WRITE && aim == BR_SSL_RECVAPP;
 			if (stuck)
 				continue;
@@ -553,6 +647,30 @@ static enum tls_want pump(struct tls *t, int fd, unsigned aim, int *reads)
 	return t->failed ? TLS_FAILED : TLS_OK;
 }
 
+static enum tls_want settle_newer(struct tls *t)
+{
+	if (versions == TLS_ANY)
+		origin_set(t->origin, ORIGIN_NEWER);
+	return TLS_OK;
+}
+
+static enum tls_want settle_older(struct tls *t)
+{
+	br_ssl_engine_context *e = &t->client.eng;
+
+	br_ssl_engine_set_x509(e, NULL);
+	e->record_type_in = 0; /* of the last message of the handshake */
+	if (e->reneg != 2)
+		return tls_fail(t, true,
+			"the server has no secure renegotiation (RFC 5746): others could put "
+			"words of theirs before ours");
+	if (t->known == ORIGIN_UNKNOWN)
+		return TLS_OK;
+	origin_set(t->origin, has_newer(t) ? ORIGIN_NEWER : ORIGIN_UNKNOWN);
+	return has_newer(t) ? tls_fail(t, false, "%s", tls_error_words(TLS13_ERR_DOWNGRADE))
+			    : TLS_OK;
+}
+
 enum tls_want tls_handshake(struct tls *t, int fd)
 {
 	int reads = READS_PER_CALL;
@@ -561,22 +679,17 @@ enum tls_want tls_handshake(struct tls *t, int fd)
 	want = pump(t, fd, BR_SSL_SENDAPP, &reads);
 	if (want == TLS_WANT_READ || want == TLS_WANT_WRITE)
 		return want;
-	describe_session(&t->client.eng);
+	describe_session(t);
 	/* The scratch area is the caller's again; certificates are not needed any more. */
 	t->x509 = NULL;
-	br_ssl_engine_set_x509(&t->client.eng, NULL);
-	if (want == TLS_OK && t->client.eng.reneg != 2)
-		want = tls_fail(t, true,
-			"the server has no secure renegotiation (RFC 5746): others could put "
-			"words of theirs before ours");
+	if (want == TLS_OK)
+		want = t->is_newer ? settle_newer(t) : settle_older(t);
 	t->established = want == TLS_OK;
-	t->client.eng.record_type_in = 0; /* of the last message of the handshake */
 	return want;
 }
 
 enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, size_t *done)
 {
-	br_ssl_engine_context *e = &t->client.eng;
 	int reads = READS_PER_CALL;
 	enum tls_want want;
 	uint8_t *buffer;
@@ -588,18 +701,17 @@ enum tls_want tls_write(struct tls *t, int fd, const void *data, size_t len, siz
 			return want;
 		if (t->ended)
 			return tls_fail(t, false, "the server has closed the session");
-		buffer = br_ssl_engine_sendapp_buf(e, &room);
+		buffer = ENGINE(t, sendapp_buf, &room);
 		room = (size_t)min_u64(room, len - *done);
 		memcpy(buffer, (const uint8_t *)data + *done, room);
-		br_ssl_engine_sendapp_ack(e, room);
+		ENGINE(t, sendapp_ack, room);
 	}
-	br_ssl_engine_flush(e, 0);
+	ENGINE(t, flush, 0);
 	return pump(t, fd, 0, &reads);
 }
 
 enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t *got)
 {
-	br_ssl_engine_context *e = &t->client.eng;
 	int reads = READS_PER_CALL;
 	enum tls_want want = TLS_OK;
 	const uint8_t *data;
@@ -609,10 +721,10 @@ enum tls_want tls_read(struct tls *t, int fd, void *buffer, size_t room, size_t 
 		want = pump(t, fd, BR_SSL_RECVAPP, &reads);
 		if (want != TLS_OK || t->ended)
 			break;
-		data = br_ssl_engine_recvapp_buf(e, &size);
+		data = ENGINE(t, recvapp_buf, &size);
 		size = (size_t)min_u64(size, room - *got);
 		memcpy((uint8_t *)buffer + *got, data, size);
-		br_ssl_engine_recvapp_ack(e, size);
+		ENGINE(t, recvapp_ack, size);
 	}
 	/* The next call finds the same reason to stop. */
 	return *got > 0 ? TLS_OK : want;
@@ -622,7 +734,7 @@ bool tls_pending(const struct tls *t)
 {
 	size_t size;
 
-	return !t->failed && !t->ended && br_ssl_engine_recvapp_buf(&t->client.eng, &size);
+	return !t->failed && !t->ended && ENGINE(t, recvapp_buf, &size);
 }
 
 /* `ixa` counts what has come of a record's header; between records it is 0. */
@@ -630,6 +742,8 @@ bool tls_is_at_rest(const struct tls *t)
 {
 	const br_ssl_engine_context *e = &t->client.eng;
 
+	if (t->is_newer)
+		return !t->failed && !t->ended && tls13_is_at_rest(&t->newer);
 	return !t->failed && !t->ended && e->err == BR_ERR_OK && !e->shutdown_recv &&
 	       e->application_data == 1 && e->ixa == 0;
 }
@@ -640,7 +754,7 @@ size_t tls_needs(const struct tls *t, size_t bytes)
 {
 	size_t record = 1;
 
-	br_ssl_engine_recvrec_buf(&t->client.eng, &record);
+	ENGINE(t, recvrec_buf, &record);
 	return bytes > BR_SSL_BUFSIZE_INPUT ? record + bytes - BR_SSL_BUFSIZE_INPUT : record;
 }
 

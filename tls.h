@@ -1,5 +1,6 @@
-/* tls.h - TLS 1.2 client over a connected, non-blocking socket, on BearSSL: a byte stream over a
- * byte stream. trust/x509.h decides whom to trust; trust/client_cert.h has our own certificate.
+/* tls.h - TLS client over a connected, non-blocking socket, on BearSSL: a byte stream over a
+ * byte stream; TLS 1.2 by BearSSL itself, 1.3 by trust/tls13.h. trust/x509.h decides whom to trust;
+ * trust/client_cert.h has our own certificate.
  *
  * ECDHE with AES-GCM and ChaCha20-Poly1305 only, no renegotiation, our own entropy and time.
  * Servers without secure renegotiation (RFC 5746) are refused, and so are X25519 shares that make
@@ -17,7 +18,7 @@
 
 struct tls;
 
-/* Bytes of a struct tls, for the caller's memory plan; it must be aligned to 8. */
+/* Bytes of a struct tls, for the caller's memory plan; it must be aligned to 8, and 0 at first. */
 size_t tls_size(void);
 
 /* The names of the ciphers' implementations that this machine runs (trust/ciphers.h). */
@@ -34,13 +35,28 @@ void tls_pin(const uint8_t (*pins)[PIN_SIZE], size_t count, bool only);
  * Where only pins count, the clock does not. */
 void tls_clock(bool strict);
 
+/* Which versions are spoken. Of any, as at first, 1.2 is the first; a server that refuses it (alert
+ * 40, 70, 71 or 80 before the handshake's end) is asked again by 1.3, and once that has succeeded,
+ * it is first for this host and port (trust/origins.h). Others can forge an alert: it only leads to
+ * 1.3. Where 1.3 was spoken, 1.2 counts only if the server does not say that it has 1.3. */
+enum tls_versions { TLS_ANY, TLS_12, TLS_13 };
+void tls_speak(enum tls_versions which);
+
 /* Begins a new session as client. `host` is the name or, if `literal`, the IP address (no brackets)
  * that the certificate must be for. The scratch area, at least TLS_SCRATCH_MIN bytes, is borrowed
  * until tls_handshake() has returned TLS_OK or TLS_FAILED; its size limits that of a server's
  * certificates together: at 16 KiB some 10,000 bytes, at 64 KiB some 43,000. tls_handshake()
  * reports the failures of this too. */
 #define TLS_SCRATCH_MIN 16384
-void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t scratch_size);
+void tls_start(struct tls *t, const char *host, unsigned port, bool literal, void *scratch,
+	size_t scratch_size);
+
+/* After TLS_FAILED of tls_handshake(): whether the server is to be asked once more, by another
+ * version. Then the next tls_start() does so, if it is for the same host and port. */
+bool tls_again(struct tls *t);
+
+/* The connection is closed: no secret of the session stays in memory. */
+void tls_end(struct tls *t);
 
 /* From now on each session describes itself and the server's certificates, refused ones too, at
  * `where`; tls_start() clears it. NULL, as at first: none does. For one session at a time. */

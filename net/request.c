@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/log.h"
 
 /* ---- its text ---- */
 
@@ -271,4 +272,12 @@ const char *request_server(
 	if (address && !to->literal)
 		address_text(stpcpy(end, " at "), address);
 	return out;
+}
+
+void request_log(const struct http_request *r, uint64_t first, uint64_t last)
+{
+	char text[256];
+
+	log_debug("GET %s, bytes %llu-%llu", url_text(text, sizeof(text), r->url),
+		(unsigned long long)first, (unsigned long long)last);
 }

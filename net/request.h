@@ -1,5 +1,5 @@
 /* net/request.h - a request for a range of a file (RFC 9110 section 14.2): its text (RFC 9112
- * section 3), and what a response means for it (RFC 9110 sections 13 to 15). Pure. */
+ * section 3), and what a response means for it (RFC 9110 sections 13 to 15). */
 #ifndef NET_REQUEST_H
 #define NET_REQUEST_H
 
@@ -61,5 +61,8 @@ const char *request_hint(const struct http_request *q);
 #define REQUEST_SERVER_MAX (HOST_MAX + AUTHORITY_MAX + INET6_ADDRSTRLEN + 32)
 const char *request_server(
 	char out[REQUEST_SERVER_MAX], const struct http_request *r, const union address *address);
+
+/* For -d: a request for this range has been sent. */
+void request_log(const struct http_request *r, uint64_t first, uint64_t last);
 
 #endif

@@ -23,8 +23,9 @@ struct tls_cert {
 struct tls_peer_info {
 	/* NULL until the handshake has agreed on them; kept if it fails later */
 	const char *version; /* "TLS 1.2" */
-	const char *cipher;  /* as IANA names it, without its "TLS_" */
-	const char *curve;   /* of the key exchange: "X25519", "P-256", ... */
+	const char *version_why;
+	const char *cipher; /* as IANA names it, without its "TLS_" */
+	const char *curve;  /* of the key exchange: "X25519", "P-256", ... */
 
 	size_t certs;	    /* that the server sent, its own first */
 	char names[160];    /* that the server's own is for: "a.test, *.b.test, address 1.2.3.4" */

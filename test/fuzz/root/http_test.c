@@ -139,14 +139,26 @@ static void serve(unsigned flags)
 /* ---- stubs ---- */
 
 /* TLS here is plain text. It begins behind a proxy's answer. */
-void tls_start(struct tls *t, const char *host, bool literal, void *scratch, size_t size)
+void tls_start(
+	struct tls *t, const char *host, unsigned port, bool literal, void *scratch, size_t size)
 {
 	struct response r;
 
-	(void)t, (void)host, (void)literal, (void)scratch, (void)size;
+	(void)t, (void)host, (void)port, (void)literal, (void)scratch, (void)size;
 	if (server.tunnel && (server.response = find_body(&r)) == 0)
 		abort(); /* http.c has taken it as a head; the same below */
 	server.to_connect = false;
+}
+
+bool tls_again(struct tls *t)
+{
+	(void)t;
+	return false;
+}
+
+void tls_end(struct tls *t)
+{
+	(void)t;
 }
 
 enum tls_want tls_handshake(struct tls *t, int fd)

@@ -10,6 +10,7 @@
 #include "net/request.c"
 #include "net/response.c"
 #include "net/url.c"
+#include "test/unit/stubs.h"
 
 #define DATE "Wed, 06 Apr 2022 07:55:52 GMT"
 

@@ -17,6 +17,13 @@
 #include "net/response.c"
 #include "net/url.c"
 #include "trust/roots.c"
+#include "trust/origins.c"
+#include "trust/tls13.c"
+#include "trust/tls13_keys.c"
+#include "trust/tls13_list.c"
+#include "trust/tls13_messages.c"
+#include "trust/tls13_sign.c"
+#include "trust/tls_words.c"
 #include "tls.c"
 
 static int server_socket(int domain, int type, int protocol);

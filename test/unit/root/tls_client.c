@@ -20,6 +20,13 @@
 
 #include "trust/client_cert.c"
 #include "trust/roots.c"
+#include "trust/origins.c"
+#include "trust/tls13.c"
+#include "trust/tls13_keys.c"
+#include "trust/tls13_list.c"
+#include "trust/tls13_messages.c"
+#include "trust/tls13_sign.c"
+#include "trust/tls_words.c"
 #include "tls.c"
 
 #include <netinet/in.h>
@@ -170,10 +177,10 @@ int main(int argc, char **argv)
 		return say_verdict("transport: ", strerror(errno));
 	fcntl(sock, F_SETFL, O_NONBLOCK);
 
-	session = malloc(tls_size());
+	session = calloc(1, tls_size());
 	void *scratch = malloc(scratch_size);
 	literal = inet_pton(AF_INET, argv[1], raw) == 1 || inet_pton(AF_INET6, argv[1], raw) == 1;
-	tls_start(session, argv[1], literal, scratch, scratch_size);
+	tls_start(session, argv[1], 443, literal, scratch, scratch_size);
 	bool trusted = shake_hands();
 	if (getenv("FACTS"))
 		say_facts(&peer_info_seen);

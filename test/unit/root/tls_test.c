@@ -15,6 +15,13 @@
 #define BUILD_TIME 32503680000 /* 3000-01-01: no clock is that late */
 #include "trust/client_cert.c"
 #include "trust/roots.c"
+#include "trust/origins.c"
+#include "trust/tls13.c"
+#include "trust/tls13_keys.c"
+#include "trust/tls13_list.c"
+#include "trust/tls13_messages.c"
+#include "trust/tls13_sign.c"
+#include "trust/tls_words.c"
 #include "tls.c"
 
 #include <sys/mman.h>
@@ -32,7 +39,7 @@ static int ends[2];
 static void start(void)
 {
 	socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends);
-	tls_start(&session, "example.test", false, scratch, sizeof(scratch));
+	tls_start(&session, "example.test", 443, false, scratch, sizeof(scratch));
 }
 
 static void stop(void)
@@ -72,15 +79,15 @@ static void test_start(void)
 	begin_test("tls: a session that cannot start says so in the handshake");
 	memset(name, 'a', sizeof(name));
 	name[254] = '\0';
-	tls_start(&session, name, false, scratch, sizeof(scratch));
+	tls_start(&session, name, 443, false, scratch, sizeof(scratch));
 	CHECK(tls_handshake(&session, -1) == TLS_FAILED && strstr(tls_why(&session), "neither"));
-	tls_start(&session, "", false, scratch, sizeof(scratch));
+	tls_start(&session, "", 443, false, scratch, sizeof(scratch));
 	CHECK(tls_handshake(&session, -1) == TLS_FAILED);
-	tls_start(&session, "a.test", true, scratch, sizeof(scratch));
+	tls_start(&session, "a.test", 443, true, scratch, sizeof(scratch));
 	CHECK(tls_handshake(&session, -1) == TLS_FAILED && strstr(tls_why(&session), "neither"));
-	tls_start(&session, "a.test", false, scratch, sizeof(scratch) - 1);
+	tls_start(&session, "a.test", 443, false, scratch, sizeof(scratch) - 1);
 	CHECK(tls_handshake(&session, -1) == TLS_FAILED && tls_untrusted(&session));
-	tls_start(&session, "a.test", false, scratch, sizeof(scratch));
+	tls_start(&session, "a.test", 443, false, scratch, sizeof(scratch));
 	CHECK(tls_handshake(&session, -1) == TLS_FAILED && !tls_untrusted(&session));
 	CHECK(strstr(tls_why(&session), "connection broke"), "%s", tls_why(&session));
 }
@@ -111,7 +118,7 @@ static void test_hello(void)
 
 	begin_test("tls: no SNI for an address");
 	socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends);
-	tls_start(&session, "192.0.2.1", true, scratch, sizeof(scratch));
+	tls_start(&session, "192.0.2.1", 443, true, scratch, sizeof(scratch));
 	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
 	size = recv(ends[1], hello, sizeof(hello), 0);
 	CHECK(size > 60 && !holds(hello, (size_t)size, "192.0.2.1"));
@@ -165,6 +172,80 @@ static void test_alerts(void)
 			tls_why(&session));
 		CHECK(tls_untrusted(&session) == (alert != 90), "%d", alert);
 	}
+}
+
+/* Begins a session, whose hello is answered by an alert. Returns which version it was of. */
+static unsigned refuse_hello(unsigned alert)
+{
+	uint8_t record[] = {0x15, 3, 3, 0, 2, 2, (uint8_t)alert}, hello[1000];
+	ssize_t size;
+
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
+	size = recv(ends[1], hello, sizeof(hello), 0);
+	CHECK(send(ends[1], record, sizeof(record), 0) == (ssize_t)sizeof(record));
+	CHECK(tls_handshake(&session, ends[0]) == TLS_FAILED);
+	stop();
+	for (ssize_t i = 0; i + 7 <= size; i++)
+		if (memcmp(hello + i, "\0\x2b\0\x03\x02\x03\x04", 7) == 0)
+			return 13;
+	return 12;
+}
+
+static void test_versions(void)
+{
+	bool refuses;
+
+	begin_test(
+		"tls: a server that refuses 1.2 is asked once more by 1.3, and both reasons told");
+	for (unsigned alert = 0; alert < 256; alert++) {
+		char text[24];
+
+		refuses = alert == 40 || alert == 70 || alert == 71 || alert == 80;
+		CHECK(refuse_hello(alert) == 12, "%u", alert);
+		CHECK(tls_again(&session) == refuses, "%u", alert);
+		if (!refuses)
+			continue;
+		snprintf(text, sizeof(text), "alert %u", alert);
+		CHECK(refuse_hello(47) == 13 && !tls_again(&session), "%u", alert);
+		CHECK(strstr(tls_why(&session), "alert 47") && strstr(tls_why(&session), text),
+			"%s", tls_why(&session));
+		CHECK(refuse_hello(alert) == 12 && tls_again(&session), "%u", alert);
+		CHECK(refuse_hello(70) == 13 && !tls_again(&session), "%u", alert);
+		CHECK(strstr(tls_why(&session), "alert 70") && strstr(tls_why(&session), text),
+			"%s", tls_why(&session));
+	}
+	CHECK(refuse_hello(70) == 12, "unless it is meant to be");
+	CHECK(refuse_hello(70) == 12 && tls_again(&session));
+	tls_start(&session, "other.test", 443, false, scratch, sizeof(scratch));
+	CHECK(!session.is_newer && !session.second, "another host");
+	CHECK(refuse_hello(70) == 12 && tls_again(&session));
+	tls_start(&session, "example.test", 444, false, scratch, sizeof(scratch));
+	CHECK(!session.is_newer && !session.second, "another port");
+
+	begin_test(
+		"tls: where 1.3 was spoken it is first, and 1.2 is asked only if that is refused");
+	CHECK(refuse_hello(48) == 12);
+	origin_set(session.origin, ORIGIN_NEWER);
+	for (unsigned alert = 0; alert < 256; alert++)
+		if (alert != 70 && alert != 90) /* user_canceled ends nothing in 1.3 */
+			CHECK(refuse_hello(alert) == 13 && !tls_again(&session), "%u", alert);
+	CHECK(refuse_hello(70) == 13 && tls_again(&session));
+	CHECK(origin_state(session.origin) == ORIGIN_DOUBTED);
+	CHECK(refuse_hello(70) == 12 && !tls_again(&session));
+	CHECK(refuse_hello(70) == 12 && tls_again(&session), "the next attempt");
+	CHECK(refuse_hello(70) == 13 && !tls_again(&session));
+	CHECK(origin_state(session.origin) == ORIGIN_DOUBTED);
+	origin_set(session.origin, ORIGIN_UNKNOWN);
+
+	begin_test("tls: one version only");
+	tls_speak(TLS_12);
+	origin_set(session.origin, ORIGIN_NEWER);
+	CHECK(refuse_hello(70) == 12 && !tls_again(&session));
+	tls_speak(TLS_13);
+	origin_set(session.origin, ORIGIN_UNKNOWN);
+	CHECK(refuse_hello(70) == 13 && !tls_again(&session));
+	tls_speak(TLS_ANY);
 }
 
 static void test_no_tls(void)
@@ -487,6 +568,7 @@ int main(void)
 	test_hello();
 	test_bounds();
 	test_alerts();
+	test_versions();
 	test_no_tls();
 	test_junk();
 	test_pins();
