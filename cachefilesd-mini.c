@@ -181,6 +181,7 @@ static bool load_files(char *why, size_t size)
 		conf.retry = options.argv[0][0] == '@' ? RETRY_HARD : RETRY_SOFT;
 	tls_pin(conf.pin, conf.pins, conf.pin_only);
 	tls_clock(conf.clock_strict);
+	tls_speak(conf.tls);
 	if (!sandbox_user(conf.user, why, size) || !client_cert_load(conf.cert, key, why, size))
 		return false;
 	if (!conf.pin_only && !roots_open(ca, why, size) && needs_roots())
@@ -574,7 +575,7 @@ static void print_version(void)
 	divide_memory();
 	print("cachefilesd-mini %s\n"
 	      "memory %u: %u connections with %zu bytes each, %u open images, %u waiting READs\n"
-	      "ciphers: %s\n"
+	      "TLS: 1.2, 1.3; ciphers: %s\n"
 	      "SHA-256: %s\n",
 		VERSION, MEMORY_DEFAULT, capacity.connections, capacity.buffer, capacity.files,
 		capacity.reads, ciphers, sha256_name());

@@ -457,6 +457,7 @@ static const struct keyword keywords[] = {
 		.words = "cut\0never\0boot\0all\0"},
 	{"reuse", parse_text, "a name", MEMBER(reuse)},
 	{"fallback", parse_word, "yes or no", MEMBER(fallback), .words = "no\0yes\0"},
+	{"tls", parse_word, "any, 1.2 or 1.3", MEMBER(tls), .words = "any\0001.2\0001.3\0"},
 	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict),
 		.words = "build\0strict\0"},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},

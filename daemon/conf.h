@@ -20,6 +20,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "tls.h"
 #include "trust/peer_info.h"
 #include "net/url.h"
 
@@ -118,7 +119,8 @@ struct conf {
 
 	uint8_t pin[KEY_PINS_MAX][PIN_SIZE]; /* of servers' keys */
 	size_t pins;
-	bool pin_only;	   /* the pins take the place of the CA */
+	bool pin_only; /* the pins take the place of the CA */
+	enum tls_versions tls;
 	bool clock_strict; /* tls-clock strict: while the clock is unset no server is trusted */
 	char status[108];  /* the status socket's path; empty: none */
 	bool status_given;

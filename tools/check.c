@@ -67,9 +67,9 @@ static void say_tls(void)
 	int64_t left;
 
 	if (probe->tls.version)
-		report_say("tls", "%s, %s%s%s", probe->tls.version,
+		report_say("tls", "%s, %s%s%s (%s)", probe->tls.version,
 			probe->tls.cipher ? probe->tls.cipher : "?", probe->tls.curve ? ", " : "",
-			probe->tls.curve ? probe->tls.curve : "");
+			probe->tls.curve ? probe->tls.curve : "", probe->tls.version_why);
 	if (probe->tls.certs == 0)
 		return;
 	if (report_is_json())

@@ -21,6 +21,7 @@
 #include "fetch/mirror.h"
 #include "kernel/front.h"
 #include "tools/exposition.h"
+#include "trust/origins.h"
 
 /* Milliseconds. */
 #define CLIENT_TIME  5000 /* for a client to take the whole text */
@@ -418,13 +419,15 @@ static void take_client(void)
 /* ---- the public functions ---- */
 
 /* In the memory of handover.h: the start, the link, the daemon's counters, the url lines' counters
- * with a hash of the line, as a new configuration may have others. */
+ * with a hash of the line, as a new configuration may have others; and the servers of origins.h,
+ * always at the end. */
 #define KEPT_STATS (offsetof(struct stats, uptime) / sizeof(uint64_t))
 #define KEPT_CULLS (offsetof(struct stats, culls) / sizeof(uint64_t))
 _Static_assert(KEPT_CULLS == KEPT_STATS - 1, "what the culler writes is the last");
 #define KEPT_MIRROR  (sizeof(struct mirror_stats) / sizeof(uint64_t) + 1)
 #define KEPT_MIRRORS (3 + KEPT_STATS)
-_Static_assert(KEPT_MIRRORS + URLS_MAX * KEPT_MIRROR <= HANDOVER_NUMBERS, "all of them");
+#define KEPT_ORIGINS (HANDOVER_NUMBERS - ORIGINS_MAX)
+_Static_assert(KEPT_MIRRORS + URLS_MAX * KEPT_MIRROR <= KEPT_ORIGINS, "all of them");
 
 static uint64_t hash_url(size_t i)
 {
@@ -472,6 +475,8 @@ void status_share(void)
 	volatile uint64_t *kept = handover_numbers();
 
 	stats_culls = kept ? kept + 3 + KEPT_CULLS : NULL;
+	if (kept)
+		origins_keep(kept + KEPT_ORIGINS);
 }
 
 void status_init(const struct conf *c, const struct front *f, int fd, int64_t now)

@@ -569,6 +569,10 @@ static void test_trust(void)
 	CHECK_GOOD("tls-clock strict");
 	CHECK(c.clock_strict);
 	CHECK_GOOD("tls-clock build");
+	CHECK(c.tls == TLS_ANY, "%d", c.tls);
+	CHECK_GOOD("tls 1.2");
+	CHECK_GOOD("tls 1.3");
+	CHECK(c.tls == TLS_13, "%d", c.tls);
 	CHECK(!c.clock_strict);
 	CHECK_GOOD("key /k e y");
 	CHECK(!strcmp(c.key, "/k e y"));
@@ -578,6 +582,7 @@ static void test_trust(void)
 	CHECK_BAD("pin-only", "needs yes or no");
 	CHECK_BAD("pin-only maybe", "needs yes or no");
 	CHECK_BAD("tls-clock server", "needs build or strict");
+	CHECK_BAD("tls 1.1", "needs any, 1.2 or 1.3");
 
 	begin_test("conf: cache-check");
 	conf_init(&c);

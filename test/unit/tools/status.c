@@ -11,6 +11,7 @@
 #include "tools/exposition.c"
 #include "base/stats.c"
 #include "tools/status.c"
+#include "trust/origins.c"
 
 struct capacity capacity = {.files = 4};
 const char *const fetch_state_words[FETCH_STATES] = {
