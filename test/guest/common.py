@@ -30,7 +30,7 @@ SERIES, DAEMON, FRONT = sys.argv[1:4]
 NBD = FRONT == "nbd"
 RUN = "/run/guest"
 HTTP, HTTPS, HTTPS_RSA, SLOW = 8080, 8443, 8444, 8081
-REDIRECT_302, REDIRECT_308, NEVER, PYTHON_SERVER = 8082, 8083, 8084, 8085
+REDIRECT_302, REDIRECT_308, NEVER, PYTHON_SERVER, HTTPS_13 = 8082, 8083, 8084, 8085, 8445
 URL, URL_TLS = f"http://127.0.0.1:{HTTP}/", f"https://127.0.0.1:{HTTPS}/"
 CA = f"ca {os.getcwd()}/ca.pem"
 LIMIT = 60                      # seconds; a longer wait is a hang
@@ -117,7 +117,8 @@ def program(*command, limit=LIMIT):
 
 SERVERS = """
     server {{ listen 127.0.0.1:{http}; listen [::1]:{http}; root {root}; }}
-    server {{ listen 127.0.0.1:{https} ssl; listen 127.0.0.2:{https} ssl; root {root}; {ec} }}
+    server {{ listen 127.0.0.1:{https} ssl; listen 127.0.0.2:{https} ssl; root {root}; {ec} {protocols} }}
+    server {{ listen 127.0.0.1:{https_13} ssl; root {root}; {ec} ssl_protocols TLSv1.3; }}
     server {{ listen 127.0.0.1:{https_rsa} ssl; listen [::1]:{https_rsa} ssl; root {root}; {rsa} }}
     server {{ listen 127.0.0.1:{slow}; root {root}; limit_rate {rate}; }}
     server {{ listen 127.0.0.1:{redirect_302};
@@ -133,10 +134,12 @@ class Nginx(web.Nginx):
     def __init__(self):
         super().__init__(RUN, "$server_port $status $body_bytes_sent $request_uri $http_range")
 
-    def start(self, rate="0"):
+    def start(self, rate="0", protocols=""):
+        """`protocols`: the versions of TLS that the server at URL_TLS speaks, as nginx has them."""
         work = os.getcwd()
+        protocols = protocols and f"ssl_protocols {protocols};"
         super().start(SERVERS.format(
-            http=HTTP, https=HTTPS, https_rsa=HTTPS_RSA, slow=SLOW, redirect_302=REDIRECT_302,
+            http=HTTP, https=HTTPS, https_13=HTTPS_13, https_rsa=HTTPS_RSA, slow=SLOW, protocols=protocols, redirect_302=REDIRECT_302,
             redirect_308=REDIRECT_308, never=NEVER, rate=rate, root=f"{work}/www", ec=web.tls(f"{work}/ec"),
             rsa=web.tls(f"{work}/rsa")))
         # An answer comes from the worker: nginx has then done its fork(). User-mode Linux 6.12 panics when SIGKILL
