@@ -32,6 +32,7 @@ find.load("client/hostile/misbehaviours")
 GOOD = ("RIGHT", "NAMED")
 NAMES = {status: kind for kind, status in KINDS.items()}
 SWEEP = 2000
+NEWER = "1.3"       # of Case.tls, in True's place
 
 
 class Result:
@@ -106,6 +107,7 @@ def run_once(client, case, context, variant=None):
         server = start(case, case.version, context, variant, port=port, host=first)
         server.peer = peer
         url = server.url(userinfo=case.userinfo, scheme=case.scheme, host=host)
+        lines = [*lines, *["tls 1.3"] * (context.minimum_version == ssl.TLSVersion.TLSv1_3)]
         status, output, said, seconds = client.get(url, case.range, case.timeout, case.within, lines)
     verdict, detail = judge(case, status, output, said)
     if verdict in GOOD and not server.misbehaved:
@@ -118,8 +120,9 @@ def run_once(client, case, context, variant=None):
     return Result(verdict, detail or requests, seconds, said)
 
 
-def run_case(client, case, context):
+def run_case(client, case, contexts):
     """All variants; the worst of them counts."""
+    context = contexts[case.tls == NEWER]
     results = []
     for variant in case.variants:
         try:
@@ -139,6 +142,15 @@ def begun_well(case):
     later = copy.copy(case)
     later.name, later.when = f"{case.name} (later)", LATER
     return later
+
+
+def by_newer(case):
+    """The same misbehaviour by TLS 1.3."""
+    if not case.tls or case.newer is False:
+        return None
+    newer = copy.copy(case)
+    newer.name, newer.tls = f"{case.name} (1.3)", NEWER
+    return newer
 
 
 # ---- cut after every byte -------------------------------------------------------------------------
@@ -167,11 +179,15 @@ def sweep_case(name, tls, second, how="close"):
 def sweeps():
     return [sweep_case("plain, first answer", False, False), sweep_case("plain, second answer", False, True),
             sweep_case("plain, first answer, by RST", False, False, "reset"),
-            sweep_case("TLS, from the handshake on", True, False), sweep_case("TLS, second answer", True, True)]
+            sweep_case("TLS, from the handshake on", True, False), sweep_case("TLS, second answer", True, True),
+            sweep_case("TLS 1.3, from the handshake on", NEWER, False),
+            sweep_case("TLS 1.3, from the handshake on, by RST", NEWER, False, "reset"),
+            sweep_case("TLS 1.3, second answer", NEWER, True)]
 
 
-def run_sweep(client, case, context, step, pool):
+def run_sweep(client, case, contexts, step, pool):
     """Returns the failed runs, and a text with the number of runs."""
+    context = contexts[case.tls == NEWER]
     start = time.monotonic()
     cuts = range(0, SWEEP, step)
     results = list(pool.map(lambda k: run_once(client, case, context, k), cuts))
@@ -182,14 +198,16 @@ def run_sweep(client, case, context, step, pool):
 
 # ---- all ------------------------------------------------------------------------------------------
 
-def make_context(work):
-    """A TLS server's context; its certificate is of the authority work/ca.pem."""
+def make_contexts(work):
+    """A TLS server's contexts, of 1.2 and of 1.3; its certificate is of the authority work/ca.pem."""
     certs.make_ca(work)
     certs.make_server(work, "ec")
-    context = certs.server_context(work, "ec")
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.certificate, context.key = f"{work}/ec.pem", f"{work}/ec.key"
-    return context
+    contexts = certs.server_context(work, "ec"), certs.server_context(work, "ec")
+    contexts[0].maximum_version = ssl.TLSVersion.TLSv1_2
+    contexts[1].minimum_version = ssl.TLSVersion.TLSv1_3
+    for context in contexts:
+        context.certificate, context.key = f"{work}/ec.pem", f"{work}/ec.key"
+    return contexts
 
 
 def show(case, result, width):
@@ -197,11 +215,11 @@ def show(case, result, width):
           flush=True)
 
 
-def run_table(client, context, cases, jobs, verbose):
+def run_table(client, contexts, cases, jobs, verbose):
     """Runs and prints the table. Returns the results in its order."""
     width = max(len(c.name) for c in cases)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        waiting = [(c, pool.submit(run_case, client, c, context)) for c in cases]
+        waiting = [(c, pool.submit(run_case, client, c, contexts)) for c in cases]
         results = []
         for case, future in waiting:
             results.append((case, future.result()))
@@ -221,22 +239,22 @@ def main():
     parser.add_argument("-v", action="store_true")
     parser.add_argument("binary", nargs="?", default=f"{find.TOP}/../cachefilesd-mini")
     a = parser.parse_args()
-    cases = [c for one in CASES for c in (one, begun_well(one)) if c and re.search(a.k, c.name)]
+    cases = [c for one in CASES for c in (one, begun_well(one), by_newer(one)) if c and re.search(a.k, c.name)]
     if a.list:
         for c in cases:
             print(f"{c.name} | {c.description} | {demand(c)}")
         return 0
     threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else sys.__excepthook__(*args[:3])
     with tempfile.TemporaryDirectory(prefix="hostile.") as work:
-        context = make_context(work)
+        contexts = make_contexts(work)
         client = Client(os.path.realpath(a.binary), f"{work}/ca.pem")
-        results = run_table(client, context, cases, a.j, a.v) if cases else []
+        results = run_table(client, contexts, cases, a.j, a.v) if cases else []
         for case, result in results:
             tap.result(f"hostile: {case.name} ({case.description}): {result.verdict}",
                        None if result.verdict in GOOD else result.detail)
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             for case in [c for c in sweeps() if re.search(a.k, f"cut: {c.name}")]:
-                bad, count = run_sweep(client, case, context, 1 if a.full else 10, pool)
+                bad, count = run_sweep(client, case, contexts, 1 if a.full else 10, pool)
                 tap.result(f"hostile: cut: {case.name}: right bytes after a retry: {count}",
                            "\n".join(f"{r.verdict}: {r.detail}: {last_line(r.said)}" for r in bad[:5]))
         # WRONG and HANG must never be.

@@ -44,6 +44,7 @@ class Case:
         self.description = ""
         self.request = self.connect = self.listen = None
         self.tls = False                # HTTPS
+        self.newer = None               # False: it is not for TLS 1.3, by which HTTPS is tried too
         self.scheme = None              # of the URL, if the server speaks another one
         self.peer = None                # the case of a second server, server.peer
         self.second = None              # the case of a server at a second address of the first one's name

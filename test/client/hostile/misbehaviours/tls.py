@@ -197,7 +197,7 @@ def tls_tiny_segments(r):
 
 
 @case("TLS renegotiation", {RIGHT, UNREACHABLE, UNTRUSTED}, "renegotiate", at="listen", tls=True,
-      range=(100, 6000), timeout=6, within=20)
+      range=(100, 6000), timeout=6, within=20, newer=False)
 def renegotiates(s):
     """openssl s_server asks for it (HelloRequest) before each answer"""
     s.listener.close()
