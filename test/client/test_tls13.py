@@ -210,6 +210,20 @@ def refused_always():
             connections(server, 2 * TRIES)
 
 
+@test("a server that refuses 1.2 by another alert, as in FIPS mode, is spoken to by 1.3")
+def refused_older():
+    for number in (40, 71, 80):
+        def gate(sock, _, number=number):
+            if is_newer(sock):
+                return None
+            say_alert(sock, number)
+            return True
+
+        with Server(context(BOTH), gate) as server:
+            get_right(server)
+            connections(server, 2)
+
+
 @test("an alert that is not about versions costs one")
 def other_alerts():
     for number in (10, 20, 47, 50, 86, 112, 120):

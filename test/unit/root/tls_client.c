@@ -4,8 +4,8 @@
  *
  * Connects to 127.0.0.1:PORT, expects a certificate for HOST, asks for PATH and prints a line that
  * begins with "verdict: ". Gives up after 3 seconds. The environment may set PIN (several with
- * commas between), PIN_ONLY, CERT and KEY, and FACTS, which asks for lines that begin with "fact:
- * ".
+ * commas between), PIN_ONLY, CERT and KEY, TLS (1.2 or 1.3, and not the other), and FACTS, which
+ * asks for lines that begin with "fact: ".
  */
 #include "base/base64.c"
 #include "base/date.c"
@@ -164,6 +164,8 @@ int main(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	set_pins(getenv("PIN"));
+	if (getenv("TLS"))
+		tls_speak(strcmp(getenv("TLS"), "1.3") ? TLS_12 : TLS_13);
 	if (getenv("CERT") && !client_cert_load(getenv("CERT"), getenv("KEY"), text, sizeof(text)))
 		return say_verdict("identity: ", text);
 	if (getenv("FACTS"))
