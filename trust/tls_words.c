@@ -1,6 +1,7 @@
 #include "trust/tls_words.h"
 
 #include <bearssl.h>
+#include <string.h>
 
 #include "trust/tls13_messages.h"
 
@@ -12,38 +13,42 @@ const char *find_words(const struct words *table, size_t count, int number)
 	return NULL;
 }
 
-static const struct words alerts[] = {
-	{10, "unexpected_message"},
-	{20, "bad_record_mac"},
-	{22, "record_overflow"},
-	{40, "handshake_failure"},
-	{42, "bad_certificate"},
-	{43, "unsupported_certificate"},
-	{44, "certificate_revoked"},
-	{45, "certificate_expired"},
-	{46, "certificate_unknown"},
-	{47, "illegal_parameter"},
-	{48, "unknown_ca"},
-	{49, "access_denied"},
-	{50, "decode_error"},
-	{51, "decrypt_error"},
-	{70, "protocol_version"},
-	{71, "insufficient_security"},
-	{80, "internal_error"},
-	{86, "inappropriate_fallback"},
-	{90, "user_canceled"},
-	{100, "no_renegotiation"},
-	{109, "missing_extension"},
-	{112, "unrecognized_name"},
-	{116, "certificate_required"},
-	{120, "no_application_protocol"},
-};
+/* Each begins with its number, in one byte: pointers would take more than the names. */
+/* clang-format off */
+static const char alerts[] =
+	"\x0a" "unexpected_message\0"
+	"\x14" "bad_record_mac\0"
+	"\x16" "record_overflow\0"
+	"\x28" "handshake_failure\0"
+	"\x2a" "bad_certificate\0"
+	"\x2b" "unsupported_certificate\0"
+	"\x2c" "certificate_revoked\0"
+	"\x2d" "certificate_expired\0"
+	"\x2e" "certificate_unknown\0"
+	"\x2f" "illegal_parameter\0"
+	"\x30" "unknown_ca\0"
+	"\x31" "access_denied\0"
+	"\x32" "decode_error\0"
+	"\x33" "decrypt_error\0"
+	"\x46" "protocol_version\0"
+	"\x47" "insufficient_security\0"
+	"\x50" "internal_error\0"
+	"\x56" "inappropriate_fallback\0"
+	"\x5a" "user_canceled\0"
+	"\x64" "no_renegotiation\0"
+	"\x6d" "missing_extension\0"
+	"\x6e" "unsupported_extension\0"
+	"\x70" "unrecognized_name\0"
+	"\x74" "certificate_required\0"
+	"\x78" "no_application_protocol\0";
+/* clang-format on */
 
 const char *tls_alert_name(int alert)
 {
-	const char *name = FIND_WORDS(alerts, alert);
-
-	return name ? name : "unknown";
+	for (const char *at = alerts; *at; at += strlen(at) + 1)
+		if (*at == alert)
+			return at + 1;
+	return "unknown";
 }
 
 bool tls_alert_is_about_client(int alert)
