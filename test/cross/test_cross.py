@@ -82,6 +82,21 @@ def servers():
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(f"ECDHE-{name}-{cipher}")
             yield f"{name}, {cipher}", f"{FOLDER.name}/{name}-ca.pem", httpserver.Server({"/img": IMAGE}, tls=context)
+        yield from newer_servers(name)
+
+
+def newer_servers(name):
+    """Of TLS 1.3 only, by the server's choice of a cipher, with a HelloRetryRequest; and by the client's."""
+    for what, server_chooses in (("AES256-GCM-SHA384, P-384", True), ("the client's choice", False)):
+        context = certs.server_context(FOLDER.name, name)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if server_chooses:
+            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+            context.set_ecdh_curve("secp384r1")
+        else:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        server = httpserver.Server({"/img": IMAGE}, tls=context)
+        yield f"TLS 1.3, {name}, {what}", f"{FOLDER.name}/{name}-ca.pem", server
 
 
 def fetched(emulator, program, ca, server):
