@@ -69,8 +69,8 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench bench-replay chaos check check-boot check-cross check-peers demo dist fleet fuzz size size-all \
-	install install-initramfs-tools install-dracut clean unit asan
+.PHONY: all bench bench-replay bench-update chaos check check-boot check-cross check-peers demo dist fleet fuzz size \
+	size-all install install-initramfs-tools install-dracut clean unit asan
 all: $(BINARY)
 
 $(BINARY): $(OUT)/cachefilesd-mini.full
@@ -220,6 +220,14 @@ bench:
 	test/install build guest bench
 	@$(MAKE) cachefilesd-mini
 	test/bench/run.py $(BENCH) cachefilesd-mini
+
+# What the next build of an image costs devices that have the one before; docs/publishing.md has the table.
+# test/bench/update.py --help lists the options that UPDATE= takes.
+UPDATE =
+bench-update:
+	test/install build guest update
+	@$(MAKE) cachefilesd-mini
+	test/bench/update.py $(UPDATE) cachefilesd-mini
 
 # The engine alone, over recorded READs and a modelled link, in virtual time: in seconds.
 # test/bench/replay/run.py --help lists the options that REPLAY= takes.

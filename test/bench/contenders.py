@@ -102,7 +102,7 @@ class Contender:
         return contents(self.log).strip()[-400:] if os.path.exists(self.log) else ""
 
     def start(self):
-        os.makedirs(self.store)
+        os.makedirs(self.store, exist_ok=True)
 
     def attach(self, deadline):
         mount("-o", "ro,loop", f"{BENEATH}/{IMAGE}", deadline=deadline)
@@ -111,6 +111,11 @@ class Contender:
         unmount(POINT)
 
     def stop(self):
+        self.end()
+        shutil.rmtree(self.store, ignore_errors=True)
+
+    def end(self):
+        """Its cache stays for another start()."""
         if self.process:
             if self.process.poll() is None:
                 self.process.terminate()
@@ -119,7 +124,6 @@ class Contender:
                 except subprocess.TimeoutExpired:
                     end_group(self.process.pid, self.process.wait)
             self.process = None
-        shutil.rmtree(self.store, ignore_errors=True)
 
     def processes(self):
         return [self.process.pid] if self.process else []
@@ -143,6 +147,7 @@ class Ours(Contender):
     name, title = "ours", "cachefilesd-mini"
     peer = False
     directives = ("trace none",)
+    image = IMAGE
     count = 0
 
     def start(self):
@@ -170,7 +175,7 @@ class Ours(Contender):
         return found
 
     def attach(self, deadline):
-        mount("-o", f"fsid={IMAGE}", "none", deadline=deadline)
+        mount("-o", f"fsid={self.image}", "none", deadline=deadline)
 
 
 class OursNbd(Ours):
@@ -179,7 +184,6 @@ class OursNbd(Ours):
     name, title = "ours nbd", "cachefilesd-mini, NBD"
     directives = ("front nbd", "trace none")
     control = "/run/cachefilesd-mini.control"
-    image = IMAGE
 
     def serves(self):
         return os.path.exists(self.control)

@@ -17,19 +17,19 @@ STOCK = {"6.1": "bookworm", "6.12": "bookworm-backports", "7": "trixie-backports
 CONFIGURED = "bookworm"     # the suite for which this machine has a line
 
 
-def mirror():
-    """The machine's own package archive: the address of the first list with that suite."""
+def mirror(suite=CONFIGURED):
+    """The machine's own package archive of a suite: the address of the first list with it."""
     for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
         for entry in re.split(r"\n\s*\n", open(path).read()):
             fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", entry, re.M))
-            if "deb" in fields.get("Types", "").split() and CONFIGURED in fields.get("Suites", "").split():
+            if "deb" in fields.get("Types", "").split() and suite in fields.get("Suites", "").split():
                 return fields["URIs"].split()[0]
     for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*.list"))]:
         if os.path.exists(path):
-            found = re.search(rf"^deb\s+(?:\[.*\]\s+)?(\S+)\s+{CONFIGURED}\s", open(path).read(), re.M)
+            found = re.search(rf"^deb\s+(?:\[.*\]\s+)?(\S+)\s+{suite}\s", open(path).read(), re.M)
             if found:
                 return found[1]
-    raise SystemExit(f"no package archive of {CONFIGURED} is configured in /etc/apt")
+    raise SystemExit(f"no package archive of {suite} is configured in /etc/apt")
 
 
 class Apt:
