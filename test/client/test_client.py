@@ -148,7 +148,9 @@ def parts_of_a_byte_do_not_go_on_for_ever():
     with Server({"/img": DATA}) as s:
         s.rule = lambda r: {"short": 1} if r.range[1] > 8192 else {}
         result = get(s.url + "img", options=["timeout 2"])
-        assert result.returncode == 7 and "next to nothing" in result.log, result.log
+        # Which of the two it is first, that each part is so small or that few bytes have come in a second, is chance.
+        last = {7: "next to nothing", 8: " bytes came in 1 s"}
+        assert last.get(result.returncode, "neither") in result.log, (result.returncode, result.log)
         assert result.seconds < 10 and DATA.startswith(result.stdout)
 
 
