@@ -17,6 +17,9 @@
 /* How far from where a block is expected it is looked for, in blocks: 16 MiB either way. */
 #define WINDOW 4096
 
+/* Old digests that are read at once there: a system call for each 16 KiB. */
+#define SEARCHED 512
+
 /* Offsets that are remembered, each of a share of the image. */
 #define SHARES 256
 
@@ -135,12 +138,12 @@ void reuse_close(struct file *f)
 
 /* ---- where blocks are ---- */
 
-/* Compares the old digests from the block `at` on with those of the unit that are `missing`. */
-static void search(const uint8_t *new, uint32_t missing, uint64_t at)
+/* Compares `count` old digests from the block `at` on with those of the unit that are `missing`. */
+static void search(const uint8_t *new, uint32_t missing, uint64_t at, size_t count)
 {
-	uint8_t old[VERITY_BLOCK];
-	ssize_t size =
-		pread(reuse.leaves, old, sizeof(old), reuse.digests + (off_t)(at * VERITY_DIGEST));
+	uint8_t old[SEARCHED * VERITY_DIGEST];
+	ssize_t size = pread(reuse.leaves, old, count * VERITY_DIGEST,
+		reuse.digests + (off_t)(at * VERITY_DIGEST));
 
 	for (const uint8_t *o = old; o < old + size; o += VERITY_DIGEST, at++)
 		for (uint32_t left = missing; left; left &= left - 1) {
@@ -172,9 +175,12 @@ static void look_up(const struct verity *new, const uint8_t *digests, uint64_t b
 		missing >>= UNIT - (new->data_blocks - block);
 	memset(reuse.old, 0, sizeof(reuse.old));
 	for (; missing && reach <= WINDOW; reach += WINDOW) {
-		for (int64_t at = first > reach ? first - reach : 0; at < first + UNIT + reach;
-			at += VERITY_DIGESTS)
-			search(digests, missing, (uint64_t)at);
+		int64_t at = first > reach ? first - reach : 0;
+		int64_t end = first + (reach ? UNIT + reach : VERITY_DIGESTS);
+
+		for (; at < end; at += SEARCHED)
+			search(digests, missing, (uint64_t)at,
+				min_u64((uint64_t)(end - at), SEARCHED));
 		for (unsigned i = 0; i < UNIT; i++)
 			missing &= ~((uint32_t)(reuse.old[i] > 0) << i);
 	}
