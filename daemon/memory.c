@@ -24,6 +24,18 @@ static size_t base(const struct memory_costs *costs)
 	       capacity.extents * costs->extent;
 }
 
+/* Bytes for each connection's buffer. */
+static size_t buffer_room(const struct memory_costs *costs, size_t memory)
+{
+	return (memory - base(costs)) / capacity.connections - costs->connection;
+}
+
+static void set_files(unsigned files)
+{
+	capacity.files = files;
+	capacity.reads = READS_PER_FILE * files;
+}
+
 bool memory_divide(
 	const struct conf *conf, const struct memory_costs *costs, char *why, size_t size)
 {
@@ -34,12 +46,11 @@ bool memory_divide(
 	size_t each, needed;
 
 	capacity.extents = memory < MEMORY_WITH_MAP ? 0 : MAP_EXTENTS;
-	capacity.files = (unsigned)clamp_u64(
+	set_files((unsigned)clamp_u64(
 		beyond(memory, MEMORY_MIN + capacity.extents * costs->extent + costs->given_way -
 				       FILES_MIN * MEMORY_PER_FILE) /
 			MEMORY_PER_FILE,
-		FILES_MIN, FILES_MAX);
-	capacity.reads = READS_PER_FILE * capacity.files;
+		FILES_MIN, FILES_MAX));
 	capacity.connections = conf->connections;
 	if (!capacity.connections)
 		capacity.connections = (unsigned)clamp_u64(
@@ -53,7 +64,10 @@ bool memory_divide(
 		return fail(why, size,
 			"memory %zu: too little for %u connections, which take %zu with the rest",
 			memory, capacity.connections, needed);
-	each = (memory - base(costs)) / capacity.connections - costs->connection;
+	/* Open images give way where the program is larger than on most machines. */
+	while ((each = buffer_room(costs, memory)) < least && !conf->memory &&
+		capacity.files > FILES_MIN)
+		set_files(capacity.files - 1);
 	capacity.buffer = clamp_u64(each / unit * unit, unit, BUFFER_MAX);
 	if (capacity.buffer < least && each >= least)
 		capacity.buffer = least;

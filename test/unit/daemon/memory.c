@@ -35,6 +35,24 @@ static void test_division(void)
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
 }
 
+static void test_large_program(void)
+{
+	struct memory_costs costs = {
+		.fixed = 535 << 10, .connection = 22 << 10, .file = 5000, .read = 100, .extent = 8};
+	struct conf conf = {.memory = 0};
+	unsigned least = BUFFER_MIN + (unsigned)getpagesize();
+	char why[200] = "";
+
+	begin_test("memory: where the program is large, open images give way to a handshake and a "
+		   "page");
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)), "%s", why);
+	CHECK(capacity.buffer == least && capacity.connections == 4);
+	CHECK(capacity.files > FILES_MIN && capacity.reads == READS_PER_FILE * capacity.files);
+	CHECK(base(&costs) + 4 * (least + costs.connection) <= MEMORY_DEFAULT);
+	costs.fixed = 100 << 10;
+	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer > least);
+}
+
 static void test_map(void)
 {
 	const struct memory_costs costs = {
@@ -62,6 +80,7 @@ int main(void)
 {
 	test_untouched();
 	test_division();
+	test_large_program();
 	test_map();
 	return finish_tests();
 }
