@@ -21,40 +21,34 @@ void die(int status, const char *format, ...)
 	_exit(status);
 }
 
-static volatile pid_t client;
-
-static void on_signal(int number, siginfo_t *info, void *context)
+/* `asked` has SIGUSR2, which is blocked. */
+static void play_keeper(const sigset_t *asked)
 {
-	(void)number, (void)context;
-	client = info->si_pid;
-}
+	const struct timespec long_time = {20, 0}, test_time = {0, 300000000}, none = {0, 0};
+	siginfo_t client, other;
 
-static void play_keeper(void)
-{
-	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
-	const struct timespec long_time = {20, 0}, test_time = {0, 300000000};
-
-	sigaction(SIGUSR2, &action, NULL);
-	for (;;) {
-		client = 0;
-		nanosleep(&long_time, NULL);
-		if (!client)
-			_exit(1);
+	while (sigtimedwait(asked, &client, &long_time) == SIGUSR2) {
 		nanosleep(&test_time, NULL); /* another client may ask meanwhile */
-		kill(client, UPGRADE_DONE);
+		if (sigtimedwait(asked, &other, &none) == SIGUSR2)
+			client = other;
+		kill(client.si_pid, UPGRADE_DONE);
 	}
+	_exit(1);
 }
 
 int main(void)
 {
 	char path[] = "/tmp/upgrade-test-XXXXXX", text[32];
-	pid_t keeper = fork(), clients[3];
+	pid_t keeper, clients[3];
 	int fd = mkstemp(path), status;
+	sigset_t asked;
 
 	begin_test("upgrade: several at once are answered in turn");
-	if (keeper == 0)
-		play_keeper();
-	usleep(200000);
+	sigemptyset(&asked);
+	sigaddset(&asked, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &asked, NULL);
+	if ((keeper = fork()) == 0)
+		play_keeper(&asked);
 	snprintf(text, sizeof(text), "%d\n", (int)keeper);
 	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
 	alarm(30);
