@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""TLS 1.3 with servers that others have written: OpenSSL, GnuTLS, nginx, Go.
+"""TLS 1.3 with servers that others have written: OpenSSL, also in FIPS mode, GnuTLS, nginx, Go.
 
     test/client/peers_tls13.py [-k WORD]
 
@@ -10,6 +10,7 @@ status 1 if a verdict is not the expected one.
 import concurrent.futures
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ del sys.argv[1:]
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from client import test_tls
 from lib import nginx as web, ports, tap
+from lib.archive import fips_root
 
 TOP = os.path.join(sys.path[0], "..")
 BINARY = os.path.abspath(os.path.join(TOP, "cachefilesd-mini"))
@@ -91,6 +93,13 @@ NGINX = """
     server {{ listen 127.0.0.1:{2} ssl; ssl_protocols TLSv1.3; ssl_verify_client on; ssl_verify_depth 3;
               ssl_client_certificate {clients}; {common} }}
     server {{ listen 127.0.0.1:{3} ssl; ssl_protocols TLSv1.3; ssl_buffer_size 1k; ssl_early_data on; {common} }}
+"""
+
+FIPS = """
+    daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/log;
+    events {{ }}
+    http {{ access_log off; server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; root {folder};
+            ssl_certificate {folder}/chain; ssl_certificate_key {folder}/key; }} }}
 """
 
 GO = """
@@ -204,6 +213,21 @@ def run_nginx(a, _):
                 ("nginx: small records", "0, right", get(a, numbers[3], "tls 1.3"))]
 
 
+def run_fips(a, _):
+    """nginx with OpenSSL's FIPS provider, which demands the extended master secret in 1.2, in another Debian's tree."""
+    tree, port = fips_root(), ports.free_port()
+    with tempfile.TemporaryDirectory(dir=f"{tree}/srv") as folder:
+        for path, name in ((a.chain("good inter"), "chain"), (a.path("leaf", "key"), "key"),
+                           (a.path("some", "bin"), "some.bin")):
+            shutil.copy(path, f"{folder}/{name}")
+        with open(f"{folder}/conf", "w") as file:
+            file.write(FIPS.format(folder=folder.removeprefix(tree), port=port))
+        words = ["chroot", tree, "env", "OPENSSL_CONF=/etc/ssl/fips.cnf", "nginx", "-c", f"{file.name.removeprefix(tree)}"]
+        with Process(words, port):
+            return [("FIPS: 1.2 first", "0, right", get(a, port)), ("FIPS: 1.3", "0, right", get(a, port, "tls 1.3")),
+                    ("FIPS: 1.2 only", f"{UNTRUSTED}, .*extended master secret.*alert 80", get(a, port, "tls 1.2"))]
+
+
 def run_go(a, _):
     source = a.path("server", "go")
     with open(source, "w") as f:
@@ -240,7 +264,8 @@ def main():
         a = test_tls.Authority(folder)
         make(a)
         jobs = [(run_openssl, case, case[0]) for case in OPENSSL] + [(run_gnutls, case, case[0]) for case in GNUTLS]
-        jobs += [(run_session_hash, None, "FORCE_SESSION_HASH"), (run_nginx, None, "nginx"), (run_go, None, "Go")]
+        jobs += [(run_session_hash, None, "FORCE_SESSION_HASH"), (run_nginx, None, "nginx"), (run_fips, None, "FIPS"),
+                 (run_go, None, "Go")]
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             futures = [pool.submit(run, a, case) for run, case, name in jobs if WORD in name]
         for future in futures:

@@ -15,6 +15,21 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 # Stock kernels for virtual machines: the suite that has the series.
 STOCK = {"6.1": "bookworm", "6.12": "bookworm-backports", "7": "trixie-backports"}
 CONFIGURED = "bookworm"     # the suite for which this machine has a line
+FIPS = "trixie"             # one that has OpenSSL's FIPS provider
+
+FIPS_CONF = """openssl_conf = init
+.include /etc/ssl/fipsmodule.cnf
+[init]
+providers = providers
+alg_section = algorithms
+[providers]
+fips = fips_sect
+base = base_sect
+[base_sect]
+activate = 1
+[algorithms]
+default_properties = fips=yes
+"""
 
 
 def mirror(suite=CONFIGURED):
@@ -75,6 +90,24 @@ def foreign_program(machine, package, path):
     if not os.path.exists(kept):
         with apt(CONFIGURED, machine) as archive:
             shutil.copy(f"{archive.unpack(package)}/{path}", kept)
+    return kept
+
+
+def fips_root():
+    """The tree of a Debian with nginx, whose OpenSSL in FIPS mode is as strict as it can be if OPENSSL_CONF is
+    /etc/ssl/fips.cnf. Made as root, some minutes the first time."""
+    kept = f"{CACHE}/fips-{FIPS}"
+    if not os.path.exists(kept):
+        os.makedirs(CACHE, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fips.", dir=CACHE) as tree:
+            run("debootstrap", "--variant=minbase", "--include=nginx,openssl,openssl-provider-fips", FIPS, tree, mirror())
+            module, = glob.glob(f"{tree}/usr/lib/*/ossl-modules/fips.so")
+            run("chroot", tree, "openssl", "fipsinstall", "-quiet", "-pedantic", "-out", "/etc/ssl/fipsmodule.cnf",
+                "-module", module.removeprefix(tree))
+            with open(f"{tree}/etc/ssl/fips.cnf", "w") as file:
+                file.write(FIPS_CONF)
+            os.rename(tree, kept)
+            os.mkdir(tree)      # which ends with the block
     return kept
 
 
