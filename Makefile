@@ -152,7 +152,7 @@ $(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) M
 # For the stand-in tests of another architecture.
 $(OUT)/cachefilesd-mini.qemu: $(OBJECTS) $(OUT)/cross_calls.o $(ARCHIVE)
 	@echo "  LD      $@"
-	@$(CC) -no-pie $(CFLAGS) -static $(LDFLAGS) -Wl,--gc-sections,--wrap=getauxval,--wrap=ioctl,--wrap=mlockall -o $@ $^
+	@$(CC) -no-pie $(CFLAGS) -static $(START) $(LDFLAGS) -Wl,--gc-sections,--wrap=getauxval,--wrap=ioctl,--wrap=mlockall -o $@ $^
 $(OUT)/cross_calls.o: test/cross/calls.c Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(WARN) $(SMALL) $(CFLAGS) -fno-lto -c -o $@ $<

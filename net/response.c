@@ -400,7 +400,7 @@ int64_t response_retry_after(const struct response *r)
 
 static ssize_t parse_response(struct response *out, const char *text, size_t size, const char **why)
 {
-	struct span rest = {text, text + size}, line;
+	struct span rest = {text, text + size}, line = rest;
 	char ending = '\0'; /* of the first line: CR or LF */
 	const char *fault;
 

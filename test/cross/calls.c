@@ -26,6 +26,8 @@ int __wrap_mlockall(int flags)
 	return 0;
 }
 
+#ifndef __x86_64__ /* there it is not called, and the C library's start would have to prepare it   \
+		    */
 unsigned long __real_getauxval(unsigned long type);
 unsigned long __wrap_getauxval(unsigned long type);
 unsigned long __wrap_getauxval(unsigned long type)
@@ -35,6 +37,7 @@ unsigned long __wrap_getauxval(unsigned long type)
 
 	return type == AT_HWCAP && hidden ? value & ~strtoul(hidden, NULL, 0) : value;
 }
+#endif
 
 int __real_ioctl(int fd, int request, ...);
 int __wrap_ioctl(int fd, int request, ...);
