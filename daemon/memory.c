@@ -42,7 +42,8 @@ bool memory_divide(
 	size_t memory = conf->memory ? (size_t)min_u64(conf->memory, SIZE_MAX) : MEMORY_DEFAULT;
 	size_t page = (size_t)getpagesize();
 	size_t unit = page > BUFFER_MIN ? page : BUFFER_MIN;
-	size_t least = BUFFER_MIN + page; /* a TLS handshake, and a page that is not complete yet */
+	/* A TLS handshake, and a page that is not complete yet; always whole pages. */
+	size_t least = page > BUFFER_MIN ? page : BUFFER_MIN + page;
 	size_t each, needed;
 
 	capacity.extents = memory < MEMORY_WITH_MAP ? 0 : MAP_EXTENTS;

@@ -1,7 +1,12 @@
 /* Unit test of memory.c: the division, and pages that were never touched. */
 #include "test/unit/check.h"
 
+#include <unistd.h>
+
+static int page_bytes = 4096; /* of the division */
+#define getpagesize() page_bytes
 #include "daemon/memory.c"
+#undef getpagesize
 
 static _Alignas(65536) char pages[16 * 65536];
 
@@ -40,7 +45,7 @@ static void test_large_program(void)
 	struct memory_costs costs = {
 		.fixed = 535 << 10, .connection = 22 << 10, .file = 5000, .read = 100, .extent = 8};
 	struct conf conf = {.memory = 0};
-	unsigned least = BUFFER_MIN + (unsigned)getpagesize();
+	unsigned least = BUFFER_MIN + 4096;
 	char why[200] = "";
 
 	begin_test("memory: where the program is large, open images give way to a handshake and a "
@@ -51,6 +56,24 @@ static void test_large_program(void)
 	CHECK(base(&costs) + 4 * (least + costs.connection) <= MEMORY_DEFAULT);
 	costs.fixed = 100 << 10;
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer > least);
+}
+
+static void test_pages(void)
+{
+	const struct memory_costs costs = {
+		.fixed = 300 << 10, .connection = 20 << 10, .file = 1000, .read = 100, .extent = 8};
+	char why[200] = "";
+
+	begin_test("memory: a buffer is whole pages, whatever the memory and the page");
+	for (page_bytes = 4096; page_bytes <= 65536; page_bytes *= 4)
+		for (uint64_t memory = 0; memory < 4 << 20; memory += memory ? 4096 : MEMORY_MIN) {
+			struct conf conf = {.memory = memory};
+
+			if (memory_divide(&conf, &costs, why, sizeof(why)))
+				CHECK(capacity.buffer % (size_t)page_bytes == 0, "%d: %zu of %llu",
+					page_bytes, capacity.buffer, (unsigned long long)memory);
+		}
+	page_bytes = 4096;
 }
 
 static void test_map(void)
@@ -81,6 +104,7 @@ int main(void)
 	test_untouched();
 	test_division();
 	test_large_program();
+	test_pages();
 	test_map();
 	return finish_tests();
 }
