@@ -360,7 +360,6 @@ static int64_t waiting_since(const struct read_request *r)
 static bool has_expired(const struct read_request *r)
 {
 	const struct image *image = files[r->file].image;
-
 	bool tried = is_held(&files[r->file]) ? image->last_failure >= r->since : r->tried;
 
 	if (tried && turn.ms - waiting_since(r) >= mirror_timeout())

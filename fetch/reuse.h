@@ -8,8 +8,8 @@
  * by them.
  *
  * READs look there first, as does all that is prefetched (pool_ask()); the rest is copied while no
- * READ waits. Then the old file is removed. One image at a time is updated so; it makes way for another that is
- * read while it is not, and goes on later. */
+ * READ waits. Then the old file is removed. One image at a time is updated so. It makes way for one
+ * that is read while it is not read itself, and goes on later. */
 #ifndef FETCH_REUSE_H
 #define FETCH_REUSE_H
 
