@@ -33,9 +33,14 @@ class Session:
 
 
 def marks(k):
-    """What each mark leads to."""
+    """What each mark leads to. The daemon may remove one meanwhile."""
     folder = os.path.join(k.cache, "cachefilesd-mini")
-    return [os.readlink(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".mark")]
+    found = []
+    for name in os.listdir(folder):
+        if name.endswith(".mark"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(os.path.join(folder, name)))
+    return found
 
 
 def put_mark(k, boot):

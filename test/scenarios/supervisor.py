@@ -337,6 +337,15 @@ def reloaded_with_another_dir():
             assert os.listdir(dirs[1]) == ["cache"], os.listdir(dirs[1])
 
 
+def owners(folder):
+    """Of what lies in it; a file that has just been replaced has none."""
+    found = []
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(entry.stat().st_uid)
+    return sorted(found)
+
+
 @scenario
 def reloaded_with_a_user():
     """SIGHUP that adds `user`: the state files that root has made can be read and replaced by it"""
@@ -354,8 +363,7 @@ def reloaded_with_a_user():
             reload(k)
             assert "\nUid:\t65534\t" in k.proc("status"), k.proc("status")
             k.opened("erofs,two", b"two")
-            owners = sorted(entry.stat().st_uid for entry in os.scandir(f"{k.cache}/cachefilesd-mini"))
-            assert owners == [0, 65534], owners
+            k.wait(lambda: owners(f"{k.cache}/cachefilesd-mini") == [0, 65534], 10, "a remembered image of each user")
             s.stop()
             k.opened("erofs,img", b"img")       # by what root has remembered
             assert not re.search("cannot be (given|remembered)", k.stderr), k.stderr

@@ -1,5 +1,6 @@
 """The kernel is killed while the cache is filled. Scenarios of test/guest/test_cut.py: each runs in a boot of its own,
 on a disk that outlives it."""
+import contextlib
 import glob
 import os
 import random
@@ -51,8 +52,10 @@ def unfit(daemon, flipped):
 
 def mark_age():
     """Seconds since the image's mark was made; 0: there is none, as 10 s after the last write, nor anything to check."""
-    marks = glob.glob(f"{CUT_DIRECTORY}/cachefilesd-mini/*.mark")
-    return time.time() - max(os.lstat(mark).st_mtime for mark in marks) if marks else 0
+    for mark in glob.glob(f"{CUT_DIRECTORY}/cachefilesd-mini/*.mark"):
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - os.lstat(mark).st_mtime
+    return 0
 
 
 def read_and_cut(*directives, damaged=False):
