@@ -48,19 +48,29 @@ def right(result):
     return result
 
 
+def right_within(seconds, *urls, options=()):
+    """Three runs at most, since a busy machine may hold up one or two. Returns how long the last one took."""
+    for _ in range(3):
+        took = right(get(*urls, options=options)).seconds
+        if took < seconds:
+            break
+    assert took < seconds, took
+    return took
+
+
 # -- mirrors -----------------------------------------------------------------------------------
 
 @test
 def the_second_mirror_serves_when_the_first_is_down():
     with Server({"/img": DATA}) as s:
-        assert right(get(REFUSED + "img", s.url + "img")).seconds < 2
+        right_within(2, REFUSED + "img", s.url + "img")
 
 
 @test
 def a_mirror_without_the_image_is_passed_over():
     with Server({"/img": DATA}) as first, Server({"/img": DATA}) as second:
         first.paths["/img"] = {"status": 404}
-        assert right(get(first.url + "img", second.url + "img")).seconds < 2
+        right_within(2, first.url + "img", second.url + "img")
 
 
 @test
@@ -533,9 +543,9 @@ def the_next_address_is_tried_after_a_quarter_of_a_second():
         hole = BlackHole("127.0.0.2", port)
         options = [f"resolve images.example:{port}:127.0.0.2",
                    f"resolve images.example:{port}:127.0.0.1"]
-        result = right(get(f"http://images.example:{port}/img", options=options))
+        took = right_within(2, f"http://images.example:{port}/img", options=options)
         hole.close()
-        assert 0.2 < result.seconds < 2, result.seconds
+        assert took > 0.2, took
 
 
 @test
@@ -544,7 +554,7 @@ def an_address_that_refuses_costs_no_time():
         port = int(s.url.strip("/").rsplit(":", 1)[1])
         options = [f"resolve images.example:{port}:127.0.0.3",
                    f"resolve images.example:{port}:127.0.0.1"]
-        assert right(get(f"http://images.example:{port}/img", options=options)).seconds < 1
+        right_within(1, f"http://images.example:{port}/img", options=options)
 
 
 @test

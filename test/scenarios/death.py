@@ -44,7 +44,7 @@ def terminated(layout):
         k.wait_taken()
         start = time.monotonic()
         assert k.stop() == 0, k.status
-        assert time.monotonic() - start < 3, "slow to end"
+        assert time.monotonic() - start < 10, "slow to end"      # the server would answer in 1,000 s
         missing = [r for r in reads if r.answers != 1]
         assert not missing, f"{len(missing)} READs unanswered: {missing[0]}"
         assert k.closings[-1] == DEVICE_FD and len(k.closings) >= 4, f"closed in the order {k.closings}"

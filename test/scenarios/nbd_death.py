@@ -481,7 +481,7 @@ def nbd_terminated_with_reads():
         time.sleep(0.2)
         start = time.monotonic()
         disconnected(k)
-        assert time.monotonic() - start < 5, "slow to end"
+        assert time.monotonic() - start < 15, "slow to end"      # the server would answer in 1,000 s
 
 
 @scenario
