@@ -154,7 +154,7 @@ def prefetch_beside_a_hanging_server():
             other.stop()
             other.start()
             for r in reads:
-                got(k, r, slow, 20)
+                got(k, r, slow, 50)
             k.wait_log("slow: all", 30)
 
 
