@@ -25,7 +25,7 @@ struct opened {
 	uint64_t key;
 	int64_t size;	 /* as reported to the kernel */
 	uint32_t worker; /* the number of the worker that reported it; 0: the place is free */
-	uint32_t unused;
+	uint32_t verified;
 };
 
 struct shared {
@@ -190,7 +190,7 @@ static volatile struct opened *find_room(void)
 	return NULL;
 }
 
-void opened_files_add(uint64_t key, uint64_t size)
+void opened_files_add(uint64_t key, uint64_t size, bool verified)
 {
 	volatile struct opened *place = find(key);
 	bool is_new = !place;
@@ -204,6 +204,7 @@ void opened_files_add(uint64_t key, uint64_t size)
 		more->counts[place - shared->opened][i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
+	place->verified = verified || (!is_new && place->verified);
 	place->worker =
 		shared->worker ? shared->worker : 1; /* the keeper reports none for itself */
 }
@@ -221,6 +222,13 @@ int64_t opened_files_size(uint64_t key)
 	volatile struct opened *place = find(key);
 
 	return place && place->size >= 0 ? place->size : -1;
+}
+
+bool opened_files_verified(uint64_t key)
+{
+	volatile struct opened *place = find(key);
+
+	return place && place->verified;
 }
 
 unsigned opened_files_count(void)

@@ -61,9 +61,10 @@ void handover_learnt(enum conf_abi abi);
 /* A cache file's number in the functions below, made of its keys. */
 uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size);
 
-/* `size` bytes are about to be reported to the kernel in answer to the file's OPEN. Without a free
- * place the file takes that of one that this worker has not seen, or else is not remembered. */
-void opened_files_add(uint64_t key, uint64_t size);
+/* `size` bytes are about to be reported to the kernel in answer to the file's OPEN; `verified`: its
+ * image has a root hash. Without a free place the file takes that of one that this worker has not
+ * seen, or else is not remembered. */
+void opened_files_add(uint64_t key, uint64_t size, bool verified);
 
 /* Numbers of the file's image, all 0 at first, of whatever the caller counts; NULL: it is not
  * known. */
@@ -78,6 +79,10 @@ void opened_files_remove(uint64_t key);
 
 /* The size that was reported, to be reported again; -1: the file was not open. */
 int64_t opened_files_size(uint64_t key);
+
+/* Whether it was opened with a root hash, then or by an earlier worker: the disk is no authority
+ * for that. */
+bool opened_files_verified(uint64_t key);
 
 /* How many files are open, or were when they were last heard of. */
 unsigned opened_files_count(void);

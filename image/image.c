@@ -150,6 +150,18 @@ static int64_t opened_before(const struct image *image)
 		opened_files_key(image->volume, image->cookie, image->cookie_size));
 }
 
+static bool is_open_verified(const struct image *image)
+{
+	return opened_files_verified(
+		opened_files_key(image->volume, image->cookie, image->cookie_size));
+}
+
+/* It is open with a root hash, and there is none now. */
+static bool has_lost_root(const struct image *image)
+{
+	return is_open_verified(image) && !image_tree(image);
+}
+
 static const char *version_text(const struct state *s)
 {
 	return s->etag[0] ? s->etag : s->last_modified[0] ? s->last_modified : "no validator";
@@ -204,17 +216,17 @@ void image_settle(struct image *image, const char *url)
 
 	now->checked = (int64_t)time(NULL);
 	now->reported_size = state_reported_size(now, known ? &before : NULL);
-	if (live >= 0 && now->reported_size != (uint64_t)live) {
+	if (live >= 0 && (now->reported_size != (uint64_t)live || has_lost_root(image))) {
 		now->reported_size = (uint64_t)live;
 		image->changed = true;
 		log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted "
 			"again",
 			IMAGE_NAME(image),
-			!known || !state_is_verified(&before)
-				? "the server has another version than the one that is mounted"
-			: image_tree(image)
+			has_lost_root(image)
+				? "it was mounted with a root hash, and there is none now"
+			: is_open_verified(image)
 				? "it was mounted with another root hash"
-				: "it was mounted with a root hash, and there is none now");
+				: "the server has another version than the one that is mounted");
 		return;
 	}
 	if (known && now->reported_size != before.reported_size)
@@ -297,7 +309,7 @@ bool image_was_verified(const struct image *image)
 {
 	struct state s;
 
-	return state_load(&s, key_of(image)) && state_is_verified(&s);
+	return is_open_verified(image) || (state_load(&s, key_of(image)) && state_is_verified(&s));
 }
 
 bool image_is_open(const struct image *image)
@@ -310,8 +322,8 @@ bool image_is_open_unverified(const struct image *image)
 	int64_t live = opened_before(image);
 	struct state s;
 
-	return live >= 0 && state_load(&s, key_of(image)) && !state_is_verified(&s) &&
-	       s.reported_size == (uint64_t)live;
+	return live >= 0 && !is_open_verified(image) && state_load(&s, key_of(image)) &&
+	       !state_is_verified(&s) && s.reported_size == (uint64_t)live;
 }
 
 bool image_reopen(struct image *image)
@@ -319,7 +331,8 @@ bool image_reopen(struct image *image)
 	int64_t live = opened_before(image);
 	struct state s;
 
-	if (live < 0 || !load_fit(image, &s) || s.reported_size != (uint64_t)live)
+	if (live < 0 || has_lost_root(image) || !load_fit(image, &s) ||
+		s.reported_size != (uint64_t)live)
 		return false;
 	pin_state(image, &s);
 	return true;

@@ -368,7 +368,7 @@ static void opened(unsigned file, enum outcome outcome, uint64_t size)
 
 	o->opened = true;
 	if (!outcome)
-		opened_files_add(o->key, size);
+		opened_files_add(o->key, size, image_tree(files[file].image));
 	if (outcome && before >= 0) {
 		/* The kernel would repeat a refused reopen for ever, and its READ would hang
 		 * (cachefiles_ondemand_daemon_read() of fs/cachefiles/ondemand.c). */

@@ -347,7 +347,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		d->broken = true; /* it may not be closed here */
 		return;
 	}
-	opened_files_add(key, told);
+	opened_files_add(key, told, p->version & STORE_VERIFIED);
 	cull_inspect();
 	if (p->state == NBD_CONNECTED)
 		return;

@@ -306,7 +306,7 @@ static void take_over(int device, const char *rest)
 			error == EBUSY ? "another daemon serves it" : strerror(error));
 		return;
 	}
-	opened_files_add(nbd_key(name), told_size);
+	opened_files_add(nbd_key(name), told_size, version & STORE_VERIFIED);
 	grow_pipe(n);
 	given[n] = device;
 	p->state = NBD_CONNECTED;

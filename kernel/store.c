@@ -56,7 +56,7 @@ uint64_t store_version(const struct state *s)
 		hash = hash_more(hash, s->last_modified, strlen(s->last_modified) + 1);
 	hash = hash_more(hash, &s->size, sizeof(s->size));
 	/* So that no server can choose an ETag by which its bytes pass for verified ones later. */
-	return state_is_verified(s) ? hash | 1ull << 63 : hash & ~(1ull << 63);
+	return state_is_verified(s) ? hash | STORE_VERIFIED : hash & ~STORE_VERIFIED;
 }
 
 bool store_has(uint64_t image, uint64_t version)

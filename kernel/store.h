@@ -21,7 +21,9 @@ bool store_begin(const char *dir, char *why, size_t size);
 struct conf;
 void store_limits(const struct conf *conf);
 
-/* What tells versions of an image apart: a hash of size and validator. */
+/* What tells versions of an image apart: a hash of size and validator, with this bit if that is a
+ * root hash. */
+#define STORE_VERIFIED (1ull << 63)
 uint64_t store_version(const struct state *state);
 
 /* Whether the file is there. `image`: opened_files_key() of its keys. */

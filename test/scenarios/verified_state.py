@@ -4,12 +4,14 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
+import signal
 import tempfile
 
 from lib import certs, verity
 from lib.verity import BLOCK, Liar
-from scenarios.common import (MIB, PAGE, Program, Server, StandIn, daemon, each, quiet, refused, reload, reported,
+from scenarios.common import (MIB, PAGE, Program, Server, StandIn, daemon, each, fnv, quiet, refused, reload, reported,
                               scenario, takes_long, words)
 from scenarios.verified_common import FRONTS, Cachefiles, Made, Opened, kill_worker, opened, started, tree_files
 
@@ -380,6 +382,58 @@ def verified_sighup_changes(image_is_replaced):
         write(f"url {s.url}", other.directive(), *more)
         k.closed(o.one.f)
         Opened(Cachefiles(k, other.data)).need_all()
+
+
+def rewrite_state(k, **fields):
+    """Writes lines of the state of /img, the only image, anew, with a sum that is right."""
+    folder = os.path.join(k.cache, "cachefilesd-mini")
+    path, = (os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch("[0-9a-f]{16}", name))
+    with open(path) as file:
+        lines = [line.split(" ", 1) for line in file.read().splitlines()[:-1]]
+    text = "".join(f"{word} {fields.get(word, value)}\n" for word, value in lines)
+    with open(path, "w") as file:
+        file.write(f"{text}sum {fnv(text):016x}\n")
+
+
+def make_unverified(s, k, other):
+    """Rewrites the state of the open image so that it had no root hash; the server has another image of that version."""
+    quiet(s)
+    rewrite_state(k, etag='"theirs"')
+    s.images["/img"] = other.data
+    s.default["etag"] = '"theirs"'
+
+
+@each(*FRONTS)
+def verified_state_rewritten(front):
+    """a state file that somebody has rewritten under an open image: no new worker takes it for one without a root hash"""
+    made, other = Made("believed"), Made("liar's")
+    with Server(made.files()) as s, started(front, s, made.directive(), "read-ahead none", "timeout 2") as k:
+        o = opened(front, k, made.data)
+        o.need(0)
+        make_unverified(s, k, other)
+        os.kill(k.worker, signal.SIGKILL)
+        k.wait_log("a new one takes its place")
+        assert not o.read(2 * MIB, PAGE, 15)
+        o.one.check()
+
+
+@scenario
+def verified_sighup_removes_and_state_rewritten():
+    """the same when its root hash is gone from the configuration, and when that is there again"""
+    made, other = Made("believed"), Made("liar's")
+    more = ("read-ahead none", "timeout 2")
+    with Server(made.files()) as s, configured(f"url {s.url}", made.directive(), *more) as (k, write):
+        o = Opened(Cachefiles(k, made.data))
+        o.need(0)
+        make_unverified(s, k, other)
+        for lines in ((), (made.directive(),)):
+            write(f"url {s.url}", *lines, *more)
+            assert not o.read(2 * MIB, PAGE, 15)
+            o.one.check()
+        del s.default["etag"]
+        s.images["/img"] = made.data
+        k.closed(o.one.f)
+        Opened(Cachefiles(k, made.data)).need_all()
 
 
 @scenario

@@ -28,7 +28,7 @@ static void test_none(void)
 	begin_test("handover: without memory nothing is known");
 	handover_begin();
 	handover_learnt(ABI_V8);
-	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5, false);
 	CHECK(handover_abi() == ABI_AUTO);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	opened_files_remove(opened_files_key("erofs,a", "a", 1));
@@ -41,9 +41,9 @@ static void test_told(void)
 	int fd = fresh();
 
 	begin_test("handover: what was told is remembered, by both keys");
-	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
-	opened_files_add(opened_files_key("erofs,a", "b", 1), INT64_MAX);
-	opened_files_add(opened_files_key("erofs,ab", "", 0), 0);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5, false);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), INT64_MAX, false);
+	opened_files_add(opened_files_key("erofs,ab", "", 0), 0, false);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == INT64_MAX);
 	CHECK(opened_files_size(opened_files_key("erofs,ab", "", 0)) == 0);
@@ -52,8 +52,16 @@ static void test_told(void)
 	opened_files_remove(opened_files_key("erofs,a", "a", 1));
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == INT64_MAX);
-	opened_files_add(opened_files_key("erofs,a", "b", 1), 7);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7, false);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == 7);
+	CHECK(!opened_files_verified(opened_files_key("erofs,a", "b", 1)));
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7, true);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7, false);
+	CHECK(opened_files_verified(opened_files_key("erofs,a", "b", 1)));
+	opened_files_remove(opened_files_key("erofs,a", "b", 1));
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7, false);
+	CHECK(!opened_files_verified(opened_files_key("erofs,a", "b", 1)));
+	CHECK(!opened_files_verified(opened_files_key("erofs,a", "c", 1)));
 	CHECK(shared->high == 3);
 	forget(fd);
 }
@@ -64,7 +72,7 @@ static void test_next(void)
 
 	begin_test("handover: the next process finds it, and the layout");
 	CHECK(handover_abi() == ABI_AUTO);
-	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5, false);
 	handover_learnt(ABI_MAINLINE);
 	munmap((void *)shared, SIZE);
 	shared = NULL;
@@ -88,8 +96,8 @@ static void test_killed(void)
 		if (pid == 0)
 			for (uint64_t n = 0;; n++) {
 				opened_files_add(opened_files_key("erofs,a", "a", 1),
-					n * UINT64_C(0x100000001) % INT32_MAX);
-				opened_files_add(opened_files_key("erofs,b", "b", 1), 42);
+					n * UINT64_C(0x100000001) % INT32_MAX, false);
+				opened_files_add(opened_files_key("erofs,b", "b", 1), 42, false);
 				opened_files_remove(opened_files_key("erofs,b", "b", 1));
 			}
 		usleep((useconds_t)(i * 13 % 500));
@@ -115,17 +123,18 @@ static void test_full(void)
 	begin_test("handover: full: those that nobody has seen again make room, others do not");
 	for (int i = 0; i < FILES_MAX; i++) {
 		name(text, i);
-		opened_files_add(opened_files_key("erofs,v", text, strlen(text)), (uint64_t)i);
+		opened_files_add(
+			opened_files_key("erofs,v", text, strlen(text)), (uint64_t)i, false);
 	}
-	opened_files_add(opened_files_key("erofs,w", "", 0), 1);
+	opened_files_add(opened_files_key("erofs,w", "", 0), 1, false);
 	CHECK(opened_files_size(opened_files_key("erofs,w", "", 0)) == -1);
 	for (int i = 0; i < FILES_MAX; i++) {
 		name(text, i);
 		CHECK(opened_files_size(opened_files_key("erofs,v", text, strlen(text))) == i);
 	}
 	handover_begin();
-	opened_files_add(opened_files_key("erofs,v", "0", 1), 0);
-	opened_files_add(opened_files_key("erofs,w", "", 0), 1);
+	opened_files_add(opened_files_key("erofs,v", "0", 1), 0, false);
+	opened_files_add(opened_files_key("erofs,w", "", 0), 1, false);
 	CHECK(opened_files_size(opened_files_key("erofs,w", "", 0)) == 1);
 	CHECK(opened_files_size(opened_files_key("erofs,v", "0", 1)) == 0);
 	forget(fd);
@@ -138,16 +147,16 @@ static void test_counts(void)
 	begin_test("handover: counters stay with a file that is opened anew, and begin again with "
 		   "another");
 	CHECK(!opened_files_counts(7) && !opened_files_at(0));
-	opened_files_add(7, 5);
+	opened_files_add(7, 5, false);
 	opened_files_counts(7)[1] = 42;
 	handover_numbers()[3] = 43;
 	handover_begin();
-	opened_files_add(7, 5);
+	opened_files_add(7, 5, false);
 	CHECK(opened_files_counts(7)[1] == 42 && handover_numbers()[3] == 43);
 	CHECK(opened_files_at(0) == 7 && !opened_files_at(1) && !opened_files_at(FILES_MAX));
 	opened_files_remove(7);
 	CHECK(!opened_files_at(0));
-	opened_files_add(8, 5);
+	opened_files_add(8, 5, false);
 	CHECK(opened_files_at(0) == 8 && opened_files_counts(8)[1] == 0);
 	forget(fd);
 }
@@ -167,7 +176,7 @@ static void test_dir(void)
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL); /* not the sanitizer's */
 		handover_protect();
-		opened_files_add(1, 5);
+		opened_files_add(1, 5, false);
 		_exit(opened_files_size(1) != 5 || strcmp(handover_dir(), "/var/cache/x") != 0 ||
 			(handover_bound("/etc"), true));
 	}
@@ -198,7 +207,7 @@ static void test_first_version(void)
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
 	CHECK(handover_take(fd, 0) && handover_begin() == 3 && handover_abi() == ABI_MAINLINE);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
-	opened_files_add(opened_files_key("erofs,a", "b", 1), 7);
+	opened_files_add(opened_files_key("erofs,a", "b", 1), 7, false);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "b", 1)) == 7);
 	handover_bound("/x");
 	handover_protect();
@@ -238,7 +247,7 @@ static void test_foreign(void)
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == -1);
 	handover_begin();
 	CHECK(shared->worker == 1);
-	opened_files_add(opened_files_key("erofs,a", "a", 1), 5);
+	opened_files_add(opened_files_key("erofs,a", "a", 1), 5, false);
 	CHECK(opened_files_size(opened_files_key("erofs,a", "a", 1)) == 5);
 	opened_files_remove(opened_files_key("erofs,a", "a", 1));
 	shared->opened[0].key = opened_files_key("erofs,a", "a", 1);

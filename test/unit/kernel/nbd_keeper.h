@@ -89,9 +89,9 @@ uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_
 	return strlen(volume) * 1000003 + cookie_size + (cookie_size ? *(const char *)cookie : 0);
 }
 
-void opened_files_add(uint64_t key, uint64_t size)
+void opened_files_add(uint64_t key, uint64_t size, bool verified)
 {
-	(void)key, (void)size;
+	(void)key, (void)size, (void)verified;
 }
 
 void opened_files_remove(uint64_t key)
