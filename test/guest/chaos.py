@@ -159,7 +159,7 @@ Made by `make chaos` (`test/guest/chaos.py`, whose head says how): user-mode Lin
 nginx, images over HTTPS on a link of 10 ms and 40 Mbit/s where that matters. *tried*: disturbances;
 *survived*: those after which all readers read on; *lost*: reads and mounts that failed and must not,
 disturbances that were not survived, growth of memory or descriptors; *errors as said*: reads and mounts
-that failed as the README says they do, such as without the keeper or with a full disk. Rows with `nbd` behind the
+that failed as design.md says they do, such as without the keeper or with a full disk. Rows with `nbd` behind the
 kernel are those of block devices.
 
 """

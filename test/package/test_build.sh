@@ -1,5 +1,5 @@
 #!/bin/bash
-# The README's promises about the binary and its build.
+# What the README and docs/design.md promise of the binary and its build.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 

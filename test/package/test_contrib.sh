@@ -15,7 +15,7 @@ unit_verifies()
 	systemd-analyze verify --man=no "$scratch/cachefilesd-mini.service" && [ ! -s "$said" ]
 }
 
-# The limit is the figure in the README; systemd's own "OK" reaches to 5.0.
+# The limit is the figure in docs/boot.md; systemd's own "OK" reaches to 5.0.
 unit_is_hardened()
 {
 	systemd-analyze security --offline=yes --threshold=32 contrib/systemd/cachefilesd-mini.service
