@@ -11,7 +11,7 @@ from lib.picture import STYLE, block, gnuplot, quoted
 COLOURS = {"ours": "#08519c", "ours trace": "#3182bd", "ours prefetch": "#9ecae1",
            "ours nbd": "#08786f", "ours nbd trace": "#41b6a6",
            "nbdkit": "#d94801", "nbdkit filters": "#fd8d3c", "httpdirfs": "#54278f",
-           "httpdirfs cache": "#9e9ac8", "rclone": "#006d2c", "rclone full": "#74c476",
+           "httpdirfs cache": "#9e9ac8", "rclone": "#ae017e", "rclone full": "#f768a1",
            "download": "#737373"}
 WIDTH, ROW = 860, 24    # px
 NAMES = 300             # px for the contenders' names
@@ -26,8 +26,8 @@ SHORT_WORKLOADS = ("a", "b", "e", "f")
 # ---- bars ---------------------------------------------------------------------------------------
 
 def bars(title, groups, output):
-    """Groups below one another, each with a scale of its own: (heading, mark, bars). The mark is a value for a red
-    line, or None. A bar is (contender, value, text); one without a value has only its text, an infinite one is cut."""
+    """Groups below one another, each with a scale of its own: (heading, mark, bars). The mark is a value for a
+    black line, or None. A bar is (contender, value, text); one without a value has only its text, an infinite one is cut."""
     lines = len(title) + sum(len(group[2]) + 1.5 for group in groups) + 0.5
     script = STYLE + f"""
 unset border
@@ -67,7 +67,7 @@ set ytics scale 0
              "$labels using 1:2:3 with labels left offset 0.5,0 notitle"]
     script += block("boxes", boxes) + block("labels", labels)
     for name, vectors, style in (("cuts", cuts, "linewidth 5 linecolor rgb '#ffffff'"),
-                                 ("marks", marks, "linewidth 2 linecolor rgb '#d0021b'")):
+                                 ("marks", marks, "linewidth 2 linecolor rgb '#000000'")):
         if vectors:
             script += block(name, vectors)
             plots.append(f"${name} using 1:2:3:4 with vectors nohead {style} notitle")
@@ -91,7 +91,7 @@ def link_bars(table, names, letters, output):
         groups.append((f"{workload}: {workloads.TITLES[workload]}", least,
                        [run_bar(table, workload, name) for name in names if Cell(table, workload, name).runs]))
     bars([f"Seconds from mount to end / MB on the wire: {link_title(table)}, {table['scheme'].upper()}",
-          "Less is better. The red line: bytes needed / rate + one round trip."], groups, output)
+          "Less is better. The black line: bytes needed / rate + one round trip."], groups, output)
 
 
 # ---- bytes over time ----------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def cost_bars(results, output):
 
 
 def draw(results, directory):
-    """Writes NAME.png and NAME.svg; returns (name, title, table) of each, without a table for the report's head."""
+    """Writes NAME.svg; returns (name, title, table) of each, without a table for the report's head."""
     head, pictures = [], []
     for table in results["tables"]:
         if not table["workloads"] or not any(r["outcome"] == "ok" for r in table["runs"]):

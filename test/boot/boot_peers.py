@@ -24,7 +24,7 @@ RECORDED = 12       # seconds, after which a trace is on the disk: longer than t
 PHASES = (  # the last line of each on the console
     ("kernel", r"Run /init as init process", "#969696"),
     ("network, cache, root", r"^Welcome to ", "#3182bd"),
-    ("systemd, to the login prompt", r"^from-the-web login: ", "#fd8d3c"),
+    ("systemd, login", r"^from-the-web login: ", "#fd8d3c"),
 )
 
 TITLES = {
@@ -190,7 +190,7 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
     def draw(self, output):
-        """Draws OUTPUT.png and OUTPUT.svg: a bar for each contender, divided at the ends of its phases. A bar that is
+        """Draws OUTPUT.svg: a bar for each contender, divided at the ends of its phases. A bar that is
         several times as long as the others is cut off."""
         shown = [(name, self.median(name)) for name in reversed(TITLES) if self.median(name)]
         if not shown:
@@ -208,19 +208,19 @@ class Comparison:
             plots.append(f"$phase{number} using 1:2:3:4:5:6 with boxxyerror linecolor rgb '{colour}' "
                          f"title {picture.quoted(phase)}")
         script += picture.block("labels", [
-            f'{min(result.ends[-1], width * 0.75)} {place} "{result.ends[-1]:.1f} s, {result.fetched / 1e6:.0f} MB"'
+            f'{min(result.ends[-1], width * 0.72)} {place} "{result.ends[-1]:.1f} s, {result.fetched / 1e6:.0f} MB"'
             for place, (_, result) in enumerate(shown)])
         plots.append("$labels using 1:2:3 with labels left offset 0.6,0 notitle")
         ticks = ", ".join(f"{picture.quoted(TITLES[name])} {place}" for place, (name, _) in enumerate(shown))
         script += f"""
-set title 'Seconds from power on to the login prompt, and bytes fetched until then'
+set title 'Seconds from power on to the login prompt; MB fetched'
 set ytics ({ticks})
 set xrange [0:{width}]
 set yrange [-0.6:{len(shown) - 0.4}]
-set key outside below center horizontal samplen 1.5 width -8 reverse Left
+set key outside below center horizontal samplen 1.5 width -5 maxrows 1 reverse Left
 plot {", ".join(plots)}
 """
-        picture.gnuplot(script, output, (1000, 110 + 45 * len(shown)))
+        picture.gnuplot(script, output, (860, 130 + 45 * len(shown)))
 
 
 def compare(bench):

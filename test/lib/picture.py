@@ -1,8 +1,8 @@
 """Pictures by gnuplot: the common part of those of the bench and of the boots."""
 import subprocess
 
-TERMINALS = (("png", "pngcairo size {},{} font 'DejaVu Sans,11'"),
-             ("svg", "svg size {},{} dynamic font 'DejaVu Sans,14' background '#ffffff'"))
+# Type as large as a page's text, where a picture is as wide as the page.
+TERMINAL = "svg size {},{} dynamic font 'DejaVu Sans,16' background '#ffffff'"
 
 STYLE = """
 set style fill solid 1.0 border rgb '#ffffff'
@@ -22,7 +22,6 @@ def block(name, lines):
 
 
 def gnuplot(script, output, size):
-    """Writes OUTPUT.png and OUTPUT.svg; `size` is (width, height) in points."""
-    for suffix, terminal in TERMINALS:
-        text = f"set terminal {terminal.format(*size)}\nset output {quoted(f'{output}.{suffix}')}\n"
-        subprocess.run(["gnuplot"], input=text + script, text=True, check=True)
+    """Writes OUTPUT.svg; `size` is (width, height) in points."""
+    text = f"set terminal {TERMINAL.format(*size)}\nset output {quoted(f'{output}.svg')}\n"
+    subprocess.run(["gnuplot"], input=text + script, text=True, check=True)
