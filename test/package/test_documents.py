@@ -184,6 +184,14 @@ def shows_what_is_printed():
     assert not wrong, f"nothing prints these: {wrong}"
 
 
+def lists_the_metrics():
+    """The manual has each family of the table in tools/status.c, and no other."""
+    table = set(re.findall(r'(?m)^\t\{"([a-z_]+)", ', text_of("tools/status.c")))
+    manual = text_of("man/cachefilesd-mini.8").partition(".Ss Metrics\n")[2].partition("\n.Ss ")[0]
+    listed = set(re.findall(r"\b([a-z_]+)", re.sub(r"\{.*?\}", "", " ".join(re.findall(r"(?m)^\.It Li (.*)$", manual)))))
+    assert len(table) > 30 and table == listed, table ^ listed
+
+
 def boots_by_these_words():
     """Command lines of the kernel, in documents and in the manual's examples, are those of the initramfs parts."""
     found = [line for path in documents() for line in re.findall(r"(?ms)^```text\n(root=[^`]*?)\n```", text_of(path))]
@@ -218,6 +226,7 @@ def main():
             ("tests that are named exist", names_tests_that_exist),
             ("messages are quoted as the program says them", quotes_as_it_is_said),
             ("samples have the labels that are printed", shows_what_is_printed),
+            ("the manual has each metric", lists_the_metrics),
             ("the kernel's command lines are understood", boots_by_these_words),
             ("README.md: an embedded initramfs", makes_an_initramfs)):
         tap.result(f"documents: {name}", *tap.attempt(function, below=TOP))
