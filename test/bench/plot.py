@@ -27,7 +27,8 @@ SHORT_WORKLOADS = ("a", "b", "e", "f")
 
 def bars(title, groups, output):
     """Groups below one another, each with a scale of its own: (heading, mark, bars). The mark is a value for a
-    black line, or None. A bar is (contender, value, text); one without a value has only its text, an infinite one is cut."""
+    black line, or None. A bar is (contender, value, text); one without a value has only its text, an infinite one is
+    cut."""
     lines = len(title) + sum(len(group[2]) + 1.5 for group in groups) + 0.5
     script = STYLE + f"""
 unset border
