@@ -10,16 +10,21 @@
 #   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
+# Those of the flags $1 that the compiler knows, which is asked for each only if it does not know all.
+known = $(shell know() { echo 'int x;' | $(CC) -Werror "$$@" -x c -c -o /dev/null - 2>/dev/null; }; \
+	if know $1; then echo '$1'; else for flag in $1; do ! know $$flag || echo $$flag; done; fi)
+
 # In one partition the linker's compiler sees all: that is slower, and makes the file smaller.
-CFLAGS  = -Oz -flto=auto -flto-partition=one -fno-jump-tables -fno-tree-switch-conversion \
-	  -fno-inline-functions-called-once $(SMALLER) $(CFLAGS_X86)
+LTO     = $(eval LTO := $$(if $$(call known,-flto-partition=one),-flto=auto -flto-partition=one))$(LTO)
+CFLAGS  = $(eval CFLAGS := $$(or $$(call known,-Oz),-Os) $$(LTO) $$(SMALLER) \
+	  $$(call known,-fno-jump-tables -fno-tree-switch-conversion -fno-inline-functions-called-once \
+	  -malign-data=abi))$(CFLAGS)
 # These passes copy code or need registers even at -Oz. What has to be fast keeps them.
-SMALLER = -fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts -fno-move-loop-invariants \
-	  -fno-tree-loop-im -fno-shrink-wrap -fno-ipa-sra
+SMALLER = $(eval SMALLER := $$(call known,-fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts \
+	  -fno-move-loop-invariants -fno-tree-loop-im -fno-shrink-wrap -fno-ipa-sra))$(SMALLER)
 FASTER  = -O2 $(patsubst -fno-%,-f%,$(filter $(SMALLER),$(CFLAGS)))
-CFLAGS_X86 = $(if $(filter x86_64-% i686-%,$(MACHINE)),-malign-data=abi)
 # On x86-64 the start of the program is our own (base/x86_64.S).
-START   = $(if $(filter x86_64-%,$(MACHINE)),-nostartfiles)
+START   = $(shell $(CC) -E -P base/x86_64.S | grep -qw _start && echo -nostartfiles)
 # In the file the data follows the code at once, not at the next page.
 LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=none -Wl,-z,norelro
 PREFIX  = /usr/local
@@ -41,7 +46,9 @@ endif
 # Looked up when the first object needs it.
 MACHINE = $(eval MACHINE := $$(shell $$(CC) -dumpmachine))$(MACHINE)
 # GCC's own ar knows objects of -flto.
-AR      = $(CROSS:%=%-)gcc-ar
+AR      = $(CROSS:%=%-)$(if $(LTO),gcc-)ar$(if $(LTO),$(NUMBER))
+# That of a compiler gcc-13, or of musl-gcc's REALGCC=gcc-13.
+NUMBER  = $(patsubst gcc%,%,$(filter gcc-%,$(notdir $(lastword $(CC) $(REALGCC)))))
 OBJCOPY = $(CROSS:%=%-)objcopy
 
 VERSION := 0.1
@@ -51,11 +58,12 @@ BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/n
 ROOMS   := base trust net daemon image fetch kernel tools
 MODULES := $(basename $(sort $(wildcard *.c $(ROOMS:%=%/*.c))))
 OBJECTS := $(MODULES:%=$(OUT)/%.o) $(OUT)/base/x86_64.o
-WARN    := -std=c11 -Wall -Wextra -Werror
+WARN    := -std=c11 -Wall -Wextra $(WERROR)
 DEFINES := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DBUILD_TIME=$(BUILD_TIME)
 # The program is linked to a fixed address: code that could lie anywhere would only be larger, and
-# its tables of addresses would have to be writable.
-SMALL   := -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
+# its tables of addresses would have to be writable. clang would call bcmp() in place of memcmp(),
+# which is ours.
+SMALL   := -fno-builtin-bcmp -ffunction-sections -fdata-sections -fomit-frame-pointer -fno-pie \
 	   -fno-asynchronous-unwind-tables -fno-unwind-tables
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
@@ -64,7 +72,9 @@ BEARSSL_INC ?= /usr/include/bearssl
 ARCHIVE := $(BEARSSL_LIB)
 else
 # Looked up when the first object needs it, and only if it is not given.
-BEARSSL = $(eval BEARSSL := $$(shell test/source bearssl))$(or $(BEARSSL),$(error BearSSL's source is missing, see above))
+BEARSSL = $(eval BEARSSL := $$(shell test/source bearssl))$(or $(BEARSSL),$(error \
+	BearSSL's source is missing, see above. BEARSSL=FOLDER names a tree of it, BEARSSL_LIB=FILE and BEARSSL_INC=FOLDER \
+	a library and its headers))
 BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif

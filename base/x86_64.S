@@ -7,9 +7,10 @@
  *
  * A call is four bytes here: the low byte of its number, and a short jump to where it is made,
  * which reaches 128 bytes in both directions. Arguments lie where the kernel expects them, but
- * for the fourth.
+ * for the fourth. The GNU C library is left as it is.
  */
-#ifdef __x86_64__
+#include <features.h>
+#if defined(__x86_64__) && !defined(__GLIBC__)
 #include <sys/syscall.h>
 
 	.text
