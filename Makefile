@@ -7,7 +7,9 @@
 #   BEARSSL                       a BearSSL source tree; by default Debian's source package is
 #                                 fetched once into the user's cache directory (test/source)
 #   BEARSSL_LIB BEARSSL_INC       a compiled libbearssl.a and its headers, instead of a tree
-#   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages
+#   WERROR                        -Werror makes warnings errors, as the tests do
+#   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages; the
+#   DOCDIR SYSCONFDIR SYSTEMDDIR  licence, the configuration and systemd's units
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
 # Those of the flags $1 that the compiler knows, which is asked for each only if it does not know all.
@@ -30,6 +32,9 @@ LDFLAGS = -Wl,-O1 -Wl,-z,noseparate-code,-z,common-page-size=64 -Wl,--build-id=n
 PREFIX  = /usr/local
 SBINDIR = $(PREFIX)/sbin
 MANDIR  = $(PREFIX)/share/man
+DOCDIR  = $(PREFIX)/share/doc/cachefilesd-mini
+SYSCONFDIR = /etc
+SYSTEMDDIR = $(PREFIX)/lib/systemd/system
 HOSTCC  = gcc
 
 ifdef CROSS
@@ -52,6 +57,7 @@ NUMBER  = $(patsubst gcc%,%,$(filter gcc-%,$(notdir $(lastword $(CC) $(REALGCC))
 OBJCOPY = $(CROSS:%=%-)objcopy
 
 VERSION := 0.1
+
 BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile))
 
 # Each room uses only those before it; http.c and tls.c stand between net and daemon.
@@ -79,9 +85,14 @@ BEARSSL_INC = $(BEARSSL)/inc
 ARCHIVE := $(OUT)/libbearssl.a
 endif
 
-.PHONY: all bench bench-replay bench-update chaos check check-boot check-cross check-peers demo dist fleet fuzz size \
-	size-all install install-initramfs-tools install-dracut clean unit asan
-all: $(BINARY)
+SERVICES = systemd openrc sysvinit procd
+.PHONY: all help bench bench-replay bench-update chaos check check-boot check-cross check-peers demo dist \
+	fleet fuzz size size-all install $(SERVICES:%=install-%) install-initramfs-tools install-dracut uninstall clean unit asan
+all: $(BINARY) ## the binary
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | while IFS='	' read -r target text; do \
+		printf '  %-24s %s\n' "$$target" "$$text"; done
 
 $(BINARY): $(OUT)/cachefilesd-mini.full
 	@echo "  STRIP   $@"
@@ -117,7 +128,7 @@ build/asan/libbearssl.a: bearssl.mk
 	@$(MAKE) -s -f bearssl.mk BEARSSL="$(BEARSSL)" OUT=$@ CC="$(HOSTCC)" AR=gcc-ar CFLAGS="-g -O1"
 
 # The same sources with the sanitizers, against the C library that has them.
-asan: build/asan/cachefilesd-mini build/asan/cachefilesd-mini.pages
+asan: build/asan/cachefilesd-mini build/asan/cachefilesd-mini.pages ## the binary with the sanitizers, in build/asan
 build/asan/cachefilesd-mini: $(MODULES:%=build/asan/%.o) build/asan/libbearssl.a
 	@echo "  LD      $@"
 	@$(HOSTCC) $(SANITIZE) -o $@ $^ -lresolv
@@ -153,7 +164,8 @@ else
 UNIT_CC = $(HOSTCC) $(WARN) $(SANITIZE)
 UNIT_LIBRARIES = build/asan/libbearssl.a -lresolv
 endif
-unit: $(UNITS)
+$(OUT)/unit/daemon/conf: build/cachefilesd.conf
+unit: $(UNITS) ## the unit tests, in build/unit
 $(OUT)/unit/%: test/unit/%.c test/unit/check.h $(filter %.a,$(UNIT_LIBRARIES)) Makefile
 	@echo "  CC      $@"
 	@mkdir -p $(@D)
@@ -178,7 +190,7 @@ build/count.so: test/cross/count.c Makefile
 CLANG   = clang
 SECONDS = 10
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/*/*.c))
-fuzz: $(FUZZERS)
+fuzz: $(FUZZERS) ## all fuzz harnesses, SECONDS=10 each
 	@test/fuzz/run $(SECONDS)
 build/fuzz/%: test/fuzz/%.c build/asan/libbearssl.a Makefile
 	@echo "  CC      $@"
@@ -186,24 +198,24 @@ build/fuzz/%: test/fuzz/%.c build/asan/libbearssl.a Makefile
 	@$(CLANG) $(WARN) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I. -I$(BEARSSL_INC) -MMD -MP -MF $@.d -o $@ $< \
 		build/asan/libbearssl.a -lresolv
 
-check:
+check: ## all tests: test/check
 	test/check
 
 # On the other architectures, under an emulator: CROSSES="TRIPLET..." for some of them.
 CROSSES = x86_64-linux-gnu i686-linux-gnu aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu \
 	  mips-linux-gnu mipsel-linux-gnu s390x-linux-gnu
-check-cross:
+check-cross: ## the tests of other architectures, CROSSES=... for some
 	test/install build guest $(CROSSES)
 	test/cross/test_cross.py $(CROSSES)
 
 # Against web servers and proxies that others have written.
-check-peers:
+check-peers: ## the tests with real servers and proxies
 	test/install build peers
 	@$(MAKE) cachefilesd-mini build/unit/root/tls_client
 	test/client/peers.py
 
 # A fleet behind one line, with the caches of docs/fleet.md: its tables.
-fleet:
+fleet: ## the tests of a fleet behind one line
 	test/install build fleet
 	@$(MAKE) cachefilesd-mini
 	test/fleet/test_fleet.py
@@ -211,14 +223,14 @@ fleet:
 # Machines that boot from an image on a web server, in QEMU; as root, and for long. test/boot/boot.py --help
 # lists the options that BOOT= takes.
 BOOT =
-check-boot:
+check-boot: ## machines that boot, in QEMU; BOOT= takes options
 	test/install build guest boot
 	@$(MAKE) cachefilesd-mini
 	test/boot/boot.py $(BOOT)
 
 # All that can go wrong, for hours; writes docs/chaos.md. test/guest/chaos.py --help lists the options: one
 # row, one kernel, little of each.
-chaos:
+chaos: ## what can go wrong, for hours; writes docs/chaos.md
 	test/install build guest check
 	@$(MAKE) cachefilesd-mini
 	test/guest/chaos.py --write docs/chaos.md
@@ -226,7 +238,7 @@ chaos:
 # Beside what users might pick instead; writes docs/bench.md. BENCH=--quick takes some minutes, and
 # test/bench/run.py --help lists the other options.
 BENCH =
-bench:
+bench: ## beside other programs; writes docs/bench.md; BENCH= takes options
 	test/install build guest bench
 	@$(MAKE) cachefilesd-mini
 	test/bench/run.py $(BENCH) cachefilesd-mini
@@ -234,7 +246,7 @@ bench:
 # What the next build of an image costs devices that have the one before; docs/publishing.md has the table.
 # test/bench/update.py --help lists the options that UPDATE= takes.
 UPDATE =
-bench-update:
+bench-update: ## what an update fetches; UPDATE= takes options
 	test/install build guest update
 	@$(MAKE) cachefilesd-mini
 	test/bench/update.py $(UPDATE) cachefilesd-mini
@@ -242,46 +254,93 @@ bench-update:
 # The engine alone, over recorded READs and a modelled link, in virtual time: in seconds.
 # test/bench/replay/run.py --help lists the options that REPLAY= takes.
 REPLAY =
-bench-replay: build/replay
+bench-replay: build/replay ## the fetch engine on recorded READs; REPLAY= takes options
 	test/bench/replay/run.py $(REPLAY)
 
-demo:
+demo: ## a demonstration: test/demo
 	test/demo
 
-size: cachefilesd-mini
+size: cachefilesd-mini ## what the binary and its tables weigh
 	@test/size
 
 # A line for each architecture.
-size-all:
+size-all: ## the same for all architectures
 	@for triplet in $(CROSSES); do $(MAKE) -s CROSS=$$triplet; done
 	@test/size $(CROSSES)
 
-install: $(BINARY)
-	install -d $(DESTDIR)$(SBINDIR)
-	install -m 755 $(BINARY) $(DESTDIR)$(SBINDIR)/
-	for page in $(notdir $(wildcard man/*)); do \
-		install -D -m 644 man/$$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit; \
-	done
-
+# What is installed, as FILE,PLACE. The page of a manual's section lies in that section's folder.
+own_files = $(BINARY),$(SBINDIR)/cachefilesd-mini LICENSE,$(DOCDIR)/LICENSE \
+	build/cachefilesd.conf,$(SYSCONFDIR)/cachefilesd.conf \
+	contrib/bash-completion/cachefilesd-mini,$(PREFIX)/share/bash-completion/completions/cachefilesd-mini \
+	$(foreach page,$(wildcard man/*),$(page),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+systemd_files = build/systemd/cachefilesd-mini.service,$(SYSTEMDDIR)/cachefilesd-mini.service \
+	build/systemd/cachefilesd-mini@.service,$(SYSTEMDDIR)/cachefilesd-mini@.service
+openrc_files = build/openrc/cachefilesd-mini.initd,$(SYSCONFDIR)/init.d/cachefilesd-mini \
+	build/openrc/cachefilesd-mini.confd,$(SYSCONFDIR)/conf.d/cachefilesd-mini
+sysvinit_files = build/sysvinit/cachefilesd-mini,$(SYSCONFDIR)/init.d/cachefilesd-mini
+procd_files = build/procd/cachefilesd-mini.init,$(SYSCONFDIR)/init.d/cachefilesd-mini
 # The parts for two initramfs systems, where packages of a distribution would put them.
-# Each file with its own mode: some are run, others only read by the shell.
-install_tree = for file in $$(cd $1 && find -L . -type f); do \
-	install -D -m $$(stat -L -c %a $1/$$file) $1/$$file $(DESTDIR)$(PREFIX)/$2/$$file || exit; done
+tree_files = $(foreach file,$(shell cd $1 && find -L . -type f | sed 's,^\./,,'),$1/$(file),$(PREFIX)/$2/$(file))
+initramfs_tools_files = $(call tree_files,contrib/initramfs-tools,share/initramfs-tools) \
+	contrib/initramfs/cachefilesd-boot.sh,$(PREFIX)/share/cachefilesd-mini/cachefilesd-boot.sh
+dracut_files = $(call tree_files,contrib/dracut,lib/dracut/modules.d)
+service_files = $(foreach service,$(SERVICES),$($(service)_files))
+comma := ,
+sources_of = $(foreach file,$1,$(firstword $(subst $(comma), ,$(file))))
 
-install-initramfs-tools:
-	$(call install_tree,contrib/initramfs-tools,share/initramfs-tools)
-	install -D -m 644 contrib/initramfs/cachefilesd-boot.sh $(DESTDIR)$(PREFIX)/share/cachefilesd-mini/cachefilesd-boot.sh
+# What people change, the configuration and OpenRC's settings, is never overwritten.
+put_files = @for file in $1; do place=$(DESTDIR)$${file\#*,} file=$${file%%,*} mode=644; \
+	[ ! -x $$file ] || mode=755; \
+	case $$place in */cachefilesd.conf | */conf.d/*) [ ! -e $$place ] || continue ;; esac; \
+	echo "  INSTALL $$place"; \
+	install -D -m $$mode $$file $$place || exit; done
 
-install-dracut:
-	$(call install_tree,contrib/dracut,lib/dracut/modules.d)
+install: $(BINARY) build/cachefilesd.conf ## the binary, manual pages, licence, a sample configuration, completion for bash
+	$(call put_files,$(own_files))
 
-# The release: what git has of HEAD, the same bytes every time.
-dist:
+install-systemd: $(call sources_of,$(systemd_files)) ## units for systemd
+	$(call put_files,$(systemd_files))
+
+install-openrc: $(call sources_of,$(openrc_files)) ## a script for OpenRC
+	$(call put_files,$(openrc_files))
+
+install-sysvinit: $(call sources_of,$(sysvinit_files)) ## a script for sysvinit
+	$(call put_files,$(sysvinit_files))
+
+install-procd: $(call sources_of,$(procd_files)) ## a script for OpenWrt's procd
+	$(call put_files,$(procd_files))
+
+install-initramfs-tools: ## a root over HTTP, for initramfs-tools
+	$(call put_files,$(initramfs_tools_files))
+
+install-dracut: ## the same for dracut
+	$(call put_files,$(dracut_files))
+
+# In /etc only what is as it was installed goes; of the folders those that are the program's own.
+uninstall: build/cachefilesd.conf $(call sources_of,$(service_files)) ## removes all that the above have installed
+	@for file in $(own_files) $(service_files) $(initramfs_tools_files) $(dracut_files); do \
+		place=$(DESTDIR)$${file#*,} file=$${file%%,*}; \
+		case $$place in $(DESTDIR)$(SYSCONFDIR)/*) cmp -s $$file $$place || continue ;; esac; \
+		rm -f $$place; \
+		case $${place%/*} in */*cachefilesd-mini) rmdir $${place%/*} 2>/dev/null ;; esac; done; true
+
+build/cachefilesd.conf: contrib/sample/cachefilesd.conf.awk daemon/conf.c man/cachefilesd-mini.conf.5 Makefile
+	@mkdir -p $(@D)
+	@awk -v version=$(VERSION) -f $(filter-out Makefile,$^) >$@.new && mv $@.new $@
+
+# They name the program's place, which may be another one each time.
+$(call sources_of,$(service_files)): build/%: contrib/% FORCE
+	@mkdir -p $(@D)
+	@sed 's#/usr/sbin/#$(SBINDIR)/#' $< >$@ && { [ ! -x $< ] || chmod 755 $@; }
+FORCE:
+
+# What git has of HEAD, the same bytes every time.
+dist: ## the source's tarball, in build/dist
 	@mkdir -p build/dist
 	git archive --prefix=cachefilesd-mini-$(VERSION)/ HEAD | gzip -n9 >build/dist/cachefilesd-mini-$(VERSION).tar.gz
 	cd build/dist && sha256sum cachefilesd-mini-$(VERSION).tar.gz >cachefilesd-mini-$(VERSION).tar.gz.sha256
 
-clean:
+clean: ## removes all that was built
 	rm -rf build cachefilesd-mini
 
 -include $(foreach d,$(OUT) $(OUT)/unit build/asan build/fuzz,$(wildcard $d/*.d $d/*/*.d $d/test/bench/replay/*.d))

@@ -71,17 +71,6 @@ compiles_with_clang()
 	done
 }
 
-installs()
-{
-	local root
-	root=$(mktemp -d)
-	make -s install DESTDIR="$root" PREFIX=/usr && "$root/usr/sbin/cachefilesd-mini" --version &&
-		(cd man && for page in *; do cmp "$page" "$root/usr/share/man/man${page##*.}/$page" || exit; done)
-	local result=$?
-	rm -r "$root"
-	return $result
-}
-
 # Copies of the tree in folders of different names and lengths, of other inodes and times.
 is_reproducible()
 {
@@ -194,7 +183,6 @@ check "clang finds nothing" compiles_with_clang "$(test/source bearssl 2>/dev/nu
 check "calls.c compiles where there are no old system calls of stat()" compiles_without_stat
 check "knowledge points one way" knows_only_rooms_before
 check "modules form no circle" modules_form_no_circle
-check "make install, DESTDIR, PREFIX" installs
 check "two builds in different folders give the same bytes" is_reproducible
 check "manual pages: mandoc finds nothing" manuals_are_clean
 check "manual pages: every configuration word" manual_has_words

@@ -7,12 +7,12 @@ cd "$(dirname "$0")/../.." || exit 1
 tests=contrib
 . test/lib/tap.sh
 
-# The program is the one of this build; the rest of the unit stays as it is.
-unit_verifies()
+# The program is the one of this build; the rest of the units stays as it is.
+units_verify()
 {
-	sed "s#/usr/sbin/cachefilesd-mini#$PWD/cachefilesd-mini#" contrib/systemd/cachefilesd-mini.service \
-		>"$scratch/cachefilesd-mini.service"
-	systemd-analyze verify --man=no "$scratch/cachefilesd-mini.service" && [ ! -s "$said" ]
+	make -s install-systemd SBINDIR="$PWD" SYSTEMDDIR="$scratch/units" >"$scratch/made" &&
+		systemd-analyze verify --man=no "$scratch/units/cachefilesd-mini.service" \
+			"$scratch/units/cachefilesd-mini@.service" && [ ! -s "$said" ]
 }
 
 # The limit is the figure in docs/boot.md; systemd's own "OK" reaches to 5.0.
@@ -35,9 +35,10 @@ script_parses()
 
 # It waits for most of its time.
 test/boot/network_cases.sh >"$scratch/network" 2>&1 &
-check "systemd-analyze verify: cachefilesd-mini.service" unit_verifies
+check "systemd-analyze verify: both units" units_verify
 check "systemd-analyze security: cachefilesd-mini.service, at most 3.2" unit_is_hardened
-for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/* contrib/publish/erofs-publish; do
+for script in contrib/openrc/* contrib/procd/* contrib/sysvinit/* contrib/publish/erofs-publish contrib/packaging/release
+do
 	check "sh -n and shellcheck: ${script#contrib/}" script_parses "$script" sh
 done
 for script in contrib/initramfs/* contrib/minimal-initramfs/* contrib/initramfs-tools/hooks/* \
@@ -46,8 +47,9 @@ for script in contrib/initramfs/* contrib/minimal-initramfs/* contrib/initramfs-
 do
 	check "sh -n and shellcheck: ${script#contrib/}" script_parses "$script" sh
 done
-check "bash -n and shellcheck: dracut's module-setup.sh" script_parses \
-	contrib/dracut/70cachefilesd-mini/module-setup.sh bash
+for script in contrib/dracut/*/module-setup.sh contrib/bash-completion/*; do
+	check "bash -n and shellcheck: ${script#contrib/}" script_parses "$script" bash
+done
 for shell in dash "busybox sh"; do
 	$shell test/boot/boot_cases.sh "$shell" || status=1
 done

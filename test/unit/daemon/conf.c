@@ -720,6 +720,36 @@ static void test_whole(void)
 	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "fstop 5%"));
 }
 
+/* Each line of the sample configuration (make build/cachefilesd.conf) that has a value without
+ * capitals and without a choice. */
+static void test_sample(void)
+{
+	struct conf defaults;
+	FILE *sample = fopen("build/cachefilesd.conf", "r");
+	char line[CONF_LINE_MAX];
+	int lines = 0;
+
+	begin_test("conf: the sample has the defaults");
+	CHECK(sample, "no build/cachefilesd.conf here");
+	conf_init(&c);
+	while (sample && fgets(line, sizeof(line), sample)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (line[0] != '#' || !strchr("abcdefghijklmnopqrstuvwxyz", line[1]) ||
+			!strchr(line, ' ') || strpbrk(line, "|ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+			continue;
+		CHECK(conf_line(&c, "sample", line + 1, why, sizeof(why)), "%s", why);
+		lines++;
+	}
+	CHECK(lines > 20, "%d lines", lines);
+	/* But for what only remembers that a line was there. */
+	c.given = 0;
+	c.status_given = c.control_given = false;
+	conf_init(&defaults);
+	CHECK(memcmp(&c, &defaults, sizeof(c)) == 0);
+	if (sample)
+		fclose(sample);
+}
+
 int main(void)
 {
 	test_defaults();
@@ -742,5 +772,6 @@ int main(void)
 	test_roothash_twice();
 	test_verity();
 	test_whole();
+	test_sample();
 	return finish_tests();
 }
