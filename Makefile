@@ -56,8 +56,10 @@ AR      = $(CROSS:%=%-)$(if $(LTO),gcc-)ar$(if $(LTO),$(NUMBER))
 NUMBER  = $(patsubst gcc%,%,$(filter gcc-%,$(notdir $(lastword $(CC) $(REALGCC)))))
 OBJCOPY = $(CROSS:%=%-)objcopy
 
-VERSION := 0.1
-
+VERSION := 0.2
+# What packages need: an address for mail, and where releases are. Neither exists yet.
+MAINTAINER  := The cachefilesd-mini authors <maintainers@cachefilesd-mini.example>
+PROJECT_URL := https://cachefilesd-mini.example
 BUILD_TIME := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile))
 
 # Each room uses only those before it; http.c and tls.c stand between net and daemon.
@@ -87,8 +89,8 @@ endif
 
 SERVICES = systemd openrc sysvinit procd
 .PHONY: all help bench bench-replay bench-update chaos check check-boot check-cross check-peers demo dist \
-	fleet fuzz size size-all install $(SERVICES:%=install-%) install-initramfs-tools install-dracut uninstall clean unit asan
-all: $(BINARY) ## the binary
+	release fleet fuzz size size-all install $(SERVICES:%=install-%) install-initramfs-tools install-dracut uninstall clean unit asan
+all: $(BINARY) build/cachefilesd.conf ## the binary, and the sample of its configuration
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | while IFS='	' read -r target text; do \
@@ -339,6 +341,16 @@ dist: ## the source's tarball, in build/dist
 	@mkdir -p build/dist
 	git archive --prefix=cachefilesd-mini-$(VERSION)/ HEAD | gzip -n9 >build/dist/cachefilesd-mini-$(VERSION).tar.gz
 	cd build/dist && sha256sum cachefilesd-mini-$(VERSION).tar.gz >cachefilesd-mini-$(VERSION).tar.gz.sha256
+
+release: ## the same, with binaries (CROSSES), manual pages, packaging files, SPDX and SHA256SUMS
+	@rm -rf build/dist
+	@$(MAKE) -s dist
+	@git diff --quiet HEAD || echo "release: there are changes here that the tarball has not" >&2
+	@for triplet in $(CROSSES); do \
+		echo "  CROSS   $$triplet"; $(MAKE) -s CROSS=$$triplet BUILD_TIME=$(BUILD_TIME) || exit; done
+	@VERSION='$(VERSION)' BUILD_TIME='$(BUILD_TIME)' MAINTAINER='$(MAINTAINER)' PROJECT_URL='$(PROJECT_URL)' \
+		contrib/packaging/release $(CROSSES)
+	@cat build/dist/SHA256SUMS
 
 clean: ## removes all that was built
 	rm -rf build cachefilesd-mini

@@ -13,7 +13,7 @@ function quoted(text)
 	return text
 }
 
-# A C expression of the table's source as the word's value; "" if there is none.
+# A C expression of conf_init() as the word's value; "" if there is none.
 function value_of(expression, word,    upper, n, i, list)
 {
 	if (expression in defined)
@@ -40,7 +40,6 @@ FNR == NR && /^};/ { in_table = 0 }
 
 FNR == NR && in_table && /^\t\{"/ {
 	word = quoted($0)
-	all[++count] = word
 	row = ""
 }
 FNR == NR && in_table {
@@ -50,6 +49,7 @@ FNR == NR && in_table {
 		take_row()
 }
 
+# What stands between the row's braces, as far as the sample needs it.
 function take_row(    rest, takes)
 {
 	rest = row

@@ -139,7 +139,7 @@ passes()
 units_fit_manual()
 {
 	local devices files
-	devices=$(manual conf.5 | sed -n 's/.*Lines add up, \([0-9]*\) at most\. A name is as in fsid, .* A URL argument.*/\1/p')
+	devices=$(manual conf.5 | sed -n 's/.*Lines add up, \([0-9]*\) at most\. A name .* A URL argument.*/\1/p')
 	manual 8 | grep -o 'FDSTORE=1 with two descriptors and three for each block device' &&
 		grep "^#define DEVICES_MAX *$devices\$" base/limits.h &&
 		grep -x "FileDescriptorStoreMax=$((2 + 3 * devices))" $units.service || return
@@ -239,6 +239,26 @@ leaves_out_unknown_flags()
 		[ "$(REALGCC=gcc-13 make -s LTO=-flto --eval 'show: ; @echo $(AR)' show)" = gcc-ar-13 ]
 }
 
+# The program's own start and system calls are for musl: another C library's start is left as it is.
+starts_by_the_c_library()
+{
+	cc -c -o "$scratch/start.o" base/x86_64.S && ! nm "$scratch/start.o" | grep . &&
+		[ -z "$(make -s CC=cc --eval 'show: ; @echo $(START)' show)" ] &&
+		[ "$(make -s CC=musl-gcc --eval 'show: ; @echo $(START)' show)" = "$(own_start)" ]
+}
+
+own_start()
+{
+	[ "$(uname -m)" != x86_64 ] || echo -nostartfiles
+}
+
+# memcmp() is ours, bcmp() the library's, and both are in one file of the GNU C library.
+calls_no_bcmp()
+{
+	local object=$scratch/clang/image/before.o
+	make -s CC=clang OUT="$scratch/clang" "$object" && nm "$object" | grep -w memcmp && ! nm "$object" | grep -w bcmp
+}
+
 # Only where WERROR= says so.
 warnings_are_errors_in_tests()
 {
@@ -262,5 +282,7 @@ check "the template unit links a device, and keeps the link of one in use" templ
 check "completion for bash: the options of --help" completion_has_options
 check "make without a network names BEARSSL=" names_bearssl
 check "flags that a compiler does not know are left out" leaves_out_unknown_flags
+check "another C library starts the program by itself" starts_by_the_c_library
+check "clang calls memcmp() where it is called" calls_no_bcmp
 check "-Werror is the tests' own" warnings_are_errors_in_tests
 exit $status

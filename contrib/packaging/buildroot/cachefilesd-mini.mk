@@ -4,8 +4,8 @@
 #
 ################################################################################
 
-CACHEFILESD_MINI_VERSION = 0.1
-CACHEFILESD_MINI_SITE = https://cachefilesd-mini.invalid/releases
+CACHEFILESD_MINI_VERSION = @VERSION@
+CACHEFILESD_MINI_SITE = @PROJECT_URL@/releases
 CACHEFILESD_MINI_BEARSSL = bearssl-0.6
 CACHEFILESD_MINI_EXTRA_DOWNLOADS = https://bearssl.org/$(CACHEFILESD_MINI_BEARSSL).tar.gz
 CACHEFILESD_MINI_LICENSE = MIT
@@ -34,13 +34,13 @@ define CACHEFILESD_MINI_INSTALL_TARGET_CMDS
 endef
 
 define CACHEFILESD_MINI_INSTALL_INIT_SYSTEMD
-	$(INSTALL) -D -m 644 $(@D)/contrib/systemd/cachefilesd-mini.service \
-		$(TARGET_DIR)/usr/lib/systemd/system/cachefilesd-mini.service
+	$(TARGET_MAKE_ENV) $(MAKE) -C $(@D) $(CACHEFILESD_MINI_MAKE_OPTS) \
+		DESTDIR=$(TARGET_DIR) install-systemd
 endef
 
 define CACHEFILESD_MINI_INSTALL_INIT_OPENRC
-	$(INSTALL) -D -m 755 $(@D)/contrib/openrc/cachefilesd-mini.initd \
-		$(TARGET_DIR)/etc/init.d/cachefilesd-mini
+	$(TARGET_MAKE_ENV) $(MAKE) -C $(@D) $(CACHEFILESD_MINI_MAKE_OPTS) \
+		DESTDIR=$(TARGET_DIR) install-openrc
 endef
 
 define CACHEFILESD_MINI_INSTALL_INIT_SYSV
