@@ -287,7 +287,7 @@ static void describe_session(const struct tls *t)
 			return;
 		peer_info->version = "TLS 1.3";
 		peer_info->cipher = t->newer.suite->name;
-		peer_info->curve = tls_curve_name((int)t->newer.group);
+		peer_info->curve = tls_curve_name((int)t->newer.offer.group);
 		return;
 	}
 	if (br_ssl_engine_get_version(e) == BR_TLS12)

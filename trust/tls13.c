@@ -18,9 +18,8 @@
 #define RECORDS_MAX (UINT64_C(1) << 24)
 #endif
 
-/* Certificates in all, as a message; and a request for ours. */
-#define CHAIN_MAX   0x1ffff
-#define REQUEST_MAX (3 + 0xffff)
+/* A message that is read as it comes. */
+#define LONGEST 0x1ffff
 
 #define SECURED (1 + 16) /* what encryption adds to a record: its type, and the tag */
 
@@ -40,26 +39,27 @@ enum { CLOSE_NOTIFY = 0, USER_CANCELED = 90 };
 
 /* ---- what may come when ---- */
 
-#define MESSAGE(type) (UINT32_C(1) << (type))
+#define IN(state) (1 << TLS13_##state)
 
-static const uint32_t expected[TLS13_STATES] = {
-	[TLS13_HELLO] = MESSAGE(TLS13_SERVER_HELLO),
-	[TLS13_SECOND_HELLO] = MESSAGE(TLS13_SERVER_HELLO),
-	[TLS13_EXTENSIONS] = MESSAGE(TLS13_ENCRYPTED_EXTENSIONS),
-	[TLS13_REQUEST] = MESSAGE(TLS13_CERTIFICATE_REQUEST) | MESSAGE(TLS13_CERTIFICATE),
-	[TLS13_CHAIN] = MESSAGE(TLS13_CERTIFICATE),
-	[TLS13_PROOF] = MESSAGE(TLS13_CERTIFICATE_VERIFY),
-	[TLS13_END] = MESSAGE(TLS13_FINISHED),
-	[TLS13_OPEN] = MESSAGE(TLS13_NEW_SESSION_TICKET) | MESSAGE(TLS13_KEY_UPDATE),
+static const struct {
+	uint16_t states;   /* in which it may come */
+	bool changes_keys; /* so that nothing may follow it in its record (5.1) */
+	bool is_long;	   /* it is read as it comes */
+} messages[] = {
+	[TLS13_SERVER_HELLO] = {IN(HELLO) | IN(SECOND_HELLO), true, false},
+	[TLS13_NEW_SESSION_TICKET] = {IN(OPEN), false, true},
+	[TLS13_ENCRYPTED_EXTENSIONS] = {IN(EXTENSIONS), false, false},
+	[TLS13_CERTIFICATE] = {IN(REQUEST) | IN(CHAIN), false, true},
+	[TLS13_CERTIFICATE_REQUEST] = {IN(REQUEST), false, true},
+	[TLS13_CERTIFICATE_VERIFY] = {IN(PROOF), false, false},
+	[TLS13_FINISHED] = {IN(END), true, false},
+	[TLS13_KEY_UPDATE] = {IN(OPEN), true, false},
 };
 
-/* After these, other keys count: nothing may follow them in their record (5.1). */
-static const uint32_t changes_keys =
-	MESSAGE(TLS13_SERVER_HELLO) | MESSAGE(TLS13_FINISHED) | MESSAGE(TLS13_KEY_UPDATE);
-
-static bool is_one_of(uint32_t messages, unsigned type)
+static bool is_expected(const struct tls13 *t, size_t type)
 {
-	return type < 32 && (messages >> type & 1);
+	return type < sizeof(messages) / sizeof(*messages) &&
+	       (messages[type].states >> t->state & 1);
 }
 
 /* ---- records of ours, and ends ---- */
@@ -79,18 +79,18 @@ static size_t out_room(const struct tls13 *t)
 static void seal(struct tls13 *t, unsigned type, const void *data, size_t size)
 {
 	uint8_t *header = out_end(t), *body = header + 5;
-	size_t sealed = size + (t->secure ? SECURED : 0);
+	bool secure = t->secure && type != CCS;
+	size_t sealed = size + (secure ? SECURED : 0);
 
 	if (5 + sealed > out_room(t))
 		return;
 	memmove(body, data, size);
-	header[0] = (uint8_t)(t->secure ? DATA : type);
+	header[0] = (uint8_t)(secure ? DATA : type);
 	tls13_put16(header + 1, t->state == TLS13_HELLO ? 0x0301 : 0x0303);
 	tls13_put16(header + 3, sealed);
-	if (t->secure) {
+	if (secure) {
 		body[size] = (uint8_t)type;
-		tls13_protect(t->suite, t->with.ciphers, &t->secret.send, true, header, body,
-			size + 1, body + size + 1);
+		tls13_protect(&t->secret.send, true, header, body, size + 1, body + size + 1);
 	}
 	t->out_size += 5 + sealed;
 }
@@ -98,13 +98,9 @@ static void seal(struct tls13 *t, unsigned type, const void *data, size_t size)
 /* Middlebox compatibility (D.4): once, before all that is encrypted. */
 static void send_ccs(struct tls13 *t)
 {
-	static const uint8_t record[] = {CCS, 3, 3, 0, 1, 1};
-
-	if (t->ccs || sizeof(record) > out_room(t))
-		return;
+	if (!t->ccs)
+		seal(t, CCS, "\1", 1);
 	t->ccs = true;
-	memcpy(out_end(t), record, sizeof(record));
-	t->out_size += sizeof(record);
 }
 
 static void end_session(struct tls13 *t, enum tls13_state state, unsigned error)
@@ -134,58 +130,41 @@ static void break_off(struct tls13 *t, enum tls13_fault fault)
 	end_session(t, TLS13_BROKEN, fault & 0xff);
 }
 
-static void go_on(struct tls13 *t, enum tls13_fault fault, enum tls13_state next)
-{
-	if (fault)
-		break_off(t, fault);
-	else
-		t->state = next;
-}
-
 /* ---- the transcript, and what is made of it ---- */
 
-static void add_to_transcript(struct tls13 *t, const void *data, size_t size)
-{
-	br_multihash_update(&t->transcript, data, size);
-}
-
-static void transcript_hash(const struct tls13 *t, uint8_t out[TLS13_HASH_MAX])
+static const uint8_t *transcript_hash(struct tls13 *t)
 {
 	int id = t->suite->hash_size == 32 ? br_sha256_ID : br_sha384_ID;
 
-	br_multihash_out(&t->transcript, id, out);
+	br_multihash_out(&t->transcript, id, t->hash);
+	return t->hash;
 }
 
-/* Both sides' secrets for the next phase, of the transcript so far. */
-static void make_secrets(
-	struct tls13 *t, uint8_t *receive, const char *server, uint8_t *send, const char *client)
+/* A traffic secret, of the transcript so far. */
+static void make_secret(struct tls13 *t, uint8_t *out, const char *label)
 {
-	uint8_t hash[TLS13_HASH_MAX];
-
-	transcript_hash(t, hash);
-	tls13_expand(
-		t->suite, receive, t->suite->hash_size, t->secret.handshake.schedule, server, hash);
-	tls13_expand(
-		t->suite, send, t->suite->hash_size, t->secret.handshake.schedule, client, hash);
+	tls13_expand(t->suite, out, t->suite->hash_size, t->secret.handshake.schedule, label,
+		transcript_hash(t));
 }
 
-static void set_keys(struct tls13 *t)
+/* ---- our messages, each in its record's place in the output ---- */
+
+static void send_message(struct tls13 *t, const uint8_t *message, size_t size)
 {
-	tls13_set_keys(t->suite, t->with.ciphers, &t->secret.receive);
-	tls13_set_keys(t->suite, t->with.ciphers, &t->secret.send);
+	br_multihash_update(&t->transcript, message, size);
+	seal(t, HANDSHAKE, message, size);
 }
-
-/* ---- ClientHello, and the key exchange ---- */
 
 static bool make_key(struct tls13 *t, unsigned group)
 {
-	t->group = group;
+	t->offer.group = group;
 	return tls13_make_private_key(t->secret.handshake.private_key, group, t->with.random);
 }
 
-static void send_client_hello(struct tls13 *t, struct der cookie)
+static enum tls13_fault send_client_hello(struct tls13 *t, struct der cookie)
 {
-	uint8_t *message = out_end(t) + 5, *share;
+	uint8_t *message = out_end(t) + 5, bytes[TLS13_SHARE_MAX];
+	struct der share = {bytes, 0};
 
 	_Static_assert(
 		TLS13_OUT_SIZE >= 6 + 5 + TLS13_HELLO_SIZE + HOST_MAX + TLS13_SHARE_MAX + 500,
@@ -193,172 +172,15 @@ static void send_client_hello(struct tls13 *t, struct der cookie)
 	_Static_assert(
 		TLS13_OUT_SIZE >= 6 + 2 * (5 + TLS13_HELLO_SIZE + HOST_MAX) + 32 + TLS13_SHARE_MAX,
 		"the same without a cookie, behind a first hello that has not left yet");
-	t->offer.share_size = tls13_share_size(t->group);
-	if (cookie.left > out_room(t) - 5 - TLS13_HELLO_SIZE - HOST_MAX - t->offer.share_size) {
-		break_off(t, TLS13_LONG_COOKIE);
-		return;
-	}
-	t->offer.group = t->group;
-	t->offer.cookie = cookie;
-	share = tls13_write_hello(message, &t->offer);
-	tls13_make_share(share, t->secret.handshake.private_key, t->group);
-	share += t->offer.share_size;
-	add_to_transcript(t, message, (size_t)(share - message));
-	seal(t, HANDSHAKE, message, (size_t)(share - message));
+	share.left = tls13_make_share(bytes, t->secret.handshake.private_key, t->offer.group);
+	if (cookie.left > out_room(t) - 5 - TLS13_HELLO_SIZE - HOST_MAX - share.left)
+		return TLS13_LONG_COOKIE;
+	send_message(t, message,
+		(size_t)(tls13_write_hello(message, &t->offer, share, cookie) - message));
+	return TLS13_GOOD;
 }
 
-/* 4.1.4, 4.4.1 */
-static void take_retry(struct tls13 *t, const struct tls13_hello *h)
-{
-	uint8_t hash[4 + TLS13_HASH_MAX] = {TLS13_MESSAGE_HASH, 0, 0, t->suite->hash_size};
-	bool is_new = h->group >= BR_EC_secp256r1 && h->group <= BR_EC_secp521r1;
-
-	if (t->state != TLS13_HELLO) {
-		break_off(t, TLS13_OUT_OF_TURN);
-		return;
-	}
-	/* One for the group that we have sent, for none of ours, or that changes nothing. */
-	if (!is_new && (h->group != -1 || h->cookie.left == 0)) {
-		break_off(t, TLS13_ILLEGAL);
-		return;
-	}
-	transcript_hash(t, hash + 4);
-	br_multihash_init(&t->transcript);
-	add_to_transcript(t, hash, 4 + t->suite->hash_size);
-	add_to_transcript(t, t->header, sizeof(t->header));
-	add_to_transcript(t, t->message, t->have);
-	t->state = TLS13_SECOND_HELLO;
-	if (is_new && !make_key(t, (unsigned)h->group)) {
-		break_off(t, TLS13_NO_RANDOM);
-		return;
-	}
-	send_ccs(t);
-	send_client_hello(t, h->cookie);
-}
-
-/* The suites are numbered from 0x1301 on. A second hello must choose the same one (4.1.4). */
-static bool choose_suite(struct tls13 *t, unsigned number)
-{
-	unsigned i = number - tls13_suites[0].number;
-
-	if (i >= TLS13_SUITES || (t->suite && t->suite != &tls13_suites[i]))
-		return false;
-	t->suite = &tls13_suites[i];
-	return true;
-}
-
-static void take_hello(struct tls13 *t, struct der body)
-{
-	struct tls13_hello h;
-	uint8_t point[TLS13_SHARE_MAX];
-	size_t size = 0;
-	enum tls13_fault fault = tls13_read_hello(&h, body);
-
-	if (!fault && (h.session.left != TLS13_SESSION_SIZE ||
-			      memcmp(h.session.at, t->offer.session, TLS13_SESSION_SIZE) != 0))
-		fault = TLS13_ILLEGAL;
-	if (!fault && !choose_suite(t, h.suite))
-		fault = TLS13_BAD_SUITE;
-	if (!fault && h.retry) {
-		take_retry(t, &h);
-		return;
-	}
-	if (!fault && h.group < 0)
-		fault = TLS13_MISSING;
-	if (fault) {
-		break_off(t, fault);
-		return;
-	}
-	if ((unsigned)h.group == t->group)
-		size = tls13_agree(point, t->secret.handshake.private_key, t->group, h.share);
-	explicit_bzero(t->secret.handshake.private_key, sizeof(t->secret.handshake.private_key));
-	if (size == 0) {
-		break_off(t, TLS13_BAD_SHARE);
-		return;
-	}
-	add_to_transcript(t, t->header, sizeof(t->header));
-	add_to_transcript(t, body.at, body.left);
-	tls13_handshake_secret(t->suite, t->secret.handshake.schedule, point, size);
-	explicit_bzero(point, sizeof(point));
-	make_secrets(
-		t, t->secret.receive.secret, "s hs traffic", t->secret.send.secret, "c hs traffic");
-	set_keys(t);
-	t->secure = true;
-	t->state = TLS13_EXTENSIONS;
-}
-
-/* ---- the server's other messages ---- */
-
-static enum tls13_fault judge_verify(struct tls13 *t, struct der body)
-{
-	const br_x509_pkey *key = (*t->with.x509)->get_pkey(t->with.x509, NULL);
-	struct der signature;
-	unsigned scheme;
-
-	if (tls13_read_verify(&scheme, &signature, body))
-		return TLS13_MALFORMED;
-	if (!key || !tls13_fits(key, scheme))
-		return TLS13_BAD_SCHEME;
-	return tls13_verify(key, scheme, (struct der){t->before, t->suite->hash_size}, signature)
-		       ? TLS13_GOOD
-		       : TLS13_BAD_SIGNATURE;
-}
-
-static enum tls13_fault judge_request(struct tls13 *t)
-{
-	const struct client_identity *own = t->with.identity;
-	unsigned first = 0, last = 0;
-
-	if (own)
-		tls13_own_schemes(own, &first, &last);
-	t->asked = true;
-	return tls13_read_schemes((struct der){t->message, t->list.have}, first, last, &t->scheme);
-}
-
-/* The keys to come are of the transcript up to here. */
-static void take_finished(struct tls13 *t, struct der body)
-{
-	uint8_t mac[TLS13_HASH_MAX];
-
-	tls13_finished(t->suite, mac, t->secret.receive.secret, t->before);
-	if (body.left != t->suite->hash_size) {
-		break_off(t, TLS13_MALFORMED);
-		return;
-	}
-	if (!tls13_same(mac, body.at, body.left)) {
-		break_off(t, TLS13_BAD_FINISHED);
-		return;
-	}
-	tls13_master_secret(t->suite, t->secret.handshake.schedule);
-	make_secrets(t, t->secret.handshake.next_receive, "s ap traffic",
-		t->secret.handshake.next_send, "c ap traffic");
-	t->state = t->asked ? TLS13_ANSWER_CHAIN : TLS13_ANSWER_END;
-	send_ccs(t);
-}
-
-static void take_key_update(struct tls13 *t, struct der body)
-{
-	if (body.left != 1) {
-		break_off(t, TLS13_MALFORMED);
-		return;
-	}
-	if (body.at[0] > 1) {
-		break_off(t, TLS13_ILLEGAL);
-		return;
-	}
-	tls13_renew(t->suite, t->with.ciphers, &t->secret.receive);
-	t->waiting = false;
-	t->renew |= body.at[0];
-}
-
-/* ---- our answer, a record at a time ---- */
-
-static void send_message(struct tls13 *t, uint8_t *message, size_t size)
-{
-	add_to_transcript(t, message, size);
-	seal(t, HANDSHAKE, message, size);
-}
-
+/* A record at a time. */
 static void send_chain(struct tls13 *t)
 {
 	const struct client_identity *own = t->scheme ? t->with.identity : NULL;
@@ -372,154 +194,199 @@ static void send_chain(struct tls13 *t)
 		t->state = own ? TLS13_ANSWER_PROOF : TLS13_ANSWER_END;
 }
 
-static void send_proof(struct tls13 *t)
+static enum tls13_fault send_proof(struct tls13 *t)
 {
-	uint8_t *message = out_end(t) + 5, now[TLS13_HASH_MAX];
-	size_t size;
+	uint8_t *message = out_end(t) + 5, *p;
+	struct der hash = {transcript_hash(t), t->suite->hash_size};
+	size_t size = tls13_sign(t->with.identity, t->scheme, hash, t->with.random, message + 8);
 
-	transcript_hash(t, now);
-	size = tls13_sign(t->with.identity, t->scheme, (struct der){now, t->suite->hash_size},
-		t->with.random, message + 8);
-	if (size == 0) {
-		break_off(t, TLS13_NO_SIGNATURE);
-		return;
-	}
-	tls13_put16(message, TLS13_CERTIFICATE_VERIFY << 8);
-	tls13_put16(message + 2, 4 + size);
-	tls13_put16(message + 4, t->scheme);
-	tls13_put16(message + 6, size);
+	if (size == 0)
+		return TLS13_NO_SIGNATURE;
+	p = tls13_put_head(message, TLS13_CERTIFICATE_VERIFY, 4 + size);
+	tls13_put16(tls13_put16(p, t->scheme), size);
 	send_message(t, message, 8 + size);
 	t->state = TLS13_ANSWER_END;
+	return TLS13_GOOD;
 }
 
 /* With it the keys of the handshake have had their time. */
 static void send_finished(struct tls13 *t)
 {
 	struct tls13_secrets *s = &t->secret;
-	uint8_t *message = out_end(t) + 5, now[TLS13_HASH_MAX];
+	uint8_t *message = out_end(t) + 5;
 
-	transcript_hash(t, now);
-	tls13_put16(message, TLS13_FINISHED << 8);
-	tls13_put16(message + 2, t->suite->hash_size);
-	tls13_finished(t->suite, message + 4, s->send.secret, now);
+	tls13_finished(t->suite, tls13_put_head(message, TLS13_FINISHED, t->suite->hash_size),
+		s->send.secret, transcript_hash(t));
 	send_message(t, message, 4u + t->suite->hash_size);
-	memcpy(s->receive.secret, s->handshake.next_receive, TLS13_HASH_MAX);
 	memcpy(s->send.secret, s->handshake.next_send, TLS13_HASH_MAX);
 	explicit_bzero(&s->handshake, sizeof(s->handshake));
-	set_keys(t);
+	tls13_set_keys(&s->send, t->suite, t->with.ciphers);
 	t->state = TLS13_OPEN;
 }
 
-/* ---- the stream of messages ---- */
+/* ---- the server's messages ---- */
 
-static bool is_request(const struct tls13 *t)
+/* 4.1.4, 4.4.1 */
+static enum tls13_fault take_retry(struct tls13 *t, const struct tls13_hello *h)
 {
-	return t->header[0] == TLS13_CERTIFICATE_REQUEST;
+	const uint8_t head[4] = {TLS13_MESSAGE_HASH, 0, 0, t->suite->hash_size};
+	bool is_new = h->group >= BR_EC_secp256r1 && h->group <= BR_EC_secp521r1;
+
+	if (t->state != TLS13_HELLO)
+		return TLS13_OUT_OF_TURN;
+	/* One for the group that we have sent, for none of ours, or that changes nothing. */
+	if (!is_new && (h->group != -1 || h->cookie.left == 0))
+		return TLS13_ILLEGAL;
+	transcript_hash(t);
+	br_multihash_init(&t->transcript);
+	br_multihash_update(&t->transcript, head, sizeof(head));
+	br_multihash_update(&t->transcript, t->hash, t->suite->hash_size);
+	br_multihash_update(&t->transcript, t->header, sizeof(t->header));
+	br_multihash_update(&t->transcript, t->message, t->have);
+	t->state = TLS13_SECOND_HELLO;
+	if (is_new && !make_key(t, (unsigned)h->group))
+		return TLS13_NO_RANDOM;
+	send_ccs(t);
+	return send_client_hello(t, h->cookie);
 }
 
-/* These two are read as they come. */
-static bool is_list(const struct tls13 *t)
+/* The suites are numbered from 0x1301 on. A second hello must choose the same one (4.1.4). */
+static enum tls13_fault take_hello(struct tls13 *t, struct der body)
 {
-	return is_request(t) || t->header[0] == TLS13_CERTIFICATE;
+	struct tls13_secrets *s = &t->secret;
+	struct tls13_hello h;
+	uint8_t point[TLS13_SHARE_MAX];
+	size_t size = 0, suite;
+	enum tls13_fault fault = tls13_read_hello(&h, body);
+
+	if (fault)
+		return fault;
+	if (!der_same(h.session, (struct der){t->offer.session, TLS13_SESSION_SIZE}))
+		return TLS13_ILLEGAL;
+	suite = (size_t)h.suite - tls13_suites[0].number;
+	if (suite >= TLS13_SUITES || (t->suite && t->suite != &tls13_suites[suite]))
+		return TLS13_BAD_SUITE;
+	t->suite = &tls13_suites[suite];
+	if (h.retry)
+		return take_retry(t, &h);
+	if (h.group < 0)
+		return TLS13_MISSING;
+	if ((unsigned)h.group == t->offer.group)
+		size = tls13_agree(point, s->handshake.private_key, t->offer.group, h.share);
+	explicit_bzero(s->handshake.private_key, sizeof(s->handshake.private_key));
+	if (size == 0)
+		return TLS13_BAD_SHARE;
+	br_multihash_update(&t->transcript, t->header, sizeof(t->header));
+	br_multihash_update(&t->transcript, body.at, body.left);
+	tls13_handshake_secret(t->suite, s->handshake.schedule, point, size);
+	explicit_bzero(point, sizeof(point));
+	make_secret(t, s->receive.secret, "s hs traffic");
+	make_secret(t, s->send.secret, "c hs traffic");
+	tls13_set_keys(&s->receive, t->suite, t->with.ciphers);
+	tls13_set_keys(&s->send, t->suite, t->with.ciphers);
+	t->secure = true;
+	t->state = TLS13_EXTENSIONS;
+	return TLS13_GOOD;
 }
 
+/* A request's schemes are in message[]. */
 static enum tls13_fault judge_list(struct tls13 *t)
 {
-	enum tls13_fault fault = tls13_list_end(&t->list);
+	const struct client_identity *own = t->with.identity;
+	enum tls13_fault fault = tls13_long_end(&t->list);
+	unsigned first = 0, last = 0;
 
-	if (fault || is_request(t))
-		return fault ? fault : judge_request(t);
-	return (*t->with.x509)->end_chain(t->with.x509) ? TLS13_BAD_CERTIFICATE : TLS13_GOOD;
+	if (fault)
+		return fault;
+	if (t->header[0] == TLS13_CERTIFICATE)
+		return (*t->with.x509)->end_chain(t->with.x509) ? TLS13_BAD_CERTIFICATE
+								: TLS13_GOOD;
+	t->asked = true;
+	if (own)
+		tls13_own_schemes(own, &first, &last);
+	return tls13_read_schemes((struct der){t->message, t->list.have}, first, last, &t->scheme);
 }
 
-/* Of the transcript is what comes in the handshake; a hello only once it has been understood. */
-static bool is_noted(const struct tls13 *t)
+/* The secrets to come are of the transcript up to here. The server has new keys from here on, we
+ * have them after our Finished. */
+static enum tls13_fault take_finished(struct tls13 *t, struct der body)
 {
-	return t->header[0] != TLS13_SERVER_HELLO && t->state != TLS13_OPEN;
+	struct tls13_secrets *s = &t->secret;
+	uint8_t mac[TLS13_HASH_MAX];
+
+	if (body.left != t->suite->hash_size)
+		return TLS13_MALFORMED;
+	tls13_finished(t->suite, mac, s->receive.secret, t->hash);
+	if (!tls13_same(mac, body.at, body.left))
+		return TLS13_BAD_FINISHED;
+	tls13_master_secret(t->suite, s->handshake.schedule);
+	make_secret(t, s->receive.secret, "s ap traffic");
+	make_secret(t, s->handshake.next_send, "c ap traffic");
+	tls13_set_keys(&s->receive, t->suite, t->with.ciphers);
+	t->state = t->asked ? TLS13_ANSWER_CHAIN : TLS13_ANSWER_END;
+	send_ccs(t);
+	return TLS13_GOOD;
 }
 
-static void begin_message(struct tls13 *t)
+static enum tls13_fault take_key_update(struct tls13 *t, struct der body)
 {
-	unsigned type = t->header[0];
-	size_t most = is_request(t)				       ? REQUEST_MAX
-		      : is_list(t) || type == TLS13_NEW_SESSION_TICKET ? CHAIN_MAX
-								       : sizeof(t->message);
-
-	t->left = (size_t)t->header[1] << 16 | (size_t)t->header[2] << 8 | t->header[3];
-	t->have = 0;
-	if (!is_one_of(expected[t->state], type)) {
-		break_off(t, TLS13_OUT_OF_TURN);
-		return;
-	}
-	if (t->left > most) {
-		break_off(t, TLS13_ILLEGAL);
-		return;
-	}
-	/* These two are about the messages before them. */
-	if (type == TLS13_CERTIFICATE_VERIFY || type == TLS13_FINISHED)
-		transcript_hash(t, t->before);
-	if (is_noted(t))
-		add_to_transcript(t, t->header, sizeof(t->header));
-	if (is_list(t))
-		break_off(t, tls13_list_begin(&t->list, is_request(t) ? NULL : t->with.x509,
-				     t->offer.host, t->left, t->message, sizeof(t->message)));
-}
-
-static void continue_message(struct tls13 *t, const uint8_t *data, size_t size)
-{
-	t->left -= size;
-	if (is_noted(t))
-		add_to_transcript(t, data, size);
-	if (is_list(t)) {
-		break_off(t, tls13_list_take(&t->list, (struct der){data, size}));
-	} else if (t->header[0] != TLS13_NEW_SESSION_TICKET) {
-		memcpy(t->message + t->have, data, size);
-		t->have += size;
-	}
+	if (body.left != 1)
+		return TLS13_MALFORMED;
+	if (body.at[0] > 1)
+		return TLS13_ILLEGAL;
+	tls13_renew(&t->secret.receive);
+	t->waiting = false;
+	t->renew |= body.at[0];
+	return TLS13_GOOD;
 }
 
 /* The state diagram: what a message that has come does in each state, or what is to be sent in it.
  * The table above has let no other one come. */
-static void run_state(struct tls13 *t)
+static enum tls13_fault run_state(struct tls13 *t)
 {
 	struct der body = {t->message, t->have};
+	enum tls13_state next = t->state;
+	enum tls13_fault fault = TLS13_GOOD;
 
 	switch (t->state) {
 	case TLS13_HELLO:
 	case TLS13_SECOND_HELLO:
-		take_hello(t, body);
-		break;
+		return take_hello(t, body);
 	case TLS13_EXTENSIONS:
-		go_on(t, tls13_read_extensions(body, t->offer.host), TLS13_REQUEST);
+		fault = tls13_read_extensions(body, t->offer.host);
+		next = TLS13_REQUEST;
 		break;
 	case TLS13_REQUEST:
 	case TLS13_CHAIN:
-		go_on(t, judge_list(t), is_request(t) ? TLS13_CHAIN : TLS13_PROOF);
+		fault = judge_list(t);
+		next = t->header[0] == TLS13_CERTIFICATE ? TLS13_PROOF : TLS13_CHAIN;
 		break;
 	case TLS13_PROOF:
-		go_on(t, judge_verify(t, body), TLS13_END);
+		fault = tls13_verify((*t->with.x509)->get_pkey(t->with.x509, NULL),
+			(struct der){t->hash, t->suite->hash_size}, body);
+		next = TLS13_END;
 		break;
 	case TLS13_END:
-		take_finished(t, body);
-		break;
+		return take_finished(t, body);
 	case TLS13_ANSWER_CHAIN:
 		send_chain(t);
-		break;
+		return TLS13_GOOD;
 	case TLS13_ANSWER_PROOF:
-		send_proof(t);
-		break;
+		return send_proof(t);
 	case TLS13_ANSWER_END:
 		send_finished(t);
-		break;
+		return TLS13_GOOD;
 	case TLS13_OPEN:
-		if (t->header[0] == TLS13_KEY_UPDATE)
-			take_key_update(t, body);
-		break;
+		return t->header[0] == TLS13_KEY_UPDATE ? take_key_update(t, body)
+							: tls13_long_end(&t->list);
 	case TLS13_ENDED:
 	case TLS13_BROKEN:
 	case TLS13_STATES:
 		break;
 	}
+	if (!fault)
+		t->state = next;
+	return fault;
 }
 
 static bool is_our_turn(const struct tls13 *t)
@@ -533,69 +400,100 @@ static void take_turn(struct tls13 *t)
 	_Static_assert(PSS_SIZE_MAX <= CHAIN_PIECE, "a signature is no longer than a piece");
 	_Static_assert(ANSWER_SIZE + 6 <= TLS13_OUT_SIZE, "one fits behind a change_cipher_spec");
 	while (is_our_turn(t) && out_room(t) >= ANSWER_SIZE)
-		run_state(t);
+		break_off(t, run_state(t));
 }
 
-static void take_handshake(struct tls13 *t, const uint8_t *data, size_t size)
-{
-	if (size == 0)
-		break_off(t, TLS13_OUT_OF_TURN);
-	while (size > 0 && t->state != TLS13_BROKEN) {
-		size_t n = (size_t)min_u64(sizeof(t->header) - t->header_have, size);
+/* ---- the stream of messages ---- */
 
-		if (n > 0) {
+static enum tls13_fault begin_message(struct tls13 *t)
+{
+	unsigned type = t->header[0];
+
+	t->left = (size_t)t->header[1] << 16 | (size_t)t->header[2] << 8 | t->header[3];
+	t->have = 0;
+	if (!is_expected(t, type))
+		return TLS13_OUT_OF_TURN;
+	if (t->left > (messages[type].is_long ? LONGEST : sizeof(t->message)))
+		return TLS13_ILLEGAL;
+	if (messages[type].is_long)
+		tls13_long_begin(&t->list, type, t->left, t->with.x509, t->offer.host, t->message,
+			sizeof(t->message));
+	return TLS13_GOOD;
+}
+
+static enum tls13_fault continue_message(struct tls13 *t, struct der data)
+{
+	t->left -= data.left;
+	if (messages[t->header[0]].is_long)
+		return tls13_long_take(&t->list, data);
+	tls13_put(t->message + t->have, data);
+	t->have += data.left;
+	return TLS13_GOOD;
+}
+
+/* CertificateVerify and Finished are about the transcript before them. Of it is what comes in the
+ * handshake; a hello only once it has been understood. */
+static enum tls13_fault take_handshake(struct tls13 *t, const uint8_t *data, size_t size)
+{
+	enum tls13_fault fault = size > 0 ? TLS13_GOOD : TLS13_OUT_OF_TURN;
+
+	while (!fault && size > 0) {
+		size_t missing = sizeof(t->header) - t->header_have;
+		size_t n = (size_t)min_u64(missing > 0 ? missing : t->left, size);
+
+		if (t->header_have == 0 && t->suite)
+			transcript_hash(t);
+		if (missing > 0) {
 			memcpy(t->header + t->header_have, data, n);
 			t->header_have += n;
-			if (t->header_have == sizeof(t->header))
-				begin_message(t);
+			fault = n == missing ? begin_message(t) : TLS13_GOOD;
 		} else {
-			n = (size_t)min_u64(t->left, size);
-			continue_message(t, data, n);
+			fault = continue_message(t, (struct der){data, n});
 		}
+		if (t->header[0] != TLS13_SERVER_HELLO && t->state != TLS13_OPEN)
+			br_multihash_update(&t->transcript, data, n);
 		data += n;
 		size -= n;
-		if (t->header_have < sizeof(t->header) || t->left > 0 || t->state == TLS13_BROKEN)
+		if (fault || t->header_have < sizeof(t->header) || t->left > 0)
 			continue;
-		if (size > 0 && is_one_of(changes_keys, t->header[0])) {
-			break_off(t, TLS13_OUT_OF_TURN);
-			return;
-		}
+		if (size > 0 && messages[t->header[0]].changes_keys)
+			return TLS13_OUT_OF_TURN;
 		t->header_have = 0;
-		run_state(t);
+		fault = run_state(t);
 	}
+	return fault;
 }
 
 /* ---- the stream of records ---- */
 
-/* Decrypts the record at hand. False: it is refused. Else its type and size. */
-static bool open_record(struct tls13 *t, unsigned *type, size_t *size)
+/* Decrypts the record at hand: then its type and size are known. */
+static enum tls13_fault open_record(struct tls13 *t, unsigned *type, size_t *size)
 {
 	uint8_t *data = t->with.in + 5, tag[16];
-	size_t n = *size - 16;
+	size_t n = *size - sizeof(tag);
 
 	if (t->secret.receive.records >= RECORDS_MAX)
-		return break_off(t, TLS13_OLD_KEYS), false;
-	tls13_protect(
-		t->suite, t->with.ciphers, &t->secret.receive, false, t->with.in, data, n, tag);
+		return TLS13_OLD_KEYS;
+	tls13_protect(&t->secret.receive, false, t->with.in, data, n, tag);
 	if (!tls13_same(tag, data + n, sizeof(tag)))
-		return break_off(t, TLS13_FORGED), false;
+		return TLS13_FORGED;
 	if (n > 16384 + 1)
-		return break_off(t, TLS13_TOO_LARGE), false;
+		return TLS13_TOO_LARGE;
 	while (n > 0 && data[n - 1] == 0)
 		n--;
-	if (n == 0)
-		return break_off(t, TLS13_OUT_OF_TURN), false;
+	if (n == 0 || data[n - 1] == CCS)
+		return TLS13_OUT_OF_TURN;
 	*type = data[n - 1];
 	*size = n - 1;
-	return true;
+	return TLS13_GOOD;
 }
 
 /* 6: all but two end the session; the server's reason is kept as BearSSL does. */
-static void take_alert(struct tls13 *t, const uint8_t *data, size_t size)
+static enum tls13_fault take_alert(struct tls13 *t, const uint8_t *data, size_t size)
 {
-	if (size != 2) {
-		break_off(t, TLS13_BAD_ALERT);
-	} else if (data[1] == CLOSE_NOTIFY) {
+	if (size != 2)
+		return size > 0 ? TLS13_BAD_ALERT : TLS13_OUT_OF_TURN; /* 5.4 */
+	if (data[1] == CLOSE_NOTIFY) {
 		if (t->state == TLS13_OPEN)
 			send_alert(t, 1, CLOSE_NOTIFY);
 		end_session(t, TLS13_ENDED, BR_ERR_OK);
@@ -603,62 +501,66 @@ static void take_alert(struct tls13 *t, const uint8_t *data, size_t size)
 		t->out_size = 0;
 		end_session(t, TLS13_BROKEN, BR_ERR_RECV_FATAL_ALERT + data[1]);
 	}
+	return TLS13_GOOD;
 }
 
-/* D.4: it means nothing, and may come until the server's Finished. */
-static void take_ccs(struct tls13 *t, const uint8_t *data, size_t size)
+static enum tls13_fault take_content(struct tls13 *t, unsigned type, uint8_t *data, size_t size)
 {
-	if (t->state == TLS13_OPEN || size != 1 || data[0] != 1)
-		break_off(t, TLS13_OUT_OF_TURN);
+	switch (type) {
+	case HANDSHAKE:
+		return take_handshake(t, data, size);
+	case ALERT:
+		return take_alert(t, data, size);
+	case CCS: /* D.4: it means nothing, and may come until the server's Finished */
+		return t->state == TLS13_OPEN || size != 1 || data[0] != 1 ? TLS13_OUT_OF_TURN
+									   : TLS13_GOOD;
+	case DATA:
+		if (t->state != TLS13_OPEN)
+			return TLS13_OUT_OF_TURN;
+		t->app = data;
+		t->app_size = size;
+		t->data_came |= size > 0;
+		return TLS13_GOOD;
+	default:
+		return TLS13_OUT_OF_TURN;
+	}
 }
 
-static void take_record(struct tls13 *t)
+static enum tls13_fault take_record(struct tls13 *t)
 {
 	unsigned type = t->with.in[0];
 	size_t size = t->in_need - 5;
-	const uint8_t *data = t->with.in + 5;
-	bool useful = false, plain = type == CCS;
+	enum tls13_fault fault = TLS13_GOOD;
+	bool useful;
 
-	if (t->secure && !plain && !open_record(t, &type, &size))
-		return;
-	if (t->header_have > 0 && type != HANDSHAKE) {
-		break_off(t, TLS13_OUT_OF_TURN); /* a message was not ended (5.1) */
-	} else if (plain) {
-		take_ccs(t, data, size);
-	} else if (type == HANDSHAKE) {
-		useful = t->state != TLS13_OPEN;
-		take_handshake(t, data, size);
-	} else if (type == ALERT) {
-		take_alert(t, data, size);
-	} else if (type == DATA && t->state == TLS13_OPEN) {
-		t->app = t->with.in + 5;
-		t->app_size = size;
-		useful = size > 0;
-		t->data_came |= useful;
-	} else {
-		break_off(t, TLS13_OUT_OF_TURN);
-	}
+	if (t->secure && type != CCS)
+		fault = open_record(t, &type, &size);
+	if (!fault && t->header_have > 0 && type != HANDSHAKE)
+		fault = TLS13_OUT_OF_TURN; /* a message was not ended (5.1) */
+	useful = type == HANDSHAKE ? t->state != TLS13_OPEN : type == DATA && size > 0;
 	t->idle = useful ? 0 : t->idle + 1;
-	if (t->idle > IDLE_MAX)
-		break_off(t, TLS13_IDLE);
+	if (!fault)
+		fault = take_content(t, type, t->with.in + 5, size);
+	return !fault && t->idle > IDLE_MAX ? TLS13_IDLE : fault;
 }
 
 /* A header has come: how long is the record? Its version means nothing (5.1), but in what is no TLS
  * at all. What is encrypted has a tag and a type. */
-static void take_header(struct tls13 *t)
+static enum tls13_fault take_header(struct tls13 *t)
 {
 	const uint8_t *in = t->with.in;
 	size_t size = (size_t)in[3] << 8 | in[4];
 
 	if (in[0] < CCS || in[0] > DATA || in[1] != 3)
-		break_off(t, TLS13_NOT_TLS);
-	else if (t->secure && in[0] != DATA && in[0] != CCS)
-		break_off(t, TLS13_OUT_OF_TURN);
-	else if (size > (t->secure ? 16384 + 256 : 16384))
-		break_off(t, TLS13_TOO_LARGE);
-	else if (t->secure && in[0] == DATA && size < SECURED)
-		break_off(t, TLS13_FORGED);
+		return TLS13_NOT_TLS;
+	if (t->secure && in[0] != DATA && in[0] != CCS)
+		return TLS13_OUT_OF_TURN;
+	if (size > (t->secure ? 16384 + 256 : 16384))
+		return TLS13_TOO_LARGE;
+	if (t->secure && in[0] == DATA && size < SECURED)
+		return TLS13_FORGED;
 	t->in_need += size;
+	return TLS13_GOOD;
 }
 
 /* ---- the calls ---- */
@@ -676,7 +578,7 @@ void tls13_start(struct tls13 *t, const struct tls13_setup *setup)
 	if (setup->random(t->offer.random, sizeof(t->offer.random)) &&
 		setup->random(t->offer.session, sizeof(t->offer.session)) &&
 		make_key(t, BR_EC_curve25519))
-		send_client_hello(t, (struct der){NULL, 0});
+		break_off(t, send_client_hello(t, (struct der){NULL, 0}));
 	else
 		break_off(t, TLS13_NO_RANDOM);
 }
@@ -711,10 +613,10 @@ void tls13_recvrec_ack(struct tls13 *t, size_t size)
 {
 	t->in_have += size;
 	if (t->in_have == 5 && t->in_need == 5)
-		take_header(t);
+		break_off(t, take_header(t));
 	if (t->state == TLS13_BROKEN || t->in_have < t->in_need)
 		return;
-	take_record(t);
+	break_off(t, take_record(t));
 	t->in_have = 0;
 	t->in_need = 5;
 	take_turn(t);
@@ -779,7 +681,7 @@ void tls13_flush(struct tls13 *t, int force)
 	if (t->renew || both || s->send.records >= RENEW_AT) {
 		t->out_start = 0;
 		seal(t, HANDSHAKE, message, sizeof(message));
-		tls13_renew(t->suite, t->with.ciphers, &s->send);
+		tls13_renew(&s->send);
 		t->renew = false;
 		t->waiting |= both;
 	}

@@ -19,7 +19,6 @@
 #include "trust/ciphers.h"
 #include "trust/client_cert.h"
 #include "trust/tls13_keys.h"
-#include "trust/tls13_list.h"
 #include "trust/tls13_messages.h"
 
 /* The largest record (section 5.2); and of ours, a second ClientHello with a cookie of 500 bytes.
@@ -68,7 +67,6 @@ struct tls13 {
 	 * BR_ERR_OK: none, or the end of the session by close_notify */
 	unsigned error;
 	const struct tls13_suite *suite; /* NULL: none is chosen yet */
-	unsigned group;			 /* offered, or chosen; BearSSL's number, and TLS's */
 	unsigned scheme;		 /* by which we sign; 0: nothing */
 	bool asked;			 /* the server wants a certificate of ours */
 	bool data_came;			 /* and so the server has accepted our part */
@@ -92,21 +90,21 @@ struct tls13 {
 	uint8_t *app;
 
 	struct tls13_setup with;
-	size_t chain_at;	/* how much of our Certificate has been sent */
-	struct tls13_list list; /* in a Certificate or CertificateRequest */
-	struct tls13_offer offer;
+	size_t chain_at;	  /* how much of our Certificate has been sent */
+	struct tls13_offer offer; /* its group is the one at hand: offered, or chosen */
 
 	struct tls13_secrets {
 		struct tls13_keys receive, send;
 		struct {
 			uint8_t schedule[TLS13_HASH_MAX];
-			uint8_t next_receive[TLS13_HASH_MAX], next_send[TLS13_HASH_MAX];
+			uint8_t next_send[TLS13_HASH_MAX];
 			uint8_t private_key[TLS13_PRIVATE_MAX];
 		} handshake; /* of no use after it */
 	} secret;
 
-	uint8_t before[TLS13_HASH_MAX]; /* the transcript's hash before the message under way */
+	uint8_t hash[TLS13_HASH_MAX]; /* of the transcript, when it was last asked for */
 	br_multihash_context transcript;
+	struct tls13_long list; /* the message under way, if it is one that can be long */
 	uint8_t message[TLS13_MESSAGE_MAX];
 };
 

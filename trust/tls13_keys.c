@@ -25,14 +25,6 @@ static size_t key_size(unsigned group)
 	return size;
 }
 
-size_t tls13_share_size(unsigned group)
-{
-	size_t size;
-
-	cert_curves->generator((int)group, &size);
-	return size;
-}
-
 /* A number below the group's order; for X25519, any at all. No branch depends on a number that is
  * kept. */
 bool tls13_make_private_key(uint8_t key[TLS13_PRIVATE_MAX], unsigned group, tls13_random *random)
@@ -53,18 +45,19 @@ bool tls13_make_private_key(uint8_t key[TLS13_PRIVATE_MAX], unsigned group, tls1
 	return true;
 }
 
-void tls13_make_share(uint8_t *share, const uint8_t *key, unsigned group)
+size_t tls13_make_share(uint8_t share[TLS13_SHARE_MAX], const uint8_t *key, unsigned group)
 {
-	cert_curves->mulgen(share, key, key_size(group), (int)group);
+	return cert_curves->mulgen(share, key, key_size(group), (int)group);
 }
 
 size_t tls13_agree(
 	uint8_t out[TLS13_SHARE_MAX], const uint8_t *key, unsigned group, struct der share)
 {
-	size_t size = tls13_share_size(group), start;
+	size_t size, start;
 	uint8_t any = 0;
 	bool good;
 
+	cert_curves->generator((int)group, &size);
 	if (share.left != size)
 		return 0;
 	memcpy(out, share.at, size);
@@ -78,8 +71,9 @@ size_t tls13_agree(
 
 /* ---- the key schedule ---- */
 
-void tls13_hmac(const struct tls13_suite *suite, uint8_t *out, const uint8_t *key, const void *data,
-	size_t size)
+/* HMAC with a key of the hash's size, which the result may take the place of. */
+static void hmac(const struct tls13_suite *suite, uint8_t *out, const uint8_t *key,
+	const void *data, size_t size)
 {
 	br_hmac_key_context k;
 	br_hmac_context h;
@@ -107,7 +101,7 @@ void tls13_expand(const struct tls13_suite *suite, uint8_t *out, size_t size, co
 	if (hash)
 		memcpy(info + 10 + length, hash, hash_size);
 	info[10 + length + hash_size] = 1;
-	tls13_hmac(suite, block, secret, info, 11 + length + hash_size);
+	hmac(suite, block, secret, info, 11 + length + hash_size);
 	memcpy(out, block, size);
 	explicit_bzero(block, sizeof(block));
 }
@@ -124,13 +118,13 @@ static void extract(
 	suite->hash->init(&c.vtable);
 	suite->hash->out(&c.vtable, empty);
 	tls13_expand(suite, secret, suite->hash_size, secret, "derived", empty);
-	tls13_hmac(suite, secret, secret, input, size);
+	hmac(suite, secret, secret, input, size);
 }
 
 void tls13_handshake_secret(
 	const struct tls13_suite *suite, uint8_t *secret, const uint8_t *shared, size_t size)
 {
-	tls13_hmac(suite, secret, zeros, zeros, suite->hash_size);
+	hmac(suite, secret, zeros, zeros, suite->hash_size);
 	extract(suite, secret, shared, size);
 }
 
@@ -143,17 +137,19 @@ void tls13_finished(const struct tls13_suite *suite, uint8_t out[TLS13_HASH_MAX]
 	const uint8_t *secret, const uint8_t *hash)
 {
 	tls13_expand(suite, out, suite->hash_size, secret, "finished", NULL);
-	tls13_hmac(suite, out, out, hash, suite->hash_size);
+	hmac(suite, out, out, hash, suite->hash_size);
 }
 
 void tls13_set_keys(
-	const struct tls13_suite *suite, const struct ciphers *ciphers, struct tls13_keys *k)
+	struct tls13_keys *k, const struct tls13_suite *suite, const struct ciphers *ciphers)
 {
 	uint8_t key[32];
 
+	k->suite = suite;
+	k->ciphers = ciphers;
+	k->records = 0;
 	tls13_expand(suite, key, suite->key_size, k->secret, "key", NULL);
 	tls13_expand(suite, k->iv, sizeof(k->iv), k->secret, "iv", NULL);
-	k->records = 0;
 	if (is_chacha20(suite)) {
 		memcpy(k->chacha20, key, sizeof(key));
 	} else {
@@ -165,11 +161,10 @@ void tls13_set_keys(
 	explicit_bzero(key, sizeof(key));
 }
 
-void tls13_renew(
-	const struct tls13_suite *suite, const struct ciphers *ciphers, struct tls13_keys *k)
+void tls13_renew(struct tls13_keys *k)
 {
-	tls13_expand(suite, k->secret, suite->hash_size, k->secret, "traffic upd", NULL);
-	tls13_set_keys(suite, ciphers, k);
+	tls13_expand(k->suite, k->secret, k->suite->hash_size, k->secret, "traffic upd", NULL);
+	tls13_set_keys(k, k->suite, k->ciphers);
 }
 
 /* ---- records ---- */
@@ -182,8 +177,8 @@ static void add_number(uint8_t *end, uint64_t n)
 }
 
 /* AES-GCM as NIST SP 800-38D has it, with the counter's block 1 for the tag, the data from 2 on. */
-static void protect_gcm(const struct ciphers *ciphers, const struct tls13_keys *k, bool encrypt,
-	const uint8_t *nonce, const uint8_t *header, uint8_t *data, size_t size, uint8_t tag[16])
+static void protect_gcm(const struct tls13_keys *k, bool encrypt, const uint8_t *nonce,
+	const uint8_t *header, uint8_t *data, size_t size, uint8_t tag[16])
 {
 	const br_block_ctr_class *const *aes = &k->aes.vtable;
 	uint8_t lengths[16] = {0};
@@ -193,27 +188,26 @@ static void protect_gcm(const struct ciphers *ciphers, const struct tls13_keys *
 	memset(tag, 0, 16);
 	if (encrypt)
 		(*aes)->run(aes, nonce, 2, data, size);
-	ciphers->ghash(tag, k->h, header, 5);
-	ciphers->ghash(tag, k->h, data, size);
-	ciphers->ghash(tag, k->h, lengths, sizeof(lengths));
+	k->ciphers->ghash(tag, k->h, header, 5);
+	k->ciphers->ghash(tag, k->h, data, size);
+	k->ciphers->ghash(tag, k->h, lengths, sizeof(lengths));
 	if (!encrypt)
 		(*aes)->run(aes, nonce, 2, data, size);
 	(*aes)->run(aes, nonce, 1, tag, 16);
 }
 
-void tls13_protect(const struct tls13_suite *suite, const struct ciphers *ciphers,
-	struct tls13_keys *k, bool encrypt, const uint8_t *header, uint8_t *data, size_t size,
-	uint8_t tag[16])
+void tls13_protect(struct tls13_keys *k, bool encrypt, const uint8_t *header, uint8_t *data,
+	size_t size, uint8_t tag[16])
 {
 	uint8_t nonce[12];
 
 	memcpy(nonce, k->iv, sizeof(nonce));
 	add_number(nonce + 12, k->records++);
-	if (is_chacha20(suite))
-		ciphers->poly1305(
-			k->chacha20, nonce, data, size, header, 5, tag, ciphers->chacha20, encrypt);
+	if (is_chacha20(k->suite))
+		k->ciphers->poly1305(k->chacha20, nonce, data, size, header, 5, tag,
+			k->ciphers->chacha20, encrypt);
 	else
-		protect_gcm(ciphers, k, encrypt, nonce, header, data, size, tag);
+		protect_gcm(k, encrypt, nonce, header, data, size, tag);
 }
 
 bool tls13_same(const uint8_t *a, const uint8_t *b, size_t size)

@@ -24,6 +24,8 @@ extern const struct tls13_suite tls13_suites[TLS13_SUITES];
 
 /* One direction: its traffic secret, and the keys that are made of it. */
 struct tls13_keys {
+	const struct tls13_suite *suite;
+	const struct ciphers *ciphers;
 	uint64_t records; /* that were en- or decrypted by these keys */
 	uint8_t secret[TLS13_HASH_MAX];
 	uint8_t iv[12], h[16]; /* h is GHASH's key */
@@ -34,21 +36,15 @@ struct tls13_keys {
 };
 
 /* The key exchange: a private key of a group (BearSSL's number, which is TLS's), our share, whose
- * size is always the same, and what both sides agree on (7.4.2), whose size is returned. 0: the
- * server's share is none, or makes a secret of zeros, which everybody knows. */
+ * size is returned, and what both sides agree on (7.4.2), whose size is returned. 0: the server's
+ * share is none, or makes a secret of zeros, which everybody knows. */
 #define TLS13_PRIVATE_MAX 66
 #define TLS13_SHARE_MAX	  133
 typedef bool tls13_random(void *out, size_t size); /* secret bytes; false: there are none */
 bool tls13_make_private_key(uint8_t key[TLS13_PRIVATE_MAX], unsigned group, tls13_random *random);
-size_t tls13_share_size(unsigned group);
-void tls13_make_share(uint8_t *share, const uint8_t *key, unsigned group);
+size_t tls13_make_share(uint8_t share[TLS13_SHARE_MAX], const uint8_t *key, unsigned group);
 size_t tls13_agree(
 	uint8_t out[TLS13_SHARE_MAX], const uint8_t *key, unsigned group, struct der share);
-
-/* HMAC with a key of the suite's hash size; `out` has room for TLS13_HASH_MAX bytes, and may be the
- * key. */
-void tls13_hmac(const struct tls13_suite *suite, uint8_t *out, const uint8_t *key, const void *data,
-	size_t size);
 
 /* HKDF-Expand-Label: makes `size` bytes, the hash's size at most, of a secret of that size, which
  * `out` may be. `hash` is the context, of that size too, or NULL for none. */
@@ -65,17 +61,16 @@ void tls13_master_secret(const struct tls13_suite *suite, uint8_t *secret);
 void tls13_finished(const struct tls13_suite *suite, uint8_t out[TLS13_HASH_MAX],
 	const uint8_t *secret, const uint8_t *hash);
 
-/* Makes the keys of k->secret; tls13_renew() makes the next secret and its keys (7.2). */
+/* Makes the keys of k->secret, for these ciphers and the suite; tls13_renew() makes the next secret
+ * and its keys (7.2). */
 void tls13_set_keys(
-	const struct tls13_suite *suite, const struct ciphers *ciphers, struct tls13_keys *k);
-void tls13_renew(
-	const struct tls13_suite *suite, const struct ciphers *ciphers, struct tls13_keys *k);
+	struct tls13_keys *k, const struct tls13_suite *suite, const struct ciphers *ciphers);
+void tls13_renew(struct tls13_keys *k);
 
 /* Encrypts or decrypts the next record in place; `header` has its 5 bytes. The tag is that of what
  * was encrypted: before anything of a decrypted record is looked at, the caller compares it. */
-void tls13_protect(const struct tls13_suite *suite, const struct ciphers *ciphers,
-	struct tls13_keys *k, bool encrypt, const uint8_t *header, uint8_t *data, size_t size,
-	uint8_t tag[16]);
+void tls13_protect(struct tls13_keys *k, bool encrypt, const uint8_t *header, uint8_t *data,
+	size_t size, uint8_t tag[16]);
 
 /* Whether secrets are the same, in a time that does not depend on them. */
 bool tls13_same(const uint8_t *a, const uint8_t *b, size_t size);

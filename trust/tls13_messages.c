@@ -2,21 +2,18 @@
 
 #include <string.h>
 
-/* Extensions (section 4.2). */
-enum {
-	SERVER_NAME = 0,
-	SUPPORTED_GROUPS = 10,
-	SUPPORTED_VERSIONS = 43,
-	COOKIE = 44,
-	KEY_SHARE = 51
-};
+#include "base/minmax.h"
+
+/* The extensions that we offer (section 4.2), and where a reader of a list puts them. */
+enum { NAME, GROUPS, SCHEMES, VERSIONS, COOKIE, SHARE, OFFERED };
+static const uint8_t offered[OFFERED] = {0, 10, 13, 43, 44, 51};
 
 /* ---- reading: if more is taken than there is, `at` becomes NULL, and stays so ---- */
 
-/* At most 32 bytes are looked at without asking whether they were there. */
+/* At most 34 bytes are looked at without asking whether they were there. */
 static const uint8_t *take(struct der *in, size_t size)
 {
-	static const uint8_t zeros[32];
+	static const uint8_t zeros[34];
 	const uint8_t *p = in->at;
 
 	if (!p || size > in->left) {
@@ -58,32 +55,43 @@ static bool is_whole(struct der in)
 	return in.at && in.left == 0;
 }
 
+/* A vector of at least one number of two bytes, and nothing else. */
+static bool is_list(struct der in)
+{
+	struct der list = take_vector(&in);
+
+	return is_whole(in) && list.left > 0 && list.left % 2 == 0;
+}
+
 /* ---- extensions ---- */
 
-/* Takes a list of them apart, those of the `known` into `out`, each once; those that have not come
- * have no `at`. What we offered, but not to be answered here, is illegal (section 4.2). */
-static enum tls13_fault read_list(
-	struct der list, const uint8_t *known, size_t count, struct der *out)
+#define MAY(extension) (1u << (extension))
+
+/* Whether an extension may be in a message, of which those that may be in it are given. What we
+ * know, but not there, is illegal; what we have not offered is not asked for (section 4.2). */
+static enum tls13_fault judge_extension(unsigned type, unsigned may, size_t *which)
 {
-	static const uint8_t offered[] = {SUPPORTED_GROUPS, TLS13_SIGNATURE_ALGORITHMS,
-		SUPPORTED_VERSIONS, COOKIE, KEY_SHARE};
+	for (*which = 0; *which < OFFERED; ++*which)
+		if (offered[*which] == type)
+			return may & MAY(*which) ? TLS13_GOOD : TLS13_ILLEGAL;
+	return TLS13_UNASKED;
+}
+
+/* Takes a list of them apart, each once; those that have not come have no `at`. */
+static enum tls13_fault read_list(struct der list, unsigned may, struct der out[OFFERED])
+{
 	enum tls13_fault fault = TLS13_GOOD, now;
 
 	while (list.at && list.left > 0) {
 		unsigned type = take16(&list);
 		struct der body = take_vector(&list);
-		size_t i = 0;
+		size_t which;
 
-		while (i < count && known[i] != type)
-			i++;
-		if (i == count)
-			now = type <= UINT8_MAX && memchr(offered, (int)type, sizeof(offered))
-				      ? TLS13_ILLEGAL
-				      : TLS13_UNASKED;
-		else
-			now = out[i].at ? TLS13_ILLEGAL : TLS13_GOOD;
+		now = judge_extension(type, may, &which);
+		if (now == TLS13_GOOD && out[which].at)
+			now = TLS13_ILLEGAL;
 		if (now == TLS13_GOOD)
-			out[i] = body;
+			out[which] = body;
 		fault = fault ? fault : now;
 	}
 	return list.at ? fault : TLS13_MALFORMED;
@@ -104,64 +112,60 @@ static enum tls13_fault other_version(const uint8_t *random)
 									 : TLS13_OTHER_VERSION;
 }
 
+/* The version of before does not count where there is a newer one (section 4.2.1). */
 enum tls13_fault tls13_read_hello(struct tls13_hello *out, struct der body)
 {
-	static const uint8_t known[] = {SUPPORTED_VERSIONS, KEY_SHARE, COOKIE};
-	struct der x[3] = {{NULL, 0}}, list = {body.at, 0};
-	unsigned version = take16(&body), compression;
-	const uint8_t *random = take(&body, 32);
+	struct der x[OFFERED] = {{NULL, 0}}, list = {body.at, 0};
+	const uint8_t *random = take(&body, 2 + 32) + 2;
 	enum tls13_fault fault;
-	bool has_key, has_cookie;
+	bool has_share, has_cookie, is_compressed;
 
 	out->retry = memcmp(random, retry_random, 32) == 0;
 	out->session = take_part(&body, take8(&body));
 	out->suite = take16(&body);
-	compression = take8(&body);
+	is_compressed = take8(&body) != 0;
 	if (body.left > 0)
 		list = take_vector(&body);
 	if (!is_whole(body))
 		return TLS13_MALFORMED;
-	fault = read_list(list, known, out->retry ? 3 : 2, x);
+	fault = read_list(list, MAY(VERSIONS) | MAY(SHARE) | (out->retry ? MAY(COOKIE) : 0), x);
 	if (fault == TLS13_MALFORMED)
 		return fault;
-	if (version != 0x0303 || !x[0].at)
+	if (!x[VERSIONS].at)
 		return other_version(random);
-	if (take16(&x[0]) != 0x0304 || compression != 0)
+	if (take16(&x[VERSIONS]) != 0x0304 || is_compressed)
 		fault = fault ? fault : TLS13_ILLEGAL;
-	has_key = x[1].at;
-	has_cookie = x[2].at;
-	out->group = has_key ? (int)take16(&x[1]) : -1;
-	out->share = has_key && !out->retry ? take_vector(&x[1]) : (struct der){NULL, 0};
-	out->cookie = take_vector(&x[2]);
-	if (!is_whole(x[0]) || (has_key && !is_whole(x[1])) ||
-		(has_cookie && (!is_whole(x[2]) || out->cookie.left == 0)))
-		fault = TLS13_MALFORMED;
+	has_share = x[SHARE].at;
+	has_cookie = x[COOKIE].at;
+	out->group = has_share ? (int)take16(&x[SHARE]) : -1;
+	out->share = has_share && !out->retry ? take_vector(&x[SHARE]) : (struct der){NULL, 0};
+	out->cookie = take_vector(&x[COOKIE]);
+	if (!is_whole(x[VERSIONS]) || (has_share && !is_whole(x[SHARE])) ||
+		(has_cookie && (!is_whole(x[COOKIE]) || out->cookie.left == 0)))
+		return TLS13_MALFORMED;
 	return fault;
 }
 
 enum tls13_fault tls13_read_extensions(struct der body, bool named)
 {
-	static const uint8_t known[] = {SUPPORTED_GROUPS, SERVER_NAME};
-	struct der list = take_vector(&body), x[2] = {{NULL, 0}};
-	enum tls13_fault fault;
+	struct der list = take_vector(&body), x[OFFERED] = {{NULL, 0}};
+	enum tls13_fault fault = read_list(list, MAY(NAME) | MAY(GROUPS), x);
 
-	if (!is_whole(body))
-		return TLS13_MALFORMED;
-	fault = read_list(list, known, named ? 2 : 1, x);
 	/* The groups that the server has are not for us to use before we are connected. */
-	return fault || x[1].left == 0 ? fault : TLS13_MALFORMED;
+	if (!is_whole(body) || x[NAME].left > 0 || (x[GROUPS].at && !is_list(x[GROUPS])))
+		return TLS13_MALFORMED;
+	return !fault && x[NAME].at && !named ? TLS13_UNASKED : fault;
 }
 
 enum tls13_fault tls13_read_schemes(
 	struct der extension, unsigned first, unsigned last, unsigned *scheme)
 {
-	struct der list = take_vector(&extension);
-
 	*scheme = 0;
-	if (!is_whole(extension) || list.left == 0 || list.left % 2)
+	if (!is_list(extension))
 		return TLS13_MALFORMED;
-	while (list.left > 0) {
-		unsigned one = take16(&list);
+	take16(&extension);
+	while (extension.left > 0) {
+		unsigned one = take16(&extension);
 
 		if (one >= first && one <= last && (*scheme == 0 || one < *scheme))
 			*scheme = one;
@@ -174,6 +178,137 @@ enum tls13_fault tls13_read_verify(unsigned *scheme, struct der *signature, stru
 	*scheme = take16(&body);
 	*signature = take_vector(&body);
 	return is_whole(body) ? TLS13_GOOD : TLS13_MALFORMED;
+}
+
+/* ---- those that can be long ---- */
+
+/* Their parts: each is a number of so many bytes, most of them of the bytes that follow it. */
+enum { TIMES, NONCE, TICKET, CERT, CHAIN, REQUEST, EXTENSIONS, EXTENSION, END };
+static const uint8_t number_size[END] = {
+	[TIMES] = 8, /* a ticket's lifetime, and what hides its age */
+	[NONCE] = 1,
+	[TICKET] = 2,
+	[CERT] = 3,
+	[CHAIN] = 4,   /* behind a context of no bytes */
+	[REQUEST] = 3, /* the same */
+	[EXTENSIONS] = 2,
+	[EXTENSION] = 4, /* with its type before its size */
+};
+
+static unsigned next_part(const struct tls13_long *l)
+{
+	if (l->part <= CERT)
+		return l->part < TICKET ? l->part + 1 : EXTENSIONS;
+	if (l->block > 0)
+		return EXTENSION;
+	return l->left > 0 ? CERT : END;
+}
+
+void tls13_long_begin(struct tls13_long *l, unsigned type, size_t size, const br_x509_class **x509,
+	const char *host, uint8_t *keep, size_t room)
+{
+	*l = (struct tls13_long){
+		.type = type, .x509 = x509, .keep = keep, .room = room, .left = size};
+	l->part = type == TLS13_CERTIFICATE	      ? CHAIN
+		  : type == TLS13_CERTIFICATE_REQUEST ? REQUEST
+						      : TIMES;
+	if (type == TLS13_CERTIFICATE)
+		(*x509)->start_chain(x509, host);
+}
+
+/* Of a chain we have asked for none; elsewhere those that are unknown are ignored. */
+static enum tls13_fault begin_extension(struct tls13_long *l, unsigned type, size_t size)
+{
+	bool request = l->type == TLS13_CERTIFICATE_REQUEST;
+	size_t which;
+	enum tls13_fault fault = judge_extension(type, request ? MAY(SCHEMES) : 0, &which);
+
+	l->keeping = !fault;
+	l->kept |= l->keeping;
+	if (fault == TLS13_ILLEGAL || l->type == TLS13_CERTIFICATE)
+		return fault;
+	for (unsigned i = 0; i < l->seen; i++)
+		if (l->types[i] == type)
+			return TLS13_ILLEGAL;
+	if (l->seen == TLS13_SEEN_MAX || (l->keeping && size > l->room))
+		return TLS13_ILLEGAL;
+	l->types[l->seen++] = (uint16_t)type;
+	return TLS13_GOOD;
+}
+
+/* The number of a part has come. Only a certificate's extensions do not end with the message. */
+static enum tls13_fault begin_part(struct tls13_long *l)
+{
+	bool is_extension = l->part == EXTENSION, is_cert = l->part == CERT, good = true;
+	size_t n = is_extension ? l->number & 0xffff : l->number;
+
+	if (l->part == TIMES)
+		return TLS13_GOOD;
+	if (l->part >= CHAIN && l->part <= EXTENSIONS) {
+		good = n == l->left || (l->type == TLS13_CERTIFICATE && l->part == EXTENSIONS);
+		l->block = l->part == CHAIN ? 0 : n;
+		return good && n <= l->left ? TLS13_GOOD : TLS13_MALFORMED;
+	}
+	if (is_extension)
+		good = 4 + n <= l->block;
+	else if (is_cert || l->part == TICKET)
+		good = n > 0;
+	if (!good || n > l->left)
+		return TLS13_MALFORMED;
+	l->left -= n;
+	l->part_left = n;
+	l->certs |= is_cert;
+	if (is_cert)
+		(*l->x509)->start_cert(l->x509, (uint32_t)n);
+	if (!is_extension)
+		return TLS13_GOOD;
+	l->block -= 4 + n;
+	return begin_extension(l, (unsigned)(l->number >> 16), n);
+}
+
+static void take_bytes(struct tls13_long *l, struct der data)
+{
+	l->part_left -= data.left;
+	if (l->part == CERT) {
+		(*l->x509)->append(l->x509, data.at, data.left);
+		if (l->part_left == 0)
+			(*l->x509)->end_cert(l->x509);
+	} else if (l->part == EXTENSION && l->keeping) {
+		tls13_put(l->keep + l->have, data);
+		l->have += data.left;
+	}
+}
+
+enum tls13_fault tls13_long_take(struct tls13_long *l, struct der data)
+{
+	enum tls13_fault fault = TLS13_GOOD;
+
+	while (!fault && data.left > 0) {
+		if (l->part_left > 0) {
+			size_t n = (size_t)min_u64(data.left, l->part_left);
+
+			take_bytes(l, take_part(&data, n));
+		} else {
+			l->number = l->number << 8 | take8(&data);
+			l->left--;
+			if (++l->number_have < number_size[l->part])
+				continue;
+			fault = begin_part(l);
+			l->number = l->number_have = 0;
+		}
+		if (l->part_left == 0)
+			l->part = next_part(l);
+	}
+	return fault;
+}
+
+enum tls13_fault tls13_long_end(const struct tls13_long *l)
+{
+	if (l->part != END)
+		return TLS13_MALFORMED;
+	if (l->type == TLS13_CERTIFICATE && !l->certs)
+		return TLS13_NO_CERTIFICATE;
+	return l->type == TLS13_CERTIFICATE_REQUEST && !l->kept ? TLS13_MISSING : TLS13_GOOD;
 }
 
 /* ---- ours ---- */
@@ -191,17 +326,32 @@ uint8_t *tls13_put(uint8_t *p, struct der bytes)
 	return p + bytes.left;
 }
 
-uint8_t *tls13_write_hello(uint8_t *out, const struct tls13_offer *offer)
+uint8_t *tls13_put_head(uint8_t *p, unsigned type, size_t size)
 {
-	static const uint8_t suites[] = {0x13, 3, 0x13, 1, 0x13, 2, 0x13, 3};
-	static const uint8_t fixed[] = {0, SUPPORTED_VERSIONS, 0, 3, 2, 3, 4, /* 1.3 */
-		0, SUPPORTED_GROUPS, 0, 10, 0, 8, 0, 29, 0, 23, 0, 24, 0, 25, /* X25519, P-256... */
-		0, TLS13_SIGNATURE_ALGORITHMS, 0, 20, 0, 18, /* as cert_verify() has them: */
-		4, 3, 5, 3, 6, 3,			     /* ECDSA with its curve's hash */
-		8, 4, 8, 5, 8, 6,			     /* RSA-PSS */
-		4, 1, 5, 1, 6, 1};			     /* PKCS#1, in certificates */
-	size_t host_size = offer->host ? strlen(offer->host) : 0;
-	uint8_t *p = out + 4, *extensions;
+	return tls13_put16(tls13_put16(p, (size_t)type << 8), size);
+}
+
+/* An extension that is one vector, of bytes behind something. */
+static uint8_t *put_extension(uint8_t *p, unsigned which, struct der before, struct der bytes)
+{
+	p = tls13_put16(p, offered[which]);
+	p = tls13_put16(p, before.left + bytes.left + 4);
+	p = tls13_put16(p, before.left + bytes.left + 2);
+	p = tls13_put(p, before);
+	return tls13_put(tls13_put16(p, bytes.left), bytes);
+}
+
+uint8_t *tls13_write_hello(
+	uint8_t *out, const struct tls13_offer *offer, struct der share, struct der cookie)
+{
+	static const uint8_t suites[] = {0x13, 3, 0x13, 1, 0x13, 2, 0x13, 3}, host_name[] = {0};
+	static const uint8_t fixed[] = {0, 43, 0, 3, 2, 3, 4,	/* supported_versions: 1.3 */
+		0, 10, 0, 10, 0, 8, 0, 29, 0, 23, 0, 24, 0, 25, /* groups: X25519, P-256... */
+		0, 13, 0, 20, 0, 18, /* signature_algorithms, as cert_verify() has them: */
+		4, 3, 5, 3, 6, 3,    /* ECDSA with its curve's hash */
+		8, 4, 8, 5, 8, 6,    /* RSA-PSS */
+		4, 1, 5, 1, 6, 1};   /* PKCS#1, in certificates */
+	uint8_t group[2], *p = out + 4, *extensions;
 
 	p = tls13_put16(p, 0x0303);
 	p = tls13_put(p, (struct der){offer->random, 32});
@@ -212,28 +362,16 @@ uint8_t *tls13_write_hello(uint8_t *out, const struct tls13_offer *offer)
 	p = tls13_put16(p, 0x0100); /* no compression */
 	extensions = p;
 	p = tls13_put(p + 2, (struct der){fixed, sizeof(fixed)});
-	if (host_size > 0) {
-		p = tls13_put16(p, SERVER_NAME);
-		p = tls13_put16(p, host_size + 5);
-		p = tls13_put16(p, host_size + 3);
-		*p++ = 0; /* a host's */
-		p = tls13_put16(p, host_size);
-		p = tls13_put(p, (struct der){(const uint8_t *)offer->host, host_size});
+	if (offer->host)
+		p = put_extension(p, NAME, (struct der){host_name, 1},
+			(struct der){(const uint8_t *)offer->host, strlen(offer->host)});
+	if (cookie.left > 0) {
+		p = tls13_put16(tls13_put16(p, offered[COOKIE]), cookie.left + 2);
+		p = tls13_put(tls13_put16(p, cookie.left), cookie);
 	}
-	if (offer->cookie.left > 0) {
-		p = tls13_put16(p, COOKIE);
-		p = tls13_put16(p, offer->cookie.left + 2);
-		p = tls13_put16(p, offer->cookie.left);
-		p = tls13_put(p, offer->cookie);
-	}
-	p = tls13_put16(p, KEY_SHARE);
-	p = tls13_put16(p, offer->share_size + 6);
-	p = tls13_put16(p, offer->share_size + 4);
-	p = tls13_put16(p, offer->group);
-	p = tls13_put16(p, offer->share_size);
-	tls13_put16(extensions, (size_t)(p - extensions) - 2 + offer->share_size);
-	out[0] = TLS13_CLIENT_HELLO;
-	out[1] = 0;
-	tls13_put16(out + 2, (size_t)(p - out) - 4 + offer->share_size);
+	tls13_put16(group, offer->group);
+	p = put_extension(p, SHARE, (struct der){group, 2}, share);
+	tls13_put16(extensions, (size_t)(p - extensions) - 2);
+	tls13_put_head(out, TLS13_CLIENT_HELLO, (size_t)(p - out) - 4);
 	return p;
 }

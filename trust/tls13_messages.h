@@ -1,5 +1,6 @@
 /* trust/tls13_messages.h - what the messages of a TLS 1.3 handshake say (RFC 8446 section 4): bytes
- * that may be forged are taken apart, ours are written. Pure; the results point into the input. */
+ * that may be forged are taken apart, ours are written. Pure, but for what a struct tls13_long
+ * notes; the results point into the input. */
 #ifndef TRUST_TLS13_MESSAGES_H
 #define TRUST_TLS13_MESSAGES_H
 
@@ -28,7 +29,8 @@ enum tls13_fault {
 	TLS13_NOT_TLS = TLS13_FAULT(10, BR_ERR_UNKNOWN_TYPE),
 	TLS13_FORGED = TLS13_FAULT(20, BR_ERR_BAD_MAC),
 	TLS13_TOO_LARGE = TLS13_FAULT(22, BR_ERR_TOO_LARGE),
-	TLS13_BAD_CERTIFICATE = TLS13_FAULT(42, BR_ERR_X509_NOT_TRUSTED),
+	TLS13_BAD_CERTIFICATE =
+		TLS13_FAULT(46, BR_ERR_X509_NOT_TRUSTED), /* x509.c has its reason */
 	TLS13_ILLEGAL = TLS13_FAULT(47, BR_ERR_BAD_HANDSHAKE),
 	TLS13_DOWNGRADE = TLS13_FAULT(47, TLS13_ERR_DOWNGRADE),
 	TLS13_BAD_SUITE = TLS13_FAULT(47, BR_ERR_BAD_CIPHER_SUITE),
@@ -62,15 +64,12 @@ enum {
 	TLS13_MESSAGE_HASH = 254
 };
 
-/* The extension by which servers name signatures that they take. */
-#define TLS13_SIGNATURE_ALGORITHMS 13
-
-/* Writes a number of two bytes, or bytes. Returns the end. */
+/* Writes a number of two bytes, bytes, or a message's head. Returns the end. */
 uint8_t *tls13_put16(uint8_t *p, size_t number);
 uint8_t *tls13_put(uint8_t *p, struct der bytes);
+uint8_t *tls13_put_head(uint8_t *p, unsigned type, size_t size);
 
-/* A ClientHello, whole. Our share of the group follows it, which is the caller's to write: returns
- * where it begins, behind `share_size` before it, and all lengths count it. */
+/* A ClientHello, whole, with our share of the group; a cookie of no bytes is none. */
 #ifndef TLS13_SESSION_SIZE /* a test has none */
 #define TLS13_SESSION_SIZE 32
 #endif
@@ -78,11 +77,10 @@ struct tls13_offer {
 	const char *host; /* NULL: none is named */
 	uint8_t random[32], session[TLS13_SESSION_SIZE];
 	bool gcm_first;
-	unsigned group;
-	size_t share_size;
-	struct der cookie; /* left is 0: there is none */
+	unsigned group; /* BearSSL's number, and TLS's */
 };
-uint8_t *tls13_write_hello(uint8_t *out, const struct tls13_offer *offer);
+uint8_t *tls13_write_hello(
+	uint8_t *out, const struct tls13_offer *offer, struct der share, struct der cookie);
 
 /* Its size but for the host, the share and the cookie. */
 #define TLS13_HELLO_SIZE 153
@@ -107,5 +105,35 @@ enum tls13_fault tls13_read_schemes(
 
 /* CertificateVerify. */
 enum tls13_fault tls13_read_verify(unsigned *scheme, struct der *signature, struct der body);
+
+/* The messages that can be long are read as they come: Certificate (4.4.2), whose certificates go
+ * to the checker, which is told all but the end of the chain; CertificateRequest (4.3.2), whose
+ * signature_algorithms are kept; NewSessionTicket (4.6.1), of which nothing is. */
+#define TLS13_SEEN_MAX 32 /* extensions in one message */
+struct tls13_long {
+	size_t have; /* bytes of the signature_algorithms that are kept */
+
+	/* internal */
+	unsigned type, part;
+	const br_x509_class **x509;
+	uint8_t *keep;
+	size_t room;
+	size_t left;		   /* of the message, behind the part under way, */
+	size_t block;		   /* of its extensions, behind that, */
+	size_t part_left;	   /* of its bytes, and */
+	size_t number_have;	   /* what has come of its number */
+	bool certs, kept, keeping; /* a certificate, the schemes have come; they come now */
+	size_t number;
+	unsigned seen;
+	uint16_t types[TLS13_SEEN_MAX]; /* of the extensions that have come */
+};
+
+/* One of these types and of `size` bytes begins. A request's schemes are put into keep[0..room). */
+void tls13_long_begin(struct tls13_long *l, unsigned type, size_t size, const br_x509_class **x509,
+	const char *host, uint8_t *keep, size_t room);
+
+/* Some of it has come, not more than its size in all; or all of it has. */
+enum tls13_fault tls13_long_take(struct tls13_long *l, struct der data);
+enum tls13_fault tls13_long_end(const struct tls13_long *l);
 
 #endif

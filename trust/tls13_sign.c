@@ -5,7 +5,6 @@
 #include "base/minmax.h"
 #include "trust/cert.h"
 #include "trust/pss.h"
-#include "trust/tls13_messages.h"
 
 /* A scheme has the hash in one byte, by BearSSL's number, and the kind in the other: 8 before it
  * (rsa_pss_rsae) or 3 behind it (ecdsa). */
@@ -27,7 +26,7 @@ static int hash_of(unsigned scheme)
 	return (int)(is_pss(scheme) ? scheme & 0xff : scheme >> 8);
 }
 
-bool tls13_fits(const br_x509_pkey *key, unsigned scheme)
+static bool fits(const br_x509_pkey *key, unsigned scheme)
 {
 	if (key->key_type == BR_KEYTYPE_RSA)
 		return scheme >= RSA_PSS(br_sha256_ID) && scheme <= RSA_PSS(br_sha512_ID);
@@ -47,15 +46,23 @@ static void hash_to_sign(uint8_t *out, int hash_id, bool servers, struct der tra
 	cert_digest(out, hash_id, (struct der){content, 64 + 34 + transcript.left});
 }
 
-bool tls13_verify(
-	const br_x509_pkey *key, unsigned scheme, struct der transcript, struct der signature)
+enum tls13_fault tls13_verify(const br_x509_pkey *key, struct der transcript, struct der body)
 {
-	int id = hash_of(scheme);
 	uint8_t hash[CERT_HASH_MAX];
+	struct der signature;
+	unsigned scheme;
+	int id;
 
+	if (tls13_read_verify(&scheme, &signature, body))
+		return TLS13_MALFORMED;
+	if (!key || !fits(key, scheme))
+		return TLS13_BAD_SCHEME;
+	id = hash_of(scheme);
 	hash_to_sign(hash, id, true, transcript);
-	return cert_verify(
-		key, is_pss(scheme) ? id | CERT_PSS : id, hash, signature.at, signature.left);
+	if (is_pss(scheme))
+		id |= CERT_PSS;
+	return cert_verify(key, id, hash, signature.at, signature.left) ? TLS13_GOOD
+									: TLS13_BAD_SIGNATURE;
 }
 
 void tls13_own_schemes(const struct client_identity *own, unsigned *first, unsigned *last)

@@ -12,12 +12,11 @@
 #include "trust/client_cert.h"
 #include "trust/der.h"
 #include "trust/tls13_keys.h"
+#include "trust/tls13_messages.h"
 
-/* Whether a key may sign by a scheme, and whether it has signed the transcript, of which the hash
- * is given. The scheme must fit. */
-bool tls13_fits(const br_x509_pkey *key, unsigned scheme);
-bool tls13_verify(
-	const br_x509_pkey *key, unsigned scheme, struct der transcript, struct der signature);
+/* Judges a CertificateVerify: whether the key (NULL: there is none) may sign by its scheme, and has
+ * signed the transcript, of which the hash is given. */
+enum tls13_fault tls13_verify(const br_x509_pkey *key, struct der transcript, struct der body);
 
 /* The schemes by which our key may sign, from the first to the last; signs by one of them. Returns
  * the signature's size, at most 512 bytes, or 0 on failure. */

@@ -72,7 +72,6 @@ static bool any_same(const uint8_t *a, const uint8_t *b, size_t size)
 
 #define cert_curves (&any_curves)
 #include "trust/tls13_keys.c"
-#include "trust/tls13_list.c"
 #include "trust/tls13_messages.c"
 #define cert_verify any_verify
 #define pss_sign    any_sign

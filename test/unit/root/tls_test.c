@@ -18,7 +18,6 @@
 #include "trust/origins.c"
 #include "trust/tls13.c"
 #include "trust/tls13_keys.c"
-#include "trust/tls13_list.c"
 #include "trust/tls13_messages.c"
 #include "trust/tls13_sign.c"
 #include "trust/tls_words.c"

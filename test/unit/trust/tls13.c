@@ -32,7 +32,7 @@ static void test_sessions(void)
 		srv.chunk = i % 2 ? 0 : (size_t)(1 + 3 * i);
 		CHECK(srv_open(suites[i % 3], groups[i / 3], schemes[i / 2]),
 			"%d: state %d, error %u", i, client.state, client.error);
-		CHECK(client.suite->number == suites[i % 3] && client.group == groups[i / 3]);
+		CHECK(client.suite->number == suites[i % 3] && client.offer.group == groups[i / 3]);
 		CHECK(srv.hellos == (i / 3 > 0 || srv.cookie ? 2u : 1u), "%d: %u", i, srv.hellos);
 		CHECK(srv.ccs, "for middleboxes");
 		CHECK(judge.certs == 2 && judge.bytes == 1000 &&
@@ -152,6 +152,9 @@ static void say_type(unsigned type)
 		break;
 	case 24:
 		srv_message(24, "\0", 1);
+		break;
+	case 4:
+		srv_message(4, srv_ticket, sizeof(srv_ticket));
 		break;
 	default:
 		srv_message(type, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16);
@@ -289,9 +292,6 @@ static const struct hello_case hello_cases[] = {
 	{"TLS 1.2", 70, BR_ERR_UNSUPPORTED_VERSION, 0, 0xc02b, 0, 0, "ff01000100", NULL},
 	{"TLS 1.2 of a server that has 1.3", 47, TLS13_ERR_DOWNGRADE, 0, 0xc02b, 0, 0, NULL, OLD},
 	{"TLS 1.1 of one", 47, TLS13_ERR_DOWNGRADE, 0x0302, 0xc013, 0, 0, NULL, OLDER},
-	{"TLS 1.1", 70, BR_ERR_UNSUPPORTED_VERSION, 0x0302, 0, 0, 0, V13 SHARE, NULL},
-	{"TLS 1.3 in the old place", 70, BR_ERR_UNSUPPORTED_VERSION, 0x0304, 0, 0, 0, V13 SHARE,
-		NULL},
 	{"version 1.2 in the new one", 47, BAD, 0, 0, 0, 0, "002b00020303" SHARE, NULL},
 	{"a draft's version", 47, BAD, 0, 0, 0, 0, "002b00027f1c" SHARE, NULL},
 	{"a version of one byte", 50, BAD, 0, 0, 0, 0, "002b000103" SHARE, NULL},
@@ -319,6 +319,7 @@ static const struct hello_case hello_cases[] = {
 	{"an extended master secret", 110, EXTRA, 0, 0, 0, 0, V13 SHARE "00170000", NULL},
 	{"renegotiation_info", 110, EXTRA, 0, 0, 0, 0, V13 SHARE "ff01000100", NULL},
 	{"an unknown extension", 110, EXTRA, 0, 0, 0, 0, V13 SHARE "1a1a0000", NULL},
+	{"a name", 47, BAD, 0, 0, 0, 0, V13 SHARE "00000000", NULL},
 	{"supported_groups", 47, BAD, 0, 0, 0, 0, V13 SHARE "000a00040002001d", NULL},
 	{"signature_algorithms", 47, BAD, 0, 0, 0, 0, V13 SHARE "000d000400020403", NULL},
 	{"half an extension", 50, BAD, 0, 0, 0, 0, V13 SHARE "1a1a00", NULL},
@@ -356,6 +357,7 @@ static const struct hello_case hello_cases[] = {
 		RETRY},
 	{"a retry with a pre-shared key", 110, EXTRA, 0, 0, 0, 0, V13 "003300020017002900020000",
 		RETRY},
+	{"a retry with a name", 47, BAD, 0, 0, 0, 0, V13 "00330002001700000000", RETRY},
 	{"a retry with another session", 47, BAD, 0, 0, 0, 100, V13 "003300020017", RETRY},
 	{"a retry with compression", 47, BAD, 0, 0, 1, 0, V13 "003300020017", RETRY},
 	{"a retry with a suite not offered", 47, BR_ERR_BAD_CIPHER_SUITE, 0, 0x1304, 0, 0,
@@ -372,6 +374,15 @@ static void test_hellos(void)
 		say_hello(&hello_cases[i]);
 		check_refused(hello_cases[i].about, i, hello_cases[i].alert, hello_cases[i].error);
 		CHECK(srv.hellos == 1);
+	}
+
+	begin_test("tls13: the old place of the version does not count (4.2.1)");
+	for (unsigned version = 0x0301; version <= 0x0304; version++) {
+		const struct hello_case c = {"", 0, 0, version, 0, 0, 0, V13 SHARE, NULL};
+
+		again();
+		say_hello(&c);
+		CHECK(client.state == TLS13_EXTENSIONS, "%x: %u", version, client.error);
 	}
 
 	begin_test("tls13: a ServerHello cut at each byte, or with a byte more");

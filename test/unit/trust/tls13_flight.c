@@ -26,7 +26,8 @@ static void check_messages(
 		if (cases[i].alert > 0)
 			check_refused(cases[i].about, i, cases[i].alert, cases[i].error);
 		else
-			CHECK(client.state > state && client.state != TLS13_BROKEN && !srv.wrong,
+			CHECK((client.state > state || state == TLS13_OPEN) &&
+					client.state != TLS13_BROKEN && !srv.wrong,
 				"%s: %u", cases[i].about, client.error);
 	}
 }
@@ -48,6 +49,10 @@ static void test_extensions(void)
 		{"half an extension", "00020000", 50, BAD},
 		{"an extension that is cut", "00050000000200", 50, BAD},
 		{"a name with content", "0005000000010a", 50, BAD},
+		{"groups of no bytes", "0004000a0000", 50, BAD},
+		{"an empty list of groups", "0006000a00020000", 50, BAD},
+		{"half a group", "0007000a0003000100", 50, BAD},
+		{"groups that are cut", "0008000a00040004001d", 50, BAD},
 		{"the name twice", "00080000000000000000", 47, BAD},
 		{"groups twice", "0010000a00040002001d000a00040002001d", 47, BAD},
 		{"ALPN", "0009001000050003026832", 110, EXTRA},
@@ -91,13 +96,37 @@ static void test_request(void)
 		{"schemes with a byte behind them", "000009000d00050002040308", 50, BAD},
 		{"a list that is cut", "000009000d000500040403", 50, BAD},
 		{"the schemes twice", "000010000d000400020403000d000400020403", 47, BAD},
+		{"another one twice", "000012 2a2a0000 000d0006000404030804 2a2a0000", 47, BAD},
+		{"names of CAs twice",
+			"00001a 002f00040002 3000 000d0006000404030804 002f00040002 3000", 47, BAD},
+		{"a name", "00000e 00000000 000d0006000404030804", 47, BAD},
+		{"groups", "000012 000a00040002001d 000d0006000404030804", 47, BAD},
+		{"a version", "000010 002b00020304 000d0006000404030804", 47, BAD},
+		{"a cookie", "000011 002c0003000161 000d0006000404030804", 47, BAD},
+		{"a share", "000010 00330002001d 000d0006000404030804", 47, BAD},
 		{"a byte behind the list", "000008000d00040002040300", 50, BAD},
 		{"an extension that is cut", "000008000d000500020403", 50, BAD},
 		{"a context", "0161000a000d0006000404030804", 50, BAD},
 	};
 
+	uint8_t body[3 + 10 + 4 * TLS13_SEEN_MAX] = {0};
+
 	begin_test("tls13: a CertificateRequest that is right, or wrong in one place");
 	CHECK_MESSAGES(TLS13_REQUEST, 13, cases);
+
+	begin_test("tls13: a CertificateRequest has 32 extensions at most");
+	for (unsigned i = 0; i < TLS13_SEEN_MAX; i++)
+		srv_put16(body + 13 + 4 * i, 0x2000 + i);
+	memcpy(body + 3, srv_request_body + 3, 10);
+	for (size_t count = TLS13_SEEN_MAX - 1; count <= TLS13_SEEN_MAX; count++) {
+		again();
+		srv_put16(body + 1, 10 + 4 * count);
+		srv_message(13, body, 3 + 10 + 4 * count);
+		if (count < TLS13_SEEN_MAX)
+			CHECK(client.state == TLS13_CHAIN, "%zu: %u", count, client.error);
+		else
+			check_refused("count", count, 47, BAD);
+	}
 }
 
 static void test_certificate(void)
@@ -120,11 +149,43 @@ static void test_certificate(void)
 		{"a context", "0161 000006 000001 61 0000", 50, BAD},
 		{"a status", "00 00000f 000001 61 0009 0005000501000001 61", 110, EXTRA},
 		{"an unknown extension", "00 00000a 000001 61 0004 0a0a0000", 110, EXTRA},
+		{"a name", "00 00000a 000001 61 0004 00000000", 47, BAD},
+		{"half an extension", "00 000008 000001 61 0002 0a0a", 50, BAD},
+		{"an extension beyond its list", "00 00000b 000001 61 0004 0a0a0001 61", 50, BAD},
 	};
 
 	begin_test("tls13: a Certificate that is right, or wrong in one place");
 	CHECK_MESSAGES(TLS13_REQUEST, 11, cases);
 	CHECK_MESSAGES(TLS13_CHAIN, 11, cases);
+}
+
+/* 4.6.1 */
+static void test_ticket(void)
+{
+	static const struct message_case cases[] = {
+		{"the shortest", "00000100 01020304 00 0001 61 0000", 0, 0},
+		{"with a nonce", "00000100 01020304 020000 0001 61 0000", 0, 0},
+		{"with early data", "00000100 01020304 00 0001 61 0008 002a000400001000", 0, 0},
+		{"with what is unknown", "00000100 01020304 00 0001 61 0004 2a2a0000", 0, 0},
+		{"nothing", "", 50, BAD},
+		{"half a lifetime", "0000", 50, BAD},
+		{"no nonce", "00000100 01020304", 50, BAD},
+		{"a nonce that is cut", "00000100 01020304 0200", 50, BAD},
+		{"no ticket", "00000100 01020304 00", 50, BAD},
+		{"an empty one", "00000100 01020304 00 0000 0000", 50, BAD},
+		{"a ticket that is cut", "00000100 01020304 00 0002 61", 50, BAD},
+		{"one beyond the message", "00000100 01020304 00 0005 61 0000", 50, BAD},
+		{"no extensions", "00000100 01020304 00 0001 61", 50, BAD},
+		{"half their length", "00000100 01020304 00 0001 61 00", 50, BAD},
+		{"extensions that are cut", "00000100 01020304 00 0001 61 0004 2a2a00", 50, BAD},
+		{"a byte behind them", "00000100 01020304 00 0001 61 0000 00", 50, BAD},
+		{"one beyond their list", "00000100 01020304 00 0001 61 0004 2a2a0001", 50, BAD},
+		{"one twice", "00000100 01020304 00 0001 61 0008 2a2a0000 2a2a0000", 47, BAD},
+		{"a share", "00000100 01020304 00 0001 61 0006 00330002001d", 47, BAD},
+	};
+
+	begin_test("tls13: a NewSessionTicket that is right, or wrong in one place");
+	CHECK_MESSAGES(TLS13_OPEN, 4, cases);
 }
 
 static void test_chains(void)
@@ -134,7 +195,7 @@ static void test_chains(void)
 	enter(TLS13_REQUEST);
 	judge.error = BR_ERR_X509_EXPIRED;
 	srv_message(11, "\0\0\0\6\0\0\1a\0\0", 10);
-	CHECK(client.state == TLS13_BROKEN && srv.alert >= 42 && srv.alert <= 48 && !judge.misused);
+	CHECK(client.state == TLS13_BROKEN && srv.alert == 46 && !judge.misused);
 
 	begin_test("tls13: chains of ten and a certificate of 40 KB, in records of any size");
 	for (size_t size = 1; size < 17000; size = size * 5 + 2) {
@@ -471,6 +532,7 @@ int main(void)
 	test_extensions();
 	test_request();
 	test_certificate();
+	test_ticket();
 	test_chains();
 	test_schemes();
 	test_verify();

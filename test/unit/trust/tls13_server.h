@@ -658,6 +658,10 @@ static void srv_finished(void)
 
 static const uint8_t srv_request_body[] = {0, 0, 10, 0, 13, 0, 6, 0, 4, 4, 3, 8, 4};
 
+/* A NewSessionTicket (4.6.1): with a nonce, a ticket, and what the client does not know. */
+static const uint8_t srv_ticket[] = {
+	0, 0, 1, 0, 1, 2, 3, 4, 1, 0, 0, 3, 'n', 'e', 'w', 0, 8, 0x2a, 0x2a, 0, 0, 0, 42, 0, 0};
+
 /* Says one message after the other, rightly, until the client is in that state. */
 static void srv_until(enum tls13_state state)
 {

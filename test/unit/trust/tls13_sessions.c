@@ -136,7 +136,7 @@ static void check_pieces(size_t i)
 	play(session, session_size, SIZE_MAX);
 	CHECK(is_whole_session(), "%s: state %d, error %u", sessions[i].name, client.state,
 		client.error);
-	CHECK(client.suite->number == sessions[i].suite && client.group == sessions[i].group);
+	CHECK(client.suite->number == sessions[i].suite && client.offer.group == sessions[i].group);
 }
 
 /* Cut anywhere it waits; data are never there before Finished, nor a part of a record's. */
@@ -272,8 +272,8 @@ static int record(int port, bool is_rsa)
 	}
 	fprintf(stderr, "state %d, error %u, %zu bytes of data\n", client.state, client.error,
 		received_size);
-	printf("\t{\"\", 0x%x, %u, %s,", client.suite ? client.suite->number : 0, client.group,
-		is_rsa ? "true" : "false");
+	printf("\t{\"\", 0x%x, %u, %s,", client.suite ? client.suite->number : 0,
+		client.offer.group, is_rsa ? "true" : "false");
 	for (size_t i = 0; i < session_size; i++)
 		printf("%s%02x", i % 44 ? "" : i ? "\"\n\t\t\"" : "\n\t\t\"", session[i]);
 	printf("\"},\n");

@@ -12,7 +12,6 @@
 #include "trust/client_cert.c"
 #include "trust/pss.c"
 #include "trust/tls13_keys.c"
-#include "trust/tls13_list.c"
 #include "trust/tls13_messages.c"
 #include "trust/tls13_sign.c"
 

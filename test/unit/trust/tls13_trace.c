@@ -11,7 +11,6 @@
 #include "trust/client_cert.c"
 #include "trust/pss.c"
 #include "trust/tls13_keys.c"
-#include "trust/tls13_list.c"
 #include "trust/tls13_messages.c"
 
 /* The RFC's server has a key of 1024 bits, which pss_verify() refuses. */
@@ -137,7 +136,7 @@ static void test_retry(void)
 	start_trace(rfc8448_retry_hello);
 	br_multihash_out(&client.transcript, br_sha256_ID, first + 4);
 	server_says(rfc8448_retry_request);
-	CHECK(client.state == TLS13_SECOND_HELLO && client.group == BR_EC_secp256r1);
+	CHECK(client.state == TLS13_SECOND_HELLO && client.offer.group == BR_EC_secp256r1);
 
 	/* Our second hello, behind a change_cipher_spec and its record's header. */
 	own = tls13_sendrec_buf(&client, &n);
