@@ -212,7 +212,7 @@ check-cross: ## the tests of other architectures, CROSSES=... for some
 
 # Against web servers and proxies that others have written.
 check-peers: ## the tests with real servers and proxies
-	test/install build peers
+	test/install build guest peers
 	@$(MAKE) cachefilesd-mini build/unit/root/tls_client
 	test/client/peers.py
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""TLS 1.3 with servers that others have written: OpenSSL, also in FIPS mode, GnuTLS, nginx, Go.
+"""TLS 1.3 with servers that others have written: OpenSSL, also in FIPS mode, GnuTLS, nginx, Go. And an image of
+one in FIPS mode in a real kernel, by both front ends.
 
     test/client/peers_tls13.py [-k WORD]
 
@@ -10,7 +11,6 @@ status 1 if a verdict is not the expected one.
 import concurrent.futures
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +20,7 @@ del sys.argv[1:]
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
 from client import test_tls
 from lib import nginx as web, ports, tap
-from lib.archive import fips_root
+from lib.archive import newer_root
 
 TOP = os.path.join(sys.path[0], "..")
 BINARY = os.path.abspath(os.path.join(TOP, "cachefilesd-mini"))
@@ -95,13 +95,6 @@ NGINX = """
     server {{ listen 127.0.0.1:{3} ssl; ssl_protocols TLSv1.3; ssl_buffer_size 1k; ssl_early_data on; {common} }}
 """
 
-FIPS = """
-    daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/log;
-    events {{ }}
-    http {{ access_log off; server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; root {folder};
-            ssl_certificate {folder}/chain; ssl_certificate_key {folder}/key; }} }}
-"""
-
 GO = """
 package main
 
@@ -164,21 +157,27 @@ class Process:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
+        self.process.terminate()
         self.process.wait()
 
 
-def gnutls(a, options, cert="good", key="leaf"):
+def gnutls(a, options, cert="good", key="leaf", tree=""):
+    """That of this machine, or of a tree."""
     port = ports.free_port()
     pair = [f"--x509certfile={a.chain(cert + ' inter')}", f"--x509keyfile={a.path(key, 'key')}"]
-    return Process(["gnutls-serv", "--quiet", "--http", f"--port={port}", *pair, *files(a, options)], port)
+    words = ["gnutls-serv", "--quiet", "--http", f"--port={port}", *pair, *files(a, options)]
+    return Process(["chroot", tree, *(word.replace(tree, "") for word in words)] if tree else words, port)
 
 
-def run_gnutls(a, case):
+def run_gnutls(a, case, tree=""):
     name, options, cert, key, env, expected = case
-    with gnutls(a, options, cert, key) as server:
+    with gnutls(a, options, cert, key, tree) as server:
         verdict = test_tls.ask(server.port, "example.test", a.path("root", "pem"), env=environment(a, env))
-    return "GnuTLS: " + name, expected, verdict
+    return f"GnuTLS{' 3.8' * bool(tree)}: {name}", expected, verdict
+
+
+def run_newer_gnutls(a, case):
+    return run_gnutls(a, case, a.tree)
 
 
 def get(a, port, *lines, host="127.0.0.1"):
@@ -190,13 +189,14 @@ def get(a, port, *lines, host="127.0.0.1"):
 
 
 def run_session_hash(a, _):
-    """As a server in FIPS mode, it demands the extended master secret in 1.2. It has no ranges: that it is told so
-    shows that HTTP is spoken."""
-    name, words = "GnuTLS: an extended master secret is demanded in 1.2", "--priority=NORMAL:%FORCE_SESSION_HASH"
-    if subprocess.run(["gnutls-cli", "--list", words], capture_output=True).returncode:
-        return name, "", "GnuTLS before 3.8 cannot demand it"
-    with gnutls(a, [words]) as server:
-        return name, f"{REFUSED}, .*range", get(a, server.port)
+    """GnuTLS 3.8 can demand the extended master secret in 1.2, as a server in FIPS mode does. It has but one web page:
+    that this came shows that HTTP is spoken."""
+    results, page = [], f"{REFUSED}, .*a web page came"
+    for name, lines, expected in (("1.2 first", (), page), ("1.3", ("tls 1.3",), page),
+                                  ("1.2 only", ("tls 1.2",), f"{UNTRUSTED}, .*extended master secret.*alert 71")):
+        with gnutls(a, ["--priority=NORMAL:%FORCE_SESSION_HASH"], tree=a.tree) as server:
+            results.append((f"GnuTLS 3.8, forced session hash: {name}", expected, get(a, server.port, *lines)))
+    return results
 
 
 def run_nginx(a, _):
@@ -214,18 +214,21 @@ def run_nginx(a, _):
 
 
 def run_fips(a, _):
-    """nginx with OpenSSL's FIPS provider, which demands the extended master secret in 1.2, in another Debian's tree."""
-    tree, port = fips_root(), ports.free_port()
-    with tempfile.TemporaryDirectory(dir=f"{tree}/srv") as folder:
-        for path, name in ((a.chain("good inter"), "chain"), (a.path("leaf", "key"), "key"),
-                           (a.path("some", "bin"), "some.bin")):
-            shutil.copy(path, f"{folder}/{name}")
-        with open(f"{folder}/conf", "w") as file:
-            file.write(FIPS.format(folder=folder.removeprefix(tree), port=port))
-        words = ["chroot", tree, "env", "OPENSSL_CONF=/etc/ssl/fips.cnf", "nginx", "-c", f"{file.name.removeprefix(tree)}"]
-        with Process(words, port):
-            return [("FIPS: 1.2 first", "0, right", get(a, port)), ("FIPS: 1.3", "0, right", get(a, port, "tls 1.3")),
-                    ("FIPS: 1.2 only", f"{UNTRUSTED}, .*extended master secret.*alert 80", get(a, port, "tls 1.2"))]
+    """nginx with OpenSSL's FIPS provider, which demands the extended master secret in 1.2."""
+    port = ports.free_port()
+    folder = tempfile.mkdtemp(dir=a.folder)
+    pair = f"ssl_certificate {a.chain('good inter')}; ssl_certificate_key {a.path('leaf', 'key')};"
+    servers = f"server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; root {a.folder}; {pair} }}"
+    with Process(web.command(folder.removeprefix(a.tree), servers.replace(a.tree, ""), tree=a.tree), port):
+        return [("FIPS: 1.2 first", "0, right", get(a, port)), ("FIPS: 1.3", "0, right", get(a, port, "tls 1.3")),
+                ("FIPS: 1.2 only", f"{UNTRUSTED}, .*extended master secret.*alert 80", get(a, port, "tls 1.2"))]
+
+
+def run_guest(_, front):
+    """An image of a server in FIPS mode, mounted in a real kernel: the scenario prints what has happened."""
+    words = [f"{TOP}/test/guest/run", "6.12", "--front", front, "-k", "fips", BINARY]
+    run = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return f"FIPS: an image in a real kernel, by {front}", "0, ok .*FIPS", f"{run.returncode}, {run.stdout}"
 
 
 def run_go(a, _):
@@ -260,12 +263,15 @@ def make(a):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder:
+    tree = newer_root()
+    with tempfile.TemporaryDirectory(dir=f"{tree}/srv") as folder:      # the tree's programs can see it
         a = test_tls.Authority(folder)
+        a.tree = tree
         make(a)
-        jobs = [(run_openssl, case, case[0]) for case in OPENSSL] + [(run_gnutls, case, case[0]) for case in GNUTLS]
-        jobs += [(run_session_hash, None, "FORCE_SESSION_HASH"), (run_nginx, None, "nginx"), (run_fips, None, "FIPS"),
-                 (run_go, None, "Go")]
+        jobs = [(run_openssl, case, case[0]) for case in OPENSSL]
+        jobs += [(run, case, case[0]) for run in (run_gnutls, run_newer_gnutls) for case in GNUTLS]
+        jobs += [(run_session_hash, None, "session hash"), (run_nginx, None, "nginx"), (run_fips, None, "FIPS"),
+                 (run_go, None, "Go"), *((run_guest, front, "FIPS guest") for front in ("cachefiles", "nbd"))]
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             futures = [pool.submit(run, a, case) for run, case, name in jobs if WORD in name]
         for future in futures:

@@ -30,7 +30,7 @@ SERIES, DAEMON, FRONT = sys.argv[1:4]
 NBD = FRONT == "nbd"
 RUN = "/run/guest"
 HTTP, HTTPS, HTTPS_RSA, SLOW = 8080, 8443, 8444, 8081
-REDIRECT_302, REDIRECT_308, NEVER, PYTHON_SERVER, HTTPS_13 = 8082, 8083, 8084, 8085, 8445
+REDIRECT_302, REDIRECT_308, NEVER, PYTHON_SERVER, HTTPS_13, HTTPS_FIPS = 8082, 8083, 8084, 8085, 8445, 8446
 URL, URL_TLS = f"http://127.0.0.1:{HTTP}/", f"https://127.0.0.1:{HTTPS}/"
 CA = f"ca {os.getcwd()}/ca.pem"
 LIMIT = 60                      # seconds; a longer wait is a hang
@@ -139,9 +139,9 @@ class Nginx(web.Nginx):
         work = os.getcwd()
         protocols = protocols and f"ssl_protocols {protocols};"
         super().start(SERVERS.format(
-            http=HTTP, https=HTTPS, https_13=HTTPS_13, https_rsa=HTTPS_RSA, slow=SLOW, protocols=protocols, redirect_302=REDIRECT_302,
-            redirect_308=REDIRECT_308, never=NEVER, rate=rate, root=f"{work}/www", ec=web.tls(f"{work}/ec"),
-            rsa=web.tls(f"{work}/rsa")))
+            http=HTTP, https=HTTPS, https_13=HTTPS_13, https_rsa=HTTPS_RSA, slow=SLOW, protocols=protocols,
+            redirect_302=REDIRECT_302, redirect_308=REDIRECT_308, never=NEVER, rate=rate, root=f"{work}/www",
+            ec=web.tls(f"{work}/ec"), rsa=web.tls(f"{work}/rsa")))
         # An answer comes from the worker: nginx has then done its fork(). User-mode Linux 6.12 panics when SIGKILL
         # meets a process inside fork().
         eventually(answers, "nginx answers")

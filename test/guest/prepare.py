@@ -7,7 +7,7 @@ import shutil
 import struct
 import tempfile
 
-from lib import certs
+from lib import archive, certs
 from lib.commands import run
 from lib.erofs import mkfs
 from lib.guest import ROOT
@@ -205,6 +205,12 @@ def earlier(work):
             shutil.copy(f"{tree}/cachefilesd-mini", f"{program}.new")
         os.rename(f"{program}.new", program)
     shutil.copy(program, f"{work}/earlier")
+
+
+def newer(work):
+    """Links the tree of a newer Debian's servers, which test/client/peers_tls13.py makes, for the scenario that is run
+    from there."""
+    os.symlink(archive.NEWER_TREE, f"{work}/newer")
 
 
 def certificates(work):

@@ -15,7 +15,8 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 # Stock kernels for virtual machines: the suite that has the series.
 STOCK = {"6.1": "bookworm", "6.12": "bookworm-backports", "7": "trixie-backports"}
 CONFIGURED = "bookworm"     # the suite for which this machine has a line
-FIPS = "trixie"             # one that has OpenSSL's FIPS provider
+NEWER = "trixie"            # one that has OpenSSL's FIPS provider, and GnuTLS 3.8
+NEWER_TREE = f"{CACHE}/servers-{NEWER}"
 
 FIPS_CONF = """openssl_conf = init
 .include /etc/ssl/fipsmodule.cnf
@@ -93,22 +94,22 @@ def foreign_program(machine, package, path):
     return kept
 
 
-def fips_root():
+def newer_root():
     """The tree of a Debian with nginx, whose OpenSSL in FIPS mode is as strict as it can be if OPENSSL_CONF is
-    /etc/ssl/fips.cnf. Made as root, some minutes the first time."""
-    kept = f"{CACHE}/fips-{FIPS}"
-    if not os.path.exists(kept):
+    /etc/ssl/fips.cnf, and with GnuTLS 3.8. Made as root, some minutes the first time."""
+    if not os.path.exists(NEWER_TREE):
         os.makedirs(CACHE, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fips.", dir=CACHE) as tree:
-            run("debootstrap", "--variant=minbase", "--include=nginx,openssl,openssl-provider-fips", FIPS, tree, mirror())
+        with tempfile.TemporaryDirectory(prefix=".servers.", dir=CACHE) as tree:
+            run("debootstrap", "--variant=minbase", "--include=nginx,openssl,openssl-provider-fips,gnutls-bin", NEWER,
+                tree, mirror())
             module, = glob.glob(f"{tree}/usr/lib/*/ossl-modules/fips.so")
             run("chroot", tree, "openssl", "fipsinstall", "-quiet", "-pedantic", "-out", "/etc/ssl/fipsmodule.cnf",
                 "-module", module.removeprefix(tree))
             with open(f"{tree}/etc/ssl/fips.cnf", "w") as file:
                 file.write(FIPS_CONF)
-            os.rename(tree, kept)
+            os.rename(tree, NEWER_TREE)
             os.mkdir(tree)      # which ends with the block
-    return kept
+    return NEWER_TREE
 
 
 def stock_kernel(series):

@@ -23,30 +23,33 @@ def tls(certificate):
     return f"ssl_certificate {certificate}.pem; ssl_certificate_key {certificate}.key;"
 
 
-def command(folder, servers, http="", log="off", workers=1, user="user root;" if os.getuid() == 0 else ""):
+def command(folder, servers, http="", log="off", workers=1, user="user root;" if os.getuid() == 0 else "", tree=""):
     """Writes FOLDER/nginx.conf: `servers` are its server blocks, `http` other directives for all of them.
-    Returns the command that runs nginx with it."""
+    Returns the command that runs nginx with it; that of lib.archive's newer_root(), with OpenSSL in FIPS mode, if that
+    is the `tree`, in which all paths are then."""
     path = f"{folder}/nginx.conf"
-    with open(path, "w") as file:
+    with open(tree + path, "w") as file:
         file.write(CONFIGURATION.format(folder=folder, servers=servers, http=http, log=log, workers=workers,
                                         user=user))
-    return ["/usr/sbin/nginx", "-c", path, "-e", f"{folder}/error.log"]
+    inside = ["chroot", tree, "env", "OPENSSL_CONF=/etc/ssl/fips.cnf"] if tree else []
+    return [*inside, "/usr/sbin/nginx", "-c", path, "-e", f"{folder}/error.log"]
 
 
 class Nginx:
-    """nginx with its files in `folder`. It may be stopped and started again, on the same ports; the lines of its
-    access log have these `fields`."""
+    """nginx with its files in `folder` of a `tree`. It may be stopped and started again, on the same ports; the lines
+    of its access log have these `fields`."""
 
-    def __init__(self, folder, fields):
-        self.folder, self.fields = folder, fields
-        self.log = f"{folder}/access.log"
+    def __init__(self, folder, fields, tree=""):
+        self.folder, self.fields, self.tree = folder, fields, tree
+        self.log = f"{tree}{folder}/access.log"
         self.process = None
 
     def start(self, servers, ports=(), http=""):
         """Returns once it listens on these ports."""
-        words = command(self.folder, servers, f"log_format fields '{self.fields}'; {http}", f"{self.log} fields")
+        words = command(self.folder, servers, f"log_format fields '{self.fields}'; {http}",
+                        f"{self.folder}/access.log fields", tree=self.tree)
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
-        tcp.wait_listening(*ports, process=self.process, log=f"{self.folder}/error.log")
+        tcp.wait_listening(*ports, process=self.process, log=f"{self.tree}{self.folder}/error.log")
 
     def stop(self):
         """Ends it in its own time."""

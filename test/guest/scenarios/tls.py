@@ -1,6 +1,10 @@
-"""TLS 1.3: an image of a server that speaks nothing else, and one whose server changes its mind."""
-from guest.common import (all_right, CA, Child, compare, compare_big, Daemon, expect, HTTPS_13, mount, nginx,
-                          scenario, serving, umount, URL_TLS)
+"""TLS 1.3: an image of a server that speaks nothing else, one of a server in FIPS mode, and one whose server changes
+its mind."""
+import os
+
+from guest.common import (all_right, CA, Child, compare, compare_big, Daemon, expect, HTTPS_13, HTTPS_FIPS, mount,
+                          nginx, program, scenario, serving, umount, URL_TLS)
+from lib import nginx as web
 
 
 @scenario("HTTPS from an nginx of TLS 1.3 only: all files, in any order", differs=True)
@@ -34,3 +38,24 @@ def changing():
     daemon.stop()
     nginx.stop()
     nginx.start()
+
+
+@scenario("HTTPS from an nginx whose OpenSSL is in FIPS mode, so that TLS 1.2 is refused", series=())
+def fips():
+    tree = os.path.realpath("newer")
+    expect(os.path.isdir(tree), "the tree of its Debian is missing, which test/client/peers_tls13.py makes")
+    for words in ("-t", "tmpfs", "none", f"{tree}/srv"), ("--bind", "/dev", f"{tree}/dev"):
+        expect(program("mount", *words)[0] == 0, "mount")
+    folder = f"{tree}/srv/www"
+    os.mkdir(folder)
+    expect(program("mount", "--bind", os.getcwd(), folder)[0] == 0, "mount")
+    server = web.Nginx("/srv", "$ssl_protocol $request_uri", tree)
+    server.start(f"server {{ listen 127.0.0.1:{HTTPS_FIPS} ssl; ssl_protocols TLSv1.2 TLSv1.3; root /srv/www/www; "
+                 f"{web.tls('/srv/www/ec')} }}", [HTTPS_FIPS])
+    try:
+        with serving("plain.erofs", f"https://127.0.0.1:{HTTPS_FIPS}/", CA) as (_, point):
+            all_right(point, "plain", "random")
+        versions = {words[0] for words in server.lines()}
+        expect(versions == {"TLSv1.3"}, f"spoken was {versions}")
+    finally:
+        server.kill()
