@@ -1,19 +1,48 @@
-"""`cachefilesd-mini --get` beside curl, on this machine's loopback: throughput and CPU time."""
+#!/usr/bin/python3
+"""`cachefilesd-mini --get` on this machine: throughput and CPU time beside curl's, by each cipher of both versions of
+TLS; and what a handshake costs, by each version and kind of key.
+
+    test/bench/get.py [DAEMON]
+
+run.py runs this too. Alone it prints its two tables, in Markdown.
+"""
 import contextlib
 import os
 import resource
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))   # test/
+
+from lib import certs
 from lib.nginx import Nginx, tls
 from lib.ports import free_ports
+from lib.vm import Link
 
 SIZE = 1 << 30
 ROUNDS = 5
-CIPHERS = {"HTTP": None, "HTTPS AES-128-GCM": "ECDHE-ECDSA-AES128-GCM-SHA256",
-           "HTTPS ChaCha20-Poly1305": "ECDHE-ECDSA-CHACHA20-POLY1305"}
+SUITES = {"AES-128-GCM": ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256"),
+          "AES-256-GCM": ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_AES_256_GCM_SHA384"),
+          "ChaCha20-Poly1305": ("ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_CHACHA20_POLY1305_SHA256")}
+# What nginx speaks.
+CIPHERS = {"HTTP": None,
+           **{f"TLS 1.2 {name}": f"ssl_protocols TLSv1.2; ssl_ciphers {old};" for name, (old, _) in SUITES.items()},
+           **{f"TLS 1.3 {name}": f"ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites {new};"
+              for name, (_, new) in SUITES.items()}}
 
+# Handshakes: the key's certificate, what nginx speaks, and our directive.
+BOTH = "ssl_protocols TLSv1.2 TLSv1.3;"
+HANDSHAKES = {"HTTP": None,
+              **{f"TLS {version}, {key}": (cert, BOTH, f"tls {version}") for key, cert in
+                 (("P-256", "ec"), ("RSA 2048", "rsa")) for version in ("1.2", "1.3")},
+              "TLS 1.3 after 1.2 was refused, P-256": ("ec", "ssl_protocols TLSv1.3;", "tls any")}
+SMALL = 4096            # bytes of their file
+CPU_ROUNDS, WALL_ROUNDS = 100, 20
+DELAY = 0.01            # seconds, each way
 
 
 class Failed(Exception):
@@ -21,22 +50,24 @@ class Failed(Exception):
 
 
 @contextlib.contextmanager
-def serving(work):
-    """The URL for each of CIPHERS, while nginx runs."""
-    ports = dict(zip(CIPHERS, free_ports(len(CIPHERS))))
-    servers = "".join(f"server {{ listen 127.0.0.1:{ports[name]} {'ssl' if cipher else ''}; {tls(f'{work}/ec')} "
-                      f"ssl_protocols TLSv1.2; ssl_ciphers {cipher or 'DEFAULT'}; }}\n"
-                      for name, cipher in CIPHERS.items())
+def serving(work, spoken):
+    """The port for each name, while nginx runs; `spoken` has for each the certificate and directives, or None."""
+    ports = dict(zip(spoken, free_ports(len(spoken))))
+    servers = "".join(f"server {{ listen 127.0.0.1:{ports[name]}"
+                      f"{f' ssl; {tls(how[0])} {how[1]}' if how else ';'} }}\n" for name, how in spoken.items())
     nginx = Nginx(work, "$request_uri")
     nginx.start(servers, ports.values(), f"sendfile on; root {work}/get;")
     try:
-        yield {name: f"http{'s' if cipher else ''}://127.0.0.1:{ports[name]}/file"
-               for name, cipher in CIPHERS.items()}
+        yield ports
     finally:
         nginx.stop()
 
 
-def fetch(command):
+def url(name, port, path):
+    return f"http{'' if name == 'HTTP' else 's'}://127.0.0.1:{port}/{path}"
+
+
+def fetch(command, expected=SIZE):
     """The seconds and CPU seconds of a program that writes the file to its standard output."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
@@ -46,8 +77,8 @@ def fetch(command):
     status = process.wait()
     seconds = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if status or size != SIZE:
-        raise Failed(f"{command[0]} ended with {status} after {size} bytes of {SIZE}")
+    if status or size != expected:
+        raise Failed(f"{command[0]} ended with {status} after {size} bytes of {expected}")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
@@ -72,12 +103,12 @@ def compare(daemon, work, say):
     commands = {"ours": [daemon, "-o", f"ca {work}/ca.pem", "--get"],
                 "curl": ["curl", "-sSf", "--cacert", f"{work}/ca.pem"]}
     results = {}
-    with serving(work) as urls:
-        for name, url in urls.items():
+    with serving(work, {name: how and (f"{work}/ec", how) for name, how in CIPHERS.items()}) as ports:
+        for name, port in ports.items():
             taken = {program: [] for program in commands}
             for _ in range(ROUNDS):
                 for program, command in commands.items():
-                    taken[program].append(fetch([*command, url]))
+                    taken[program].append(fetch([*command, url(name, port, "file")]))
             results[name] = {
                 program: {"rate": SIZE / statistics.median(s for s, _ in runs),
                           "cpu": statistics.median(c for _, c in runs) / (SIZE / (1 << 30))}
@@ -85,3 +116,45 @@ def compare(daemon, work, say):
             say(f"  {name}: " + ", ".join(f"{program} {figures['rate'] / 1e6:.0f} MB/s"
                                           for program, figures in results[name].items()))
     return results
+
+
+def handshakes(daemon, work, say):
+    """The medians for each of HANDSHAKES, of a run of `--get` for a small file: CPU seconds on the loopback interface,
+    and seconds over a link with 20 ms of round trip."""
+    say("== handshakes, on this machine")
+    certs.make_server(work, "rsa", key=certs.RSA)
+    os.makedirs(f"{work}/get", exist_ok=True)
+    with open(f"{work}/get/small", "wb") as file:
+        file.truncate(SMALL)
+    command = {name: [daemon, "-o", f"ca {work}/ca.pem", *(["-o", how[2]] if how else []), "--get"]
+               for name, how in HANDSHAKES.items()}
+    cpu, wall = ({name: [] for name in HANDSHAKES} for _ in range(2))
+    with serving(work, {name: how and (f"{work}/{how[0]}", how[1]) for name, how in HANDSHAKES.items()}) as ports:
+        links = {name: Link(port, delay=DELAY) for name, port in ports.items()}
+        for number in range(CPU_ROUNDS):
+            for name, port in ports.items():
+                cpu[name].append(fetch([*command[name], url(name, port, "small")], SMALL)[1])
+                if number < WALL_ROUNDS:
+                    wall[name].append(fetch([*command[name], url(name, links[name].port, "small")], SMALL)[0])
+        for link in links.values():
+            link.close()
+    results = {name: {"cpu": statistics.median(cpu[name]), "wall": statistics.median(wall[name])}
+               for name in HANDSHAKES}
+    for name, figures in results.items():
+        say(f"  {name}: {1000 * figures['cpu']:.1f} ms of CPU, {1000 * figures['wall']:.0f} ms over the link")
+    return results
+
+
+def main():
+    from bench import report    # which run.py has, too
+    daemon = os.path.realpath(sys.argv[1] if len(sys.argv) > 1 else f"{sys.path[0]}/../cachefilesd-mini")
+    with tempfile.TemporaryDirectory(prefix="cachefilesd-mini.") as work:
+        certs.make_ca(work)
+        certs.make_server(work, "ec")
+        results = {part.__name__: part(daemon, work, lambda text: print(text, file=sys.stderr, flush=True))
+                   for part in (handshakes, compare)}
+    print("\n".join(report.get_section({"get": results["compare"], "handshakes": results["handshakes"]})))
+
+
+if __name__ == "__main__":
+    main()

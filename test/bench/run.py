@@ -315,6 +315,7 @@ def measure(options):
         if not options.no_get and "get" not in results:
             start = time.monotonic()
             try:
+                results["handshakes"] = get.handshakes(options.daemon, work, say)
                 results["get"] = get.compare(options.daemon, work, say)
             except get.Failed as problem:
                 say(f"  --get beside curl: {problem}")
