@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/limits.h"
 
 #define DNS_WIRE_MAX	255
@@ -20,18 +21,6 @@
 #define DNS_QUERY_MAX	(DNS_HEADER_SIZE + DNS_WIRE_MAX + 4)
 
 enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28, CLASS_IN = 1 };
-
-/* Numbers in network byte order. */
-static inline unsigned get16(const unsigned char *p)
-{
-	return (unsigned)p[0] << 8 | p[1];
-}
-
-static inline void put16(unsigned char *p, unsigned n)
-{
-	p[0] = (unsigned char)(n >> 8);
-	p[1] = (unsigned char)n;
-}
 
 /* Addresses of one family, in network byte order. */
 struct found {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/limits.h"
 #include "base/minmax.h"
 #include "trust/pss.h"
@@ -56,12 +57,6 @@ static const struct {
 	[TLS13_KEY_UPDATE] = {IN(OPEN), true, false},
 };
 
-static bool is_expected(const struct tls13 *t, size_t type)
-{
-	return type < sizeof(messages) / sizeof(*messages) &&
-	       (messages[type].states >> t->state & 1);
-}
-
 /* ---- records of ours, and ends ---- */
 
 static uint8_t *out_end(const struct tls13 *t)
@@ -86,8 +81,8 @@ static void seal(struct tls13 *t, unsigned type, const void *data, size_t size)
 		return;
 	memmove(body, data, size);
 	header[0] = (uint8_t)(secure ? DATA : type);
-	tls13_put16(header + 1, t->state == TLS13_HELLO ? 0x0301 : 0x0303);
-	tls13_put16(header + 3, sealed);
+	put16(header + 1, t->state == TLS13_HELLO ? 0x0301 : 0x0303);
+	put16(header + 3, sealed);
 	if (secure) {
 		body[size] = (uint8_t)type;
 		tls13_protect(&t->secret.send, true, header, body, size + 1, body + size + 1);
@@ -203,7 +198,7 @@ static enum tls13_fault send_proof(struct tls13 *t)
 	if (size == 0)
 		return TLS13_NO_SIGNATURE;
 	p = tls13_put_head(message, TLS13_CERTIFICATE_VERIFY, 4 + size);
-	tls13_put16(tls13_put16(p, t->scheme), size);
+	put16(put16(p, t->scheme), size);
 	send_message(t, message, 8 + size);
 	t->state = TLS13_ANSWER_END;
 	return TLS13_GOOD;
@@ -303,7 +298,7 @@ static enum tls13_fault judge_list(struct tls13 *t)
 								: TLS13_GOOD;
 	t->asked = true;
 	if (own)
-		tls13_own_schemes(own, &first, &last);
+		tls13_schemes(own->key_type, own->ec.curve, &first, &last);
 	return tls13_read_schemes((struct der){t->message, t->list.have}, first, last, &t->scheme);
 }
 
@@ -340,32 +335,34 @@ static enum tls13_fault take_key_update(struct tls13 *t, struct der body)
 	return TLS13_GOOD;
 }
 
+static enum tls13_fault go_on(struct tls13 *t, enum tls13_fault fault, enum tls13_state next)
+{
+	if (!fault)
+		t->state = next;
+	return fault;
+}
+
 /* The state diagram: what a message that has come does in each state, or what is to be sent in it.
  * The table above has let no other one come. */
 static enum tls13_fault run_state(struct tls13 *t)
 {
 	struct der body = {t->message, t->have};
-	enum tls13_state next = t->state;
-	enum tls13_fault fault = TLS13_GOOD;
 
 	switch (t->state) {
 	case TLS13_HELLO:
 	case TLS13_SECOND_HELLO:
 		return take_hello(t, body);
 	case TLS13_EXTENSIONS:
-		fault = tls13_read_extensions(body, t->offer.host);
-		next = TLS13_REQUEST;
-		break;
+		return go_on(t, tls13_read_extensions(body, t->offer.host), TLS13_REQUEST);
 	case TLS13_REQUEST:
 	case TLS13_CHAIN:
-		fault = judge_list(t);
-		next = t->header[0] == TLS13_CERTIFICATE ? TLS13_PROOF : TLS13_CHAIN;
-		break;
+		return go_on(t, judge_list(t),
+			t->header[0] == TLS13_CERTIFICATE ? TLS13_PROOF : TLS13_CHAIN);
 	case TLS13_PROOF:
-		fault = tls13_verify((*t->with.x509)->get_pkey(t->with.x509, NULL),
-			(struct der){t->hash, t->suite->hash_size}, body);
-		next = TLS13_END;
-		break;
+		return go_on(t,
+			tls13_verify((*t->with.x509)->get_pkey(t->with.x509, NULL),
+				(struct der){t->hash, t->suite->hash_size}, body),
+			TLS13_END);
 	case TLS13_END:
 		return take_finished(t, body);
 	case TLS13_ANSWER_CHAIN:
@@ -384,9 +381,7 @@ static enum tls13_fault run_state(struct tls13 *t)
 	case TLS13_STATES:
 		break;
 	}
-	if (!fault)
-		t->state = next;
-	return fault;
+	return TLS13_OUT_OF_TURN;
 }
 
 static bool is_our_turn(const struct tls13 *t)
@@ -409,9 +404,10 @@ static enum tls13_fault begin_message(struct tls13 *t)
 {
 	unsigned type = t->header[0];
 
-	t->left = (size_t)t->header[1] << 16 | (size_t)t->header[2] << 8 | t->header[3];
+	t->left = (size_t)t->header[1] << 16 | get16(t->header + 2);
 	t->have = 0;
-	if (!is_expected(t, type))
+	if (type >= sizeof(messages) / sizeof(*messages) ||
+		!(messages[type].states >> t->state & 1))
 		return TLS13_OUT_OF_TURN;
 	if (t->left > (messages[type].is_long ? LONGEST : sizeof(t->message)))
 		return TLS13_ILLEGAL;
@@ -549,7 +545,7 @@ static enum tls13_fault take_record(struct tls13 *t)
 static enum tls13_fault take_header(struct tls13 *t)
 {
 	const uint8_t *in = t->with.in;
-	size_t size = (size_t)in[3] << 8 | in[4];
+	size_t size = get16(in + 3);
 
 	if (in[0] < CCS || in[0] > DATA || in[1] != 3)
 		return TLS13_NOT_TLS;

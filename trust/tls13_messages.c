@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/minmax.h"
 
 /* The extensions that we offer (section 4.2), and where a reader of a list puts them. */
@@ -32,9 +33,7 @@ static unsigned take8(struct der *in)
 
 static unsigned take16(struct der *in)
 {
-	const uint8_t *p = take(in, 2);
-
-	return (unsigned)p[0] << 8 | p[1];
+	return get16(take(in, 2));
 }
 
 static struct der take_part(struct der *in, size_t size)
@@ -183,7 +182,7 @@ enum tls13_fault tls13_read_verify(unsigned *scheme, struct der *signature, stru
 /* ---- those that can be long ---- */
 
 /* Their parts: each is a number of so many bytes, most of them of the bytes that follow it. */
-enum { TIMES, NONCE, TICKET, CERT, CHAIN, REQUEST, EXTENSIONS, EXTENSION, END };
+enum { TIMES, NONCE, TICKET, CERT, CHAIN, REQUEST, EXTENSIONS, ONE_EXTENSION, END };
 static const uint8_t number_size[END] = {
 	[TIMES] = 8, /* a ticket's lifetime, and what hides its age */
 	[NONCE] = 1,
@@ -192,7 +191,7 @@ static const uint8_t number_size[END] = {
 	[CHAIN] = 4,   /* behind a context of no bytes */
 	[REQUEST] = 3, /* the same */
 	[EXTENSIONS] = 2,
-	[EXTENSION] = 4, /* with its type before its size */
+	[ONE_EXTENSION] = 4, /* with its type before its size */
 };
 
 static unsigned next_part(const struct tls13_long *l)
@@ -200,7 +199,7 @@ static unsigned next_part(const struct tls13_long *l)
 	if (l->part <= CERT)
 		return l->part < TICKET ? l->part + 1 : EXTENSIONS;
 	if (l->block > 0)
-		return EXTENSION;
+		return ONE_EXTENSION;
 	return l->left > 0 ? CERT : END;
 }
 
@@ -239,7 +238,7 @@ static enum tls13_fault begin_extension(struct tls13_long *l, unsigned type, siz
 /* The number of a part has come. Only a certificate's extensions do not end with the message. */
 static enum tls13_fault begin_part(struct tls13_long *l)
 {
-	bool is_extension = l->part == EXTENSION, is_cert = l->part == CERT, good = true;
+	bool is_extension = l->part == ONE_EXTENSION, is_cert = l->part == CERT, good = true;
 	size_t n = is_extension ? l->number & 0xffff : l->number;
 
 	if (l->part == TIMES)
@@ -273,7 +272,7 @@ static void take_bytes(struct tls13_long *l, struct der data)
 		(*l->x509)->append(l->x509, data.at, data.left);
 		if (l->part_left == 0)
 			(*l->x509)->end_cert(l->x509);
-	} else if (l->part == EXTENSION && l->keeping) {
+	} else if (l->part == ONE_EXTENSION && l->keeping) {
 		tls13_put(l->keep + l->have, data);
 		l->have += data.left;
 	}
@@ -313,13 +312,6 @@ enum tls13_fault tls13_long_end(const struct tls13_long *l)
 
 /* ---- ours ---- */
 
-uint8_t *tls13_put16(uint8_t *p, size_t number)
-{
-	p[0] = (uint8_t)(number >> 8);
-	p[1] = (uint8_t)number;
-	return p + 2;
-}
-
 uint8_t *tls13_put(uint8_t *p, struct der bytes)
 {
 	memcpy(p, bytes.at, bytes.left);
@@ -328,17 +320,17 @@ uint8_t *tls13_put(uint8_t *p, struct der bytes)
 
 uint8_t *tls13_put_head(uint8_t *p, unsigned type, size_t size)
 {
-	return tls13_put16(tls13_put16(p, (size_t)type << 8), size);
+	return put16(put16(p, (size_t)type << 8), size);
 }
 
 /* An extension that is one vector, of bytes behind something. */
 static uint8_t *put_extension(uint8_t *p, unsigned which, struct der before, struct der bytes)
 {
-	p = tls13_put16(p, offered[which]);
-	p = tls13_put16(p, before.left + bytes.left + 4);
-	p = tls13_put16(p, before.left + bytes.left + 2);
+	p = put16(p, offered[which]);
+	p = put16(p, before.left + bytes.left + 4);
+	p = put16(p, before.left + bytes.left + 2);
 	p = tls13_put(p, before);
-	return tls13_put(tls13_put16(p, bytes.left), bytes);
+	return tls13_put(put16(p, bytes.left), bytes);
 }
 
 uint8_t *tls13_write_hello(
@@ -353,25 +345,25 @@ uint8_t *tls13_write_hello(
 		4, 1, 5, 1, 6, 1};   /* PKCS#1, in certificates */
 	uint8_t group[2], *p = out + 4, *extensions;
 
-	p = tls13_put16(p, 0x0303);
+	p = put16(p, 0x0303);
 	p = tls13_put(p, (struct der){offer->random, 32});
 	*p++ = TLS13_SESSION_SIZE;
 	p = tls13_put(p, (struct der){offer->session, TLS13_SESSION_SIZE});
-	p = tls13_put16(p, 6);
+	p = put16(p, 6);
 	p = tls13_put(p, (struct der){suites + (offer->gcm_first ? 2 : 0), 6});
-	p = tls13_put16(p, 0x0100); /* no compression */
+	p = put16(p, 0x0100); /* no compression */
 	extensions = p;
 	p = tls13_put(p + 2, (struct der){fixed, sizeof(fixed)});
 	if (offer->host)
 		p = put_extension(p, NAME, (struct der){host_name, 1},
 			(struct der){(const uint8_t *)offer->host, strlen(offer->host)});
 	if (cookie.left > 0) {
-		p = tls13_put16(tls13_put16(p, offered[COOKIE]), cookie.left + 2);
-		p = tls13_put(tls13_put16(p, cookie.left), cookie);
+		p = put16(put16(p, offered[COOKIE]), cookie.left + 2);
+		p = tls13_put(put16(p, cookie.left), cookie);
 	}
-	tls13_put16(group, offer->group);
+	put16(group, offer->group);
 	p = put_extension(p, SHARE, (struct der){group, 2}, share);
-	tls13_put16(extensions, (size_t)(p - extensions) - 2);
+	put16(extensions, (size_t)(p - extensions) - 2);
 	tls13_put_head(out, TLS13_CLIENT_HELLO, (size_t)(p - out) - 4);
 	return p;
 }

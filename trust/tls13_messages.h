@@ -64,8 +64,7 @@ enum {
 	TLS13_MESSAGE_HASH = 254
 };
 
-/* Writes a number of two bytes, bytes, or a message's head. Returns the end. */
-uint8_t *tls13_put16(uint8_t *p, size_t number);
+/* Writes bytes, or a message's head. Returns the end. */
 uint8_t *tls13_put(uint8_t *p, struct der bytes);
 uint8_t *tls13_put_head(uint8_t *p, unsigned type, size_t size);
 

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/minmax.h"
 #include "trust/cert.h"
 #include "trust/pss.h"
 
@@ -11,30 +10,23 @@
 #define RSA_PSS(hash_id) (0x0800u | (unsigned)(hash_id))
 #define ECDSA(hash_id)	 ((unsigned)(hash_id) << 8 | 3)
 
-static int hash_of_curve(int curve)
+void tls13_schemes(int key_type, int curve, unsigned *first, unsigned *last)
 {
-	return curve - BR_EC_secp256r1 + br_sha256_ID;
+	bool is_rsa = key_type == BR_KEYTYPE_RSA;
+
+	*first = is_rsa ? RSA_PSS(br_sha256_ID)
+			: ECDSA((unsigned)curve - BR_EC_secp256r1 + br_sha256_ID);
+	*last = is_rsa ? RSA_PSS(br_sha512_ID) : *first;
 }
 
-static bool is_pss(unsigned scheme)
+/* As cert_verify() has it: the hash, and whether it is PSS. */
+static int kind_of(unsigned scheme)
 {
-	return scheme >> 8 == 8;
-}
-
-static int hash_of(unsigned scheme)
-{
-	return (int)(is_pss(scheme) ? scheme & 0xff : scheme >> 8);
-}
-
-static bool fits(const br_x509_pkey *key, unsigned scheme)
-{
-	if (key->key_type == BR_KEYTYPE_RSA)
-		return scheme >= RSA_PSS(br_sha256_ID) && scheme <= RSA_PSS(br_sha512_ID);
-	return scheme == ECDSA(hash_of_curve(key->key.ec.curve));
+	return (int)(scheme >> 8 == 8 ? (scheme & 0xff) | CERT_PSS : scheme >> 8);
 }
 
 /* The hash of what is signed. */
-static void hash_to_sign(uint8_t *out, int hash_id, bool servers, struct der transcript)
+static void hash_to_sign(uint8_t *out, int kind, bool servers, struct der transcript)
 {
 	uint8_t content[64 + 34 + TLS13_HASH_MAX];
 
@@ -43,44 +35,36 @@ static void hash_to_sign(uint8_t *out, int hash_id, bool servers, struct der tra
 	if (!servers)
 		memcpy(content + 64 + 9, "client", 6);
 	memcpy(content + 64 + 34, transcript.at, transcript.left);
-	cert_digest(out, hash_id, (struct der){content, 64 + 34 + transcript.left});
+	cert_digest(out, kind & ~CERT_PSS, (struct der){content, 64 + 34 + transcript.left});
 }
 
 enum tls13_fault tls13_verify(const br_x509_pkey *key, struct der transcript, struct der body)
 {
 	uint8_t hash[CERT_HASH_MAX];
 	struct der signature;
-	unsigned scheme;
-	int id;
+	unsigned scheme, first = 1, last = 0;
 
 	if (tls13_read_verify(&scheme, &signature, body))
 		return TLS13_MALFORMED;
-	if (!key || !fits(key, scheme))
+	if (key)
+		tls13_schemes(key->key_type, key->key.ec.curve, &first, &last);
+	if (scheme < first || scheme > last)
 		return TLS13_BAD_SCHEME;
-	id = hash_of(scheme);
-	hash_to_sign(hash, id, true, transcript);
-	if (is_pss(scheme))
-		id |= CERT_PSS;
-	return cert_verify(key, id, hash, signature.at, signature.left) ? TLS13_GOOD
-									: TLS13_BAD_SIGNATURE;
-}
-
-void tls13_own_schemes(const struct client_identity *own, unsigned *first, unsigned *last)
-{
-	bool is_rsa = own->key_type == BR_KEYTYPE_RSA;
-
-	*first = is_rsa ? RSA_PSS(br_sha256_ID) : ECDSA(hash_of_curve(own->ec.curve));
-	*last = is_rsa ? RSA_PSS(br_sha512_ID) : *first;
+	hash_to_sign(hash, kind_of(scheme), true, transcript);
+	return cert_verify(key, kind_of(scheme), hash, signature.at, signature.left)
+		       ? TLS13_GOOD
+		       : TLS13_BAD_SIGNATURE;
 }
 
 size_t tls13_sign(const struct client_identity *own, unsigned scheme, struct der transcript,
 	tls13_random *random, uint8_t *signature)
 {
-	const br_hash_class *class = cert_hash(hash_of(scheme))->class;
+	int kind = kind_of(scheme);
+	const br_hash_class *class = cert_hash(kind & ~CERT_PSS)->class;
 	uint8_t hash[CERT_HASH_MAX], salt[CERT_HASH_MAX];
 
-	hash_to_sign(hash, hash_of(scheme), false, transcript);
-	if (!is_pss(scheme))
+	hash_to_sign(hash, kind, false, transcript);
+	if (!(kind & CERT_PSS))
 		return br_ecdsa_i31_sign_asn1(cert_curves, class, hash, &own->ec, signature);
 	return random(salt, sizeof(salt)) ? pss_sign(&own->rsa, class, hash, salt, signature) : 0;
 }

@@ -14,13 +14,16 @@
 #include "trust/tls13_keys.h"
 #include "trust/tls13_messages.h"
 
+/* The schemes by which a key may sign, from the first to the last: a curve (BearSSL's number) has
+ * one of its own. */
+void tls13_schemes(int key_type, int curve, unsigned *first, unsigned *last);
+
 /* Judges a CertificateVerify: whether the key (NULL: there is none) may sign by its scheme, and has
  * signed the transcript, of which the hash is given. */
 enum tls13_fault tls13_verify(const br_x509_pkey *key, struct der transcript, struct der body);
 
-/* The schemes by which our key may sign, from the first to the last; signs by one of them. Returns
- * the signature's size, at most 512 bytes, or 0 on failure. */
-void tls13_own_schemes(const struct client_identity *own, unsigned *first, unsigned *last);
+/* Signs by one of our key's schemes. Returns the signature's size, at most 512 bytes, or 0 on
+ * failure. */
 size_t tls13_sign(const struct client_identity *own, unsigned scheme, struct der transcript,
 	tls13_random *random, uint8_t *signature);
 
