@@ -356,8 +356,8 @@ void pool_ask_lacking(void)
 		struct file *f = t->file >= 0 ? &files[t->file] : NULL;
 		uint64_t block = t->lacks - 1, at = TREE_BASE + block * VERITY_BLOCK;
 
-		if (t->state == TRANSFER_FREE || !t->lacks || !f || pool_cover(number_of(f), at) ||
-			!mirror_may_be_asked(f->image, turn.ms) ||
+		if (t->state == TRANSFER_FREE || !t->lacks || t->started || !f ||
+			pool_cover(number_of(f), at) || !mirror_may_be_asked(f->image, turn.ms) ||
 			(!waits_for_block(f, block) && pool_ask_tree(f, block)))
 			continue;
 		/* What holds the only transfers back must come first; what may not come for a while

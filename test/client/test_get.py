@@ -18,6 +18,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      #
 from client.tools import (BINARY, FOLDER, IMAGE, OTHER, check, expect, expect_prefix, get, has, main, nginx, path,
                           report, run, test, tls_context)
 from lib import httpserver, tap
+from lib.verity import Tree
 
 # -- --get: the bytes ----------------------------------------------------------------------------
 
@@ -165,6 +166,16 @@ def _():
             data, error = p.communicate(timeout=60)
         check(p.returncode == 0 and data == big and error == b"", p.returncode, len(data), error)
         check(len(s.requests) == 2, s.requests)
+
+
+@test("get: of a verified image each block of the tree is requested about once")
+def _():
+    data = httpserver.image("verified", 16 << 20)
+    tree = Tree(data)
+    with httpserver.Server({"/img": data, "/img.verity": tree.file}) as s:
+        expect(get("-o", f"roothash {tree.root}", s.url + "img"), 0, data)
+        sent = s.bytes_sent("/img.verity")
+        check(sent <= 3 * len(tree.file) // 2, sent, len(tree.file))
 
 
 # -- --get: exit statuses ------------------------------------------------------------------------
