@@ -354,9 +354,9 @@ static int64_t waiting_since(const struct read_request *r)
 }
 
 /* A READ fails when attempts at its bytes have failed for the whole time-out, counted from the
- * READ; what fails elsewhere in the image, or only takes long, is no reason. If its servers were
- * failing already when it came, the count starts with that outage, but one attempt begun after
- * the READ must have failed too. */
+ * first of them; what fails elsewhere in the image, or only takes long, is no reason. If its
+ * servers were failing already when it came, the count starts with that outage, but one attempt
+ * begun after the READ must have failed too. */
 static bool has_expired(const struct read_request *r)
 {
 	const struct image *image = files[r->file].image;

@@ -1,5 +1,6 @@
 #include "fetch/reads.h"
 
+#include "base/clock.h"
 #include "base/stats.h"
 #include "fetch/unasked.h"
 
@@ -89,7 +90,7 @@ uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to)
 	return end;
 }
 
-void reads_tried(unsigned file, uint64_t from, uint64_t to)
+void reads_tried(unsigned file, uint64_t from, uint64_t to, int64_t began)
 {
 	for_each_read (r) {
 		uint64_t at = r->pos, lacks;
@@ -99,7 +100,11 @@ void reads_tried(unsigned file, uint64_t from, uint64_t to)
 		if (from >= TREE_BASE &&
 			!tree_covers(image_tree(files[file].image), at / VERITY_BLOCK, &lacks))
 			at = TREE_BASE + lacks * VERITY_BLOCK;
-		r->tried |= from <= at && at < to;
+		if (from > at || at >= to)
+			continue;
+		if (!r->tried)
+			r->since = later(r->since, began);
+		r->tried = true;
 	}
 }
 

@@ -16,7 +16,7 @@ struct read_request {
 	uint64_t pos, end; /* the bytes that are still missing */
 	uint64_t tree;	   /* where the block of the tree is that has to come first; 0: none */
 	int64_t came;
-	int64_t since;	   /* when it came, or when `pos` last moved */
+	int64_t since;	   /* when it came, `pos` last moved, or the first attempt began */
 	uint64_t sequence; /* larger came later */
 };
 
@@ -48,8 +48,9 @@ void reads_advance(unsigned file, uint64_t from, uint64_t to);
  * written one of them can be answered. May lie beyond `to`; UINT64_MAX: no READ misses any. */
 uint64_t reads_first_end(unsigned file, uint64_t from, uint64_t to);
 
-/* An attempt at [from, to) of the file, or of its tree at TREE_BASE, has failed. */
-void reads_tried(unsigned file, uint64_t from, uint64_t to);
+/* An attempt at [from, to) of the file, or of its tree at TREE_BASE, has failed. For READs that had
+ * to wait for their first one, the time-out counts from when it began. */
+void reads_tried(unsigned file, uint64_t from, uint64_t to, int64_t began);
 
 /* How many bytes of [from, to) READs wait for that have come. */
 uint64_t reads_waited_for(unsigned file, uint64_t from, uint64_t to);

@@ -144,7 +144,7 @@ static struct failure blame(const struct transfer *t, enum outcome outcome, cons
 static void tried(const struct transfer *t)
 {
 	for (unsigned i = 0; t->file >= 0 && i < t->count; i++)
-		reads_tried((unsigned)t->file, t->ranges[i].from, t->ranges[i].end);
+		reads_tried((unsigned)t->file, t->ranges[i].from, t->ranges[i].end, t->asked_at);
 }
 
 /* Whether the server denies that there is a block of a tree which has begun. */
@@ -548,7 +548,7 @@ static void unfit(struct transfer *t, const struct file_fault *fault)
 	}
 	failure = blame(t, OUTCOME_UNVERIFIED, unfit_words(why, t, fault));
 	mirror_lied(t->image, &failure, turn.ms);
-	reads_tried((unsigned)t->file, t->base, t->base + page_size());
+	reads_tried((unsigned)t->file, t->base, t->base + page_size(), t->asked_at);
 	image_tree(t->image)->doubted = true;
 	http_close(&t->http);
 	begins = t->part == PART_TREE && !image_tree(t->image)->known;

@@ -229,6 +229,24 @@ def read_fails_for_good():
         recovers(k, f, data, 200704, 4096)
 
 
+@scenario
+def read_waits_for_its_first_attempt():
+    """a READ waits longer than the time-out for the only connection, and its first attempt fails: another is made"""
+    slow, data = image("slow", MIB), image(1, 300000)
+    with Server({"/slow": slow, "/img": data}) as s, daemon(s, "timeout 3", "connections 1", "read-ahead none") as k:
+        f, g = k.opened("erofs,slow", b"slow"), k.opened("erofs,img", b"img")
+        first = len(s.requests)
+        s.paths["/slow"] = {"rate": 36 * KIB}
+        before = k.read(f, 512 * KIB, 128 * KIB)
+        k.wait(lambda: len(s.requests) > first, 10, "the request before")
+        s.paths["/img"] = {"status": 503}
+        r = k.read(g, 128 * KIB, PAGE)
+        k.wait(lambda: [x for x in s.requests[first:] if x.status == 503], 20, "the first attempt")
+        s.paths["/img"] = {}
+        got(k, r, data)
+        got(k, before, slow)
+
+
 @each("refused", "500", "hangs", "resets")
 def read_server_comes_back(how):
     """a server that is back within the time-out: right data, nothing lost"""

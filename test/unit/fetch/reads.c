@@ -58,22 +58,31 @@ static void test_tried(void)
 		"reads: only an attempt at its next byte, or at what proves it, is one of a READ");
 	reads = room;
 	reads_add(0, 7, 2 * PAGE, 4 * PAGE, READ_USUAL);
-	reads_tried(0, 0, 2 * PAGE);
-	reads_tried(0, 3 * PAGE, 4 * PAGE);
-	reads_tried(1, 0, 4 * PAGE);
-	reads_tried(0, TREE_BASE, TREE_BASE + 8 * PAGE);
+	reads_tried(0, 0, 2 * PAGE, 0);
+	reads_tried(0, 3 * PAGE, 4 * PAGE, 0);
+	reads_tried(1, 0, 4 * PAGE, 0);
+	reads_tried(0, TREE_BASE, TREE_BASE + 8 * PAGE, 0);
 	lacking = 9;
-	reads_tried(0, TREE_BASE, TREE_BASE + 8 * PAGE);
+	reads_tried(0, TREE_BASE, TREE_BASE + 8 * PAGE, 0);
 	CHECK(!room[0].tried);
-	reads_tried(0, TREE_BASE + 9 * PAGE, TREE_BASE + 10 * PAGE);
+	reads_tried(0, TREE_BASE + 9 * PAGE, TREE_BASE + 10 * PAGE, 0);
 	CHECK(room[0].tried);
 	reads_advance(0, 2 * PAGE, 3 * PAGE);
 	CHECK(!room[0].tried);
 	lacking = 0;
-	reads_tried(0, PAGE, 4 * PAGE);
+	reads_tried(0, PAGE, 4 * PAGE, 0);
 	CHECK(room[0].tried);
+	CHECK(room[0].since == 0);
 	read_drop(&room[0]);
 	asked_end = 0;
+
+	begin_test("reads: the time-out of a READ counts from its first attempt");
+	reads_add(0, 7, 0, PAGE, READ_USUAL);
+	reads_tried(0, 0, PAGE, 2900);
+	CHECK(room[0].tried && room[0].since == 2900);
+	reads_tried(0, 0, PAGE, 3300);
+	CHECK(room[0].since == 2900);
+	read_drop(&room[0]);
 }
 
 static void test_advance(void)

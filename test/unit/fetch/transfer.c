@@ -249,9 +249,9 @@ void reads_advance(unsigned f, uint64_t a, uint64_t b)
 	(void)f, (void)a, (void)b;
 }
 
-void reads_tried(unsigned f, uint64_t a, uint64_t b)
+void reads_tried(unsigned f, uint64_t a, uint64_t b, int64_t began)
 {
-	(void)f, (void)a, (void)b;
+	(void)f, (void)a, (void)b, (void)began;
 }
 
 void reads_fail(unsigned f, enum outcome o)
