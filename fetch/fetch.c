@@ -272,6 +272,16 @@ static void start_opens(void)
 	}
 }
 
+/* The first of the READ's bytes that are neither in flight nor known to be cached. */
+static uint64_t lacking(const struct read_request *r)
+{
+	uint64_t at = r->pos, to;
+
+	while (at < r->end && (to = pool_cover(r->file, at)))
+		at = frontend->any_order ? max_u64(to, r->asked) : r->end;
+	return at;
+}
+
 /* The READ to serve next: the oldest of the image with the fewest transfers. */
 static struct read_request *next_read(void)
 {
@@ -280,11 +290,12 @@ static struct read_request *next_read(void)
 
 	for_each_read (r) {
 		const struct file *f = &files[r->file];
+		uint64_t at = lacking(r);
 		unsigned n;
 
-		if (is_held(f) || r->pos >= image_end(f->image) || reuse_is_opening(f) ||
-			!mirror_may_be_asked(f->image, turn.ms) || pool_cover(r->file, r->pos) ||
-			pool_is_refused(f, r->pos) || (r->tree && pool_cover(r->file, r->tree)))
+		if (is_held(f) || at >= min_u64(r->end, image_end(f->image)) ||
+			reuse_is_opening(f) || !mirror_may_be_asked(f->image, turn.ms) ||
+			pool_is_refused(f, at) || (r->tree && pool_cover(r->file, r->tree)))
 			continue;
 		n = pool_count(f->image);
 		if (!best || n < best_count || (n == best_count && r->sequence < best->sequence)) {
@@ -295,20 +306,23 @@ static struct read_request *next_read(void)
 	return best;
 }
 
-/* Requests the first hole in the READ's range. False: no transfer is free. */
+/* Requests the first hole in what the READ lacks, and more only with its beginning. False: no
+ * transfer is free. */
 static bool start_read(struct read_request *r)
 {
 	struct file *f = &files[r->file];
-	bool more = frontend->any_order && r->kind == READ_USUAL;
-	uint64_t from = r->pos, wanted = r->end;
+	uint64_t from = lacking(r), wanted = r->end;
+	bool more = frontend->any_order && r->kind == READ_USUAL && from == r->pos;
 	uint64_t end = more ? cluster_end(f, from, wanted) : wanted;
 	uint64_t hole_end = end;
-	int64_t hole = file_hole(f, r->pos, end, &hole_end);
+	int64_t hole = file_hole(f, from, end, &hole_end);
 
 	if (hole < 0)
-		hole = (int64_t)r->pos; /* unknown: all of it */
-	if (page_down((uint64_t)hole) > r->pos) {
-		reads_advance(r->file, r->pos, page_down((uint64_t)hole));
+		hole = (int64_t)from; /* unknown: all of it */
+	if (page_down((uint64_t)hole) > from) {
+		r->asked = page_down((uint64_t)hole);
+		if (from == r->pos)
+			reads_advance(r->file, from, r->asked);
 		return true; /* the bytes that it waits for now may be in flight */
 	}
 	end = pool_ask(f, from, page_up(hole_end), PIPELINE_MAX);

@@ -14,6 +14,7 @@ struct read_request {
 	unsigned file;
 	uint32_t id;	   /* the front end's */
 	uint64_t pos, end; /* the bytes that are still missing */
+	uint64_t asked;	   /* of [pos, end) what is before it is in flight or cached */
 	uint64_t tree;	   /* where the block of the tree is that has to come first; 0: none */
 	int64_t came;
 	int64_t since;	   /* when it came, `pos` last moved, or the first attempt began */

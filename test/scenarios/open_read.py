@@ -6,7 +6,7 @@ import time
 
 from lib.seccomp import DEVICE_FD
 from scenarios.common import (KIB, MIB, PAGE, Server, check, daemon, each, got, image, limit, need, padded,
-                              reported, scenario, serving, still_serves)
+                              reported, scenario, serving, spans, still_serves)
 
 
 @each("mainline", "v8")
@@ -167,6 +167,20 @@ def many_images(layout):
                  for _ in range(160)]
         for r in reads:
             got(k, r, images[f"/{r.file.cookie.decode()}"], 20)
+
+
+@scenario
+def beginning_in_flight():
+    """a READ whose beginning is in flight: its rest is requested at once, but nothing that is cached"""
+    data, length = image("rest", 6 * MIB), 16 * KIB
+    with serving(data, "read-ahead none") as (s, k, f):
+        need(k, f, data, 5 * MIB, length)
+        s.next({"delay": 1000})
+        k.read(f, MIB, 3 * MIB)
+        k.wait(lambda: len(spans(s)) == 2, 10, "the request that is not answered")
+        k.read(f, 3 * MIB, 3 * MIB)     # more than three round trips' worth is before it: not on the same connection
+        k.wait(lambda: len(spans(s)) == 4, 9, "requests for the rest")
+        assert sorted(spans(s)[2:]) == [(4 * MIB, 5 * MIB), (5 * MIB + length, 6 * MIB)], spans(s)
 
 
 @scenario
