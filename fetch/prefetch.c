@@ -24,10 +24,7 @@
 
 /* The directory walk requests at most this many bytes of an image, and this share of it. */
 #define WALK_BYTES (16 << 20)
-#define WALK_SHARE 8
-
-/* Ranges of the walk that are at most this far apart are joined: a request costs as much. */
-#define WALK_GAP (4 << 10)
+#define WALK_SHARE 10
 
 /* A prefetched range is pipelined behind at most this many others, so that room is left for a
  * READ's range. */
@@ -437,7 +434,7 @@ void prefetch_begin(const struct image *image, const void *head)
 		end_walk(walked);
 	for (struct file *f = files; f < end_of_files(); f++)
 		if (f->used && f->image == image && !f->whole && !is_recording(f) &&
-			dirwalk_start(walk, head, image->pinned.size, page_size(), WALK_GAP,
+			dirwalk_start(walk, head, image->pinned.size, page_size(),
 				min_u64(WALK_BYTES, image->pinned.size / WALK_SHARE))) {
 			walked = f;
 			f->walk = walk;

@@ -60,7 +60,7 @@ struct range {
 struct dirwalk {
 	uint64_t image_size, meta, limit;
 	uint64_t readable; /* bytes of entries that may still be read: bounds the work */
-	uint32_t block, page, gap;
+	uint32_t block, page;
 	unsigned awaiting, next, unnamed;
 	struct awaited awaited[DIRWALK_MAX];
 	struct range ranges[DIRWALK_MAX];
@@ -167,10 +167,10 @@ static struct range *unnamed_at(struct dirwalk *w, unsigned i)
 	return &w->ranges[(w->next + DIRWALK_MAX - w->unnamed + i) % DIRWALK_MAX];
 }
 
-static bool is_near(const struct dirwalk *w, const struct range *a, const struct range *b)
+/* Whether no page lies between them. */
+static bool touch(const struct range *a, const struct range *b)
 {
-	return a->from < a->end && a->from <= (uint64_t)b->end + w->gap &&
-	       b->from <= (uint64_t)a->end + w->gap;
+	return a->from < a->end && a->from <= b->end && b->from <= a->end;
 }
 
 static void join(struct range *a, const struct range *b)
@@ -201,7 +201,7 @@ static bool queue(struct dirwalk *w, uint64_t from, uint64_t size)
 	if (range.from >= range.end)
 		return true;
 	for (unsigned i = w->unnamed; i-- > 0;) {
-		if (is_near(w, unnamed_at(w, i), &range)) {
+		if (touch(unnamed_at(w, i), &range)) {
 			join(unnamed_at(w, i), &range);
 			return true;
 		}
@@ -354,8 +354,8 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
 
 /* ---- the walk ---- */
 
-bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page,
-	uint64_t gap, uint64_t limit)
+bool dirwalk_start(
+	struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t limit)
 {
 	const uint8_t *super = head;
 	uint32_t block;
@@ -372,20 +372,19 @@ bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, siz
 	w->image_size = image_size;
 	w->block = block;
 	w->page = (uint32_t)page;
-	w->gap = (uint32_t)min_u64(gap / page, UINT32_MAX);
 	w->limit = limit;
 	w->readable = limit / 2;
 	expect_inode(w, erofs_number(super + ROOT_NID, 2), true, 0);
 	return w->awaiting > 0;
 }
 
-/* Joins the queue's ranges that lie near, and those that lie near the result. */
-static void join_near(struct dirwalk *w, struct range *range)
+/* Joins the queue's ranges that touch it, and those that touch the result. */
+static void join_touching(struct dirwalk *w, struct range *range)
 {
 	for (unsigned i = 1; i < w->unnamed; i++) {
 		struct range *other = unnamed_at(w, i);
 
-		if (is_near(w, other, range)) {
+		if (touch(other, range)) {
 			join(range, other);
 			*other = (struct range){0, 0};
 			i = 0;
@@ -405,7 +404,7 @@ void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages)
 }
 
 /* The next pages of inodes that were called for: those behind the cursor, then from the image's
- * beginning. Such that lie near each other become one range. */
+ * beginning. Such that lie side by side become one range. */
 static bool next_inodes(struct dirwalk *w, struct range *range)
 {
 	size_t at = place(w, w->cursor), count = 0;
@@ -417,7 +416,7 @@ static bool next_inodes(struct dirwalk *w, struct range *range)
 	do
 		count++;
 	while (at + count < w->known && count < w->called &&
-		w->inodes[at + count] - w->inodes[at + count - 1] - 1 <= w->gap);
+		w->inodes[at + count] == w->inodes[at + count - 1] + 1);
 	*range = (struct range){w->inodes[at], w->inodes[at + count - 1] + 1};
 	w->cursor = range->end;
 	w->called -= count;
@@ -450,7 +449,7 @@ bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end)
 
 		if (r->from == r->end)
 			continue; /* it was joined to another */
-		join_near(w, r);
+		join_touching(w, r);
 		if (!name(w, r, from, end))
 			return false;
 		w->unnamed--;

@@ -24,11 +24,10 @@ size_t dirwalk_size(size_t extents);
 struct dirwalk *dirwalk_init(void *memory, size_t extents);
 
 /* Begins at the root of an image of `image_size` bytes, of which `head` are the first EROFS_HEAD.
- * Named ranges are whole pages of `page` bytes (a power of two); two with at most `gap` bytes
- * between them may be joined; at most `limit` bytes are named in all. False if there is nothing to
- * walk: no EROFS, or a senseless superblock. */
-bool dirwalk_start(struct dirwalk *w, const void *head, uint64_t image_size, size_t page,
-	uint64_t gap, uint64_t limit);
+ * Named ranges are whole pages of `page` bytes (a power of two); at most `limit` bytes are named in
+ * all. False if there is nothing to walk: no EROFS, or a senseless superblock. */
+bool dirwalk_start(
+	struct dirwalk *w, const void *head, uint64_t image_size, size_t page, uint64_t limit);
 
 /* Bytes of the image are about to be written to the cache, in whole blocks except at its end: reads
  * the directory inodes and entries among them that the walk awaits. */

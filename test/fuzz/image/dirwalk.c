@@ -59,21 +59,21 @@ static void follow(struct dirwalk *w, bool again)
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
 	static struct dirwalk *w;
-	uint64_t gap;
+	uint64_t at;
 
 	if (!w)
 		w = dirwalk_init(calloc(1, dirwalk_size(EXTENTS)), EXTENTS);
 	if (size < OPTIONS + EROFS_HEAD)
 		return 0;
 	image.page = (uint64_t)512 << data[0] % 8;
-	gap = (uint64_t)data[1] << 9;
+	at = (uint64_t)data[1] << 9;
 	image.size = size - OPTIONS;
 	image.left = data[2] & 0x80 ? 2 * image.size : (uint64_t)data[2] << 9;
 	image.steps = STEPS + (unsigned)(image.left / 512);
 	image.bytes = malloc(image.size);
 	memcpy(image.bytes, data + OPTIONS, image.size);
-	if (dirwalk_start(w, image.bytes, image.size, image.page, gap, image.left)) {
-		dirwalk_call(w, gap, data[3] & 8 ? data[1] : UINT64_MAX);
+	if (dirwalk_start(w, image.bytes, image.size, image.page, image.left)) {
+		dirwalk_call(w, at, data[3] & 8 ? data[1] : UINT64_MAX);
 		if (data[3] & 1)
 			see(w, 0, image.size);
 		for (uint64_t end = image.size / image.page * image.page;
@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 			see(w, end - image.page, end);
 		follow(w, data[3] & 4);
 	} else {
-		CHECK(dirwalk_is_over(w) && !dirwalk_next(w, &gap, &gap));
+		CHECK(dirwalk_is_over(w) && !dirwalk_next(w, &at, &at));
 	}
 	CHECK(w->awaiting <= DIRWALK_MAX && w->unnamed == 0 && w->next < DIRWALK_MAX);
 	free(image.bytes);
