@@ -8,6 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <unistd.h>
+
+#ifndef SEEK_DATA /* musl before 1.2.3 */
+#define SEEK_DATA 3
+#define SEEK_HOLE 4
+#endif
 
 /* Closes *fd, if it is one, and makes it -1. Keeps errno. */
 void fd_close(int *fd);
