@@ -63,12 +63,13 @@ class Shell:
         self.process.stdin.flush()
 
     def log_in_and_reboot(self):
-        self.wait_for(r"login: $")
+        # A line of the kernel's may follow each prompt at once.
+        self.wait_for(r"^\S+ login: ")
         reached = time.monotonic()
         self.type(NAME)
-        self.wait_for(r"Password: $")
+        self.wait_for(r"^Password: ")
         self.type(PASSWORD)
-        self.wait_for(r"^.*root@.*# ")
+        self.wait_for(r"root@\S+# ")
         self.type("reboot")
         return reached
 
