@@ -336,6 +336,8 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		refuse(n);
 		return;
 	}
+	if (p->state == NBD_FREE)
+		return; /* it was detached meanwhile, and is closed soon */
 	settle_version(n, told);
 	p->keeps = 0;
 	nbd_forget_holes();

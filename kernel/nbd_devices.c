@@ -84,6 +84,7 @@ void nbd_want(unsigned n, const char *name, int device, bool configured)
 	for (unsigned i = 0; i < NBD_SLOTS; i++)
 		table->slots[n][i].waiting = false;
 	p->state = NBD_WANTED;
+	opened_files_remove(nbd_key(name)); /* left by a place that was lost */
 }
 
 /* ---- descriptors ---- */
@@ -388,6 +389,7 @@ bool nbd_begin(
 static void refuse(struct nbd_place *p)
 {
 	p->state = NBD_REFUSED;
+	opened_files_remove(nbd_key(text_of(p)->name)); /* the kernel has none of it */
 	log_err("%.255s: not attached: %.255s", text_of(p)->name, text_of(p)->why);
 }
 

@@ -13,6 +13,7 @@ from lib import tap
 from lib.nbd_control import Control
 from scenarios.common import KIB, MIB, Program, Server, each, image, scenario, words
 from scenarios.nbd_common import Load, Nbd, NbdStandIn, blocks, disconnected, kill_worker, need, reload, tool
+from scenarios.verified_common import Made
 
 
 @contextlib.contextmanager
@@ -57,6 +58,37 @@ def nbd_device_of_another():
             need(k.attached("two"), data, 0, 4096)
             assert k.stop() == 0
         assert [d.index for d in n.connected()] == [0, 1], n.connected()
+
+
+@scenario
+def nbd_refused_and_replaced():
+    """an image whose device another program has is replaced: attached to another device, it is the new one"""
+    old, new = image(1, 300000), image(2, 300000)
+    with Nbd() as n, Server({"/img": old, "/two": old}) as s, occupy(n, 3), blocks(s, n, attach=["two"]) as k:
+        k.attached("two")
+        assert tool(k, "--attach", "img", "/dev/nbd3")[0] == 1
+        s.images["/img"] = new
+        assert tool(k, "--attach", "img")[0] == 0
+        need(k.attached("img"), new, 0, 262144)
+
+
+@scenario
+def nbd_refused_and_verified():
+    """an image whose device another program has gets a root hash: attached to another device, it is verified"""
+    made, other = Made("a root hash, later"), Made("liar's")
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, Server(other.files()) as s, occupy(n, 3):
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write("timeout 2\n")
+        with blocks(s, n, "front nbd", attach=[], options=["-f", path]) as k:
+            assert tool(k, "--attach", "img", "/dev/nbd3")[0] == 1
+            with open(path, "a") as file:
+                file.write(f"{made.directive()}\n")
+            reload(k)
+            assert tool(k, "--attach", "img")[0] == 1
+            s.images.update(made.files())
+            assert tool(k, "--attach", "img")[0] == 0
+            need(k.attached("img"), made.data, 0, 262144)
 
 
 @scenario
