@@ -25,7 +25,7 @@ struct opened {
 	uint64_t key;
 	int64_t size;	 /* as reported to the kernel */
 	uint32_t worker; /* the number of the worker that reported it; 0: the place is free */
-	uint32_t verified;
+	uint32_t mark;	 /* verified_mark() */
 };
 
 struct shared {
@@ -190,6 +190,12 @@ static volatile struct opened *find_room(void)
 	return NULL;
 }
 
+/* Of a verified file. Versions before 0.2 leave that of another one. */
+static uint32_t verified_mark(uint64_t key)
+{
+	return (uint32_t)key | 1;
+}
+
 void opened_files_add(uint64_t key, uint64_t size, bool verified)
 {
 	volatile struct opened *place = find(key);
@@ -204,7 +210,8 @@ void opened_files_add(uint64_t key, uint64_t size, bool verified)
 		more->counts[place - shared->opened][i] = 0;
 	place->key = key;
 	place->size = (int64_t)size;
-	place->verified = verified || (!is_new && place->verified);
+	if (verified || is_new)
+		place->mark = verified ? verified_mark(key) : 0;
 	place->worker =
 		shared->worker ? shared->worker : 1; /* the keeper reports none for itself */
 }
@@ -228,7 +235,7 @@ bool opened_files_verified(uint64_t key)
 {
 	volatile struct opened *place = find(key);
 
-	return place && place->verified;
+	return place && place->mark == verified_mark(key);
 }
 
 unsigned opened_files_count(void)

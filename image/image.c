@@ -274,7 +274,7 @@ bool image_recall(struct image *image)
 {
 	struct state s;
 
-	image->unknown = image->unknown || !load_fit(image, &s);
+	image->unknown = image->unknown || has_lost_root(image) || !load_fit(image, &s);
 	if (!image->unknown)
 		pin_state(image, &s);
 	return !image->unknown;
