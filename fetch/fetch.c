@@ -312,13 +312,14 @@ static bool start_read(struct read_request *r)
 {
 	struct file *f = &files[r->file];
 	uint64_t from = lacking(r), wanted = r->end;
-	bool more = frontend->any_order && r->kind == READ_USUAL && from == r->pos;
+	bool is_rest = from > r->pos,
+	     more = frontend->any_order && r->kind == READ_USUAL && !is_rest;
 	uint64_t end = more ? cluster_end(f, from, wanted) : wanted;
 	uint64_t hole_end = end;
 	int64_t hole = file_hole(f, from, end, &hole_end);
 
-	if (hole < 0)
-		hole = (int64_t)from; /* unknown: all of it */
+	if (hole < 0) /* unknown: all of it, for which a rest waits for its beginning */
+		hole = (int64_t)(is_rest ? page_up(r->end) : from);
 	if (page_down((uint64_t)hole) > from) {
 		r->asked = page_down((uint64_t)hole);
 		if (from == r->pos)
@@ -330,9 +331,11 @@ static bool start_read(struct read_request *r)
 		pool_preempt(f->image);
 		end = pool_ask(f, from, page_up(hole_end), PIPELINE_MAX);
 	}
-	if (end == 0)
+	if (is_rest && (end == 0 || end >= TREE_BASE))
+		r->asked = r->end; /* it waits for its beginning, and no other READ for it */
+	else if (end == 0)
 		return false;
-	if (end >= TREE_BASE)
+	else if (end >= TREE_BASE)
 		r->tree = end;
 	else if (more)
 		cluster_asked(f, from, wanted, end);
