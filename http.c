@@ -37,7 +37,7 @@ static void close_connection(struct http *h)
 	if (h->state == HTTP_CONNECTING)
 		race_end(&h->race);
 	if (h->fd >= 0 && h->url.https)
-		tls_end(h->tls);
+		tls_end(h->tls, h->fd);
 	fd_close(&h->fd);
 	h->to_skip = 0;
 	h->persists = false;

@@ -159,8 +159,8 @@ static void consider_other(struct tls *t, struct refusal now)
 	if (versions != TLS_ANY || t->established || t->second)
 		return;
 	t->first = now;
-	t->may_again = now.newer ? t->known == ORIGIN_NEWER && now.alert == 70
-				 : tls_alert_is_about_version(now.alert);
+	t->may_again = tls_alert_is_about_version(now.alert) &&
+		       (!now.newer || (t->known == ORIGIN_NEWER && !t->newer.secure));
 	if (t->may_again && now.newer)
 		origin_set(t->origin, ORIGIN_DOUBTED);
 }
@@ -541,9 +541,24 @@ bool tls_again(struct tls *t)
 	return t->again;
 }
 
-void tls_end(struct tls *t)
+/* A record that has left in part goes first, and then close_notify may find no room. */
+static void say_goodbye(struct tls *t, int fd)
 {
+	size_t size;
+	const uint8_t *data;
+
+	ENGINE(t, close);
+	data = ENGINE(t, sendrec_buf, &size);
+	if (size > 0)
+		send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void tls_end(struct tls *t, int fd)
+{
+	if (t->established && !t->failed && !t->ended)
+		say_goodbye(t, fd);
 	explicit_bzero(&t->client, sizeof(t->client));
+	explicit_bzero(t->input, sizeof(t->input));
 	t->ended = true;
 }
 
@@ -664,7 +679,7 @@ static enum tls_want settle_older(struct tls *t)
 		return tls_fail(t, true,
 			"the server has no secure renegotiation (RFC 5746): others could put "
 			"words of theirs before ours");
-	if (t->known == ORIGIN_UNKNOWN)
+	if (t->known == ORIGIN_UNKNOWN && !t->second)
 		return TLS_OK;
 	origin_set(t->origin, has_newer(t) ? ORIGIN_NEWER : ORIGIN_UNKNOWN);
 	return has_newer(t) ? tls_fail(t, false, "%s", tls_error_words(TLS13_ERR_DOWNGRADE))

@@ -55,8 +55,9 @@ void tls_start(struct tls *t, const char *host, unsigned port, bool literal, voi
  * version. Then the next tls_start() does so, if it is for the same host and port. */
 bool tls_again(struct tls *t);
 
-/* The connection is closed: no secret of the session stays in memory. */
-void tls_end(struct tls *t);
+/* The connection is to be closed: the server hears so (close_notify) if the session lasts and the
+ * socket takes it at once. No secret of the session stays in memory, nor the last data. */
+void tls_end(struct tls *t, int fd);
 
 /* From now on each session describes itself and the server's certificates, refused ones too, at
  * `where`; tls_start() clears it. NULL, as at first: none does. For one session at a time. */

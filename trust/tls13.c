@@ -484,6 +484,15 @@ static enum tls13_fault open_record(struct tls13 *t, unsigned *type, size_t *siz
 	return TLS13_GOOD;
 }
 
+/* 6.1 */
+void tls13_close(struct tls13 *t)
+{
+	if (t->state == TLS13_OPEN) {
+		send_alert(t, 1, CLOSE_NOTIFY);
+		end_session(t, TLS13_ENDED, BR_ERR_OK);
+	}
+}
+
 /* 6: all but two end the session; the server's reason is kept as BearSSL does. */
 static enum tls13_fault take_alert(struct tls13 *t, const uint8_t *data, size_t size)
 {
@@ -661,11 +670,11 @@ void tls13_sendapp_ack(struct tls13 *t, size_t size)
 }
 
 /* New keys of ours go just before the data: no write ever starts from reading. Several wishes of
- * the server's are answered by one KeyUpdate (4.6.3). */
+ * the server's are answered by one KeyUpdate, which asks for nothing (4.6.3): the next one may. */
 void tls13_flush(struct tls13 *t, int force)
 {
 	struct tls13_secrets *s = &t->secret;
-	bool both = s->receive.records >= RENEW_AT && !t->waiting;
+	bool both = !t->renew && s->receive.records >= RENEW_AT && !t->waiting;
 	uint8_t message[5] = {TLS13_KEY_UPDATE, 0, 0, 1, both};
 	size_t size = t->app_out;
 

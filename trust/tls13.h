@@ -127,5 +127,6 @@ void tls13_recvapp_ack(struct tls13 *t, size_t size);
 uint8_t *tls13_sendapp_buf(const struct tls13 *t, size_t *room);
 void tls13_sendapp_ack(struct tls13 *t, size_t size);
 void tls13_flush(struct tls13 *t, int force); /* which must be 0 */
+void tls13_close(struct tls13 *t);
 
 #endif

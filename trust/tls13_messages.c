@@ -111,11 +111,12 @@ static enum tls13_fault other_version(const uint8_t *random)
 									 : TLS13_OTHER_VERSION;
 }
 
-/* The version of before does not count where there is a newer one (section 4.2.1). */
+/* The version of before does not count where there is a newer one (section 4.2.1), but SSL 3.0 is
+ * nowhere (section D.5). */
 enum tls13_fault tls13_read_hello(struct tls13_hello *out, struct der body)
 {
 	struct der x[OFFERED] = {{NULL, 0}}, list = {body.at, 0};
-	const uint8_t *random = take(&body, 2 + 32) + 2;
+	const uint8_t *before = take(&body, 2 + 32), *random = before + 2;
 	enum tls13_fault fault;
 	bool has_share, has_cookie, is_compressed;
 
@@ -132,6 +133,8 @@ enum tls13_fault tls13_read_hello(struct tls13_hello *out, struct der body)
 		return fault;
 	if (!x[VERSIONS].at)
 		return other_version(random);
+	if (get16(before) == 0x0300)
+		return TLS13_OTHER_VERSION;
 	if (take16(&x[VERSIONS]) != 0x0304 || is_compressed)
 		fault = fault ? fault : TLS13_ILLEGAL;
 	has_share = x[SHARE].at;
@@ -243,6 +246,8 @@ static enum tls13_fault begin_part(struct tls13_long *l)
 
 	if (l->part == TIMES)
 		return TLS13_GOOD;
+	if (l->part == REQUEST && n > 0xffff) /* its context has bytes */
+		return TLS13_MALFORMED;
 	if (l->part >= CHAIN && l->part <= EXTENSIONS) {
 		good = n == l->left || (l->type == TLS13_CERTIFICATE && l->part == EXTENSIONS);
 		l->block = l->part == CHAIN ? 0 : n;

@@ -9,6 +9,7 @@ Prints TAP; exit status 1 if a case failed.
 import concurrent.futures
 import contextlib
 import os
+import queue
 import re
 import socket
 import ssl
@@ -74,7 +75,7 @@ class Server(httpserver.Server):
                 sock.close()
                 raise OSError("the gate has taken it")
             tls = answer or tls
-        wrapped = tls.wrap_socket(sock, server_side=server_side)
+        wrapped = tls.wrap_socket(sock, server_side=server_side, suppress_ragged_eofs=False)
         self.versions.append(wrapped.version())
         return wrapped
 
@@ -311,6 +312,23 @@ def back():
         check(server.versions == ["TLSv1.3", "TLSv1.2"], server.versions)
 
 
+@test("so is one that refuses 1.3 by handshake_failure, since it finds no suite of its own")
+def back_without_suite():
+    def gate(sock, number):
+        if number < 3:
+            return context(ONLY_13)
+        if is_newer(sock):
+            say_alert(sock, 40)
+            return True
+        return context(ONLY_12)
+
+    with Server(context(BOTH), gate) as server:
+        server.next({}, {"cut": 100000})
+        get_right(server)
+        connections(server, 4)
+        check(server.versions == ["TLSv1.3", "TLSv1.2"], server.versions)
+
+
 @test("a server that goes from 1.2 to 1.3 only costs a reconnect")
 def forth():
     def gate(_, number):
@@ -321,6 +339,33 @@ def forth():
         get_right(server)
         connections(server, 3)
         check(server.versions == ["TLSv1.2", "TLSv1.3"], server.versions)
+
+
+# -- the end ----------------------------------------------------------------------------------------
+
+@test("the server hears of the end: close_notify, by 1.2 and 1.3")
+def close_notify():
+    for versions in (ONLY_12, ONLY_13):
+        ends = queue.Queue()
+
+        class Listener(ssl.SSLSocket):
+            def recv(self, *words, ends=ends):
+                try:
+                    data = super().recv(*words)
+                except OSError as error:
+                    ends.put(repr(error))
+                    raise
+                if not data:
+                    ends.put("close_notify")
+                return data
+
+        tls = context(versions)
+        tls.sslsocket_class = Listener
+        with Server(tls) as server:
+            result = run("--check", server.url + "img", lines=["tls " + versions[0].name[-3:].replace("_", ".")])
+            check(b"\nthroughput:" in result.stdout, result.stdout, result.stderr)     # it is no EROFS
+            said = ends.get(timeout=30)
+            check(said == "close_notify", versions, said)
 
 
 # -- who it is --------------------------------------------------------------------------------------

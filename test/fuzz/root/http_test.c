@@ -156,9 +156,9 @@ bool tls_again(struct tls *t)
 	return false;
 }
 
-void tls_end(struct tls *t)
+void tls_end(struct tls *t, int fd)
 {
-	(void)t;
+	(void)t, (void)fd;
 }
 
 enum tls_want tls_handshake(struct tls *t, int fd)

@@ -226,16 +226,37 @@ static void test_versions(void)
 		"tls: where 1.3 was spoken it is first, and 1.2 is asked only if that is refused");
 	CHECK(refuse_hello(48) == 12);
 	origin_set(session.origin, ORIGIN_NEWER);
-	for (unsigned alert = 0; alert < 256; alert++)
-		if (alert != 70 && alert != 90) /* user_canceled ends nothing in 1.3 */
-			CHECK(refuse_hello(alert) == 13 && !tls_again(&session), "%u", alert);
-	CHECK(refuse_hello(70) == 13 && tls_again(&session));
-	CHECK(origin_state(session.origin) == ORIGIN_DOUBTED);
-	CHECK(refuse_hello(70) == 12 && !tls_again(&session));
+	for (unsigned alert = 0; alert < 256; alert++) {
+		/* As a server of 1.2 only may find no suite of its own, and say handshake_failure.
+		 */
+		refuses = tls_alert_is_about_version((int)alert);
+		origin_set(session.origin, ORIGIN_NEWER);
+		if (alert == 90) /* user_canceled ends nothing in 1.3 */
+			continue;
+		CHECK(refuse_hello(alert) == 13 && tls_again(&session) == refuses, "%u", alert);
+		CHECK(origin_state(session.origin) == (refuses ? ORIGIN_DOUBTED : ORIGIN_NEWER));
+		if (refuses)
+			CHECK(refuse_hello(70) == 12 && !tls_again(&session), "%u", alert);
+	}
+	origin_set(session.origin, ORIGIN_DOUBTED);
 	CHECK(refuse_hello(70) == 12 && tls_again(&session), "the next attempt");
 	CHECK(refuse_hello(70) == 13 && !tls_again(&session));
 	CHECK(origin_state(session.origin) == ORIGIN_DOUBTED);
 	origin_set(session.origin, ORIGIN_UNKNOWN);
+
+	begin_test("tls: an alert behind the ServerHello is no sign that 1.3 is refused");
+	for (int secure = 1; secure >= 0; secure--) {
+		origin_set(session.origin, ORIGIN_NEWER);
+		start();
+		CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ && session.is_newer);
+		session.newer.secure = secure;
+		session.newer.state = TLS13_BROKEN;
+		session.newer.error = BR_ERR_RECV_FATAL_ALERT + 40;
+		CHECK(tls_handshake(&session, ends[0]) == TLS_FAILED);
+		CHECK(tls_again(&session) == !secure, "%d", secure);
+		stop();
+	}
+	refuse_hello(48);
 
 	begin_test("tls: one version only");
 	tls_speak(TLS_12);
@@ -354,6 +375,15 @@ static void serve(void)
 				br_ssl_engine_recvrec_ack(e, (size_t)n);
 		}
 	}
+}
+
+/* The server takes all that has come, data too. */
+static void take_all(void)
+{
+	size_t size;
+
+	for (serve(); br_ssl_engine_recvapp_buf(&server.eng, &size); serve())
+		br_ssl_engine_recvapp_ack(&server.eng, size);
 }
 
 /* Sends `count` equal records with the session's key: type 23 is data, 21 an alert. All in one
@@ -494,6 +524,95 @@ static void test_weak_handshakes(void)
 	tls_pin(NULL, 0, false);
 }
 
+/* Pins the key of the server above, and nothing else. */
+static void pin_server(void)
+{
+	static uint8_t pin[1][PIN_SIZE];
+	struct cert c;
+
+	CHECK(!cert_parse(&c, own.cert[0].data, own.cert[0].data_len));
+	cert_pin(pin[0], &c);
+	tls_pin((const uint8_t(*)[PIN_SIZE])pin, 1, true);
+}
+
+/* BearSSL, as a server, has no mark: it is put into the session afterwards. */
+static void test_downgrade(void)
+{
+	begin_test("tls: a try by 1.2 after 1.3 minds the server's mark, whatever is remembered");
+	pin_server();
+	for (int marked = 0; marked < 2; marked++) {
+		origin_set(session.origin, ORIGIN_NEWER);
+		CHECK(refuse_hello(70) == 13 && tls_again(&session));
+		origin_set(session.origin, ORIGIN_UNKNOWN);
+		CHECK(open_session() == TLS_OK && !session.is_newer, "%s", tls_why(&session));
+		if (marked)
+			memcpy(session.client.eng.server_random + 24, "DOWNGRD\1", 8);
+		CHECK(settle_older(&session) == (marked ? TLS_FAILED : TLS_OK));
+		CHECK(origin_state(session.origin) == (marked ? ORIGIN_NEWER : ORIGIN_UNKNOWN));
+		stop();
+	}
+	CHECK(strstr(tls_why(&session), "keeps the server from"), "%s", tls_why(&session));
+	origin_set(session.origin, ORIGIN_UNKNOWN);
+	tls_pin(NULL, 0, false);
+}
+
+/* Whether the session's end sends something, which the server then takes. */
+static bool says_goodbye(void)
+{
+	uint8_t byte;
+	bool said;
+
+	tls_end(&session, ends[0]);
+	said = recv(ends[1], &byte, 1, MSG_PEEK) == 1;
+	serve();
+	return said;
+}
+
+static void test_end(void)
+{
+	static const uint8_t zeros[sizeof(session.input)];
+	static char hello[1000], buffer[16];
+	size_t got;
+
+	begin_test("tls: the end of a session is said to the server once, and wipes the data");
+	pin_server();
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	send_records(1, 23, "data");
+	CHECK(tls_read(&session, ends[0], buffer, 4, &got) == TLS_OK && got == 4);
+	CHECK(memmem(session.input, sizeof(session.input), "data", 4));
+	CHECK(says_goodbye() && server.eng.shutdown_recv && !server.eng.err);
+	CHECK(!memcmp(session.input, zeros, sizeof(zeros)));
+	CHECK(!says_goodbye());
+	stop();
+
+	begin_test("tls: it is not said before the handshake's end, nor after a failure");
+	start();
+	CHECK(!says_goodbye());
+	stop();
+	start();
+	CHECK(tls_handshake(&session, ends[0]) == TLS_WANT_READ);
+	CHECK(recv(ends[1], hello, sizeof(hello), 0) > 0 && !says_goodbye());
+	stop();
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	send(ends[1], "\x17\x03\x03\x00\x14--------------------", 25, 0);
+	CHECK(tls_read(&session, ends[0], buffer, 4, &got) == TLS_FAILED);
+	serve();
+	CHECK(!says_goodbye());
+	stop();
+
+	begin_test("tls: records that wait go before it, or it is left out");
+	CHECK(open_session() == TLS_OK, "%s", tls_why(&session));
+	while (tls_write(&session, ends[0], hello, sizeof(hello), &got) == TLS_OK)
+		;
+	CHECK(tls_why(&session)[0] == '\0', "%s", tls_why(&session));
+	take_all();
+	CHECK(says_goodbye());
+	take_all();
+	CHECK(!server.eng.err, "%d", server.eng.err);
+	stop();
+	tls_pin(NULL, 0, false);
+}
+
 static void test_alert_and_gone(void)
 {
 	static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal: handshake_failure */
@@ -572,6 +691,8 @@ int main(void)
 	test_junk();
 	test_pins();
 	test_weak_handshakes();
+	test_downgrade();
+	test_end();
 	test_alert_and_gone();
 	test_after_handshake();
 	CHECK(tls_size() <= 25000, "%zu", tls_size());

@@ -385,6 +385,17 @@ static void test_hellos(void)
 		CHECK(client.state == TLS13_EXTENSIONS, "%x: %u", version, client.error);
 	}
 
+	begin_test("tls13: but SSL 3.0 in it is refused (D.5)");
+	for (int turn = 0; turn < 2; turn++) {
+		const struct hello_case c = {"", 0, 0, 0x0300, 0, 0, 0,
+			turn ? V13 "003300020017" : V13 SHARE, turn ? RETRY : NULL};
+
+		again();
+		say_hello(&c);
+		check_refused("SSL 3.0", (size_t)turn, 70, BR_ERR_UNSUPPORTED_VERSION);
+		CHECK(srv.hellos == 1);
+	}
+
 	begin_test("tls13: a ServerHello cut at each byte, or with a byte more");
 	for (int turn = 0; turn < 2; turn++) {
 		uint8_t x[300], body[500];

@@ -129,6 +129,19 @@ static void test_request(void)
 	}
 }
 
+/* The context's length and the list's, read as one number, are right for it. */
+static void test_long_request(void)
+{
+	static uint8_t body[3 + 0x10000] = {1, 0, 0, 0, 13, 0, 6, 0, 4, 4, 3, 8, 4, 0x2a, 0x2a};
+
+	begin_test("tls13: a CertificateRequest of 64 KiB with a context is refused as well");
+	enter(TLS13_REQUEST);
+	srv_put16(body + 15, 0x10000 - 10 - 2 * 4 - 9);
+	srv_put16(srv_put16(body + 3 + 0x10000 - 9 - 4, 0x3a3a), 9);
+	srv_message(13, body, sizeof(body));
+	check_refused("a context", 0, 50, BAD);
+}
+
 static void test_certificate(void)
 {
 	static const struct message_case cases[] = {
@@ -531,6 +544,7 @@ int main(void)
 {
 	test_extensions();
 	test_request();
+	test_long_request();
 	test_certificate();
 	test_ticket();
 	test_chains();

@@ -362,6 +362,50 @@ static void test_alerts(void)
 	}
 }
 
+static void test_close(void)
+{
+	size_t room;
+
+	begin_test("tls13: our close_notify ends an open session, and no other one (6.1)");
+	for (int state = TLS13_HELLO; state < TLS13_ANSWER_CHAIN; state++) {
+		if (state == TLS13_SECOND_HELLO)
+			continue;
+		enter((enum tls13_state)state);
+		tls13_close(&client);
+		srv_hear();
+		CHECK(client.state == (enum tls13_state)state && srv.alert == -1, "%d", state);
+	}
+	enter(TLS13_OPEN);
+	keep();
+	tls13_close(&client);
+	tls13_close(&client);
+	CHECK(client.state == TLS13_ENDED && client.error == BR_ERR_OK && srv.alert == -1);
+	srv_hear();
+	CHECK(srv.alert == 0 && !srv.wrong && tls13_current_state(&client) == BR_SSL_CLOSED);
+	again();
+	srv_record(23, big, 16385);
+	CHECK(client.state == TLS13_BROKEN && srv.alert == 22);
+	tls13_close(&client);
+	CHECK(client.state == TLS13_BROKEN && client.error == BR_ERR_TOO_LARGE);
+	CHECK(tls13_current_state(&client) == BR_SSL_CLOSED);
+
+	begin_test("tls13: it goes behind a record that waits, and is left out within one");
+	again();
+	memcpy(tls13_sendapp_buf(&client, &room), "data", 4);
+	tls13_sendapp_ack(&client, 4);
+	tls13_flush(&client, 0);
+	tls13_sendrec_ack(&client, 0);
+	tls13_close(&client);
+	srv_hear();
+	CHECK(srv.data_size == 4 && srv.alert == 0 && !srv.wrong, "%d", srv.alert);
+	again();
+	memcpy(tls13_sendapp_buf(&client, &room), "data", 4);
+	tls13_sendapp_ack(&client, 4);
+	tls13_close(&client);
+	srv_hear();
+	CHECK(client.state == TLS13_ENDED && srv.data_size == 0 && srv.alert == -1);
+}
+
 /* ---- new keys, 4.6.3 and 5.5 ---- */
 
 static void server_renews(const char *wish)
@@ -462,6 +506,17 @@ static void test_limits(void)
 		records, client.error);
 	CHECK(client.state == TLS13_BROKEN && srv.alert == 80);
 
+	begin_test("tls13: an answer to a server's wish asks for nothing (4.6.3)");
+	again();
+	server_renews("\1");
+	for (records = 0; records < RENEW_AT + 2; records++)
+		srv_record(23, "y", 1);
+	client_sends("x", 1);
+	CHECK(srv.updates == 1 && srv.update_requests == 0, "%u", srv.update_requests);
+	client_sends("x", 1);
+	CHECK(srv.updates == 2 && srv.update_requests == 1 && !srv.wrong, "%u",
+		srv.update_requests);
+
 	begin_test("tls13: a server that renews its keys when asked is never left");
 	again();
 	for (records = 0; records < 500 && client.state == TLS13_OPEN; records++) {
@@ -554,11 +609,12 @@ static bool is_anywhere(const uint8_t *secret, size_t size)
 /* Of the handshake nothing is left when it is over, of the rest when the session is. */
 static void test_wiping(void)
 {
-	static const char *const ends[] = {"close_notify", "an alert", "a forged record"};
+	static const char *const ends[] = {
+		"close_notify", "an alert", "a forged record", "our close_notify"};
 	uint8_t key[32];
 
 	for (unsigned suite = 0x1301; suite <= 0x1303; suite++) {
-		for (int i = 0; i < 3; i++) {
+		for (int i = 0; i < 4; i++) {
 			begin_test("tls13: no secret is left where its time is over");
 			srv.suite = suite;
 			srv.group = SRV_P256;
@@ -590,8 +646,10 @@ static void test_wiping(void)
 				srv_record(21, "\1\0", 2);
 			else if (i == 1)
 				srv_record(21, "\2\x28", 2);
-			else
+			else if (i == 2)
 				srv_raw("\x17\3\3\0\x14--------------------", 25);
+			else
+				tls13_close(&client);
 			CHECK(client.state >= TLS13_ENDED, "%s", ends[i]);
 			for (size_t s = 0; s < srv.secrets; s++)
 				CHECK(!is_anywhere(srv.secret[s], srv.hash_size), "%s: %zu",
@@ -615,6 +673,7 @@ int main(void)
 	test_ccs();
 	test_idle();
 	test_alerts();
+	test_close();
 	test_key_updates();
 	test_limits();
 	test_output();
