@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/units.h"
+#include "fetch/pool.h"
 #include "net/dns.h"
 #include "net/url.h"
 
@@ -225,6 +226,7 @@ int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 		fetch_read(0, 0, offset, end - offset, READ_USUAL);
 		run_until(&complete);
 	}
+	pool_hang_up();
 	end_progress();
 	return verdict();
 }
