@@ -153,6 +153,10 @@ static bool is_verified(const struct transfer_result *r)
 	struct file_fault fault = {.why = ""};
 	enum tree_verdict verdict;
 
+	if (image_lacks_root(r->image)) {
+		transfer_free(r->transfer);
+		return false;
+	}
 	if (!tree)
 		return true;
 	verdict = tree_judge(tree, 0, r->bytes, &fault.lacks);
@@ -188,7 +192,7 @@ static void image_opened(const struct transfer_result *r)
 	file = answer_opens(image);
 	if (frontend->any_order && image->pinned.kind != EROFS_NONE)
 		prefetch_begin(image, r->bytes);
-	transfer_write_head(r->transfer, frontend->any_order ? file : -1);
+	transfer_write_head(r->transfer, frontend->any_order && !image->changed ? file : -1);
 }
 
 /* With `offline allow` an image whose servers cannot be reached is opened from what is cached. */

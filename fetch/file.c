@@ -151,8 +151,8 @@ static size_t judge(const struct file *f, const char *bytes, size_t size, uint64
 		if (at >= TREE_BASE)
 			break;
 	}
-	*error = verdict == TREE_LACKS ? -EINPROGRESS : -EBADMSG;
-	return tree ? done : size;
+	*error = verdict == TREE_LACKS ? -EINPROGRESS : tree ? -EBADMSG : -EAGAIN;
+	return tree || image_lacks_root(f->image) ? done : size;
 }
 
 /* Before the first byte, and again as long as bytes come. */

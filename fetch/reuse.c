@@ -103,6 +103,12 @@ static void begin(struct file *f, const struct tree *tree)
 	}
 }
 
+void reuse_close(struct file *f)
+{
+	if (reuse.file == f)
+		stop(NULL);
+}
+
 bool reuse_is_for(struct file *f)
 {
 	const struct tree *tree = image_tree(f->image);
@@ -115,7 +121,9 @@ bool reuse_is_for(struct file *f)
 			stop(NULL);
 		}
 	}
-	if (f->updates && !reuse.file) {
+	if (f->image->changed)
+		reuse_close(f); /* its cache file is of another version */
+	else if (f->updates && !reuse.file) {
 		f->updates = false;
 		memset(&reuse, 0, sizeof(reuse));
 		if (tree && tree->verity.levels > 0 && frontend->open_before &&
@@ -128,12 +136,6 @@ bool reuse_is_for(struct file *f)
 bool reuse_is_opening(const struct file *f)
 {
 	return reuse.waits && f->updates && turn.ms - f->since < OPEN_WAITS;
-}
-
-void reuse_close(struct file *f)
-{
-	if (reuse.file == f)
-		stop(NULL);
 }
 
 /* ---- where blocks are ---- */

@@ -232,6 +232,7 @@ void verify_retract(struct image *image)
 
 	if (!tree || configured_root(image))
 		return;
+	pool_drop_image(image); /* what is under way was to be judged by that tree */
 	tree_forget(tree);
 	*tree = (struct tree){.rooted = false};
 }

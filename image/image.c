@@ -106,6 +106,13 @@ struct tree *image_tree(const struct image *image)
 	return tree && tree->rooted ? tree : NULL;
 }
 
+bool image_lacks_root(const struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+
+	return tree && !tree->rooted && !tree->none;
+}
+
 void image_set_root(struct image *image, const uint8_t root[VERITY_DIGEST])
 {
 	tree_root(trees + (image - images), root);

@@ -114,6 +114,7 @@ const char *image_validator(const struct image *image);
  * pinned. */
 struct tree *image_tree(const struct image *image);
 struct tree *image_tree_place(const struct image *image);
+bool image_lacks_root(const struct image *image); /* it has to be verified, and cannot be yet */
 void image_set_root(struct image *image, const uint8_t root[VERITY_DIGEST]);
 
 /* Keeps a root hash and its signature beside the state; and reads both back, untrusted: their size,

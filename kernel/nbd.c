@@ -74,6 +74,12 @@ static const struct conf *conf;
 
 static bool behind; /* the table of READs was full: requests wait for their turn */
 
+/* Whether the place is one that this process has the descriptors of. */
+static bool is_ours(unsigned n)
+{
+	return place(n)->generation == nbd_descriptors(n)->generation;
+}
+
 /* ---- answers ---- */
 
 /* The request in the slot can be answered. A reply with data that has been begun goes on once they
@@ -98,7 +104,7 @@ static void complete(unsigned n, uint32_t id, enum outcome outcome)
 	volatile struct nbd_slot *s;
 
 	(void)outcome; /* the cache file decides, as it does for the kernel's own cache */
-	if (slot >= NBD_SLOTS || nbd_devices[n].slots[slot] != HANDED)
+	if (slot >= NBD_SLOTS || nbd_devices[n].slots[slot] != HANDED || !is_ours(n))
 		return; /* its reply has been sent meanwhile, or was begun by an earlier worker */
 	s = &slots(n)[slot];
 	answer(n, slot, nbd_has_hole(n, s->from, s->from + s->length));
@@ -328,6 +334,10 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	const struct image *image = files[n].image;
 	uint64_t key = opened_files_key(image->volume, image->cookie, image->cookie_size);
 
+	if (!is_ours(n)) {
+		d->used = !outcome; /* it was detached meanwhile, and is closed soon */
+		return;
+	}
 	if (outcome) {
 		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s (%s)", mirror_why(image),
 			outcomes[outcome].words);
@@ -336,8 +346,6 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		refuse(n);
 		return;
 	}
-	if (p->state == NBD_FREE)
-		return; /* it was detached meanwhile, and is closed soon */
 	settle_version(n, told);
 	p->keeps = 0;
 	nbd_forget_holes();
@@ -349,10 +357,11 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 		d->broken = true; /* it may not be closed here */
 		return;
 	}
-	opened_files_add(key, told, p->version & STORE_VERIFIED);
 	cull_inspect();
-	if (p->state == NBD_CONNECTED)
+	if (p->state == NBD_CONNECTED) {
+		opened_files_add(key, told, p->version & STORE_VERIFIED);
 		return;
+	}
 	/* No trace is to have it. */
 	d->to_probe = conf->trace_record[0] || conf->read_ahead != READ_AHEAD_AUTO ? 0 : PROBED;
 	p->waits = false;
@@ -419,12 +428,6 @@ static const struct frontend frontend_calls = {.any_order = true,
 
 /* ---- places ---- */
 
-/* Whether the place is one that this process has the descriptors of. */
-static bool is_ours(unsigned n)
-{
-	return place(n)->generation == nbd_descriptors(n)->generation;
-}
-
 static bool is_line(unsigned n)
 {
 	for (size_t i = 0; i < conf->attaches; i++)
@@ -445,6 +448,8 @@ static void take_line(const struct conf_attach *line)
 		if (p->state == NBD_FREE || strcmp((const char *)texts(n)->name, line->name) != 0)
 			continue;
 		p->configured = true;
+		if (p->state != NBD_CONNECTED)
+			p->device = line->device;
 		if (p->state == NBD_REFUSED)
 			p->state = NBD_WANTED;
 		return;

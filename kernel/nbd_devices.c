@@ -347,7 +347,7 @@ static bool take_over_all(const struct conf *conf, char *why, size_t size)
 /* ---- the start ---- */
 
 /* A place is what the table says only with all of its descriptors. */
-static void check_place(unsigned n, const int kept[3])
+static void check_place(unsigned n, const int kept[3], bool resumed)
 {
 	struct nbd_place *p = &table->places[n];
 
@@ -358,7 +358,8 @@ static void check_place(unsigned n, const int kept[3])
 	if (p->state == NBD_CONNECTED && kept[0] >= 0 && kept[1] >= 0 && kept[2] >= 0)
 		return;
 	close_descriptors(n);
-	if (p->state > NBD_SIZED)
+	/* What was only wanted may be another image by now, or not be wanted any more. */
+	if (p->state > NBD_SIZED || !resumed)
 		p->state = NBD_FREE;
 }
 
@@ -373,7 +374,7 @@ bool nbd_begin(
 	dev = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		theirs[n] = -1;
-		check_place(n, &kept[1 + 3 * n]);
+		check_place(n, &kept[1 + 3 * n], resumed);
 	}
 	if (netlink < 0)
 		netlink = nbd_netlink_open();
@@ -389,7 +390,6 @@ bool nbd_begin(
 static void refuse(struct nbd_place *p)
 {
 	p->state = NBD_REFUSED;
-	opened_files_remove(nbd_key(text_of(p)->name)); /* the kernel has none of it */
 	log_err("%.255s: not attached: %.255s", text_of(p)->name, text_of(p)->why);
 }
 
@@ -431,6 +431,7 @@ static void attach(unsigned n)
 	fd_close(&theirs[n]);
 	p->device = given[n] = device;
 	p->state = NBD_CONNECTED;
+	opened_files_add(nbd_key(text_of(p)->name), p->told, p->version & STORE_VERIFIED);
 	store(n, true);
 	log_info("%.255s: attached as /dev/nbd%d, %llu bytes", text_of(p)->name, device,
 		(unsigned long long)p->size);
