@@ -213,6 +213,29 @@ def verified_offline(by):
                 refused(k, k.open("erofs,img", b"img"), timeout=20)
 
 
+HALVES = {"image last": {"/img": {"delay": 0.5}, "/img.verity": {"drop": True}},
+          "tree last": {"/img.verity": {"delay": 0.3, "drop": True}},
+          "image cut": {"/img": {"drop": True}, "/img.verity": {"delay": 0.5}}}
+
+
+@each(*HALVES)
+def verified_offline_half_reached(case):
+    """offline allow, a signed root hash, and a server that cuts: what was to be judged by its tree is not taken as it
+    is, whichever comes last; no worker dies"""
+    with keys() as folder:
+        made, other = Signed("half reached", folder), Made("liar's")
+        with Server({**made.files(), "/img": other.data}) as s:
+            lines = f"verity-key {folder}/ours.pem", "timeout 2", "offline allow", "connections 3"
+            s.paths.update(HALVES[case])
+            with daemon(s, *lines, keep=True) as k:
+                refused(k, k.open("erofs,img", b"img"), timeout=20)
+                assert "has died" not in k.stderr, k.stderr
+            s.paths.clear()
+            s.images["/img"] = made.data
+            with daemon(s, *lines, after=k) as k:
+                Opened(Cachefiles(k, made.data)).need_all()
+
+
 @each("superblock", "top", "removed", "proof")
 def verified_offline_tree_spoilt(what):
     """offline with a tree or a proof on the disk that has changed: not opened; with the server again it is"""

@@ -34,6 +34,14 @@ struct tree *image_tree(const struct image *image)
 	return image_has;
 }
 
+static bool lacks_root;
+
+bool image_lacks_root(const struct image *image)
+{
+	(void)image;
+	return lacks_root;
+}
+
 static unsigned marks;
 
 bool image_mark(const struct image *image, bool make)
@@ -254,6 +262,12 @@ static void test_verified(void)
 	image_has = NULL;
 	turn.ms += MARK_EVERY;
 	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == VERITY_BLOCK && marks == 2);
+
+	begin_test("file: nothing is written while the root hash is not known");
+	lacks_root = true;
+	wrote = 0;
+	CHECK(file_write(&f, bytes, VERITY_BLOCK, 0, &fault) == -EAGAIN && wrote == 0);
+	lacks_root = false;
 }
 
 int main(void)
