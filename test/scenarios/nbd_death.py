@@ -17,6 +17,7 @@ from lib.nbd_control import Control
 from scenarios.common import KIB, MIB, Program, Server, each, image, quiet, scenario, takes_long
 from scenarios.nbd_common import (Load, Nbd, attached, blocks, both_ends, disconnected, fails, got, kill_all,
                                   kill_worker, need, recovers, reload, tool, whole)
+from scenarios.verified_common import Made
 
 
 @scenario
@@ -303,6 +304,24 @@ def nbd_all_killed_and_the_cache_is_lost():
 
 
 @scenario
+def nbd_all_killed_and_replaced_without_a_cache():
+    """... and the server has another image by now: what it sends first is not written into the old one's file"""
+    old, new = image("old", 3 * MIB), image("new", 3 * MIB)
+    with Nbd() as n, Server({"/img": old}) as s:
+        with blocks(s, n, keep=True) as k:
+            need(k.attached("img"), old, 0, 65536)
+            kill_all(k)
+        shutil.rmtree(os.path.join(k.cache, "cachefilesd-mini"))
+        s.images["/img"] = new
+        with blocks(s, n, "timeout 1", "retry soft 1", after=k) as k:
+            d = n.find("img")
+            k.wait_log("another version than the one that is mounted", 30)
+            for at in [*range(0, 64 * KIB, 4096), 0]:
+                fails(d, at, 4096)
+            disconnected(k)
+
+
+@scenario
 def nbd_all_killed_and_the_line_is_gone():
     """... and the image is not to be attached any more: its device is served as long as it is claimed"""
     data = image(1, 2 * MIB)
@@ -414,6 +433,39 @@ def nbd_service_manager(how):
                 time.sleep(0.3)
                 assert d.connected and not d.link.dead, "the kernel has seen an end"
                 d.let(None)
+
+
+@scenario
+def nbd_service_manager_and_another_root_hash():
+    """... of an image that was not attached yet nothing is kept: by now it may have another root hash"""
+    old, new = Made("of the first start"), Made("of the second start")
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, Server(old.files()) as s, \
+            ServiceManager(f"standin-{os.getpid()}-root") as manager:
+        path = os.path.join(folder, "conf")
+
+        def start(made, retry, **more):
+            with open(path, "w") as file:
+                file.write(f"retry {retry}\n{made.directive()}\n")
+            prefix, env, fds = manager.service()
+            return blocks(s, n, options=["-f", path], prefix=prefix, env=env, pass_fds=fds, **more)
+
+        s.stop()
+        with start(old, "hard", keep=True, expect_exit=None) as k:
+            k.wait_log("img: .*; trying again until it works", 30)
+            k.wait(lambda: manager.listen() or "state" in manager.stored, 15, "the table")
+            os.kill(k.pid, signal.SIGSTOP)
+            s.start()
+            n.wait(lambda: both_ends(s, old.data), 30, "both ends")     # it has its size
+            k.signal(signal.SIGKILL)
+            k.wait_exit()
+        assert not n.connected(), n.connected()
+        with start(new, "soft 1", after=k) as k:
+            k.wait_log("img: (not attached yet|attached as)", 30)
+            assert not n.connected(), n.connected()
+            s.images.update(new.files())
+            reload(k)                                   # asks again at once
+            need(k.attached("img"), new.data, 0, 65536)
+            disconnected(k)
 
 
 # -- the end in order ------------------------------------------------------------------------------

@@ -60,6 +60,25 @@ def nbd_device_of_another():
         assert [d.index for d in n.connected()] == [0, 1], n.connected()
 
 
+@each("/dev/nbd2", "any")
+def nbd_refused_and_another_line(device):
+    """an image whose device another program has: SIGHUP with another device, or none, in its line attaches it there"""
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, Server({"/img": data}) as s, occupy(n, 3):
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write("attach img /dev/nbd3\n")
+        with blocks(s, n, attach=[], options=["-f", path]) as k:
+            k.wait_log("img: not attached: .*/dev/nbd3", 15)
+            with open(path, "w") as file:
+                file.write("attach img\n" if device == "any" else f"attach img {device}\n")
+            reload(k)
+            d = k.attached("img")
+            assert d.index == {"any": 0}.get(device, 2), d
+            need(d, data, 0, 65536)
+            assert k.stderr.count("not attached") == 1, k.stderr
+
+
 @scenario
 def nbd_refused_and_replaced():
     """an image whose device another program has is replaced: attached to another device, it is the new one"""

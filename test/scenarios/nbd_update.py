@@ -2,12 +2,13 @@
 import contextlib
 import os
 import random
+import tempfile
 import time
 
 from lib import verity
 from lib.nbd import Nbd
-from scenarios.common import KIB, MIB, Server, each, kill_worker, scenario
-from scenarios.nbd_common import blocks, need
+from scenarios.common import KIB, MIB, Server, each, image, kill_worker, padded, scenario
+from scenarios.nbd_common import blocks, need, recovers, reload
 
 BLOCK = verity.BLOCK
 SIZE = 2500                     # blocks
@@ -224,6 +225,43 @@ def update_taken_back():
             read_all(d, old)
             k.wait_log("came from the version before", 30)
         assert sent(s, "img", mark) <= 192 * KIB, sent(s, "img", mark)
+
+
+def none_is_wrong(d, data, end):
+    """READs of single blocks: each fails, or has the bytes of the version that is mounted."""
+    for offset in range(0, end, BLOCK):
+        r = d.read(offset, BLOCK)
+        d.driver.wait_done(r)
+        assert r.error or r.data == padded(data, offset, offset + BLOCK), f"{r}: bytes of another version"
+
+
+@scenario
+def update_taken_back_while_mounted():
+    """the root hash of the version before, while the new one is mounted: nothing is copied into the new one's file"""
+    old, first = versions("mounted")[0], image("mounted", MIB)
+    new = first + old[MIB:]                             # of the first blocks none is in the version before
+    with tempfile.TemporaryDirectory() as folder, fetched(old) as (s, n, k):
+        path = os.path.join(folder, "conf")
+
+        def configure(data):
+            with open(path, "w") as file:
+                file.write(f"read-ahead none\n{publish(s, 'img', data)}\n")
+
+        configure(new)
+        with blocks(s, n, options=["-f", path], after=k) as k:
+            d = k.attached("img")
+            need(d, new, 0, BLOCK)
+            configure(old)
+            reload(k)
+            k.wait_log("was mounted with another root hash", 30)
+            for _ in range(3):
+                none_is_wrong(d, new, MIB)
+            assert len(stored(k)[0]) == 2, stored(k)    # the update is not finished
+            configure(new)
+            reload(k)
+            none_is_wrong(d, new, MIB)
+            recovers(d, new, MIB, BLOCK, 30)
+            read_all(d, new)
 
 
 @scenario

@@ -276,6 +276,36 @@ static void test_opens(void)
 	CHECK(next_time() == INT64_MAX || next_time() > turn.ms);
 }
 
+/* What has opened is of no use to what the place is for by now. */
+static void check_late(const char *name, enum outcome outcome)
+{
+	struct nbd_place *p, before;
+
+	begin_test(name);
+	begin_world(0);
+	p = &shared_table->places[0];
+	p->state = NBD_WANTED;
+	p->size = p->version = 0;
+	opens = NEVER;
+	begin_worker();
+	p->generation++;
+	nbd_want(0, "another", 6, false);
+	before = *p;
+	words = 0;
+	open_outcome = outcome;
+	end_open(0);
+	CHECK(memcmp(p, &before, sizeof(before)) == 0 && !shared_table->texts[0].why[0]);
+	CHECK(words == 0 && nbd_devices[0].used == !outcome);
+	worker_turn();
+	CHECK(memcmp(p, &before, sizeof(before)) == 0 && !nbd_devices[0].used);
+}
+
+static void test_late_opens(void)
+{
+	check_late("nbd: an image opens when its place is another's", OUTCOME_OK);
+	check_late("nbd: an image cannot be opened when its place is another's", OUTCOME_NOT_FOUND);
+}
+
 /* Bytes that anybody may have written. */
 static void test_hostile_table(void)
 {
@@ -335,6 +365,7 @@ int main(void)
 	test_ends();
 	test_partial();
 	test_opens();
+	test_late_opens();
 	test_hostile_table();
 	test_slow_disk();
 	return finish_tests();
