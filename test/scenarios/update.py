@@ -2,9 +2,10 @@
 import os
 import shutil
 import struct
+import tempfile
 
 from lib import tap
-from scenarios.common import KIB, MIB, Server, check, daemon, each, need, scenario
+from scenarios.common import KIB, MIB, Server, check, daemon, each, image, need, recovers, reload, scenario
 from scenarios.nbd_update import BLOCK, bound, publish, sent, versions
 
 
@@ -64,3 +65,35 @@ def update_by_cachefiles_of_nothing():
         os.unlink(os.path.join(k.cache, "cache", "Ierofs,img", "@42", "Dimg"))
         k = visit(s, new, "img", after=k)
         assert "it is gone" in k.stderr, k.stderr
+
+
+@scenario
+def update_by_cachefiles_taken_back_while_mounted():
+    """the root hash of the version before, while the new one is mounted: nothing is copied into the new one's file"""
+    old, first = versions("mounted")[0], image("mounted", MIB)
+    new = first + old[MIB:]                             # of the first blocks none is in the version before
+    with tempfile.TemporaryDirectory() as folder, Server() as s:
+        path = os.path.join(folder, "conf")
+
+        def configure(data):
+            with open(path, "w") as file:
+                file.write(f"read-ahead none\n{publish(s, 'img', data)}\n")
+
+        k = visit(s, old, "img")
+        configure(new)
+        with daemon(s, options=["-f", path], after=k) as k:
+            f = k.opened("erofs,img", b"img", 20)
+            need(k, f, new, 0, BLOCK)
+            configure(old)
+            reload(k)
+            k.read(f, MIB - BLOCK, BLOCK)               # so that the kernel opens the file again
+            k.wait_log("was mounted with another root hash", 30)
+            for offset in range(BLOCK, MIB, BLOCK):
+                k.wait_complete(k.read(f, offset, BLOCK))
+                check(f, new)
+            assert "came from the version before" not in k.stderr, k.stderr     # the update is not finished
+            configure(new)
+            reload(k)
+            recovers(k, f, new, MIB - BLOCK, BLOCK)
+            for offset in range(0, len(new), 128 * KIB):
+                need(k, f, new, offset, min(128 * KIB, len(new) - offset))
