@@ -121,7 +121,7 @@ struct file_fault {
  * whole blocks of its tree, at TREE_BASE and behind. Of an image that is verified only what fits
  * the root hash. Returns the bytes that are there now, or a negative errno: what frontend->write()
  * says; -EBADMSG: the first page or block does not fit; -EINPROGRESS: a block of the tree has to
- * come before. */
+ * come before; -EAGAIN: also while the root hash is not known (image_lacks_root()). */
 ssize_t file_write(
 	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault);
 

@@ -46,7 +46,7 @@ int64_t verify_next(void);
 bool verify_recall(struct image *image);
 
 /* It is not opened by what verify_recall() took: a root hash that is not the configuration's is
- * asked of a server again. */
+ * asked of a server again, and the image's transfers, which it was to judge, end. */
 void verify_retract(struct image *image);
 
 #endif
