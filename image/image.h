@@ -110,8 +110,8 @@ bool image_is_compressed(const struct image *image);
 const char *image_validator(const struct image *image);
 
 /* The tree by which its bytes are verified; NULL: they are not. The second is not NULL for an image
- * without a root hash, unless nothing is verified. Whether it has to be verified, and cannot be yet,
- * as its root hash is not known. Setting the root hash, before anything is pinned. */
+ * without a root hash, unless nothing is verified. The third: it has to be verified, and its root
+ * hash is not known. Setting the root hash, before anything is pinned. */
 struct tree *image_tree(const struct image *image);
 struct tree *image_tree_place(const struct image *image);
 bool image_lacks_root(const struct image *image);
