@@ -6,9 +6,9 @@
  * arguments, since the names are the standard ones.
  *
  * It knows the flags - and 0, a width, a precision of strings, the sizes l, ll and z, and the
- * conversions d u x c s m %; %m is the text of errno, as syslog(3) has it. test/package/test_build.sh
- * looks for others in the sources. From an unknown one on the format would be printed as it is, and
- * no further argument used.
+ * conversions d u x c s m %; %m is the text of errno, as syslog(3) has it.
+ * test/package/test_build.sh looks for others in the sources. From an unknown one on the format
+ * would be printed as it is, and no further argument used.
  */
 #include "base/print.h"
 
