@@ -32,15 +32,14 @@ struct keyword {
 	const char *name;
 	bool (*parse)(struct conf *c, struct value *v); /* false on a mistake */
 	const char *takes;				/* for the message; NULL: no value */
-	bool once;
-	uint16_t offset, size; /* of the member in struct conf */
-	unsigned least, most;  /* of a number; of the first of `words` */
-	const char *words;     /* parse_word: each with its NUL; parse_number: what follows it */
+	uint16_t offset, size;				/* of the member in struct conf */
+	unsigned least : 8, most : 23;			/* of a number; of the first word */
+	unsigned once : 1;
 };
 _Static_assert(sizeof(struct conf) <= UINT16_MAX, "struct keyword's offset and size");
 
-static const char attached_already[] = "it is attached already";
-static const char second_time[] = "it is given a second time";
+static const char *const attached_already = "it is attached already";
+static const char *const second_time = "it is given a second time";
 
 /* ---- values: parse_X() sets what the keyword names ---- */
 
@@ -90,15 +89,30 @@ static bool set(struct conf *c, const struct value *v, uint64_t n)
 	return true;
 }
 
-/* One of the keyword's words: the first is the number `least`, each other one more. */
+/* One of the words of `takes`, "A or B", "A, B or C": the first is the number `least`, each other
+ * one more. */
 static bool parse_word(struct conf *c, struct value *v)
 {
-	unsigned n = v->keyword->least;
+	const char *word = v->keyword->takes;
 
-	for (const char *word = v->keyword->words; *word; word += strlen(word) + 1, n++)
-		if (strcmp(v->text, word) == 0)
+	for (unsigned n = v->keyword->least;; n++) {
+		size_t len = strcspn(word, ", ");
+
+		if (strlen(v->text) == len && memcmp(v->text, word, len) == 0)
 			return set(c, v, n);
-	return false;
+		if (!word[len])
+			return false;
+		word += len + strlen(word[len] == ',' ? ", " : " or ");
+	}
+}
+
+/* log.h has no level 5. */
+static bool parse_log(struct conf *c, struct value *v)
+{
+	if (!parse_word(c, v))
+		return false;
+	c->log += c->log > LOG_LEVEL_WARNING;
+	return true;
 }
 
 /* Decimal digits only: no sign, no blank. */
@@ -114,10 +128,16 @@ static bool take_number(const struct value *v, const char *text, const char *beh
  * table that grows with the cache, and is not asked by the kernel. */
 static bool parse_number(struct conf *c, struct value *v)
 {
-	const char *behind = v->keyword->words;
 	uint64_t n;
 
-	return take_number(v, v->text, behind ? behind : "", &n) && set(c, v, n);
+	return take_number(v, v->text, "", &n) && set(c, v, n);
+}
+
+static bool parse_share(struct conf *c, struct value *v)
+{
+	uint64_t n;
+
+	return take_number(v, v->text, "%", &n) && set(c, v, n);
 }
 
 static bool parse_mask(struct conf *c, struct value *v)
@@ -276,6 +296,11 @@ static bool parse_bytes(struct conf *c, struct value *v)
 	return value_bytes(&bytes, v->text) && bytes >= v->keyword->least && set(c, v, bytes);
 }
 
+static bool parse_memory(struct conf *c, struct value *v)
+{
+	return parse_bytes(c, v) && c->memory >= MEMORY_MIN;
+}
+
 /* Such a path fits a socket's address. Whether it was given stands behind it. */
 static bool parse_socket(struct conf *c, struct value *v)
 {
@@ -383,7 +408,12 @@ static bool take_place(struct conf *c, struct value *v, const char **place)
 
 static bool parse_verity(struct conf *c, struct value *v)
 {
-	return parse_word(c, v) || (strstr(v->text, "://") && take_place(c, v, &c->verity_url));
+	bool allow = strcmp(v->text, "allow") == 0;
+
+	if (!allow && strcmp(v->text, "require") != 0)
+		return strstr(v->text, "://") && take_place(c, v, &c->verity_url);
+	c->verity = allow ? VERITY_ALLOW : VERITY_REQUIRE;
+	return true;
 }
 
 /* A path, `record` before it; `none`; or a URL. */
@@ -422,22 +452,22 @@ static bool parse_resolve(struct conf *c, struct value *v)
 
 #define MEMBER(m) .offset = offsetof(struct conf, m), .size = sizeof(((struct conf *)0)->m)
 
-static const char share[] = "a share from 0% to 99%, such as 7%";
-static const char socket_path[] = "none, or an absolute path of at most 107 bytes";
-static const char most_connections[] = "a number from 1 to " TEXT(CONNECTIONS_MAX);
-static const char most_seconds[] = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
+static const char *const share = "a share from 0% to 99%, such as 7%";
+static const char *const socket_path = "none, or an absolute path of at most 107 bytes";
+static const char *const most_connections = "a number from 1 to " TEXT(CONNECTIONS_MAX);
+static const char *const most_seconds = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
 
 static const struct keyword keywords[] = {
 	{"dir", parse_absolute_path, "an absolute path", MEMBER(dir), .once = true},
 	{"tag", parse_text, "a name", MEMBER(tag), .once = true},
 	{"secctx", parse_text, "a security context", MEMBER(secctx), .once = true},
 	{"debug", parse_mask, "a bit mask such as 7 or 0x7", MEMBER(debug)},
-	{"brun", parse_number, share, MEMBER(brun), 0, 99, "%"},
-	{"bcull", parse_number, share, MEMBER(bcull), 0, 99, "%"},
-	{"bstop", parse_number, share, MEMBER(bstop), 0, 99, "%"},
-	{"frun", parse_number, share, MEMBER(frun), 0, 99, "%"},
-	{"fcull", parse_number, share, MEMBER(fcull), 0, 99, "%"},
-	{"fstop", parse_number, share, MEMBER(fstop), 0, 99, "%"},
+	{"brun", parse_share, share, MEMBER(brun), 0, 99},
+	{"bcull", parse_share, share, MEMBER(bcull), 0, 99},
+	{"bstop", parse_share, share, MEMBER(bstop), 0, 99},
+	{"frun", parse_share, share, MEMBER(frun), 0, 99},
+	{"fcull", parse_share, share, MEMBER(fcull), 0, 99},
+	{"fstop", parse_share, share, MEMBER(fstop), 0, 99},
 	{"culltable", parse_number, "a number from 12 to 20", .least = 12, .most = 20},
 	{"nocull", parse_nocull, NULL, MEMBER(nocull)},
 	{"resume_thresholds", parse_thresholds, .takes = "two numbers, either of which may be '-'"},
@@ -446,50 +476,42 @@ static const struct keyword keywords[] = {
 	{"url", parse_url, .takes = "an http or https URL"},
 	{"ca", parse_text, "the path of a PEM file", MEMBER(ca)},
 	{"pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it"},
-	{"pin-only", parse_word, "yes or no", MEMBER(pin_only), .words = "no\0yes\0"},
+	{"pin-only", parse_word, "no or yes", MEMBER(pin_only)},
 	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
 	{"roothash", parse_roothash, .takes = "NAME and 64 hexadecimal digits, or these alone"},
-	{"verity", parse_verity, "require, allow or a URL", MEMBER(verity), VERITY_REQUIRE,
-		.words = "require\0allow\0"},
+	{"verity", parse_verity, .takes = "require, allow or a URL"},
 	{"verity-key", parse_text, "the path of a PEM file", MEMBER(verity_key)},
-	{"cache-check", parse_word, "never, cut, boot or all", MEMBER(cache_check),
-		.words = "cut\0never\0boot\0all\0"},
+	{"cache-check", parse_word, "cut, never, boot or all", MEMBER(cache_check)},
 	{"reuse", parse_text, "a name", MEMBER(reuse)},
-	{"fallback", parse_word, "yes or no", MEMBER(fallback), .words = "no\0yes\0"},
-	{"tls", parse_word, "any, 1.2 or 1.3", MEMBER(tls), .words = "any\0001.2\0001.3\0"},
-	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict),
-		.words = "build\0strict\0"},
+	{"fallback", parse_word, "no or yes", MEMBER(fallback)},
+	{"tls", parse_word, "any, 1.2 or 1.3", MEMBER(tls)},
+	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict)},
 	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
 	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
-	{"memory", parse_bytes, "bytes, 576K or more", MEMBER(memory), .least = MEMORY_MIN},
-	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all), .words = "none\0all\0"},
-	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead),
-		.words = "auto\0thrifty\0none\0"},
+	{"memory", parse_memory, "bytes, 576K or more", MEMBER(memory)},
+	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all)},
+	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead)},
 	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
 	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
-	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed),
-		.words = "auto\0whole\0lazy\0"},
+	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed)},
 	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
 	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
 	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
-	{"abi", parse_word, "auto, mainline or v8", MEMBER(abi), .words = "auto\0mainline\0v8\0"},
+	{"abi", parse_word, "auto, mainline or v8", MEMBER(abi)},
 	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
 	{"retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,
 		.most = TIMEOUT_MAX},
-	{"offline", parse_word, "allow or deny", MEMBER(offline), .words = "deny\0allow\0"},
+	{"offline", parse_word, "deny or allow", MEMBER(offline)},
 	{"proxy", parse_proxy, .takes = "an http URL"},
 	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
 	{"header", parse_header, .takes = "a header field: Name: value"},
 	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
 	{"status", parse_socket, socket_path, MEMBER(status)},
 	{"control", parse_socket, socket_path, MEMBER(control)},
-	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front),
-		.words = "auto\0cachefiles\0nbd\0"},
+	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front)},
 	{"attach", parse_attach, .takes = "NAME, or NAME /dev/nbdN"},
-	/* log.h has no level 5: its word is a line feed, which no value has. */
-	{"log", parse_word, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR,
-		.words = "error\0warning\0\n\0info\0debug\0"},
+	{"log", parse_log, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR},
 };
 
 #define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))

@@ -34,7 +34,7 @@ function value_of(expression, word,    upper, n, i, list)
 # ---- the table ----
 
 FNR == NR && /^#define [A-Z_]+[ \t]+[0-9]+$/ { defined[$2] = $3 }
-FNR == NR && /^static const char [a-z_]+\[\] = ".*";$/ && !/TEXT\(/ { said[substr($4, 1, length($4) - 2)] = $0 }
+FNR == NR && /^static const char \*const [a-z_]+ = ".*";$/ && !/TEXT\(/ { said[$5] = $0 }
 FNR == NR && /keywords\[\] = \{/ { in_table = 1; next }
 FNR == NR && /^};/ { in_table = 0 }
 
@@ -60,14 +60,13 @@ function take_row(    rest, takes)
 	takes_of[word] = rest ~ /^"/ ? quoted(rest) : takes in said ? quoted(said[takes]) : ""
 	if (match(rest, /MEMBER\([a-z_]*\)/))
 		word_of[substr(rest, RSTART + 7, RLENGTH - 8)] = word
-	if (row ~ /"%"\}/)
+	if (row ~ /parse_share/)
 		behind[word] = "%"
-	if (match(rest, /\.words = +"[^"]*"/)) {
-		words[word] = quoted(substr(rest, RSTART, RLENGTH))
-		gsub(/\\0(00)?|\\n/, " ", words[word])
+	if (row ~ /parse_(word|log)/) {
+		words[word] = takes_of[word]
+		gsub(/,| or/, "", words[word])
 		# The first is 0, which is the default unless conf_init() says otherwise.
-		if (rest !~ /_[A-Z]+, *\.words/)
-			preset[word] = substr(words[word], 1, index(words[word], " ") - 1)
+		preset[word] = substr(words[word], 1, index(words[word], " ") - 1)
 	}
 }
 

@@ -579,8 +579,8 @@ static void test_trust(void)
 	CHECK(!conf_check(&c, why, sizeof(why)) && strstr(why, "key /k e y"), "%s", why);
 	CHECK_GOOD("cert /c");
 	CHECK(conf_check(&c, why, sizeof(why)), "%s", why);
-	CHECK_BAD("pin-only", "needs yes or no");
-	CHECK_BAD("pin-only maybe", "needs yes or no");
+	CHECK_BAD("pin-only", "needs no or yes");
+	CHECK_BAD("pin-only maybe", "needs no or yes");
 	CHECK_BAD("tls-clock server", "needs build or strict");
 	CHECK_BAD("tls 1.1", "needs any, 1.2 or 1.3");
 
@@ -591,7 +591,7 @@ static void test_trust(void)
 	CHECK_CHOICE("cache-check boot", cache_check, CHECK_BOOT);
 	CHECK_CHOICE("cache-check all", cache_check, CHECK_ALL);
 	CHECK_CHOICE("cache-check cut", cache_check, CHECK_CUT);
-	CHECK_BAD("cache-check always", "needs never, cut, boot or all");
+	CHECK_BAD("cache-check always", "needs cut, never, boot or all");
 	CHECK_BAD("cert", "needs the path");
 }
 
