@@ -112,7 +112,7 @@ struct landlock_path_beneath {
 
 /* A system call that is allowed. */
 struct row {
-	uint32_t number;
+	uint16_t number;
 	unsigned char roles;  /* and the keeper, whose filter its children inherit */
 	signed char argument; /* this one has to be `value`; -1: any arguments */
 	uint32_t value;
