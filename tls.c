@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/minmax.h"
+#include "base/words.h"
 #include "trust/cert.h"
 #include "trust/ciphers.h"
 #include "trust/client_cert.h"
@@ -249,15 +250,15 @@ static enum tls_want engine_closed(struct tls *t)
 
 /* ---- describing the session ---- */
 
-#define SUITE(name) BR_TLS_##name, #name
-static const struct words suites[] = {
-	{SUITE(ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256)},
-	{SUITE(ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)},
-	{SUITE(ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)},
-	{SUITE(ECDHE_RSA_WITH_AES_128_GCM_SHA256)},
-	{SUITE(ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)},
-	{SUITE(ECDHE_RSA_WITH_AES_256_GCM_SHA384)},
-};
+#define SUITE(E, name) E(BR_TLS_##name, #name)
+#define SUITE_NAMES(E)                                                                             \
+	SUITE(E, ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256)                                        \
+	SUITE(E, ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)                                          \
+	SUITE(E, ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)                                              \
+	SUITE(E, ECDHE_RSA_WITH_AES_128_GCM_SHA256)                                                \
+	SUITE(E, ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)                                              \
+	SUITE(E, ECDHE_RSA_WITH_AES_256_GCM_SHA384)
+static const uint16_t suites[] = {SUITE_NAMES(WORDS_NUMBER)};
 #define SUITES (sizeof(suites) / sizeof(suites[0]))
 
 void tls_describe(struct tls_peer_info *where)
@@ -292,7 +293,7 @@ static void describe_session(const struct tls *t)
 	}
 	if (br_ssl_engine_get_version(e) == BR_TLS12)
 		peer_info->version = "TLS 1.2";
-	peer_info->cipher = FIND_WORDS(suites, e->session.cipher_suite);
+	peer_info->cipher = words_find(suites, SUITE_NAMES(WORDS_TEXT), e->session.cipher_suite);
 	peer_info->curve = tls_curve_name(e->ecdhe_curve);
 }
 
@@ -334,7 +335,7 @@ static void set_suites(br_ssl_engine_context *e, bool gcm_first)
 	uint16_t ids[SUITES];
 
 	for (size_t i = 0; i < SUITES; i++)
-		ids[i] = (uint16_t)suites[(i + (gcm_first ? 2 : 0)) % SUITES].number;
+		ids[i] = suites[(i + (gcm_first ? 2 : 0)) % SUITES];
 	br_ssl_engine_set_suites(e, ids, SUITES);
 }
 

@@ -13,6 +13,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/words.h"
+
 /* In brackets: they may be macros too. */
 int(tolower)(int c)
 {
@@ -241,15 +243,12 @@ int isatty(int fd)
 
 char *strerror(int error)
 {
-#define NUMBER(number, text) number,
-#define TEXT(number, text)   text "\0"
-	static const uint16_t numbers[] = {ERRORS(NUMBER)};
+	static const uint16_t numbers[] = {ERRORS(WORDS_NUMBER)};
 	static char other[20];
-	const char *text = ERRORS(TEXT);
+	const char *text = words_find(numbers, ERRORS(WORDS_TEXT), error);
 
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++, text += strlen(text) + 1)
-		if (numbers[i] == error)
-			return (char *)text;
+	if (text)
+		return (char *)text;
 	snprintf(other, sizeof(other), "error %d", error);
 	return other;
 }

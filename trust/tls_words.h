@@ -3,15 +3,6 @@
 #define TRUST_TLS_WORDS_H
 
 #include <stdbool.h>
-#include <stddef.h>
-
-/* What a table has for a number; NULL: nothing. */
-struct words {
-	int number;
-	const char *text;
-};
-const char *find_words(const struct words *table, size_t count, int number);
-#define FIND_WORDS(table, number) find_words(table, sizeof(table) / sizeof(*(table)), number)
 
 /* The name of an alert that a server may send (RFC 5246 section 7.2, RFC 6066, RFC 8446 section 6);
  * "unknown" of others. */

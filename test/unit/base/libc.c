@@ -37,6 +37,7 @@
 #define time	      own_time
 #define clock_gettime own_clock_gettime
 #include "base/libc.c"
+#include "base/words.c"
 #undef strchrnul
 #undef strchr
 #undef strlen

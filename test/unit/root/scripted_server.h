@@ -13,6 +13,7 @@
 #include "trust/client_cert.c"
 
 #include "base/text.c"
+#include "base/words.c"
 #include "net/request.c"
 #include "net/response.c"
 #include "net/url.c"

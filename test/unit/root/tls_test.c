@@ -3,6 +3,7 @@
 #include "base/base64.c"
 #include "base/date.c"
 #include "base/fd.c"
+#include "base/words.c"
 #include "trust/der.c"
 #include "trust/pem.c"
 #include "trust/cert.c"
