@@ -37,7 +37,6 @@
 enum rows { ONCE, VERSIONS, TIMES, MIRRORS, URLS, REASONS, IMAGES, STATES, ERRORS, DEVICES, ROOTS };
 
 struct family {
-	const char *name;
 	uint16_t offset; /* of its number in struct stats, mirror_stats or image */
 	uint8_t rows;
 	uint8_t decimals; /* 3: the number is in thousandths, 6: in millionths */
@@ -48,45 +47,50 @@ struct family {
 #define MIRROR(m) offsetof(struct mirror_stats, m), MIRRORS
 #define IMAGE(m)  offsetof(struct image, m), IMAGES
 
-static const struct family families[] = {
-	{"build_info", NO_NUMBER, VERSIONS, 0},
-	{"uptime_seconds", STATS(uptime), 3},
-	{"open_files", STATS(open_files), 0},
-	{"opens_total", STATS(opens), 0},
-	{"opens_refused_total", STATS(opens_refused), 0},
-	{"reads_waiting", STATS(reads_waiting), 0},
-	{"reads_failed_total", STATS(reads_failed), 0},
-	{"read_seconds", NO_NUMBER, TIMES, 0},
-	{"connections", STATS(connections), 0},
-	{"link_bytes_per_second", STATS(bandwidth_rate), 0},
-	{"round_trip_seconds", STATS(bandwidth_rtt), 6},
-	{"restores_total", STATS(restores), 0},
-	{"cache_unfit_blocks_total", STATS(cache_unfit), 0},
-	{"culls_total", STATS(culls), 0},
-	{"log_dropped_total", STATS(log_dropped), 0},
-	{"mirror_info", NO_NUMBER, URLS, 0},
-	{"mirror_requests_total", MIRROR(requests), 0},
-	{"mirror_received_bytes_total", MIRROR(received), 0},
-	{"mirror_failures_total", offsetof(struct mirror_stats, failures), REASONS, 0},
-	{"mirror_set_aside_seconds", MIRROR(set_aside), 3},
-	{"image_size_bytes", IMAGE(pinned.size), 0},
-	{"image_device", NO_NUMBER, DEVICES, 0},
-	{"image_cached_bytes", IMAGE(stats.cached), 0},
-	{"image_requests_total", IMAGE(stats.requests), 0},
-	{"image_received_bytes_total", IMAGE(stats.received), 0},
-	{"image_written_bytes_total", IMAGE(stats.written), 0},
-	{"image_ahead_bytes_total", IMAGE(stats.ahead), 0},
-	{"image_planned_bytes_total", IMAGE(stats.planned), 0},
-	{"image_unasked_bytes", offsetof(struct image, stats.unasked), DEVICES, 0},
-	{"image_failures_total", IMAGE(stats.failures), 0},
-	{"image_failing_seconds", IMAGE(stats.failing), 3},
-	{"image_reads_total", IMAGE(stats.reads), 0},
-	{"image_read_bytes_total", IMAGE(stats.read_bytes), 0},
-	{"image_reads_failed_total", IMAGE(stats.reads_failed), 0},
-	{"image_state", NO_NUMBER, STATES, 0},
-	{"image_verified", NO_NUMBER, ROOTS, 0},
-	{"image_last_error_seconds", NO_NUMBER, ERRORS, 3},
-};
+/* FAMILY(name, the members of its struct family). */
+#define FAMILY_LIST(FAMILY)                                                                        \
+	FAMILY("build_info", NO_NUMBER, VERSIONS, 0)                                               \
+	FAMILY("uptime_seconds", STATS(uptime), 3)                                                 \
+	FAMILY("open_files", STATS(open_files), 0)                                                 \
+	FAMILY("opens_total", STATS(opens), 0)                                                     \
+	FAMILY("opens_refused_total", STATS(opens_refused), 0)                                     \
+	FAMILY("reads_waiting", STATS(reads_waiting), 0)                                           \
+	FAMILY("reads_failed_total", STATS(reads_failed), 0)                                       \
+	FAMILY("read_seconds", NO_NUMBER, TIMES, 0)                                                \
+	FAMILY("connections", STATS(connections), 0)                                               \
+	FAMILY("link_bytes_per_second", STATS(bandwidth_rate), 0)                                  \
+	FAMILY("round_trip_seconds", STATS(bandwidth_rtt), 6)                                      \
+	FAMILY("restores_total", STATS(restores), 0)                                               \
+	FAMILY("cache_unfit_blocks_total", STATS(cache_unfit), 0)                                  \
+	FAMILY("culls_total", STATS(culls), 0)                                                     \
+	FAMILY("log_dropped_total", STATS(log_dropped), 0)                                         \
+	FAMILY("mirror_info", NO_NUMBER, URLS, 0)                                                  \
+	FAMILY("mirror_requests_total", MIRROR(requests), 0)                                       \
+	FAMILY("mirror_received_bytes_total", MIRROR(received), 0)                                 \
+	FAMILY("mirror_failures_total", offsetof(struct mirror_stats, failures), REASONS, 0)       \
+	FAMILY("mirror_set_aside_seconds", MIRROR(set_aside), 3)                                   \
+	FAMILY("image_size_bytes", IMAGE(pinned.size), 0)                                          \
+	FAMILY("image_device", NO_NUMBER, DEVICES, 0)                                              \
+	FAMILY("image_cached_bytes", IMAGE(stats.cached), 0)                                       \
+	FAMILY("image_requests_total", IMAGE(stats.requests), 0)                                   \
+	FAMILY("image_received_bytes_total", IMAGE(stats.received), 0)                             \
+	FAMILY("image_written_bytes_total", IMAGE(stats.written), 0)                               \
+	FAMILY("image_ahead_bytes_total", IMAGE(stats.ahead), 0)                                   \
+	FAMILY("image_planned_bytes_total", IMAGE(stats.planned), 0)                               \
+	FAMILY("image_unasked_bytes", offsetof(struct image, stats.unasked), DEVICES, 0)           \
+	FAMILY("image_failures_total", IMAGE(stats.failures), 0)                                   \
+	FAMILY("image_failing_seconds", IMAGE(stats.failing), 3)                                   \
+	FAMILY("image_reads_total", IMAGE(stats.reads), 0)                                         \
+	FAMILY("image_read_bytes_total", IMAGE(stats.read_bytes), 0)                               \
+	FAMILY("image_reads_failed_total", IMAGE(stats.reads_failed), 0)                           \
+	FAMILY("image_state", NO_NUMBER, STATES, 0)                                                \
+	FAMILY("image_verified", NO_NUMBER, ROOTS, 0)                                              \
+	FAMILY("image_last_error_seconds", NO_NUMBER, ERRORS, 3)
+
+#define MEMBERS(name, ...) {__VA_ARGS__},
+#define NAME(name, ...)	   name "\0"
+
+static const struct family families[] = {FAMILY_LIST(MEMBERS)};
 
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 
@@ -101,6 +105,7 @@ static struct {
 	int fd;
 	int64_t until;	      /* when it is dropped */
 	unsigned family, row; /* to make next; row 0 is the family's # TYPE */
+	const char *name;     /* of that family, those of the next ones behind it */
 	bool counting;	      /* the cached bytes of the image of that row, */
 	uint64_t counted;     /* up to here */
 	unsigned labels;      /* of the row being made, so far */
@@ -315,7 +320,7 @@ static bool put_row(const struct family *f, unsigned row)
 	if (n == 0 && details_of(f) > 1)
 		return true;
 	client.labels = 0;
-	put(METRIC_PREFIX "%s%s", f->name, suffix_of(f, row));
+	put(METRIC_PREFIX "%s%s", client.name, suffix_of(f, row));
 	if (image)
 		put_image(image);
 	else if (f->rows >= MIRRORS)
@@ -335,12 +340,12 @@ static bool put_row(const struct family *f, unsigned row)
 
 static void put_type(const struct family *f)
 {
-	size_t size = strlen(f->name);
+	size_t size = strlen(client.name);
 
-	put("# TYPE " METRIC_PREFIX "%s %s\n", f->name,
-		f->rows == TIMES			       ? "histogram"
-		: memcmp(f->name + size - 6, "_total", 6) == 0 ? "counter"
-							       : "gauge");
+	put("# TYPE " METRIC_PREFIX "%s %s\n", client.name,
+		f->rows == TIMES				   ? "histogram"
+		: memcmp(client.name + size - 6, "_total", 6) == 0 ? "counter"
+								   : "gauge");
 }
 
 /* Makes rows while the buffer has room for the longest. */
@@ -357,6 +362,7 @@ static void fill(void)
 		if (++client.row > rows_of(f)) {
 			client.row = 0;
 			client.family++;
+			client.name += strlen(client.name) + 1;
 		}
 	}
 	if (client.family == FAMILIES && client.size + ROW_MAX <= sizeof(client.text)) {
@@ -408,6 +414,7 @@ static void take_client(void)
 	client.fd = fd;
 	client.until = clock_now + CLIENT_TIME;
 	client.family = client.row = 0;
+	client.name = FAMILY_LIST(NAME);
 	client.size = client.sent = 0;
 	client.counting = false;
 	stats.uptime = (uint64_t)(clock_now - started);

@@ -186,7 +186,7 @@ def shows_what_is_printed():
 
 def lists_the_metrics():
     """The manual has each family of the table in tools/status.c, and no other."""
-    table = set(re.findall(r'(?m)^\t\{"([a-z_]+)", ', text_of("tools/status.c")))
+    table = set(re.findall(r'(?m)^\tFAMILY\("([a-z_]+)", ', text_of("tools/status.c")))
     manual = text_of("man/cachefilesd-mini.8").partition(".Ss Metrics\n")[2].partition("\n.Ss ")[0]
     items = re.sub(r"\{.*?\}", "", " ".join(re.findall(r"(?m)^\.It Li (.*)$", manual)))
     listed = set(re.findall(r"\b([a-z_]+)", items))

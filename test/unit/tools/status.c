@@ -127,6 +127,7 @@ static const char *whole_text(void)
 	size_t n = 0;
 
 	client.family = client.row = 0;
+	client.name = FAMILY_LIST(NAME);
 	while (client.family <= FAMILIES) {
 		fill();
 		CHECK(client.size < sizeof(client.text) && n + client.size < sizeof(text));
