@@ -77,7 +77,7 @@ static void refuse_open(struct file *f)
 {
 	struct image *image = f->image;
 
-	log_err("%.*s: cannot be opened: %s (%s)", IMAGE_NAME(image), mirror_why(image),
+	log_err("%s: cannot be opened: %s (%s)", image_name(image), mirror_why(image),
 		outcomes[image->outcome].words);
 	f->opening = false;
 	stats.opens_refused++;
@@ -107,8 +107,8 @@ static void file_opened(struct file *f)
 	f->since = turn.ms;
 	f->read = !frontend->hears_all;
 	if (f->whole)
-		log_info("%.*s: all %llu bytes are fetched before the first READ is answered: %s",
-			IMAGE_NAME(image), (unsigned long long)image->pinned.size,
+		log_info("%s: all %llu bytes are fetched before the first READ is answered: %s",
+			image_name(image), (unsigned long long)image->pinned.size,
 			whole_rule == WHOLE_ALWAYS
 				? "this kernel returns zeros from partly cached ranges (v8)"
 			: conf->compressed == COMPRESSED_WHOLE
@@ -116,9 +116,9 @@ static void file_opened(struct file *f)
 				: "this kernel mishandles partly cached compressed images (6.9 and "
 				  "later)");
 	if (compressed_unreadable && image->pinned.kind == EROFS_COMPRESSED)
-		log_warning("%.*s: this kernel opens none of its compressed files (EOPNOTSUPP): "
+		log_warning("%s: this kernel opens none of its compressed files (EOPNOTSUPP): "
 			    "use Linux 6.9 or later, or an image without compression",
-			IMAGE_NAME(image));
+			image_name(image));
 	if (conf->trace_record[0])
 		f->recorder = recorder_open(image->cookie, image->cookie_size);
 	if (frontend->any_order)
@@ -176,16 +176,16 @@ static void image_opened(const struct transfer_result *r)
 	if (!is_verified(r))
 		return;
 	image->pinned.kind = erofs_kind(r->bytes, r->size);
-	log_info("%.*s: %llu bytes, %s, at %s", IMAGE_NAME(image),
+	log_info("%s: %llu bytes, %s, at %s", image_name(image),
 		(unsigned long long)image->pinned.size,
 		image->pinned.kind == EROFS_NONE    ? "not EROFS (a data blob?)"
 		: image->pinned.kind == EROFS_PLAIN ? "plain EROFS"
 						    : "compressed EROFS",
 		url_text(text, sizeof(text), r->url));
 	if (!image->pinned.etag[0] && !image->pinned.last_modified[0])
-		log_warning("%.*s: the server sends neither ETag nor Last-Modified: an image that "
+		log_warning("%s: the server sends neither ETag nor Last-Modified: an image that "
 			    "is replaced by one of the same size would not be noticed",
-			IMAGE_NAME(image));
+			image_name(image));
 	if (frontend->size_is_version)
 		image_settle(image, text);
 	mirror_works(image, r->transfer->mirror, turn.ms);
@@ -206,8 +206,8 @@ static void open_offline(struct image *image)
 		verify_retract(image);
 		return;
 	}
-	log_warning("%.*s: opened offline, its %llu bytes as they were when they were cached: %s",
-		IMAGE_NAME(image), (unsigned long long)image->pinned.size, mirror_why(image));
+	log_warning("%s: opened offline, its %llu bytes as they were when they were cached: %s",
+		image_name(image), (unsigned long long)image->pinned.size, mirror_why(image));
 	answer_opens(image);
 }
 
@@ -398,8 +398,8 @@ static void expire(void)
 		if (!has_expired(r))
 			continue;
 		if (image->reads_failed++ == 0)
-			log_err("%.*s: the READ of %llu bytes at %llu failed after %u s: %s",
-				IMAGE_NAME(image), (unsigned long long)(r->end - r->pos),
+			log_err("%s: the READ of %llu bytes at %llu failed after %u s: %s",
+				image_name(image), (unsigned long long)(r->end - r->pos),
 				(unsigned long long)r->pos, conf->timeout, mirror_why(image));
 		read_end(r, image->outcome);
 	}

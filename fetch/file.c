@@ -185,7 +185,7 @@ ssize_t file_write(
 		return n;
 	f->full_since = 0;
 	if (f->full)
-		log_info("%.*s: the cache takes bytes again", IMAGE_NAME(f->image));
+		log_info("%s: the cache takes bytes again", image_name(f->image));
 	f->full = false;
 	f->since = turn.ms;
 	f->written += (uint64_t)n;
@@ -208,8 +208,7 @@ void file_unwritable(struct file *f, int error)
 	if (f->full_logged_at != 0 && turn.ms - f->full_logged_at < LOG_EVERY)
 		return;
 	f->full_logged_at = turn.ms;
-	log_err("%.*s: cannot write to the cache: %s; its readers get an error",
-		IMAGE_NAME(f->image),
+	log_err("%s: cannot write to the cache: %s; its readers get an error", image_name(f->image),
 		error == -ENOBUFS  ? "less space is free than bstop demands"
 		: error == -ENOSPC ? "its file system is full"
 				   : strerror(-error));

@@ -313,8 +313,8 @@ bool mirrors_are_unreachable(const struct image *image)
 void mirror_works(struct image *image, unsigned mirror, int64_t now)
 {
 	if (image->failures > 0)
-		log_info("%.*s: answered again after %lld s, %u READs failed meanwhile",
-			IMAGE_NAME(image), (long long)(now - image->failing_since) / 1000,
+		log_info("%s: answered again after %lld s, %u READs failed meanwhile",
+			image_name(image), (long long)(now - image->failing_since) / 1000,
 			image->reads_failed);
 	image->failures = 0;
 	image->unreached = 0;
@@ -372,11 +372,11 @@ void mirror_lied(struct image *image, const struct failure *f, int64_t now)
 	note_failure(image, f, now);
 	quarantine(f->mirror, &mirrors[f->mirror].lies, now);
 	if (image->logged_at != 0 && now - image->logged_at < LOG_EVERY) {
-		log_debug("%.*s: %s", IMAGE_NAME(image), f->why);
+		log_debug("%s: %s", image_name(image), f->why);
 		return;
 	}
 	image->logged_at = now;
-	log_warning("%.*s: %s: refused", IMAGE_NAME(image), f->why);
+	log_warning("%s: %s: refused", image_name(image), f->why);
 }
 
 void mirror_give_up(struct image *image, enum outcome outcome, const char *why)
@@ -392,27 +392,27 @@ static void version_changed(struct image *image, unsigned mirror, const char *wh
 		return;
 	image->mirrors_out |= 1u << mirror;
 	if (image->mirrors_out != all_mirrors()) {
-		log_warning("%.*s: %s; mirror %u is not asked for it again", IMAGE_NAME(image), why,
+		log_warning("%s: %s; mirror %u is not asked for it again", image_name(image), why,
 			mirror + 1);
 		return;
 	}
 	image->changed = true;
-	log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted again",
-		IMAGE_NAME(image), why);
+	log_err("%s: %s; what is not cached of it cannot be read until it is mounted again",
+		image_name(image), why);
 }
 
 static void log_failure(const struct image *image)
 {
 	if (image->failures > 1)
-		log_debug("%.*s: %s (failure %u)", IMAGE_NAME(image), mirror_why(image),
+		log_debug("%s: %s (failure %u)", image_name(image), mirror_why(image),
 			image->failures);
 	else if (image->doubted && !image->ready)
-		log_info("%.*s: %s; trying again", IMAGE_NAME(image), mirror_why(image));
+		log_info("%s: %s; trying again", image_name(image), mirror_why(image));
 	else if (conf->retry == RETRY_HARD)
-		log_warning("%.*s: %s; trying again until it works", IMAGE_NAME(image),
+		log_warning("%s: %s; trying again until it works", image_name(image),
 			mirror_why(image));
 	else
-		log_warning("%.*s: %s; trying again for up to %u s", IMAGE_NAME(image),
+		log_warning("%s: %s; trying again for up to %u s", image_name(image),
 			mirror_why(image), conf->timeout);
 }
 
@@ -487,7 +487,7 @@ void mirror_log_waiting(struct image *image, int64_t now)
 	if (image->failures == 0 || now - image->logged_at < LOG_EVERY)
 		return;
 	image->logged_at = now;
-	log_warning("%.*s: waiting for %lld s: %s", IMAGE_NAME(image),
+	log_warning("%s: waiting for %lld s: %s", image_name(image),
 		(long long)(now - image->failing_since) / 1000, mirror_why(image));
 }
 

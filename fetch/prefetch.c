@@ -85,17 +85,16 @@ static void take_trace(struct file *f, const char *text, size_t size, bool whole
 	player.trace.image_size = f->image->pinned.size;
 	why = trace_parse(&player.trace, text, size, whole);
 	if (why) {
-		log_warning("%.*s: its trace is not used: line %u: %s", IMAGE_NAME(f->image),
+		log_warning("%s: its trace is not used: line %u: %s", image_name(f->image),
 			player.trace.line, why);
 		return;
 	}
 	player.file = f;
 	f->trace = TRACE_PLAYING;
-	log_info("%.*s: its trace of %zu ranges is fetched first", IMAGE_NAME(f->image),
+	log_info("%s: its trace of %zu ranges is fetched first", image_name(f->image),
 		player.trace.count);
 	if (player.trace.left_out > 0 || !whole)
-		log_warning(
-			"%.*s: the trace is too long: its end is left out", IMAGE_NAME(f->image));
+		log_warning("%s: the trace is too long: its end is left out", image_name(f->image));
 	end_walk(f); /* the trace knows better */
 }
 
@@ -322,7 +321,7 @@ bool prefetch_is_filling(const struct file *f)
 static void all_cached(struct file *f)
 {
 	f->filled = true;
-	log_info("%.*s: all %llu bytes are cached", IMAGE_NAME(f->image),
+	log_info("%s: all %llu bytes are cached", image_name(f->image),
 		(unsigned long long)f->image->pinned.size);
 	reads_advance(number_of(f), 0, image_end(f->image));
 	pool_hang_up();
@@ -389,9 +388,8 @@ void prefetch_log(void)
 
 		if (!prefetch_is_filling(f) || f->written == 0 || turn.ms - f->logged_at < PROGRESS)
 			continue;
-		log_info("%.*s: %llu of %llu bytes are asked for or cached, %s",
-			IMAGE_NAME(f->image), (unsigned long long)f->cursor,
-			(unsigned long long)f->image->pinned.size,
+		log_info("%s: %llu of %llu bytes are asked for or cached, %s", image_name(f->image),
+			(unsigned long long)f->cursor, (unsigned long long)f->image->pinned.size,
 			measure_rate(rate, f->written, (turn.ms - f->logged_at) * 1000));
 		f->logged_at = turn.ms;
 		f->written = 0;

@@ -65,9 +65,9 @@ static void finish(struct file *f)
 {
 	struct image *image = f->image;
 	if (image->unfit > 0)
-		log_warning("%.*s: %llu blocks of the cache do not fit the root hash: they are "
+		log_warning("%s: %llu blocks of the cache do not fit the root hash: they are "
 			    "fetched anew",
-			IMAGE_NAME(image), (unsigned long long)image->unfit);
+			image_name(image), (unsigned long long)image->unfit);
 	image_mark(image, true);
 	frontend->marked();
 	recheck_end(f);

@@ -75,7 +75,7 @@ static void stop(const char *why)
 		state_remove_tree(&reuse.before.state);
 	if (why) {
 		image_forget_before(image);
-		log_info("%.*s: %llu bytes came from the version before: %s", IMAGE_NAME(image),
+		log_info("%s: %llu bytes came from the version before: %s", image_name(image),
 			(unsigned long long)reuse.file->taken * VERITY_BLOCK, why);
 	}
 	reuse.file = NULL;

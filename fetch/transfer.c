@@ -167,7 +167,7 @@ static void attempt_failed(struct transfer *t, enum outcome outcome, const char 
 		mirror_failed(t->image, &failure, turn.ms);
 		return;
 	}
-	log_debug("%.*s: there is none: %s", IMAGE_NAME(t->image), why);
+	log_debug("%s: there is none: %s", image_name(t->image), why);
 	t->buffered = 0;
 	t->state = TRANSFER_ENDED;
 }
@@ -468,7 +468,7 @@ static void body_interrupted(struct transfer *t, enum outcome outcome, const cha
 
 	tried(t);
 	mirror_interrupted(t->image, &failure, turn.ms);
-	log_debug("%.*s: %s; going on at byte %llu", IMAGE_NAME(t->image), failure.why,
+	log_debug("%s: %s; going on at byte %llu", image_name(t->image), failure.why,
 		(unsigned long long)position(t));
 	t->state = TRANSFER_PAUSED;
 	t->resume = turn.ms;
@@ -609,7 +609,7 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 		ask_one_by_one(t);
 	} else if (t->remembered && mirror_may_be_asked(image, turn.ms)) {
 		/* A signed URL has expired, a mirror is gone: the origin gives another. */
-		log_debug("%.*s: where it was redirected to: %s", IMAGE_NAME(image), why);
+		log_debug("%s: where it was redirected to: %s", image_name(image), why);
 		http_blame(&t->http);
 		mirror_forget_redirect(image);
 		ask(t);

@@ -64,8 +64,8 @@ void verify_waive(struct image *image)
 	if (!tree)
 		return;
 	tree->none = true;
-	log_warning("%.*s: was opened without being verified: it is from its next mount on",
-		IMAGE_NAME(image));
+	log_warning("%s: was opened without being verified: it is from its next mount on",
+		image_name(image));
 }
 
 /* ---- without a root hash ---- */
@@ -76,8 +76,8 @@ static bool opens_unverified(struct image *image, const char *why)
 
 	if (conf->verity != VERITY_ALLOW || image_was_verified(image))
 		return false;
-	log_warning("%.*s: is opened without being verified (verity allow): %s", IMAGE_NAME(image),
-		why);
+	log_warning(
+		"%s: is opened without being verified (verity allow): %s", image_name(image), why);
 	tree->none = true;
 	image->refused = false;
 	image->failures = 0;
@@ -158,8 +158,8 @@ static const char *take_signed(
 
 	if (!signer)
 		return fault;
-	log_info("%.*s: root hash %s, signed by %s", IMAGE_NAME(image),
-		verity_root_text(text, root), signer);
+	log_info("%s: root hash %s, signed by %s", image_name(image), verity_root_text(text, root),
+		signer);
 	image_set_root(image, root);
 	return NULL;
 }
@@ -175,10 +175,10 @@ void verify_take(const struct transfer_result *r)
 	if (r->image->ready) {
 		if (verity_root_parse(root, r->bytes, r->size) &&
 			memcmp(root, tree->verity.root, sizeof(root)) != 0)
-			log_err("%.*s: has another root hash on the server now: what is not "
+			log_err("%s: has another root hash on the server now: what is not "
 				"cached of the replaced one cannot be read until it is mounted "
 				"again",
-				IMAGE_NAME(r->image));
+				image_name(r->image));
 		transfer_free(r->transfer);
 		return;
 	}

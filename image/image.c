@@ -226,9 +226,9 @@ void image_settle(struct image *image, const char *url)
 	if (live >= 0 && (now->reported_size != (uint64_t)live || has_lost_root(image))) {
 		now->reported_size = (uint64_t)live;
 		image->changed = true;
-		log_err("%.*s: %s; what is not cached of it cannot be read until it is mounted "
+		log_err("%s: %s; what is not cached of it cannot be read until it is mounted "
 			"again",
-			IMAGE_NAME(image),
+			image_name(image),
 			has_lost_root(image)
 				? "it was mounted with a root hash, and there is none now"
 			: is_open_verified(image)
@@ -238,9 +238,9 @@ void image_settle(struct image *image, const char *url)
 	}
 	if (known && now->reported_size != before.reported_size)
 		log_warning(
-			"%.*s: was replaced on the server since it was opened last: %s, %llu "
+			"%s: was replaced on the server since it was opened last: %s, %llu "
 			"bytes, became %s, %llu bytes; what is cached of the old one is not used",
-			IMAGE_NAME(image), version_text(&before), (unsigned long long)before.size,
+			image_name(image), version_text(&before), (unsigned long long)before.size,
 			version_text(now), (unsigned long long)now->size);
 	if (!note_before(image, known ? &before : NULL) && known &&
 		strcmp(now->etag, before.etag) != 0)

@@ -26,10 +26,10 @@ enum image_check {
 struct image {
 	bool used;
 	char volume[KEY_MAX + 1];
-	unsigned char cookie[KEY_MAX];
-	size_t cookie_size;
-	bool is_trace; /* of another image */
+	unsigned char cookie[KEY_MAX + 1]; /* a NUL behind it, as it may hold others */
+	bool is_trace;			   /* of another image */
 	bool unread; /* mounted before this worker began, and not read since: no file has it open */
+	size_t cookie_size;
 
 	/* the pinned version, written by image.c, except for its kind, which fetch.c finds */
 	struct state pinned;
@@ -83,8 +83,11 @@ enum image_part { PART_IMAGE, PART_TREE, PART_ROOTHASH, PART_SIGNATURE };
 #define ROOTHASH_SUFFIX	 ".roothash"
 #define SIGNATURE_SUFFIX ROOTHASH_SUFFIX ".p7s"
 
-/* For log lines: "%.*s" takes it. */
-#define IMAGE_NAME(image) (int)(image)->cookie_size, (const char *)(image)->cookie
+/* For log lines. */
+static inline const char *image_name(const struct image *image)
+{
+	return (const char *)image->cookie;
+}
 
 /* Once, at the start. `memory` has room for capacity.files + 1 images, all zero; `conf` stays
  * borrowed. */

@@ -353,7 +353,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	if (d->cache < 0) {
 		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
 			p->size > 0 ? strerror(errno) : "it is empty");
-		log_err("%.*s: no cache file: %s", IMAGE_NAME(image), (const char *)texts(n)->why);
+		log_err("%s: no cache file: %s", image_name(image), (const char *)texts(n)->why);
 		d->broken = true; /* it may not be closed here */
 		return;
 	}
