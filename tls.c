@@ -120,7 +120,7 @@ static bool said_goodbye(const struct tls *t)
 
 /* ---- failures ---- */
 
-static const char renegotiation[] = "the server wants to renegotiate, which is refused here";
+static const char *const renegotiation = "the server wants to renegotiate, which is refused here";
 
 /* Of two failures by both versions, the first. */
 static void say_first(struct tls *t)

@@ -95,7 +95,7 @@ void log_open(bool to_stderr, enum log_level least)
 /* Writes `text` as one line of printable ASCII, cut to TEXT_MAX bytes. */
 static void escape(char out[TEXT_MAX + 1], const char *text)
 {
-	static const char digits[] = "0123456789abcdef";
+	static const char *const digits = "0123456789abcdef";
 	static const char cut[] = "...";
 	size_t n = 0;
 	size_t fits = 0; /* where `cut` can be put without tearing an escape */

@@ -33,7 +33,7 @@
 /* A sentence that names a block and the root hash. */
 #define UNFIT_WORDS 256
 
-static const char cut_tree[] = "the file ends before the tree does";
+static const char *const cut_tree = "the file ends before the tree does";
 
 static const struct conf *conf;
 struct transfer *transfers;

@@ -99,7 +99,7 @@ enum line { NAME, VOLUME, COOKIE, URL, SIZE, TOLD, KIND, ETAG, LAST_MODIFIED, CH
 /* Writes up to three times the bytes, and a NUL. */
 static void escape(char *out, const void *bytes, size_t size)
 {
-	static const char digits[] = "0123456789ABCDEF";
+	static const char *const digits = "0123456789ABCDEF";
 
 	for (const unsigned char *b = bytes; size > 0; size--, b++) {
 		bool is_plain = *b >= ' ' && *b <= '~' && *b != '%';

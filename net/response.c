@@ -231,7 +231,7 @@ static int digit_pair(const char *text)
 static int64_t parse_date(struct span s)
 {
 	static const char form[] = "?????00 ????0000 00:00:00 GMT"; /* ?: any byte, 0: a digit */
-	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	static const char *const months = "JanFebMarAprMayJunJulAugSepOctNovDec";
 	const char *t = s.at;
 	int month = 0;
 

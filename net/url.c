@@ -60,7 +60,7 @@ static void put_byte(struct text *t, char c)
 
 static void put_encoded(struct text *t, const unsigned char *key, size_t len, bool keep_slash)
 {
-	static const char digits[] = "0123456789ABCDEF";
+	static const char *const digits = "0123456789ABCDEF";
 
 	for (size_t i = 0; i < len; i++) {
 		if (is_unreserved(key[i]) || (keep_slash && key[i] == '/')) {

@@ -25,7 +25,7 @@ static size_t count;
 
 /* ---- the keys; a fault is the end of a sentence, or NULL ---- */
 
-static const char too_long[] = "has a key that is too long";
+static const char *const too_long = "has a key that is too long";
 
 /* Adds the key of a certificate, or a bare one. */
 static const char *add_key(struct der der, bool bare, const char *path)
@@ -102,7 +102,7 @@ size_t p7s_keys(void)
 
 /* ---- the signature ---- */
 
-static const char no_signature[] = "is no detached CMS signature in DER";
+static const char *const no_signature = "is no detached CMS signature in DER";
 
 /* What stands in a signature, in its order (RFC 5652 sections 3, 5.1 and 5.3: a ContentInfo with a
  * SignedData with a SignerInfo). Where an element has parts of its own that are looked at, it is

@@ -16,8 +16,8 @@
 /* ---- the rules; a fault is the end of a sentence, or NULL ---- */
 
 /* Of these more can be said. */
-static const char out_of_dates[] = "is out of its dates";
-static const char self_signed[] = "is self-signed, and not one of the trusted ones";
+static const char *const out_of_dates = "is out of its dates";
+static const char *const self_signed = "is self-signed, and not one of the trusted ones";
 
 static bool is_self_issued(const struct cert *c)
 {
