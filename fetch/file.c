@@ -28,8 +28,7 @@ bool file_extent(const struct file *f, uint64_t offset, uint64_t *from, uint64_t
 	return true;
 }
 
-/* What an image's bytes say of it on their way. */
-static void learn(struct file *f, const void *bytes, uint64_t offset, size_t size)
+void file_learn(struct file *f, const void *bytes, uint64_t offset, size_t size)
 {
 	struct filemap_image image = {
 		.number = number_of(f), .size = f->image->pinned.size, .walk = f->walk};
@@ -191,7 +190,7 @@ ssize_t file_write(
 	f->written += (uint64_t)n;
 	f->image->stats.written += (uint64_t)n;
 	holes_fill(number_of(f), offset, offset + (uint64_t)n);
-	learn(f, pages, offset, (size_t)min_u64((uint64_t)n, left));
+	file_learn(f, pages, offset, (size_t)min_u64((uint64_t)n, left));
 	return n;
 }
 

@@ -110,6 +110,10 @@ unsigned file_directory(
 /* As frontend->hole(), which is called only for what is not known. */
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end);
 
+/* Learns of the image's directories and files from bytes of it, which begin and end at a block's
+ * boundary or at its end. file_write() does; else only what was cached before has to be shown. */
+void file_learn(struct file *f, const void *bytes, uint64_t offset, size_t size);
+
 /* What hinders file_write(). */
 struct file_fault {
 	uint64_t block;	 /* of the image or of its tree: the one that is not kept */

@@ -1,5 +1,9 @@
 #include "fetch/prefetch.h"
 
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/minmax.h"
 #include "base/units.h"
@@ -49,6 +53,11 @@ static struct {
 	uint64_t from, end;
 	bool again; /* although it is cached */
 } wanted;	    /* the range that the walk has named last, less what is requested of it */
+static struct {
+	int fd;		 /* of its cache file; -1: it has not been opened, */
+	bool tried;	 /* or cannot be */
+	uint64_t inodes; /* its pages before have been looked for inodes of files */
+} cached = {.fd = -1};	 /* what was cached of the image that is walked */
 
 /* One trace at a time. */
 static struct {
@@ -61,8 +70,10 @@ static struct {
 
 static void end_walk(struct file *f)
 {
-	if (walked == f)
+	if (walked == f) {
 		walked = NULL;
+		fd_close(&cached.fd);
+	}
 	f->walk = NULL;
 	f->walking = false;
 }
@@ -275,6 +286,37 @@ static bool next_step(void)
 	return wanted.again;
 }
 
+/* Shows the walk what was cached before it began. False: it cannot be read yet. */
+static bool read_cached(struct file *f, uint64_t from, uint64_t to)
+{
+	char block[VERITY_BLOCK];
+
+	if (!cached.tried) {
+		cached.fd = frontend->cached ? frontend->cached(number_of(f)) : -1;
+		cached.tried = cached.fd >= 0 || !frontend->cached || errno != EAGAIN;
+		if (!cached.tried)
+			held_until = turn.ms + WRITE_AGAIN;
+	}
+	for (; from < to && pread(cached.fd, block, sizeof(block), (off_t)from) == sizeof(block);
+		from += sizeof(block))
+		file_learn(f, block, from, sizeof(block));
+	return cached.tried;
+}
+
+/* Once all directories are known: reads what is cached of the inodes of files. */
+static bool read_inodes(struct file *f)
+{
+	uint64_t from = cached.inodes, hole_end;
+
+	if (!dirwalk_is_over(walk) || !dirwalk_inodes(walk, &from))
+		return false;
+	if (file_hole(f, from, from + page_size(), &hole_end) > (int64_t)from &&
+		!read_cached(f, from, from + page_size()))
+		return false;
+	cached.inodes = from + page_size();
+	return true;
+}
+
 static bool walk_on(void)
 {
 	struct file *f = walked;
@@ -283,6 +325,8 @@ static bool walk_on(void)
 	if (!f || !f->read || !pool_may_prefetch(f) || f->trace == TRACE_ASKED)
 		return false;
 	if (wanted.from >= wanted.end && !next_step()) {
+		if (read_inodes(f))
+			return true;
 		if (dirwalk_is_over(walk) || !pool_is_busy(number_of(f)))
 			f->walking = false;
 		return false;
@@ -293,6 +337,11 @@ static bool walk_on(void)
 		to = ask_piece(f, wanted.from, page_up(wanted.end));
 	if (to <= wanted.from || to >= TREE_BASE)
 		return false;
+	if (!pool_cover(number_of(f), wanted.from)) {
+		to = min_u64(to, wanted.from + capacity.buffer);
+		if (!read_cached(f, wanted.from, to))
+			return false;
+	}
 	wanted.from = to;
 	return true;
 }
@@ -438,6 +487,8 @@ void prefetch_begin(const struct image *image, const void *head)
 			f->walk = walk;
 			f->walking = true;
 			wanted.from = wanted.end = 0;
+			cached.tried = false;
+			cached.inodes = 0;
 			return;
 		}
 }

@@ -403,6 +403,16 @@ void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages)
 	w->called = pages;
 }
 
+bool dirwalk_inodes(const struct dirwalk *w, uint64_t *from)
+{
+	size_t at = place(w, *from / w->page);
+
+	if (at == w->known)
+		return false;
+	*from = (uint64_t)w->inodes[at] * w->page;
+	return true;
+}
+
 /* The next pages of inodes that were called for: those behind the cursor, then from the image's
  * beginning. Such that lie side by side become one range. */
 static bool next_inodes(struct dirwalk *w, struct range *range)

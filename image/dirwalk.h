@@ -5,7 +5,7 @@
  *
  * Without it a lookup costs a round trip for each directory and each inode of its path. The walk
  * goes breadth first from the root, one image at a time, within fixed tables and a limit of bytes.
- * It never reads the cache: where a directory was cached before the walk began, the walk ends. A
+ * What was cached before the walk began does not pass by: the caller reads it from the cache. A
  * hostile image costs time, never correctness, since only ranges of the image are named.
  */
 #ifndef IMAGE_DIRWALK_H
@@ -37,6 +37,11 @@ void dirwalk_feed(struct dirwalk *w, const void *bytes, uint64_t offset, size_t 
  * passed by, those behind it first. They take the place of what was called for before. */
 void dirwalk_call(struct dirwalk *w, uint64_t offset, uint64_t pages);
 
+/* The first page, at or behind *from, of known inodes that have not passed by. False: there is
+ * none.
+ */
+bool dirwalk_inodes(const struct dirwalk *w, uint64_t *from);
+
 /* The number of the directory that has the file whose inode is at `inode`, from 1 to 255; 0: not
  * known. Two directories may have the same one, and some inodes another's. */
 unsigned dirwalk_owner(struct dirwalk *w, uint64_t inode);
@@ -50,8 +55,8 @@ bool dirwalk_next(struct dirwalk *w, uint64_t *from, uint64_t *end);
  * left out. It counts against the limit. False: there is none. */
 bool dirwalk_reread(struct dirwalk *w, uint64_t *from, uint64_t *end);
 
-/* Nothing is left to name or to await. With directories that were cached before, and so never pass
- * by, this never comes true: the caller ends the walk when none of its ranges is under way. */
+/* Nothing is left to name or to await. With directories that were cached before, and that cannot be
+ * read, this never comes true: the caller ends the walk when none of its ranges is under way. */
 bool dirwalk_is_over(const struct dirwalk *w);
 
 #endif

@@ -80,6 +80,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 			(data[3] & 2) && end >= image.page; end -= image.page)
 			see(w, end - image.page, end);
 		follow(w, data[3] & 4);
+		for (at = 0; dirwalk_inodes(w, &at); at += image.page)
+			CHECK(at % image.page == 0 && at < image.size);
 	} else {
 		CHECK(dirwalk_is_over(w) && !dirwalk_next(w, &at, &at));
 	}

@@ -431,6 +431,14 @@ static void make_files(struct dirwalk *w)
 	dirwalk_feed(w, made, 0, 4096);
 }
 
+/* The first such page at or behind this one, 0 if there is none. */
+static uint64_t inodes_from(struct dirwalk *w, uint64_t page)
+{
+	uint64_t from = page * 4096;
+
+	return dirwalk_inodes(w, &from) ? from / 4096 : 0;
+}
+
 static void test_call(struct dirwalk *w)
 {
 	uint64_t from, end;
@@ -438,6 +446,8 @@ static void test_call(struct dirwalk *w)
 	begin_test("dirwalk: inodes of files when they are called for: those behind, then all");
 	make_files(w);
 	CHECK(!dirwalk_next(w, &from, &end) && dirwalk_is_over(w));
+	CHECK(inodes_from(w, 0) == 10 && inodes_from(w, 10) == 10 && inodes_from(w, 11) == 20);
+	CHECK(inodes_from(w, 41) == 41 && inodes_from(w, 42) == 0);
 	dirwalk_call(w, 25 * BLOCK + 7, 2);
 	CHECK(names(w, 30, 31) && names(w, 40, 41) && !dirwalk_next(w, &from, &end));
 	dirwalk_call(w, 25 * BLOCK, 2);
