@@ -40,7 +40,7 @@ static int write_refused(struct transfer *t, int error)
 		t->write_since = turn.ms;
 	t->write_after = turn.ms + (turn.ms - t->write_since < 100 ? WRITE_SOON : WRITE_AGAIN);
 	files[t->file].full |= turn.ms - t->write_since >= WRITE_TIMEOUT;
-	if (error != -EAGAIN && error != -ENOSPC)
+	if (error != -EAGAIN && error != -ENOSPC && error != -EDQUOT)
 		return error;
 	if (turn.ms - f->full_since < WRITE_TIMEOUT || mirror_timeout() == INT64_MAX)
 		return -EAGAIN;

@@ -90,6 +90,9 @@ void cached_answer(int socket, int cache, struct cached_request *request, size_t
 		fd = find(cache, request->keys, cookie);
 	if (fd >= 0 && !has_size(fd, request->size))
 		fd_close(&fd);
+	/* Blocks that a power cut left allocated and not written would be data for the kernel, and
+	 * zeros, once they were read ahead. */
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	fd_send(socket, NULL, 0, "", 1, fd);
 	fd_close(&fd);
 }

@@ -190,13 +190,13 @@ static void hand_request(unsigned n, unsigned slot)
 	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
 		(unsigned)length, (unsigned long long)from);
 	nbd_devices[n].slots[slot] = HANDED;
-	/* The disk works meanwhile. What is small is read in one piece, see read_last(). */
-	if (length > NBD_SMALL)
-		posix_fadvise(
-			nbd_devices[n].cache, (off_t)from, (off_t)length, POSIX_FADV_WILLNEED);
 	if (length == 0) {
 		answer(n, slot, true);
 	} else if (!nbd_has_hole(n, from, from + length)) {
+		/* The disk works meanwhile. What is small is read in one piece, see read_last(). */
+		if (length > NBD_SMALL)
+			posix_fadvise(nbd_devices[n].cache, (off_t)from, (off_t)length,
+				POSIX_FADV_WILLNEED);
 		/* As by the first front end, what is cached is no sign of what comes next. */
 		fetch_hit(n, from, length);
 		answer(n, slot, false);

@@ -84,6 +84,19 @@ int store_open_before(uint64_t image, uint64_t version)
 	return openat(state_folder(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
+/* A power cut may leave blocks that were allocated and never written. SEEK_HOLE calls those a hole
+ * only as long as none of their pages is in memory, and then data, which are zeros: so they go
+ * before anything is read. */
+static void drop_unwritten(int fd, uint64_t size)
+{
+	uint64_t end = 0;
+	int64_t hole;
+
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* another program may have read them */
+	while ((hole = store_hole(fd, end, size, &end)) >= 0 && (uint64_t)hole < size)
+		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, hole, (off_t)end - hole);
+}
+
 /* What is not a plain file is made anew, and one that belongs to another user: it is one of an
  * earlier `user`. */
 int store_open(uint64_t image, uint64_t version, uint64_t size)
@@ -103,6 +116,8 @@ int store_open(uint64_t image, uint64_t version, uint64_t size)
 		fd = openat(state_folder(), name, flags, 0600);
 	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
 		fd_close(&fd);
+	if (fd >= 0)
+		drop_unwritten(fd, size);
 	/* The C library's function would bring its conversion between two forms of times. */
 	if (fd >= 0)
 		syscall(SYS_utimensat, fd, NULL, NULL, 0);

@@ -138,7 +138,7 @@ def write_window(layout):
         assert f.busy_writes == 0
 
 
-@each("ENOSPC", "ENOBUFS", "EIO")
+@each("ENOSPC", "EDQUOT", "ENOBUFS", "EIO")
 def writes_fail(name):
     """writes that keep failing: READ is answered without data in bounded time, the log says why, it goes on"""
     data = image(1, 300000)

@@ -4,9 +4,12 @@ import json
 import os
 import random
 import re
+import shutil
+import tempfile
 import time
 
 from lib import exposition, tap
+from lib.commands import run
 from lib.nbd import Nbd
 from lib.nbd_control import CAP_SYS_ADMIN
 from scenarios.common import (KIB, MIB, PAGE, Server, after_the_probe, each, image, large, quiet, scenario,
@@ -15,6 +18,9 @@ from scenarios.files import Tree
 from scenarios.nbd_common import (SECTOR, Load, attached, blocks, both_ends, disconnected, fails, got, kill_worker,
                                   need, read_as_blkid, reload, whole)
 from scenarios.status import show
+from scenarios.verified_common import Made
+
+KEEP_SIZE, PUNCH_HOLE = 1, 2    # of fallocate()
 
 
 @scenario
@@ -341,18 +347,52 @@ def nbd_holes():
         assert os.stat(path).st_size >= len(data), os.stat(path)
         before = s.bytes_sent()
         with open(path, "r+b") as file:
-            punch(file.fileno(), 256 * KIB, 64 * KIB)
-            punch(file.fileno(), MIB, 4096)
+            fallocate(file.fileno(), KEEP_SIZE | PUNCH_HOLE, 256 * KIB, 64 * KIB)
+            fallocate(file.fileno(), KEEP_SIZE | PUNCH_HOLE, MIB, 4096)
         kill_worker(k)          # the worker before may remember where data are
         need(d, data, 0, 2 * MIB, 20)
         assert 68 * KIB <= s.bytes_sent() - before < MIB, s.bytes_sent() - before
 
 
-def punch(fd, offset, length):
-    keep_size, punch_hole = 1, 2
+@each("not verified", "verified", "after a backup")
+def nbd_unwritten(how):
+    """after a cut blocks of the cache file may be allocated and not written, which a file system calls a hole only until
+    they are read: what is read ahead of a READ, or with it, is no wrong byte"""
+    made = Made(1, 8 * MIB)
+    lines = ["read-ahead none", *([made.directive()] if how == "verified" else [])]
+    with Nbd() as n, Server(made.files()) as s, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+        with blocks(s, n, *lines, keep=True) as k:
+            need(k.attached("img"), made.data, 0, 4 * MIB, 20)
+            disconnected(k)
+        memory, k.directory = k.directory, f"{disk}/machine"    # where SEEK_HOLE tells more than it does in memory
+        run("cp", "-a", "--sparse=always", memory, k.directory)
+        shutil.rmtree(memory)
+        path = os.path.join(k.directory, os.path.relpath(k.cache_file(), memory))
+        for begin, size in (4 * MIB, 128 * KIB), (5 * MIB, MIB):
+            leave_unwritten(path, begin, size)
+        if how == "after a backup":
+            run("cat", path)
+        with blocks(s, n, *lines, after=k) as k:
+            d = k.attached("img")
+            for offset in range(4 * MIB - 256 * KIB, 4 * MIB + 32 * KIB, 4096):
+                need(d, made.data, offset, 4096)
+            for offset, length in (5 * MIB, 128 * KIB), (5 * MIB + 512 * KIB, 64 * KIB), (0, 8 * MIB):
+                need(d, made.data, offset, length, 20)
+
+
+def leave_unwritten(path, offset, length):
+    with open(path, "r+b") as file:
+        fallocate(file.fileno(), KEEP_SIZE, offset, length)
+        os.fsync(file.fileno())
+        if os.lseek(file.fileno(), offset, os.SEEK_HOLE) != offset:
+            raise tap.Skip("the file system of /var/tmp calls them data at once")
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def fallocate(fd, mode, offset, length):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
-    assert libc.fallocate(fd, keep_size | punch_hole, offset, length) == 0, os.strerror(ctypes.get_errno())
+    assert libc.fallocate(fd, mode, offset, length) == 0, os.strerror(ctypes.get_errno())
 
 
 @scenario
