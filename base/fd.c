@@ -63,7 +63,7 @@ bool fd_send(int socket, const void *to, unsigned to_size, const void *bytes, si
 int fd_receive(int socket)
 {
 	int fd = -1;
-	char byte;
+	char byte = EPIPE;
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = {0};
 	struct iovec text = {&byte, 1};
 	struct msghdr m = {.msg_iov = &text,
@@ -71,9 +71,11 @@ int fd_receive(int socket)
 		.msg_control = control,
 		.msg_controllen = sizeof(control)};
 
-	errno = 0;
 	/* The C library's function would bring its conversion of times. */
-	if (syscall(SYS_recvmsg, socket, &m, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m))
+	if (syscall(SYS_recvmsg, socket, &m, MSG_CMSG_CLOEXEC) < 0)
+		return -1;
+	errno = byte;
+	if (CMSG_FIRSTHDR(&m))
 		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
 	return fd;
 }

@@ -30,8 +30,8 @@ int fd_poll(struct pollfd *set, size_t n, int64_t now, int64_t until, const sigs
  * (0: the other end). Never blocks. False and errno: it has not taken them. */
 bool fd_send(int socket, const void *to, unsigned to_size, const void *bytes, size_t size, int fd);
 
-/* Waits for a byte with a descriptor, close-on-exec from then on. -1: the other end is closed
- * (errno is 0), or errno. */
+/* Waits for a byte with a descriptor, close-on-exec from then on. -1 and errno: there is none;
+ * EPIPE where the other end is closed, and the byte where that came alone. */
 int fd_receive(int socket);
 
 /* Reads at most the first size - 1 bytes of a file, and puts a NUL behind them. Returns how many

@@ -45,7 +45,8 @@ struct frontend {
 
 	/* Opens what is cached of the version that is pinned, to be read, and to have holes punched
 	 * before `opened`. Returns a descriptor, which is the caller's; -1: EAGAIN, ask
-	 * again soon; else there is none. NULL: no cache outlives the process. */
+	 * again soon; ENOENT, there is none; else it cannot be opened. NULL: no cache outlives the
+	 * process. */
 	int (*cached)(unsigned file);
 
 	/* A mark has been made (state.h), to be removed once the file system is synced. NULL as
@@ -53,8 +54,8 @@ struct frontend {
 	void (*marked)(void);
 
 	/* The cache file of the version of an image (before.h) that came before the file's, opened
-	 * to be read; it stays until end_before(). -1: EAGAIN, ask again soon; else it is not
-	 * there. NULL: none can be read. */
+	 * to be read; it stays until end_before(). -1: EAGAIN, ask again soon; ENOENT, it is not
+	 * there; else it cannot be opened. NULL: none can be read. */
 	int (*open_before)(unsigned file, const struct before *before);
 
 	/* It is not read any more. `remove`: nor needed. Returns whether it is gone then: not if it

@@ -73,6 +73,19 @@ static void finish(struct file *f)
 	recheck_end(f);
 }
 
+/* What is cached cannot be opened, read or mended: it is not used before it can be. */
+static bool give_up(struct file *f)
+{
+	const char *why = "its cache cannot be checked";
+
+	log_warning("%s: %s: %m", image_name(f->image), why);
+	if (f->image->check == CHECK_FIRST)
+		mirror_give_up(f->image, OUTCOME_UNVERIFIED, why);
+	else
+		recheck_end(f);
+	return false;
+}
+
 /* The page at image->checked does not fit, or cannot be judged. Returns whether to go on behind
  * it. */
 static bool drop(struct file *f)
@@ -95,8 +108,7 @@ static bool drop(struct file *f)
 	if (fallocate(cache, punch, (off_t)page, (off_t)page_size()) == 0 &&
 		lseek(cache, (off_t)page, SEEK_HOLE) == (off_t)page)
 		return true;
-	mirror_give_up(image, OUTCOME_UNVERIFIED, "its cache cannot be mended");
-	return false;
+	return give_up(f);
 }
 
 /* A block of the tree has to come first. Without a server the page is dropped before the OPEN is
@@ -125,9 +137,9 @@ static bool begin(struct file *f)
 		end = 0;
 		return true;
 	}
-	if (errno != EAGAIN)
+	if (errno == ENOENT)
 		f->image->check = CHECK_DONE;
-	return false;
+	return errno != ENOENT && errno != EAGAIN && give_up(f);
 }
 
 /* Begins the next range, or ends the check, or what of it comes first: that is the trace, of
@@ -164,6 +176,8 @@ static bool go_on(struct file *f)
 	uint8_t bytes[VERITY_BLOCK];
 	uint64_t lacking;
 
+	if (data < 0 && errno != ENXIO)
+		return give_up(f);
 	if (data < 0 || (uint64_t)data >= end) {
 		next_range(f);
 		return true;

@@ -94,7 +94,9 @@ static void begin(struct file *f, const struct tree *tree)
 		return;
 	}
 	if (reuse.data < 0 || reuse.leaves < 0)
-		stop(reuse.data < 0 ? "it is gone" : "no tree of it with this salt is there");
+		stop(reuse.data >= 0	  ? "no tree of it with this salt is there"
+			: errno == ENOENT ? "it is gone"
+					  : NULL);
 	/* The levels above come before them. */
 	reuse.digests = VERITY_BLOCK;
 	for (uint64_t n = (reuse.before.state.size / VERITY_BLOCK - 1) / VERITY_DIGESTS; n > 0;) {

@@ -58,7 +58,8 @@ static int find(int cache, const char *volume, const char *cookie)
 
 	snprintf(path, sizeof(path), "I%.255s", volume);
 	folder = dir_open(cache, path);
-	for (unsigned fan = 0; folder >= 0 && fd < 0 && fan < 256; fan++) {
+	errno = folder < 0 ? errno : ENOENT;
+	for (unsigned fan = 0; folder >= 0 && fd < 0 && errno == ENOENT && fan < 256; fan++) {
 		snprintf(path, sizeof(path), "@%02x/D%.255s", fan, cookie);
 		fd = openat(folder, path, FLAGS);
 		if (fd < 0 && errno == EACCES && syscall(SYS_fchmodat, folder, path, 0600) == 0)
@@ -83,16 +84,21 @@ void cached_answer(int socket, int cache, struct cached_request *request, size_t
 	char *const end = (char *)request + size;
 	const char *cookie;
 	int fd = -1;
+	char error;
 
 	*end = '\0';
+	errno = ENOENT;
 	cookie = end > request->keys ? request->keys + strlen(request->keys) + 1 : end + 1;
 	if (cookie <= end && !memchr(request->keys, '/', (size_t)(end - request->keys)))
 		fd = find(cache, request->keys, cookie);
-	if (fd >= 0 && !has_size(fd, request->size))
+	if (fd >= 0 && !has_size(fd, request->size)) {
 		fd_close(&fd);
+		errno = ENOENT;
+	}
+	error = fd >= 0 ? 0 : errno == ENAMETOOLONG ? ENOENT : (char)errno;
 	/* Blocks that a power cut left allocated and not written would be data for the kernel, and
 	 * zeros, once they were read ahead. */
 	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-	fd_send(socket, NULL, 0, "", 1, fd);
+	fd_send(socket, NULL, 0, &error, 1, fd);
 	fd_close(&fd);
 }

@@ -23,8 +23,8 @@ struct cached_request {
 /* In the worker: asks for the file with these keys for which the kernel has stored that size, which
  * says of which version it is (state.h); 0: any. Returns its descriptor, open for reading and
  * writing, which is the caller's. Never waits: -1 and EAGAIN, as long as the answer has not come;
- * else there is no such file, or no culler. One request is under way at a time; one for another
- * file waits for its turn. `socket`: cull_socket(). */
+ * ENOENT: there is no such file; else it cannot be opened, or there is no culler. One request is
+ * under way at a time; one for another file waits for its turn. `socket`: cull_socket(). */
 int cached_open(
 	int socket, uint64_t size, const char *volume, const void *cookie, size_t cookie_size);
 

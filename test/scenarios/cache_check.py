@@ -2,13 +2,14 @@
 import contextlib
 import os
 import re
+import signal
 import struct
 
 from lib import exposition, tap
 from lib.nbd import Nbd
 from lib.verity import BLOCK, tree
 from scenarios import nbd_common
-from scenarios.common import KIB, MIB, Server, daemon, each, large, quiet, scenario, takes_long
+from scenarios.common import KIB, MIB, Server, daemon, each, large, quiet, refused, reload, scenario, takes_long
 
 FRONTS = "cachefiles", "nbd"
 SIZE = 3 * MIB
@@ -269,6 +270,36 @@ def cache_check_replaced():
         with m.session("cache-check all") as s:
             assert s.unfit() == 0 and "do not fit the root" not in s.kernel.stderr
             m.all_right(s)
+
+
+@each("all", "cut")
+def cache_check_without_culler(word):
+    """the process that opens cache files has died: an image that is to be checked is not opened, its mark stays, and
+    another such process, after SIGHUP, opens it"""
+    with Machine("cachefiles") as m:
+        m.fill()
+        m.flip(*BAD)
+        put_mark(m.kernel, OTHER_BOOT)
+        with daemon(m.server, f"roothash {m.root}", f"cache-check {word}", keep=True, after=m.kernel) as k:
+            k.wait(lambda: k.worker and children(k.worker), 10, "the culler")
+            culler, = children(k.worker)
+            os.kill(culler, signal.SIGKILL)
+            refused(k, k.open("erofs,img", b"img"), timeout=20)
+            k.wait_log("img: its cache cannot be checked")
+            assert marks(k) == [OTHER_BOOT], marks(k)
+            reload(k)
+            k.opened("erofs,img", b"img", timeout=20)
+            k.wait_log(f"img: {len(BAD)} blocks of the cache do not fit the root hash")
+
+
+def children(parent):
+    """The processes of that parent."""
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
+            if f"\nPPid:\t{parent}\n" in file.read():
+                found.append(int(pid))
+    return found
 
 
 @each(*FRONTS)

@@ -3,6 +3,7 @@
 #include "test/unit/check.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 static _Bool fallocate_fails;
 #define fallocate(fd, mode, at, size) (fallocate_fails ? -1 : (fallocate)(fd, mode, at, size))
@@ -238,6 +239,13 @@ static bool answers(int turns)
 
 static const int two[] = {3, 20, -1};
 
+/* Where no data can be looked for. */
+static void use_socket(void)
+{
+	close(disk);
+	disk = socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
 static void test_words(void)
 {
 	static const struct {
@@ -299,6 +307,16 @@ static void test_first(void)
 	recheck_begin(table);
 	CHECK(!answers(5) && give_ups > 0 && is_there(3));
 	fallocate_fails = false;
+
+	begin_test("recheck: so does what cannot be opened or read, and the old mark stays");
+	start(CHECK_ALL, two);
+	refusal = EPIPE;
+	recheck_begin(table);
+	CHECK(!answers(5) && give_ups > 0 && marks == 0 && strstr(logged, "checked: Broken pipe"));
+	start(CHECK_ALL, two);
+	use_socket();
+	recheck_begin(table);
+	CHECK(!answers(5) && give_ups > 0 && marks == 0);
 }
 
 static void test_lacks(void)
@@ -340,6 +358,15 @@ static void test_later(void)
 	CHECK(!answers(5) && images[0].checked == 20 * BLOCK && stats.cache_unfit == 2);
 	put_block(20, RIGHT);
 	CHECK(!answers(10) && images[0].check == CHECK_DONE && strstr(logged, "2 blocks"));
+
+	begin_test("recheck: in the background what cannot be opened is told, once");
+	start(CHECK_BOOT, two);
+	live = true;
+	table->opening = false;
+	refusal = EMFILE;
+	recheck_begin(table);
+	CHECK(!answers(3) && opens == 1 && images[0].check == CHECK_DONE && give_ups == 0);
+	CHECK(strstr(logged, "its cache cannot be checked: ") && marks == 0);
 
 	begin_test("recheck: in the background it rests while READs wait, and between its turns");
 	start(CHECK_BOOT, NULL);

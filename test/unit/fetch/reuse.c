@@ -70,21 +70,25 @@ uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_
 	return 0;
 }
 
+static struct tree new_tree = {.verity.levels = 1};
+static unsigned forgotten;
+
 struct tree *image_tree(const struct image *image)
 {
 	(void)image;
-	return NULL;
+	return &new_tree;
 }
 
 bool image_before(const struct image *image, struct before *before)
 {
 	(void)image, (void)before;
-	return false;
+	return true;
 }
 
 void image_forget_before(const struct image *image)
 {
 	(void)image;
+	forgotten++;
 }
 
 int64_t file_hole(const struct file *f, uint64_t from, uint64_t end, uint64_t *hole_end)
@@ -254,8 +258,51 @@ static void test_builds(void)
 	}
 }
 
+static int refusal; /* errno of open_before() */
+
+static int open_before(unsigned file, const struct before *before)
+{
+	(void)file, (void)before;
+	errno = refusal;
+	return -1;
+}
+
+static bool end_before(unsigned file, const struct before *before, bool remove)
+{
+	(void)file, (void)before, (void)remove;
+	return false;
+}
+
+static void test_refused(void)
+{
+	static const struct frontend front = {.open_before = open_before, .end_before = end_before};
+	static const struct {
+		int error;
+		bool again;
+		unsigned forgotten;
+	} rows[] = {{EAGAIN, true, 0}, {ENOENT, false, 1}, {EPIPE, false, 0}, {EMFILE, false, 0}};
+
+	begin_test("reuse: an old version that is gone is forgotten, one that cannot be opened is "
+		   "not");
+	frontend = &front;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		static struct image image;
+		static struct file file;
+
+		file = (struct file){.used = true, .image = &image, .updates = true};
+		files = &file;
+		start(1000);
+		forgotten = 0;
+		refusal = rows[i].error;
+		CHECK(!reuse_is_for(&file) && !reuse.file, "row %zu", i);
+		CHECK(file.updates == rows[i].again && forgotten == rows[i].forgotten, "row %zu",
+			i);
+	}
+}
+
 int main(void)
 {
+	test_refused();
 	test_places();
 	test_edges();
 	test_builds();

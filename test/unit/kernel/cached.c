@@ -4,6 +4,7 @@
 #include "kernel/cached.c"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/xattr.h>
 
 #include "base/dir.c"
@@ -36,7 +37,9 @@ static int ask(const char *volume, const char *cookie)
 	return cached_open(ends[0], wanted, volume, cookie, strlen(cookie));
 }
 
-/* What the file is that is found; "": none is. */
+/* What the file is that is found; "": none is, and errno is `refusal`. */
+static int refusal = ENOENT;
+
 static const char *found(const char *volume, const char *cookie)
 {
 	static char text[300];
@@ -47,7 +50,7 @@ static const char *found(const char *volume, const char *cookie)
 	answer();
 	CHECK(recv(ends[1], text, 1, MSG_DONTWAIT) < 0);
 	fd = ask(volume, cookie);
-	CHECK(fd >= 0 || errno != EAGAIN);
+	CHECK(fd >= 0 || errno == refusal);
 	memset(text, 0, sizeof(text));
 	if (fd >= 0)
 		(void)!read(fd, text, sizeof(text) - 1);
@@ -75,9 +78,15 @@ static void test_found(void)
 	begin_test("cached: no way out of the cache, nothing but a file");
 	CHECK(system("mkdir -p Ix/@00/Dfolder Ix/@01 out; echo y > out/file; ln -s ../../out/file "
 		     "Ix/@00/Dlink; mkfifo Ix/@00/Dfifo; ln -s out Iout") == 0);
-	CHECK(!*found("x", "link") && !*found("x", "folder") && !*found("x", "fifo"));
 	CHECK(!*found("x", "x/../../../out/file") && !*found("x/../Ierofs,a", "a"));
-	CHECK(!*found("out", "file") && !*found("..", "a"));
+	CHECK(!*found("..", "a"));
+	refusal = EISDIR;
+	CHECK(!*found("x", "folder"));
+	refusal = ELOOP;
+	CHECK(!*found("x", "link"));
+	refusal = ENOTDIR;
+	CHECK(!*found("out", "file"));
+	refusal = ENOENT;
 }
 
 static void test_hostile(void)
@@ -92,15 +101,22 @@ static void test_hostile(void)
 		struct cached_request request = {0};
 
 		cached_answer(ends[1], cache, &request, i);
-		CHECK(fd_receive(ends[0]) == -1 && errno == 0);
+		CHECK(fd_receive(ends[0]) == -1 && errno == ENOENT);
 	}
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		struct cached_request request = {0};
 
 		memcpy(request.keys, rows[i].bytes, rows[i].size);
 		cached_answer(ends[1], cache, &request, 8 + rows[i].size);
-		CHECK(fd_receive(ends[0]) == -1 && errno == 0, "row %zu", i);
+		CHECK(fd_receive(ends[0]) == -1 && errno == ENOENT, "row %zu", i);
 	}
+}
+
+static void limit_descriptors(rlim_t count)
+{
+	struct rlimit limit = {.rlim_cur = count, .rlim_max = 1024};
+
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
 static void test_turns(void)
@@ -129,10 +145,17 @@ static void test_turns(void)
 	wanted = 0;
 	fd_close(&fd);
 
-	begin_test("cached: a culler that has ended is no file");
+	begin_test("cached: what cannot be opened is not what is not there");
+	limit_descriptors(1);
+	refusal = EMFILE;
+	CHECK(!*found("erofs,a", "a"));
+	limit_descriptors(1024);
+	refusal = ENOENT;
+
+	begin_test("cached: a culler that has ended is no file that is not there");
 	CHECK(ask("erofs,a", "a") < 0 && errno == EAGAIN);
 	close(ends[1]);
-	CHECK(ask("erofs,a", "a") < 0 && errno != EAGAIN);
+	CHECK(ask("erofs,a", "a") < 0 && errno != EAGAIN && errno != ENOENT);
 	CHECK(ask("erofs,a", "a") < 0 && errno == EPIPE);
 	CHECK(cached_open(-1, 0, "a", "b", 1) < 0 && errno == EBADF);
 }
