@@ -67,17 +67,19 @@ static void stop(const char *why)
 	const struct image *image = reuse.file->image;
 	bool own = opened_files_key(image->volume, image->cookie, image->cookie_size) ==
 		   reuse.before.key;
+	bool gone;
 
 	fd_close(&reuse.leaves);
 	fd_close(&reuse.data);
-	if (frontend->end_before(
-		    number_of(reuse.file), &reuse.before, why && (own || reuse.file->taken > 0)))
-		state_remove_tree(&reuse.before.state);
+	gone = frontend->end_before(
+		number_of(reuse.file), &reuse.before, why && (own || reuse.file->taken > 0));
 	if (why) {
 		image_forget_before(image);
 		log_info("%s: %llu bytes came from the version before: %s", image_name(image),
 			(unsigned long long)reuse.file->taken * VERITY_BLOCK, why);
 	}
+	if (gone)
+		state_remove_root(&reuse.before.state);
 	reuse.file = NULL;
 	reuse.in_turn = TURN_BYTES; /* another may begin in the next one */
 }

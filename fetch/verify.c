@@ -194,7 +194,7 @@ void verify_take(const struct transfer_result *r)
 	memcpy(root, tree->verity.root, sizeof(root));
 	fault = take_signed(r->image, root, bytes, r->size);
 	if (!fault) {
-		image_keep_proof(r->image, root, bytes, r->size);
+		state_store_proof(root, bytes, r->size);
 		transfer_free(r->transfer);
 		return;
 	}
@@ -208,24 +208,6 @@ void verify_take(const struct transfer_result *r)
 	unproved(r, why);
 }
 
-bool verify_recall(struct image *image)
-{
-	struct tree *tree = image_tree_place(image);
-	uint8_t proof[VERITY_DIGEST + PROOF_MAX];
-	uint64_t lacks;
-	size_t size;
-
-	if (!tree || tree->none)
-		return true;
-	if (!tree->rooted) {
-		size = p7s_keys() > 0 ? image_kept_proof(image, proof, sizeof(proof)) : 0;
-		if (size <= VERITY_DIGEST ||
-			take_signed(image, proof, proof + VERITY_DIGEST, size - VERITY_DIGEST))
-			return false;
-	}
-	return tree_covers(tree, 0, &lacks);
-}
-
 void verify_retract(struct image *image)
 {
 	struct tree *tree = image_tree_place(image);
@@ -235,6 +217,24 @@ void verify_retract(struct image *image)
 	pool_drop_image(image); /* what is under way was to be judged by that tree */
 	tree_forget(tree);
 	*tree = (struct tree){.rooted = false};
+}
+
+bool verify_recall(struct image *image)
+{
+	struct tree *tree = image_tree_place(image);
+	uint8_t root[VERITY_DIGEST], p7s[PROOF_MAX];
+	uint64_t lacks;
+	size_t size;
+
+	if (!tree || tree->none)
+		return true;
+	if (!configured_root(image)) {
+		verify_retract(image); /* a newer root hash, of which nothing was opened yet */
+		size = p7s_keys() > 0 ? image_kept_proof(image, root, p7s, sizeof(p7s)) : 0;
+		if (size == 0 || take_signed(image, root, p7s, size))
+			return false;
+	}
+	return tree_covers(tree, 0, &lacks);
 }
 
 /* ---- the rest of the tree ---- */

@@ -41,8 +41,9 @@ bool verify_allows(struct image *image);
 void verify_run(void);
 int64_t verify_next(void);
 
-/* Takes a signed root hash and the top of the tree from the disk, as far as they are not known.
- * False: the image cannot be opened without a server. */
+/* Takes a signed root hash, that of the version that was opened last in place of one that a server
+ * has sent since, and the top of the tree from the disk. False: the image cannot be opened without
+ * a server. */
 bool verify_recall(struct image *image);
 
 /* It is not opened by what verify_recall() took: a root hash that is not the configuration's is

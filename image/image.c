@@ -196,29 +196,24 @@ void image_forget_before(const struct image *image)
 	state_forget_before(key_of(image));
 }
 
-/* `last` is what was opened last under this name; NULL: nothing. Returns whether it is wanted. */
-static bool note_before(const struct image *image, const struct state *last)
+/* `last` is what was opened last under this name; NULL: nothing. */
+static void note_before(const struct image *image, const struct state *last)
 {
 	struct state_key key = key_of(image);
 	char name[STATE_NAME];
-	struct before b;
 
-	if (!image_tree(image) || (last && state_is_same(last, &image->pinned)))
-		return false;
-	if (image_before(image, &b) && !state_is_same(&b.state, &image->pinned))
-		state_remove_tree(&b.state); /* of an update before, which was not finished */
 	state_name(name, key);
-	if (last ? !state_is_verified(last) : !before_find(name, key, conf->reuse))
-		return false;
-	state_note_before(key, name);
-	return true;
+	if (image_tree(image) &&
+		(last ? state_is_verified(last) : before_find(name, key, conf->reuse)))
+		state_note_before(key, name);
 }
 
 void image_settle(struct image *image, const char *url)
 {
 	struct state_key key = key_of(image);
 	struct state before, *now = &image->pinned;
-	bool known = state_load(&before, key);
+	struct before old; /* of an update before */
+	bool known = state_load(&before, key), unfinished = image_before(image, &old);
 	int64_t live = opened_before(image);
 
 	now->checked = (int64_t)time(NULL);
@@ -242,13 +237,16 @@ void image_settle(struct image *image, const char *url)
 			"bytes, became %s, %llu bytes; what is cached of the old one is not used",
 			image_name(image), version_text(&before), (unsigned long long)before.size,
 			version_text(now), (unsigned long long)now->size);
-	if (!note_before(image, known ? &before : NULL) && known &&
-		strcmp(now->etag, before.etag) != 0)
-		state_remove_tree(&before);
+	if (!known || !state_is_same(now, &before))
+		note_before(image, known ? &before : NULL);
 	if (known && is_up_to_date(&before, now))
 		state_touch(key);
 	else
 		state_store(now, key, url);
+	if (known && strcmp(now->etag, before.etag) != 0)
+		state_remove_root(&before);
+	if (unfinished)
+		state_remove_root(&old.state);
 }
 
 static void pin_state(struct image *image, const struct state *s)
@@ -287,19 +285,14 @@ bool image_recall(struct image *image)
 	return !image->unknown;
 }
 
-void image_keep_proof(
-	struct image *image, const uint8_t root[VERITY_DIGEST], const uint8_t *p7s, size_t size)
+size_t image_kept_proof(
+	const struct image *image, uint8_t root[VERITY_DIGEST], uint8_t *p7s, size_t room)
 {
-	uint8_t proof[VERITY_DIGEST + PROOF_MAX];
+	struct state s;
 
-	memcpy(proof, root, VERITY_DIGEST);
-	memcpy(proof + VERITY_DIGEST, p7s, size);
-	state_store_proof(key_of(image), proof, VERITY_DIGEST + size);
-}
-
-size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room)
-{
-	return state_load_proof(key_of(image), out, room);
+	return state_load(&s, key_of(image)) && state_take_root(root, &s)
+		       ? state_load_proof(root, p7s, room)
+		       : 0;
 }
 
 bool image_mark(const struct image *image, bool make)

@@ -120,11 +120,10 @@ struct tree *image_tree_place(const struct image *image);
 bool image_lacks_root(const struct image *image);
 void image_set_root(struct image *image, const uint8_t root[VERITY_DIGEST]);
 
-/* Keeps a root hash and its signature beside the state; and reads both back, untrusted: their size,
- * 0 when there are none. */
-void image_keep_proof(
-	struct image *image, const uint8_t root[VERITY_DIGEST], const uint8_t *p7s, size_t size);
-size_t image_kept_proof(const struct image *image, uint8_t *out, size_t room);
+/* The root hash of the version that was opened last, and its signature, both untrusted. Returns the
+ * size of that, 0 when there is none. */
+size_t image_kept_proof(
+	const struct image *image, uint8_t root[VERITY_DIGEST], uint8_t *p7s, size_t room);
 
 /* Whether the version that was opened last had a root hash; whether the worker before us has opened
  * the image, and the kernel has it open still; and that without a root hash. */

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/dir.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -51,6 +52,13 @@ const char *state_root(const struct state *s)
 	const size_t size = sizeof(VERIFIED) - 1;
 
 	return strncmp(s->etag, VERIFIED, size) == 0 && s->etag[size] ? s->etag + size : NULL;
+}
+
+bool state_take_root(uint8_t out[VERITY_DIGEST], const struct state *s)
+{
+	const char *hex = state_root(s);
+
+	return hex && verity_root_parse(out, hex, VERITY_HEX);
 }
 
 bool state_is_verified(const struct state *s)
@@ -305,7 +313,7 @@ static bool write_file(const char *name, const void *text, size_t size)
 }
 
 /* With the longest of the suffixes. */
-#define SUFFIXED (STATE_NAME + sizeof(STATE_PROOF))
+#define SUFFIXED (STATE_NAME + sizeof(STATE_MARK))
 
 static void name_with(char out[SUFFIXED], struct state_key key, const char *suffix)
 {
@@ -313,58 +321,84 @@ static void name_with(char out[SUFFIXED], struct state_key key, const char *suff
 	strcat(out, suffix);
 }
 
-void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST])
+/* ---- what belongs to a root hash ---- */
+
+void state_root_name(
+	char out[STATE_ROOT_NAME], const uint8_t root[VERITY_DIGEST], const char *suffix)
 {
 	char hex[VERITY_HEX + 1];
 
-	snprintf(out, STATE_TREE_NAME, "%.16s" STATE_TREE, verity_root_text(hex, root));
+	snprintf(out, STATE_ROOT_NAME, "%.16s%s", verity_root_text(hex, root), suffix);
 }
 
-void state_remove_tree(const struct state *state)
+/* If it cannot be written, the image cannot be opened offline. */
+void state_store_proof(const uint8_t root[VERITY_DIGEST], const void *p7s, size_t size)
 {
+	char name[STATE_ROOT_NAME];
+
+	state_root_name(name, root, STATE_PROOF);
+	if (folder >= 0)
+		write_file(name, p7s, size);
+}
+
+size_t state_load_proof(const uint8_t root[VERITY_DIGEST], void *out, size_t room)
+{
+	char name[STATE_ROOT_NAME];
+
+	state_root_name(name, root, STATE_PROOF);
+	return read_file(name, out, room);
+}
+
+/* `context` is a version; becomes one without a root hash if a file has the same. */
+static bool see_root(void *context, int in, const char *name)
+{
+	struct state *searched = context, state;
+	struct state_names names;
+	size_t size = strlen(name);
+
+	(void)in;
+	if ((size == STATE_NAME - 1 || size == STATE_NAME + sizeof(STATE_BEFORE) - 2) &&
+		state_read(&state, name, &names) && strcmp(state.etag, searched->etag) == 0)
+		searched->etag[0] = '\0';
+	return searched->etag[0];
+}
+
+void state_remove_root(const struct state *state)
+{
+	struct state searched = *state;
 	uint8_t root[VERITY_DIGEST];
-	char name[STATE_TREE_NAME];
+	char name[STATE_ROOT_NAME];
 
-	const char *hex = state_root(state);
-
-	if (!hex || !verity_root_parse(root, hex, VERITY_HEX))
+	if (!state_take_root(root, state))
 		return;
-	state_tree_name(name, root);
+	dir_each(folder, ".", see_root, &searched);
+	if (!state_root(&searched))
+		return;
+	state_root_name(name, root, STATE_TREE);
+	unlinkat(folder, name, 0);
+	state_root_name(name, root, STATE_PROOF);
 	unlinkat(folder, name, 0);
 }
 
 void state_remove(const char *name)
 {
-	char beside[SUFFIXED];
-	struct state_names names;
-	struct state state;
+	static const char suffixes[][sizeof(STATE_BEFORE)] = {"", STATE_BEFORE};
 
-	if (state_read(&state, name, &names))
-		state_remove_tree(&state);
-	snprintf(beside, sizeof(beside), "%s" STATE_PROOF, name);
-	unlinkat(folder, beside, 0);
-	snprintf(beside, sizeof(beside), "%s" STATE_BEFORE, name);
-	unlinkat(folder, beside, 0);
-	unlinkat(folder, name, 0);
+	for (int i = 0; i < 2; i++) {
+		char file[SUFFIXED];
+		struct state_names names;
+		struct state state;
+		bool is_whole;
+
+		snprintf(file, sizeof(file), "%s%s", name, suffixes[i]);
+		is_whole = state_read(&state, file, &names);
+		unlinkat(folder, file, 0);
+		if (is_whole)
+			state_remove_root(&state);
+	}
 }
 
-/* If it cannot be written, the image cannot be opened offline. */
-void state_store_proof(struct state_key key, const void *proof, size_t size)
-{
-	char name[SUFFIXED];
-
-	name_with(name, key, STATE_PROOF);
-	if (folder >= 0)
-		write_file(name, proof, size);
-}
-
-size_t state_load_proof(struct state_key key, void *out, size_t room)
-{
-	char name[SUFFIXED];
-
-	name_with(name, key, STATE_PROOF);
-	return read_file(name, out, room);
-}
+/* ---- marks, and the version before ---- */
 
 bool state_is_old_mark(const char *name)
 {

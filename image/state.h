@@ -42,8 +42,10 @@ bool state_is_same(const struct state *a, const struct state *b);
 void state_verified(struct state *s, const uint8_t root[VERITY_DIGEST]);
 bool state_is_verified(const struct state *s);
 
-/* The VERITY_HEX digits of that root hash, within the state; NULL: there is none. */
+/* The VERITY_HEX digits of that root hash, within the state; NULL: there is none. The second takes
+ * them; false: there are none. */
 const char *state_root(const struct state *s);
+bool state_take_root(uint8_t out[VERITY_DIGEST], const struct state *s);
 
 /* The size to report to the kernel for a version, at least `now->size`.
  *
@@ -93,11 +95,21 @@ bool state_find(struct state *out, uint64_t hash, struct state_names *names);
 /* The same for the one whose file has this name. */
 bool state_read(struct state *out, const char *name, struct state_names *names);
 
-/* Keeps what proves the image's root hash in a file beside it, STATE_PROOF behind its name; reads
- * it back, untrusted, and returns its size, 0 when there is none. */
-#define STATE_PROOF ".proof"
-void state_store_proof(struct state_key key, const void *proof, size_t size);
-size_t state_load_proof(struct state_key key, void *out, size_t room);
+/* The name of a file in the folder that belongs to a root hash, whichever images have it: what is
+ * known of its tree (tree.h), or the signature that proves it. */
+#define STATE_TREE	".verity"
+#define STATE_PROOF	".proof"
+#define STATE_ROOT_NAME (16 + sizeof(STATE_TREE))
+void state_root_name(
+	char out[STATE_ROOT_NAME], const uint8_t root[VERITY_DIGEST], const char *suffix);
+
+/* Keeps a signature; reads it back, untrusted, and returns its size, 0 when there is none. */
+void state_store_proof(const uint8_t root[VERITY_DIGEST], const void *p7s, size_t size);
+size_t state_load_proof(const uint8_t root[VERITY_DIGEST], void *out, size_t room);
+
+/* Removes both files of the root hash that a version had, unless another state that is stored, or
+ * one of a version before, has it too. */
+void state_remove_root(const struct state *state);
 
 /* Files of the same form beside it, STATE_BEFORE behind its name: what was remembered of the
  * version before (before.h), copied from the file of a name of state_name(). Reads it, with its
@@ -107,15 +119,8 @@ void state_note_before(struct state_key key, const char *name);
 bool state_before(struct state *out, struct state_key key, struct state_names *names);
 void state_forget_before(struct state_key key);
 
-/* The name of the file in the folder that has what is known of a root hash's tree (tree.h). */
-#define STATE_TREE	".verity"
-#define STATE_TREE_NAME (16 + sizeof(STATE_TREE))
-void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST]);
-
-/* Removes the tree of a version that had a root hash. */
-void state_remove_tree(const struct state *state);
-
-/* Removes what is remembered under a name of state_name(), with its proof and its tree. */
+/* Removes what is remembered under a name of state_name(), also of the version before, with their
+ * root hashes. */
 void state_remove(const char *name);
 
 /* The mark of an image: a symbolic link beside the state by which a later boot of the machine knows

@@ -111,9 +111,9 @@ static void fill(struct slot *s, const struct tree *t, uint64_t block)
 
 static int open_file(const uint8_t root[VERITY_DIGEST], int flags)
 {
-	char name[STATE_TREE_NAME];
+	char name[STATE_ROOT_NAME];
 
-	state_tree_name(name, root);
+	state_root_name(name, root, STATE_TREE);
 	return openat(state_folder(), name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 }
 

@@ -265,7 +265,7 @@ static bool see_tree(void *context, int folder, const char *name)
 	struct culler *c = context;
 	struct stat s;
 
-	if (strlen(name) == STATE_TREE_NAME - 1 && strcmp(name + 16, STATE_TREE) == 0 &&
+	if (strlen(name) == STATE_ROOT_NAME - 1 && strcmp(name + 16, STATE_TREE) == 0 &&
 		fstatat(folder, name, &s, AT_SYMLINK_NOFOLLOW) == 0)
 		c->bytes += (uint64_t)s.st_blocks * 512;
 	return true;

@@ -266,6 +266,78 @@ def verified_offline_tree_spoilt(what):
                 o.need_all()
 
 
+@each("at once", "later")
+def verified_offline_published_in_part(cut):
+    """a new root hash is published before its tree, and the line is cut: the version before opens offline; with the
+    line again the new one"""
+    with keys() as folder:
+        old, new = Signed("whole", folder), Signed("in part", folder)
+        lines = f"verity-key {folder}/ours.pem", "offline allow", "timeout 5"
+        with Server(old.files()) as s:
+            with daemon(s, *lines, keep=True) as first:
+                Opened(Cachefiles(first, old.data)).need_all()
+                quiet(s)
+            s.images.update({path: data for path, data in new.files().items() if ".roothash" in path})
+            s.paths["/img"] = s.paths["/img.verity"] = {"drop": True}
+            if cut == "later":
+                with daemon(s, *lines, "offline deny", keep=True, after=first) as k:
+                    refused(k, k.open("erofs,img", b"img"), timeout=20)
+                    assert f"root hash {new.tree.root}" in k.stderr
+                s.stop()
+            with daemon(s, *lines, keep=True, after=first) as k:
+                o = Opened(Cachefiles(k, old.data))
+                k.wait_log("opened offline")
+                o.need_all()
+            s.paths.clear()
+            s.images.update(new.files())
+            if cut == "later":
+                s.start()
+            with daemon(s, *lines, after=k) as k:
+                Opened(Cachefiles(k, new.data)).need_all()
+                assert len(tree_files(k)) == 1, tree_files(k)
+
+
+@each(*FRONTS)
+def verified_offline_same_twice(front):
+    """two names of one image: one is replaced, and the other opens offline"""
+    with keys() as folder:
+        made, new = Signed("same", folder), Signed("next", folder)
+        lines = f"verity-key {folder}/ours.pem", "offline allow", "timeout 2"
+        with Server({**made.files("one"), **made.files("two")}) as s:
+            with started(front, s, *lines, attach=("one", "two"), keep=True) as k:
+                for name in "one", "two":
+                    opened(front, k, made.data, name).need_all()
+                quiet(s)
+            s.images.update(new.files("one"))
+            with started(front, s, *lines, attach=("one",), keep=True, after=k) as k:
+                opened(front, k, new.data, "one").need_all()
+                quiet(s)
+            s.stop()
+            with started(front, s, *lines, attach=("one", "two"), after=k) as k:
+                opened(front, k, made.data, "two").need_all()
+                opened(front, k, new.data, "one").need_all()
+
+
+@scenario
+def verified_offline_same_again():
+    """the next name has the same image: it comes from the version before, and opens offline, too"""
+    with keys() as folder:
+        made = Signed("same", folder)
+        lines = f"verity-key {folder}/ours.pem", "offline allow", "timeout 2"
+        with Server({**made.files("img-1"), **made.files("img-2")}) as s:
+            with started("nbd", s, *lines, attach=("img-1",), keep=True) as k:
+                opened("nbd", k, made.data, "img-1").need_all()
+                quiet(s)
+            with started("nbd", s, *lines, attach=("img-2",), keep=True, after=k) as k:
+                o = opened("nbd", k, made.data, "img-2")
+                k.wait_log("came from the version before: all that both have", 20)
+                o.need_all()
+                assert len(tree_files(k)) == 1, tree_files(k)
+            s.stop()
+            with started("nbd", s, *lines, attach=("img-2",), after=k) as k:
+                opened("nbd", k, made.data, "img-2").need_all()
+
+
 @scenario
 def verified_offline_unverified():
     """offline with allow: what was never verified opens as it did"""

@@ -1,6 +1,7 @@
 /* Fuzz harness of state.c: a file beside the cache. What is taken keeps its promises and is written
  * again as what it was read from; with the first byte odd the input stands between the keys and the
  * sum, so that the sum is right. */
+#include "base/dir.c"
 #include "base/fd.c"
 #include "base/text.c"
 #include "image/state.c"

@@ -48,9 +48,10 @@ int state_folder(void)
 	return 0;
 }
 
-void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST])
+void state_root_name(
+	char out[STATE_ROOT_NAME], const uint8_t root[VERITY_DIGEST], const char *suffix)
 {
-	(void)root;
+	(void)root, (void)suffix;
 	out[0] = '\0';
 }
 

@@ -47,7 +47,7 @@ void fd_close(int *fd)
 	*fd = -1;
 }
 
-void state_remove_tree(const struct state *state)
+void state_remove_root(const struct state *state)
 {
 	(void)state;
 }

@@ -2,6 +2,7 @@
  * changed at each. */
 #include "test/unit/check.h"
 
+#include "base/dir.c"
 #include "base/fd.c"
 #include "base/text.c"
 #include "image/state.c"
@@ -160,24 +161,88 @@ static void test_verified(void)
 		}
 }
 
+/* Remembers a version with that root hash of an image. */
+static struct state remember(const char *name, const uint8_t root[VERITY_DIGEST])
+{
+	struct state s = {.size = 4096, .reported_size = 4096};
+
+	state_verified(&s, root);
+	state_store(&s, (struct state_key){"v", name, strlen(name)}, "http://h/");
+	return s;
+}
+
+/* Whether there is a tree of this root hash, and its proof. */
+static bool has_root(const uint8_t root[VERITY_DIGEST])
+{
+	char name[STATE_ROOT_NAME];
+	uint8_t byte;
+
+	state_root_name(name, root, STATE_TREE);
+	CHECK((faccessat(folder, name, F_OK, 0) == 0) == (state_load_proof(root, &byte, 1) == 1));
+	return state_load_proof(root, &byte, 1) == 1;
+}
+
+static void make_root(const uint8_t root[VERITY_DIGEST])
+{
+	char name[STATE_ROOT_NAME];
+
+	state_root_name(name, root, STATE_TREE);
+	CHECK(write_file(name, "tree", 4));
+	state_store_proof(root, "p7s", 3);
+}
+
 static void test_proof(void)
 {
-	char path[] = "/tmp/state.XXXXXX";
+	static const uint8_t root[VERITY_DIGEST] = {1, 2}, other[VERITY_DIGEST] = {1, 3};
+	struct state_key a = {"v", "a", 1}, b = {"v", "b", 1};
+	char path[] = "/tmp/state.XXXXXX", command[64], name[STATE_NAME];
 	uint8_t out[16];
+	struct state s;
 
-	begin_test("state: what proves a root hash is kept beside the state, cut at the reader's "
-		   "room");
+	begin_test("state: what proves a root hash is kept by that, cut at the reader's room");
 	CHECK(mkdtemp(path) && (folder = open(path, O_RDONLY | O_DIRECTORY)) >= 0);
-	CHECK(state_load_proof(key, out, sizeof(out)) == 0);
-	state_store_proof(key, "0123456789", 10);
-	CHECK(state_load_proof(key, out, sizeof(out)) == 10 && memcmp(out, "0123456789", 10) == 0);
-	CHECK(state_load_proof(key, out, 3) == 3);
-	state_store_proof(key, "ab", 2);
-	CHECK(state_load_proof(key, out, sizeof(out)) == 2);
-	state_store_proof(key, "", 0);
-	CHECK(state_load_proof(key, out, sizeof(out)) == 0);
+	CHECK(state_load_proof(root, out, sizeof(out)) == 0);
+	state_store_proof(root, "0123456789", 10);
+	CHECK(state_load_proof(root, out, sizeof(out)) == 10 && memcmp(out, "0123456789", 10) == 0);
+	CHECK(state_load_proof(root, out, 3) == 3 && state_load_proof(other, out, 3) == 0);
+	state_store_proof(root, "ab", 2);
+	CHECK(state_load_proof(root, out, sizeof(out)) == 2);
+	state_store_proof(root, "", 0);
+	CHECK(state_load_proof(root, out, sizeof(out)) == 0);
+
+	begin_test("state: tree and proof of a root hash stay as long as an image has it");
+	make_root(root);
+	make_root(other);
+	remember("a", root);
+	s = remember("b", root);
+	state_remove_root(&s);
+	CHECK(has_root(root));
+	state_name(name, b);
+	state_remove(name);
+	CHECK(has_root(root) && has_root(other) && !state_load(&s, b));
+	state_name(name, a);
+	state_remove(name);
+	CHECK(!has_root(root) && has_root(other));
+
+	begin_test("state: so does that of a version before, and goes with that");
+	make_root(root);
+	remember("a", root);
+	state_name(name, a);
+	state_note_before(b, name);
+	s = remember("b", other);
+	state_remove(name);
+	CHECK(has_root(root) && has_root(other));
+	state_name(name, b);
+	state_remove(name);
+	CHECK(!has_root(root) && !has_root(other));
+	make_root(root);
+	s = strong(4096, "\"x\"");
+	state_remove_root(&s);
+	CHECK(has_root(root));
 	close(folder);
 	folder = -1;
+	snprintf(command, sizeof(command), "rm -r %s", path);
+	CHECK(system(command) == 0);
 }
 
 static void test_text(void)

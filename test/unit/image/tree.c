@@ -19,11 +19,12 @@ int state_folder(void)
 	return folder;
 }
 
-void state_tree_name(char out[STATE_TREE_NAME], const uint8_t root[VERITY_DIGEST])
+void state_root_name(
+	char out[STATE_ROOT_NAME], const uint8_t root[VERITY_DIGEST], const char *suffix)
 {
 	char hex[VERITY_HEX + 1];
 
-	snprintf(out, STATE_TREE_NAME, "%.16s" STATE_TREE, verity_root_text(hex, root));
+	snprintf(out, STATE_ROOT_NAME, "%.16s%s", verity_root_text(hex, root), suffix);
 }
 
 /* ---- a server ---- */
@@ -108,9 +109,9 @@ static void make_folder(void)
 
 static const char *file_of(const struct verity *v)
 {
-	static char name[STATE_TREE_NAME];
+	static char name[STATE_ROOT_NAME];
 
-	state_tree_name(name, v->root);
+	state_root_name(name, v->root, STATE_TREE);
 	return name;
 }
 
