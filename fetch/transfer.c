@@ -296,6 +296,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		outstanding_beside(t) <= BESIDE)
 		t->measured = turn.us;
 	mirror_asked(image, t->mirror);
+	t->http.response.status = 0; /* for is_cut(): a connection may fail before there is one */
 	http_start(&t->http, &request, turn.ms);
 	ask_ahead(t);
 }

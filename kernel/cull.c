@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/dir.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -66,6 +67,8 @@ struct culler {
 
 	unsigned mark_age; /* seconds from which on a mark goes */
 	bool marked;	   /* there are younger ones */
+	int64_t ahead;	   /* seconds by which the clock of files was before the monotonic one */
+	int64_t set;	   /* when it was seen to have been set, by that one */
 
 	bool culling; /* something had to go in this inspection */
 
@@ -122,7 +125,8 @@ static bool see_mark(void *context, int folder, const char *name)
 	if (!dot || strcmp(dot, STATE_MARK) != 0 || state_is_old_mark(name))
 		return true;
 	for (int i = 0; i < 2 && fstatat(folder, name, &s, AT_SYMLINK_NOFOLLOW) == 0; i++)
-		if ((uint64_t)(time(NULL) - s.st_mtime) < c->mark_age) {
+		if ((uint64_t)(time(NULL) - s.st_mtime) < c->mark_age ||
+			clock_ms() / 1000 - c->set < c->mark_age) {
 			c->marked = true;
 			break;
 		} else if ((i == 0 ? syncfs(folder) : unlinkat(folder, name, 0)) < 0) {
@@ -394,9 +398,21 @@ static void tell(struct culler *c)
 		conf->fstop, stop > free ? stop - free : 0, why_nothing_goes(c));
 }
 
+/* A mark's age says nothing if the clock was set since it was made, as on a machine without one of
+ * its own. */
+static void see_clock(struct culler *c)
+{
+	int64_t now = clock_ms() / 1000, ahead = time(NULL) - now;
+
+	if ((uint64_t)(ahead - c->ahead + 1) > 2)
+		c->set = now;
+	c->ahead = ahead;
+}
+
 static void inspect(struct culler *c)
 {
 	c->marked = false;
+	see_clock(c);
 	dir_each(state_folder(), ".", see_mark, c);
 	dir_each(c->root, "graveyard", bury, c);
 	c->culling = false;

@@ -140,10 +140,18 @@ void image_pin(struct image *i, const struct response *r)
 	(void)i, (void)r;
 }
 
+bool tree_covers(struct tree *tree, uint64_t b, uint64_t *l)
+{
+	(void)tree, (void)b, (void)l;
+	return true;
+}
+
+static struct tree *image_has; /* NULL: it is not verified */
+
 struct tree *image_tree(const struct image *i)
 {
 	(void)i;
-	return NULL;
+	return image_has;
 }
 
 struct tree *image_tree_place(const struct image *i)
@@ -168,9 +176,12 @@ void mirror_asked(struct image *i, unsigned m)
 	(void)i, (void)m;
 }
 
+static enum outcome failed;
+
 void mirror_failed(struct image *i, const struct failure *f, int64_t n)
 {
-	(void)i, (void)f, (void)n;
+	(void)i, (void)n;
+	failed = f->outcome;
 }
 
 void mirror_forget_redirect(const struct image *i)
@@ -359,9 +370,32 @@ static void test_measured(void)
 		CHECK(!is_measured(bytes, PREEMPT_AFTER), "%u", (unsigned)bytes);
 }
 
+static void test_cut_tree(void)
+{
+	static const struct transfer_work tree_work = {&image, PART_TREE, 0};
+	static struct tree tree = {.begun = true};
+	static char buffer[PAGE];
+	struct transfer *t = room;
+
+	begin_test("transfer: a tree is cut where this answer is a 416, not one before");
+	image_has = &tree;
+	for (int earlier = 0; earlier < 2; earlier++) {
+		start();
+		t->buffer = buffer;
+		t->http.response.status = earlier ? 416 : 0;
+		transfer_start(t, &target, tree_work, (struct range){TREE_BASE, TREE_BASE + PAGE});
+		if (!earlier)
+			t->http.response.status = 416;
+		transfer_fail(t, earlier ? OUTCOME_UNREACHABLE : OUTCOME_REFUSED, "why");
+		CHECK(failed == (earlier ? OUTCOME_UNREACHABLE : OUTCOME_UNVERIFIED));
+	}
+	image_has = NULL;
+}
+
 int main(void)
 {
 	test_planned();
 	test_measured();
+	test_cut_tree();
 	return finish_tests();
 }

@@ -4,7 +4,14 @@
 
 #include <stdarg.h>
 
+#include "base/clock.h"
+
+static int64_t passed, set; /* seconds since the start; and by which the clock was set */
+#define time(at)   ((time)(at) + (time_t)(passed + set))
+#define clock_ms() ((clock_ms)() + passed * 1000)
+
 #include "kernel/cull.c"
+#undef time
 #include "base/text.c"
 #include "base/dir.c"
 #include "base/fd.c"
@@ -317,6 +324,47 @@ static void test_marks(void)
 	      " " BB STATE_MARK "'");
 }
 
+/* Lets seconds pass, and looks at the marks. Returns whether AA's is there still. */
+static bool has_mark_after(struct culler *c, int64_t seconds)
+{
+	struct stat st;
+
+	passed += seconds;
+	c->marked = false;
+	see_clock(c);
+	dir_each(state_folder(), ".", see_mark, c);
+	return fstatat(state_folder(), AA STATE_MARK, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void make_mark(void)
+{
+	struct timespec now = {.tv_sec = time(NULL) + passed + set};
+
+	unlinkat(state_folder(), AA STATE_MARK, 0);
+	CHECK(symlinkat(boot, state_folder(), AA STATE_MARK) == 0);
+	CHECK(utimensat(state_folder(), AA STATE_MARK, (struct timespec[2]){now, now},
+		      AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+static void test_clock(void)
+{
+	static const int64_t steps[] = {1000000000, 30, -30, -1000000000};
+	struct culler c = {.mark_age = MARK_AGE};
+
+	begin_test("cull: where the clock is set, a mark goes no earlier, and not never");
+	make_mark();
+	CHECK(has_mark_after(&c, 0) && c.marked);
+	CHECK(has_mark_after(&c, MARK_AGE - 2) && c.marked);
+	CHECK(!has_mark_after(&c, 3) && !c.marked);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		make_mark();
+		set += steps[i];
+		CHECK(has_mark_after(&c, 2) && c.marked, "%zu", i);
+		CHECK(has_mark_after(&c, MARK_AGE - 1) && c.marked, "%zu", i);
+		CHECK(!has_mark_after(&c, 2) && !c.marked, "%zu", i);
+	}
+}
+
 int main(void)
 {
 	CHECK(mkdtemp(dir) && pipe(commands) == 0);
@@ -326,6 +374,7 @@ int main(void)
 	test_confined();
 	test_stored();
 	test_marks();
+	test_clock();
 	shell("cd / && rm -r %s", dir);
 	return finish_tests();
 }
