@@ -108,7 +108,10 @@ static bool has_other_etag(const struct http_request *q, const struct response *
 }
 
 /* Whether the response has another validator than the pinned version. Beside a weak ETag, which two
- * versions may share, Last-Modified has to be the same as well. */
+ * versions may share, Last-Modified has to be the same as well. A 206 without it is of the pinned
+ * version: it answers If-Range, for which the server has compared the date (RFC 9110 section
+ * 13.1.5), and then should not send the field again (section 15.3.7). A server that does not know
+ * If-Range has to send it, as it has in the first answer. */
 static bool is_other_version(const struct http_request *q, const struct response *r)
 {
 	if (has_other_etag(q, r))
