@@ -125,37 +125,40 @@ static uint32_t chacha20_x4_run(
 typedef unsigned __int128 wide;
 
 struct poly1305 {
-	uint64_t r[2], h[3]; /* h is below 2^131 */
+	uint64_t r[2], h[3]; /* h[2] is below 2^63 */
 };
 
+/* What h has above 2^130, 5 times. */
+static inline uint64_t excess(uint64_t h2)
+{
+	return (h2 & ~(uint64_t)3) + (h2 >> 2);
+}
+
 /* h = (h + each block) * r modulo 2^130 - 5. RFC 8439 makes r[1] a multiple of 4, so that a product
- * with it that counts 2^128 times is the product with 5/4 of it: 2^130 is 5. */
+ * with it that counts 2^128 times is the product with 5/4 of it: 2^130 is 5. What a product has
+ * above 2^130 is brought below with the next block, so that carries run once for both. GCC keeps
+ * sums of 128 bits on the stack, where each block would wait for the one before. */
 static void poly1305_blocks(struct poly1305 *s, const uint8_t *data, size_t count)
 {
 	uint64_t r0 = s->r[0], r1 = s->r[1], folded = r1 + (r1 >> 2);
 	uint64_t h0 = s->h[0], h1 = s->h[1], h2 = s->h[2];
 
 	for (; count > 0; count--, data += 16) {
-		uint64_t block[2], excess;
+		uint64_t block[2], carry;
 		wide low, high;
 
 		memcpy(block, data, 16);
-		low = (wide)h0 + le64toh(block[0]);
-		high = (wide)h1 + le64toh(block[1]) + (uint64_t)(low >> 64);
-		h0 = (uint64_t)low;
-		h1 = (uint64_t)high;
-		h2 += (uint64_t)(high >> 64) + 1;
+		carry = __builtin_add_overflow(h0, le64toh(block[0]), &h0);
+		carry += __builtin_add_overflow(h0, excess(h2), &h0);
+		h2 = (h2 & 3) + 1;
+		h2 += __builtin_add_overflow(h1, le64toh(block[1]), &h1);
+		h2 += __builtin_add_overflow(h1, carry, &h1);
 
 		low = (wide)h0 * r0 + (wide)h1 * folded;
-		high = (wide)h0 * r1 + (wide)h1 * r0 + h2 * folded + (uint64_t)(low >> 64);
-		h2 = h2 * r0 + (uint64_t)(high >> 64);
-
-		excess = (h2 & ~(uint64_t)3) + (h2 >> 2); /* 5 times what is above 2^130 */
-		low = (wide)(uint64_t)low + excess;
-		high = (wide)(uint64_t)high + (uint64_t)(low >> 64);
+		high = (wide)h0 * r1 + (wide)h1 * r0 + (uint64_t)(low >> 64) + h2 * folded;
 		h0 = (uint64_t)low;
 		h1 = (uint64_t)high;
-		h2 = (h2 & 3) + (uint64_t)(high >> 64);
+		h2 = h2 * r0 + (uint64_t)(high >> 64);
 	}
 	s->h[0] = h0;
 	s->h[1] = h1;
@@ -177,13 +180,17 @@ static void poly1305_add(struct poly1305 *s, const uint8_t *data, size_t len)
 /* The tag: h, brought below the modulus, plus the second half of the key. */
 static void poly1305_end(const struct poly1305 *s, const uint64_t *key, void *tag)
 {
-	wide low = (wide)s->h[0] + 5, high = (wide)s->h[1] + (uint64_t)(low >> 64);
+	wide low = (wide)s->h[0] + excess(s->h[2]), high = (wide)s->h[1] + (uint64_t)(low >> 64);
+	uint64_t h0 = (uint64_t)low, h1 = (uint64_t)high;
+	uint64_t h2 = (s->h[2] & 3) + (uint64_t)(high >> 64), over, out[2]; /* h is below 2^131 */
+
 	/* h + 5 reaches 2^130 where h reaches the modulus, and without its bit 130 is what is left.
 	 */
-	uint64_t over = -((s->h[2] + (uint64_t)(high >> 64)) >> 2), out[2];
-
-	low = (wide)(((uint64_t)low & over) | (s->h[0] & ~over)) + le64toh(key[0]);
-	high = (wide)(((uint64_t)high & over) | (s->h[1] & ~over)) + le64toh(key[1]) +
+	low = (wide)h0 + 5;
+	high = (wide)h1 + (uint64_t)(low >> 64);
+	over = -((h2 + (uint64_t)(high >> 64)) >> 2);
+	low = (wide)(((uint64_t)low & over) | (h0 & ~over)) + le64toh(key[0]);
+	high = (wide)(((uint64_t)high & over) | (h1 & ~over)) + le64toh(key[1]) +
 	       (uint64_t)(low >> 64);
 	out[0] = htole64((uint64_t)low);
 	out[1] = htole64((uint64_t)high);
