@@ -112,15 +112,8 @@ static void complete(unsigned n, uint32_t id, enum outcome outcome)
 
 /* ---- requests ---- */
 
-/* `why` is NULL where the keeper tells it. */
-static void end_requests(unsigned n, const char *why)
-{
-	if (why)
-		log_warning("/dev/nbd%d: %s", (int)place(n)->device, why);
-	nbd_devices[n].ended = true;
-}
-
-/* Copies a request to a free slot. False: none is free, or no request follows. */
+/* Copies a request to a free slot. False: none is free, or no request follows. Behind a DISC
+ * the socket ends. */
 static bool note_request(unsigned n, const struct request *r)
 {
 	volatile struct nbd_place *p = place(n);
@@ -128,13 +121,14 @@ static bool note_request(unsigned n, const struct request *r)
 	uint64_t from = be64toh(r->from);
 	uint32_t length = be32toh(r->length);
 
-	if (be32toh(r->magic) != REQUEST_MAGIC || type == NBD_CMD_WRITE || type == NBD_CMD_DISC) {
-		end_requests(
-			n, type == NBD_CMD_DISC
-				   ? NULL
-				   : "a request that makes no sense: it is not served any more");
+	if (be32toh(r->magic) != REQUEST_MAGIC || type == NBD_CMD_WRITE) {
+		log_warning("/dev/nbd%d: a request that makes no sense: it is not served any more",
+			(int)p->device);
+		nbd_devices[n].ended = true;
 		return false;
 	}
+	if (type == NBD_CMD_DISC)
+		return true;
 	for (unsigned i = 0; i < NBD_SLOTS; i++) {
 		if (!slots(n)[i].waiting)
 			slot = i;
@@ -167,7 +161,8 @@ static void take_requests(unsigned n)
 		if (got < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (got <= 0) {
-			end_requests(n, "the kernel has closed its socket");
+			d->ended = true;
+			worker_tell(WORD_LOOK); /* the keeper says so */
 			return;
 		}
 		d->partial = count == 0;

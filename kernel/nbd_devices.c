@@ -40,6 +40,7 @@
 static struct nbd_table *table;
 static struct nbd_descriptors descriptors[DEVICES_MAX];
 static int theirs[DEVICES_MAX]; /* the kernel's end of a socket pair, until it has it; -1 */
+static bool other_daemon;	/* serves a device that could not be taken over */
 static int given[DEVICES_MAX];	/* the N of /dev/nbdN; a worker may have written another */
 static bool told[DEVICES_MAX];	/* that the place waits */
 static int netlink = -1;
@@ -116,12 +117,12 @@ static bool make_descriptors(unsigned n)
 	return true;
 }
 
-static void before_fork(bool new_lines)
+/* Whether the other end of the place's socket is shut: with a device, the kernel's. */
+static bool is_hung_up(unsigned n)
 {
-	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		if (descriptors[n].socket < 0 && !make_descriptors(n))
-			log_err("descriptors for a device: %m");
-	table->take_lines |= new_lines;
+	struct pollfd socket = {.fd = descriptors[n].socket};
+
+	return poll(&socket, 1, 0) == 1;
 }
 
 /* The kernel has to be the only one that holds its end, so that its death is seen. */
@@ -231,6 +232,41 @@ static int find_device(const char *name)
 	return s.found;
 }
 
+/* Has the place be free for another image. */
+static void release(unsigned n)
+{
+	struct nbd_place *p = &table->places[n];
+
+	if (p->state == NBD_CONNECTED)
+		store(n, false);
+	p->state = NBD_FREE;
+	opened_files_remove(nbd_key(text_of(p)->name));
+	close_descriptors(n);
+	p->generation++;
+}
+
+/* A device whose socket the kernel has shut is not ours any more: somebody has disconnected it, and
+ * may have connected it for something else since. It is left alone. */
+static void drop_lost(void)
+{
+	for (unsigned n = 0; n < DEVICES_MAX; n++) {
+		if (table->places[n].state != NBD_CONNECTED || !is_hung_up(n))
+			continue;
+		log_warning("%.255s: not attached any more: /dev/nbd%d has been disconnected",
+			table->texts[n].name, given[n]);
+		release(n);
+	}
+}
+
+static void before_fork(bool new_lines)
+{
+	drop_lost();
+	for (unsigned n = 0; n < DEVICES_MAX; n++)
+		if (descriptors[n].socket < 0 && !make_descriptors(n))
+			log_err("descriptors for a device: %m");
+	table->take_lines |= new_lines;
+}
+
 static unsigned place_of(const char *name)
 {
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
@@ -265,11 +301,10 @@ static int give_socket(unsigned n)
 
 	identify(identifier, p);
 	for (;;) {
-		struct pollfd hung_up = {.fd = descriptors[n].socket};
 		int error = nbd_reconfigure(netlink, p->device, theirs[n], identifier);
 
 		fd_close(&theirs[n]);
-		if (error || poll(&hung_up, 1, 0) == 0)
+		if (error || !is_hung_up(n))
 			return error;
 		if (clock_ms() >= until)
 			return EBUSY;
@@ -301,10 +336,11 @@ static void take_over(int device, const char *rest)
 	p->size = count * 512;
 	error = give_socket(n);
 	if (error) {
+		other_daemon = error == EBUSY;
 		close_descriptors(n);
 		p->state = NBD_FREE;
 		log_err("/dev/nbd%d: cannot be taken over: %s", device,
-			error == EBUSY ? "another daemon serves it" : strerror(error));
+			other_daemon ? "another daemon serves it" : strerror(error));
 		return;
 	}
 	opened_files_add(nbd_key(name), told_size, version & STORE_VERIFIED);
@@ -333,7 +369,7 @@ static bool take_over_all(const struct conf *conf, char *why, size_t size)
 		struct search s = {.name = conf->attach[i].name, .see = take_over, .found = -1};
 
 		dir_each(AT_FDCWD, "/sys/block", see_device, &s);
-		if (s.found >= 0 && place_of(s.name) == DEVICES_MAX)
+		if (other_daemon && place_of(s.name) == DEVICES_MAX)
 			return fail(why, size,
 				"attach %s: another daemon serves it as /dev/nbd%d: stop that one "
 				"first",
@@ -415,7 +451,8 @@ static void attach(unsigned n)
 
 	if (device >= 0) {
 		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
-			"/dev/nbd%d has it already: start again to take that over", device);
+			"/dev/nbd%d has it already: unmount that, or start again to take it over",
+			device);
 		refuse(p);
 		return;
 	}
@@ -440,8 +477,9 @@ static void attach(unsigned n)
 /* ---- detaching ---- */
 
 /* In a process of its own, as the first open of a device reads its partitions, for which a worker
- * has to be there. 0: nobody claims it, and it was disconnected if it should be; else an errno. */
-static int probe(int device, bool disconnect)
+ * has to be there. 0: nobody claims it, and it was disconnected if it should be; else an errno.
+ * While it is open nobody can connect it: it is ours, or lost. */
+static int probe(unsigned n, bool disconnect)
 {
 	pid_t pid = _Fork();
 	struct pollfd end = {.events = POLLIN};
@@ -449,9 +487,11 @@ static int probe(int device, bool disconnect)
 	int fd, status = -1;
 
 	if (pid == 0) {
-		snprintf(path, sizeof(path), "nbd%d", device);
+		snprintf(path, sizeof(path), "nbd%d", given[n]);
 		fd = openat(dev, path, O_RDONLY | O_EXCL | O_CLOEXEC);
-		_exit(fd < 0 ? errno : disconnect ? nbd_disconnect(netlink, device) : 0);
+		_exit(fd < 0			       ? errno
+			: disconnect && !is_hung_up(n) ? nbd_disconnect(netlink, given[n])
+						       : 0);
 	}
 	if (pid < 0)
 		return errno;
@@ -468,18 +508,13 @@ static int probe(int device, bool disconnect)
 static int detach(unsigned n)
 {
 	struct nbd_place *p = &table->places[n];
-	int error = p->state == NBD_CONNECTED ? probe(given[n], true) : 0;
+	int error = p->state == NBD_CONNECTED ? probe(n, true) : 0;
 
 	if (error)
 		return error;
-	if (p->state == NBD_CONNECTED) {
+	if (p->state == NBD_CONNECTED)
 		log_info("%.255s: /dev/nbd%d is detached", text_of(p)->name, p->device);
-		store(n, false);
-	}
-	p->state = NBD_FREE;
-	opened_files_remove(nbd_key(text_of(p)->name));
-	close_descriptors(n);
-	p->generation++;
+	release(n);
 	return 0;
 }
 
@@ -487,13 +522,15 @@ static unsigned count_claimed(void)
 {
 	unsigned count = 0;
 
+	drop_lost();
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
-		count += table->places[n].state == NBD_CONNECTED && probe(given[n], false) != 0;
+		count += table->places[n].state == NBD_CONNECTED && probe(n, false) != 0;
 	return count;
 }
 
 static void end(void)
 {
+	drop_lost();
 	for (unsigned n = 0; n < DEVICES_MAX; n++)
 		if (table->places[n].state == NBD_CONNECTED)
 			detach(n);
@@ -503,6 +540,7 @@ static void end(void)
 
 static void look(void)
 {
+	drop_lost();
 	for (unsigned n = 0; n < DEVICES_MAX; n++) {
 		struct nbd_place *p = &table->places[n];
 
@@ -600,6 +638,7 @@ static const char *obey(char *line, bool *reload)
 	const char *wrong;
 	int device;
 
+	drop_lost();
 	if (strcmp(line, "front") == 0)
 		return "ok nbd";
 	if (!attaches && strncmp(line, "detach ", 7) != 0)

@@ -47,6 +47,83 @@ def occupy(n, index):
     return ours
 
 
+@each("--detach", "--attach", "--attach to another", "SIGHUP", "SIGTERM", "SIGTERM and a claim")
+def nbd_disconnected_by_others(then):
+    """`nbd-client -d` of somebody else, who connects the device anew: it is told, and left alone; another can be had"""
+    with three(attach=["img", "two"], expect_exit=None) as (data, s, n, k):
+        d, e = k.attached("img"), k.attached("two")
+        need(d, data["img"], 0, 4096)
+        with n.changed:
+            d.disconnect()
+        with occupy(n, 0):
+            d.claimed = "claim" in then
+            link = d.link
+            need(e, data["two"], 0, 65536)
+            k.wait_log("img: not attached any more: /dev/nbd0 has been disconnected", 5)
+            before = k.cpu()
+            time.sleep(1)
+            assert k.cpu() - before < 0.2, "it spins"
+            if then == "--detach":
+                status, out, err = tool(k, "--detach", "img")
+                assert status == 1 and "not attached" in err, (status, out, err)
+            elif then == "--attach":
+                status, out, err = tool(k, "--attach", "img", "/dev/nbd0")
+                assert status == 1 and "/dev/nbd0 is in use" in err, (status, out, err)
+            elif then == "--attach to another":
+                assert tool(k, "--attach", "img") == (0, "/dev/nbd2\n", "")
+                need(n[2], data["img"], 8192, 4096)
+            elif then == "SIGHUP":
+                reload(k)
+                n.wait(lambda: n[2].connected, 10, "another device")
+                need(n[2], data["img"], 8192, 4096)
+            if then.startswith("SIGTERM"):
+                assert k.stop() == 0
+            else:
+                need(e, data["two"], 65536, 4096)
+                kill_worker(k)
+                need(e, data["two"], 131072, 4096)
+            assert d.connected and d.link is link and not link.dead, "the stranger's device"
+            assert not d.backend
+
+
+@scenario
+def nbd_disconnected_unseen():
+    """... in the moment in which it is detached: the socket tells, and the stranger's device is left alone"""
+    with three(attach=["img"], expect_exit=None) as (data, s, n, k):
+        d = k.attached("img")
+        os.kill(k.worker, signal.SIGSTOP)           # it tells nothing
+        with n.changed:
+            d.disconnect()
+        with occupy(n, 0):
+            link = d.link
+            status, out, err = tool(k, "--detach", "img")
+            assert status == 1 and "not attached" in err, (status, out, err)
+            assert d.connected and d.link is link and not link.dead, "the stranger's device"
+        os.kill(k.worker, signal.SIGCONT)
+
+
+@scenario
+def nbd_disconnected_while_mounted():
+    """... and the device stays open, with what it was: the next start goes on without it"""
+    with three(attach=["img"], keep=True, expect_exit=None) as (data, s, n, k):
+        d = k.attached("img")
+        d.claimed = True
+        with n.changed:
+            d.disconnect()
+        k.wait_log("img: not attached any more", 5)
+        status, out, err = tool(k, "--attach", "img")
+        assert status == 1 and "/dev/nbd0 has it already: unmount" in err, (status, out, err)
+        assert k.stop() == 0
+        with blocks(s, n, attach=["two", "img"], after=k) as again:
+            need(again.attached("two"), data["two"], 0, 4096)
+            again.wait_log("img: not attached: /dev/nbd0 has it already: unmount", 10)
+            d.claimed = False
+            d.clear()
+            assert tool(again, "--attach", "img") == (0, "/dev/nbd0\n", "")
+            need(d, data["img"], 0, 4096)
+            disconnected(again)
+
+
 @scenario
 def nbd_device_of_another():
     """a device that another program has is named and not taken; another line gets its device"""

@@ -202,7 +202,7 @@ def nbd_killed_with_a_full_table():
         got(d, reads, data, 40)
 
 
-@each("a DISC", "the end of the socket")
+@each("a DISC", "a DISC, and the end of the socket", "the end of the socket")
 def nbd_socket_ends(how):
     """the kernel ends the socket without a word of ours: that device is told and left, the other is served"""
     data = image(1, 600000)
@@ -210,11 +210,13 @@ def nbd_socket_ends(how):
     with n, s, blocks(s, n, attach=["img", "two"], expect_exit=None) as k:
         d, e = k.attached("img"), k.attached("two")
         need(d, data, 0, 4096)
-        if how == "a DISC":
+        if "DISC" in how:
             d.raw(header(DISC, 0, 0, 0))
-        else:
+        if "end" in how:
             d.link.end()
-        time.sleep(0.5)
+            k.wait_log("img: .*/dev/nbd0 has been disconnected", 5)
+        else:
+            need(d, data, 4096, 4096)
         idle(k, how)
         need(e, data, 65536, 65536)
         kill_worker(k)
