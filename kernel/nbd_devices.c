@@ -391,8 +391,11 @@ static void check_place(unsigned n, const int kept[3], bool resumed)
 	memcpy(&descriptors[n], kept, 3 * sizeof(int));
 	descriptors[n].generation = p->generation;
 	given[n] = p->device;
-	if (p->state == NBD_CONNECTED && kept[0] >= 0 && kept[1] >= 0 && kept[2] >= 0)
+	if (p->state == NBD_CONNECTED && (kept[0] | kept[1] | kept[2]) >= 0)
 		return;
+	/* A socket that a service manager still had would keep the device from taking another. */
+	if (!resumed && (kept[0] & kept[1] & kept[2]) >= 0)
+		store(n, false);
 	close_descriptors(n);
 	/* What was only wanted may be another image by now, or not be wanted any more. */
 	if (p->state > NBD_SIZED || !resumed)

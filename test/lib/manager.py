@@ -7,10 +7,11 @@ import socket
 
 
 class ServiceManager:
-    """Listens on the abstract socket of this name. `stored` are the descriptors by name, `lines` all that came."""
+    """Listens on the abstract socket of this name. `stored` are the descriptors by name, at most `most`,
+    `lines` all that came."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, most=64):
+        self.name, self.most = name, most
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + name)
         self.socket.setblocking(False)
@@ -29,7 +30,8 @@ class ServiceManager:
                 for fd in fds:
                     assert "FDSTORE=1" in lines, f"descriptors with {lines}"
                     self.forget(name)
-                    self.stored[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+                    if len(self.stored) < self.most:
+                        self.stored[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
                     os.close(fd)
 
     def forget(self, name):

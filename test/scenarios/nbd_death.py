@@ -435,6 +435,36 @@ def nbd_service_manager(how):
                 d.let(None)
 
 
+@each(2, 3, 4, 6)
+def nbd_service_manager_keeps_few(most):
+    """... or fewer than it should, and the table or not: what is there of a device is dropped, and it is reconnected"""
+    data = image(1, 4 * MIB)
+    with Nbd() as n, Server({"/img": data, "/two": data}) as s, \
+            ServiceManager(f"standin-{os.getpid()}-few-{most}", most) as manager:
+        k, reads, may_break = None, [], n.may_break
+        for turn in range(3):
+            prefix, env, fds = manager.service()
+            manager.lines = []
+            with blocks(s, n, attach=["img", "two"], keep=turn < 2, after=k, prefix=prefix, env=env, pass_fds=fds) as k:
+                d, e = k.attached("img"), k.attached("two")
+                k.wait(lambda: manager.listen() or "READY=1" in manager.lines, 15, "READY=1")
+                got(d, reads, data, 30)
+                need(d, data, turn * 8192, 4096, 30)
+                need(e, data, turn * 8192, 4096, 30)
+                manager.listen()
+                if turn == 1 and most == 4:
+                    manager.forget("state")
+                d.claimed = e.claimed = True
+                reads = [d.read(MIB + turn * 8 * KIB + m * 64 * KIB, 4096) for m in range(20)]
+                n.may_break = True
+                if turn < 2:
+                    k.expect_exit = None
+                    k.signal(signal.SIGKILL)
+                    k.wait_exit()
+                    time.sleep(0.3)
+                n.may_break = may_break
+
+
 @scenario
 def nbd_service_manager_and_another_root_hash():
     """... of an image that was not attached yet nothing is kept: by now it may have another root hash"""
