@@ -109,8 +109,10 @@ static void divide_memory(void)
 
 	fetch_costs(&conf, &costs);
 	costs.file += front->memory(1) + handover_memory_each();
-	if (front == &nbd_front)
+	if (front == &nbd_front) {
 		costs.fixed += NBD_TABLE_USED(later(1, conf.attaches));
+		costs.files = nbd_places();
+	}
 	costs.fixed += (size_t)(_end - __executable_start) + STACK_TOUCHED + MEMORY_OF_OTHERS;
 	costs.fixed -= memory_untouched(&conf, sizeof(conf)); /* most of its texts are empty */
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))

@@ -44,6 +44,7 @@ bool memory_divide(
 	size_t unit = page > BUFFER_MIN ? page : BUFFER_MIN;
 	/* A TLS handshake, and a page that is not complete yet; always whole pages. */
 	size_t least = page > BUFFER_MIN ? page : BUFFER_MIN + page;
+	unsigned files_min = costs->files > FILES_MIN ? costs->files : FILES_MIN;
 	size_t each, needed;
 
 	capacity.extents = memory < MEMORY_WITH_MAP ? 0 : MAP_EXTENTS;
@@ -51,7 +52,7 @@ bool memory_divide(
 		beyond(memory, MEMORY_MIN + capacity.extents * costs->extent + costs->given_way -
 				       FILES_MIN * MEMORY_PER_FILE) /
 			MEMORY_PER_FILE,
-		FILES_MIN, FILES_MAX));
+		files_min, FILES_MAX));
 	capacity.connections = conf->connections;
 	if (!capacity.connections)
 		capacity.connections = (unsigned)clamp_u64(
@@ -63,11 +64,12 @@ bool memory_divide(
 		memory = needed + capacity.connections * (BUFFER_DEFAULT - unit);
 	if (memory < needed)
 		return fail(why, size,
-			"memory %zu: too little for %u connections, which take %zu with the rest",
-			memory, capacity.connections, needed);
+			"memory %zu: too little for %u connections and %u images, which take %zu "
+			"with the rest",
+			memory, capacity.connections, capacity.files, needed);
 	/* Open images give way where the program is larger than on most machines. */
 	while ((each = buffer_room(costs, memory)) < least && !conf->memory &&
-		capacity.files > FILES_MIN)
+		capacity.files > files_min)
 		set_files(capacity.files - 1);
 	capacity.buffer = clamp_u64(each / unit * unit, unit, BUFFER_MAX);
 	if (capacity.buffer < least && each >= least)

@@ -29,6 +29,7 @@ struct memory_costs {
 	size_t given_way;  /* of it, for which open images give way */
 	size_t connection; /* without its buffer */
 	size_t file, read, extent;
+	unsigned files; /* that are in use, and have to have room */
 };
 
 /* Divides `memory` bytes. If the configuration has none these are MEMORY_DEFAULT, or more where

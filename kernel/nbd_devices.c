@@ -65,6 +65,15 @@ static struct nbd_text *text_of(const struct nbd_place *p)
 	return &table->texts[p - table->places];
 }
 
+unsigned nbd_places(void)
+{
+	unsigned n = table ? DEVICES_MAX : 0;
+
+	while (n > 0 && table->places[n - 1].state == NBD_FREE)
+		n--;
+	return n;
+}
+
 uint64_t nbd_key(const char *name)
 {
 	char volume[KEY_MAX + 1];

@@ -27,6 +27,9 @@ struct nbd_descriptors {
 struct nbd_table *nbd_table(void);
 const struct nbd_descriptors *nbd_descriptors(unsigned place);
 
+/* The number of places, from the first on, that have to have room: those that are taken. */
+unsigned nbd_places(void);
+
 /* The number of the image in handover.h and store.h. */
 uint64_t nbd_key(const char *name);
 

@@ -401,6 +401,39 @@ def nbd_reload_is_refused():
 
 
 @scenario
+def nbd_reload_with_less_memory():
+    """SIGHUP with `memory` for fewer devices than are attached: all are served, or it is refused and says so"""
+    names = [f"i{n}" for n in range(14)]
+    data = image(1, 300000)
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, \
+            Server({f"/{name}": data for name in names}) as s:
+        path = os.path.join(folder, "conf")
+
+        def configure(memory):
+            with open(path, "w") as file:
+                file.write("".join(f"attach {name}\n" for name in names[:12]) + f"memory {memory}\n")
+
+        configure("4M")
+        with blocks(s, n, attach=[], options=["-f", path]) as k:
+            for name in names[:12]:
+                k.attached(name, 30)
+            for name in names[12:]:
+                assert tool(k, "--attach", name)[0] == 0
+            ends = r"(?m)(^.*not reloaded: .*|reloaded: )"
+            for turn, memory in enumerate(("1M", "704K", "640K", "600K", "576K")):
+                configure(memory)
+                k.signal(signal.SIGHUP)
+                k.wait(lambda turn=turn: len(re.findall(ends, k.stderr)) > turn, 30, "a reload")
+                for m, name in enumerate(names):
+                    need(k.attached(name), data, (turn * len(names) + m) * 4096, 4096)
+            outcomes = re.findall(ends, k.stderr)
+            k.nbd.event(f"{outcomes}")
+            refused = sum("not reloaded" in outcome for outcome in outcomes)
+            assert len(re.findall("memory [0-9]+: too little for .* images, ", k.stderr)) == refused, k.stderr
+            disconnected(k)
+
+
+@scenario
 def nbd_no_module():
     """the kernel has no NBD: the module is named; once it is loaded, SIGHUP and --attach work"""
     data = image(1, 50000)

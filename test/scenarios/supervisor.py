@@ -244,7 +244,7 @@ def upgraded():
             before = k.worker
             configure("memory 576K", "connections 16")
             k.signal(signal.SIGUSR2)
-            k.wait_log("upgrade: .*: memory 589824: too little for 16 connections, .*: all stays as it was")
+            k.wait_log("upgrade: .*: memory 589824: too little for 16 connections and .*: all stays as it was")
             assert k.worker == before
             kill_worker(k)
             need(k, f, data, 196608, 4096)
