@@ -173,7 +173,8 @@ static bool is_full_pipe(unsigned n)
 		return d->piped > 0; /* what is there is sent; the rest is tried again */
 	while (d->piped > 0 && read(nbd_descriptors(n)->pipe_out, &dropped, d->piped) > 0)
 		d->piped = 0;
-	r->total = r->end = sizeof(dropped);
+	r->phase = NBD_IDLE; /* a later worker may begin it anew, or as an error */
+	r->total = sizeof(dropped);
 	return false;
 }
 

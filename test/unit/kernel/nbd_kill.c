@@ -101,6 +101,7 @@ static bool has_died(unsigned before)
 		play();
 	}
 	watch_stores(false);
+	is_broken = false;
 	return died;
 }
 
@@ -202,6 +203,16 @@ static void set_up_failing(void)
 	kernel->depth = 2;
 }
 
+/* The disk gives none of what is cached, but it does to the next worker. */
+static void set_up_broken(void)
+{
+	set_up_at_once();
+	for (unsigned i = 0; i < kernel->count; i++)
+		kernel->asked[i].may_fail = true;
+	is_broken = true;
+	disk = AWAKE;
+}
+
 int main(void)
 {
 	kill_everywhere("nbd: killed once, before each step", set_up_cold, 1, 0);
@@ -212,5 +223,6 @@ int main(void)
 	kill_everywhere("nbd: killed, the READs fail", set_up_failing, 1, 0);
 	kill_everywhere("nbd: killed, pipe and socket full", set_up_large, 1, 0);
 	kill_everywhere("nbd: killed twice", set_up_cold, 5, 9);
+	kill_everywhere("nbd: killed, the disk fails", set_up_broken, 1, 0);
 	return finish_tests();
 }

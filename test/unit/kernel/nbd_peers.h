@@ -34,14 +34,23 @@ static size_t at_most(size_t size)
  * in a tmpfs, which refuses such reads. */
 static enum { NO_DISK, ASLEEP, AWAKE } disk;
 
+static bool is_broken; /* it gives no byte of a file */
+
+static ssize_t read_later(int fd, void *to, size_t size, off_t from)
+{
+	errno = EIO;
+	return is_broken ? -1 : pread(fd, to, size, from);
+}
+
 static long read_at_once(int fd, const struct iovec *part, off_t from)
 {
 	errno = disk == ASLEEP ? EAGAIN : EOPNOTSUPP;
-	return disk == AWAKE ? (long)pread(fd, part->iov_base, part->iov_len, from) : -1;
+	return disk == AWAKE ? (long)read_later(fd, part->iov_base, part->iov_len, from) : -1;
 }
 
 #define posix_fadvise(fd, from, size, what)		    (disk = disk ? AWAKE : NO_DISK)
 #define syscall(number, fd, part, count, from, high, flags) read_at_once(fd, part, from)
+#define pread(fd, to, size, from)			    read_later(fd, to, size, from)
 #define recv(fd, to, size, flags)			    (step(), recv(fd, to, size, flags))
 #define read(fd, to, size)				    (step(), read(fd, to, size))
 #define write(fd, bytes, size)				    write(fd, bytes, at_most(size))
@@ -53,6 +62,7 @@ static long read_at_once(int fd, const struct iovec *part, off_t from)
 #include "kernel/nbd.c"
 #undef posix_fadvise
 #undef syscall
+#undef pread
 #undef recv
 #undef read
 #undef write
@@ -506,7 +516,7 @@ static void begin_world(int buffer)
 	shared_table->places[0].version = IMAGE_SIZE + 1;
 	opens = reads = LATER;
 	open_outcome = OUTCOME_OK;
-	reads_fail = no_store = image.changed = false;
+	is_broken = reads_fail = no_store = image.changed = false;
 	piece = 0;
 	reads_waiting = opens_waiting = reads_begun = 0;
 }
