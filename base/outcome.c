@@ -11,8 +11,8 @@ const struct outcome_form outcomes[] = {
 	[OUTCOME_TIMED_OUT] = {ETIMEDOUT, 8, "timed out"},
 	[OUTCOME_UNREACHABLE] = {EHOSTUNREACH, 9, "server unreachable"},
 	[OUTCOME_UNTRUSTED] = {EKEYREJECTED, 10, "server not trusted"},
+	[OUTCOME_UNVERIFIED] = {EIO, 10, "not verified"},
 	[OUTCOME_BUSY] = {EAGAIN, 11, "server busy"},
 	[OUTCOME_NO_SPACE] = {ENOSPC, 12, "cache full"},
 	[OUTCOME_LIMIT] = {ENFILE, 13, "over one of our limits"},
-	[OUTCOME_UNVERIFIED] = {EIO, 10, "not verified"},
 };

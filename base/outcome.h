@@ -11,10 +11,10 @@ enum outcome {
 	OUTCOME_TIMED_OUT,   /* no answer, or no further byte, in time */
 	OUTCOME_UNREACHABLE, /* no address, no route, refused, reset, closed */
 	OUTCOME_UNTRUSTED,   /* the certificate does not prove the server's name, or TLS failed */
+	OUTCOME_UNVERIFIED,  /* the bytes do not fit the root hash, or there is none */
 	OUTCOME_BUSY,	     /* 408, 425, 429, 5xx: the server may answer later */
 	OUTCOME_NO_SPACE,    /* the cache is full */
 	OUTCOME_LIMIT,	     /* one of our own tables is full, or a URL too long */
-	OUTCOME_UNVERIFIED,  /* the bytes do not fit the root hash, or there is none */
 	OUTCOMES
 };
 

@@ -170,7 +170,7 @@ static void test_rows(void)
 	stats_answered(60000);
 	stats_answered(60001);
 	mirror.failures[OUTCOME_TIMED_OUT] = 3;
-	mirror.failures[OUTCOMES - 1] = 4;
+	mirror.failures[OUTCOME_UNVERIFIED] = 4;
 	mirror.set_aside = 1002;
 	whole_text();
 	CHECK(!strcmp(value_of("opens_total", NULL, NULL), "18446744073709"));
