@@ -42,6 +42,11 @@ static const char *mistake(int fd, bool alone)
 	return NULL;
 }
 
+static const char *explain(void)
+{
+	return errno == ENOENT ? "No such directory (mkdir -p -m 700 makes it)" : strerror(errno);
+}
+
 bool backing_check(const char *dir, bool alone, char *why, size_t size)
 {
 	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -51,7 +56,7 @@ bool backing_check(const char *dir, bool alone, char *why, size_t size)
 	if (fd >= 0)
 		wrong = mistake(fd, alone);
 	else if (errno == ENOENT || errno == ENOTDIR || (alone && !is_hidden))
-		wrong = strerror(errno);
+		wrong = explain();
 	fd_close(&fd);
 	return !wrong ||
 	       fail(why, size, "dir %s: %s: a cache needs a directory on ext4, xfs, btrfs or f2fs",
@@ -105,7 +110,7 @@ bool backing_check_store(const char *dir, char *why, size_t size)
 	const char *wrong = NULL;
 
 	if (fd < 0)
-		wrong = strerror(errno);
+		wrong = explain();
 	else if (!finds_page(fd))
 		wrong = "the file system calls holes data (as ext2, UBIFS and tmpfs with huge "
 			"pages do)";

@@ -104,8 +104,8 @@ static bool open_device(char *why, size_t size)
 	if (errno == EBUSY)
 		return device_explain(why, size);
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-		remedy = ": load the module (modprobe cachefiles) or use a kernel with "
-			 "CONFIG_CACHEFILES and CONFIG_CACHEFILES_ONDEMAND";
+		remedy = ": load the module (modprobe cachefiles), or, as most kernels have no "
+			 "CONFIG_CACHEFILES_ONDEMAND, use block devices (front nbd, attach NAME)";
 	else if (errno == EPERM || errno == EACCES)
 		remedy = ": start as root (CAP_SYS_ADMIN)";
 	return fail(why, size, DEVICE ": %m%s", remedy);
@@ -148,8 +148,9 @@ static const char *bind_remedy(int error)
 {
 	switch (error) {
 	case EINVAL:
-		return "this kernel has no on-demand mode: it needs CONFIG_CACHEFILES_ONDEMAND "
-		       "(and, to mount, CONFIG_EROFS_FS_ONDEMAND)";
+		return "this kernel has no on-demand mode (CONFIG_CACHEFILES_ONDEMAND, and to "
+		       "mount CONFIG_EROFS_FS_ONDEMAND): use block devices (front nbd, attach "
+		       "NAME)";
 	case EOPNOTSUPP:
 		return "the file system of the directory cannot hold a cache: use ext4, xfs, btrfs "
 		       "or f2fs (not tmpfs) with user extended attributes";

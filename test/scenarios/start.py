@@ -39,7 +39,7 @@ def bind_limits():
 @each("EBUSY", "ENOENT", "EPERM", "EACCES")
 def open_error(name):
     """/dev/cachefiles cannot be opened: status 1, the thing and the remedy are named"""
-    remedy = {"EBUSY": r"(?i)busy|in use|another|holds|held", "ENOENT": r"(?i)modprobe|CONFIG_CACHEFILES|module",
+    remedy = {"EBUSY": r"(?i)busy|in use|another|holds|held", "ENOENT": r"modprobe cachefiles.*front nbd, attach NAME",
               "EPERM": r"(?i)CAP_SYS_ADMIN|root", "EACCES": r"(?i)CAP_SYS_ADMIN|root|permission"}[name]
     with Server() as s, daemon(s, open_error=getattr(errno, name), expect_exit=1) as k:
         assert k.wait_exit() == 1
@@ -48,10 +48,30 @@ def open_error(name):
         assert re.search(remedy, k.stderr), f"nothing like {remedy}"
 
 
+@each("cachefiles", "nbd")
+def no_cache_directory(front):
+    """nobody has made the cache directory: the command that makes it is named, also by --test"""
+    with tempfile.TemporaryDirectory() as folder:
+        for option in ([], ["--test"]):
+            if not option and (front == "nbd" or os.geteuid()):
+                continue                        # it would be root's, and block devices need a stand-in
+            status, _, err = Program.run("-n", "-s", "-f", "/dev/null", "-o", f"dir {folder}/a/b", "-o", f"front {front}",
+                                         *option, "http://127.0.0.1:9/")
+            assert status in (1, 2) and f"dir {folder}/a/b: " in err and "mkdir -p -m 700" in err, (status, err)
+
+
+@scenario
+def help_in_order():
+    """--help lists the exit statuses in their order"""
+    status, out, _ = Program.run("--help")
+    found = [int(n) for n in re.findall(r"[:,] (\d+) ", out[out.index("of --get also:"):])]
+    assert status == 0 and len(found) > 8 and found == sorted(found), found
+
+
 @each("EINVAL", "ENOENT", "EOPNOTSUPP", "ENOBUFS", "EBUSY")
 def bind_error(name):
     """bind fails: status 1, the thing and the remedy are named; EINVAL is a kernel without on-demand mode"""
-    remedy = {"EINVAL": r"CONFIG_CACHEFILES_ONDEMAND", "ENOENT": r"{cache}", "EOPNOTSUPP": r"(?i)file ?system|{cache}",
+    remedy = {"EINVAL": r"CONFIG_CACHEFILES_ONDEMAND.*front nbd, attach NAME", "ENOENT": r"{cache}", "EOPNOTSUPP": r"(?i)file ?system|{cache}",
               "ENOBUFS": r"(?i)space|{cache}", "EBUSY": r"(?i)tag|busy|in use|already"}[name]
     with Server() as s, daemon(s, bind_error=getattr(errno, name), expect_exit=1) as k:
         assert k.wait_exit() == 1

@@ -136,7 +136,9 @@ static void test_store(void)
 
 	begin_test("backing: our own files in no directory");
 	CHECK(!backing_check_store("/nonexistent", why, sizeof(why)));
-	CHECK(strstr(why, "dir /nonexistent: No such file or directory: a cache needs"), "%s", why);
+	CHECK(strstr(why, "dir /nonexistent: No such directory (mkdir -p -m 700 makes it): a cache "
+			  "needs"),
+		"%s", why);
 	CHECK(!backing_check_store("/dev/null", why, sizeof(why)));
 	CHECK(!backing_check_store("/proc", why, sizeof(why)));
 	test_ext4();
@@ -152,7 +154,9 @@ int main(void)
 
 	begin_test("backing: none");
 	CHECK(!backing_check("/nonexistent", false, why, sizeof(why)));
-	CHECK(strstr(why, "dir /nonexistent: No such file or directory: a cache needs"), "%s", why);
+	CHECK(strstr(why, "dir /nonexistent: No such directory (mkdir -p -m 700 makes it): a cache "
+			  "needs"),
+		"%s", why);
 	CHECK(!backing_check("/dev/null", false, why, sizeof(why)) && strstr(why, "Not a dir"));
 
 	begin_test("backing: in memory, which the kernel refuses, if it is asked");
