@@ -370,6 +370,10 @@ static void take_over_asked(int device, const char *rest)
 	snprintf(name, sizeof(name), "%.*s", (int)length, rest);
 	if (store_has(nbd_key(name), version))
 		take_over(device, rest);
+	else if (place_of(name) == DEVICES_MAX)
+		log_info("%s: /dev/nbd%d is left alone, as its cache file is missing: an attach "
+			 "line takes it over",
+			name, device);
 }
 
 static bool take_over_all(const struct conf *conf, char *why, size_t size)
@@ -463,7 +467,8 @@ static void attach(unsigned n)
 
 	if (device >= 0) {
 		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
-			"/dev/nbd%d has it already: unmount that, or start again to take it over",
+			"/dev/nbd%d has it already: unmount that, or start again with an attach "
+			"line to take it over",
 			device);
 		refuse(p);
 		return;
@@ -563,6 +568,8 @@ static void look(void)
 				text_of(p)->name, p->device);
 		if (p->unwanted)
 			p->unwanted = false;
+		if (p->state == NBD_REFUSED && !p->configured && n != asked)
+			p->state = NBD_FREE; /* who has asked for it is gone */
 		if (p->state == NBD_WANTED && p->waits && !told[n])
 			log_warning("%.255s: not attached yet: %.255s", text_of(p)->name,
 				text_of(p)->why);
@@ -651,6 +658,7 @@ static const char *obey(char *line, bool *reload)
 	int device;
 
 	drop_lost();
+	give_answer(); /* to a client that is gone */
 	if (strcmp(line, "front") == 0)
 		return "ok nbd";
 	if (!attaches && strncmp(line, "detach ", 7) != 0)

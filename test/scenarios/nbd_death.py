@@ -16,7 +16,7 @@ from lib.manager import ServiceManager
 from lib.nbd_control import Control
 from scenarios.common import KIB, MIB, Program, Server, each, image, quiet, scenario, takes_long
 from scenarios.nbd_common import (Load, Nbd, attached, blocks, both_ends, disconnected, fails, got, kill_all,
-                                  kill_worker, need, recovers, reload, whole)
+                                  kill_worker, need, recovers, reload, tool, whole)
 from scenarios.verified_common import Made
 
 
@@ -301,6 +301,30 @@ def nbd_all_killed_and_the_cache_is_lost():
         shutil.rmtree(os.path.join(k.cache, "cachefilesd-mini"))
         with blocks(s, n, after=k) as k:
             need(d, data, 0, 2 * MIB, 20)
+
+
+@scenario
+def nbd_all_killed_and_the_cache_of_no_line_is_lost():
+    """... of an image that a person has attached: it is told with what takes it over, a start with a line"""
+    data = image(1, 2 * MIB)
+    with Nbd() as n, Server({"/img": data, "/two": data}) as s:
+        with blocks(s, n, attach=["two"], keep=True) as k:
+            assert tool(k, "--attach", "img")[0] == 0
+            d = k.attached("img")
+            need(d, data, 0, 65536, 20)
+            d.claimed = True
+            kill_all(k)
+        shutil.rmtree(os.path.join(k.cache, "cachefilesd-mini"))
+        with blocks(s, n, after=k, attach=["two"], keep=True) as k:
+            k.wait_log(f"img: /dev/{d} is left alone, as its cache file is missing: an attach line takes it over", 10)
+            assert not [line for line in k.stderr.split("\n") if "two" in line and "left alone" in line], k.stderr
+            status, _, err = tool(k, "--attach", "img")
+            assert status == 1 and "start again with an attach line" in err, (status, err)
+            assert k.stop() == 0
+        with blocks(s, n, after=k, attach=["two", "img"]) as k:
+            need(d, data, MIB, 65536, 20)
+            d.claimed = False
+            disconnected(k)
 
 
 @scenario

@@ -237,6 +237,41 @@ def nbd_attach_tool_fails():
 
 
 @scenario
+def nbd_attach_tools_that_are_gone():
+    """clients that do not wait for a refusal, again and again: no place stays taken"""
+    with three(attach=["img"]) as (data, s, n, k):
+        k.attached("img")
+        path = f"{k.cache}/control"
+        s.default["delay"] = 0.3
+        for turn in range(17):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                client.sendall(b"attach none%d\n" % turn)
+                time.sleep(0.05)
+            k.wait(lambda turn=turn: re.search(f"none{turn}: .*404", k.stderr), 20, "the refusal")
+        time.sleep(0.3)
+        assert tool(k, "--attach", "two") == (0, "/dev/nbd1\n", "")
+        assert tool(k, "--detach", "none3")[0] == 1, "it is there still"
+
+
+@scenario
+def nbd_refused_line_is_removed():
+    """an image that was refused and has no line any more leaves its place"""
+    data = image(1, 50000)
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, Server({"/img": data, "/two": data}) as s, occupy(n, 3):
+        path = os.path.join(folder, "conf")
+        with open(path, "w") as file:
+            file.write("attach img /dev/nbd3\nattach two\n")
+        with blocks(s, n, attach=[], options=["-f", path]) as k:
+            k.wait_log("img: not attached: /dev/nbd3 is in use", 10)
+            k.attached("two")
+            with open(path, "w") as file:
+                file.write("attach two\n")
+            reload(k)
+            k.wait(lambda: tool(k, "--detach", "img")[0] == 1, 5, "the end of the place")
+
+
+@scenario
 def nbd_attach_tool_without_a_daemon():
     """... and no daemon runs: status 1, the socket is named"""
     with tempfile.TemporaryDirectory() as folder:
