@@ -64,7 +64,8 @@ void verify_waive(struct image *image)
 	if (!tree)
 		return;
 	tree->none = true;
-	log_warning("%s: was opened without being verified: it is from its next mount on",
+	log_warning(
+		"%s: was opened without being verified: it is once it is mounted or attached anew",
 		image_name(image));
 }
 

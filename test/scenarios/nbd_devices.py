@@ -188,6 +188,28 @@ def nbd_refused_and_verified():
 
 
 @scenario
+def nbd_reload_adds_a_root_hash():
+    """SIGHUP that brings a root hash of an attached image: it counts when that is attached anew, as the log says"""
+    made, other = Made("a root hash, later"), Made("liar's")
+    with tempfile.TemporaryDirectory() as folder, Nbd() as n, Server(other.files()) as s:
+        path = os.path.join(folder, "conf")
+        open(path, "w").close()
+        with blocks(s, n, "timeout 2", "front nbd", attach=[], options=["-f", path]) as k:
+            assert tool(k, "--attach", "img")[0] == 0
+            need(k.attached("img"), other.data, 0, 65536)
+            with open(path, "w") as file:
+                file.write(f"{made.directive()}\n")
+            reload(k)
+            k.wait_log("img: was opened without being verified: it is once it is mounted or attached anew", 10)
+            need(k.attached("img"), other.data, MIB, 65536)
+            assert tool(k, "--detach", "img")[0] == 0
+            assert tool(k, "--attach", "img")[0] == 1
+            s.images.update(made.files())
+            assert tool(k, "--attach", "img")[0] == 0
+            need(k.attached("img"), made.data, 0, 262144)
+
+
+@scenario
 def nbd_attach_tool():
     """--attach prints the device, also for one that is attached already; --detach frees it; READs of others go on"""
     with three(attach=["img"]) as (data, s, n, k):

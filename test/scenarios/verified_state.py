@@ -421,7 +421,7 @@ def verified_sighup_adds():
         write(f"url {s.url}", made.directive())
         o.need(MIB)
         o.need_all()
-        k.wait_log("from its next mount on")
+        k.wait_log("img: was opened without being verified: it is once it is mounted or attached anew")
         k.closed(o.one.f)
         o = Opened(Cachefiles(k, made.data))
         assert o.one.f.size >= len(made.data) + SPREAD, o.one.f.size
