@@ -20,6 +20,16 @@ def number_of(device):
     return int(device.removeprefix("/dev/nbd"))
 
 
+def is_closed(connection):
+    """Whether the other end is shut; what has come is dropped."""
+    try:
+        while connection.recv(65536):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+
+
 def terminated(daemon):
     """SIGTERM: the daemon has to end, with status 0."""
     daemon.process.terminate()
@@ -89,6 +99,40 @@ def served_by_another():
     all_right(POINT, "second")
     unmount(POINT)
     terminated(daemon)
+
+
+@scenario("somebody else disconnects devices, and connects one: that is told, and left alone; the images can be attached "
+          "anew, one that was mounted too", True, series=BLOCK)
+def disconnected_by_others():
+    daemon = Daemon(URL, "attach plain.erofs", "attach second.erofs")
+    taken, mounted = attach("plain.erofs"), attach("second.erofs")
+    mount_device(mounted, POINT)
+    for name, device in ("plain.erofs", taken), ("second.erofs", mounted):
+        devices.disconnect(number_of(device))
+        daemon.logs(f"{name}: not attached any more: {device} has been disconnected", 10)
+    with devices.connect(number_of(taken), "another") as stranger:
+        expect("is not attached" in is_refused(detach, "plain.erofs"), "what was lost is not attached")
+        expect("is in use" in is_refused(attach, "plain.erofs", taken), "the stranger's device is not taken")
+        expect("has it already: unmount" in is_refused(attach, "second.erofs"), "one that is still mounted")
+        unmount(POINT)
+        again = attach("second.erofs")
+        expect(again == mounted, f"{again}, not {mounted}")
+        mount_device(again, POINT)
+        all_right(POINT, "second")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.logs("reloaded", 10)
+        other = attach("plain.erofs")
+        expect(other != taken, "SIGHUP has taken the stranger's device")
+        mount_device(other, f"{POINT}.other")
+        all_right(f"{POINT}.other", "plain", "random")
+        unmount(f"{POINT}.other")
+        unmount(POINT)
+        terminated(daemon)
+        expect(devices.connected() == [number_of(taken)] and devices.backend(number_of(taken)) == "another",
+               f"connected: {devices.connected()}")
+        stranger.setblocking(False)
+        expect(not is_closed(stranger), "the stranger's socket was shut")
+    devices.disconnect(number_of(taken))
 
 
 @contextlib.contextmanager
