@@ -50,8 +50,10 @@ def occupy(n, index):
 @each("--detach", "--attach", "--attach to another", "SIGHUP", "SIGTERM", "SIGTERM and a claim")
 def nbd_disconnected_by_others(then):
     """`nbd-client -d` of somebody else, who connects the device anew: it is told, and left alone; another can be had"""
-    with three(attach=["img", "two"], expect_exit=None) as (data, s, n, k):
-        d, e = k.attached("img"), k.attached("two")
+    with three(attach=["img"], expect_exit=None) as (data, s, n, k):
+        d = k.attached("img")
+        assert tool(k, "--attach", "two")[0] == 0
+        e = k.attached("two")
         need(d, data["img"], 0, 4096)
         with n.changed:
             d.disconnect()
@@ -466,11 +468,11 @@ def nbd_reload_with_less_memory():
             Server({f"/{name}": data for name in names}) as s:
         path = os.path.join(folder, "conf")
 
-        def configure(memory):
+        def configure(*lines):
             with open(path, "w") as file:
-                file.write("".join(f"attach {name}\n" for name in names[:12]) + f"memory {memory}\n")
+                file.write("".join(f"{line}\n" for line in (*(f"attach {name}" for name in names[:12]), *lines)))
 
-        configure("4M")
+        configure()
         with blocks(s, n, attach=[], options=["-f", path]) as k:
             for name in names[:12]:
                 k.attached(name, 30)
@@ -478,7 +480,7 @@ def nbd_reload_with_less_memory():
                 assert tool(k, "--attach", name)[0] == 0
             ends = r"(?m)(^.*not reloaded: .*|reloaded: )"
             for turn, memory in enumerate(("1M", "704K", "640K", "600K", "576K")):
-                configure(memory)
+                configure(f"memory {memory}")
                 k.signal(signal.SIGHUP)
                 k.wait(lambda turn=turn: len(re.findall(ends, k.stderr)) > turn, 30, "a reload")
                 for m, name in enumerate(names):

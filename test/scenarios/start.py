@@ -55,8 +55,8 @@ def no_cache_directory(front):
         for option in ([], ["--test"]):
             if not option and (front == "nbd" or os.geteuid()):
                 continue                        # it would be root's, and block devices need a stand-in
-            status, _, err = Program.run("-n", "-s", "-f", "/dev/null", "-o", f"dir {folder}/a/b", "-o", f"front {front}",
-                                         *option, "http://127.0.0.1:9/")
+            status, _, err = Program.run("-n", "-s", "-f", "/dev/null", "-o", f"dir {folder}/a/b",
+                                         "-o", f"front {front}", *option, "http://127.0.0.1:9/")
             assert status in (1, 2) and f"dir {folder}/a/b: " in err and "mkdir -p -m 700" in err, (status, err)
 
 
@@ -71,7 +71,8 @@ def help_in_order():
 @each("EINVAL", "ENOENT", "EOPNOTSUPP", "ENOBUFS", "EBUSY")
 def bind_error(name):
     """bind fails: status 1, the thing and the remedy are named; EINVAL is a kernel without on-demand mode"""
-    remedy = {"EINVAL": r"CONFIG_CACHEFILES_ONDEMAND.*front nbd, attach NAME", "ENOENT": r"{cache}", "EOPNOTSUPP": r"(?i)file ?system|{cache}",
+    remedy = {"EINVAL": r"CONFIG_CACHEFILES_ONDEMAND.*front nbd, attach NAME", "ENOENT": r"{cache}",
+              "EOPNOTSUPP": r"(?i)file ?system|{cache}",
               "ENOBUFS": r"(?i)space|{cache}", "EBUSY": r"(?i)tag|busy|in use|already"}[name]
     with Server() as s, daemon(s, bind_error=getattr(errno, name), expect_exit=1) as k:
         assert k.wait_exit() == 1

@@ -101,8 +101,8 @@ def served_by_another():
     terminated(daemon)
 
 
-@scenario("somebody else disconnects devices, and connects one: that is told, and left alone; the images can be attached "
-          "anew, one that was mounted too", True, series=BLOCK)
+@scenario("somebody else disconnects devices, and connects one: that is told, and left alone; the images can be "
+          "attached anew, one that was mounted too", True, series=BLOCK)
 def disconnected_by_others():
     daemon = Daemon(URL, "attach plain.erofs", "attach second.erofs")
     taken, mounted = attach("plain.erofs"), attach("second.erofs")

@@ -35,7 +35,8 @@ static void test_division(void)
 	CHECK(capacity.connections == 1 && capacity.files == FILES_MIN);
 	conf.connections = 16;
 	CHECK(!memory_divide(&conf, &costs, why, sizeof(why)));
-	CHECK(strstr(why, "memory 589824: too little for 16 connections and 8 images, which take "), "%s", why);
+	CHECK(strstr(why, "memory 589824: too little for 16 connections and 8 images, which take "),
+		"%s", why);
 	conf.memory = 0;
 	CHECK(memory_divide(&conf, &costs, why, sizeof(why)) && capacity.buffer == BUFFER_DEFAULT);
 }
