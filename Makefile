@@ -10,6 +10,7 @@
 #   WERROR                        -Werror makes warnings errors, as the tests do
 #   DESTDIR PREFIX SBINDIR MANDIR where `make install` puts the binary and the manual pages; the
 #   DOCDIR SYSCONFDIR SYSTEMDDIR  licence, the configuration and systemd's units
+#   INITRAMFSDIR DRACUTDIR        where the two initramfs systems look for their parts, whatever PREFIX is
 #   SOURCE_DATE_EPOCH             the build's date: certificates are never judged by an earlier one
 
 # Those of the flags $1 that the compiler knows, which is asked for each only if it does not know all.
@@ -35,6 +36,8 @@ MANDIR  = $(PREFIX)/share/man
 DOCDIR  = $(PREFIX)/share/doc/cachefilesd-mini
 SYSCONFDIR = /etc
 SYSTEMDDIR = $(PREFIX)/lib/systemd/system
+INITRAMFSDIR = /usr/share/initramfs-tools
+DRACUTDIR = /usr/lib/dracut/modules.d
 HOSTCC  = gcc
 
 ifdef CROSS
@@ -281,11 +284,11 @@ openrc_files = build/openrc/cachefilesd-mini.initd,$(SYSCONFDIR)/init.d/cachefil
 	build/openrc/cachefilesd-mini.confd,$(SYSCONFDIR)/conf.d/cachefilesd-mini
 sysvinit_files = build/sysvinit/cachefilesd-mini,$(SYSCONFDIR)/init.d/cachefilesd-mini
 procd_files = build/procd/cachefilesd-mini.init,$(SYSCONFDIR)/init.d/cachefilesd-mini
-# The parts for two initramfs systems, where packages of a distribution would put them.
-tree_files = $(foreach file,$(shell cd $1 && find -L . -type f | sed 's,^\./,,'),$1/$(file),$(PREFIX)/$2/$(file))
-initramfs_tools_files = $(call tree_files,contrib/initramfs-tools,share/initramfs-tools) \
-	contrib/initramfs/cachefilesd-boot.sh,$(PREFIX)/share/cachefilesd-mini/cachefilesd-boot.sh
-dracut_files = $(call tree_files,contrib/dracut,lib/dracut/modules.d)
+# The parts for two initramfs systems, where these look.
+tree_files = $(foreach file,$(shell cd contrib/$1 && find -L . -type f | sed 's,^\./,,'),build/$1/$(file),$2/$(file))
+initramfs_tools_files = $(call tree_files,initramfs-tools,$(INITRAMFSDIR)) \
+	build/initramfs/cachefilesd-boot.sh,$(PREFIX)/share/cachefilesd-mini/cachefilesd-boot.sh
+dracut_files = $(call tree_files,dracut,$(DRACUTDIR))
 service_files = $(foreach service,$(SERVICES),$($(service)_files))
 comma := ,
 sources_of = $(foreach file,$1,$(firstword $(subst $(comma), ,$(file))))
@@ -312,14 +315,14 @@ install-sysvinit: $(call sources_of,$(sysvinit_files)) ## a script for sysvinit
 install-procd: $(call sources_of,$(procd_files)) ## a script for OpenWrt's procd
 	$(call put_files,$(procd_files))
 
-install-initramfs-tools: ## a root over HTTP, for initramfs-tools
+install-initramfs-tools: $(call sources_of,$(initramfs_tools_files)) ## a root over HTTP, for initramfs-tools
 	$(call put_files,$(initramfs_tools_files))
 
-install-dracut: ## the same for dracut
+install-dracut: $(call sources_of,$(dracut_files)) ## the same for dracut
 	$(call put_files,$(dracut_files))
 
 # In /etc only what is as it was installed goes; of the folders those that are the program's own.
-uninstall: build/cachefilesd.conf $(call sources_of,$(service_files)) ## removes all that the above have installed
+uninstall: build/cachefilesd.conf $(call sources_of,$(service_files) $(initramfs_tools_files) $(dracut_files)) ## removes all that the above have installed
 	@for file in $(own_files) $(service_files) $(initramfs_tools_files) $(dracut_files); do \
 		place=$(DESTDIR)$${file#*,} file=$${file%%,*}; \
 		case $$place in $(DESTDIR)$(SYSCONFDIR)/*) cmp -s $$file $$place || continue ;; esac; \
@@ -331,9 +334,9 @@ build/cachefilesd.conf: contrib/sample/cachefilesd.conf.awk daemon/conf.c man/ca
 	@awk -v version=$(VERSION) -f $(filter-out Makefile,$^) >$@.new && mv $@.new $@
 
 # They name the program's place, which may be another one each time.
-$(call sources_of,$(service_files)): build/%: contrib/% FORCE
+$(call sources_of,$(service_files) $(initramfs_tools_files) $(dracut_files)): build/%: contrib/% FORCE
 	@mkdir -p $(@D)
-	@sed 's#/usr/sbin/#$(SBINDIR)/#' $< >$@ && { [ ! -x $< ] || chmod 755 $@; }
+	@sed 's#/usr/sbin/#$(SBINDIR)/#; s#/usr/share/cachefilesd-mini/#$(PREFIX)/share/cachefilesd-mini/#' $< >$@ && { [ ! -x $< ] || chmod 755 $@; }
 FORCE:
 
 # What git has of HEAD, the same bytes every time.

@@ -84,6 +84,17 @@ names_the_place()
 	done
 }
 
+# Whatever PREFIX is they lie where initramfs-tools and dracut look, and name the program's place.
+installs_initramfs_parts()
+(
+	make -s install-initramfs-tools install-dracut DESTDIR="$scratch/local" && cd "$scratch/local" || exit
+	ls usr/local/share/cachefilesd-mini/cachefilesd-boot.sh && ! grep -rE '/usr/(sbin|share)/cachefilesd-mini' . &&
+		grep '^copy_exec /usr/local/sbin/cachefilesd-mini /sbin$' usr/share/initramfs-tools/hooks/cachefilesd-mini &&
+		grep '/usr/local/sbin/cachefilesd-mini /sbin' usr/lib/dracut/modules.d/70cachefilesd-mini/module-setup.sh &&
+		[ -x usr/share/initramfs-tools/scripts/init-top/cachefilesd-mini ] &&
+		make -s -C "$OLDPWD" uninstall DESTDIR="$scratch/local" && ! find . ! -type d | grep .
+)
+
 # ---- the sample of the configuration ----
 
 # Each word once, those of the table, which are those of the manual.
@@ -273,6 +284,7 @@ check "make uninstall leaves nothing" uninstalls
 check "make install-sysvinit, install-procd, and uninstall" installs_other_services
 check "a configuration that was changed is neither overwritten nor removed" keeps_what_was_changed
 check "services name the program's place" names_the_place
+check "parts of an initramfs lie where its tools look, whatever PREFIX is" installs_initramfs_parts
 check "the sample configuration: each word once, as in the table and the manual" sample_has_words
 check "the sample configuration: what values may be" sample_has_texts
 check "the sample configuration passes --test, with and without its defaults" sample_passes

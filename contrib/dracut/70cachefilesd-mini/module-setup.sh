@@ -4,7 +4,7 @@
 
 # Only when it is asked for (add_dracutmodules), and its program is there.
 check() {
-	require_binaries cachefilesd-mini || return 1
+	require_binaries /usr/sbin/cachefilesd-mini || return 1
 	return 255
 }
 
@@ -19,7 +19,9 @@ installkernel() {
 
 # shellcheck disable=SC2154 # moddir is dracut's
 install() {
-	inst_multiple cachefilesd-mini findfs sed ip mount umount mkdir ln rm chmod sleep
+	# It may lie in /usr/local, where the initramfs looks for no program.
+	inst_simple /usr/sbin/cachefilesd-mini /sbin/cachefilesd-mini
+	inst_multiple findfs sed ip mount umount mkdir ln rm chmod sleep
 	# mke2fs for a cache in memory under cachefiles; NBD needs none.
 	inst_multiple -o mke2fs veritysetup /etc/cachefilesd.conf /etc/ssl/certs/ca-certificates.crt \
 		/etc/pki/tls/certs/ca-bundle.crt
