@@ -21,6 +21,7 @@
 
 static struct image *image;
 static uint64_t throughput_size;  /* bytes that measure it at most; 0: it is not measured */
+static bool is_device;		  /* front nbd: the image may hold any file system */
 static uint64_t throughput_bytes; /* that were received for it */
 
 /* ---- the server ---- */
@@ -172,6 +173,8 @@ static void say_image(void)
 
 	if (strcmp(kind, "EROFS") != 0) {
 		report_say("image", "not EROFS: %s", kind);
+		if (is_device)
+			return;
 		report_judge(kind == erofs_unknown ? CHECK_UNKNOWN : 1,
 			kind == erofs_unknown ? "the server is fit, but the file is no EROFS image "
 						"that we know, at best a blob of one"
@@ -183,10 +186,9 @@ static void say_image(void)
 	report_say("image", "EROFS, blocks of %u bytes, %s, %u extra devices", (unsigned)block,
 		is_compressed ? "compressed" : "not compressed", erofs_extra_devices(head));
 	report_number("block bytes", block);
-	if (is_compressed)
+	if (is_compressed && !is_device)
 		report_judge(0,
-			"the image is compressed: it takes Linux 6.9 or later, and is fetched "
-			"whole");
+			"compressed: cachefiles takes it from Linux 6.9 on, and fetches it whole");
 	if (block == page_size())
 		return;
 	report_judge(1,
@@ -310,6 +312,7 @@ int check_run(const struct conf *c, uint64_t size, bool json, void *memory)
 	int status;
 
 	throughput_size = size;
+	is_device = c->front == FRONT_NBD;
 	mirrors_init(c);
 	images_init(c, cut(&next, image_memory_each(c))); /* one place */
 	image = image_get("", name, url_name(name, sizeof(name), c->url[0]));

@@ -83,6 +83,16 @@ def _():
         check(status == 14, status, last)
 
 
+@test("check: a block device may hold a compressed image, and any file system")
+def _():
+    with httpserver.Server({"/img": b"hsqs" + bytes(8192)}) as s:
+        for url in (nginx.url("lz4.erofs"), s.url + "img"):
+            status, _, last = report("-o", "front nbd", url)
+            check(status == 0 and last == FIT, status, last)
+            status, _, last = report("-o", "front cachefiles", url)
+            check(last != FIT, status, last)
+
+
 @test("check: a server that sends less than was asked for shows the same")
 def _():
     for name, image, expected in (("plain", "not compressed", 0), ("lz4", ", compressed", 0)):
