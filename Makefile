@@ -233,9 +233,9 @@ check-boot: ## machines that boot, in QEMU; BOOT= takes options
 	@$(MAKE) cachefilesd-mini
 	test/boot/boot.py $(BOOT)
 
-# All that can go wrong, for hours; writes docs/chaos.md. test/guest/chaos.py --help lists the options: one
+# All that can go wrong, for hours; writes the tables of docs/chaos.md. test/guest/chaos.py --help lists the options: one
 # row, one kernel, little of each.
-chaos: ## what can go wrong, for hours; writes docs/chaos.md
+chaos: ## what can go wrong, for hours; writes the tables of docs/chaos.md
 	test/install build guest check
 	@$(MAKE) cachefilesd-mini
 	test/guest/chaos.py --write docs/chaos.md

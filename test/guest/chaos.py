@@ -7,9 +7,9 @@
 Boots the test kernels (6.12 and 6.1 by default) and runs the rows of test/guest/chaos_guest.py, and `cut`: the kernel
 itself is killed (test/guest/test_cut.py); with block devices (nbd) those with which a front end has to do. Prints a
 TAP line for each row, then all rows as a table in Markdown.
---short does little of each, in one boot; --scale X does X times as many disturbances. --write puts the table of a
-complete run into FILE. DAEMON is ./cachefilesd-mini by default. Exits with 0 only if no byte was wrong and nothing
-was lost. Needs no root.
+--short does little of each, in one boot; --scale X does X times as many disturbances. --write puts the tables of a
+complete run into FILE, between its marks; the text around them is written by hand, and stays. DAEMON is
+./cachefilesd-mini by default. Exits with 0 only if no byte was wrong and nothing was lost. Needs no root.
 """
 import argparse
 import json
@@ -153,16 +153,20 @@ def table(results):
     return "\n".join(lines) + "\n"
 
 
-HEAD = """# What it has outlived
+# In the document each front end's table stands between two such lines.
+MARK, END = "<!-- make chaos writes: {} -->", "<!-- end of what make chaos writes -->"
 
-Made by `make chaos` (`test/guest/chaos.py`, whose head says how): user-mode Linux kernels on one machine, a real
-nginx, images over HTTPS on a link of 10 ms and 40 Mbit/s where that matters. *tried*: disturbances;
-*survived*: those after which all readers read on; *lost*: reads and mounts that failed and must not,
-disturbances that were not survived, growth of memory or descriptors; *errors as said*: reads and mounts
-that failed as design.md says they do, such as without the keeper or with a full disk. Rows with `nbd` behind the
-kernel are those of block devices.
 
-"""
+def with_tables(text, results):
+    """The document with the tables of these results in place of those between the marks."""
+    for front in FRONTS:
+        before, mark, rest = text.partition(f"{MARK.format(front)}\n")
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ValueError(f"no line `{MARK.format(front)}`, or no `{END}` after it")
+        rows = table([result for result in results if result[0].endswith(", nbd") == (front == "nbd")])
+        text = f"{before}{mark}\n{rows}\n{end}{after}"
+    return text
 
 
 def arguments():
@@ -172,11 +176,18 @@ def arguments():
     parser.add_argument("--only", action="append", choices=COUNTS, help="this row; several allowed")
     parser.add_argument("--series", action="append", help="this kernel; several allowed")
     parser.add_argument("--front", action="append", choices=FRONTS, help="this front end; both allowed")
-    parser.add_argument("--write", metavar="FILE", help="where the table of a complete run goes")
+    parser.add_argument("--write", metavar="FILE", help="where the tables of a complete run go, between its marks")
     parser.add_argument("daemon", nargs="?", default=f"{guest.ROOT}/cachefilesd-mini")
     a = parser.parse_args()
     if a.write and (a.short or a.scale < 1 or a.only or a.series or a.front):
         parser.error("--write is for a complete run")
+    if a.write:
+        # Hours before it is needed.
+        try:
+            with open(a.write) as file:
+                with_tables(file.read(), [])
+        except (OSError, ValueError) as problem:
+            parser.error(f"--write {a.write}: {problem}")
     a.daemon = guest.program(a.daemon)
     return a
 
@@ -192,8 +203,11 @@ def main():
                     for result in run_series(series, front, a.daemon, counts, a.short)]
     print(table(results), end="")
     if a.write:
+        with open(a.write) as file:
+            text = file.read()
         with open(a.write, "w") as file:
-            file.write(HEAD + table(results))
+            file.write(with_tables(text, results))
+        print(f"chaos: the tables of {a.write} are new; its text is by hand: does it still hold?", file=sys.stderr)
     sys.exit(tap.status())
 
 

@@ -10,8 +10,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))      # test/
+from guest import chaos
 from lib import tap
 from lib.commands import run
 from lib.documents import blocks, run_by
@@ -208,11 +210,24 @@ def boots_by_these_words():
 
 
 def makes_an_initramfs():
-    """README.md's command, to the letter."""
+    """README.md's command, but into a folder that is not there yet."""
     commands, = run_by("README.md", THIS, "")
-    run("sh", "-ec", commands)
-    names = run("sh", "-c", "gzip -dc build/initrd | cpio -t --quiet").decode().split()
+    run("make", "-s", "cachefilesd-mini")
+    with tempfile.TemporaryDirectory() as work:
+        assert "build/initrd" in commands, commands
+        run("sh", "-ec", commands.replace("build/initrd", f"{work}/build/initrd"))
+        names = run("sh", "-c", f"gzip -dc {work}/build/initrd | cpio -t --quiet").decode().split()
     assert {"init", "bin/busybox", "usr/sbin/cachefilesd-mini", "cachefilesd-boot.sh"} <= set(names), names
+
+
+def keeps_the_text_around_tables():
+    """`make chaos` replaces nothing but the tables of docs/chaos.md."""
+    page = text_of("docs/chaos.md")
+    rows = re.findall(r"(?m)^\| [0-9].*\|$", page)
+    without = chaos.with_tables(page, [])
+    assert len(rows) > 30 and not any(row in without for row in rows), "rows of the run before are left"
+    assert all(line in without for line in page.splitlines() if not line.startswith("| ")), "text is gone"
+    assert chaos.with_tables(without, []) == without, "it is not the same the second time"
 
 
 def main():
@@ -229,6 +244,7 @@ def main():
             ("samples have the labels that are printed", shows_what_is_printed),
             ("the manual has each metric", lists_the_metrics),
             ("the kernel's command lines are understood", boots_by_these_words),
+            ("docs/chaos.md: the text around its tables stays", keeps_the_text_around_tables),
             ("README.md: an embedded initramfs", makes_an_initramfs)):
         tap.result(f"documents: {name}", *tap.attempt(function, below=TOP))
     return tap.status()
