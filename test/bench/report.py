@@ -359,6 +359,9 @@ def get_section(results):
                     [[name] + [f"{both[p]['rate'] / 1e6:.0f}" for p in ("ours", "curl")] +
                      [f"{both[p]['cpu']:.2f}" for p in ("ours", "curl")]
                      for name, both in results["get"].items()])
+
+
+def handshakes_section(results):
     yield "\n## Handshakes\n"
     yield ("On the host, `--get` of a file of 4 KiB from nginx: the whole run's CPU time, median of 100, and what is "
            "above that without TLS; and its time over a link with 20 ms of round trip, median of 20.\n")
@@ -395,4 +398,7 @@ def write(results, pictures):
         lines += growth_section(results)
     if results.get("get"):
         lines += get_section(results)
+    # Results from before they were measured have none.
+    if results.get("handshakes"):
+        lines += handshakes_section(results)
     return "\n".join(lines) + "\n"
