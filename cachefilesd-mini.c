@@ -104,7 +104,7 @@ static const struct front *front = &cachefiles_front;
 
 static void divide_memory(void)
 {
-	struct memory_costs costs;
+	struct memory_costs costs = {0};
 	char why[256];
 
 	fetch_costs(&conf, &costs);

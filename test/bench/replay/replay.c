@@ -293,7 +293,7 @@ static void configure(const char *line)
 static void start_engine(void)
 {
 	char cache[] = "/tmp/replay.XXXXXX";
-	struct memory_costs costs;
+	struct memory_costs costs = {0};
 	char why[256];
 
 	fetch_costs(&conf, &costs);
