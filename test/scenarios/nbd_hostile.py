@@ -214,7 +214,7 @@ def nbd_socket_ends(how):
             d.raw(header(DISC, 0, 0, 0))
         if "end" in how:
             d.link.end()
-            k.wait_log("img: .*/dev/nbd0 has been disconnected", 5)
+            k.wait_log(f"img: .*/dev/{d} has been disconnected", 5)
         else:
             need(d, data, 4096, 4096)
         idle(k, how)

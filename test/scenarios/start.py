@@ -149,7 +149,7 @@ def test_option():
                 continue
             status, out, err = test(*directives)
             assert (status, out) == (2, "") and re.search(says, err), (directives, status, out, err)
-        for directory, says in (("/nonexistent", "No such file"), ("/proc", "a cache needs"),
+        for directory, says in (("/nonexistent", "No such directory (mkdir"), ("/proc", "a cache needs"),
                                 ("/dev/shm", "in memory")):
             status, out, err = test(f"dir {directory}", device=())
             assert (status, out) == (2, "") and f"dir {directory}: " in err and says in err, (status, out, err)
