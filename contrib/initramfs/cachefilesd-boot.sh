@@ -133,7 +133,7 @@ cfd_parse()
 	cfd_each_word "$1" cfd_take
 	[ -n "$cfd_urls" ] || return 1
 	cfd_words=$cfd_lines
-	cfd_check_hashes && cfd_check_fallback && cfd_name_image "root=$cfd_type-http:" && cfd_check_places || return
+	cfd_check_hashes && cfd_check_places && cfd_check_fallback && cfd_name_image "root=$cfd_type-http:" || return
 	cfd_hashes=${cfd_roothash+roothash $cfd_name $cfd_roothash$cfd_newline}
 }
 
@@ -482,7 +482,7 @@ cfd_keep_files()
 			;;
 		roothash) ! cfd_is_outranked "${cfd_line#roothash}" || continue ;;
 		esac
-		echo "$cfd_line"
+		printf '%s\n' "$cfd_line"
 	done
 	for cfd_file in $cfd_bundles; do
 		if [ -n "$cfd_bundle" ] && [ -r "$cfd_file" ]; then
@@ -510,7 +510,8 @@ cfd_configure()
 	cfd_umask=$(umask)
 	umask 077
 	{
-		[ ! -r "$cfd_own_conf" ] || sed 's/^[[:blank:]]*//; /^dir[[:blank:]]/d' "$cfd_own_conf"
+		# The last line may have no end.
+		[ ! -r "$cfd_own_conf" ] || { cat "$cfd_own_conf" && echo; } | sed 's/^[[:blank:]]*//; /^dir[[:blank:]]/d; /^$/d'
 		echo "dir $cfd_cache_at/fscache"
 		printf %s "$cfd_lines"
 	} | cfd_keep_files >"$cfd_conf"
@@ -563,7 +564,7 @@ cfd_verify()
 {
 	[ -n "$cfd_verity" ] || return 0
 	[ -b /dev/mapper/cachefilesd-mini ] || {
-		cfd_tree=$("$cfd_daemon" --attach "$cfd_name.verity") &&
+		cfd_tree=$("$cfd_daemon" -f "$cfd_conf" --attach "$cfd_name.verity") &&
 			veritysetup open "$cfd_device" cachefilesd-mini "$cfd_tree" "$cfd_verity"
 	} && cfd_device=/dev/mapper/cachefilesd-mini
 }
@@ -577,7 +578,7 @@ cfd_try_image()
 	fi
 	cfd_options=ro
 	[ "$cfd_type" != ext4 ] || cfd_options=ro,noload
-	cfd_device=$("$cfd_daemon" --attach "$cfd_name") && cfd_verify &&
+	cfd_device=$("$cfd_daemon" -f "$cfd_conf" --attach "$cfd_name") && cfd_verify &&
 		mount -t "$cfd_type" -o "$cfd_options" "$cfd_device" "$cfd_run/image"
 }
 
@@ -610,7 +611,8 @@ cfd_mount_image()
 # Whether what the server of the URL $1 has is not the image of the root hash.
 cfd_misfits()
 {
-	cfd_text=$("$cfd_daemon" -f "$cfd_conf" -o "retry soft 5" ${cfd_roothash+-o "roothash $cfd_roothash"} \
+	(umask 077 && sed '/^url[[:blank:]]/d' "$cfd_conf" >"$cfd_run/one.conf") # else all servers are its mirrors
+	cfd_text=$("$cfd_daemon" -f "$cfd_run/one.conf" -o "retry soft 5" ${cfd_roothash+-o "roothash $cfd_roothash"} \
 		--get "$1" 0 4096 2>&1 >/dev/null)
 	[ $? = 10 ] || return
 	case $cfd_text in

@@ -205,6 +205,11 @@ dir $cfd_cache_at/fscache
 $n
 timeout 5
 attach i.erofs"
+printf 'timeout 7\n# the end\\nno line' >"$cfd_own_conf"
+cfd_configure
+tell "a last line that has no end, and a backslash" "$(head -n 3 "$cfd_conf")" "timeout 7
+# the end\\nno line
+dir $cfd_cache_at/fscache"
 cfd_bundles="$cfd_run/none $cfd_run/bundle"
 echo roots >"$cfd_run/bundle"
 echo secret >"$cfd_run/secret.key"
@@ -384,6 +389,10 @@ rm "$tree/etc/resolv.conf"
 printf "IPV6DNS0='2001:db8::53'\nIPV6DOMAINSEARCH='six.example'\n" >"$tree/run/net6-eth0.conf"
 tell "initramfs-tools: IPv6" "$(tools)" "nameserver 2001:db8::53
 search six.example"
+echo "$u cachefilesd.roothash=$h cachefilesd.wait=100000" >"$tree/proc/cmdline"
+tell "initramfs-tools: a mistake in the words is no boot, however often its shell is left" "$(tools | tail -n 1)" \
+	"waits for ever"
+echo "$u" >"$tree/proc/cmdline"
 printf '#empty\n' >"$tree/etc/resolv.conf"
 printf 'DNS=192.0.2.53 2001:db8::53\nDOMAINS=corp.example lan.example\n' >"$tree/run/systemd/netif/state"
 tell "dracut: what systemd-networkd has learnt" "$($shell "$tree/dracut" networkd "" /newroot 2>&1)" "#empty
@@ -426,11 +435,15 @@ a_daemon()
 		return 0
 		;;
 	*--get*"$right"*) return 0 ;;
-	*--get*) echo "$answer" >&2; return 10 ;;
-	--attach*)
+	*--get*)
+		grep ^url "$2" >"$cfd_run/mirrors"
+		echo "$answer" >&2
+		return 10
+		;;
+	"-f $cfd_conf --attach "*)
 		[ "$waits" != yes ] || return 1
-		[ "$2" != "$never" ] || return 1
-		case $2 in *.verity) echo "/dev/nbd8" ;; *) echo "/dev/nbd7" ;; esac
+		[ "$4" != "$never" ] || return 1
+		case $4 in *.verity) echo "/dev/nbd8" ;; *) echo "/dev/nbd7" ;; esac
 		return 0
 		;;
 	esac
@@ -523,6 +536,7 @@ boots "the fallback at once, as the first does not fit" "$u $f cachefilesd.fallb
 cachefilesd.fallback-roothash=$h" " cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"
 tell "its root hash" "$(grep roothash "$cfd_conf")" "roothash i.erofs $h
 roothash old.erofs $h"
+tell "one server was asked, without its mirrors" "$(cat "$cfd_run/mirrors")" ""
 rm "$cfd_run/fallback"
 boots "the fallback after a while, as a mirror has what fits" "$u,$right $f cachefilesd.roothash=$h \
 cachefilesd.fallback-roothash=$h" " cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"

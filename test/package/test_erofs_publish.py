@@ -305,6 +305,17 @@ def keep(site):
     assert images(site) == ["img-10.erofs", "img-11.erofs", "img-3.erofs"], images(site)
 
 
+def keep_all_current(site):
+    """Files that a person made, without a newline at their end."""
+    for version in 1, 2, 3:
+        site.publish(version)
+    for version in 1, 2:
+        with open(f"{site.www}/{version}.current", "w") as file:
+            file.write(f"img-{version}.erofs")
+    assert site.publish(4, "--keep", "1")[1].count("it stays") == 2
+    assert images(site) == [f"img-{number}.erofs" for number in (1, 2, 4)], images(site)
+
+
 def current(site):
     """A name that goes over to each version, and back; links and a file."""
     site.publish(1, "--current", "img.erofs")
@@ -535,6 +546,7 @@ def main():
                 ("a run that ends while it checks leaves nothing", interrupted_while_checking),
                 ("a run that ends while it publishes leaves no half a version", interrupted_while_publishing),
                 ("--keep", keep),
+                ("--keep, and what .current files of a person name", keep_all_current),
                 ("--current and --rollback", current),
                 ("--current replaces nothing but its own", current_is_no_file),
                 ("exit statuses and reasons", words),
