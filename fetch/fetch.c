@@ -105,7 +105,6 @@ static void file_opened(struct file *f)
 		f->block = EROFS_BLOCK;
 	f->fill = f->whole || (frontend->any_order && conf->prefetch_all);
 	f->since = turn.ms;
-	f->read = !frontend->hears_all;
 	if (f->whole)
 		log_info("%s: all %llu bytes are fetched before the first READ is answered: %s",
 			image_name(image), (unsigned long long)image->pinned.size,

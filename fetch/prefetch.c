@@ -303,18 +303,18 @@ static bool read_cached(struct file *f, uint64_t from, uint64_t to)
 	return cached.tried;
 }
 
-/* Once all directories are known: reads what is cached of the inodes of files. */
-static bool read_inodes(struct file *f)
+/* Once all directories are known: reads a page, if it is cached, of the inodes of files. One at a
+ * time, as the disk has others to serve. */
+static void read_inodes(struct file *f)
 {
 	uint64_t from = cached.inodes, hole_end;
 
-	if (!dirwalk_is_over(walk) || !dirwalk_inodes(walk, &from))
-		return false;
-	if (file_hole(f, from, from + page_size(), &hole_end) > (int64_t)from &&
-		!read_cached(f, from, from + page_size()))
-		return false;
+	if (!dirwalk_is_over(walk) || !dirwalk_inodes(walk, &from) ||
+		(file_hole(f, from, from + page_size(), &hole_end) > (int64_t)from &&
+			!read_cached(f, from, from + page_size())))
+		return;
 	cached.inodes = from + page_size();
-	return true;
+	held_until = turn.ms + 1;
 }
 
 static bool walk_on(void)
@@ -325,8 +325,7 @@ static bool walk_on(void)
 	if (!f || !f->read || !pool_may_prefetch(f) || f->trace == TRACE_ASKED)
 		return false;
 	if (wanted.from >= wanted.end && !next_step()) {
-		if (read_inodes(f))
-			return true;
+		read_inodes(f);
 		if (dirwalk_is_over(walk) || !pool_is_busy(number_of(f)))
 			f->walking = false;
 		return false;

@@ -391,6 +391,7 @@ static void check_head(struct transfer *t)
 	int64_t hole = frontend->hole((unsigned)t->file, 0, page_up(t->buffered), &hole_end);
 
 	assert(t->state == TRANSFER_HEAD);
+	files[t->file].read |= hole == 0 && !frontend->hears_all; /* a mount reads on at once */
 	if (hole == 0)
 		t->state = TRANSFER_WRITING;
 	else if (hole > 0)
