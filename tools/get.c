@@ -19,6 +19,7 @@
 
 #define PROGRESS_EVERY 250000 /* microseconds */
 #define PROGRESS_WIDTH 78
+#define PIPE_SIZE      (1 << 20) /* bytes; what a program without privileges may have */
 
 static bool opened, complete;
 static enum outcome open_outcome;
@@ -205,6 +206,8 @@ void get_output(const char *path)
 int get_run(const struct conf *conf, uint64_t offset, uint64_t length)
 {
 	next_progress = INT64_MAX;
+	/* A pipe that a single buffer fills has us wait for its reader with each. */
+	fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_SIZE);
 	fetch_run(NULL, client_clock()); /* sets its time */
 	fetch_open(0, "", name, url_name(name, sizeof(name) - 1, conf->url[0]));
 	run_until(&opened);

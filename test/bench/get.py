@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""`cachefilesd-mini --get` on this machine: throughput and CPU time beside curl's, by each cipher of both versions of
-TLS; and what a handshake costs, by each version and kind of key.
+"""`cachefilesd-mini --get` on this machine: throughput and CPU time beside curl's, verified, and by each cipher of both
+versions of TLS; and what a handshake costs, by each version and kind of key.
 
     test/bench/get.py [DAEMON]
 
@@ -29,7 +29,8 @@ SUITES = {"AES-128-GCM": ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA2
           "AES-256-GCM": ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_AES_256_GCM_SHA384"),
           "ChaCha20-Poly1305": ("ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_CHACHA20_POLY1305_SHA256")}
 # What nginx speaks.
-CIPHERS = {"HTTP": None,
+VERIFIED = "HTTP, verified"         # by ours; curl verifies nothing
+CIPHERS = {"HTTP": None, VERIFIED: None,
            **{f"TLS 1.2 {name}": f"ssl_protocols TLSv1.2; ssl_ciphers {old};" for name, (old, _) in SUITES.items()},
            **{f"TLS 1.3 {name}": f"ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites {new};"
               for name, (_, new) in SUITES.items()}}
@@ -64,7 +65,7 @@ def serving(work, spoken):
 
 
 def url(name, port, path):
-    return f"http{'' if name == 'HTTP' else 's'}://127.0.0.1:{port}/{path}"
+    return f"http{'' if name.startswith('HTTP') else 's'}://127.0.0.1:{port}/{path}"
 
 
 def fetch(command, expected=SIZE):
@@ -94,17 +95,27 @@ def drain(pipe):
         os.close(null)
 
 
+def root_hash(image):
+    """Makes the image's tree beside it, and returns its root hash."""
+    subprocess.run(["veritysetup", "format", "--salt=-", f"--root-hash-file={image}.roothash", image,
+                    f"{image}.verity"], stdout=subprocess.DEVNULL, check=True)
+    os.chmod(f"{image}.verity", 0o644)
+    with open(f"{image}.roothash") as file:
+        return file.read()
+
+
 def compare(daemon, work, say):
     """The medians of both programs for each of CIPHERS: bytes a second, and CPU seconds for a GiB."""
     say("== --get beside curl, on this machine")
     os.makedirs(f"{work}/get", exist_ok=True)
     with open(f"{work}/get/file", "wb") as file:
         file.truncate(SIZE)
-    commands = {"ours": [daemon, "-o", f"ca {work}/ca.pem", "--get"],
-                "curl": ["curl", "-sSf", "--cacert", f"{work}/ca.pem"]}
+    verified = ["-o", f"roothash {root_hash(f'{work}/get/file')}"]
     results = {}
     with serving(work, {name: how and (f"{work}/ec", how) for name, how in CIPHERS.items()}) as ports:
         for name, port in ports.items():
+            commands = {"ours": [daemon, "-o", f"ca {work}/ca.pem", *(verified if name == VERIFIED else []), "--get"],
+                        "curl": ["curl", "-sSf", "--cacert", f"{work}/ca.pem"]}
             taken = {program: [] for program in commands}
             for _ in range(ROUNDS):
                 for program, command in commands.items():

@@ -107,6 +107,7 @@ def traced_bar(table):
 MEGABYTES = {"a": 35.5, "b": 33, "c": 10.5, "d": 18, "e": 5}
 TIMES_NEEDED = {"f": 2, "g": 1.08}
 SECONDS = {"b": 3.6, "c": 1.2, "e": 1.1}
+GET_LEAST = {"verified": 0.8, "ChaCha20": 0.6}      # of curl's rate, by a word of what is compared; else all of it
 
 
 def wire_bars(table):
@@ -189,13 +190,13 @@ def memory_bars(results):
 
 def get_bars(results):
     for name, both in results.get("get", {}).items():
-        if "ChaCha" in name:
-            continue
         ours, curl = both["ours"], both["curl"]
-        yield verdict(ours["rate"] >= curl["rate"], f"--get, {name}: {ours['rate'] / 1e6:.0f} MB/s, curl "
-                      f"{curl['rate'] / 1e6:.0f} MB/s")
-        yield verdict(ours["cpu"] <= curl["cpu"], f"--get, {name}: {ours['cpu']:.2f} CPU seconds a GiB, "
-                      f"curl {curl['cpu']:.2f}")
+        least = next((part for word, part in GET_LEAST.items() if word in name), 1)
+        yield verdict(ours["rate"] >= least * curl["rate"], f"--get, {name}: at least {least} of curl's rate: "
+                      f"{ours['rate'] / 1e6:.0f} MB/s, curl {curl['rate'] / 1e6:.0f} MB/s")
+        if least == 1:
+            yield verdict(ours["cpu"] <= curl["cpu"], f"--get, {name}: {ours['cpu']:.2f} CPU seconds a GiB, "
+                          f"curl {curl['cpu']:.2f}")
 
 
 def bars(results):
