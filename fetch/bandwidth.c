@@ -119,6 +119,11 @@ void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now)
 	} /* else it goes on: on a short link all bytes in flight come at once, again and again */
 }
 
+void bandwidth_interrupted(void)
+{
+	sample.began = 0;
+}
+
 uint64_t bandwidth_per_rtt(void)
 {
 	return clamp_u64(in_time((uint64_t)round_trip()), 16 << 10, 1 << 20);

@@ -15,6 +15,9 @@ void bandwidth_answered(uint64_t bytes, int64_t taken);
 /* `bytes` have come; `outstanding` more are in flight. */
 void bandwidth_received(uint64_t bytes, uint64_t outstanding, int64_t now);
 
+/* Bytes have come that had waited in a socket: how fast they come is not the link's doing. */
+void bandwidth_interrupted(void);
+
 /* The bandwidth-delay product, from 16 KiB to 1 MiB: to fetch as much beside a READ costs hardly
  * more time than the READ alone. */
 uint64_t bandwidth_per_rtt(void);

@@ -415,6 +415,7 @@ static void write_on(struct transfer *t)
 	struct file_fault fault;
 	int error = flush(t, &fault);
 
+	t->held |= error == -EAGAIN;
 	if (error == -EAGAIN)
 		return;
 	if (error == -EBADMSG)
@@ -686,7 +687,10 @@ static void take_data(struct transfer *t, size_t got)
 {
 	t->buffered += got;
 	mirror_received(t->image, t->mirror, got);
-	bandwidth_received(got, transfers_outstanding(), turn.us);
+	if (t->held)
+		bandwidth_interrupted();
+	else
+		bandwidth_received(got, transfers_outstanding(), turn.us);
 	/* Less than a page is no progress: a server may let bytes trickle without end. */
 	if (position(t) >= t->credited + page_size()) {
 		t->credited = position(t);
@@ -746,6 +750,8 @@ static bool ask_on(struct transfer *t)
 		redirected(t);
 	else if (event == HTTP_FAILED)
 		request_failed(t, t->http.outcome, t->http.why);
+	if (event == HTTP_WAIT && room > 0)
+		t->held = false;
 	return event != HTTP_WAIT;
 }
 

@@ -54,6 +54,7 @@ struct transfer {
 	int64_t write_after; /* writing is tried again then */
 	int64_t write_since; /* when writing first failed; 0: it does not fail */
 	uint64_t lacks;	     /* 1 + the block of the tree that has to come before it is written */
+	bool held;	     /* its buffer was not written: bytes may wait in its socket */
 
 	/* with the life of the first range */
 	uint64_t base;		/* the offset of buffer[0] in the image, at a page's boundary */

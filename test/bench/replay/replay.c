@@ -1,7 +1,7 @@
-/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-v TREE] [-l] IMAGE READS`:
- * readers that wait for each of their READs, and the engine (fetch/, image/, http.c) on the link of
- * link.h, in virtual time. Prints a line of JSON. With -v the image is verified, for which a line
- * `roothash image HEX` is needed.
+/* replay.c - `replay [-r MS] [-b MBIT] [-w SEGMENTS] [-o LINE]... [-v TREE -c DIR] [-l] IMAGE
+ * READS`: readers that wait for each of their READs, and the engine (fetch/, image/, http.c) on the
+ * link of link.h, in virtual time. Prints a line of JSON. With -v the image is verified, for which
+ * a line `roothash image HEX` is needed; its tree is kept in DIR.
  *
  * READS has lines "READER THINK OFFSET LENGTH ...": after THINK microseconds of its own the reader
  * wants these bytes. As cachefiles does, it asks for each hole among them, one after the other; for
@@ -35,7 +35,7 @@
 #define WAKE	  100 /* and from a READ's answer until its reader runs again */
 #define TOO_LONG  600000000
 #define START	  1000000     /* 0 means never to parts of the engine */
-#define PROGRAM	  (500 << 10) /* what it takes of `memory`: see --version */
+#define PROGRAM	  (400 << 10) /* what it takes of `memory`: see --version */
 
 /* By page. */
 static struct {
@@ -58,6 +58,7 @@ static struct reader {
 
 static struct conf conf;
 static bool is_open, logs;
+static const char *cache; /* a folder */
 static uint64_t reads_sent;
 static int64_t waited;
 
@@ -292,7 +293,6 @@ static void configure(const char *line)
 
 static void start_engine(void)
 {
-	char cache[] = "/tmp/replay.XXXXXX";
 	struct memory_costs costs = {0};
 	char why[256];
 
@@ -300,9 +300,11 @@ static void start_engine(void)
 	costs.fixed += PROGRAM;
 	if (!memory_divide(&conf, &costs, why, sizeof(why)))
 		broken("memory", why);
+	if (!conf.memory && capacity.buffer != BUFFER_DEFAULT)
+		broken("memory", "PROGRAM is not as in the daemon");
 	fetch_init(&conf, &front, aligned_alloc(page_size(), page_up(fetch_memory(&conf))));
 	if (the_link.tree)
-		state_open(mkdtemp(cache)); /* where the tree is kept */
+		state_open(cache); /* where the tree is kept */
 	fetch_run(NULL, now);
 	fetch_open(THE_IMAGE, "erofs,image", "image", 5);
 	fetch_run(NULL, now);
@@ -332,7 +334,7 @@ int main(int argc, char **argv)
 	the_link.round_trip = 20000;
 	the_link.rate = 12.5e6;
 	the_link.window = 10;
-	while ((option = getopt(argc, argv, "r:b:w:o:v:l")) != -1) {
+	while ((option = getopt(argc, argv, "r:b:w:o:v:c:l")) != -1) {
 		if (option == 'r')
 			the_link.round_trip = (int64_t)(atof(optarg) * 1e3);
 		else if (option == 'b')
@@ -343,6 +345,8 @@ int main(int argc, char **argv)
 			configure(optarg);
 		else if (option == 'v')
 			the_link.tree = load(optarg, &the_link.tree_size);
+		else if (option == 'c')
+			cache = optarg;
 		else if (option == 'l')
 			logs = true;
 		else

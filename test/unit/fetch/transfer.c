@@ -1,5 +1,5 @@
-/* Unit test of transfer.c: what its ranges count as, and beside what a round trip is measured. The
- * rest of it is the scenarios' matter. */
+/* Unit test of transfer.c: what its ranges count as, and beside what a round trip and the rate are
+ * measured. The rest of it is the scenarios' matter. */
 #include "test/unit/check.h"
 
 #include "fetch/transfer.c"
@@ -18,13 +18,15 @@ static struct transfer room[2];
 static const struct frontend made_frontend = {.hears_all = true};
 const struct frontend *frontend = &made_frontend;
 static uint64_t unasked;
+static bool lacks; /* a block of the tree, before anything is written */
+static size_t counted, not_counted, in_socket;
 
 ssize_t file_write(
 	struct file *f, const void *pages, size_t size, uint64_t offset, struct file_fault *fault)
 {
 	(void)f, (void)pages, (void)offset;
-	*fault = (struct file_fault){.why = ""};
-	return (ssize_t)size;
+	*fault = (struct file_fault){.why = "", .lacks = 7};
+	return lacks ? -EINPROGRESS : (ssize_t)size;
 }
 
 void unasked_fetched(unsigned file, uint64_t from, uint64_t end)
@@ -61,7 +63,13 @@ void bandwidth_answered(uint64_t b, int64_t t)
 
 void bandwidth_received(uint64_t b, uint64_t o, int64_t n)
 {
-	(void)b, (void)o, (void)n;
+	(void)o, (void)n;
+	counted += b;
+}
+
+void bandwidth_interrupted(void)
+{
+	not_counted++;
 }
 
 void bandwidth_rtt_seen(int64_t t, int64_t n)
@@ -120,8 +128,10 @@ bool http_pipeline(struct http *h, uint64_t f, uint64_t l)
 
 enum http_event http_run(struct http *h, char *b, size_t r, size_t *g, int64_t n)
 {
-	(void)h, (void)b, (void)r, (void)g, (void)n;
-	return HTTP_WAIT;
+	(void)h, (void)b, (void)n;
+	*g = r < in_socket ? r : in_socket;
+	in_socket -= *g;
+	return *g > 0 ? HTTP_DATA : HTTP_WAIT;
 }
 
 const char *http_server(const struct http *h, char o[REQUEST_SERVER_MAX])
@@ -370,6 +380,32 @@ static void test_measured(void)
 		CHECK(!is_measured(bytes, PREEMPT_AFTER), "%u", (unsigned)bytes);
 }
 
+/* What came while a full buffer waited is in the socket, and comes at once. */
+static void test_held(void)
+{
+	static char buffer[65536];
+	struct transfer *t = room;
+
+	begin_test("transfer: what has waited in a socket does not count as the link's rate");
+	start();
+	t->buffer = buffer;
+	t->started = true;
+	transfer_start(t, &target, work, (struct range){0, 1 << 20});
+	lacks = true;
+	in_socket = sizeof(buffer);
+	transfer_run(t);
+	CHECK(counted == sizeof(buffer) && t->lacks == 8);
+	in_socket = 3 * PAGE;
+	transfer_run(t);
+	CHECK(in_socket == 3 * PAGE && not_counted == 0);
+	lacks = false;
+	transfer_run(t);
+	CHECK(in_socket == 0 && counted == sizeof(buffer) && not_counted == 1);
+	in_socket = PAGE;
+	transfer_run(t);
+	CHECK(counted == sizeof(buffer) + PAGE && not_counted == 1);
+}
+
 static void test_cut_tree(void)
 {
 	static const struct transfer_work tree_work = {&image, PART_TREE, 0};
@@ -396,6 +432,7 @@ int main(void)
 {
 	test_planned();
 	test_measured();
+	test_held();
 	test_cut_tree();
 	return finish_tests();
 }
