@@ -233,7 +233,7 @@ static bool is_known(struct tree *t, uint64_t *lacks)
 			read_block(t, 0, s->bytes) && begin(t, s->bytes, &why) && has_end(t, lacks);
 		t->begun = t->known;
 	}
-	*lacks = 0;
+	*lacks = t->begun; /* block 1, the top, follows the superblock */
 	return t->known;
 }
 

@@ -317,6 +317,11 @@ static void test_lying_server(void)
 	served[90] ^= 1;
 	CHECK(deliver(0) == TREE_FITS && fetch_tree(128) && judge(128) == TREE_FITS);
 
+	begin_test("tree: behind its superblock the top is lacking, which comes with it");
+	serve(129, 1, TREE_SLOTS);
+	CHECK(!tree_covers(&t, 0, &lacks) && lacks == 0 && deliver(0) == TREE_FITS);
+	CHECK(!tree_covers(&t, 0, &lacks) && lacks == 1);
+
 	begin_test("tree: without a level the data proves the salt");
 	serve(1, 1, TREE_SLOTS);
 	served[90] ^= 1;
