@@ -209,31 +209,60 @@ cfd_check_hashes()
 	}
 }
 
-# Whether there is a line of that word on the command line or in the initramfs.
-cfd_has_line()
+# The initramfs's own lines, as the daemon reads them: without blanks before them, an editor's byte-order mark, CR at
+# their ends. The last one may have no end.
+cfd_own_lines()
 {
-	case $cfd_newline$cfd_words in
-	*"$cfd_newline$1 "*) return 0 ;;
+	[ ! -r "$cfd_own_conf" ] || { cat "$cfd_own_conf" && echo; } |
+		sed "1s/^$(printf '\357\273\277')//; s/^[[:blank:]]*//; s/$(printf '\r')\$//; /^\$/d"
+}
+
+# The values of that word's lines, in the initramfs and then on the command line: the last one counts.
+cfd_values()
+{
+	{ cfd_own_lines; printf %s "$cfd_words"; } | sed -n "s/^$1[[:blank:]]\{1,\}//p"
+}
+
+# Whether a line has a root hash for the image of the URL $1: "NAME HEX", or "HEX" for each that has no other.
+cfd_has_hash()
+{
+	cfd_last_part "$1"
+	[ -n "$(cfd_values roothash | while read -r cfd_key cfd_value; do
+		[ "${cfd_value:+$cfd_key}" != "${cfd_value:+$cfd_part}" ] || echo yes
+	done)" ]
+}
+
+# Whether the value $3 of the word $1 is seconds, $2 at least.
+cfd_is_seconds()
+{
+	case $3 in
+	'' | *[!0-9]* | ??????*) ;;
+	*) [ "$3" -lt "$2" ] || return 0 ;;
 	esac
-	[ -r "$cfd_own_conf" ] && [ -n "$(sed -n "/^[[:blank:]]*$1[[:blank:]]/p" "$cfd_own_conf")" ]
+	cfd_say "cachefilesd.$1=$3: needs seconds, from $2 to 99999"
+	return 1
+}
+
+# Whether the daemon opens the fallback only if it is verified. Where images without a root hash are opened too, a key
+# alone does not say that.
+cfd_is_verified_fallback()
+{
+	[ -z "${cfd_fallback_roothash+given}" ] && ! cfd_has_hash "${cfd_fallback%%,*}" || return 0
+	[ -n "$(cfd_values verity-key)" ] && [ "$(cfd_values verity | sed '/:/d' | sed '$!d')" != allow ]
 }
 
 # A fallback that is verified by nothing would be the way round the root hash.
 cfd_check_fallback()
 {
 	[ -n "$cfd_fallback" ] || return 0
-	case $cfd_fallback_after in
-	'' | 0* | *[!0-9]* | ??????*)
-		cfd_say "cachefilesd.fallback-after=$cfd_fallback_after: needs seconds"
-		return 1
-		;;
-	esac
+	cfd_is_seconds fallback-after 1 "$cfd_fallback_after" || return
 	[ -z "$cfd_verity" ] || {
 		cfd_say "cachefilesd.verity= is the hash of one image: a fallback needs cachefilesd.roothash="
 		return 1
 	}
-	[ -z "${cfd_roothash+given}" ] || [ -n "${cfd_fallback_roothash+given}" ] || cfd_has_line verity-key || {
-		cfd_say "cachefilesd.fallback= needs cachefilesd.fallback-roothash= or cachefilesd.verity-key="
+	{ [ -z "${cfd_roothash+given}" ] && ! cfd_has_hash "${cfd_urls%%,*}"; } || cfd_is_verified_fallback || {
+		cfd_say "cachefilesd.fallback= needs cachefilesd.fallback-roothash=," \
+			"or cachefilesd.verity-key= and no cachefilesd.verity=allow"
 		return 1
 	}
 	cfd_first=$cfd_urls
@@ -302,9 +331,7 @@ cfd_check_places()
 		cfd_say "cachefilesd.overlay=$cfd_overlay: needs tmpfs, none, UUID=, LABEL= or /dev/..."
 		return 1
 	}
-	case $cfd_wait in
-	'' | *[!0-9]* | ??????*) cfd_say "cachefilesd.wait=$cfd_wait: needs seconds"; return 1 ;;
-	esac
+	cfd_is_seconds wait 0 "$cfd_wait"
 }
 
 # ---- places ----
@@ -510,8 +537,7 @@ cfd_configure()
 	cfd_umask=$(umask)
 	umask 077
 	{
-		# The last line may have no end.
-		[ ! -r "$cfd_own_conf" ] || { cat "$cfd_own_conf" && echo; } | sed 's/^[[:blank:]]*//; /^dir[[:blank:]]/d; /^$/d'
+		cfd_own_lines | sed '/^dir[[:blank:]]/d'
 		echo "dir $cfd_cache_at/fscache"
 		printf %s "$cfd_lines"
 	} | cfd_keep_files >"$cfd_conf"
@@ -522,7 +548,8 @@ cfd_configure()
 	umask "$cfd_umask"
 }
 
-# The front end, in $cfd_front: nbd or cachefiles. Mistakes are told when the daemon starts.
+# The front end, in $cfd_front: nbd or cachefiles. Mistakes are told when the daemon starts, but for one that it would
+# not take for one.
 cfd_choose()
 {
 	modprobe -qa cachefiles erofs 2>/dev/null
@@ -531,6 +558,10 @@ cfd_choose()
 	*"${cfd_newline}front nbd"* | [!e]* | ext4* | erofs[0-9a-f]*)
 		cfd_front=nbd
 		modprobe -q nbd max_part=16 2>/dev/null
+		[ "$(cfd_values control | sed '$!d')" != none ] || {
+			cfd_say "cachefilesd.control=none: a root on a block device needs the control socket: leave it out"
+			return 1
+		}
 		;;
 	esac
 	echo "$cfd_front" >"$cfd_run/front"

@@ -194,6 +194,31 @@ bad "a fallback without a name" "$u cachefilesd.fallback=http://h/" "cachefilesd
 bad "a fallback at once" "$u $f cachefilesd.fallback-after=0" "fallback-after=0: needs seconds"
 bad "a fallback some time" "$u $f cachefilesd.fallback-after=soon" "needs seconds"
 bad "no seconds" "$u cachefilesd.wait=soon" "seconds"
+bad "seconds that are too many" "$u cachefilesd.wait=100000" "cachefilesd.wait=100000: needs seconds, from 0 to 99999"
+bad "a fallback too late" "$u $f cachefilesd.fallback-after=100000" "needs seconds, from 1 to 99999"
+i="cachefilesd.roothash=\"i.erofs $h\""
+bad "a fallback that nothing verifies, with the first's root hash by its name" "$u $f $i cachefilesd.verity=allow" \
+	"fallback= needs"
+bad "one that a key would verify if it had a signature" "$u $f $i cachefilesd.verity-key=/k cachefilesd.verity=allow \
+cachefilesd.verity=http://v/%c" "fallback= needs"
+good "one that has to have a signature" "$u $f $i cachefilesd.verity=allow cachefilesd.verity-key=/k \
+cachefilesd.verity=require" i.erofs ram:512000 tmpfs "$n
+roothash i.erofs $h
+verity allow
+verity-key /k
+verity require"
+good "one with a root hash by its name" "$u $f $i \"cachefilesd.roothash=old.erofs $h\" cachefilesd.verity=allow" \
+	i.erofs ram:512000 tmpfs "$n
+roothash i.erofs $h
+roothash old.erofs $h
+verity allow"
+good "a fallback beside another image's root hash" "$u $f \"cachefilesd.roothash=j $h\" cachefilesd.verity=allow" \
+	i.erofs ram:512000 tmpfs "$n
+roothash j $h
+verity allow"
+printf 'verity allow\r\n\troothash  i.erofs\t%s\r\n' $h >"$cfd_own_conf"
+bad "a fallback that nothing verifies, with the initramfs's root hash" "$u $f" "fallback= needs"
+rm "$cfd_own_conf"
 
 cfd_parse "$u cachefilesd.timeout=5"
 printf '# own\ntimeout 7\n  dir /elsewhere\nca /etc/ca.pem\n' >"$cfd_own_conf"
@@ -209,6 +234,12 @@ printf 'timeout 7\n# the end\\nno line' >"$cfd_own_conf"
 cfd_configure
 tell "a last line that has no end, and a backslash" "$(head -n 3 "$cfd_conf")" "timeout 7
 # the end\\nno line
+dir $cfd_cache_at/fscache"
+printf '\357\273\277dir /elsewhere\r\n\r\nca %s\r\ntimeout 7\r\n' "$cfd_run/pem" >"$cfd_own_conf"
+echo ca >"$cfd_run/pem"
+cfd_configure
+tell "a configuration in the form of another system" "$(head -n 3 "$cfd_conf")" "ca $cfd_run/ca
+timeout 7
 dir $cfd_cache_at/fscache"
 cfd_bundles="$cfd_run/none $cfd_run/bundle"
 echo roots >"$cfd_run/bundle"
@@ -505,6 +536,15 @@ waits=yes
 boots "NBD: an image that is waited for" "$u" \
 	" cache start sleep1 sleep2 sleep4 sleep8 image overlay newroot" "-t erofs -o ro /dev/nbd7"
 waits=
+
+# Words that the boot cannot work with.
+: >"$cfd_mounts"
+rm -f "$cfd_run/pid" "$cfd_run/front"
+said=
+cfd_parse "$u cachefilesd.control=/run/c cachefilesd.control=none" && cfd_boot /newroot
+status=$?
+case $said in *control=none*"leave it out") said=told ;; esac
+tell "NBD without a control socket is no boot, and told" "$status$said" 1told
 
 # A daemon that ends by the signal unless it is in use; a first image that cannot be opened, in any way.
 in_use=
