@@ -47,7 +47,9 @@ CC      = $(MUSL)/bin/musl-gcc
 OUT    := build/$(CROSS)
 BINARY := $(OUT)/cachefilesd-mini
 else
-CC      = musl-gcc
+# Looked up when the first object needs it.
+CC      = $(eval CC := musl-gcc)$(if $(shell command -v musl-gcc 2>/dev/null),musl-gcc,$(error musl-gcc is missing: \
+	on Debian `test/install build` installs it, in the package musl-tools; CC= names another compiler for musl))
 OUT    := build
 BINARY := cachefilesd-mini
 endif

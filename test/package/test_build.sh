@@ -168,6 +168,14 @@ compiles_without_holes()
 		${CC:-cc} -std=gnu11 -D_GNU_SOURCE -I. -I"$1" -Wall -Wextra -Werror -fsyntax-only -x c -
 }
 
+# Of the programs that make needs there is only the shell.
+names_missing_compiler()
+{
+	mkdir -p "$scratch/shell" && ln -sf /bin/sh "$scratch/shell/sh"
+	! PATH=$scratch/shell "$(command -v make)" -n -B build/base/base64.o 2>"$scratch/missing" &&
+		cat "$scratch/missing" && grep -q "musl-gcc is missing:.*test/install build" "$scratch/missing"
+}
+
 exits_with()
 {
 	local expected=$1
@@ -194,6 +202,7 @@ check "with guards on the stack it starts too" starts_with_guards
 check "clang finds nothing" compiles_with_clang "$inc"
 check "calls.c compiles where there are no old system calls of stat()" compiles_without_stat
 check "store.c compiles where unistd.h knows of no holes" compiles_without_holes "$inc"
+check "make without musl-gcc names what installs it" names_missing_compiler
 check "knowledge points one way" knows_only_rooms_before
 check "modules form no circle" modules_form_no_circle
 check "two builds in different folders give the same bytes" is_reproducible
