@@ -267,7 +267,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		.fields = target->trusted ? conf->fields : NULL,
 		.last = range_end(t) - 1 - part_base(t),
 		.size = is_pinned(t) ? image->pinned.size : 0,
-		.if_range = is_pinned(t) ? image_validator(image) : NULL,
+		.validator = is_pinned(t) ? image_validator(image) : NULL,
 		.etag = is_pinned(t) && image->pinned.etag[0] && !image_tree(image)
 				? image->pinned.etag
 				: NULL,

@@ -109,7 +109,7 @@ void image_free(struct image *image);
  * has none, from the other images of its volume. */
 bool image_is_compressed(const struct image *image);
 
-/* The pinned version for If-Range: the strong ETag, else Last-Modified, else NULL. */
+/* The pinned version's strong ETag, else Last-Modified, else NULL. */
 const char *image_validator(const struct image *image);
 
 /* The tree by which its bytes are verified; NULL: they are not. The second is not NULL for an image

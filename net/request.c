@@ -42,6 +42,13 @@ size_t request_tunnel(char *out, size_t size, const struct http_request *r)
 		to, to, r->user_agent, credentials(own, "Proxy-Authorization", r->proxy->userinfo));
 }
 
+/* The pinned version has a date and a weak ETag, which two versions may share. Then If-Range may
+ * name neither (RFC 9110 section 13.1.5), and every response must have both. */
+static bool is_dated_beside_etag(const struct http_request *r)
+{
+	return r->etag && r->validator && strcmp(r->validator, r->etag) != 0;
+}
+
 /* To a proxy the target is the whole URL (RFC 9112 section 3.2.2). */
 size_t request_range(
 	char *out, size_t size, const struct http_request *r, uint64_t first, uint64_t last)
@@ -49,6 +56,7 @@ size_t request_range(
 	bool by_proxy = r->proxy && !r->url->https;
 	char authority[AUTHORITY_MAX], own[CREDENTIALS_MAX], proxys[CREDENTIALS_MAX] = "";
 	const char *userinfo = r->userinfo ? r->userinfo : r->url->userinfo;
+	const char *if_range = is_dated_beside_etag(r) ? NULL : r->validator;
 
 	url_authority(authority, sizeof(authority), r->url);
 	if (by_proxy)
@@ -64,9 +72,8 @@ size_t request_range(
 		"%s%s%s"
 		"\r\n",
 		by_proxy ? "http://" : "", by_proxy ? authority : "", r->url->target, authority,
-		(unsigned long long)first, (unsigned long long)last,
-		r->if_range ? "If-Range: " : "", r->if_range ? r->if_range : "",
-		r->if_range ? "\r\n" : "", r->user_agent,
+		(unsigned long long)first, (unsigned long long)last, if_range ? "If-Range: " : "",
+		if_range ? if_range : "", if_range ? "\r\n" : "", r->user_agent,
 		credentials(own, "Authorization", userinfo), proxys, r->fields ? r->fields : "");
 }
 
@@ -107,18 +114,17 @@ static bool has_other_etag(const struct http_request *q, const struct response *
 	return q->etag && r->etag[0] && strcmp(opaque_tag(r->etag), opaque_tag(q->etag)) != 0;
 }
 
-/* Whether the response has another validator than the pinned version. Beside a weak ETag, which two
- * versions may share, Last-Modified has to be the same as well. A 206 without it is of the pinned
- * version: it answers If-Range, for which the server has compared the date (RFC 9110 section
- * 13.1.5), and then should not send the field again (section 15.3.7). A server that does not know
- * If-Range has to send it, as it has in the first answer. */
+/* Whether the response has another validator than the pinned version. A 206 without Last-Modified
+ * is of that version if it answers If-Range with the date: the server has compared it, and then
+ * should not send the field again (RFC 9110 section 15.3.7). One that does not know If-Range has
+ * to send it, as it has in the first answer. */
 static bool is_other_version(const struct http_request *q, const struct response *r)
 {
 	if (has_other_etag(q, r))
 		return true;
-	if (!q->if_range || (q->etag && strcmp(q->if_range, q->etag) == 0))
+	if (!q->validator || (q->etag && !is_dated_beside_etag(q)))
 		return false; /* nothing is pinned, or the strong ETag */
-	return r->last_modified[0] && strcmp(r->last_modified, q->if_range) != 0;
+	return r->last_modified[0] && strcmp(r->last_modified, q->validator) != 0;
 }
 
 static enum outcome changed(const struct http_request *q, const struct response *r, char *why)
@@ -126,7 +132,7 @@ static enum outcome changed(const struct http_request *q, const struct response 
 	bool by_etag = has_other_etag(q, r);
 
 	return conclude(why, OUTCOME_CHANGED, "the image on the server was replaced: %s became %s",
-		by_etag ? q->etag : q->if_range, by_etag ? r->etag : r->last_modified);
+		by_etag ? q->etag : q->validator, by_etag ? r->etag : r->last_modified);
 }
 
 static enum outcome resized(const struct http_request *q, const struct response *r, char *why)
@@ -136,18 +142,21 @@ static enum outcome resized(const struct http_request *q, const struct response 
 		(unsigned long long)q->size, (long long)r->total);
 }
 
-/* A 206 has to carry the ETag that a 200 would have (RFC 9110 section 15.3.7). One that has become
- * weak on the way proves neither the same version nor another one. */
-static bool lacks_etag(const struct http_request *q, const struct response *r)
+/* What the response lacks of the pinned version's validators; NULL: nothing. A 206 has to carry the
+ * ETag that a 200 would have, and without If-Range Last-Modified too (RFC 9110 section 15.3.7). An
+ * ETag that has become weak on the way proves neither the same version nor another one. */
+static const char *lacks(const struct http_request *q, const struct response *r)
 {
-	return q->etag && strcmp(r->etag, q->etag) != 0;
+	if (q->etag && strcmp(r->etag, q->etag) != 0)
+		return q->etag;
+	return is_dated_beside_etag(q) && !r->last_modified[0] ? q->validator : NULL;
 }
 
 static enum outcome unproved(const struct http_request *q, const struct response *r, char *why)
 {
 	return conclude(why, OUTCOME_REFUSED,
-		"the server answered with status %d, but not with the image's ETag %s", r->status,
-		q->etag);
+		"the server answered with status %d, but not with the image's validator %s",
+		r->status, lacks(q, r));
 }
 
 /* 200: the whole file in answer to a range. With If-Range the server may have another version; else
@@ -163,7 +172,7 @@ static enum outcome judge_whole(const struct http_request *q, const struct respo
 	if (r->length == 0)
 		return conclude(why, OUTCOME_REFUSED,
 			"the file on the server is empty (Content-Length: 0)");
-	if (lacks_etag(q, r))
+	if (lacks(q, r))
 		return unproved(q, r, why);
 	return conclude(
 		why, OUTCOME_REFUSED, "the server ignores range requests (it answered 200)");
@@ -189,7 +198,7 @@ static enum outcome judge_partial(const struct http_request *q, const struct res
 		return resized(q, r, why);
 	if (is_other_version(q, r))
 		return changed(q, r, why);
-	return lacks_etag(q, r) ? unproved(q, r, why) : OUTCOME_OK;
+	return lacks(q, r) ? unproved(q, r, why) : OUTCOME_OK;
 }
 
 /* 416: there is no such range. A cache may say so of an image that is as it was, even with its

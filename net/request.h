@@ -17,7 +17,7 @@ struct http_request {
 				  * Borrowed for as long as the connection lives */
 	uint64_t first, last;	 /* the bytes asked for, both included */
 	uint64_t size;		 /* of the pinned version; 0: none is pinned */
-	const char *if_range;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
+	const char *validator;	 /* the pinned version's strong ETag or Last-Modified, or NULL */
 	const char *etag;	 /* the ETag, weak or not, that every response must have, or NULL */
 	const char *userinfo;	 /* in place of the URL's own; NULL: that */
 	const char *fields;	 /* more header fields, CRLF behind each; NULL: none */

@@ -71,7 +71,7 @@ enum http_event probe_ask(uint64_t first, uint64_t last, size_t place, int64_t m
 		.proxy = probe->target.proxy,
 		.first = first,
 		.last = last,
-		.if_range = by_version ? image_validator(image) : NULL,
+		.validator = by_version ? image_validator(image) : NULL,
 		.etag = by_version && image->pinned.etag[0] ? image->pinned.etag : NULL,
 		.fields = probe->target.trusted ? conf->fields : NULL,
 		.user_agent = conf->user_agent,

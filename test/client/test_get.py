@@ -209,7 +209,7 @@ def _():
 @test("get: status 6, the file was replaced on the way (7: it may have been), and no byte of the new one")
 def _():
     for change, status, words in (({"image": OTHER}, 6, "replaced"), ({"image": OTHER[:200000]}, 6, "replaced"),
-                                  ({"image": OTHER, "etag": ""}, 7, "not with the image's ETag")):
+                                  ({"image": OTHER, "etag": ""}, 7, "not with the image's validator")):
         with httpserver.Server({"/img": IMAGE}) as s:
             replies = iter([{}, {"cut": 100000}])
             s.rule = lambda request: next(replies, change)

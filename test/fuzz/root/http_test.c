@@ -270,8 +270,8 @@ static void check_started(const struct http_request *r, unsigned flags)
 		abort();
 	if (r->etag && strcmp(s->etag, r->etag) != 0)
 		abort();
-	if (r->if_range && !(r->etag && strcmp(r->if_range, r->etag) == 0) && s->last_modified[0] &&
-		strcmp(s->last_modified, r->if_range) != 0)
+	if (r->validator && !(r->etag && strcmp(r->validator, r->etag) == 0) &&
+		s->last_modified[0] && strcmp(s->last_modified, r->validator) != 0)
 		abort();
 	read_reference(s->last - s->first + 1, !(flags & SILENT));
 }
@@ -366,12 +366,12 @@ static enum http_event fetch(const struct http_request *r, unsigned flags, char 
 /* Pins what came as fetch.c does. */
 static void pin(struct http_request *r)
 {
-	static char etag[VALIDATOR_MAX], if_range[VALIDATOR_MAX];
+	static char etag[VALIDATOR_MAX], validator[VALIDATOR_MAX];
 
 	strcpy(etag, h.response.etag);
-	strcpy(if_range, h.response.etag_is_strong ? etag : h.response.last_modified);
+	strcpy(validator, h.response.etag_is_strong ? etag : h.response.last_modified);
 	r->etag = etag[0] ? etag : NULL;
-	r->if_range = if_range[0] ? if_range : NULL;
+	r->validator = validator[0] ? validator : NULL;
 }
 
 /* The range to go on with, which is given if it was asked for ahead. */
@@ -431,7 +431,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		return 0;
 	url.https = data[0] & HTTPS;
 	r.proxy = data[0] & PROXY ? &proxy : NULL;
-	r.if_range = r.etag = data[0] & PINNED ? "\"v1\"" : NULL;
+	r.validator = r.etag = data[0] & PINNED ? "\"v1\"" : NULL;
 	r.first = data[3] & 8 ? 1000 : 0;
 	r.last = r.first + lasts[(data[3] & 7) % 5];
 	room = 1 + (size_t)data[2] * data[2];

@@ -36,9 +36,9 @@ static const struct http_request nothing;
 
 /* What may be pinned: a strong ETag, a weak one beside a date, a date, the size alone. */
 static const struct http_request pinned[] = {
-	{.size = 1000, .if_range = "\"1\"", .etag = "\"1\""},
-	{.size = 1000, .if_range = DATE, .etag = "W/\"1\""},
-	{.size = 1000, .if_range = DATE},
+	{.size = 1000, .validator = "\"1\"", .etag = "\"1\""},
+	{.size = 1000, .validator = DATE, .etag = "W/\"1\""},
+	{.size = 1000, .validator = DATE},
 	{.size = 1000},
 };
 #define strong pinned[0]
@@ -76,7 +76,8 @@ static void test_versions(void)
 	CHECK(judged(strong, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
 	CHECK(judged(weak, 206, PART "ETag: \"1\"\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(strong, 206, PART "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
-	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_OK);
+	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\nLast-Modified: " DATE "\r\n") == OUTCOME_OK);
+	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(weak, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
 	CHECK(judged(weak, 206, PART "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(weak, 206, PART "Last-Modified: another\r\n") == OUTCOME_CHANGED);
@@ -101,6 +102,23 @@ static void test_whole(void)
 	CHECK(judged(strong, 200, "ETag: \"2\"\r\nContent-Type: text/html\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(dated, 200, "Last-Modified: another\r\n") == OUTCOME_CHANGED);
 	CHECK(judged(sized, 200, "ETag: \"2\"\r\nContent-Length: 7\r\n") == OUTCOME_REFUSED);
+}
+
+static void test_if_range(void)
+{
+	static const struct url url = {.host = "h", .port = 80, .target = "/"};
+	const bool named[] = {true, false, true, false};
+
+	begin_test("If-Range: a strong ETag, or a date beside no ETag (RFC 9110 section 13.1.5)");
+	for (size_t i = 0; i < 4; i++) {
+		struct http_request q = pinned[i];
+		char text[1024];
+
+		q.url = &url;
+		q.user_agent = "test";
+		request_range(text, sizeof(text), &q, 100, 199);
+		CHECK(!!strstr(text, "If-Range: ") == named[i], "%s", text);
+	}
 }
 
 static void test_classes(void)
@@ -164,6 +182,7 @@ static void test_told(void)
 int main(void)
 {
 	test_told();
+	test_if_range();
 	test_classes();
 	test_absent();
 	test_versions();
