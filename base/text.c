@@ -6,6 +6,9 @@
 
 #include "base/minmax.h"
 
+const char token_characters[] =
+	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
 {
 	const char *begin = *at;

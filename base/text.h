@@ -16,6 +16,9 @@ bool number_take(const char **at, const char *end, uint64_t most, uint64_t *out)
  */
 int64_t leading_number(const char *text);
 
+/* What a token may have: RFC 9110 section 5.6.2. */
+extern const char token_characters[];
+
 /* The value of a hexadecimal digit, or -1 if it is none. */
 int hex_digit(char c);
 

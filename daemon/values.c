@@ -8,10 +8,6 @@
 #include "base/text.h"
 #include "net/url.h"
 
-/* RFC 9110 section 5.6.2 */
-#define TOKEN_CHARACTERS                                                                           \
-	"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
 /* A pebibyte; more would be a mistake, and could overflow. */
 #define BYTES_MAX (UINT64_C(1) << 50)
 
@@ -62,7 +58,7 @@ bool value_is_field(const char *text, const char **why)
 {
 	static const char *const ours[] = {"Host", "Range", "If-Range", "Accept-Encoding",
 		"Connection", "Content-Length", "Transfer-Encoding"};
-	size_t name = strspn(text, TOKEN_CHARACTERS);
+	size_t name = strspn(text, token_characters);
 
 	if (name == 0 || text[name] != ':')
 		return false;

@@ -176,10 +176,9 @@ void verify_take(const struct transfer_result *r)
 	if (r->image->ready) {
 		if (verity_root_parse(root, r->bytes, r->size) &&
 			memcmp(root, tree->verity.root, sizeof(root)) != 0)
-			log_err("%s: has another root hash on the server now: what is not "
-				"cached of the replaced one cannot be read until it is mounted "
-				"again",
-				image_name(r->image));
+			log_err("%s: %s; what is not cached of it cannot be read until it is "
+				"mounted again",
+				image_name(r->image), "it has another root hash on the server now");
 		transfer_free(r->transfer);
 		return;
 	}

@@ -24,6 +24,10 @@
 #define TMPFS_MAGIC 0x01021994
 #define RAMFS_MAGIC 0x858458f6
 
+/* What is not cached would be read as zeros. */
+static const char calls_holes_data[] =
+	"the file system calls holes data (as ext2, UBIFS and tmpfs with huge pages do)";
+
 /* Why the file system of this empty file cannot hold a cache; NULL: it can. */
 static const char *mistake(int fd, bool alone)
 {
@@ -34,9 +38,7 @@ static const char *mistake(int fd, bool alone)
 	if (alone && ((uint32_t)fs.f_type == TMPFS_MAGIC || (uint32_t)fs.f_type == RAMFS_MAGIC))
 		return "the file system is in memory, which the kernel refuses";
 	if (ftruncate(fd, HOLE) == 0 && (lseek(fd, 0, SEEK_DATA) >= 0 || errno != ENXIO))
-		return "the file system calls holes data (as ext2 and UBIFS do), so that what is "
-		       "not cached "
-		       "would be read as zeros";
+		return calls_holes_data;
 	if (fsetxattr(fd, "user.cachefilesd-mini", "", 0, 0) < 0 && errno == EOPNOTSUPP)
 		return "the file system has no user extended attributes";
 	return NULL;
@@ -45,6 +47,14 @@ static const char *mistake(int fd, bool alone)
 static const char *explain(void)
 {
 	return errno == ENOENT ? "No such directory (mkdir -p -m 700 makes it)" : strerror(errno);
+}
+
+static bool judged(const char *dir, const char *wrong, const char *more, char *why, size_t size)
+{
+	return !wrong ||
+	       fail(why, size,
+		       "dir %s: %s: a cache needs a directory on ext4, xfs, btrfs or f2fs%s", dir,
+		       wrong, more);
 }
 
 bool backing_check(const char *dir, bool alone, char *why, size_t size)
@@ -58,9 +68,7 @@ bool backing_check(const char *dir, bool alone, char *why, size_t size)
 	else if (errno == ENOENT || errno == ENOTDIR || (alone && !is_hidden))
 		wrong = explain();
 	fd_close(&fd);
-	return !wrong ||
-	       fail(why, size, "dir %s: %s: a cache needs a directory on ext4, xfs, btrfs or f2fs",
-		       dir, wrong);
+	return judged(dir, wrong, "", why, size);
 }
 
 /* ---- our own files ---- */
@@ -112,14 +120,10 @@ bool backing_check_store(const char *dir, char *why, size_t size)
 	if (fd < 0)
 		wrong = explain();
 	else if (!finds_page(fd))
-		wrong = "the file system calls holes data (as ext2, UBIFS and tmpfs with huge "
-			"pages do)";
+		wrong = calls_holes_data;
 	else if (is_unordered(fd))
 		wrong = "this ext4 has no journal or data=writeback, and may show stale blocks "
 			"after a power cut";
 	fd_close(&fd);
-	return !wrong ||
-	       fail(why, size,
-		       "dir %s: %s: a cache needs a directory on ext4, xfs, btrfs, f2fs or tmpfs",
-		       dir, wrong);
+	return judged(dir, wrong, " (or tmpfs)", why, size);
 }

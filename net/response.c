@@ -294,9 +294,9 @@ static const struct {
 	{"Retry-After", parse_retry_after},
 };
 
-static bool is_token_char(unsigned char c)
+static bool is_token_char(char c)
 {
-	return c < 0x80 && (isalnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c)));
+	return c != '\0' && strchr(token_characters, c);
 }
 
 static const char *parse_field(struct response *r, struct span line)
@@ -310,7 +310,7 @@ static const char *parse_field(struct response *r, struct span line)
 	if (name.at == name.end)
 		return "a field has no name";
 	for (const char *c = name.at; c < name.end; c++)
-		if (!is_token_char((unsigned char)*c))
+		if (!is_token_char(*c))
 			return "a field's name is malformed";
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		if (strncasecmp(name.at, fields[i].name, size) != 0 || fields[i].name[size] > ' ')
@@ -492,13 +492,13 @@ static bool extension_step(struct chunked *c, char b)
 	}
 	while (next[i].state != c->state)
 		i++;
-	c->state = is_blank(b)			     ? next[i].blank
-		   : b == ';'			     ? next[i].semicolon
-		   : b == '='			     ? next[i].equals
-		   : b == '"'			     ? next[i].quote
-		   : b == '\r'			     ? next[i].end
-		   : is_token_char((unsigned char)b) ? next[i].token
-						     : 0;
+	c->state = is_blank(b)	      ? next[i].blank
+		   : b == ';'	      ? next[i].semicolon
+		   : b == '='	      ? next[i].equals
+		   : b == '"'	      ? next[i].quote
+		   : b == '\r'	      ? next[i].end
+		   : is_token_char(b) ? next[i].token
+				      : 0;
 	return c->state != 0;
 }
 

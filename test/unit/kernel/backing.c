@@ -129,7 +129,7 @@ static void test_store(void)
 		spread_behind = wrong[i].behind;
 		CHECK(!backing_check_store("/tmp", why, sizeof(why)), "%zu", i);
 		CHECK(strstr(why, "dir /tmp: the file system calls holes data") &&
-				strstr(why, "f2fs or tmpfs"),
+				strstr(why, "f2fs (or tmpfs)"),
 			"%s", why);
 	}
 	spread_before = spread_behind = 0;
