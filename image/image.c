@@ -297,7 +297,7 @@ size_t image_kept_proof(
 
 bool image_mark(const struct image *image, bool make)
 {
-	return state_mark(key_of(image), make);
+	return state_mark(key_of(image), &image->pinned, make);
 }
 
 bool image_is_live(const struct image *image)

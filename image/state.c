@@ -409,12 +409,13 @@ bool state_is_old_mark(const char *name)
 }
 
 /* If it cannot be made, a cut of the power is not noticed. */
-bool state_mark(struct state_key key, bool make)
+bool state_mark(struct state_key key, const struct state *version, bool make)
 {
 	char name[SUFFIXED];
 	bool is_old;
 
-	name_with(name, key, STATE_MARK);
+	name_by_hash(name, hash_more(hash_key(key), version->etag, strlen(version->etag)));
+	strcat(name, STATE_MARK);
 	is_old = state_is_old_mark(name);
 	if (make) {
 		unlinkat(folder, name, 0);

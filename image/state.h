@@ -123,8 +123,9 @@ void state_forget_before(struct state_key key);
  * root hashes. */
 void state_remove(const char *name);
 
-/* The mark of an image: a symbolic link beside the state by which a later boot of the machine knows
- * that bytes of the cache were perhaps not on the disk when this one ended. It leads to the
+/* The mark of a version of an image: a symbolic link beside the state by which a later boot of the
+ * machine knows that bytes of its cache were perhaps not on the disk when this one ended. One that
+ * has a cache file of its own is not checked when another version is. The link leads to the
  * kernel's boot_id, as what a process has written outlives that process. It is made anew before the
  * first byte that is written after MARK_EVERY milliseconds; whoever syncs the file system removes
  * one that is older (kernel/cull.c). Marks are not synced: a file system with a journal keeps the
@@ -132,8 +133,9 @@ void state_remove(const char *name);
 #define STATE_MARK ".mark"
 #define MARK_EVERY 5000
 
-/* Whether the image has a mark of another boot; if `make`, it has one of this boot now. */
-bool state_mark(struct state_key key, bool make);
+/* Whether the version, which has a root hash, has a mark of another boot; if `make`, it has one of
+ * this boot now. */
+bool state_mark(struct state_key key, const struct state *version, bool make);
 
 /* Whether the file of that name is a mark of another boot. */
 bool state_is_old_mark(const char *name);

@@ -33,22 +33,19 @@ class Session:
         return marks(self.kernel)
 
 
+def mark_names(k):
+    """The paths of all marks."""
+    folder = os.path.join(k.cache, "cachefilesd-mini")
+    return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".mark")]
+
+
 def marks(k):
     """What each mark leads to. The daemon may remove one meanwhile."""
-    folder = os.path.join(k.cache, "cachefilesd-mini")
     found = []
-    for name in os.listdir(folder):
-        if name.endswith(".mark"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append(os.readlink(os.path.join(folder, name)))
+    for name in mark_names(k):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(name))
     return found
-
-
-def put_mark(k, boot):
-    """A mark of /img, the only image."""
-    folder = os.path.join(k.cache, "cachefilesd-mini")
-    name, = (name for name in os.listdir(folder) if re.fullmatch(r"[0-9a-f]{16}", name))
-    os.symlink(boot, os.path.join(folder, f"{name}.mark"))
 
 
 def commit(f, k):
@@ -97,11 +94,17 @@ class Machine:
     """A server with a verified image, and a machine on which the daemon runs again and again."""
 
     def __init__(self, front, **images):
-        self.front, self.data = front, large("checked", SIZE)
-        hashes, self.root = tree(self.data, b"salt")
-        self.server = Server({"/img": self.data, "/img.verity": hashes, **images})
+        self.front = front
+        self.server = Server(images)
+        self.publish("checked")
         self.kernel = self.n = None
         self.stack = contextlib.ExitStack()
+
+    def publish(self, version):
+        """The server has this version from now on, and the machine its root hash."""
+        self.data = large(version, SIZE)
+        hashes, self.root = tree(self.data, b"salt")
+        self.server.images.update({"/img": self.data, "/img.verity": hashes})
 
     def __enter__(self):
         if self.front == "nbd":
@@ -124,6 +127,11 @@ class Machine:
         """A session in which all is read."""
         with self.session() as one:
             self.all_right(one)
+            self.mark, = mark_names(one.kernel)
+
+    def put_mark(self, boot):
+        """A mark of the version that was filled last."""
+        os.symlink(boot, self.mark)
 
     def all_right(self, session):
         for offset in range(0, SIZE, 128 * KIB):
@@ -178,12 +186,32 @@ def cache_check_cut(front):
         m.fill()
         for boot in OTHER_BOOT, "?":
             m.flip(*BAD)
-            put_mark(m.kernel, boot)
+            m.put_mark(boot)
             with m.session() as s:
                 assert s.unfit() == len(BAD), s.unfit()
                 assert s.marks() != [boot]
                 m.all_right(s)
             assert not marks(m.kernel), marks(m.kernel)
+
+
+@scenario
+def cache_check_cut_and_update():
+    """cut: the version before is still to be checked when another one was opened in between"""
+    with Machine("nbd") as m:
+        m.fill()
+        m.flip(*BAD)
+        m.put_mark(OTHER_BOOT)
+        before = m.path
+        os.link(before, f"{before}.kept")
+        m.publish("next")
+        with m.session() as s:
+            assert s.unfit() == 0
+        os.replace(f"{before}.kept", before)        # as of an update that has not come to its end
+        m.publish("checked")
+        with m.session() as s:
+            assert s.unfit() == len(BAD), s.unfit()
+            m.all_right(s)
+        assert not marks(m.kernel), marks(m.kernel)
 
 
 @each(*FRONTS)
@@ -196,9 +224,10 @@ def cache_check_marks(front):
         with m.session() as s:
             m.all_right(s)
             assert s.marks() == [boot], s.marks()
+            m.mark, = mark_names(s.kernel)
         assert not marks(m.kernel), marks(m.kernel)
         m.flip(300)
-        put_mark(m.kernel, boot)
+        m.put_mark(boot)
         with m.session() as s:
             assert s.unfit() == 0
         assert not marks(m.kernel), marks(m.kernel)
@@ -279,7 +308,7 @@ def cache_check_without_culler(word):
     with Machine("cachefiles") as m:
         m.fill()
         m.flip(*BAD)
-        put_mark(m.kernel, OTHER_BOOT)
+        m.put_mark(OTHER_BOOT)
         with daemon(m.server, f"roothash {m.root}", f"cache-check {word}", keep=True, after=m.kernel) as k:
             k.wait(lambda: k.worker and children(k.worker), 10, "the culler")
             culler, = children(k.worker)
@@ -310,7 +339,7 @@ def cache_check_user(front):
     with Machine(front) as m:
         m.fill()
         m.flip(*BAD)
-        put_mark(m.kernel, OTHER_BOOT)
+        m.put_mark(OTHER_BOOT)
         with m.session("user 65534:65534") as s:
             assert "\nUid:\t65534\t" in s.kernel.proc("status"), s.kernel.proc("status")
             assert s.unfit() == len(BAD), s.unfit()

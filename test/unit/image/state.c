@@ -390,27 +390,34 @@ static void test_files(void)
 
 static void test_marks(void)
 {
+	const struct state version = {.etag = "\"1\""}, next = {.etag = "\"2\""};
 	char dir[] = "/tmp/state-test-XXXXXX", command[64], name[SUFFIXED], of[64] = "";
 
 	begin_test("state: a mark is of this boot, or of another one");
 	CHECK(mkdtemp(dir));
 	state_open(dir);
-	name_with(name, key, STATE_MARK);
-	CHECK(strlen(boot) == 37 && !state_mark(key, false) && !state_is_old_mark(name));
-	CHECK(!state_mark(key, true) && !state_mark(key, false) && !state_is_old_mark(name));
+	name_by_hash(name, hash_more(hash_key(key), "\"1\"", 3));
+	strcat(name, STATE_MARK);
+	CHECK(strlen(boot) == 37 && !state_mark(key, &version, false) && !state_is_old_mark(name));
+	CHECK(!state_mark(key, &version, true) && !state_mark(key, &version, false) &&
+		!state_is_old_mark(name));
 	CHECK(readlinkat(folder, name, of, sizeof(of) - 1) == 37 && !strcmp(of, boot));
 	for (int i = 0; i < 2; i++) {
 		unlinkat(folder, name, 0);
 		CHECK(symlinkat(i ? "0123456789abcdef" : "x", folder, name) == 0);
-		CHECK(state_is_old_mark(name) && state_mark(key, false) && state_mark(key, true));
-		CHECK(!state_mark(key, false));
+		CHECK(state_is_old_mark(name) && state_mark(key, &version, false) &&
+			state_mark(key, &version, true));
+		CHECK(!state_mark(key, &version, false));
 	}
+	unlinkat(folder, name, 0);
+	CHECK(symlinkat("x", folder, name) == 0 && !state_mark(key, &next, true));
+	CHECK(state_mark(key, &version, false) && !state_mark(key, &next, false));
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	CHECK(system(command) == 0);
 
 	begin_test("state: without a folder there are no marks");
 	fd_close(&folder);
-	CHECK(!state_mark(key, true) && !state_mark(key, false));
+	CHECK(!state_mark(key, &version, true) && !state_mark(key, &version, false));
 }
 
 int main(void)
