@@ -4,7 +4,8 @@
  * socket between both, and sends its descriptor.
  *
  * A file has a name, under which it is found, from the end of its first session on. Keys that the
- * kernel has to encode in its name (fs/cachefiles/key.c) are not found.
+ * kernel has to encode in its name (fs/cachefiles/key.c) are not found, as the manual says of
+ * cache-check: all but the ASCII characters '!' to DEL without '/'.
  */
 #ifndef KERNEL_CACHED_H
 #define KERNEL_CACHED_H
