@@ -192,14 +192,11 @@ static const uint8_t *digest(struct tree *t, unsigned level, uint64_t data_block
 static bool begin(struct tree *t, const uint8_t *superblock, const char **why)
 {
 	static char text[128];
-	uint64_t data_blocks = 0;
 
-	for (int i = 7; i >= 0; i--)
-		data_blocks = data_blocks << 8 | superblock[72 + i];
 	tree_forget(t);
 	*why = text;
-	if (!verity_superblock(&t->verity, superblock, VERITY_SUPERBLOCK,
-		    t->size ? t->size : data_blocks * VERITY_BLOCK, text, sizeof(text)))
+	if (!verity_superblock(
+		    &t->verity, superblock, VERITY_SUPERBLOCK, t->size, text, sizeof(text)))
 		return false;
 	if (t->told > 0 && t->told != tree_image_size(t)) {
 		*why = "its image is not of the size that `roothash` has";

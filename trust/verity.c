@@ -91,6 +91,8 @@ bool verity_superblock(struct verity *v, const uint8_t *superblock, size_t size,
 	if (!fixed_parts_fit(superblock, why, why_size))
 		return false;
 	blocks = number_at(superblock + DATA_BLOCKS, 8);
+	if (image_size == 0)
+		image_size = blocks * VERITY_BLOCK;
 	if (blocks == 0 || blocks != image_size / VERITY_BLOCK || image_size % VERITY_BLOCK != 0)
 		return fail(why, why_size,
 			"a tree of %llu blocks of %d bytes for an image of %llu bytes",

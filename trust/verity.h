@@ -45,9 +45,9 @@ bool verity_root_parse(uint8_t root[VERITY_DIGEST], const char *text, size_t siz
 char *verity_root_text(char out[VERITY_HEX + 1], const uint8_t root[VERITY_DIGEST]);
 
 /* Takes the superblock, the first `size` bytes of the tree's file, for an image of `image_size`
- * bytes. Sets all of v but the root hash, which it leaves alone. False: `why` tells what is wrong,
- * such as "hash type 0 instead of 1", in printable bytes, and v is as it was. The salt is copied;
- * nothing is borrowed. */
+ * bytes; 0: of as many as the superblock says. Sets all of v but the root hash, which it leaves
+ * alone. False: `why` tells what is wrong, such as "hash type 0 instead of 1", in printable bytes,
+ * and v is as it was. The salt is copied; nothing is borrowed. */
 bool verity_superblock(struct verity *v, const uint8_t *superblock, size_t size,
 	uint64_t image_size, char *why, size_t why_size);
 
