@@ -217,7 +217,9 @@ static void settle_failures(void)
 	for (struct file *f = files; f < end_of_files(); f++) {
 		if (!f->used || !f->opening)
 			continue;
-		if (f->image->refused && !verify_allows(f->image))
+		if (mirrors_refuse(f->image))
+			verify_allows(f->image);
+		if (f->image->refused)
 			refuse_open(f);
 		else
 			open_offline(f->image);

@@ -167,8 +167,9 @@ static const char *suffix_of(const struct image *image, enum image_part part)
 }
 
 /* The URL that a url line makes of the image's name. A part's has its suffix behind the name if
- * that stands in the query, else behind the path, but not where a signature in the query is good
- * for the image only. A trace's name has its suffix already. */
+ * that stands in the query, else behind the path. A trace, which is not needed, is not asked for
+ * where a signature in the query may be good for the image only. Its name has its suffix already.
+ */
 static const char *own_url(struct url *out, const struct image *image, enum image_part part)
 {
 	const char *base = image->is_trace && conf->trace	    ? conf->trace
@@ -185,7 +186,7 @@ static const char *own_url(struct url *out, const struct image *image, enum imag
 		text, sizeof(text), base, name, size + (in_query ? more : 0), volume_name(image));
 	if (!why)
 		why = url_parse(out, text);
-	if (!why && more > 0 && base != conf->verity_url && url_is_signed(out))
+	if (!why && more > 0 && image->is_trace && url_is_signed(out))
 		why = "the image's URL is signed for no other file";
 	return why || more == 0 || in_query ? why : url_extend(out, suffix);
 }
@@ -310,6 +311,11 @@ bool mirrors_are_unreachable(const struct image *image)
 	return image->unreached == all_mirrors();
 }
 
+bool mirrors_refuse(const struct image *image)
+{
+	return image->refused_by == all_mirrors();
+}
+
 void mirror_works(struct image *image, unsigned mirror, int64_t now)
 {
 	if (image->failures > 0)
@@ -406,11 +412,11 @@ static void log_failure(const struct image *image)
 	if (image->failures > 1)
 		log_debug("%s: %s (failure %u)", image_name(image), mirror_why(image),
 			image->failures);
-	else if (image->doubted && !image->ready)
-		log_info("%s: %s; trying again", image_name(image), mirror_why(image));
 	else if (conf->retry == RETRY_HARD)
 		log_warning("%s: %s; trying again until it works", image_name(image),
 			mirror_why(image));
+	else if (image->doubted && !image->ready)
+		log_info("%s: %s; trying again", image_name(image), mirror_why(image));
 	else
 		log_warning("%s: %s; trying again for up to %u s", image_name(image),
 			mirror_why(image), conf->timeout);
@@ -419,11 +425,9 @@ static void log_failure(const struct image *image)
 /* Whether the outcome says that asking again is of no use. */
 static bool is_refusal(enum outcome outcome)
 {
-	return outcome == OUTCOME_LIMIT ||
-	       (conf->retry != RETRY_HARD &&
-		       (outcome == OUTCOME_NOT_FOUND || outcome == OUTCOME_DENIED ||
-			       outcome == OUTCOME_REFUSED || outcome == OUTCOME_UNTRUSTED ||
-			       outcome == OUTCOME_UNVERIFIED));
+	return outcome == OUTCOME_LIMIT || outcome == OUTCOME_NOT_FOUND ||
+	       outcome == OUTCOME_DENIED || outcome == OUTCOME_REFUSED ||
+	       outcome == OUTCOME_UNTRUSTED || outcome == OUTCOME_UNVERIFIED;
 }
 
 /* Whether the failure is the mirror's last word. What a redirect's target says, what a cache
@@ -477,7 +481,8 @@ void mirror_failed(struct image *image, const struct failure *f, int64_t now)
 		return; /* a token that was renewed */
 	if (is_last_word(image, f) && changed)
 		version_changed(image, f->mirror, f->why);
-	image->refused = !image->ready && image->refused_by == all_mirrors();
+	image->refused = !image->ready && mirrors_refuse(image) &&
+			 (conf->retry != RETRY_HARD || f->outcome == OUTCOME_LIMIT);
 	if (!image->refused && !image->changed)
 		log_failure(image);
 }

@@ -41,8 +41,10 @@ void mirror_redirected(
 	struct image *image, enum image_part part, unsigned mirror, const struct url *url);
 void mirror_forget_redirect(const struct image *image);
 
-/* Whether the last attempt at each mirror of the image has not reached its server. */
+/* Whether the last attempt at each mirror of the image has not reached its server; whether it has
+ * said that another try is of no use. */
 bool mirrors_are_unreachable(const struct image *image);
+bool mirrors_refuse(const struct image *image);
 
 /* Whether requests may be sent to a mirror before earlier ones have their responses (RFC 9112
  * section 9.3.2); and that it has failed at that, so that it gets one at a time for a while. */

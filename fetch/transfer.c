@@ -38,6 +38,13 @@ static const char *const cut_tree = "the file ends before the tree does";
 static const struct conf *conf;
 struct transfer *transfers;
 
+const char *const transfer_parts[] = {
+	[PART_IMAGE] = "",
+	[PART_TREE] = "its tree (" TREE_SUFFIX "): ",
+	[PART_ROOTHASH] = "its root hash (" ROOTHASH_SUFFIX "): ",
+	[PART_SIGNATURE] = "its signature (" SIGNATURE_SUFFIX "): ",
+};
+
 /* ---- numbers ---- */
 
 static uint64_t position(const struct transfer *t)
@@ -114,19 +121,13 @@ void transfer_drop(struct transfer *t)
 /* The failure of an attempt, with the server that is to blame for it. */
 static struct failure blame(const struct transfer *t, enum outcome outcome, const char *why)
 {
-	static const char *const parts[] = {
-		[PART_IMAGE] = "",
-		[PART_TREE] = "its tree (" TREE_SUFFIX "): ",
-		[PART_ROOTHASH] = "its root hash (" ROOTHASH_SUFFIX "): ",
-		[PART_SIGNATURE] = "its signature (" SIGNATURE_SUFFIX "): ",
-	};
 	static char text[MIRROR_WHY_MAX];
 	char server[REQUEST_SERVER_MAX];
 	size_t size = strlen(http_server(&t->http, server)), room = sizeof(text) - 64;
 
 	http_blame(&t->http);
 	size = size < room / 2 ? size : room / 2;
-	snprintf(text, sizeof(text), size ? "%s%.*s (%.*s)" : "%s%.*s", parts[t->part],
+	snprintf(text, sizeof(text), size ? "%s%.*s (%.*s)" : "%s%.*s", transfer_parts[t->part],
 		(int)(room - size), why, (int)size, server);
 	return (struct failure){
 		.outcome = outcome,
@@ -159,10 +160,13 @@ static void attempt_failed(struct transfer *t, enum outcome outcome, const char 
 {
 	if (t->file != TEXT_ONLY) {
 		/* Where bytes are verified, who names another size lies, and may be right again. */
-		bool lies = outcome == OUTCOME_CHANGED && image_tree(t->image), cut = is_cut(t);
+		struct tree *tree = image_tree(t->image);
+		bool lies = outcome == OUTCOME_CHANGED && tree, cut = is_cut(t);
 		struct failure failure =
 			blame(t, lies || cut ? OUTCOME_UNVERIFIED : outcome, cut ? cut_tree : why);
 
+		if (tree && !t->image->ready)
+			tree->doubted = true;
 		tried(t);
 		mirror_failed(t->image, &failure, turn.ms);
 		return;

@@ -54,6 +54,9 @@ void transfer_append(struct transfer *t, struct range range);
 void transfer_free(struct transfer *t);
 void transfer_drop(struct transfer *t);
 
+/* What an attempt was for, before the reason why it has failed; by part. */
+extern const char *const transfer_parts[];
+
 /* Ends an attempt that has failed: writes the whole pages that have come, and tells the mirror. */
 void transfer_fail(struct transfer *t, enum outcome outcome, const char *why);
 

@@ -81,7 +81,7 @@ static bool opens_unverified(struct image *image, const char *why)
 		"%s: is opened without being verified (verity allow): %s", image_name(image), why);
 	tree->none = true;
 	image->refused = false;
-	image->failures = 0;
+	image->doubted = image->refused_by = image->failures = 0;
 	return true;
 }
 
@@ -89,10 +89,7 @@ bool verify_allows(struct image *image)
 {
 	struct tree *tree = image_tree_place(image);
 
-	return tree && !tree->rooted &&
-	       (image->outcome == OUTCOME_NOT_FOUND || image->outcome == OUTCOME_UNVERIFIED ||
-		       mirrors_are_unreachable(image)) &&
-	       opens_unverified(image, mirror_why(image));
+	return tree && !tree->rooted && !tree->none && opens_unverified(image, mirror_why(image));
 }
 
 /* ---- what is asked for ---- */
@@ -120,6 +117,9 @@ bool verify_ready(struct file *f)
 
 	if (!tree || tree->none)
 		return true;
+	/* What belongs to a signed root hash cannot be had: that may be of a version before. */
+	if (tree->doubted)
+		verify_retract(f->image);
 	if (tree->rooted) {
 		return tree_covers(tree, 0, &lacks) || ask_top(f, tree, lacks);
 	} else if (p7s_keys() > 0) {

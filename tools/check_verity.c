@@ -1,6 +1,7 @@
 #include "tools/check_verity.h"
 
 #include "base/minmax.h"
+#include "fetch/transfer.h"
 #include "fetch/verify.h"
 #include "tools/probe.h"
 #include "tools/report.h"
@@ -38,14 +39,7 @@ bool check_verity_is_due(void)
 
 const char *check_part_words(void)
 {
-	static const char *const words[] = {
-		[PART_IMAGE] = "",
-		[PART_TREE] = "its tree: ",
-		[PART_ROOTHASH] = "its root hash: ",
-		[PART_SIGNATURE] = "the signature of its root hash: ",
-	};
-
-	return words[probe->part];
+	return transfer_parts[probe->part];
 }
 
 /* All below return whether all is well; if not, `event` or `fault` tells why. */
@@ -101,7 +95,7 @@ static bool find_root(void)
 /* An image without a root hash is opened only by `verity allow`. */
 static void allow(void)
 {
-	if (event == HTTP_FAILED && probe->http.outcome == OUTCOME_NOT_FOUND)
+	if (event == HTTP_FAILED)
 		fault = probe->http.why;
 	if (!fault)
 		return;

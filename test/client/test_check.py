@@ -293,7 +293,7 @@ def _():
         check(status == 0 and last == FIT, status, last)
         s.paths["/img.verity"] = {"redirect": (302, "/img.verity")}
         status, facts, last = report("-o", f"roothash {root}", s.url + "img", "0")
-        check(status == 1 and "NOT fit: its tree: too many redirects" in last, status, last)
+        check(status == 1 and "NOT fit: its tree (.verity): too many redirects" in last, status, last)
 
 
 @test("check: what does not fit the root hash is unfit, and named")
@@ -304,18 +304,18 @@ def _():
     wrong_type = verity.superblock(600, hash_type=0) + tree[4096:]
     low = tree[:3 * 4096] + bytes([tree[3 * 4096] ^ 1]) + tree[3 * 4096 + 1:]   # of the second leaves' block
     for name, image, t, hash_, words, facts_ in (
-            ("another root hash", data, tree, "0" * 64, "its tree: it does not fit the root hash", {}),
-            ("no tree", data, None, root, "its tree: .*404", {}),
-            ("a tree of another image", data, verity.tree(data[::-1])[0], root, "its tree: it does not fit", {}),
-            ("a tree for another size", data, other_tree, root, "its tree: a tree of 599 blocks of 4096 bytes for", {}),
-            ("no tree at all", data, data, root, "its tree: no superblock", {}),
-            ("hash type 0", data, wrong_type, root, "its tree: hash type 0 instead of 1", {}),
-            ("a tree that is cut", data, tree[:5000], root, "its tree: it is cut off", {}),
-            ("a tree without its end", data, tree[:4 * 4096], root, "its tree: .*416", {"sample": "^0 of 16"}),
-            ("a bit of the tree", data, low, root, "its tree: it does not fit", {"sample": "^4 of 16"}),
+            ("another root hash", data, tree, "0" * 64, "its tree .*: it does not fit the root hash", {}),
+            ("no tree", data, None, root, "its tree .*: .*404", {}),
+            ("a tree of another image", data, verity.tree(data[::-1])[0], root, "its tree .*: it does not fit", {}),
+            ("a tree for another size", data, other_tree, root, "its tree .*: a tree of 599 blocks of 4096 bytes", {}),
+            ("no tree at all", data, data, root, "its tree .*: no superblock", {}),
+            ("hash type 0", data, wrong_type, root, "its tree .*: hash type 0 instead of 1", {}),
+            ("a tree that is cut", data, tree[:5000], root, "its tree .*: it is cut off", {}),
+            ("a tree without its end", data, tree[:4 * 4096], root, "its tree .*: .*416", {"sample": "^0 of 16"}),
+            ("a bit of the tree", data, low, root, "its tree .*: it does not fit", {"sample": "^4 of 16"}),
             ("the first block", b"\1" + data[1:], tree, root, "NOT fit: it does not fit", {"not_fit": "^block 0$"}),
             ("the last block", last_bad, tree, root, "NOT fit: it does not fit", {"not_fit": "^block 599$"}),
-            ("an image without its end", other, tree, root, "its tree: a tree of 600 blocks of 4096 bytes for", {})):
+            ("an image without its end", other, tree, root, "its tree .*: a tree of 600 blocks of 4096 bytes for", {})):
         with httpserver.Server({"/img": image, **({"/img.verity": t} if t else {})}) as s:
             status, facts, last = report("-o", f"roothash {hash_}", s.url + "img", "0")
             check(status == 1 and re.search("^verdict: NOT fit: ", last) and re.search(words, last), name, status, last)
@@ -340,9 +340,9 @@ def _():
                 ("another key", {"/img.roothash.p7s": signed(root, "stranger")}, "signature.*: does not fit"),
                 ("attributes", {"/img.roothash.p7s": signed(root, "leaf", "-text")}, "signature.*: has attributes"),
                 ("another root hash", {"/img.roothash": b"0" * 64}, "signature.*: does not fit the root hash"),
-                ("no root hash", {"/img.roothash": b"<html>"}, "its root hash: it is not 64 hexadecimal digits"),
-                ("no file", {"/img.roothash": None}, "its root hash: .*404"),
-                ("no signature", {"/img.roothash.p7s": None}, "signature of its root hash: .*404")):
+                ("no root hash", {"/img.roothash": b"<html>"}, "its root hash .*: it is not 64 hexadecimal digits"),
+                ("no file", {"/img.roothash": None}, "its root hash .*: .*404"),
+                ("no signature", {"/img.roothash.p7s": None}, "its signature .*: .*404")):
             s.images = {k: v for k, v in {**files, **changed}.items() if v is not None}
             status, facts, last = report(*key, s.url + "img", "0")
             check(status == 1 and re.search("NOT fit: .*" + words, last), name, status, last)
@@ -350,8 +350,14 @@ def _():
             status, facts, last = report(*allow, s.url + "img", "0")
             check(status == 0 and re.search("fit .*, but: it is not verified: .*" + words, last), name, status, last)
         s.images = files
+        s.paths["/img.roothash"] = {"status": 403}
+        status, facts, last = report(*key, s.url + "img", "0")
+        check(status == 1 and "its root hash (.roothash): the server answered with status 403" in last, status, last)
+        status, facts, last = report(*allow, s.url + "img", "0")
+        check(status == 0 and "but: it is not verified: its root hash (.roothash): the server answered" in last, last)
+        s.paths.clear()
         status, facts, last = report("-o", f"roothash other {root}", s.url + "img", "0")
-        check(status == 1 and "its root hash: `roothash` gives none" in last, status, last)
+        check(status == 1 and "its root hash (.roothash): `roothash` gives none" in last, status, last)
 
 
 sys.exit(main())

@@ -28,7 +28,7 @@ uint64_t transfers_outstanding(void)
 }
 
 static struct tree tree, *place = &tree;
-static bool was_verified, covered, unreachable, is_good;
+static bool was_verified, covered, is_good;
 static size_t keys, kept, stored;
 static int asked;	    /* a part, or -1 */
 static enum outcome failed; /* of a transfer */
@@ -131,12 +131,6 @@ const char *mirror_why(const struct image *image)
 	return image->why;
 }
 
-bool mirrors_are_unreachable(const struct image *image)
-{
-	(void)image;
-	return unreachable;
-}
-
 void transfer_free(struct transfer *t)
 {
 	(void)t;
@@ -176,7 +170,7 @@ static void start(enum conf_verity verity, size_t key_count)
 	image = (struct image){.cookie = "img", .cookie_size = 3};
 	tree = (struct tree){.rooted = false};
 	place = &tree;
-	was_verified = covered = unreachable = is_good = freed = given_up = false;
+	was_verified = covered = is_good = freed = given_up = false;
 	keys = key_count;
 	kept = stored = 0;
 	asked = -1;
@@ -242,6 +236,16 @@ static void test_ready(void)
 	asked = -1;
 	covered = true;
 	CHECK(verify_ready(&file) && asked < 0);
+
+	begin_test("verify: a signed root hash of which the tree cannot be had is asked for anew");
+	tree.doubted = true;
+	CHECK(!verify_ready(&file) && asked == PART_ROOTHASH && !tree.rooted && !tree.doubted);
+	start(VERITY_AUTO, 1);
+	add_root("img", 3);
+	verify_begin(&image);
+	tree.doubted = true;
+	CHECK(verify_ready(&file) && asked == PART_TREE && tree.rooted,
+		"the configuration's stays");
 }
 
 static struct transfer transfer;
@@ -340,31 +344,21 @@ static void test_doubt(void)
 
 static void test_allows(void)
 {
-	begin_test("verify: `allow` opens what has no root hash, or none that is proved");
-	for (enum outcome o = OUTCOME_OK + 1; o < OUTCOMES; o++) {
-		bool wanted = o == OUTCOME_NOT_FOUND || o == OUTCOME_UNVERIFIED;
-
-		start(VERITY_ALLOW, 1);
-		image.outcome = o;
-		image.refused = true;
-		CHECK(verify_allows(&image) == wanted && tree.none == wanted, "%d", (int)o);
-		CHECK(image.refused == !wanted && warnings == wanted);
-		start(VERITY_REQUIRE, 1);
-		image.outcome = o;
-		CHECK(!verify_allows(&image) && !tree.none);
-		start(VERITY_ALLOW, 1);
-		image.outcome = o;
-		was_verified = true;
-		CHECK(!verify_allows(&image) && !tree.none, "what was verified before");
-		start(VERITY_ALLOW, 1);
-		image.outcome = o;
-		tree.rooted = true;
-		CHECK(!verify_allows(&image) && !tree.none, "what does not fit its root hash");
-	}
+	begin_test("verify: `allow` opens what has no root hash, or none that is proved, once");
 	start(VERITY_ALLOW, 1);
-	image.outcome = OUTCOME_UNREACHABLE;
-	unreachable = true;
-	CHECK(verify_allows(&image), "offline");
+	image.refused = true;
+	image.refused_by = image.doubted = image.failures = 1;
+	CHECK(verify_allows(&image) && tree.none && warnings == 1);
+	CHECK(!image.refused && !image.refused_by && !image.doubted && !image.failures);
+	CHECK(!verify_allows(&image) && warnings == 1, "an image that is not there either");
+	start(VERITY_REQUIRE, 1);
+	CHECK(!verify_allows(&image) && !tree.none);
+	start(VERITY_ALLOW, 1);
+	was_verified = true;
+	CHECK(!verify_allows(&image) && !tree.none, "what was verified before");
+	start(VERITY_ALLOW, 1);
+	tree.rooted = true;
+	CHECK(!verify_allows(&image) && !tree.none, "what does not fit its root hash");
 }
 
 int main(void)

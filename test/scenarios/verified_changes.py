@@ -1,0 +1,110 @@
+"""Images that are verified, while something around them changes: what a publisher copies one file after the other,
+mirrors of several versions, the configuration of a daemon whose images are open, its keys."""
+import os
+import signal
+
+from scenarios.common import Server, daemon, each, refused, takes_long
+from scenarios.verified_common import FRONTS, Made, opened, started
+from scenarios.verified_state import Signed, keys
+
+
+def proof(signed):
+    """What proves a root hash: the files of a server that are copied first."""
+    return {path: data for path, data in signed.files().items() if ".roothash" in path}
+
+
+def begin_open(front, k):
+    """Has the image be opened, which may take as long as it wants to. Returns what waits until it is."""
+    if front == "nbd":
+        return lambda data: opened(front, k, data)
+    f = k.open("erofs,img", b"img")
+
+    def wait(data):
+        assert k.wait_copen(f, 20) >= 0
+        k.closed(f)
+        return opened(front, k, data)
+    return wait
+
+
+@each(*FRONTS)
+@takes_long
+def verified_opened_between_copies(front):
+    """the image is opened when its root hash is still the old one, and all else is new: the root hash is asked for
+    again, and the new image opens once it is there"""
+    with keys() as folder:
+        old, new = Signed("old", folder), Signed("new", folder)
+        with Server({**new.files(), **proof(old)}) as s, \
+                started(front, s, f"verity-key {folder}/ours.pem", "retry hard") as k:
+            wait = begin_open(front, k)
+            k.wait_log(f"does not fit the root hash {old.tree.root}", 10)
+            asked = len(s.requests)
+            s.images.update(new.files())
+            wait(new.data).need_all()
+            assert asked < 60, asked
+
+
+@each(*FRONTS)
+@takes_long
+def verified_mirror_with_an_old_root_hash(front):
+    """the first mirror has the root hash of an old version, and its tree no more; the other all of the new one"""
+    with keys() as folder:
+        old, new = Signed("old", folder), Signed("new", folder)
+        with Server(proof(old)) as s, Server(new.files()) as t, \
+                started(front, s, f"verity-key {folder}/ours.pem", f"url {t.url}", "timeout 10") as k:
+            opened(front, k, new.data).need_all()
+
+
+@each(*((what, retry) for what in ("404", "403", "410", "200") for retry in ("retry hard", "timeout 5")))
+def verified_allowed(case):
+    """`verity allow`: the root hash is not there, denied as by a store of objects, or another page: the image opens"""
+    what, retry = case
+    made = Made("allowed")
+    with keys() as folder, Server({"/img": made.data}) as s:
+        page = {"ignore_range": True, "image": b"<html>"}
+        s.paths["/img.roothash"] = page if what == "200" else {"status": int(what)}
+        with daemon(s, f"verity-key {folder}/ours.pem", "verity allow", retry) as k:
+            k.opened("erofs,img", b"img", timeout=10)
+            k.wait_log("img: is opened without being verified")
+
+
+@each("none", "of one mirror")
+def verified_allowed_but_not_there(image):
+    """`verity allow`, and mirrors that have neither root hash nor image: refused at once, said once; or one has it"""
+    made = Made("allowed")
+    with keys() as folder, Server({}) as s, Server({"/img": made.data} if image != "none" else {}) as t, \
+            daemon(s, f"url {t.url}", f"verity-key {folder}/ours.pem", "verity allow", "timeout 10") as k:
+        if image == "none":
+            refused(k, k.open("erofs,img", b"img"), timeout=5)
+        else:
+            k.opened("erofs,img", b"img", timeout=5)
+        assert k.stderr.count("is opened without being verified") == 1, k.stderr
+        assert len(s.requests) + len(t.requests) < 12, (s.requests, t.requests)
+
+
+@each(*FRONTS)
+def verified_by_a_token(front):
+    """a query that may be a signature goes with the tree and all that proves it, too"""
+    with keys() as folder:
+        made = Signed("token", folder)
+        with Server(made.files()) as s, \
+                started(front, f"{s.url}%c?token=secret", f"verity-key {folder}/ours.pem", "timeout 5") as k:
+            opened(front, k, made.data).need_all()
+            assert {r.target for r in s.requests} == {f"{path}?token=secret" for path in made.files()}, s.requests
+
+
+@each(*((front, path) for front in FRONTS for path in ("/img.roothash", "/img.roothash.p7s", "/img.verity", "/img")))
+def verified_worker_dies_in_an_open(case):
+    """kill -9 of the worker while an OPEN waits for the root hash, its signature, the tree or the image: the next one
+    opens it"""
+    front, path = case
+    with keys() as folder:
+        made = Signed("made", folder)
+        with Server(made.files()) as s:
+            s.paths[path] = {"stall": 10}
+            with started(front, s, f"verity-key {folder}/ours.pem", "timeout 20") as k:
+                wait = begin_open(front, k)
+                k.wait(lambda: any(r.path == path for r in s.requests), 10, f"a request for {path}")
+                os.kill(k.worker or min(k.children()), signal.SIGKILL)
+                s.paths.clear()
+                k.wait_log("a new one takes its place", 10)
+                wait(made.data).need_all()
