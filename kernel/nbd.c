@@ -175,16 +175,15 @@ static void take_requests(unsigned n)
 	}
 }
 
-static void hand_request(unsigned n, unsigned slot)
+/* Of a device that a worker has served before, what is cached needs no server. False: the rest has
+ * to wait until the image is open. */
+static bool hand_request(unsigned n, unsigned slot)
 {
 	volatile struct nbd_slot *s = &slots(n)[slot];
 	uint64_t from = s->from;
 	uint32_t length = s->length;
 	enum read_kind kind = files[n].read || from + length > LABEL ? READ_USUAL : READ_ALONE;
 
-	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
-		(unsigned)length, (unsigned long long)from);
-	nbd_devices[n].slots[slot] = HANDED;
 	if (length == 0) {
 		answer(n, slot, true);
 	} else if (!nbd_has_hole(n, from, from + length)) {
@@ -193,11 +192,18 @@ static void hand_request(unsigned n, unsigned slot)
 			posix_fadvise(nbd_devices[n].cache, (off_t)from, (off_t)length,
 				POSIX_FADV_WILLNEED);
 		/* As by the first front end, what is cached is no sign of what comes next. */
-		fetch_hit(n, from, length);
+		if (nbd_devices[n].used)
+			fetch_hit(n, from, length);
 		answer(n, slot, false);
-	} else {
+	} else if (nbd_devices[n].used && !files[n].opening) {
+		nbd_devices[n].slots[slot] = HANDED;
 		fetch_read(n, n * IDS + slot, from, length, kind);
+	} else {
+		return false;
 	}
+	log_debug("from the kernel: /dev/nbd%d, %u bytes at %llu", (int)place(n)->device,
+		(unsigned)length, (unsigned long long)from);
+	return true;
 }
 
 /* Hands the requests that wait to fetch.h. Returns whether there were any. */
@@ -213,8 +219,7 @@ static bool hand_requests(unsigned n)
 			behind = true;
 			break;
 		}
-		hand_request(n, slot);
-		some = true;
+		some |= hand_request(n, slot);
 	}
 	return some;
 }
@@ -245,12 +250,21 @@ static bool fetch_probed(unsigned n)
 /* The image cannot be opened: its readers get an error. */
 static void fail_requests(unsigned n)
 {
-	for (unsigned slot = 0; slot < NBD_SLOTS; slot++)
-		if (slots(n)[slot].waiting)
+	for (unsigned slot = 0; slot < NBD_SLOTS; slot++) {
+		volatile struct nbd_slot *s = &slots(n)[slot];
+
+		if (s->waiting && nbd_devices[n].slots[slot] == UNHANDED &&
+			nbd_has_hole(n, s->from, s->from + s->length))
 			answer(n, slot, true);
+	}
 }
 
 /* ---- images ---- */
+
+static int open_cache(unsigned n, uint64_t version, uint64_t size)
+{
+	return store_open(nbd_key((const char *)texts(n)->name), version, page_up(size));
+}
 
 static void open_image(unsigned n, int64_t now)
 {
@@ -264,6 +278,8 @@ static void open_image(unsigned n, int64_t now)
 	d->told_at = now + WAIT_TIME;
 	stats.opens++;
 	fetch_open(n, volume, name, strlen(name));
+	if (d->cache < 0 && place(n)->state == NBD_CONNECTED && image_is_live(files[n].image))
+		d->cache = open_cache(n, place(n)->version, place(n)->size);
 }
 
 /* Its requests wait, and have to be handed over again. */
@@ -298,6 +314,12 @@ static void refuse(unsigned n)
 	worker_tell(WORD_LOOK);
 }
 
+/* For the keeper, which tells a person. */
+static void say_why(unsigned n, const char *why)
+{
+	snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s", why);
+}
+
 /* The version of a device stays what it was when it was configured. */
 static void settle_version(unsigned n, uint64_t told)
 {
@@ -318,8 +340,7 @@ static int cached(unsigned n)
 {
 	const struct state *s = &files[n].image->pinned;
 
-	return store_open(
-		nbd_key((const char *)texts(n)->name), store_version(s), page_up(s->size));
+	return open_cache(n, store_version(s), s->size);
 }
 
 static void opened(unsigned n, enum outcome outcome, uint64_t told)
@@ -327,7 +348,6 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	volatile struct nbd_place *p = place(n);
 	struct device *d = &nbd_devices[n];
 	const struct image *image = files[n].image;
-	uint64_t key = opened_files_key(image->volume, image->cookie, image->cookie_size);
 
 	if (!is_ours(n)) {
 		d->used = !outcome; /* it was detached meanwhile, and is closed soon */
@@ -344,17 +364,18 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	settle_version(n, told);
 	p->keeps = 0;
 	nbd_forget_holes();
-	d->cache = p->size > 0 ? store_open(key, p->version, page_up(p->size)) : -1;
+	if (d->cache < 0 && p->size > 0)
+		d->cache = open_cache(n, p->version, p->size);
 	if (d->cache < 0) {
-		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s",
-			p->size > 0 ? strerror(errno) : "it is empty");
+		say_why(n, p->size > 0 ? strerror(errno) : "it is empty");
 		log_err("%s: no cache file: %s", image_name(image), (const char *)texts(n)->why);
 		d->broken = true; /* it may not be closed here */
 		return;
 	}
 	cull_inspect();
 	if (p->state == NBD_CONNECTED) {
-		opened_files_add(key, told, p->version & STORE_VERIFIED);
+		opened_files_add(
+			nbd_key((const char *)texts(n)->name), told, p->version & STORE_VERIFIED);
 		return;
 	}
 	/* No trace is to have it. */
@@ -560,9 +581,10 @@ static void look_after(unsigned n, int64_t now)
 		else
 			d->open_again = INT64_MAX;
 	} else if (d->used && p->state == NBD_WANTED && !p->waits && now >= d->told_at) {
+		const char *why = mirror_why(files[n].image);
+
 		p->waits = true;
-		snprintf(
-			(char *)texts(n)->why, sizeof(texts(n)->why), "its server does not answer");
+		say_why(n, *why ? why : "its server does not answer");
 		worker_tell(WORD_LOOK);
 	}
 }

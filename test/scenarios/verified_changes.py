@@ -1,9 +1,13 @@
 """Images that are verified, while something around them changes: what a publisher copies one file after the other,
 mirrors of several versions, the configuration of a daemon whose images are open, its keys."""
+import contextlib
 import os
 import signal
+import tempfile
 
-from scenarios.common import Server, daemon, each, refused, takes_long
+from lib.nbd import Nbd
+from lib.standin_nbd import NbdStandIn
+from scenarios.common import MIB, PAGE, Program, Server, StandIn, daemon, each, refused, reload, takes_long, words
 from scenarios.verified_common import FRONTS, Made, opened, started
 from scenarios.verified_state import Signed, keys
 
@@ -37,6 +41,8 @@ def verified_opened_between_copies(front):
                 started(front, s, f"verity-key {folder}/ours.pem", "retry hard") as k:
             wait = begin_open(front, k)
             k.wait_log(f"does not fit the root hash {old.tree.root}", 10)
+            if front == "nbd":
+                k.wait_log("img: not attached yet: its tree .*does not fit the root hash", 10)
             asked = len(s.requests)
             s.images.update(new.files())
             wait(new.data).need_all()
@@ -90,6 +96,81 @@ def verified_by_a_token(front):
                 started(front, f"{s.url}%c?token=secret", f"verity-key {folder}/ours.pem", "timeout 5") as k:
             opened(front, k, made.data).need_all()
             assert {r.target for r in s.requests} == {f"{path}?token=secret" for path in made.files()}, s.requests
+
+
+# -- the configuration of a daemon whose image is open ------------------------------------------------------
+
+MORE = ("read-ahead none", "prefetch none", "timeout 3")
+
+
+@contextlib.contextmanager
+def configured(front, *lines):
+    """The daemon with a configuration file; yields it and what writes the file anew and reloads."""
+    more = (*MORE, "attach img") if front == "nbd" else MORE
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        path = os.path.join(folder, "conf")
+
+        def write(*these):
+            with open(path, "w") as file:
+                file.write("".join(f"{line}\n" for line in (*these, *more)))
+
+        write(*lines)
+        argv = [Program.path, "-n", "-s", "--force", "-f", path, *words("control {cache}/control")]
+        k = stack.enter_context(NbdStandIn(argv, stack.enter_context(Nbd())) if front == "nbd" else StandIn(argv))
+        yield k, lambda *these: (write(*these), reload(k))
+
+
+def cached_is_read(o):
+    """Of a device what is cached comes from the daemon too; the kernel reads the other cache itself."""
+    o.need(0)
+    o.need(MIB)
+
+
+@each(*((front, what) for front in FRONTS for what in ("it is gone", "another", "another key")))
+@takes_long
+def verified_root_changes_while_open(case):
+    """SIGHUP with another root hash, none, or a key that has signed none, while an image is open: what is cached is
+    read, nothing else is; with the line as it was, or a signature by the new key, all is"""
+    front, what = case
+    with keys() as folder:
+        made, other = Signed("made", folder), Made("other")
+        again = Signed("made", folder, key="other")
+        with Server(made.files()) as s:
+            before = f"verity-key {folder}/ours.pem" if what == "another key" else made.directive()
+            after = {"it is gone": (), "another": (other.directive(),),
+                     "another key": (f"verity-key {folder}/other.pem",)}[what]
+            with configured(front, f"url {s.url}", before) as (k, write):
+                o = opened(front, k, made.data)
+                cached_is_read(o)
+                write(f"url {s.url}", *after)
+                cached_is_read(o)
+                assert not o.read(2 * MIB, PAGE, 15)
+                cached_is_read(o)
+                if what == "another key":
+                    s.images.update(again.files())
+                else:
+                    write(f"url {s.url}", before)
+                o.recovers(2 * MIB, 45)
+                o.need_all()
+
+
+@each(*((front, what) for front in FRONTS for what in ("a root hash", "require", "allow")))
+def verified_is_demanded_while_open(case):
+    """SIGHUP that begins to demand a root hash while an image without one is open, or allows images without one: what
+    is open is read as it was opened"""
+    front, what = case
+    with keys() as folder:
+        made = Signed("made", folder)
+        key = f"verity-key {folder}/ours.pem"
+        before, after = {"a root hash": ((), (made.directive(),)), "require": ((key, "verity allow"), (key,)),
+                         "allow": ((key,), (key, "verity allow"))}[what]
+        with Server(made.files() if what == "allow" else {"/img": made.data}) as s, \
+                configured(front, f"url {s.url}", *before) as (k, write):
+            o = opened(front, k, made.data)
+            cached_is_read(o)
+            write(f"url {s.url}", *after)
+            o.need_all()
+            assert what == "allow" or "was opened without being verified" in k.stderr, k.stderr
 
 
 @each(*((front, path) for front in FRONTS for path in ("/img.roothash", "/img.roothash.p7s", "/img.verity", "/img")))

@@ -131,6 +131,37 @@ static void test_errors(void)
 	ask(0, 512)->fails = true;
 	check_play();
 	CHECK(!strncmp(shared_table->texts[0].why, "the server: it is gone (", 24));
+
+	begin_test("nbd: what is cached of an image that cannot be opened any more");
+	for (int refused = 0; refused < 2; refused++) {
+		begin_world(0);
+		is_live = true;
+		opens = refused ? LATER : NEVER;
+		open_outcome = OUTCOME_UNVERIFIED;
+		begin_worker();
+		CHECK(pwrite(cache_file, content, 65536, 0) == 65536);
+		ask(0, 512);
+		ask(4096, 61440);
+		ask(61440, 8192)->fails = true;
+		ask(8192, 512);
+		go_on();
+		CHECK(kernel->answers == (refused ? 4 : 3) && reads_begun == 0);
+		if (!refused)
+			end_open(0);
+		go_on();
+		ask(0, 65536);
+		go_on();
+		CHECK(kernel->answers == 5 && reads_begun == 0);
+		open_outcome = OUTCOME_OK;
+		open_image(0, turn.ms);
+		end_open(0);
+		ask(61440, 8192);
+		reads = LATER;
+		play();
+		CHECK(kernel->answers == 6, "%u", kernel->answers);
+		CHECK(!kernel->wrong[0], "%s", kernel->wrong);
+		close_image(0);
+	}
 }
 
 /* What ends the service of a device: `bytes` are the kernel's, of a socket that then goes on. */

@@ -235,7 +235,7 @@ static bool kernel_turn(void)
 enum when { AT_ONCE, LATER, ONE_EACH_TIME, NEVER };
 static enum when opens, reads;
 static enum outcome open_outcome;
-static bool reads_fail;
+static bool reads_fail, is_live;
 
 static struct image image = {.cookie = "img", .cookie_size = 3, .volume = "erofs,img"};
 static struct file file_table[DEVICES_MAX];
@@ -308,6 +308,7 @@ bool fetch_full(void)
 static void end_open(unsigned file)
 {
 	opens_waiting &= ~(1u << file);
+	files[file].opening = false;
 	opened(file, open_outcome, IMAGE_SIZE + 77);
 }
 
@@ -315,7 +316,7 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 {
 	CHECK(!strcmp(volume, "erofs,img") && cookie_size == 3 && !memcmp(cookie, "img", 3));
 	image.pinned.size = IMAGE_SIZE;
-	files[file] = (struct file){.used = true, .image = &image};
+	files[file] = (struct file){.used = true, .opening = true, .image = &image};
 	opens_waiting |= 1u << file;
 	if (opens == AT_ONCE)
 		end_open(file);
@@ -359,6 +360,12 @@ void fetch_stop(void)
 		complete(read_table[reads_waiting - 1].file, read_table[reads_waiting - 1].id,
 			OUTCOME_UNREACHABLE),
 			reads_waiting--;
+}
+
+bool image_is_live(const struct image *i)
+{
+	(void)i;
+	return is_live;
 }
 
 const char *mirror_why(const struct image *i)
@@ -516,7 +523,7 @@ static void begin_world(int buffer)
 	shared_table->places[0].version = IMAGE_SIZE + 1;
 	opens = reads = LATER;
 	open_outcome = OUTCOME_OK;
-	is_broken = reads_fail = no_store = image.changed = false;
+	is_broken = reads_fail = no_store = is_live = image.changed = false;
 	piece = 0;
 	reads_waiting = opens_waiting = reads_begun = 0;
 }
