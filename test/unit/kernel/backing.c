@@ -172,7 +172,7 @@ int main(void)
 
 	begin_test("backing: one whose holes are data (ext2, UBIFS)");
 	has_holes = false;
-	CHECK(refused("ext2 and UBIFS"));
+	CHECK(refused("ext2, UBIFS"));
 
 	begin_test("backing: one without user extended attributes");
 	has_holes = true;
