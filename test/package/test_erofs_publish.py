@@ -141,7 +141,7 @@ def first(site):
     out, said = site.publish(1)
     assert site.names() == ["img-1.erofs", *(f"img-1.erofs{sidecar}" for sidecar in SIDECARS)], site.names()
     assert out == f"roothash img-1.erofs {verified(site, 1)}\n", out
-    assert "no version before has a trace" in said, said
+    assert "no version before has a trace: boot once with cachefilesd.trace=record" in said, said
     told = run("veritysetup", "dump", f"{site.www}/img-1.erofs.verity").decode()
     for line in ("Hash type:1", "Data block size:4096", "Hash block size:4096", "Hash algorithm:sha256", "Salt:-"):
         assert line in re.sub(r":\s+", ":", told), f"{line}: {told}"
@@ -306,14 +306,29 @@ def keep(site):
 
 
 def keep_all_current(site):
-    """Files that a person made, without a newline at their end."""
-    for version in 1, 2, 3:
+    """Files that a person made, without a newline at their end, or with that of another system."""
+    for version in 1, 2, 3, 4:
         site.publish(version)
-    for version in 1, 2:
-        with open(f"{site.www}/{version}.current", "w") as file:
-            file.write(f"img-{version}.erofs")
-    assert site.publish(4, "--keep", "1")[1].count("it stays") == 2
-    assert images(site) == [f"img-{number}.erofs" for number in (1, 2, 4)], images(site)
+    for version, end in (1, ""), (2, ""), (3, " \r\n"):
+        with open(f"{site.www}/{version}.current", "w", newline="") as file:
+            file.write(f"img-{version}.erofs{end}")
+    assert site.publish(5, "--keep", "1")[1].count("it stays") == 3
+    assert images(site) == [f"img-{number}.erofs" for number in (1, 2, 3, 5)], images(site)
+    assert site.run("--rollback", "--current", "3.current", site.www) == ("img-2.erofs\n", "")
+
+
+def current_of_the_same(site):
+    """A name that is not there yet, or not any more: an image that is published already gets it."""
+    site.publish(1)
+    for name in "img.erofs", "img.current":
+        assert "nothing is published" in site.publish(1, "--current", name)[1]
+    assert site.read("img.erofs") == site.read("img-1.erofs") and site.read("img.current") == b"img-1.erofs\n"
+    site.publish(2)
+    assert "img.erofs: it stays as it is" in site.publish(2, "--current", "img.erofs")[1]
+    assert site.read("img.erofs") == site.read("img-1.erofs")
+    os.unlink(f"{site.www}/img.erofs")
+    site.publish(2, "--current", "img.erofs")
+    assert site.read("img.erofs") == site.read("img-2.erofs") and len(images(site)) == 2
 
 
 def current(site):
@@ -376,6 +391,8 @@ def words(site):
             (2, "neither .erofs nor .current", ["--current", "x", www, tree]),
             (2, "what shall go back", ["--rollback", www]), (2, "publishes nothing",
                                                              ["--rollback", "--current", "x.erofs", www, tree]),
+            (1, "it lies in", [www, www]), (1, "it lies in", ["--name=x", www, "/"]),
+            (1, "it lies in", [www, f"{www}/../../{os.path.basename(site.scratch)}"]),
             (1, "no folder that can be written", [f"{www}/no", tree]), (1, "neither a folder", [www, f"{tree}/no"]),
             (1, "openssl cannot sign", ["--key", f"{site.keys}/none", www, tree]),
             (1, "openssl cannot sign", ["--key", f"{site.keys}/signer.key", "--cert", f"{site.keys}/stranger.pem", www,
@@ -413,7 +430,13 @@ def built(site):
     salted = site.run("--name=img", site.www, image)[1]
     assert "it has another salt than version 1" in salted, salted
     with open(f"{image}.roothash") as file:
-        assert site.read("img-2.erofs.roothash").decode() == file.read().strip()
+        root = file.read().strip()
+    assert site.read("img-2.erofs.roothash").decode() == root
+    with open(f"{image}.roothash", "w", newline="") as file:
+        file.write(f"{root}\r\n")
+    assert "the same image" in site.run("--name=img", site.www, image)[1]
+    with open(f"{image}.roothash", "w") as file:
+        file.write(root)
     run("openssl", "smime", "-sign", "-nocerts", "-noattr", "-binary", "-in", f"{image}.roothash", "-inkey",
         f"{site.keys}/signer.key", "-signer", f"{site.keys}/signer.pem", "-outform", "der", "-out",
         f"{image}.roothash.p7s")
@@ -548,6 +571,7 @@ def main():
                 ("--keep", keep),
                 ("--keep, and what .current files of a person name", keep_all_current),
                 ("--current and --rollback", current),
+                ("--current that is not there yet", current_of_the_same),
                 ("--current replaces nothing but its own", current_is_no_file),
                 ("exit statuses and reasons", words),
                 ("an image of another tool, with its tree", built),
