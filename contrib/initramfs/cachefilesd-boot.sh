@@ -408,11 +408,15 @@ cfd_mount_device()
 	fi
 	cfd_mounted "$2" && return
 	mkdir -p "$2"
-	mount -o rw,noatime "$cfd_device" "$2" 2>/dev/null && return
+	cfd_options=rw,noatime
+	# A cache holds nothing to execute: who has changed the disk while it was off may have put a set-user-ID program
+	# there.
+	[ "$1" != "$cfd_cache" ] || [ "$1" = "$cfd_overlay" ] || cfd_options=$cfd_options,nosuid,nodev,noexec
+	mount -o "$cfd_options" "$cfd_device" "$2" 2>/dev/null && return
 	# Busybox's mount tries only what the kernel knows already. Of these, initramfs images have ext4 by
 	# themselves.
 	modprobe -qa ext4 xfs f2fs btrfs 2>/dev/null
-	mount -o rw,noatime "$cfd_device" "$2" || { cfd_say "$cfd_device cannot be mounted at $2"; return 1; }
+	mount -o "$cfd_options" "$cfd_device" "$2" || { cfd_say "$cfd_device cannot be mounted at $2"; return 1; }
 }
 
 # A cache in memory is a tmpfs at first: the daemon says only with a cache which front end it takes. With huge

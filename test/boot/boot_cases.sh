@@ -314,12 +314,19 @@ roothash i.erofs $h
 fallback yes"
 : >"$cfd_own_conf"
 cfd_find_device() { cfd_device=found; }
+cfd_device=found
 mount() { mounted=$*; }
 cfd_cache=LABEL=x
 cfd_mount_device LABEL=x "$cfd_run/overlay"
 tell "an overlay on the cache's device is not mounted again" "$cfd_at$mounted" "$cfd_cache_at"
 cfd_mount_device LABEL=y "$cfd_run/overlay"
-tell "an overlay on another is" "$cfd_at" "$cfd_run/overlay"
+tell "an overlay on another is" "$cfd_at $mounted" "$cfd_run/overlay -o rw,noatime found $cfd_run/overlay"
+cfd_overlay=tmpfs
+cfd_mount_device LABEL=x "$cfd_cache_at"
+tell "nothing on a cache can be executed" "$mounted" "-o rw,noatime,nosuid,nodev,noexec found $cfd_cache_at"
+cfd_overlay=LABEL=x
+cfd_mount_device LABEL=x "$cfd_cache_at"
+tell "but for what an overlay beside it has" "$mounted" "-o rw,noatime found $cfd_cache_at"
 
 mounted=
 mount() { mounted="$mounted$*;"; }
