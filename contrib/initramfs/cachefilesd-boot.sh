@@ -638,6 +638,8 @@ cfd_mount_image()
 		cfd_say "$cfd_name cannot be mounted (the reason is told above); again in $cfd_pause s"
 		sleep "$cfd_pause"
 		[ "$cfd_pause" -ge "$cfd_longest" ] || cfd_pause=$((cfd_pause * 2))
+		# It may have ended meanwhile, as when the kernel gives up a cache whose disk fails.
+		[ -e "$cfd_run/late" ] || cfd_runs "$cfd_run/pid" || cfd_start
 	done
 }
 

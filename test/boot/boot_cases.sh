@@ -492,13 +492,20 @@ a_daemon()
 mkdir() { case $* in */run/sendsigs*) ;; *) command mkdir "$@" ;; esac; }
 ln() { :; }
 modprobe() { :; }
-sleep() { did="$did sleep$1"; [ "$1" != 8 ] || waits=; }
+sleep()
+{
+	did="$did sleep$1"
+	[ "$1" != 8 ] || waits=
+	[ -z "$dies" ] || rm "$cfd_run/pid"
+	dies=
+}
 cfd_keep_end() { :; }
 veritysetup() { did="$did verity:$2:$4:$5"; }
 cfd_ram_device() { did="$did ram" cfd_device=/dev/zram0; }
 cfd_daemon=a_daemon
 has_front=cachefiles
 waits=
+dies=
 never=
 answer=
 right=http://right.example/i.erofs
@@ -542,6 +549,10 @@ boots "NBD below dm-verity" "$u cachefilesd.verity=00ff" \
 waits=yes
 boots "NBD: an image that is waited for" "$u" \
 	" cache start sleep1 sleep2 sleep4 sleep8 image overlay newroot" "-t erofs -o ro /dev/nbd7"
+dies=yes
+waits=yes
+boots "NBD: a daemon that ends while its image is waited for" "$u" \
+	" cache start sleep1 start sleep2 sleep4 sleep8 image overlay newroot" "-t erofs -o ro /dev/nbd7"
 waits=
 
 # Words that the boot cannot work with.
