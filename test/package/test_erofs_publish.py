@@ -165,6 +165,17 @@ def reproducible(site):
     assert "img-3.erofs.roothash.p7s" in site.names() and verified(site, 3) == verified(site, 1)
 
 
+def new_key(site):
+    """A tree that is published already, with the key that devices will have from now on."""
+    site.publish(1)
+    stranger = ("--name=img", "--key", f"{site.keys}/stranger.key", "--cert", f"{site.keys}/stranger.pem", site.www,
+                site.tree(1))
+    assert site.run(*stranger)[0].startswith("roothash img-2.erofs "), site.names()
+    said = site.run(*stranger)[1]
+    assert "nothing is published" in said and "img-3.erofs" not in site.names(), said
+    assert site.read("img-1.erofs.roothash") == site.read("img-2.erofs.roothash")
+
+
 def blocks_of(data):
     return {data[at:at + BLOCK].ljust(BLOCK, b"\0") for at in range(0, len(data), BLOCK)}
 
@@ -427,16 +438,16 @@ def built(site):
     with open(image, "rb") as file:
         assert site.read("img-1.erofs") == file.read()
     format()
+    with open(f"{image}.roothash") as file:
+        plain = file.read()
     salted = site.run("--name=img", site.www, image)[1]
     assert "it has another salt than version 1" in salted, salted
-    with open(f"{image}.roothash") as file:
-        root = file.read().strip()
-    assert site.read("img-2.erofs.roothash").decode() == root
-    with open(f"{image}.roothash", "w", newline="") as file:
-        file.write(f"{root}\r\n")
-    assert "the same image" in site.run("--name=img", site.www, image)[1]
+    assert site.read("img-2.erofs.roothash").decode() == plain
     with open(f"{image}.roothash", "w") as file:
-        file.write(root)
+        file.write(f"{plain.upper()}\r\n")
+    assert "nothing is published" in site.run("--name=img", site.www, image)[1], "the same in other letters"
+    with open(f"{image}.roothash", "w") as file:
+        file.write(plain)
     run("openssl", "smime", "-sign", "-nocerts", "-noattr", "-binary", "-in", f"{image}.roothash", "-inkey",
         f"{site.keys}/signer.key", "-signer", f"{site.keys}/signer.pem", "-outform", "der", "-out",
         f"{image}.roothash.p7s")
@@ -563,6 +574,7 @@ def main():
         for name, function in (
                 ("a first version: tree, root hash and signature, as others verify them", first),
                 ("the same tree is the same image", reproducible),
+                ("the same tree with another key is a version", new_key),
                 ("the trace has the same files' bytes", trace_is_carried),
                 ("a trace that cannot be carried is left out", bad_trace_is_left_out),
                 ("no file is ever replaced", never_replaced),
