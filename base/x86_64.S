@@ -46,6 +46,7 @@ memset:
 	KERNEL	pipe2, SYS_pipe2
 	KERNEL	prlimit, SYS_prlimit64
 	KERNEL	syncfs, SYS_syncfs
+	KERNEL	sync_file_range, SYS_sync_file_range
 	KERNEL	getrandom, SYS_getrandom
 	KERNEL	memfd_create, SYS_memfd_create
 

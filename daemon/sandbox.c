@@ -154,6 +154,11 @@ static const struct row table[] = {
 	ANY(close, W | C | T),
 	ANY(splice, W),	 /* replies to a block device */
 	ANY(preadv2, W), /* their data, if they are in memory */
+#ifdef __NR_sync_file_range2
+	ANY(sync_file_range2, W), /* whether the disk has lost any */
+#else
+	ANY(sync_file_range, W), /* whether the disk has lost any */
+#endif
 #ifdef __NR_arm_fadvise64_64
 	ANY(arm_fadvise64_64, W),
 #endif

@@ -3,13 +3,16 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/minmax.h"
+#include "base/page.h"
 #include "fetch/frontend.h"
 #include "kernel/store.h"
 
@@ -22,6 +25,9 @@
  * slow for a moment only. */
 #define SLOW	   2000
 #define SLOW_HOLDS 50
+
+/* Milliseconds until requests whose data were no good are looked at again. */
+#define LOOK_AGAIN 100
 
 #ifndef RWF_NOWAIT /* include/uapi/linux/fs.h; older C libraries have neither it nor preadv2() */
 #define RWF_NOWAIT 8
@@ -161,21 +167,50 @@ static ssize_t fill_pipe(unsigned n, uint64_t position, uint64_t end)
 		(size_t)(end - position), SPLICE_F_NONBLOCK);
 }
 
-/* The pipe has taken no more bytes: whether that is because it is full. Otherwise the cache file
- * cannot be read. If nothing is in the socket yet, the reply becomes that of an error. */
-static bool is_full_pipe(unsigned n)
+/* Of the cache file these bytes are no good: they become a hole, to be fetched anew. What the pipe
+ * has is dropped, and all requests are looked at again. */
+static bool punch(unsigned n, uint64_t from, uint64_t end)
 {
 	volatile struct nbd_reply *r = &place(n)->reply;
 	struct device *d = &nbd_devices[n];
-	struct reply dropped;
+	const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
-	if (errno == EAGAIN || r->position > 0 || d->piped > sizeof(dropped))
-		return d->piped > 0; /* what is there is sent; the rest is tried again */
-	while (d->piped > 0 && read(nbd_descriptors(n)->pipe_out, &dropped, d->piped) > 0)
-		d->piped = 0;
-	r->phase = NBD_IDLE; /* a later worker may begin it anew, or as an error */
-	r->total = sizeof(dropped);
-	return false;
+	r->phase = NBD_IDLE;
+	if (r->position == 0)
+		r->slot = NBD_SLOTS;
+	memset(d->slots, UNHANDED, sizeof(d->slots));
+	d->open_again = turn.ms + LOOK_AGAIN;
+	nbd_forget_holes();
+	from = page_down(from);
+	return fallocate(d->cache, mode, (off_t)from, (off_t)(page_up(end) - from)) == 0;
+}
+
+/* The cache file cannot be read. If that is so again, or cannot be helped, and nothing is in the
+ * socket yet, the reply becomes that of an error. */
+static void mend(unsigned n)
+{
+	unsigned slot = place(n)->reply.slot;
+	volatile struct nbd_slot *s = &slots(n)[slot];
+	bool again = s->waiting == NBD_MENDED;
+
+	s->waiting = NBD_MENDED;
+	if ((!punch(n, s->from, s->from + s->length) || again) && place(n)->reply.slot == NBD_SLOTS)
+		nbd_devices[n].slots[slot] = FAILED;
+}
+
+/* Whether the disk has not taken bytes that were written, which may be zeros from then on: nothing
+ * of the file counts. It says so once; behind the file's end there is nothing to wait for. */
+static bool has_lost(unsigned n)
+{
+	uint64_t size = page_up(place(n)->size);
+
+	if (sync_file_range(nbd_devices[n].cache, (off_t)size, 1, SYNC_FILE_RANGE_WAIT_BEFORE) ==
+			0 ||
+		errno == EPERM) /* the filter is that of a program before this one */
+		return false;
+	log_err("/dev/nbd%d: the disk has lost bytes of the cache: %m", (int)place(n)->device);
+	nbd_devices[n].broken = !punch(n, 0, size);
+	return true;
 }
 
 /* Nothing of the reply has been sent, and it has to wait for the disk: others go first. */
@@ -200,11 +235,16 @@ static bool step_reply(unsigned n)
 	volatile struct nbd_place *p = place(n);
 	volatile struct nbd_reply *r = &p->reply;
 	struct device *d = &nbd_devices[n];
-	uint64_t total = r->total;
+	char dropped[NBD_SMALL];
 	ssize_t moved;
 
 	switch (r->phase) {
 	case NBD_IDLE:
+		if (d->piped > 0) {
+			moved = read(nbd_descriptors(n)->pipe_out, dropped, sizeof(dropped));
+			d->piped -= moved > 0 ? (size_t)moved : 0;
+			return moved > 0;
+		}
 		if (r->position >= r->total) {
 			end_reply(n);
 			return true;
@@ -226,10 +266,14 @@ static bool step_reply(unsigned n)
 				errno = EIO; /* the file ends too early */
 			if (put_off(n))
 				return true;
-			if (!is_full_pipe(n))
-				return r->total < total; /* an error now */
+			if (errno != EAGAIN || d->piped == 0) {
+				mend(n);
+				return true;
+			}
 			r->end = r->position + d->piped; /* the pipe is full */
 		}
+		if (r->total > NBD_REPLY_SIZE && has_lost(n))
+			return true;
 		r->phase = NBD_FILLED;
 		return true;
 	default:

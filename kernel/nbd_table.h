@@ -30,13 +30,15 @@ enum nbd_state {
 /* A request that waits for its answer. `state` is written last. */
 struct nbd_slot {
 	uint64_t handle, from;
-	uint32_t length; /* 0: one that makes no sense, and gets an error */
-	uint32_t waiting;
+	uint32_t length;  /* 0: one that makes no sense, and gets an error */
+	uint32_t waiting; /* NBD_MENDED: its data could not be read once, and were fetched anew */
 };
+
+#define NBD_MENDED 2
 
 /* The reply that is being sent. */
 enum nbd_phase {
-	NBD_IDLE,    /* `position` bytes of it are in the socket, none in the pipe */
+	NBD_IDLE,    /* `position` bytes of it are in the socket; what is in the pipe is dropped */
 	NBD_FILLING, /* bytes up to `end` are being put into the pipe */
 	NBD_FILLED,  /* bytes up to `end` are in the pipe or, from its front, in the socket */
 };

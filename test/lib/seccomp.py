@@ -25,13 +25,13 @@ ARCHITECTURES = {
     "x86_64": (0xC000003E, dict(
         read=0, write=1, open=2, close=3, lseek=8, mmap=9, munmap=11, brk=12, ioctl=16, pwrite64=18,
         mremap=25, dup=32, dup2=33, sendfile=40, socket=41, bind=49, uname=63, fcntl=72, fsync=74,
-        fdatasync=75, ftruncate=77, openat=257, fallocate=285, dup3=292, pwritev=296, seccomp=317, fsopen=430,
-        fsconfig=431, close_range=436)),
+        fdatasync=75, ftruncate=77, openat=257, splice=275, sync_file_range=277, fallocate=285, dup3=292, pwritev=296,
+        seccomp=317, fsopen=430, fsconfig=431, close_range=436)),
     "aarch64": (0xC00000B7, dict(
         read=63, write=64, close=57, lseek=62, mmap=222, munmap=215, brk=214, ioctl=29, pwrite64=68,
-        mremap=216, dup=23, sendfile=71, socket=198, bind=200, uname=160, fcntl=25, fsync=82, fdatasync=83,
-        ftruncate=46, openat=56, fallocate=47, dup3=24, pwritev=70, seccomp=277, fsopen=430, fsconfig=431,
-        close_range=436)),
+        mremap=216, dup=23, sendfile=71, splice=76, sync_file_range=84, socket=198, bind=200, uname=160, fcntl=25,
+        fsync=82, fdatasync=83, ftruncate=46, openat=56, fallocate=47, dup3=24, pwritev=70, seccomp=277, fsopen=430,
+        fsconfig=431, close_range=436)),
 }
 AUDIT_ARCH, SYSCALL = ARCHITECTURES[platform.machine()]
 NAME = {number: name for name, number in SYSCALL.items()}
@@ -129,7 +129,7 @@ class Notified:
 
     def start(self, argv, env, more=(), folders=None, pass_fds=()):
         """Starts the program, with its standard error in a pipe. `more`: further calls that are notified (MEMORY,
-        MOUNTS, "uname", "socket", "bind"). `folders`: {path: the folder that the program finds there}. It inherits
+        MOUNTS, "uname", "splice", ...). `folders`: {path: the folder that the program finds there}. It inherits
         pass_fds."""
         ours, theirs = socket.socketpair()
         # -I -S: the child is this file, and needs nothing but the standard library.

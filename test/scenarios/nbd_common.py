@@ -14,13 +14,13 @@ SECTOR = 512
 
 
 def blocks(url, n, *directives, attach=("img",), options=(), traced=False, force=False, program=None, prefix=(),
-           **more):
+           stand_in=NbdStandIn, **more):
     """The daemon with `attach` lines of these images, in the stand-in with the devices `n`, and an empty directory.
     `prefix`: words of a program that becomes it."""
     argv = [*prefix, program or Program.path, "-n", "-s", *(["--force"] if force else []), *options]
     directives = (*directives, *(f"attach {name}" for name in attach))
     argv += words("control {cache}/control", *directives, traced=traced)
-    return NbdStandIn(argv + [url.url if isinstance(url, Server) else url], n, **more)
+    return stand_in(argv + [url.url if isinstance(url, Server) else url], n, **more)
 
 
 @contextlib.contextmanager
