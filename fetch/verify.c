@@ -178,7 +178,8 @@ void verify_take(const struct transfer_result *r)
 			memcmp(root, tree->verity.root, sizeof(root)) != 0)
 			log_err("%s: %s; what is not cached of it cannot be read until it is "
 				"mounted again",
-				image_name(r->image), "it has another root hash on the server now");
+				image_name(r->image),
+				"it was replaced, and has another root hash on the server now");
 		transfer_free(r->transfer);
 		return;
 	}

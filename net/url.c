@@ -278,8 +278,8 @@ const char *url_resolve(struct url *out, const struct url *base, const char *loc
 
 	if (!encode(reference, location))
 		return why;
-	scheme = strspn(
-		reference, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-.");
+	/* Of these only a scheme may be before a colon (RFC 3986 section 4.2). */
+	scheme = strspn(reference, token_characters);
 	if (scheme > 0 && reference[scheme] == ':') {
 		why = url_parse(out, reference);
 	} else if (strncmp(reference, "//", 2) == 0) {
