@@ -256,10 +256,8 @@ cfd_check_fallback()
 {
 	[ -n "$cfd_fallback" ] || return 0
 	cfd_is_seconds fallback-after 1 "$cfd_fallback_after" || return
-	[ -z "$cfd_verity" ] || {
-		cfd_say "cachefilesd.verity= is the hash of one image: a fallback needs cachefilesd.roothash="
-		return 1
-	}
+	[ -z "$cfd_verity" ] ||
+		{ cfd_say "cachefilesd.verity= is the hash of one image: a fallback needs cachefilesd.roothash="; return 1; }
 	{ [ -z "${cfd_roothash+given}" ] && ! cfd_has_hash "${cfd_urls%%,*}"; } || cfd_is_verified_fallback || {
 		cfd_say "cachefilesd.fallback= needs cachefilesd.fallback-roothash=," \
 			"or cachefilesd.verity-key= and no cachefilesd.verity=allow"
@@ -274,13 +272,8 @@ cfd_check_fallback()
 # KiB of "SIZE", bytes with K, M or G by choice, in $cfd_kib. False: that is no size.
 cfd_size()
 {
-	case $1 in
-	*[KMG]) cfd_number=${1%?} ;;
-	*) cfd_number=$1 ;;
-	esac
-	case $cfd_number in
-	'' | *[!0-9]* | 0* | ??????????*) return 1 ;;
-	esac
+	cfd_number=${1%[KMG]}
+	case $cfd_number in '' | *[!0-9]* | 0* | ??????????*) return 1 ;; esac
 	case $1 in
 	*K) cfd_kib=$cfd_number ;;
 	*M) cfd_kib=$((cfd_number * 1024)) ;;
@@ -292,11 +285,8 @@ cfd_size()
 # A quarter of the memory, in $cfd_kib.
 cfd_quarter()
 {
-	cfd_kib=65536
-	while read -r cfd_key cfd_number cfd_unit; do
-		[ "$cfd_key" != MemTotal: ] || cfd_kib=$((cfd_number / 4))
-	done <"$cfd_meminfo"
-	: "$cfd_unit"
+	cfd_number=$(sed -n 's/^MemTotal:[^0-9]*\([0-9]*\).*/\1/p' "$cfd_meminfo")
+	cfd_kib=$((${cfd_number:-262144} / 4))
 }
 
 cfd_is_device()
@@ -336,22 +326,13 @@ cfd_check_places()
 
 # ---- places ----
 
-# Whether something is mounted at the folder $1.
+# Whether something is mounted at the folder $1, of the type $2 if that is given.
 cfd_mounted()
 {
-	while read -r cfd_source cfd_place cfd_rest; do
-		[ "$cfd_place" != "$1" ] || return 0
+	while read -r cfd_source cfd_place cfd_kind cfd_rest; do
+		[ "$cfd_place ${2-$cfd_kind}" != "$1 $cfd_kind" ] || return 0
 	done <"$cfd_mounts"
 	: "$cfd_source$cfd_rest"
-	return 1
-}
-
-# Whether that is a tmpfs.
-cfd_is_tmpfs()
-{
-	while read -r cfd_source cfd_place cfd_kind cfd_rest; do
-		[ "$cfd_place $cfd_kind" != "$1 tmpfs" ] || return 0
-	done <"$cfd_mounts"
 	return 1
 }
 
@@ -438,7 +419,7 @@ cfd_mount_cache()
 # The kernel's cachefiles needs holes that it can ask for, which a tmpfs has not.
 cfd_exchange_tmpfs()
 {
-	cfd_is_tmpfs "$cfd_cache_at" || return 0
+	cfd_mounted "$cfd_cache_at" tmpfs || return 0
 	umount "$cfd_cache_at" && cfd_ram_device "${cfd_cache#ram:}" &&
 		cfd_mount_device "$cfd_cache" "$cfd_cache_at" && mkdir -p "$cfd_cache_at/fscache"
 }
@@ -562,10 +543,8 @@ cfd_choose()
 	*"${cfd_newline}front nbd"* | [!e]* | ext4* | erofs[0-9a-f]*)
 		cfd_front=nbd
 		modprobe -q nbd max_part=16 2>/dev/null
-		[ "$(cfd_values control | sed '$!d')" != none ] || {
-			cfd_say "cachefilesd.control=none: a root on a block device needs the control socket: leave it out"
-			return 1
-		}
+		[ "$(cfd_values control | sed '$!d')" != none ] ||
+			{ cfd_say "cachefilesd.control=none: a root on NBD needs the control socket: leave it out"; return 1; }
 		;;
 	esac
 	echo "$cfd_front" >"$cfd_run/front"
@@ -652,10 +631,7 @@ cfd_misfits()
 	cfd_text=$("$cfd_daemon" -f "$cfd_run/one.conf" -o "retry soft 5" ${cfd_roothash+-o "roothash $cfd_roothash"} \
 		--get "$1" 0 4096 2>&1 >/dev/null)
 	[ $? = 10 ] || return
-	case $cfd_text in
-	*"root hash"*) ;;
-	*) return 1 ;;
-	esac
+	case $cfd_text in *"root hash"*) ;; *) false ;; esac
 }
 
 # Whether that is so of all servers: no time makes it better. One alone that lies must not bring the fallback about.
@@ -788,9 +764,19 @@ cfd_mount_root()
 		root "$1"
 }
 
+# A mistake in the fallback's configuration is told while it is not needed yet. Where the first one has a mistake, the
+# start tells that.
+cfd_try_fallback()
+{
+	[ -n "$cfd_fallback" ] && "$cfd_daemon" --test -f "$cfd_conf" >/dev/null 2>&1 || return 0
+	(cfd_conf=$cfd_run/fallback.conf
+		cfd_take_fallback && cfd_configure && "$cfd_daemon" --test -f "$cfd_conf" >/dev/null) ||
+		{ cfd_say "cachefilesd.fallback=$cfd_fallback: has the mistake told above"; return 1; }
+}
+
 cfd_begin()
 {
-	cfd_configure && cfd_mount_cache && cfd_start
+	cfd_configure && cfd_mount_cache && cfd_try_fallback && cfd_start
 }
 
 cfd_open()

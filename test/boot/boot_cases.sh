@@ -467,6 +467,10 @@ a_daemon()
 {
 	case $* in
 	*--prime*) did="$did prime"; return 0 ;;
+	*--test*fallback.conf)
+		! grep -q "url http://bad" "$cfd_run/fallback.conf"
+		return
+		;;
 	*--test*)
 		printf 'cachefilesd-mini: the configuration is good\n%s\n' "front $has_front"
 		[ "$has_front" = nbd ] || return 2
@@ -563,6 +567,22 @@ cfd_parse "$u cachefilesd.control=/run/c cachefilesd.control=none" && cfd_boot /
 status=$?
 case $said in *control=none*"leave it out") said=told ;; esac
 tell "NBD without a control socket is no boot, and told" "$status$said" 1told
+
+# bad_fallback URL: whether the boot ends before the daemon begins.
+bad_fallback()
+{
+	: >"$cfd_mounts"
+	rm -f "$cfd_run/pid" "$cfd_run/front"
+	did= said=
+	cfd_parse "$u cachefilesd.fallback=$1" && cfd_boot /newroot
+	status=$?
+}
+bad_fallback http://bad:99999/old.erofs
+tell "a mistake in the fallback is told at once" "$status$did $said $cfd_name" \
+	"1 cache cachefilesd.fallback=http://bad:99999/old.erofs: has the mistake told above i.erofs"
+bad_fallback http://good/old.erofs
+tell "a good one is no more than looked at" "$status$did $cfd_name $(grep ^url "$cfd_conf")" \
+	"0 cache start image overlay newroot i.erofs $n"
 
 # A daemon that ends by the signal unless it is in use; a first image that cannot be opened, in any way.
 in_use=
