@@ -356,7 +356,6 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	if (outcome) {
 		snprintf((char *)texts(n)->why, sizeof(texts(n)->why), "%s (%s)", mirror_why(image),
 			outcomes[outcome].words);
-		stats.opens_refused++;
 		d->used = false;
 		refuse(n);
 		return;

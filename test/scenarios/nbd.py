@@ -479,13 +479,16 @@ def nbd_offline_without_a_cache():
 
 @scenario
 def nbd_beside_a_missing_image():
-    """an image that no server has: named; the others are attached, and the start is ready"""
+    """an image that no server has: named, and counted once; the others are attached, and the start is ready"""
     data = image(1, 300000)
-    with Nbd() as n, Server({"/img": data, "/two": data}) as s, blocks(s, n, attach=["none", "img", "two"]) as k:
+    with Nbd() as n, Server({"/img": data, "/two": data}) as s, \
+            blocks(s, n, "status {cache}/status", attach=["none", "img", "two"]) as k:
         need(k.attached("img"), data, 0, 4096)
         need(k.attached("two"), data, 0, 4096)
         k.wait_log(r"none: .*(404|not found|Not Found)")
         assert len(n.connected()) == 2, n.connected()
+        m = exposition.Metrics(exposition.ask(f"{k.cache}/status"))
+        assert m.get("opens_total") == 3 and m.get("opens_refused_total") == 1, m.samples
 
 
 @scenario
