@@ -438,6 +438,29 @@ nameserver 192.0.2.53
 nameserver 2001:db8::53
 search corp.example lan.example"
 
+# The hooks, with what they are called by; each line of what they do is a file.
+echo 'copy_exec() { :; }; manual_add_modules() { :; }; auto_add_modules() { :; }
+copy_file() { [ "$1" = script ] || echo "$2"; }' >"$tree/hook-functions"
+printf '\tca %s/ca.pem\r\n#key x\nverity-key  %s/signer\ncert %s/cert\nkey %s/none\nkey %s/key\n' \
+	"$tree" "$tree" "$tree" "$tree" "$tree" >"$tree/etc/cachefilesd.conf"
+for file in ca.pem signer cert key; do echo >"$tree/$file"; done
+sed "s#/usr/share/initramfs-tools/hook-#$tree/hook-#; s#/etc/cachefilesd#$tree&#g; s#/etc/ssl#/none#" \
+	contrib/initramfs-tools/hooks/cachefilesd-mini >"$tree/hook"
+hooked()
+{
+	(umask "$1"; $shell "$tree/hook" 2>&1 | sed "s#$tree/##g; s# has no .*#:#" | tr '\n' ' ')
+}
+tell "initramfs-tools: the files that the configuration names" "$(hooked 077)" \
+	"etc/cachefilesd.conf ca.pem signer cert key "
+tell "initramfs-tools: no secrets where all may read them" "$(hooked 022)" \
+	"etc/cachefilesd.conf ca.pem signer W: cachefilesd-mini: the initramfs: W: cachefilesd-mini: the initramfs: W: \
+cachefilesd-mini: the initramfs: "
+sed "s#/etc/cachefilesd.conf#$tree&#g" contrib/dracut/70cachefilesd-mini/module-setup.sh >"$tree/module"
+tell "dracut: the files that the configuration names" "$(bash -c '
+	for stub in inst_multiple inst_hook inst_script dracut_need_initqueue; do eval "$stub() { :; }"; done
+	inst_simple() { case $1 in */cachefilesd-*) ;; *) echo "${1##*/}" ;; esac; }
+	. "$1"; moddir=/none; install' - "$tree/module" | tr '\n' ' ')" "ca.pem signer cert key "
+
 # A boot whose overlay fails at first, and what it does to the machine: its mounts, its daemon.
 did=
 overlay_fails=yes
