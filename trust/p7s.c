@@ -20,6 +20,7 @@ struct key {
 	uint8_t info[558];
 };
 
+_Static_assert(VERITY_KEYS_MAX == 4, "as a sentence below says");
 static struct key keys[VERITY_KEYS_MAX];
 static size_t count;
 
@@ -66,7 +67,7 @@ static const char *add_keys(int fd, const char *path)
 		if (!bare && strcmp(p.label, "CERTIFICATE") != 0)
 			continue;
 		if (count == VERITY_KEYS_MAX)
-			return "has too many keys";
+			return "has more than 4 keys";
 		fault = der.left > sizeof(block) ? too_long : add_key(der, bare, path);
 		if (fault)
 			return fault;
