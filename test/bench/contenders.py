@@ -218,6 +218,14 @@ class OursNbdTraced(OursNbd):
     directives = ("front nbd",)
 
 
+class OursVerified(Ours):
+    name, title = "ours verified", "cachefilesd-mini, verified"
+
+    def start(self):
+        self.directives = ("trace none", f"roothash {contents(f'{WWW}/{IMAGE}.roothash')}")
+        super().start()
+
+
 class OursPrefetching(Ours):
     name, title = "ours prefetch", "cachefilesd-mini, prefetch all"
     directives = ("trace none", "prefetch all")
@@ -367,7 +375,7 @@ class Local(Contender):
         mount("-o", "ro,loop", f"{WWW}/{IMAGE}", deadline=deadline)
 
 
-ALL = (Ours, OursTraced, OursPrefetching, OursNbd, OursNbdTraced, Nbdkit, NbdkitFilters, Httpdirfs,
+ALL = (Ours, OursTraced, OursVerified, OursPrefetching, OursNbd, OursNbdTraced, Nbdkit, NbdkitFilters, Httpdirfs,
        HttpdirfsCache, Rclone, RcloneFull, Download)
 
 # Those that read again what is there already: no link is needed.

@@ -21,6 +21,7 @@ if __name__ == "__main__":
 from lib import certs
 from lib.nginx import Nginx, tls
 from lib.ports import free_ports
+from lib.verity import make_beside
 from lib.vm import Link
 
 SIZE = 1 << 30
@@ -95,22 +96,13 @@ def drain(pipe):
         os.close(null)
 
 
-def root_hash(image):
-    """Makes the image's tree beside it, and returns its root hash."""
-    subprocess.run(["veritysetup", "format", "--salt=-", f"--root-hash-file={image}.roothash", image,
-                    f"{image}.verity"], stdout=subprocess.DEVNULL, check=True)
-    os.chmod(f"{image}.verity", 0o644)
-    with open(f"{image}.roothash") as file:
-        return file.read()
-
-
 def compare(daemon, work, say):
     """The medians of both programs for each of CIPHERS: bytes a second, and CPU seconds for a GiB."""
     say("== --get beside curl, on this machine")
     os.makedirs(f"{work}/get", exist_ok=True)
     with open(f"{work}/get/file", "wb") as file:
         file.truncate(SIZE)
-    verified = ["-o", f"roothash {root_hash(f'{work}/get/file')}"]
+    verified = ["-o", f"roothash {make_beside(f'{work}/get/file')}"]
     results = {}
     with serving(work, {name: how and (f"{work}/ec", how) for name, how in CIPHERS.items()}) as ports:
         for name, port in ports.items():

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 
 from lib.erofs import mkfs
+from lib.verity import make_beside
 
 PACKAGES = ("bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "diffutils")
 NOT_WANTED = re.compile(r"/usr/share/(doc|man|info|locale|lintian)(/|$)")
@@ -75,7 +76,8 @@ def write_data(top):
 
 
 def make(image, packed, scratch):
-    """Writes both images, by way of a tree in the directory `scratch`, which must not exist yet."""
+    """Writes both images, and the hash tree of the first, by way of the directory `scratch`, which must not exist
+    yet."""
     tree = Tree(scratch)
     for path in listed():
         tree.add(path)
@@ -83,5 +85,6 @@ def make(image, packed, scratch):
     # Times stay as they are: python compares them with those in its compiled files.
     options = ["--all-root", "-U", "00000000-0000-4000-8000-000000000000"]
     mkfs(image, scratch, *options)
+    make_beside(image)
     mkfs(packed, scratch, *options, "-zlz4hc")
     shutil.rmtree(scratch)

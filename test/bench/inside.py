@@ -404,7 +404,8 @@ def main():
     for directory in (RUN, POINT, WWW):
         os.makedirs(directory)
     # On tmpfs: the server's own cache is never cold.
-    shutil.copy(f"{job['work']}/{IMAGE}", WWW)
+    for part in "", ".verity", ".roothash":
+        shutil.copy(f"{job['work']}/{IMAGE}{part}", WWW)
     start_nginx(job["work"])
     tell("guest", kernel=os.uname().release)
     session = Session(job)

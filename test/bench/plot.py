@@ -9,6 +9,7 @@ from lib.picture import STYLE, block, gnuplot, quoted
 
 # Ours in one colour, peers in others; a pair of the same program in two shades.
 COLOURS = {"ours": "#08519c", "ours trace": "#3182bd", "ours prefetch": "#9ecae1",
+           "ours verified": "#6baed6",
            "ours nbd": "#08786f", "ours nbd trace": "#41b6a6",
            "nbdkit": "#d94801", "nbdkit filters": "#fd8d3c", "httpdirfs": "#54278f",
            "httpdirfs cache": "#9e9ac8", "rclone": "#ae017e", "rclone full": "#f768a1",

@@ -107,6 +107,8 @@ def traced_bar(table):
 MEGABYTES = {"a": 35.5, "b": 33, "c": 10.5, "d": 18, "e": 5}
 TIMES_NEEDED = {"f": 2, "g": 1.08}
 SECONDS = {"b": 3.6, "c": 1.2, "e": 1.1}
+VERIFIED = {"a": {"seconds": 1.015}, "b": {"seconds": 1.05, "wire": 1.08}}      # of what the same takes unverified
+WORDS = {"seconds": "time", "wire": "bytes"}
 GET_LEAST = {"verified": 0.8, "ChaCha20": 0.6}      # of curl's rate, by a word of what is compared; else all of it
 
 
@@ -146,6 +148,16 @@ def nbd_bars(table):
         if ours and peer:
             yield at_most(f"({workload}) by NBD: at most the time of {TITLES['nbdkit']}, of which it takes "
                           f"{100 * ours / peer:.0f} %", ours, peer)
+
+
+def verified_bars(table):
+    for workload, shares in VERIFIED.items():
+        plain, verified = Cell(table, workload, "ours"), Cell(table, workload, "ours verified")
+        for key, share in shares.items():
+            ours, most = verified.median(key), plain.median(key)
+            if ours and most:
+                yield verdict(ours <= share * most, f"({workload}) verified: at most {share} times the {WORDS[key]}, "
+                              f"of which it takes {ours / most:.3f}")
 
 
 def cached_median(results, contender, workload, key="seconds"):
@@ -211,7 +223,7 @@ def bars(results):
                  rate_bar(table, "d", 0.92, "(d) together at least 92 % of the limit's rate"),
                  rate_bar(table, "g", 0.9, "(g) at least 90 % of the limit's rate"),
                  beside_lazy(table, "e", 10, "(e) at most 1/10 of the best lazy peer's time"),
-                 *download_bars(table, results["image"]), *nbd_bars(table)]
+                 *download_bars(table, results["image"]), *nbd_bars(table), *verified_bars(table)]
         yield from (f"    {line}" for line in lines)
         yield ""
     yield "Everywhere:\n"

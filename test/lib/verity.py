@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import struct
+import subprocess
 import sys
 import threading
 
@@ -54,6 +55,15 @@ def sign(root, key, certificate, *options):
     """IMAGE.roothash.p7s by openssl, with a private key and its certificate."""
     return openssl("smime", "-sign", "-nocerts", *(options or ["-noattr"]), "-binary", "-inkey", key, "-signer",
                    certificate, "-outform", "der", data=root.encode())
+
+
+def make_beside(image):
+    """Makes IMAGE.verity and IMAGE.roothash by veritysetup, without a salt, and returns the root hash."""
+    subprocess.run(["veritysetup", "format", "--salt=-", f"--root-hash-file={image}.roothash", image,
+                    f"{image}.verity"], stdout=subprocess.DEVNULL, check=True)
+    os.chmod(f"{image}.verity", 0o644)
+    with open(f"{image}.roothash") as file:
+        return file.read()
 
 
 class Tree:

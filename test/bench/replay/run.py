@@ -23,6 +23,7 @@ sys.path[0] = f"{TOP}/test"
 from bench.replay import images, kernel
 from bench.replay.workloads import WORKLOADS
 from lib import tap
+from lib.verity import make_beside
 
 POLICIES = "auto", "thrifty", "none"
 ENGINE = f"{TOP}/build/replay"
@@ -47,11 +48,9 @@ def write_reads(name, path):
 
 def tree(image):
     """Makes the tree of the image, unless it is there, and returns the words by which it is verified."""
-    path, root = f"{image}.verity", f"{image}.roothash"
-    if not os.path.exists(root):
-        subprocess.run(["veritysetup", "format", "--salt=-", f"--root-hash-file={root}", image, path],
-                       stdout=subprocess.DEVNULL, check=True)
-    return ["-v", path, "-o", f"roothash image {open(root).read()}"]
+    if not os.path.exists(f"{image}.roothash"):
+        make_beside(image)
+    return ["-v", f"{image}.verity", "-o", f"roothash image {open(f'{image}.roothash').read()}"]
 
 
 def run(words, policy, image, reads, *options):
