@@ -430,12 +430,14 @@ def updated_words(bench, liar, root):
             f"cachefilesd.fallback={mirrors(bench, liar, 1)}", f"cachefilesd.fallback-roothash={bench.version(1)[1]}"]
 
 
-def boot_version(bench, name, kind, liar, number, *words):
+def boot_version(bench, name, kind, liar, number, *words, systemd=False):
     """A version with its own root hash: no byte is wrong, what the first mirror has changed was refused."""
     root, before = bench.version(number)[1], liar.lies
-    words = " ".join([*words, DISK, f"boot-check={bench.sums},status,reboot", ALONE])
+    words = " ".join([*words, DISK, f"boot-check={bench.sums},status,reboot", *([] if systemd else [ALONE])])
     with booted(bench, name, kind, words, disks=[bench.disk(f"{kind}-verified")]) as b:
-        b.to_verdict()
+        if systemd:
+            b.to_login()
+        b.to_verdict(systemd=systemd)
         refused, lies = b.verified(number, root), liar.lies - before
         b.expect(1 <= refused.get(1, 0) <= lies and list(refused) == [1], f"refused by mirror: {refused} of {lies}")
         b.expect(last(b.machine.said, "errors") == "0", "errors: " + last(b.machine.said, "errors"))
@@ -467,6 +469,19 @@ def verified(bench, name, kind):
                      "--status: no fallback")
             # The first boot has read more than this one.
             b.expect(bench.server.served()[0] <= 4 << 20, f"fetched again: {bench.server.served()[0]} bytes")
+    bench.server.beside = None
+
+
+@boot(("initramfs-tools-7", "dracut-7"))
+def verified_login(bench, name, kind):
+    """A Debian with systemd, verified, by plain HTTP from a mirror that lies and an honest one."""
+    bench.server.start()
+    bench.disk(f"{kind}-verified", new=True)
+    path, root = bench.version(1)
+    with LyingServer([path, f"{path}.verity"], data=0.02, tree=0.05) as liar:
+        bench.server.beside = liar
+        boot_version(bench, name, kind, liar, 1, f"root=erofs-http:{mirrors(bench, liar, 1)}",
+                     f"cachefilesd.roothash={root}", systemd=True)
     bench.server.beside = None
 
 

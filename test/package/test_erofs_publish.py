@@ -409,7 +409,8 @@ def words(site):
             (1, "openssl cannot sign", ["--key", f"{site.keys}/signer.key", "--cert", f"{site.keys}/stranger.pem", www,
                                         tree]),
             (2, "no signature that fits", ["--cert", f"{site.keys}/signer.pem", www, tree]),
-            (1, "mkfs.erofs cannot pack it", ["--mkfs", "--nonsense", www, tree])):
+            (1, "mkfs.erofs cannot pack it (mkfs.erofs: unrecognized", ["--mkfs", "--nonsense", www, tree]),
+            (1, "(<E> erofs: ", ["--mkfs", "-zno-such", www, tree])):
         out, why = site.run(*line, status=status)
         assert said in why and not out, f"{line}: {why}"
         assert site.names() == [], f"{line}: {site.names()}"
