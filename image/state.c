@@ -337,8 +337,7 @@ void state_store_proof(const uint8_t root[VERITY_DIGEST], const void *p7s, size_
 	char name[STATE_ROOT_NAME];
 
 	state_root_name(name, root, STATE_PROOF);
-	if (folder >= 0)
-		write_file(name, p7s, size);
+	write_file(name, p7s, size);
 }
 
 size_t state_load_proof(const uint8_t root[VERITY_DIGEST], void *out, size_t room)

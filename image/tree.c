@@ -1,5 +1,6 @@
 #include "image/tree.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,12 +110,20 @@ static void fill(struct slot *s, const struct tree *t, uint64_t block)
 
 /* ---- the file ---- */
 
+/* To be written, one that belongs to another user is made anew: it is one of an earlier `user`.
+ * Without a folder there is none. */
 static int open_file(const uint8_t root[VERITY_DIGEST], int flags)
 {
 	char name[STATE_ROOT_NAME];
+	int fd;
 
 	state_root_name(name, root, STATE_TREE);
-	return openat(state_folder(), name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	flags |= O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	do
+		fd = openat(state_folder(), name, flags, 0600);
+	while (fd < 0 && errno == EACCES && flags & O_CREAT &&
+		unlinkat(state_folder(), name, 0) == 0);
+	return fd;
 }
 
 int tree_open(const char *hex, const struct verity *like)
@@ -130,7 +139,7 @@ int tree_open(const char *hex, const struct verity *like)
 
 static bool read_block(const struct tree *t, uint64_t block, void *bytes)
 {
-	int fd = state_folder() < 0 ? -1 : open_file(t->verity.root, O_RDONLY);
+	int fd = open_file(t->verity.root, O_RDONLY);
 	bool whole = fd >= 0 &&
 		     pread(fd, bytes, VERITY_BLOCK, (off_t)(block * VERITY_BLOCK)) == VERITY_BLOCK;
 
@@ -141,7 +150,7 @@ static bool read_block(const struct tree *t, uint64_t block, void *bytes)
 /* If it cannot be written it is fetched again when it is needed again. */
 static void write_block(const struct tree *t, uint64_t block, const void *bytes)
 {
-	int fd = state_folder() < 0 ? -1 : open_file(t->verity.root, O_WRONLY | O_CREAT);
+	int fd = open_file(t->verity.root, O_WRONLY | O_CREAT);
 
 	if (fd >= 0)
 		(void)!pwrite(fd, bytes, VERITY_BLOCK, (off_t)(block * VERITY_BLOCK));

@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 
+from lib import tap
 from lib.nbd import Nbd
 from lib.standin_nbd import NbdStandIn
 from scenarios.common import MIB, PAGE, Program, Server, StandIn, daemon, each, refused, reload, takes_long, words
@@ -96,6 +97,25 @@ def verified_by_a_token(front):
                 started(front, f"{s.url}%c?token=secret", f"verity-key {folder}/ours.pem", "timeout 5") as k:
             opened(front, k, made.data).need_all()
             assert {r.target for r in s.requests} == {f"{path}?token=secret" for path in made.files()}, s.requests
+
+
+@each(*((front, now) for front in FRONTS for now in ("root", "1234:1234")))
+@takes_long
+def verified_of_another_user(case):
+    """the tree on the disk was made by a worker of another `user`: after a session with a server it opens offline"""
+    front, now = case
+    if os.geteuid():
+        raise tap.Skip("only root has other users")
+    with keys() as folder, Server((made := Signed("user", folder)).files()) as s:
+        key = f"verity-key {folder}/ours.pem"
+        user = () if now == "root" else (f"user {now}",)
+        with started(front, s, key, "user 65534:65534", keep=True) as k:
+            opened(front, k, made.data).need_all()
+        with started(front, s, key, *user, after=k, keep=True) as k:
+            opened(front, k, made.data).need_all()
+        s.stop()
+        with started(front, s, key, *user, "offline allow", "timeout 2", after=k) as k:
+            opened(front, k, made.data).need_all()
 
 
 # -- the configuration of a daemon whose image is open ------------------------------------------------------
