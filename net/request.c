@@ -144,10 +144,11 @@ static enum outcome resized(const struct http_request *q, const struct response 
 
 /* What the response lacks of the pinned version's validators; NULL: nothing. A 206 has to carry the
  * ETag that a 200 would have, and without If-Range Last-Modified too (RFC 9110 section 15.3.7). An
- * ETag that has become weak on the way proves neither the same version nor another one. */
+ * ETag that has become weak on the way proves neither the same version nor another one; a weak one
+ * becomes strong by itself, with Apache once the file is a second old. */
 static const char *lacks(const struct http_request *q, const struct response *r)
 {
-	if (q->etag && strcmp(r->etag, q->etag) != 0)
+	if (q->etag && strcmp(r->etag, q->etag) != 0 && strcmp(r->etag, opaque_tag(q->etag)) != 0)
 		return q->etag;
 	return is_dated_beside_etag(q) && !r->last_modified[0] ? q->validator : NULL;
 }

@@ -28,6 +28,17 @@ def server_of_another_way(name):
             time.sleep(0.07 if name == "closed when idle" else 0)
 
 
+@scenario
+def weak_etag_becomes_strong():
+    """a weak ETag that becomes strong, as Apache's do once the file is a second old, is the same version"""
+    data = image("young", 200000)
+    with serving(data, "retry soft 3", "read-ahead none", knobs={"etag": 'W/"x"'}) as (s, k, f):
+        s.default["etag"] = '"x"'
+        need(k, f, data, 65536, 65536)
+        s.default["etag"] = '"y"'
+        fails(k, f, 131072, 4096, 8)
+
+
 @each("chunked", "prefetch all")
 def bodies_without_length(how):
     """a server without Content-Length: right bytes, none written before its body has ended, a buffer at a time"""

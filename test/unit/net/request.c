@@ -75,6 +75,11 @@ static void test_versions(void)
 	CHECK(judged(strong, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(strong, 206, PART "ETag: W/\"2\"\r\n") == OUTCOME_CHANGED);
 	CHECK(judged(weak, 206, PART "ETag: \"1\"\r\n") == OUTCOME_REFUSED);
+	CHECK(judged(weak, 206, PART "ETag: \"1\"\r\nLast-Modified: " DATE "\r\n") == OUTCOME_OK);
+	CHECK(judged(weak, 206, PART "ETag: \"2\"\r\nLast-Modified: " DATE "\r\n") ==
+		OUTCOME_CHANGED);
+	CHECK(judged(weak, 206, PART "ETag: \"1\"\r\nLast-Modified: another\r\n") ==
+		OUTCOME_CHANGED);
 	CHECK(judged(strong, 206, PART "Last-Modified: " DATE "\r\n") == OUTCOME_REFUSED);
 	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\nLast-Modified: " DATE "\r\n") == OUTCOME_OK);
 	CHECK(judged(weak, 206, PART "ETag: W/\"1\"\r\n") == OUTCOME_REFUSED);
