@@ -38,13 +38,6 @@ static const char *const cut_tree = "the file ends before the tree does";
 static const struct conf *conf;
 struct transfer *transfers;
 
-const char *const transfer_parts[] = {
-	[PART_IMAGE] = "",
-	[PART_TREE] = "its tree (" TREE_SUFFIX "): ",
-	[PART_ROOTHASH] = "its root hash (" ROOTHASH_SUFFIX "): ",
-	[PART_SIGNATURE] = "its signature (" SIGNATURE_SUFFIX "): ",
-};
-
 /* ---- numbers ---- */
 
 static uint64_t position(const struct transfer *t)

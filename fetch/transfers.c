@@ -6,6 +6,15 @@
 /* Milliseconds, see transfer_is_stalled(). */
 #define PREEMPT_AFTER 1000
 
+/* ---- what one is for ---- */
+
+const char *const transfer_parts[] = {
+	[PART_IMAGE] = "",
+	[PART_TREE] = "its tree (" TREE_SUFFIX "): ",
+	[PART_ROOTHASH] = "its root hash (" ROOTHASH_SUFFIX "): ",
+	[PART_SIGNATURE] = "its signature (" SIGNATURE_SUFFIX "): ",
+};
+
 /* ---- whether one waits ---- */
 
 bool transfer_is_stalled(const struct transfer *t)
