@@ -71,11 +71,15 @@ int64_t nbd_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
 	return hole;
 }
 
+/* Of a page for which a file system of smaller blocks had too little room, the first blocks may be
+ * zeros, and data: it counts as a whole. */
 bool nbd_has_hole(unsigned n, uint64_t from, uint64_t end)
 {
 	uint64_t hole_end;
 
-	return nbd_devices[n].cache < 0 || nbd_hole(n, from, end, &hole_end) != (int64_t)end;
+	end = page_up(end);
+	return nbd_devices[n].cache < 0 ||
+	       nbd_hole(n, page_down(from), end, &hole_end) != (int64_t)end;
 }
 
 /* The slot whose reply has been sent. A new worker may find it free already. */

@@ -3,9 +3,8 @@ import errno
 import os
 import struct
 
-from lib.nbd import Nbd
 from lib.standin_nbd import NbdStandIn
-from scenarios.common import KIB, MIB, Server, each, image, scenario
+from scenarios.common import KIB, MIB, PAGE, each, image, scenario
 from scenarios.nbd import PUNCH_HOLE, KEEP_SIZE, fallocate
 from scenarios.nbd_common import attached, fails, kill_worker, need
 
@@ -16,13 +15,16 @@ class Disk(NbdStandIn):
     lost        the next question whether bytes were lost is answered: they were
     bad         (from, end): these bytes cannot be read before they are written anew, which needs a hole
     read_only   nothing can be punched
+    torn        of the page there only the first 1024 bytes are data, and zeros, until it is written: as ext4 with blocks
+                of that size leaves it when it was full
     """
     lost = read_only = False
-    bad = None
+    bad = torn = None
 
     @staticmethod
     def further_calls():
-        return [*NbdStandIn.further_calls(), "sync_file_range", "splice", "fallocate"]
+        return [*NbdStandIn.further_calls(), "sync_file_range", "splice", "fallocate", "lseek",
+                "pwrite64"]
 
     def call(self, cookie, name, a):
         if name == "sync_file_range":
@@ -31,6 +33,11 @@ class Disk(NbdStandIn):
         if name == "splice" and self.bad and a[1]:
             at, = struct.unpack("=q", self.get(a[1], 8))
             return -errno.EIO if self.bad[0] <= at < self.bad[1] else None
+        if name == "pwrite64" and self.torn is not None and a[3] <= self.torn < a[3] + a[2]:
+            self.torn = None
+        if name == "lseek" and self.torn is not None and a[1] < self.torn + PAGE:
+            hole = max(a[1], self.torn + KIB)
+            return hole if a[2] == os.SEEK_HOLE else self.torn + PAGE if a[1] == hole else a[1]
         if name == "fallocate" and self.bad:
             if self.read_only:
                 return -errno.EROFS
@@ -86,4 +93,21 @@ def nbd_disk_is_no_good():
         fails(d, MIB, 128 * KIB)
         need(d, data, 0, MIB)
         k.bad = None
+        need(d, data, 0, 2 * MIB)
+
+
+@each(512, 1024, 4096, 65536)
+def nbd_disk_was_full(length):
+    """of a page that a full disk has taken in part nothing is read before it is whole"""
+    data = image(1, 2 * MIB)
+    with attached(data, "read-ahead none", stand_in=Disk) as (s, k, d):
+        need(d, data, 0, 2 * MIB)
+        with open(k.cache_file(), "r+b") as file:
+            file.seek(MIB)
+            file.write(bytes(PAGE))
+        kill_worker(k)                      # what it knows of holes goes with it
+        need(d, data, 0, 4096)
+        k.torn = MIB
+        need(d, data, MIB, length)
+        assert k.torn is None
         need(d, data, 0, 2 * MIB)
