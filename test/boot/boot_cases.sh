@@ -474,6 +474,7 @@ mount()
 		return 1
 		;;
 	*fsid=i.erofs*slowly) command sleep 0.5 ;;
+	*/dev/nbd7*unfit) [ "$cfd_name" != i.erofs ] || return 1 ;;
 	esac
 	did="$did ${place##*/}"
 	case $place in */image) mounted=$* ;; esac
@@ -644,6 +645,11 @@ cachefilesd.fallback-roothash=$h" " cache start start image overlay newroot" "-t
 tell "that was late" "$(ls "$cfd_run/late")" "$cfd_run/late"
 rm "$cfd_run/fallback"
 never=
+opens=unfit
+boots "NBD: the fallback after a while, as what opens cannot be mounted" "$u $f" \
+	" cache start start image overlay newroot" "-t erofs -o ro /dev/nbd7"
+tell "it is the fallback" "$cfd_name" old.erofs
+rm "$cfd_run/fallback"
 has_front=cachefiles
 where="cachefilesd.cache=LABEL=c cachefilesd.overlay=none"
 opens=never
