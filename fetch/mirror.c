@@ -457,6 +457,9 @@ static void back_off(struct image *image, const struct failure *f, int64_t now)
 	image->backoff[f->mirror] = now + later(delay, told + jitter(told));
 	if (is_transport(f->outcome))
 		quarantine(f->mirror, &mirrors[f->mirror].failures, now);
+	/* Of another size, or a tree that is cut: as bytes that do not fit. */
+	if (f->outcome == OUTCOME_UNVERIFIED && image->ready)
+		quarantine(f->mirror, &mirrors[f->mirror].lies, now);
 	next = best_mirror(image, now);
 	image->not_before = later(now, image->backoff[next]);
 }

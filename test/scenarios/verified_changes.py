@@ -4,10 +4,12 @@ import contextlib
 import os
 import signal
 import tempfile
+import time
 
 from lib import tap
 from lib.nbd import Nbd
 from lib.standin_nbd import NbdStandIn
+from lib.verity import BLOCK
 from scenarios.common import MIB, PAGE, Program, Server, StandIn, daemon, each, refused, reload, takes_long, words
 from scenarios.verified_common import FRONTS, Made, opened, started
 from scenarios.verified_state import Signed, keys
@@ -59,6 +61,28 @@ def verified_mirror_with_an_old_root_hash(front):
         with Server(proof(old)) as s, Server(new.files()) as t, \
                 started(front, s, f"verity-key {folder}/ours.pem", f"url {t.url}", "timeout 10") as k:
             opened(front, k, new.data).need_all()
+
+
+@each(*((front, size) for front in FRONTS for size in ("the same size", "another size", "no end")))
+@takes_long
+def verified_mirror_changes_while_open(case):
+    """the first mirror gets another version of an image that is open, or a tree without an end: it is set aside, for
+    longer and longer, and the log has few lines of it"""
+    front, size = case
+    made, other = Made("made", 12 * MIB), Made("other", (8 if size == "another size" else 12) * MIB)
+    with Server(made.files()) as s, Server(made.files()) as t:
+        with started(front, s, f"url {t.url}", made.directive(), "read-ahead none", "prefetch none") as k:
+            o = opened(front, k, made.data)
+            o.need(0)
+            bad = {"/img.verity": made.tree.file[:5 * BLOCK]} if size == "no end" else other.files()
+            s.images.update(bad)
+            asked, said, end = len(s.requests), k.stderr.count("\n"), time.monotonic() + 5
+            for n in range(500):
+                o.need(n * 20000 // PAGE * PAGE)
+                time.sleep(max(0, 0.01 * n - 5 + end - time.monotonic()))
+            asked = sum(r.path in bad for r in s.requests[asked:])
+            assert 0 < asked < 20, f"{asked} requests"
+            assert k.stderr.count("\n") - said < 15, k.stderr
 
 
 @each(*((what, retry) for what in ("404", "403", "410", "200") for retry in ("retry hard", "timeout 5")))

@@ -621,6 +621,15 @@ static void test_lies(void)
 	mirror_works(i, 0, 1002);
 	CHECK(asked(i, 1003) == 0);
 
+	begin_test("image: so is one that lies of the size of an open image, not one of an OPEN's");
+	for (int ready = 0; ready < 2; ready++) {
+		i = start(2, RETRY_SOFT);
+		i->ready = ready;
+		fails(i, 0, OUTCOME_UNVERIFIED, 1000);
+		CHECK((mirror_at(0, 1000)->set_aside > 0) == ready);
+		CHECK(mirror_at(1, 1000)->set_aside == 0);
+	}
+
 	begin_test("image: a mirror alone is not set aside; lies are told once a minute");
 	i = start(1, RETRY_SOFT);
 	for (now = 1000; now < 1000 + 2 * LOG_EVERY; now += 250)
