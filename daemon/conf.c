@@ -377,8 +377,7 @@ static bool parse_roothash(struct conf *c, struct value *v)
 	struct conf_roothash new = {.name = NULL}, *same = c->roothash;
 
 	if (!value_root(new.root, &new.bytes, value_last_word(v->text, &len)))
-		return mistake(
-			v, "its last word is not 64 hexadecimal digits, or these and :BYTES");
+		return false;
 	if (len > 0 && (v->why = value_name(v->text, len)))
 		return false;
 	for (; i < c->roothashes; i++, same++)
@@ -479,7 +478,8 @@ static const struct keyword keywords[] = {
 	{"pin-only", parse_word, "no or yes", MEMBER(pin_only)},
 	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
 	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
-	{"roothash", parse_roothash, .takes = "NAME and 64 hexadecimal digits, or these alone"},
+	{"roothash", parse_roothash,
+		.takes = "NAME and 64 hexadecimal digits, or these alone, or these with :BYTES"},
 	{"verity", parse_verity, .takes = "require, allow or a URL"},
 	{"verity-key", parse_text, "the path of a PEM file", MEMBER(verity_key)},
 	{"cache-check", parse_word, "cut, never, boot or all", MEMBER(cache_check)},

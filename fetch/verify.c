@@ -20,6 +20,8 @@
 /* Until the rest of a tree is looked at again, if nothing of it comes. */
 #define AGAIN 1000
 
+const char verify_no_root[] = "it has no root hash: see `roothash` and `verity-key`";
+
 static const struct conf *conf;
 static int64_t tree_next = INT64_MAX; /* when the rest of a tree is looked at again */
 
@@ -111,7 +113,6 @@ static bool ask_top(struct file *f, const struct tree *tree, uint64_t lacks)
 
 bool verify_ready(struct file *f)
 {
-	static const char no_root[] = "it has no root hash: see `roothash` and `verity-key`";
 	struct tree *tree = image_tree_place(f->image);
 	uint64_t lacks;
 
@@ -125,8 +126,8 @@ bool verify_ready(struct file *f)
 	} else if (p7s_keys() > 0) {
 		if (pool_count(f->image) == 0)
 			pool_ask_proof(f->image, tree->claimed ? PART_SIGNATURE : PART_ROOTHASH);
-	} else if (!opens_unverified(f->image, no_root)) {
-		mirror_give_up(f->image, OUTCOME_UNVERIFIED, no_root);
+	} else if (!opens_unverified(f->image, verify_no_root)) {
+		mirror_give_up(f->image, OUTCOME_UNVERIFIED, verify_no_root);
 	}
 	return false;
 }
@@ -171,7 +172,6 @@ void verify_take(const struct transfer_result *r)
 	struct tree *tree = image_tree_place(r->image);
 	uint8_t root[VERITY_DIGEST];
 	const char *fault;
-	char why[200];
 
 	if (r->image->ready) {
 		if (verity_root_parse(root, r->bytes, r->size) &&
@@ -205,8 +205,7 @@ void verify_take(const struct transfer_result *r)
 		transfer_free(r->transfer);
 		return;
 	}
-	snprintf(why, sizeof(why), "it %s", fault);
-	unproved(r, why);
+	unproved(r, fault);
 }
 
 void verify_retract(struct image *image)

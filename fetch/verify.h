@@ -9,6 +9,9 @@
 #include "fetch/file.h"
 #include "fetch/transfer.h"
 
+/* Why an image is not opened that has no root hash. */
+extern const char verify_no_root[];
+
 /* Once, at start. `conf` stays borrowed. */
 void verify_init(const struct conf *conf);
 

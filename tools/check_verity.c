@@ -81,11 +81,10 @@ static bool find_root(void)
 {
 	char text[VERITY_HEX + 1];
 
-	probe->part = PART_ROOTHASH;
 	if (tree->rooted)
 		report_say("given by", "the configuration");
 	else if (p7s_keys() == 0)
-		return refuse("`roothash` gives none, and there is no `verity-key`");
+		return refuse(verify_no_root);
 	else if (!find_signed_root())
 		return false;
 	report_say("root hash", "%s", verity_root_text(text, tree->verity.root));
@@ -123,14 +122,13 @@ static bool see_top(uint64_t size)
 {
 	char text[URL_MAX];
 
+	tree_pin(tree, size);
 	if (!see_tree(0))
 		return false;
 	report_say("tree", "%s", url_text(text, sizeof(text), &probe->target.url));
 	report_say("geometry", "%llu blocks of %d bytes, %u levels, a salt of %u bytes",
 		(unsigned long long)tree->verity.data_blocks, VERITY_BLOCK, tree->verity.levels,
 		tree->verity.salt_size);
-	if (tree_image_size(tree) != size)
-		return refuse("it is for an image of another size");
 	return tree->known || see_tree(1);
 }
 

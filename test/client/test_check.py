@@ -357,7 +357,7 @@ def _():
         check(status == 0 and "but: it is not verified: its root hash (.roothash): the server answered" in last, last)
         s.paths.clear()
         status, facts, last = report("-o", f"roothash other {root}", s.url + "img", "0")
-        check(status == 1 and "its root hash (.roothash): `roothash` gives none" in last, status, last)
+        check(status == 1 and "NOT fit: it has no root hash: see `roothash` and" in last, status, last)
 
 
 sys.exit(main())

@@ -140,7 +140,7 @@ def test_option():
         for directives, says in (
                 (["memory 576K", "connections 16"], "memory 589824: too little for 16 connections"),
                 (["verity require"], "verity, but nothing to verify by: give a roothash or a verity-key"),
-                (["roothash x " + "0" * 63], "roothash 'x 0+': its last word is not 64 hex"),
+                (["roothash x " + "0" * 63], "roothash 'x 0+': needs NAME and 64 hex"),
                 (["roothash " + "0" * 64, "roothash " + "1" * 64], "roothash '1+': it is given a second time"),
                 (["trace record /nonexistent/"], "trace record: /nonexistent/: No such file"),
                 ([f"trace record {folder}"], "trace record: .* is not a file"),

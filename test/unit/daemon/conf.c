@@ -626,14 +626,14 @@ static void test_roothash(void)
 
 	begin_test("conf: roothash: no hash, no name");
 	CHECK_BAD("roothash", "needs NAME and 64 hexadecimal digits, or these alone");
-	CHECK_BAD("roothash x", "roothash 'x': its last word is not 64 hexadecimal digits");
-	CHECK_BAD("roothash x " ROOT_0 " ", "not 64 hexadecimal digits");
-	CHECK_BAD("roothash x " ROOT_0 "0", "not 64 hexadecimal digits");
-	CHECK_BAD("roothash " ROOT_0 " x", "not 64 hexadecimal digits");
-	CHECK_BAD("roothash 0x" ROOT_0, "not 64 hexadecimal digits");
-	CHECK_BAD("roothash x\t" ROOT_0, "not 64 hexadecimal digits");
-	CHECK_BAD("roothash x " ROOT_0 ":", "or these and :BYTES");
-	CHECK_BAD("roothash x " ROOT_0 ":1x", "or these and :BYTES");
+	CHECK_BAD("roothash x", "roothash 'x': needs NAME and 64 hexadecimal digits");
+	CHECK_BAD("roothash x " ROOT_0 " ", "needs NAME and 64 hexadecimal digits");
+	CHECK_BAD("roothash x " ROOT_0 "0", "needs NAME and 64 hexadecimal digits");
+	CHECK_BAD("roothash " ROOT_0 " x", "needs NAME and 64 hexadecimal digits");
+	CHECK_BAD("roothash 0x" ROOT_0, "needs NAME and 64 hexadecimal digits");
+	CHECK_BAD("roothash x\t" ROOT_0, "needs NAME and 64 hexadecimal digits");
+	CHECK_BAD("roothash x " ROOT_0 ":", "or these with :BYTES");
+	CHECK_BAD("roothash x " ROOT_0 ":1x", "or these with :BYTES");
 	CHECK_BAD("roothash x\t " ROOT_0, "control byte");
 	CHECK_BAD("roothash .. " ROOT_0, "has a segment");
 	strcpy(line, "roothash x " ROOT_0);
