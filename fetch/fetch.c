@@ -182,9 +182,7 @@ static void image_opened(const struct transfer_result *r)
 						    : "compressed EROFS",
 		url_text(text, sizeof(text), r->url));
 	if (!image->pinned.etag[0] && !image->pinned.last_modified[0])
-		log_warning("%s: the server sends neither ETag nor Last-Modified: an image that "
-			    "is replaced by one of the same size would not be noticed",
-			image_name(image));
+		log_warning("%s: %s", image_name(image), image_no_version);
 	if (frontend->size_is_version)
 		image_settle(image, text);
 	mirror_works(image, r->transfer->mirror, turn.ms);

@@ -410,8 +410,7 @@ static void version_changed(struct image *image, unsigned mirror, const char *wh
 static void log_failure(const struct image *image)
 {
 	if (image->failures > 1)
-		log_debug("%s: %s (failure %u)", image_name(image), mirror_why(image),
-			image->failures);
+		log_debug("%s: %s", image_name(image), mirror_why(image));
 	else if (conf->retry == RETRY_HARD)
 		log_warning("%s: %s; trying again until it works", image_name(image),
 			mirror_why(image));

@@ -8,6 +8,9 @@
 #include "daemon/memory.h"
 #include "image/state.h"
 
+const char image_no_version[] = "the server sends neither ETag nor Last-Modified, so a replaced "
+				"image is noticed by its size only";
+
 /* Seconds after which the time of the last check is stored again. */
 #define CHECKED_EVERY 86400
 

@@ -109,6 +109,9 @@ void image_free(struct image *image);
  * has none, from the other images of its volume. */
 bool image_is_compressed(const struct image *image);
 
+/* What follows where a server sends no version. */
+extern const char image_no_version[];
+
 /* The pinned version's strong ETag, else Last-Modified, else NULL. */
 const char *image_validator(const struct image *image);
 

@@ -141,8 +141,7 @@ static void say_validator(const struct response *r)
 	if (r->etag[0] && !r->etag_is_strong)
 		report_judge(0, "its ETag is weak, so versions that differ a little may share it");
 	else if (!*value)
-		report_judge(
-			0, "it names no version, so a replaced image is noticed by its size only");
+		report_judge(0, image_no_version);
 }
 
 /* Whatever head came, even a refused one. */
