@@ -110,36 +110,44 @@ struct landlock_path_beneath {
 #define NR_FCHOWN    __NR_fchown
 #endif
 
-/* A system call that is allowed. */
-struct row {
-	uint16_t number;
-	unsigned char roles;  /* and the keeper, whose filter its children inherit */
-	signed char argument; /* this one has to be `value`; -1: any arguments */
+/* A system call that is allowed. The roles are beside the keeper's, whose filter its children
+ * inherit. */
+struct call {
+	uint16_t number : 13, roles : 3;
+};
+
+/* The same if one of its arguments is `value`. */
+struct checked_call {
 	uint32_t value;
+	uint16_t number;
+	uint8_t roles, argument;
+};
+
+/* The network: no other families, no raw packets. The socket to syslog is made before this table is
+ * in force; another one could reach D-Bus or the service manager, which obey root. The keeper's
+ * tell the service manager, and are a new program's to syslog. Then to complete a READ; how much of
+ * a reply a pipe holds; for a tool, whether it writes to a terminal. */
+static const struct checked_call checked_calls[] = {
+	{AF_INET, __NR_socket, W | T, 0},
+	{AF_INET6, __NR_socket, W | T, 0},
+	{AF_UNIX, __NR_socket, 0, 0},
+	{CACHEFILES_READ_COMPLETE, __NR_ioctl, W, 1},
+	{FIONREAD, __NR_ioctl, W, 1},
+	{TIOCGWINSZ, __NR_ioctl, T, 1},
 };
 
 #define ANY(name, roles)                                                                           \
 	{                                                                                          \
-		__NR_##name, roles, -1, 0                                                          \
+		__NR_##name, roles                                                                 \
+	}
+#define KEEPERS(number)                                                                            \
+	{                                                                                          \
+		number, 0                                                                          \
 	}
 
 /* A call that works on a descriptor or on the process itself is confined by what is open. Where an
- * architecture has several calls for one thing, the C library takes the newest. Calls with an
- * argument to check come first: the kernel remembers that the others are always allowed. */
-static const struct row table[] = {
-	/* The network: no other families, no raw packets. The socket to syslog is made before this
-	 * table is in force; another one could reach D-Bus or the service manager, which obey root.
-	 * The keeper's tell the service manager, and are a new program's to syslog. */
-	{__NR_socket, W | T, 0, AF_INET},
-	{__NR_socket, W | T, 0, AF_INET6},
-	{__NR_socket, 0, 0, AF_UNIX},
-
-	/* To complete a READ; how much of a reply a pipe holds; for a tool, whether it writes to a
-	 * terminal. */
-	{__NR_ioctl, W, 1, CACHEFILES_READ_COMPLETE},
-	{__NR_ioctl, W, 1, FIONREAD},
-	{__NR_ioctl, T, 1, TIOCGWINSZ},
-
+ * architecture has several calls for one thing, the C library takes the newest. */
+static const struct call calls[] = {
 	/* The device, cache files, connections, files opened at the start. */
 	ANY(read, W | C | T),
 	ANY(write, W | C | T),
@@ -264,56 +272,72 @@ static const struct row table[] = {
 #endif
 	ANY(exit, W | C | T),
 	ANY(exit_group, W | C | T),
-};
 
-/* The keeper's own: it forks, ends and reaps workers, which prepare themselves, tells the service
- * manager, and becomes another program, whose start has calls of its own. */
-static const uint32_t keeper_calls[] = {
+/* The keeper forks, ends and reaps workers, which prepare themselves, tells the service manager,
+ * and becomes another program, whose start has calls of its own. */
 #ifdef __NR_fork
-	__NR_fork,
+	KEEPERS(__NR_fork),
 #endif
 #ifdef __NR_open
-	__NR_open,
+	KEEPERS(__NR_open),
 #endif
 #ifdef __NR_dup2
-	__NR_dup2,
+	KEEPERS(__NR_dup2),
 #endif
 #ifdef __NR_mmap2
-	__NR_mmap2,
+	KEEPERS(__NR_mmap2),
 #else
-	__NR_mmap,
-#endif
-#ifdef __NR_ftruncate64
-	__NR_ftruncate64,
-#endif
-#ifdef __NR_ftruncate
-	__NR_ftruncate,
+	KEEPERS(__NR_mmap),
 #endif
 #ifdef __NR_access
-	__NR_access,
+	KEEPERS(__NR_access),
 #endif
 #ifdef __NR_readlink
-	__NR_readlink,
+	KEEPERS(__NR_readlink),
 #endif
 #ifdef __NR_arch_prctl
-	__NR_arch_prctl,
+	KEEPERS(__NR_arch_prctl),
 #endif
 #ifdef __NR_set_thread_area
-	__NR_set_thread_area,
+	KEEPERS(__NR_set_thread_area),
 #endif
-#ifdef __ARM_NR_set_tls
-	__ARM_NR_set_tls,
-#endif
-	__NR_clone, __NR_gettid, __NR_execve, __NR_wait4, __NR_kill, __NR_socketpair, __NR_pipe2,
-	__NR_dup3, __NR_mprotect, __NR_munmap, __NR_madvise, __NR_mlock, __NR_mlockall,
-	__NR_memfd_create, __NR_faccessat, __NR_readlinkat, __NR_prlimit64, __NR_prctl,
-	__NR_seccomp, __NR_capset, NR_GETEUID, NR_SETRESUID, NR_SETRESGID, NR_SETGROUPS, NR_FCHOWN,
-	__NR_fchmod, NR_CREATE_RULESET, NR_ADD_RULE, NR_RESTRICT_SELF, __NR_set_tid_address,
-	__NR_chroot, __NR_sendmsg, __NR_recvmsg, __NR_getsockname, __NR_pidfd_open,
-	__NR_pidfd_send_signal};
+	KEEPERS(__NR_clone),
+	KEEPERS(__NR_gettid),
+	KEEPERS(__NR_execve),
+	KEEPERS(__NR_wait4),
+	KEEPERS(__NR_kill),
+	KEEPERS(__NR_socketpair),
+	KEEPERS(__NR_pipe2),
+	KEEPERS(__NR_dup3),
+	KEEPERS(__NR_mprotect),
+	KEEPERS(__NR_munmap),
+	KEEPERS(__NR_madvise),
+	KEEPERS(__NR_mlock),
+	KEEPERS(__NR_mlockall),
+	KEEPERS(__NR_memfd_create),
+	KEEPERS(__NR_faccessat),
+	KEEPERS(__NR_prlimit64),
+	KEEPERS(__NR_prctl),
+	KEEPERS(__NR_seccomp),
+	KEEPERS(__NR_capset),
+	KEEPERS(NR_GETEUID),
+	KEEPERS(NR_SETRESUID),
+	KEEPERS(NR_SETRESGID),
+	KEEPERS(NR_SETGROUPS),
+	KEEPERS(NR_FCHOWN),
+	KEEPERS(__NR_fchmod),
+	KEEPERS(NR_CREATE_RULESET),
+	KEEPERS(NR_ADD_RULE),
+	KEEPERS(NR_RESTRICT_SELF),
+	KEEPERS(__NR_set_tid_address),
+	KEEPERS(__NR_chroot),
+	KEEPERS(__NR_getsockname),
+	KEEPERS(__NR_pidfd_open),
+	KEEPERS(__NR_pidfd_send_signal),
+};
 
-#define ROWS	     (sizeof(table) / sizeof(*table))
-#define KEEPER_CALLS (sizeof(keeper_calls) / sizeof(*keeper_calls))
+#define CALLS	      (sizeof(calls) / sizeof(*calls))
+#define CHECKED_CALLS (sizeof(checked_calls) / sizeof(*checked_calls))
 
 /* A call that is not in the table fails, with an error that the caller handles as any other: a call
  * that only some C library makes on some architecture is no death, and an intruder gains nothing.
@@ -354,7 +378,7 @@ static const uint32_t keeper_calls[] = {
 #endif
 
 struct program {
-	struct sock_filter code[5 + 5 * ROWS + 2 * KEEPER_CALLS];
+	struct sock_filter code[5 + 5 * CHECKED_CALLS + 2 * CALLS + 2];
 	unsigned short size;
 };
 
@@ -364,18 +388,19 @@ static void put(struct program *p, uint16_t code, uint32_t k, uint8_t jump_true,
 		(struct sock_filter){.code = code, .jt = jump_true, .jf = jump_false, .k = k};
 }
 
-static void put_row(struct program *p, const struct row *r)
+/* The call is allowed if the word that was loaded is this one. */
+static void put_allowed(struct program *p, uint32_t word)
 {
-	bool looks = r->argument >= 0;
-
-	put(p, JUMP_EQUAL, r->number, 0, looks ? 4 : 1);
-	if (looks) {
-		put(p, LOAD_WORD, (uint32_t)AT_ARGUMENT(r->argument), 0, 0);
-		put(p, JUMP_EQUAL, r->value, 0, 1);
-	}
+	put(p, JUMP_EQUAL, word, 0, 1);
 	put(p, RETURN, RET_ALLOW, 0, 0);
-	if (looks)
-		put(p, LOAD_WORD, AT_NUMBER, 0, 0);
+}
+
+static void put_checked(struct program *p, const struct checked_call *c)
+{
+	put(p, JUMP_EQUAL, c->number, 0, 4);
+	put(p, LOAD_WORD, (uint32_t)AT_ARGUMENT(c->argument), 0, 0);
+	put_allowed(p, c->value);
+	put(p, LOAD_WORD, AT_NUMBER, 0, 0);
 }
 
 static void filter_calls(enum sandbox_role role)
@@ -388,11 +413,17 @@ static void filter_calls(enum sandbox_role role)
 	put(&p, JUMP_EQUAL, ARCHITECTURE, 1, 0);
 	put(&p, RETURN, SANDBOX_DENIES, 0, 0);
 	put(&p, LOAD_WORD, AT_NUMBER, 0, 0);
-	for (const struct row *r = table; r < table + ROWS; r++)
-		if (role == SANDBOX_KEEPER || r->roles & role)
-			put_row(&p, r);
-	for (size_t i = 0; role == SANDBOX_KEEPER && i < KEEPER_CALLS; i++)
-		put_row(&p, &(struct row){keeper_calls[i], 0, -1, 0});
+	/* First, as the kernel remembers which calls are always allowed: the others. */
+	for (const struct checked_call *c = checked_calls; c < checked_calls + CHECKED_CALLS; c++)
+		if (role == SANDBOX_KEEPER || c->roles & role)
+			put_checked(&p, c);
+	for (const struct call *c = calls; c < calls + CALLS; c++)
+		if (role == SANDBOX_KEEPER || c->roles & role)
+			put_allowed(&p, c->number);
+#ifdef __ARM_NR_set_tls /* its number is larger than any other */
+	if (role == SANDBOX_KEEPER)
+		put_allowed(&p, __ARM_NR_set_tls);
+#endif
 	put(&p, RETURN, SANDBOX_DENIES, 0, 0);
 	filter.len = p.size;
 	if (!ARCHITECTURE || syscall(SYS_seccomp, SET_MODE_FILTER, 0, &filter) < 0)

@@ -17,10 +17,10 @@
 #include <stddef.h>
 
 enum sandbox_role {
-	SANDBOX_KEEPER = 1,
-	SANDBOX_WORKER = 2,
-	SANDBOX_CULLER = 4,  /* removes cache files, from a working directory of its own */
-	SANDBOX_TOOL = 8,    /* --get and --check: any user's, without a device */
+	SANDBOX_WORKER = 1,
+	SANDBOX_CULLER = 2,  /* removes cache files, from a working directory of its own */
+	SANDBOX_TOOL = 4,    /* --get and --check: any user's, without a device */
+	SANDBOX_KEEPER = 8,
 	SANDBOX_HOLDER = 16, /* worker.h's; the keeper's filter is in force there */
 };
 
