@@ -1,12 +1,5 @@
-/* base/getopt.c - getopt_long() for this program, under the C library's names.
- *
- * The linker takes it instead of the library's, which is six times as large. Short options are
- * ASCII; no argument is optional; `index` is not set. The rest is as in getopt_long(3): the start
- * of a long name stands for the only one that begins so, and what is no option is moved behind
- * those that are.
- */
-#include <getopt.h>
-#include <stdbool.h>
+#include "base/getopt.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,14 +32,14 @@ static int take_short(char *const *argv, const char *shorts)
 	return optopt;
 }
 
-static int take_long(char *const *argv, const struct option *longs)
+static int take_long(char *const *argv, const struct long_option *longs)
 {
 	char *option = argv[optind++] + 2;
 	size_t size = strcspn(option, "=");
-	const struct option *found = NULL;
+	const struct long_option *found = NULL;
 	bool several = false;
 
-	for (const struct option *o = longs; o->name; o++)
+	for (const struct long_option *o = longs; *o->name; o++)
 		if (strncmp(o->name, option, size) == 0) {
 			several = found && o->name[size];
 			found = o;
@@ -57,26 +50,21 @@ static int take_long(char *const *argv, const struct option *longs)
 	if (!found || several)
 		return complain(argv, found ? "option is ambiguous" : "unrecognized option", option,
 			strlen(option));
-	optopt = found->val;
+	optopt = found->value;
 	if (option[size]) {
-		if (!found->has_arg)
+		if (!found->has_argument)
 			return complain(argv, "option does not take an argument", option, size);
 		optarg = option + size + 1;
-	} else if (found->has_arg && !(optarg = argv[optind++])) {
+	} else if (found->has_argument && !(optarg = argv[optind++])) {
 		return complain(argv, "option requires an argument", option, size);
 	}
-	if (!found->flag)
-		return found->val;
-	*found->flag = found->val;
-	return 0;
+	return found->value;
 }
 
-int getopt_long(
-	int count, char *const *argv, const char *shorts, const struct option *longs, int *index)
+int getopt_next(int count, char *const *argv, const char *shorts, const struct long_option *longs)
 {
 	int first = optind, option, result = -1;
 
-	(void)count, (void)index;
 	while (argv[optind] && (argv[optind][0] != '-' || !argv[optind][1]))
 		optind++;
 	option = optind;

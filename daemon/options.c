@@ -1,12 +1,12 @@
 #include "daemon/options.h"
 
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/getopt.h"
 #include "base/log.h"
 #include "base/outcome.h"
 #include "base/print.h"
@@ -72,19 +72,15 @@ void options_help(void)
 
 /* ---- the command line ---- */
 
-static int mode, json, force; /* as getopt_long() sets them */
+/* What getopt_next() returns for long options that are no mode. */
+enum { JSON = PRINT_HELP + 1, FORCE, OUTPUT };
+_Static_assert(OUTPUT < ' ', "they and modes are no letters");
 
-/* What getopt_long() returns for --output: no short option. */
-#define OUTPUT 256
-
-static const struct option longs[] = {{"help", no_argument, &mode, PRINT_HELP},
-	{"version", no_argument, &mode, PRINT_VERSION}, {"get", no_argument, &mode, GET},
-	{"check", no_argument, &mode, CHECK}, {"status", no_argument, &mode, STATUS},
-	{"json", no_argument, &json, true}, {"output", required_argument, NULL, OUTPUT},
-	{"test", no_argument, &mode, TEST}, {"upgrade", no_argument, &mode, UPGRADE},
-	{"force", no_argument, &force, true}, {"prime", no_argument, &mode, PRIME},
-	{"attach", no_argument, &mode, ATTACH}, {"detach", no_argument, &mode, DETACH},
-	{NULL, 0, NULL, 0}};
+static const struct long_option longs[] = {{"help", 'h', false}, {"version", 'v', false},
+	{"get", GET, false}, {"check", CHECK, false}, {"status", STATUS, false},
+	{"json", JSON, false}, {"output", OUTPUT, true}, {"test", TEST, false},
+	{"upgrade", UPGRADE, false}, {"force", FORCE, false}, {"prime", PRIME, false},
+	{"attach", ATTACH, false}, {"detach", DETACH, false}, {"", 0, false}};
 static const char shorts[] = "dhnsNvf:p:o:F:";
 
 static uint64_t take_number(const char *what, const char *text)
@@ -103,10 +99,10 @@ static uint64_t take_number(const char *what, const char *text)
  * that is not in the table. */
 static bool is_known(void)
 {
-	return optopt == OUTPUT || (optopt > 0 && (optopt < ' ' || strchr(shorts, optopt)));
+	return optopt > 0 && (optopt < ' ' || strchr(shorts, optopt));
 }
 
-/* getopt_long() has said what is wrong. Only without a missing argument optind is within argv. */
+/* getopt_next() has said what is wrong. Only without a missing argument optind is within argv. */
 __attribute__((noreturn)) static void complain_of_option(char *const *argv)
 {
 	unsigned distance = UINT_MAX;
@@ -115,7 +111,7 @@ __attribute__((noreturn)) static void complain_of_option(char *const *argv)
 	if (is_known())
 		exit(EXIT_USAGE);
 	option = argv[optind - 1];
-	for (const struct option *o = longs; o->name; o++)
+	for (const struct long_option *o = longs; *o->name; o++)
 		if (option[0] == '-' && option[1] == '-' &&
 			word_is_nearer(option + 2, strcspn(option + 2, "="), o->name, &distance))
 			nearest = o->name;
@@ -144,13 +140,19 @@ static void take_option(struct options *o, int c)
 		if (!*optarg)
 			die(EXIT_USAGE, "--output: needs the name of a file");
 		o->output = optarg;
+	} else if (c == JSON) {
+		o->json = true;
+	} else if (c == FORCE) {
+		o->force = true;
 	} else if (c == 'v') {
-		mode = PRINT_VERSION;
+		o->mode = PRINT_VERSION;
 	} else if (c == 'h') {
-		mode = PRINT_HELP;
+		o->mode = PRINT_HELP;
 	} else if (c == '?') {
 		complain_of_option(o->argv);
-	} /* else getopt_long() has set it, or it is for options_configure() */
+	} else if (c < JSON) {
+		o->mode = (enum mode)c;
+	} /* else it is for options_configure() */
 }
 
 static void take_tool(struct options *o, int n)
@@ -173,12 +175,8 @@ void options_parse(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.pid_file = PID_FILE, .device = -1, .argc = argc, .argv = argv};
-	while (mode != PRINT_VERSION && mode != PRINT_HELP &&
-		(c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
+	while (o->mode < PRINT_VERSION && (c = getopt_next(argc, argv, shorts, longs)) != -1)
 		take_option(o, c);
-	o->mode = (enum mode)mode;
-	o->json = json;
-	o->force = force;
 	o->arguments = argv + optind;
 	if (o->json && o->mode != STATUS && o->mode != CHECK)
 		die(EXIT_USAGE, "--json: goes with --status or --check");
@@ -253,7 +251,7 @@ bool options_configure(const struct options *o, struct conf *c, char *why, size_
 		for (char **url = o->arguments; *url; url++)
 			conf_url(c, *url, false, m.why, m.size);
 	optind = 1;
-	while ((option = getopt_long(o->argc, o->argv, shorts, longs, NULL)) != -1)
+	while ((option = getopt_next(o->argc, o->argv, shorts, longs)) != -1)
 		if (option == 'o')
 			take_directive(o, c, optarg, m);
 		else if (option == 'N')

@@ -1,13 +1,11 @@
-/* Unit test of getopt.c: against the C library's getopt_long(). Its own names are renamed for that.
- */
+/* Unit test of getopt.c: against the C library's getopt_long(). Variables of the
+ * same names are renamed for that. */
 #include <getopt.h>
 
-#define getopt_long own_getopt_long
-#define optarg	    own_optarg
-#define optind	    own_optind
-#define optopt	    own_optopt
+#define optarg own_optarg
+#define optind own_optind
+#define optopt own_optopt
 #include "base/getopt.c"
-#undef getopt_long
 #undef optarg
 #undef optind
 #undef optopt
@@ -16,11 +14,11 @@
 
 #include "test/unit/check.h"
 
-static int flag;
-
-static const struct option longs[] = {{"get", no_argument, &flag, 7},
-	{"get-all", no_argument, NULL, 300}, {"output", required_argument, NULL, 301},
-	{"test", no_argument, NULL, 302}, {NULL, 0, NULL, 0}};
+static const struct option longs[] = {{"get", no_argument, NULL, 7},
+	{"get-all", no_argument, NULL, 30}, {"output", required_argument, NULL, 31},
+	{"test", no_argument, NULL, 32}, {NULL, 0, NULL, 0}};
+static const struct long_option own_longs[] = {{"get", 7, false}, {"get-all", 30, false},
+	{"output", 31, true}, {"test", 32, false}, {"", 0, false}};
 static const char shorts[] = "dnp:o:";
 
 /* What one of the two takes from words parted by '|', and what it leaves of them. */
@@ -34,15 +32,15 @@ static void take(const char *words, bool own, char *said)
 		argv[argc++] = strcmp(word, "empty") ? word : "";
 	optind = 0; /* the C library's begins anew */
 	own_optind = 1;
-	optopt = own_optopt = flag = 0;
+	optopt = own_optopt = 0;
 	do {
-		c = own ? own_getopt_long(argc, argv, shorts, longs, NULL)
+		c = own ? getopt_next(argc, argv, shorts, own_longs)
 			: getopt_long(argc, argv, shorts, longs, NULL);
-		said += sprintf(said, "%d %s %d %d,", c,
+		said += sprintf(said, "%d %s %d,", c,
 			c <= 0 || c == '?' ? ""
 			: own		   ? own_optarg
 					   : optarg,
-			flag, c == '?' ? own ? own_optopt : optopt : 0);
+			c == '?' ? own ? own_optopt : optopt : 0);
 	} while (c != -1 && c != '?');
 	if (c == -1)
 		for (int i = own ? own_optind : optind; i < argc; i++)
