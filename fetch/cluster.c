@@ -261,5 +261,8 @@ bool cluster_next(struct file **f, uint64_t *from, uint64_t *end)
 void cluster_advance(uint64_t to, uint64_t bytes)
 {
 	current->at = to;
+	/* Else a large file would be passed over to its end, digest by digest. */
+	if (!current->is_region)
+		bytes += files[current->file].passed;
 	*purse(current) -= (int64_t)bytes;
 }

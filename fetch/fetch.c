@@ -329,10 +329,10 @@ static bool start_read(struct read_request *r)
 			reads_advance(r->file, from, r->asked);
 		return true; /* the bytes that it waits for now may be in flight */
 	}
-	end = pool_ask(f, from, page_up(hole_end), PIPELINE_MAX);
+	end = pool_ask(f, from, page_up(hole_end), NEED_READ);
 	if (end == 0) {
 		pool_preempt(f->image);
-		end = pool_ask(f, from, page_up(hole_end), PIPELINE_MAX);
+		end = pool_ask(f, from, page_up(hole_end), NEED_READ);
 	}
 	if (is_rest && (end == 0 || end >= TREE_BASE))
 		r->asked = r->end; /* it waits for its beginning, and no other READ for it */

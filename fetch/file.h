@@ -23,6 +23,14 @@ enum trace_state {
 	TRACE_PLAYED,
 };
 
+/* Why bytes of a file are requested. */
+enum need {
+	NEED_AGAIN, /* what is cached of them does not fit */
+	NEED_SURE,  /* they will be read, or all of the image is wanted */
+	NEED_GUESS, /* others that are near them are read */
+	NEED_READ,  /* a READ waits for them */
+};
+
 struct file {
 	bool used;
 	bool opening; /* frontend->opened() is owed */
@@ -36,6 +44,7 @@ struct file {
 	int recorder;		/* of its boot trace; -1: none */
 
 	bool updates;	      /* blocks may be taken from the version before */
+	uint32_t passed;      /* bytes that a guess was not requested for */
 	uint64_t tree_cursor; /* for its bytes before, the tree is there or was requested */
 	bool tree_asked;      /* its next block has been requested once */
 	uint32_t taken;	      /* blocks that came from the version before */

@@ -17,6 +17,10 @@
  * and half of TREE_SLOTS. */
 #define TREE_RUN 4
 
+/* A range that no READ waits for is pipelined behind at most this many others, so that room is left
+ * for one. */
+#define BEHIND (PIPELINE_MAX - 4)
+
 /* The cost of a request for the server, in bytes of the link: small requests are not free. */
 #define REQUEST_COST 8192
 
@@ -272,8 +276,9 @@ static uint64_t covered_until(struct file *f, uint64_t from, uint64_t end)
 	return tree && capacity.connections == 1 ? first : end;
 }
 
-uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
+uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, enum need need)
 {
+	static const uint8_t behind[] = {0, BEHIND, BEHIND, PIPELINE_MAX};
 	struct transfer_work work = {f->image, PART_IMAGE, (int)number_of(f)};
 	struct range range = {from, 0};
 	uint64_t lacks, to;
@@ -281,13 +286,13 @@ uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind)
 	if (reuse_is_for(f)) {
 		if (!tree_covers(image_tree(f->image), from / VERITY_BLOCK, &lacks))
 			return pool_ask_tree(f, lacks) ? TREE_BASE + lacks * VERITY_BLOCK : 0;
-		to = reuse_take(f, from, &end);
+		to = reuse_take(f, from, &end, need);
 		if (to > from || end == from)
 			return to;
 	}
 	end = free_until(number_of(f), from, covered_until(f, from, end));
 	range.end = min_u64(end, f->image->pinned.size);
-	return end > from && ask(work, range, behind) ? end : 0;
+	return end > from && ask(work, range, behind[need]) ? end : 0;
 }
 
 static bool ask_first(struct transfer_work work, uint64_t size)

@@ -39,12 +39,12 @@ void pool_ask_lacking(void);
 
 /* Requests [from, end) of the file up to the first byte that is in flight, and before it what is
  * lacking of the tree. `from` is at a page's boundary. It takes the transfer in which the bytes
- * come soonest: an idle connection, or one with at most `behind` ranges of the same file before
- * this one. Returns the end of the request, 0 when there is no such transfer. What the version
- * before has (reuse.h) is taken from it instead, and the end of that returned. To know that, a
- * block of the tree may have to come before: returns where that is requested, TREE_BASE or more;
- * or, in a turn in which enough was taken, `from`. */
-uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, unsigned behind);
+ * come soonest: an idle connection, or one with some ranges of the same file before this one, fewer
+ * if no READ waits for them. Returns the end of the request, 0 when there is no such transfer. What
+ * the version before has (reuse.h) is taken from it instead, or is a bad guess, and the end of that
+ * returned. To know that, a block of the tree may have to come before: returns where that is
+ * requested, TREE_BASE or more; or, in a turn in which enough was taken, `from`. */
+uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, enum need need);
 
 /* Whether bytes that no READ waits for may be requested for the file: no READ or OPEN of another
  * image is left without a transfer by it. */

@@ -30,10 +30,6 @@
 #define WALK_BYTES (16 << 20)
 #define WALK_SHARE 10
 
-/* A prefetched range is pipelined behind at most this many others, so that room is left for a
- * READ's range. */
-#define BEHIND (PIPELINE_MAX - 4)
-
 /* Look this many extents ahead in a trace for neighbours; join two across a gap of at most this
  * many bytes. */
 #define TRACE_LOOK 128
@@ -167,7 +163,7 @@ static uint64_t piece_end(uint64_t from)
 /* Requests the first piece of [from, end) that is neither cached nor in flight. Returns up to where
  * the range is cached or in flight now, or must not be requested; `from`: nothing can be requested
  * now. */
-static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
+static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end, enum need need)
 {
 	unsigned file = number_of(f);
 	uint64_t hole_end = end, to = pool_cover(file, from);
@@ -186,7 +182,7 @@ static uint64_t ask_piece(struct file *f, uint64_t from, uint64_t end)
 		return page_up(end);
 	if (page_down((uint64_t)hole) > from)
 		return page_down((uint64_t)hole);
-	to = pool_ask(f, from, min_u64(page_up(hole_end), piece_end(from)), BEHIND);
+	to = pool_ask(f, from, min_u64(page_up(hole_end), piece_end(from)), need);
 	return to && to < TREE_BASE ? to : from;
 }
 
@@ -204,7 +200,7 @@ static bool fetch_ahead_of_streams(void)
 		readahead_forget(file);
 		return true;
 	}
-	to = ask_piece(&files[file], from, end);
+	to = ask_piece(&files[file], from, end, NEED_GUESS);
 	readahead_asked(file, from, to);
 	if (to > from)
 		streamed_at = turn.ms;
@@ -266,7 +262,7 @@ static bool play_trace(void)
 	join_near(e);
 	from = (uint64_t)e->page * page_size();
 	end = from + (uint64_t)e->pages * page_size();
-	to = ask_piece(f, from, min_u64(end, image_end(f->image)));
+	to = ask_piece(f, from, min_u64(end, image_end(f->image)), NEED_SURE);
 	if (to == from)
 		return false;
 	e->page = (uint32_t)(to / page_size());
@@ -331,9 +327,9 @@ static bool walk_on(void)
 		return false;
 	}
 	if (wanted.again)
-		to = pool_ask(f, wanted.from, page_up(wanted.end), BEHIND);
+		to = pool_ask(f, wanted.from, page_up(wanted.end), NEED_SURE);
 	else
-		to = ask_piece(f, wanted.from, page_up(wanted.end));
+		to = ask_piece(f, wanted.from, page_up(wanted.end), NEED_SURE);
 	if (to <= wanted.from || to >= TREE_BASE)
 		return false;
 	if (!pool_cover(number_of(f), wanted.from)) {
@@ -352,7 +348,8 @@ static bool fetch_near(void)
 
 	if (!cluster_next(&f, &from, &end))
 		return false;
-	to = ask_piece(f, from, end);
+	f->passed = 0;
+	to = ask_piece(f, from, end, NEED_GUESS);
 	if (to == from)
 		return false;
 	cluster_advance(to, transfers_outstanding() - before);
@@ -407,7 +404,7 @@ static bool fill_on(struct file *f)
 		check_filled(f);
 		return f->cursor < end;
 	}
-	to = ask_piece(f, f->cursor, end);
+	to = ask_piece(f, f->cursor, end, NEED_SURE);
 	if (to == f->cursor)
 		return false;
 	f->cursor = to;

@@ -97,7 +97,7 @@ static bool drop(struct file *f)
 
 	if (later) {
 		if (pool_cover(number_of(f), page) || refused_waits(number_of(f), page) ||
-			!pool_ask(f, page, page + page_size(), 0))
+			!pool_ask(f, page, page + page_size(), NEED_AGAIN))
 			return false;
 		refused_add(number_of(f), page); /* the disk may not keep the new bytes either */
 	}

@@ -56,6 +56,8 @@ static struct {
 	/* the unit that was looked up last: the old block of each, and 1; 0: there is none */
 	uint64_t unit; /* and 1; 0: none */
 	uint32_t old[UNIT];
+	uint32_t unread; /* a bit for each of which the old block is not cached */
+	bool is_new;	 /* the last READ was of such a block */
 } reuse;
 
 /* ---- the beginning and the end ---- */
@@ -180,6 +182,7 @@ static void look_up(const struct verity *new, const uint8_t *digests, uint64_t b
 	if (new->data_blocks - block < UNIT)
 		missing >>= UNIT - (new->data_blocks - block);
 	memset(reuse.old, 0, sizeof(reuse.old));
+	reuse.unread = 0;
 	for (; missing && reach <= WINDOW; reach += WINDOW) {
 		int64_t at = first > reach ? first - reach : 0;
 		int64_t end = first + (reach ? UNIT + reach : VERITY_DIGESTS);
@@ -196,8 +199,10 @@ static void look_up(const struct verity *new, const uint8_t *digests, uint64_t b
 		if (at < 0)
 			continue;
 		learn(share, (int32_t)(reuse.old[i] - 1 - i - block));
-		if (lseek(reuse.data, at, SEEK_DATA) != at)
+		if (lseek(reuse.data, at, SEEK_DATA) != at) {
 			reuse.old[i] = 0;
+			reuse.unread |= 1u << i;
+		}
 	}
 }
 
@@ -236,11 +241,17 @@ static ssize_t copy(struct file *f, uint64_t from, uint64_t end)
 	return size;
 }
 
-uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end)
+static bool is_unread(uint64_t offset)
+{
+	return reuse.unread >> offset / VERITY_BLOCK % UNIT & 1;
+}
+
+uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end, enum need need)
 {
 	struct tree *tree = image_tree(f->image);
 	uint64_t unit = from / UNIT_BYTES, lacks;
 	const uint8_t *digests;
+	bool passes;
 	ssize_t n;
 
 	*end = min_u64(*end, (unit + 1) * UNIT_BYTES);
@@ -256,12 +267,19 @@ uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end)
 		look_up(&tree->verity, digests, unit * UNIT);
 		reuse.unit = unit + 1;
 	}
+	if (need == NEED_READ)
+		reuse.is_new = is_unread(from);
+	passes = need == NEED_GUESS && !reuse.is_new;
+	if (passes && is_unread(from)) {
+		f->passed = (uint32_t)page_size();
+		return from + f->passed;
+	}
 	n = copy(f, from, *end);
 	if (n != 0)
 		return n > 0 ? from + (uint64_t)n : from;
 	*place(from) = 0;
 	for (uint64_t at = from + page_size(); at < *end; at += page_size())
-		if (*place(at))
+		if (*place(at) || (passes && is_unread(at)))
 			*end = at;
 	if (reuse.wrong == WRONG_MAX)
 		stop("it is damaged");
@@ -284,7 +302,7 @@ static bool copy_on(struct file *f)
 		if (f->tree_cursor <= (uint64_t)hole &&
 			!tree_covers(image_tree(f->image), (uint64_t)hole / VERITY_BLOCK, &lacks))
 			return false;
-		to = reuse_take(f, page_down((uint64_t)hole), &end);
+		to = reuse_take(f, page_down((uint64_t)hole), &end, NEED_SURE);
 		if (!reuse.file || turn.ms < f->ahead_after)
 			return false;
 		end = to > (uint64_t)hole ? to : end;

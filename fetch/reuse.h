@@ -26,8 +26,12 @@ bool reuse_is_opening(const struct file *f);
 
 /* Takes blocks from `from` on, the digest of which is there: returns the end of what has been
  * written. Otherwise returns `from`, and *end becomes the end of what has to be requested; `from`:
- * nothing in this turn. Offsets are whole pages, `from` is before *end. */
-uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end);
+ * nothing in this turn. Offsets are whole pages, `from` is before *end.
+ *
+ * A guess is passed over as if it were written where the old version has the block, but has not
+ * cached it: its readers did not want it. Unless the last READ was of such a block, as its reader
+ * is another. */
+uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end, enum need need);
 
 void reuse_close(struct file *f);
 

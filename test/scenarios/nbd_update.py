@@ -118,6 +118,52 @@ def update_of_a_part():
         assert len(new) // 2 < sent(s, "img", mark) < len(new) // 2 + bound(s, "img", differ), sent(s, "img", mark)
 
 
+REGION = 512 * KIB              # where no file is known, what is fetched near a READ lies in it
+
+
+PIECE = 2 * BLOCK               # a READ of one block would be one of an inode
+
+
+def sparsely(seed, regions=32):
+    """Two images, and the places of the pieces that only the second has: in each region, at the end of what a READ may
+    have with it. There are none in the last regions, so that the update waits for their digests."""
+    old = random.Random(f"sparsely {seed}").randbytes(regions * REGION)
+    new, places = bytearray(old), range(128 * KIB - PIECE, len(old) - 8 * REGION, REGION)
+    for at in places:
+        new[at:at + PIECE] = random.Random(f"{seed} {at}").randbytes(PIECE)
+    return old, bytes(new), places
+
+
+def passes_over(server, data, places, read):
+    """With the new pieces that are read nothing is fetched of what the version before has not cached; with a READ of
+    that something is."""
+    mark = len(server.requests)
+    for at in places:
+        read(at, PIECE)
+    time.sleep(0.5)
+    # And what an OPEN fetches, and the first READ by cachefiles.
+    most = len(places) * PIECE + 256 * KIB
+    assert server.bytes_sent("/img", since=mark) <= most, (server.bytes_sent("/img", since=mark), most)
+    mark = len(server.requests)
+    read(len(data) - REGION // 2, PIECE)
+    end = time.monotonic() + 20
+    while server.bytes_sent("/img", since=mark) < REGION // 2:
+        assert time.monotonic() < end, f"{server.bytes_sent('/img', since=mark)} bytes near a READ of a new reader"
+        time.sleep(0.1)
+
+
+@scenario
+def update_guesses():
+    """what the version before has and has not cached is fetched for READs only, and near READs of it"""
+    old, new, places = sparsely("nbd")
+    with Nbd() as n, Server() as s:
+        with session(s, n, old, "img", "read-ahead none") as (k, d):
+            for offset in range(0, len(old), REGION):
+                need(d, old, offset, BLOCK)
+        with session(s, n, new, after=k) as (k, d):
+            passes_over(s, new, places, lambda offset, length: need(d, new, offset, length))
+
+
 @scenario
 def update_in_any_order():
     """READs at random places find as much"""

@@ -1,12 +1,12 @@
 """Updates of verified images by /dev/cachefiles; nbd_update.py has the rest."""
 import os
-import shutil
 import struct
 import tempfile
 
 from lib import tap
+from lib.commands import run
 from scenarios.common import KIB, MIB, Server, check, daemon, each, image, need, recovers, reload, scenario
-from scenarios.nbd_update import BLOCK, bound, publish, sent, versions
+from scenarios.nbd_update import BLOCK, REGION, bound, passes_over, publish, sent, sparsely, versions
 
 
 def commit(k, f, name):
@@ -18,7 +18,7 @@ def commit(k, f, name):
     os.makedirs(folder, exist_ok=True)
     if os.path.exists(path):
         os.unlink(path)
-    shutil.copyfile(f.path, path)
+    run("cp", "--sparse=always", f.path, path)
     try:
         os.setxattr(path, "user.CacheFiles.cache", struct.pack(">QQBB", f.size, 0, 0, 1))
     except OSError as error:
@@ -54,6 +54,23 @@ def update_by_cachefiles(name):
         mark = len(s.requests)
         k = visit(s, old, name, after=k)
         assert sent(s, name, mark) <= 2 * MIB, sent(s, name, mark)
+
+
+@scenario
+def update_by_cachefiles_guesses():
+    """what the version before has and has not cached is fetched for READs only, and near READs of it"""
+    old, new, places = sparsely("cachefiles")
+    with Server() as s:
+        with daemon(s, publish(s, "img", old), "read-ahead none", keep=True) as k:
+            os.makedirs(os.path.join(k.cache, "cache"), exist_ok=True)
+            f = k.opened("erofs,img", b"img", 20)
+            for offset in range(0, len(old), REGION):
+                need(k, f, old, offset, BLOCK)
+            commit(k, f, "img")
+        with daemon(s, publish(s, "img", new), after=k) as k:
+            f = k.opened("erofs,img", b"img", 20)
+            passes_over(s, new, places, lambda offset, length: need(k, f, new, offset, length))
+            check(f, new)
 
 
 @scenario

@@ -77,9 +77,9 @@ uint64_t pool_cover(unsigned file, uint64_t pos)
 	return covered ? pos + 1 : 0;
 }
 
-uint64_t pool_ask(struct file *f, uint64_t from, uint64_t to, unsigned behind)
+uint64_t pool_ask(struct file *f, uint64_t from, uint64_t to, enum need need)
 {
-	(void)f, (void)behind;
+	(void)f, (void)need;
 	asked++;
 	asked_at = from;
 	covered = true;

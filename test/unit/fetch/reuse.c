@@ -202,11 +202,11 @@ static void test_places(void)
 	start(100);
 	add(-1, 500);
 	CHECK(look(true) == 0);
-	begin_test("reuse: what is not cached is not found");
+	begin_test("reuse: what is not cached is not found, and known");
 	start(1000);
 	holes[10] = holes[999] = true;
 	add(0, 1000);
-	CHECK(look(true) == 998);
+	CHECK(look(true) == 998 && reuse.unread == 1u << 999 % UNIT);
 	begin_test("reuse: blocks that are alike: any of them, the nearest");
 	start(1000);
 	for (int i = 100; i < 900; i++)
