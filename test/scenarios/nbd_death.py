@@ -270,6 +270,24 @@ def nbd_all_killed_offline():
             recovers(d, data, MIB + 8192, 4096, 20)
 
 
+@each("another root hash", "no server")
+def nbd_all_killed_and_not_opened(why):
+    """... and the image cannot be opened any more: what is cached is read all the same"""
+    made, other = Made("made"), Made("other")
+    with Nbd() as n, Server(made.files()) as s:
+        with blocks(s, n, made.directive(), keep=True) as k:
+            d = k.attached("img")
+            need(d, made.data, 0, MIB)
+            kill_all(k)
+        if why == "no server":
+            s.stop()
+        root = made if why == "no server" else other
+        with blocks(s, n, root.directive(), "retry hard", after=k) as k:
+            need(d, made.data, 0, MIB, 20)
+            d.claimed = False
+            disconnected(k)
+
+
 @scenario
 def nbd_all_killed_and_replaced():
     """... and the server has another image by now: the device keeps its size and its cached bytes, others fail"""
