@@ -313,6 +313,11 @@ attach i.erofs
 roothash i.erofs $h
 fallback yes"
 : >"$cfd_own_conf"
+said=
+cfd_parse "$u cachefilesd.wait=0 cachefilesd.cache=LABEL=no-such-label" && cfd_mount_cache
+status=$?
+tell "a disk that does not come is no boot, and told" "$status $said" "1 LABEL=no-such-label is not there after 0 s"
+cfd_parse "$u cachefilesd.cache=LABEL=x"
 cfd_find_device() { cfd_device=found; }
 cfd_device=found
 mount() { mounted=$*; }

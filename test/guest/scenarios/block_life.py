@@ -247,14 +247,19 @@ def file_system(name, mebibytes, make, *options):
         file.truncate(mebibytes << 20)
     status, output = program(*make, path)
     expect(status == 0, f"{make}: {output}")
+    mount_again(folder, *options)
+    return folder
+
+
+def mount_again(folder, *options):
+    path = f"/run/disk/{os.path.basename(folder)}.image"
     os.makedirs(folder, exist_ok=True)
     # mount(8) would keep the loop device open for writing, which a kernel without BLK_DEV_WRITE_MOUNTED refuses.
     status, device = program("losetup", "--find", "--show", path)
     expect(status == 0, f"losetup: {device}")
     status, output = program("mount", "-t", "ext4", "-o", ",".join(("user_xattr",) + options), device, folder)
     program("losetup", "--detach", device)      # at its umount
-    expect(status == 0, f"mount of {name}: {output}")
-    return folder
+    expect(status == 0, f"mount of {folder}: {output}")
 
 
 def remove_file_system(folder):
@@ -322,6 +327,34 @@ def small_disk():
     mount_device(attach("second.erofs"), POINT)         # the other one is culled for it
     all_right(POINT, "second", "random")
     expect(not linked(daemon, "plain.erofs"), f"cache files: {stored(daemon)}")
+    unmount(POINT)
+    terminated(daemon)
+    remove_file_system(folder)
+
+
+@scenario("the cache's file system turns read-only: EIO, the log says why, the daemon lives; repaired, it is filled on",
+          True, series=BLOCK)
+def read_only_disk():
+    folder = file_system("broken", 96, EXT4, "errors=remount-ro")
+    daemon = Daemon(URL, "timeout 2", directory=folder)
+    mount_device(attach("plain.erofs"), POINT)
+    some_right(POINT)
+    source, = (line.split()[0] for line in contents("/proc/mounts").splitlines() if line.split()[1] == folder)
+    with open(f"/sys/fs/ext4/{os.path.basename(source)}/trigger_fs_error", "w") as file:
+        file.write("a test")
+    answer = Child(compare, POINT, "plain").answer(4 * LIMIT)
+    expect("[Errno 5]" in answer, f"no EIO but: {answer}")
+    daemon.logs("cannot write to the cache: (I/O error|Read-only file system); its readers get an error", 10)
+    daemon.alive()
+    unmount(POINT)
+    terminated(daemon)
+    unmount(folder)
+    status, output = program("/usr/sbin/e2fsck", "-fy", f"/run/disk/{os.path.basename(folder)}.image")
+    expect(status in (0, 1), f"e2fsck: {output}")
+    mount_again(folder)
+    daemon = Daemon(URL, directory=folder)
+    mount_device(attach("plain.erofs"), POINT)
+    all_right(POINT, "plain")
     unmount(POINT)
     terminated(daemon)
     remove_file_system(folder)
