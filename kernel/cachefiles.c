@@ -525,6 +525,7 @@ static struct object *make_room(void)
 static void take_open(const struct message *m, struct object *o)
 {
 	uint64_t key = opened_files_key(m->volume, m->cookie, m->cookie_size);
+	bool reopens;
 
 	stats.opens++;
 	fcntl(m->fd, F_SETFD, FD_CLOEXEC); /* a copy in a child would block the next mount */
@@ -540,7 +541,8 @@ static void take_open(const struct message *m, struct object *o)
 	if (lseek(m->fd, 0, SEEK_HOLE) < 0 && errno == ENOBUFS)
 		opened_files_remove(key);
 	o = find(false, 0);
-	if (!o && opened_files_size(key) >= 0)
+	reopens = opened_files_size(key) >= 0;
+	if (!o && reopens)
 		o = make_room();
 	if (!o) {
 		log_err("%.*s: refused, since %u cache files are open already (see memory)",
@@ -548,6 +550,7 @@ static void take_open(const struct message *m, struct object *o)
 		stats.opens_refused++;
 		answer_open(m->id, -ENFILE);
 		close(m->fd);
+		behind = reopens; /* it comes again at once: first a READ has to end */
 		return;
 	}
 	*o = (struct object){
@@ -621,7 +624,7 @@ static void take_bytes(const void *bytes, size_t size)
 	take_message(&m);
 }
 
-/* Reads messages until there is none or fetch_full(). */
+/* Reads messages until there is none, fetch_full(), or a file that waits for a slot. */
 static void read_messages(void)
 {
 	_Alignas(8) char bytes[MESSAGE_MAX];
@@ -629,7 +632,7 @@ static void read_messages(void)
 	unsigned errors = 0;
 
 	epoll_wait(epoll_fd, &event, 1, 0); /* takes the edge, before the device is emptied */
-	while (!(behind = fetch_full())) {
+	for (behind = fetch_full(); !behind; behind |= fetch_full()) {
 		ssize_t n = read(device, bytes, sizeof(bytes));
 
 		if (n == 0)
@@ -639,9 +642,7 @@ static void read_messages(void)
 		} else if (errno != EINTR) {
 			/* EMFILE, ENFILE, ENOMEM, EEXIST: one OPEN has failed; more may follow. */
 			log_err(DEVICE ": an OPEN was lost: %m");
-			behind = true;
-			if (++errors >= ERRORS_MAX)
-				return;
+			behind = ++errors >= ERRORS_MAX;
 		}
 	}
 }

@@ -2,7 +2,8 @@
 import errno
 import time
 
-from scenarios.common import Server, daemon, each, image, need, refused, reported, scenario, still_serves
+from scenarios.common import (Server, daemon, each, got, image, kill_worker, limit, need, refused, reported, scenario,
+                              still_serves)
 
 
 @each(404, 410, 401, 403)
@@ -87,3 +88,17 @@ def empty_image():
         size = k.wait_copen(f)
         assert size <= 0, size
         still_serves(k, s)
+
+
+@scenario
+def reopened_while_all_slots_wait():
+    """a file that is reopened while READs wait in all slots is refused, and comes again at once: they go on, and then it
+    has its turn"""
+    count, data = limit("open images"), image(1, 300000)
+    with Server({f"/{n}": data for n in range(count + 1)}) as s, daemon(s, "read-ahead none") as k:
+        files = [k.opened(f"erofs,{n}", str(n).encode()) for n in range(count)]
+        kill_worker(k)
+        files.append(k.opened("erofs,new", str(count).encode()))
+        s.default["delay"] = 1
+        for r in [k.read(f, 131072, 4096) for f in files]:
+            got(k, r, data, 30)
