@@ -348,6 +348,7 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	volatile struct nbd_place *p = place(n);
 	struct device *d = &nbd_devices[n];
 	const struct image *image = files[n].image;
+	uint64_t key = nbd_key((const char *)texts(n)->name);
 
 	if (!is_ours(n)) {
 		d->used = !outcome; /* it was detached meanwhile, and is closed soon */
@@ -373,15 +374,17 @@ static void opened(unsigned n, enum outcome outcome, uint64_t told)
 	}
 	cull_inspect();
 	if (p->state == NBD_CONNECTED) {
-		opened_files_add(
-			nbd_key((const char *)texts(n)->name), told, p->version & STORE_VERIFIED);
+		opened_files_add(key, told, p->version & STORE_VERIFIED);
+		if (p->state != NBD_CONNECTED) /* the keeper has released it meanwhile */
+			opened_files_remove(key);
 		return;
 	}
 	/* No trace is to have it. */
 	d->to_probe = conf->trace_record[0] || conf->read_ahead != READ_AHEAD_AUTO ? 0 : PROBED;
 	p->waits = false;
-	p->state = NBD_SIZED;
-	worker_tell(WORD_LOOK);
+	/* Not what the keeper has released meanwhile: it would be attached once more. */
+	if (__sync_bool_compare_and_swap(&p->state, NBD_WANTED, NBD_SIZED))
+		worker_tell(WORD_LOOK);
 }
 
 static ssize_t write_pages(unsigned n, const void *pages, size_t size, uint64_t offset)

@@ -333,8 +333,30 @@ static void check_late(const char *name, enum outcome outcome)
 	CHECK(memcmp(p, &before, sizeof(before)) == 0 && !nbd_devices[0].used);
 }
 
+/* The keeper takes a place away while a worker is about to say that its image is open. */
+static void check_released(const char *name, enum nbd_state state)
+{
+	struct nbd_place *p;
+
+	begin_test(name);
+	begin_world(0);
+	p = &shared_table->places[0];
+	p->state = state;
+	opens = NEVER;
+	begin_worker();
+	words = open_files = 0;
+	releases = true;
+	end_open(0);
+	releases = false;
+	CHECK(p->state == NBD_FREE && words == 0 && open_files == 0);
+	look_after(0, turn.ms);
+	CHECK(p->state == NBD_FREE && !nbd_devices[0].used);
+}
+
 static void test_late_opens(void)
 {
+	check_released("nbd: a place is released while its image opens", NBD_WANTED);
+	check_released("nbd: a device is detached while a new worker opens it", NBD_CONNECTED);
 	check_late("nbd: an image opens when its place is another's", OUTCOME_OK);
 	check_late("nbd: an image cannot be opened when its place is another's", OUTCOME_NOT_FOUND);
 }

@@ -113,6 +113,8 @@ static struct nbd_table *shared_table;
 static struct nbd_descriptors ends[DEVICES_MAX];
 static int kernels_end, cache_file;
 static struct device device_memory[DEVICES_MAX];
+static int open_files; /* in the table of open ones */
+static bool releases;  /* the keeper releases the place while the image opens */
 
 #define WRONG(...)                                                                                 \
 	do {                                                                                       \
@@ -414,6 +416,15 @@ uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_
 void opened_files_add(uint64_t key, uint64_t size, bool verified)
 {
 	CHECK(key == 4711 && size == IMAGE_SIZE + 77 && !verified);
+	open_files++;
+	if (releases)
+		shared_table->places[0].state = NBD_FREE;
+}
+
+void opened_files_remove(uint64_t key)
+{
+	CHECK(key == 4711);
+	open_files--;
 }
 
 void worker_tell(enum word word)
@@ -456,6 +467,8 @@ bool stored_remove(uint64_t key, uint64_t version)
 int store_open(uint64_t key, uint64_t version, uint64_t size)
 {
 	CHECK(key == 4711 && version == shared_table->places[0].version && size == DEVICE_SIZE);
+	if (releases)
+		shared_table->places[0].state = NBD_FREE;
 	errno = ENOSPC;
 	return no_store ? -1 : fcntl(cache_file, F_DUPFD_CLOEXEC, 0);
 }
