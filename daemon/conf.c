@@ -24,12 +24,12 @@
 
 struct value {
 	const struct keyword *keyword;
+	const char *name; /* the keyword's */
 	const char *text; /* never empty where the keyword takes a value */
 	const char *why;  /* of a mistake, static; NULL where the keyword's `takes` says all */
 };
 
 struct keyword {
-	const char *name;
 	bool (*parse)(struct conf *c, struct value *v); /* false on a mistake */
 	const char *takes;				/* for the message; NULL: no value */
 	uint16_t offset, size;				/* of the member in struct conf */
@@ -456,74 +456,80 @@ static const char *const socket_path = "none, or an absolute path of at most 107
 static const char *const most_connections = "a number from 1 to " TEXT(CONNECTIONS_MAX);
 static const char *const most_seconds = "a number of seconds from 1 to " TEXT(TIMEOUT_MAX);
 
-static const struct keyword keywords[] = {
-	{"dir", parse_absolute_path, "an absolute path", MEMBER(dir), .once = true},
-	{"tag", parse_text, "a name", MEMBER(tag), .once = true},
-	{"secctx", parse_text, "a security context", MEMBER(secctx), .once = true},
-	{"debug", parse_mask, "a bit mask such as 7 or 0x7", MEMBER(debug)},
-	{"brun", parse_share, share, MEMBER(brun), 0, 99},
-	{"bcull", parse_share, share, MEMBER(bcull), 0, 99},
-	{"bstop", parse_share, share, MEMBER(bstop), 0, 99},
-	{"frun", parse_share, share, MEMBER(frun), 0, 99},
-	{"fcull", parse_share, share, MEMBER(fcull), 0, 99},
-	{"fstop", parse_share, share, MEMBER(fstop), 0, 99},
-	{"culltable", parse_number, "a number from 12 to 20", .least = 12, .most = 20},
-	{"nocull", parse_nocull, NULL, MEMBER(nocull)},
-	{"resume_thresholds", parse_thresholds, .takes = "two numbers, either of which may be '-'"},
-	{"bind", parse_bind, .takes = "nothing"},
+#define KEYWORD_LIST(E)                                                                            \
+	E("dir", parse_absolute_path, "an absolute path", MEMBER(dir), .once = true)               \
+	E("tag", parse_text, "a name", MEMBER(tag), .once = true)                                  \
+	E("secctx", parse_text, "a security context", MEMBER(secctx), .once = true)                \
+	E("debug", parse_mask, "a bit mask such as 7 or 0x7", MEMBER(debug))                       \
+	E("brun", parse_share, share, MEMBER(brun), 0, 99)                                         \
+	E("bcull", parse_share, share, MEMBER(bcull), 0, 99)                                       \
+	E("bstop", parse_share, share, MEMBER(bstop), 0, 99)                                       \
+	E("frun", parse_share, share, MEMBER(frun), 0, 99)                                         \
+	E("fcull", parse_share, share, MEMBER(fcull), 0, 99)                                       \
+	E("fstop", parse_share, share, MEMBER(fstop), 0, 99)                                       \
+	E("culltable", parse_number, "a number from 12 to 20", .least = 12, .most = 20)            \
+	E("nocull", parse_nocull, NULL, MEMBER(nocull))                                            \
+	E("resume_thresholds", parse_thresholds,                                                   \
+		.takes = "two numbers, either of which may be '-'")                                \
+	E("bind", parse_bind, .takes = "nothing")                                                  \
+	E("url", parse_url, .takes = "an http or https URL")                                       \
+	E("ca", parse_text, "the path of a PEM file", MEMBER(ca))                                  \
+	E("pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it")                    \
+	E("pin-only", parse_word, "no or yes", MEMBER(pin_only))                                   \
+	E("cert", parse_text, "the path of a PEM file", MEMBER(cert))                              \
+	E("key", parse_text, "the path of a PEM file", MEMBER(key))                                \
+	E("roothash", parse_roothash,                                                              \
+		.takes = "NAME and 64 hexadecimal digits, or these alone, or these with :BYTES")   \
+	E("verity", parse_verity, .takes = "require, allow or a URL")                              \
+	E("verity-key", parse_text, "the path of a PEM file", MEMBER(verity_key))                  \
+	E("cache-check", parse_word, "cut, never, boot or all", MEMBER(cache_check))               \
+	E("reuse", parse_text, "a name", MEMBER(reuse))                                            \
+	E("fallback", parse_word, "no or yes", MEMBER(fallback))                                   \
+	E("tls", parse_word, "any, 1.2 or 1.3", MEMBER(tls))                                       \
+	E("tls-clock", parse_word, "build or strict", MEMBER(clock_strict))                        \
+	E("connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX)  \
+	E("budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1)                \
+	E("memory", parse_memory, "bytes, 576K or more", MEMBER(memory))                           \
+	E("prefetch", parse_word, "none or all", MEMBER(prefetch_all))                             \
+	E("read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead))                   \
+	E("prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1)  \
+	E("trace", parse_trace, .takes = "none, a URL, or record and an absolute path")            \
+	E("compressed", parse_word, "auto, whole or lazy", MEMBER(compressed))                     \
+	E("timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX)                  \
+	E("user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user))                   \
+	E("user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent))       \
+	E("abi", parse_word, "auto, mainline or v8", MEMBER(abi))                                  \
+	E("resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS")                                  \
+	E("retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,               \
+		.most = TIMEOUT_MAX)                                                               \
+	E("offline", parse_word, "deny or allow", MEMBER(offline))                                 \
+	E("proxy", parse_proxy, .takes = "an http URL")                                            \
+	E("no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy))          \
+	E("header", parse_header, .takes = "a header field: Name: value")                          \
+	E("netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc))               \
+	E("status", parse_socket, socket_path, MEMBER(status))                                     \
+	E("control", parse_socket, socket_path, MEMBER(control))                                   \
+	E("front", parse_word, "auto, cachefiles or nbd", MEMBER(front))                           \
+	E("attach", parse_attach, .takes = "NAME, or NAME /dev/nbdN")                              \
+	E("log", parse_log, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR)
 
-	{"url", parse_url, .takes = "an http or https URL"},
-	{"ca", parse_text, "the path of a PEM file", MEMBER(ca)},
-	{"pin", parse_key_pin, .takes = "sha256//BASE64, as --check shows it"},
-	{"pin-only", parse_word, "no or yes", MEMBER(pin_only)},
-	{"cert", parse_text, "the path of a PEM file", MEMBER(cert)},
-	{"key", parse_text, "the path of a PEM file", MEMBER(key)},
-	{"roothash", parse_roothash,
-		.takes = "NAME and 64 hexadecimal digits, or these alone, or these with :BYTES"},
-	{"verity", parse_verity, .takes = "require, allow or a URL"},
-	{"verity-key", parse_text, "the path of a PEM file", MEMBER(verity_key)},
-	{"cache-check", parse_word, "cut, never, boot or all", MEMBER(cache_check)},
-	{"reuse", parse_text, "a name", MEMBER(reuse)},
-	{"fallback", parse_word, "no or yes", MEMBER(fallback)},
-	{"tls", parse_word, "any, 1.2 or 1.3", MEMBER(tls)},
-	{"tls-clock", parse_word, "build or strict", MEMBER(clock_strict)},
-	{"connections", parse_number, most_connections, MEMBER(connections), 1, CONNECTIONS_MAX},
-	{"budget", parse_bytes, "bytes, such as 500M", MEMBER(budget), .least = 1},
-	{"memory", parse_memory, "bytes, 576K or more", MEMBER(memory)},
-	{"prefetch", parse_word, "none or all", MEMBER(prefetch_all)},
-	{"read-ahead", parse_word, "auto, thrifty or none", MEMBER(read_ahead)},
-	{"prefetch-rate", parse_bytes, "bytes a second, such as 500K", MEMBER(prefetch_rate), 1},
-	{"trace", parse_trace, .takes = "none, a URL, or record and an absolute path"},
-	{"compressed", parse_word, "auto, whole or lazy", MEMBER(compressed)},
-	{"timeout", parse_number, most_seconds, MEMBER(timeout), 1, TIMEOUT_MAX},
-	{"user", parse_text, "a name of /etc/passwd, or UID:GID", MEMBER(user)},
-	{"user-agent", parse_user_agent, "a text for the header field", MEMBER(user_agent)},
-	{"abi", parse_word, "auto, mainline or v8", MEMBER(abi)},
-	{"resolve", parse_resolve, .takes = "HOST:PORT:ADDRESS"},
-	{"retry", parse_retry, "hard, or soft and a number of seconds", .least = 1,
-		.most = TIMEOUT_MAX},
-	{"offline", parse_word, "deny or allow", MEMBER(offline)},
-	{"proxy", parse_proxy, .takes = "an http URL"},
-	{"no-proxy", parse_no_proxy, "hosts with commas between them", MEMBER(no_proxy)},
-	{"header", parse_header, .takes = "a header field: Name: value"},
-	{"netrc", parse_text, "the path of a file as curl's .netrc", MEMBER(netrc)},
-	{"status", parse_socket, socket_path, MEMBER(status)},
-	{"control", parse_socket, socket_path, MEMBER(control)},
-	{"front", parse_word, "auto, cachefiles or nbd", MEMBER(front)},
-	{"attach", parse_attach, .takes = "NAME, or NAME /dev/nbdN"},
-	{"log", parse_log, "error, warning, info or debug", MEMBER(log), LOG_LEVEL_ERR},
-};
+#define ROW(name, ...)	{__VA_ARGS__},
+#define NAME(name, ...) name "\0"
 
-#define KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
+static const struct keyword keywords[] = {KEYWORD_LIST(ROW)};
+static const char *const names = KEYWORD_LIST(NAME);
+
 _Static_assert(MEMORY_MIN == 576 << 10, "as its row says");
-_Static_assert(KEYWORDS <= 64, "struct conf's `given` has a bit for each");
+_Static_assert(
+	sizeof(keywords) <= 64 * sizeof(*keywords), "struct conf's `given` has a bit for each");
 
-static const struct keyword *find_keyword(const char *word, size_t len)
+static bool find_keyword(struct value *v, const char *word, size_t len)
 {
-	for (size_t i = 0; i < KEYWORDS; i++)
-		if (strlen(keywords[i].name) == len && !memcmp(keywords[i].name, word, len))
-			return &keywords[i];
-	return NULL;
+	v->keyword = keywords;
+	for (v->name = names; *v->name; v->name += strlen(v->name) + 1, v->keyword++)
+		if (strncmp(v->name, word, len) == 0 && !v->name[len])
+			return true;
+	return false;
 }
 
 static bool has_control_byte(const char *text)
@@ -544,12 +550,12 @@ static bool complain(const struct value *v, const char *where, char *why, size_t
 	else
 		url_redacted(shown, sizeof(shown), v->text);
 	if (v->why)
-		return fail(why, size, "%s: %s '%s': %s", where, k->name, shown, v->why);
+		return fail(why, size, "%s: %s '%s': %s", where, v->name, shown, v->why);
 	if (!k->takes)
-		return fail(why, size, "%s: %s '%s': takes no value", where, k->name, shown);
+		return fail(why, size, "%s: %s '%s': takes no value", where, v->name, shown);
 	if (!*v->text)
-		return fail(why, size, "%s: %s: needs %s", where, k->name, k->takes);
-	return fail(why, size, "%s: %s '%s': needs %s%s", where, k->name, shown, k->takes,
+		return fail(why, size, "%s: %s: needs %s", where, v->name, k->takes);
+	return fail(why, size, "%s: %s '%s': needs %s%s", where, v->name, shown, k->takes,
 		ends_in_blank(v->text) ? ", without a blank at its end" : "");
 }
 
@@ -561,9 +567,9 @@ static bool complain_of_word(
 	unsigned distance = UINT_MAX;
 	char text[CONF_LINE_MAX], shown[128];
 
-	for (size_t i = 0; i < KEYWORDS; i++)
-		if (word_is_nearer(word, len, keywords[i].name, &distance))
-			nearest = keywords[i].name;
+	for (const char *name = names; *name; name += strlen(name) + 1)
+		if (word_is_nearer(word, len, name, &distance))
+			nearest = name;
 	if (scheme && scheme < word + len) /* a URL, with which url_redacted() can deal */
 		len = strcspn(word, " \t");
 	snprintf(text, sizeof(text), "%.*s", (int)len, word);
@@ -601,16 +607,14 @@ bool conf_line(struct conf *c, const char *where, const char *line, char *why, s
 {
 	const char *word = line + strspn(line, " \t");
 	size_t len = strcspn(word, " \t=");
-	struct value v = {.keyword = find_keyword(word, len)};
+	struct value v = {.text = word + len + strspn(word + len, " \t")};
+	bool known = find_keyword(&v, word, len);
 
-	if (!*word || *word == '#')
-		return true;
-	v.text = word + len + strspn(word + len, " \t");
-	if (v.keyword && take_value(c, &v))
+	if (!*word || *word == '#' || (known && take_value(c, &v)))
 		return true;
 	conf_mistake(c, why);
-	return v.keyword ? complain(&v, where, why, size)
-			 : complain_of_word(word, len, where, why, size);
+	return known ? complain(&v, where, why, size)
+		     : complain_of_word(word, len, where, why, size);
 }
 
 bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t size)
@@ -629,12 +633,13 @@ bool conf_url(struct conf *c, const char *url, bool exact, char *why, size_t siz
 
 bool conf_attach_url(struct conf *c, const char *url, char *why, size_t size)
 {
-	struct value v = {.keyword = find_keyword("attach", 6)};
+	struct value v = {.why = NULL};
 	struct url parsed;
 
 	if (!url_is_file(url) || url_parse(&parsed, url))
 		return false;
 	parsed.target[strcspn(parsed.target, "?")] = '\0';
+	find_keyword(&v, "attach", 6);
 	v.text = strrchr(parsed.target, '/') + 1;
 	if (!*v.text || parse_attach(c, &v) || v.why == attached_already || v.why == value_too_long)
 		return true;

@@ -35,28 +35,28 @@ function value_of(expression, word,    upper, n, i, list)
 
 FNR == NR && /^#define [A-Z_]+[ \t]+[0-9]+$/ { defined[$2] = $3 }
 FNR == NR && /^static const char \*const [a-z_]+ = ".*";$/ && !/TEXT\(/ { said[$5] = $0 }
-FNR == NR && /keywords\[\] = \{/ { in_table = 1; next }
-FNR == NR && /^};/ { in_table = 0 }
+FNR == NR && /^#define KEYWORD_LIST/ { in_table = 1; next }
+FNR == NR && /^$/ { in_table = 0 }
 
-FNR == NR && in_table && /^\t\{"/ {
+FNR == NR && in_table && /^\tE\("/ {
 	word = quoted($0)
 	row = ""
 }
 FNR == NR && in_table {
-	sub(/^\t+/, "")
+	gsub(/^\t+| *\\$/, "")
 	row = row $0 " "
-	if (row ~ /\},? $/)
+	if (row ~ /\) $/)
 		take_row()
 }
 
-# What stands between the row's braces, as far as the sample needs it.
+# What stands between the row's brackets, as far as the sample needs it.
 function take_row(    rest, takes)
 {
 	rest = row
-	sub(/^\{"[^"]*", parse_[a-z_]*,? */, "", rest)
+	sub(/^E\("[^"]*", parse_[a-z_]*,? */, "", rest)
 	sub(/^\.takes = /, "", rest)
 	takes = rest
-	sub(/[,}].*/, "", takes)
+	sub(/[,)].*/, "", takes)
 	takes_of[word] = rest ~ /^"/ ? quoted(rest) : takes in said ? quoted(said[takes]) : ""
 	if (match(rest, /MEMBER\([a-z_]*\)/))
 		word_of[substr(rest, RSTART + 7, RLENGTH - 8)] = word

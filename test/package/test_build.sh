@@ -123,7 +123,7 @@ modules_form_no_circle()
 manual_has_words()
 {
 	local word words missing=0
-	words=$(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' daemon/conf.c)
+	words=$(sed -n '/KEYWORD_LIST(E)/,/^$/s/^\tE("\([a-z_-]*\)", .*/\1/p' daemon/conf.c)
 	[ "$(echo "$words" | wc -l)" -gt 30 ] || { echo "the table is not found"; return 1; }
 	for word in $words; do
 		grep -q "^\.It Ic $word\( \|$\)" man/cachefilesd-mini.conf.5 || { echo "$word"; missing=1; }

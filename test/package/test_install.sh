@@ -101,7 +101,7 @@ installs_initramfs_parts()
 sample_has_words()
 {
 	sed -n 's/^#\([a-z_-]\{1,\}\)\( .*\|$\)/\1/p' build/cachefilesd.conf | sort >"$scratch/words"
-	diff "$scratch/words" <(sed -n '/keywords\[\] = {/,/^};/s/^\t{"\([a-z_-]*\)", .*/\1/p' daemon/conf.c | sort) &&
+	diff "$scratch/words" <(sed -n '/KEYWORD_LIST(E)/,/^$/s/^\tE("\([a-z_-]*\)", .*/\1/p' daemon/conf.c | sort) &&
 		diff "$scratch/words" <(sed -n 's/^\.It Ic \([a-z_-]*\).*/\1/p' man/cachefilesd-mini.conf.5 | sort -u) &&
 		[ "$(wc -l <"$scratch/words")" -gt 30 ]
 }
