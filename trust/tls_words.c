@@ -50,7 +50,7 @@ bool tls_alert_is_about_version(int alert)
 	return alert == 40 || alert == 70 || alert == 71 || alert == 80;
 }
 
-/* BearSSL's errors that a client can meet. */
+/* BearSSL's errors that a client can meet and that say more. */
 #define ERROR_WORDS(E)                                                                             \
 	E(BR_ERR_UNSUPPORTED_VERSION,                                                              \
 		"the server answers by another version of TLS (UNSUPPORTED_VERSION)")              \
@@ -61,17 +61,11 @@ bool tls_alert_is_about_version(int alert)
 	E(BR_ERR_NO_RANDOM, "no random bytes (NO_RANDOM)")                                         \
 	E(BR_ERR_UNKNOWN_TYPE, "the server's answer is not TLS (UNKNOWN_TYPE)")                    \
 	E(BR_ERR_UNEXPECTED, "the server sent a TLS message out of turn (UNEXPECTED)")             \
-	E(BR_ERR_BAD_CCS, "the TLS handshake is malformed (BAD_CCS)")                              \
 	E(BR_ERR_BAD_ALERT, "a TLS alert is malformed (BAD_ALERT)")                                \
-	E(BR_ERR_BAD_HANDSHAKE, "the TLS handshake is malformed (BAD_HANDSHAKE)")                  \
-	E(BR_ERR_OVERSIZED_ID, "the TLS session's number is malformed (OVERSIZED_ID)")             \
 	E(BR_ERR_BAD_CIPHER_SUITE, "the server chose a cipher not offered (BAD_CIPHER_SUITE)")     \
 	E(BR_ERR_BAD_COMPRESSION, "the server chose to compress, not offered (BAD_COMPRESSION)")   \
-	E(BR_ERR_BAD_FRAGLEN, "the TLS handshake is malformed (BAD_FRAGLEN)")                      \
 	E(BR_ERR_BAD_SECRENEG, "the server's renegotiation check failed (BAD_SECRENEG)")           \
 	E(BR_ERR_EXTRA_EXTENSION, "the server used an extension not offered (EXTRA_EXTENSION)")    \
-	E(BR_ERR_BAD_SNI, "the TLS handshake is malformed (BAD_SNI)")                              \
-	E(BR_ERR_BAD_HELLO_DONE, "the TLS handshake is malformed (BAD_HELLO_DONE)")                \
 	E(BR_ERR_LIMIT_EXCEEDED,                                                                   \
 		"the server's key is too large: RSA has 4096 bits at most (LIMIT_EXCEEDED)")       \
 	E(BR_ERR_BAD_FINISHED, "the TLS handshake was tampered with (BAD_FINISHED)")               \

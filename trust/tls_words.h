@@ -15,8 +15,8 @@ bool tls_alert_is_about_client(int alert);
  * or what comes with it. */
 bool tls_alert_is_about_version(int alert);
 
-/* A sentence for an error of BearSSL's that a client can meet, or of TLS13_ERR_...; NULL: there is
- * none. */
+/* A sentence for an error of BearSSL's, or of TLS13_ERR_...; NULL: the handshake is malformed, and
+ * the number says how. */
 const char *tls_error_words(int error);
 
 /* BearSSL's curves, by its numbers and TLS's; NULL: unknown. */
