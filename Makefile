@@ -22,9 +22,10 @@ LTO     = $(eval LTO := $$(if $$(call known,-flto-partition=one),-flto=auto -flt
 CFLAGS  = $(eval CFLAGS := $$(or $$(call known,-Oz),-Os) $$(LTO) $$(SMALLER) \
 	  $$(call known,-fno-jump-tables -fno-tree-switch-conversion -fno-inline-functions-called-once \
 	  -malign-data=abi))$(CFLAGS)
-# These passes copy code or need registers even at -Oz. What has to be fast keeps them.
+# These passes copy code, need registers or join blocks too early even at -Oz. What has to be fast
+# keeps them.
 SMALLER = $(eval SMALLER := $$(call known,-fno-thread-jumps -fno-caller-saves -fno-tree-dominator-opts \
-	  -fno-move-loop-invariants -fno-tree-loop-im -fno-shrink-wrap -fno-ipa-sra))$(SMALLER)
+	  -fno-move-loop-invariants -fno-tree-loop-im -fno-shrink-wrap -fno-ipa-sra -fno-tree-tail-merge))$(SMALLER)
 FASTER  = -O2 $(patsubst -fno-%,-f%,$(filter $(SMALLER),$(CFLAGS)))
 # On x86-64 the start of the program is our own (base/x86_64.S).
 START   = $(shell $(CC) -E -P base/x86_64.S | grep -qw _start && echo -nostartfiles)
