@@ -49,18 +49,47 @@ int cached_open(
 
 /* ---- in the culler ---- */
 
-/* The file cache/IVOLUME/@FAN/DCOOKIE: which of 256 folders it is in only the kernel's hash says.
- * Linux 6.1 makes it with a mode by which its owner may not open it either. */
-static int find(int cache, const char *volume, const char *cookie)
+/* A file's name, as cachefiles_cook_key() of fs/cachefiles/key.c makes it. Not the one of
+ * hexadecimal digits, which some keys of 1, 2 or 4 bytes get, or with control bytes: it is not
+ * found. */
+static void name_of(char *out, const uint8_t *key, size_t size)
 {
-	char path[sizeof("@ff/D") + DIR_NAME];
+	static const char letters[] =
+		"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-";
+	size_t n = 0;
+
+	while (n < size && key[n] > ' ' && key[n] != '/' && key[n] < 128)
+		n++;
+	*out++ = n == size ? 'D' : 'E';
+	if (n == size) {
+		memcpy(out, key, size);
+		out += size;
+	} else {
+		*out++ = (char)('0' + (3 - size % 3) % 3);
+		/* Six bits after six, the lowest first, of whole threes of bytes. */
+		for (n = 0; n < (size + 2) / 3 * 24; n += 6) {
+			size_t at = n / 8;
+			unsigned two = (at < size ? key[at] : 0) | (at + 1 < size ? key[at + 1] : 0)
+									   << 8;
+
+			*out++ = letters[two >> n % 8 & 63];
+		}
+	}
+	*out = '\0';
+}
+
+/* The file cache/IVOLUME/@FAN/NAME: which of 256 folders it is in only the kernel's hash says.
+ * Linux 6.1 makes it with a mode by which its owner may not open it either. */
+static int find(int cache, const char *volume, const char *name)
+{
+	char path[2 * DIR_NAME];
 	int fd = -1, folder;
 
 	snprintf(path, sizeof(path), "I%.255s", volume);
 	folder = dir_open(cache, path);
 	errno = folder < 0 ? errno : ENOENT;
 	for (unsigned fan = 0; folder >= 0 && fd < 0 && errno == ENOENT && fan < 256; fan++) {
-		snprintf(path, sizeof(path), "@%02x/D%.255s", fan, cookie);
+		snprintf(path, sizeof(path), "@%02x/%s", fan, name);
 		fd = openat(folder, path, FLAGS);
 		if (fd < 0 && errno == EACCES && syscall(SYS_fchmodat, folder, path, 0600) == 0)
 			fd = openat(folder, path, FLAGS);
@@ -82,15 +111,16 @@ static bool has_size(int fd, uint64_t size)
 void cached_answer(int socket, int cache, struct cached_request *request, size_t size)
 {
 	char *const end = (char *)request + size;
-	const char *cookie;
+	char name[4 * (KEY_MAX + 2) / 3 + 4], *cookie, error;
 	int fd = -1;
-	char error;
 
 	*end = '\0';
 	errno = ENOENT;
 	cookie = end > request->keys ? request->keys + strlen(request->keys) + 1 : end + 1;
-	if (cookie <= end && !memchr(request->keys, '/', (size_t)(end - request->keys)))
-		fd = find(cache, request->keys, cookie);
+	if (cookie <= end && end - cookie <= KEY_MAX && !strchr(request->keys, '/')) {
+		name_of(name, (const uint8_t *)cookie, (size_t)(end - cookie));
+		fd = find(cache, request->keys, name);
+	}
 	if (fd >= 0 && !has_size(fd, request->size)) {
 		fd_close(&fd);
 		errno = ENOENT;

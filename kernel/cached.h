@@ -3,9 +3,8 @@
  * the culler, a process that can open it (cull.h), is asked for the file by its keys, by way of the
  * socket between both, and sends its descriptor.
  *
- * A file has a name, under which it is found, from the end of its first session on. Keys that the
- * kernel has to encode in its name (fs/cachefiles/key.c) are not found, as the manual says of
- * cache-check: all but the ASCII characters '!' to DEL without '/'.
+ * A file has a name, under which it is found, from the end of its first session on. Of the names
+ * that the kernel makes of keys (fs/cachefiles/key.c) one is not found: that of hexadecimal digits.
  */
 #ifndef KERNEL_CACHED_H
 #define KERNEL_CACHED_H

@@ -1,8 +1,10 @@
 """cache-check: bits of the cache of a verified image are flipped while the daemon is off."""
+import contextlib
+import glob
 import os
 
-from guest.common import (all_right, attach, Daemon, detach, drop_caches, expect, flip, linked, mount, NBD, nginx,
-                          PROBE, prime, RUN, scenario, serving, umount, URL, verified)
+from guest.common import (all_right, attach, CACHEFILES, Daemon, detach, drop_caches, expect, flip, linked, mount, NBD,
+                          nginx, PROBE, prime, RUN, scenario, serving, umount, URL, verified)
 from lib import exposition
 from lib.inside import eventually
 from lib.tap import note
@@ -43,6 +45,26 @@ def cache_check_all():
         all_right(point, "plain")
         sent = nginx.sent(start, "/plain.erofs")
         expect(sent <= PROBE + flipped * (512 << 10), f"{sent} bytes were fetched")
+
+
+@scenario("cache-check all: a file whose name the kernel encodes is found", series=CACHEFILES)
+def cache_check_encoded():
+    for name in "ein Bild für alle.erofs", "zwei Bilder.erofs", "ö.erofs":
+        with contextlib.ExitStack() as stack:
+            for suffix in "", ".verity":
+                os.link(f"www/plain.erofs{suffix}", f"www/{name}{suffix}")
+                stack.callback(os.unlink, f"www/{name}{suffix}")
+            daemon = Daemon(URL, *verified("plain"))
+            prime(daemon, name)
+            point = mount(name)
+            all_right(point, "plain")
+            umount(point)
+            daemon.stop()
+            flipped = flip(glob.glob(f"{daemon.directory}/cache/Ierofs,{name}/@*/E*")[0], 40)
+            words = *verified("plain"), "cache-check all", STATUS
+            with serving(name, URL, *words, directory=daemon.directory) as (_, point):
+                expect(unfit() == flipped, f"{name}: {unfit()} of {flipped} were found")
+                all_right(point, "plain")
 
 
 @scenario("cache-check boot: what no trace names is written over while it is mounted, on the disk too",

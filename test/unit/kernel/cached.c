@@ -66,10 +66,14 @@ static void test_found(void)
 	begin_test("cached: a file is found by its keys, in whichever folder it is");
 	make("erofs,a", "@00", "Da");
 	make("erofs,a", "@ff", "Db");
-	make("erofs,b", "@3c", "Dc d");
+	make("erofs,b", "@3c", "E0z12p");
+	make("erofs,b", "@3d", "E03jWby1Oo");
+	make("erofs,b", "@3e", "E1x1yozh60");
 	CHECK(strcmp(found("erofs,a", "a"), "Da") == 0);
 	CHECK(strcmp(found("erofs,a", "b"), "Db") == 0);
-	CHECK(strcmp(found("erofs,b", "c d"), "Dc d") == 0);
+	CHECK(strcmp(found("erofs,b", "c d"), "E0z12p") == 0);
+	CHECK(strcmp(found("erofs,b", "\xc3\xa4/b c"), "E03jWby1Oo") == 0);
+	CHECK(strcmp(found("erofs,b", "a bcd"), "E1x1yozh60") == 0);
 	CHECK(!*found("erofs,b", "a") && !*found("erofs,c", "a") && !*found("", "a"));
 	memset(name, 'n', KEY_MAX);
 	name[KEY_MAX] = '\0';
