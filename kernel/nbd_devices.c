@@ -60,11 +60,6 @@ const struct nbd_descriptors *nbd_descriptors(unsigned n)
 	return &descriptors[n];
 }
 
-static struct nbd_text *text_of(const struct nbd_place *p)
-{
-	return &table->texts[p - table->places];
-}
-
 unsigned nbd_places(void)
 {
 	unsigned n = table ? DEVICES_MAX : 0;
@@ -86,7 +81,7 @@ void nbd_want(unsigned n, const char *name, int device, bool configured)
 {
 	struct nbd_place *p = &table->places[n];
 
-	snprintf(text_of(p)->name, sizeof(text_of(p)->name), "%s", name);
+	snprintf(table->texts[n].name, sizeof(table->texts[n].name), "%s", name);
 	p->device = device;
 	p->configured = configured;
 	p->unwanted = p->waits = false;
@@ -172,10 +167,11 @@ struct search {
 	int found;
 };
 
-static void identify(char out[IDENTIFIER_MAX], const struct nbd_place *p)
+static void identify(char out[IDENTIFIER_MAX], unsigned n)
 {
-	snprintf(out, IDENTIFIER_MAX, IDENTIFIER "%.255s:%llu.%016llx", text_of(p)->name,
-		(unsigned long long)p->told, (unsigned long long)p->version);
+	snprintf(out, IDENTIFIER_MAX, IDENTIFIER "%.255s:%llu.%016llx", table->texts[n].name,
+		(unsigned long long)table->places[n].told,
+		(unsigned long long)table->places[n].version);
 }
 
 /* Parses NAME ":" TOLD "." VERSION. Returns the length of the name; 0: it is none of ours. */
@@ -249,7 +245,7 @@ static void release(unsigned n)
 	if (p->state == NBD_CONNECTED)
 		store(n, false);
 	p->state = NBD_FREE;
-	opened_files_remove(nbd_key(text_of(p)->name));
+	opened_files_remove(nbd_key(table->texts[n].name));
 	close_descriptors(n);
 	p->generation++;
 }
@@ -308,7 +304,7 @@ static int give_socket(unsigned n)
 	int64_t until = clock_ms() + TAKE_OVER_TIME;
 	char identifier[IDENTIFIER_MAX];
 
-	identify(identifier, p);
+	identify(identifier, n);
 	for (;;) {
 		int error = nbd_reconfigure(netlink, p->device, theirs[n], identifier);
 
@@ -399,8 +395,9 @@ static bool take_over_all(const struct conf *conf, char *why, size_t size)
 static void check_place(unsigned n, const int kept[3], bool resumed)
 {
 	struct nbd_place *p = &table->places[n];
+	struct nbd_text *text = &table->texts[n];
 
-	text_of(p)->name[KEY_MAX] = text_of(p)->why[sizeof(text_of(p)->why) - 1] = '\0';
+	text->name[KEY_MAX] = text->why[sizeof(text->why) - 1] = '\0';
 	memcpy(&descriptors[n], kept, 3 * sizeof(int));
 	descriptors[n].generation = p->generation;
 	given[n] = p->device;
@@ -439,55 +436,56 @@ bool nbd_begin(
 
 /* ---- attaching ---- */
 
-static void refuse(struct nbd_place *p)
+static void refuse(unsigned n)
 {
-	p->state = NBD_REFUSED;
-	log_err("%.255s: not attached: %.255s", text_of(p)->name, text_of(p)->why);
+	table->places[n].state = NBD_REFUSED;
+	log_err("%.255s: not attached: %.255s", table->texts[n].name, table->texts[n].why);
 }
 
-static void explain(struct nbd_place *p, int error)
+static void explain(unsigned n, int error)
 {
+	struct nbd_text *text = &table->texts[n];
+	int device = table->places[n].device;
 	char pid[32];
 
-	if (error == EBUSY && p->device >= 0)
-		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
-			"/dev/nbd%d is in use (by process %s)", p->device,
-			read_attribute(p->device, "pid", pid, sizeof(pid)));
+	if (error == EBUSY && device >= 0)
+		snprintf(text->why, sizeof(text->why), "/dev/nbd%d is in use (by process %s)",
+			device, read_attribute(device, "pid", pid, sizeof(pid)));
 	else
-		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
-			"the kernel refuses a device: %s%s", strerror(error),
-			error == ENOENT ? ": load the module (modprobe nbd)" : "");
+		snprintf(text->why, sizeof(text->why), "the kernel refuses a device: %s%s",
+			strerror(error), error == ENOENT ? ": load the module (modprobe nbd)" : "");
 }
 
 static void attach(unsigned n)
 {
 	struct nbd_place *p = &table->places[n];
+	struct nbd_text *text = &table->texts[n];
 	char identifier[IDENTIFIER_MAX];
-	int device = find_device(text_of(p)->name), error;
+	int device = find_device(text->name), error;
 
 	if (device >= 0) {
-		snprintf(text_of(p)->why, sizeof(text_of(p)->why),
+		snprintf(text->why, sizeof(text->why),
 			"/dev/nbd%d has it already: unmount that, or start again with an attach "
 			"line to take it over",
 			device);
-		refuse(p);
+		refuse(n);
 		return;
 	}
-	identify(identifier, p);
+	identify(identifier, n);
 	device = p->device;
 	grow_pipe(n);
 	error = nbd_connect(netlink, &device, p->size, theirs[n], identifier);
 	if (error) {
-		explain(p, error);
-		refuse(p);
+		explain(n, error);
+		refuse(n);
 		return;
 	}
 	fd_close(&theirs[n]);
 	p->device = given[n] = device;
 	p->state = NBD_CONNECTED;
-	opened_files_add(nbd_key(text_of(p)->name), p->told, p->version & STORE_VERIFIED);
+	opened_files_add(nbd_key(text->name), p->told, p->version & STORE_VERIFIED);
 	store(n, true);
-	log_info("%.255s: attached as /dev/nbd%d, %llu bytes", text_of(p)->name, device,
+	log_info("%.255s: attached as /dev/nbd%d, %llu bytes", text->name, device,
 		(unsigned long long)p->size);
 }
 
@@ -530,7 +528,7 @@ static int detach(unsigned n)
 	if (error)
 		return error;
 	if (p->state == NBD_CONNECTED)
-		log_info("%.255s: /dev/nbd%d is detached", text_of(p)->name, p->device);
+		log_info("%.255s: /dev/nbd%d is detached", table->texts[n].name, p->device);
 	release(n);
 	return 0;
 }
@@ -565,14 +563,14 @@ static void look(void)
 			attach(n);
 		if (p->state && p->unwanted && detach(n) != 0)
 			log_warning("%.255s: its attach line is gone, but /dev/nbd%d is in use",
-				text_of(p)->name, p->device);
+				table->texts[n].name, p->device);
 		if (p->unwanted)
 			p->unwanted = false;
 		if (p->state == NBD_REFUSED && !p->configured && n != asked)
 			p->state = NBD_FREE; /* who has asked for it is gone */
 		if (p->state == NBD_WANTED && p->waits && !told[n])
-			log_warning("%.255s: not attached yet: %.255s", text_of(p)->name,
-				text_of(p)->why);
+			log_warning("%.255s: not attached yet: %.255s", table->texts[n].name,
+				table->texts[n].why);
 		told[n] = p->state == NBD_WANTED && p->waits;
 	}
 }
@@ -601,7 +599,7 @@ static const char *give_answer(void)
 	if (p->state == NBD_CONNECTED)
 		snprintf(answer, sizeof(answer), "ok /dev/nbd%d", p->device);
 	else
-		snprintf(answer, sizeof(answer), "no %.255s", text_of(p)->why);
+		snprintf(answer, sizeof(answer), "no %.255s", table->texts[asked].why);
 	if (p->state == NBD_REFUSED && !p->configured)
 		p->state = NBD_FREE;
 	asked = DEVICES_MAX;
@@ -677,7 +675,7 @@ static void give_up(void)
 
 	if (asked == DEVICES_MAX || p->state != NBD_WANTED || p->configured)
 		return;
-	snprintf(text_of(p)->why, sizeof(text_of(p)->why),
+	snprintf(table->texts[asked].why, sizeof(table->texts[asked].why),
 		"the configuration cannot be read: see the log");
 	p->state = NBD_REFUSED;
 }
