@@ -278,9 +278,9 @@ static uint64_t covered_until(struct file *f, uint64_t from, uint64_t end)
 
 uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, enum need need)
 {
-	static const uint8_t behind[] = {0, BEHIND, BEHIND, PIPELINE_MAX};
 	struct transfer_work work = {f->image, PART_IMAGE, (int)number_of(f)};
 	struct range range = {from, 0};
+	unsigned behind = need == NEED_READ ? PIPELINE_MAX : need == NEED_AGAIN ? 0 : BEHIND;
 	uint64_t lacks, to;
 
 	if (reuse_is_for(f)) {
@@ -292,7 +292,7 @@ uint64_t pool_ask(struct file *f, uint64_t from, uint64_t end, enum need need)
 	}
 	end = free_until(number_of(f), from, covered_until(f, from, end));
 	range.end = min_u64(end, f->image->pinned.size);
-	return end > from && ask(work, range, behind[need]) ? end : 0;
+	return end > from && ask(work, range, behind) ? end : 0;
 }
 
 static bool ask_first(struct transfer_work work, uint64_t size)

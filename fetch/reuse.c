@@ -241,9 +241,9 @@ static ssize_t copy(struct file *f, uint64_t from, uint64_t end)
 	return size;
 }
 
-static bool is_unread(uint64_t offset)
+static bool has(uint32_t bits, uint64_t offset)
 {
-	return reuse.unread >> offset / VERITY_BLOCK % UNIT & 1;
+	return bits >> offset / VERITY_BLOCK % UNIT & 1;
 }
 
 uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end, enum need need)
@@ -251,7 +251,7 @@ uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end, enum need need
 	struct tree *tree = image_tree(f->image);
 	uint64_t unit = from / UNIT_BYTES, lacks;
 	const uint8_t *digests;
-	bool passes;
+	uint32_t passes;
 	ssize_t n;
 
 	*end = min_u64(*end, (unit + 1) * UNIT_BYTES);
@@ -268,9 +268,9 @@ uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end, enum need need
 		reuse.unit = unit + 1;
 	}
 	if (need == NEED_READ)
-		reuse.is_new = is_unread(from);
-	passes = need == NEED_GUESS && !reuse.is_new;
-	if (passes && is_unread(from)) {
+		reuse.is_new = has(reuse.unread, from);
+	passes = need == NEED_GUESS && !reuse.is_new ? reuse.unread : 0;
+	if (has(passes, from)) {
 		f->passed = (uint32_t)page_size();
 		return from + f->passed;
 	}
@@ -279,7 +279,7 @@ uint64_t reuse_take(struct file *f, uint64_t from, uint64_t *end, enum need need
 		return n > 0 ? from + (uint64_t)n : from;
 	*place(from) = 0;
 	for (uint64_t at = from + page_size(); at < *end; at += page_size())
-		if (*place(at) || (passes && is_unread(at)))
+		if (*place(at) || has(passes, at))
 			*end = at;
 	if (reuse.wrong == WRONG_MAX)
 		stop("it is damaged");
