@@ -19,12 +19,15 @@ Events that no test may see are put on k.violations. Leaving the `with` looks at
 SIGTERM. Every wait has its time.
 """
 import contextlib
+import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import struct
 import tempfile
+import termios
 import threading
 import time
 
@@ -94,11 +97,11 @@ class StandIn(Kernel):
         return {}
 
     def _read_stderr(self):
-        while True:
-            part = os.read(self.process.stderr.fileno(), 65536)
-            if not part:
-                return
+        fd, part = self.process.stderr.fileno(), True
+        while part:
+            select.select([fd], [], [])
             with self.changed:
+                part = os.read(fd, 65536)
                 self.stderr_bytes += part
                 self.changed.notify_all()
 
@@ -234,6 +237,10 @@ class StandIn(Kernel):
             if not re.search(pattern, self.stderr):
                 raise
         return re.search(pattern, self.stderr)
+
+    def wait_log_read(self):
+        """Waits until all that was written so far is in `stderr`."""
+        self.wait(lambda: fcntl.ioctl(self.process.stderr, termios.FIONREAD, bytes(4)) == bytes(4), 10, "the log")
 
     def wait_log_end(self):
         """After the exit: waits until all of standard error is in `stderr`."""

@@ -143,6 +143,7 @@ def kill_all(k):
 
 def reload(k):
     """Sends SIGHUP and waits until the new configuration is in force."""
+    k.wait_log_read()       # --attach has the configuration read too
     before = k.stderr.count("reloaded: ")
     k.signal(signal.SIGHUP)
     k.wait(lambda: k.stderr.count("reloaded: ") > before, 30, "a reload")
