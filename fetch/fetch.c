@@ -498,6 +498,7 @@ void fetch_open(unsigned file, const char *volume, const void *cookie, size_t co
 	struct image *image = image_get(volume, cookie, cookie_size);
 
 	files[file] = (struct file){.used = true,
+		.number = file,
 		.opening = true,
 		.image = image,
 		.since = turn.ms,

@@ -33,7 +33,8 @@ enum need {
 
 struct file {
 	bool used;
-	bool opening; /* frontend->opened() is owed */
+	bool opening;	 /* frontend->opened() is owed */
+	unsigned number; /* by which others name it: its place in the table */
 	struct image *image;
 	int64_t since;		/* the OPEN, or the last byte written */
 	int64_t full_since;	/* it takes no bytes since then; 0: it does */
@@ -72,7 +73,7 @@ extern struct file *files;
 
 static inline unsigned number_of(const struct file *f)
 {
-	return (unsigned)(f - files);
+	return f->number;
 }
 
 static inline struct file *end_of_files(void)

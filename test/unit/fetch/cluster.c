@@ -108,7 +108,7 @@ static void start(void)
 	per_rtt = 64 * KIB;
 	may_prefetch = true;
 	for (unsigned i = 0; i < 2; i++)
-		made[i] = (struct file){.used = true, .image = &image, .recorder = -1};
+		made[i] = (struct file){.used = true, .number = i, .image = &image, .recorder = -1};
 }
 
 /* Bytes of the range that were not cached. */

@@ -412,7 +412,7 @@ static void test_preempted(void)
 		   "on where it was");
 	start(CHECK_BOOT, NULL);
 	live = true;
-	table[1].used = true;
+	table[1] = (struct file){.used = true, .number = 1, .image = &images[1]};
 	recheck_begin(&table[1]);
 	CHECK(!recheck_run() && images[1].checked > 0);
 	live = false;
