@@ -141,7 +141,7 @@ static void say_validator(const struct response *r)
 	if (r->etag[0] && !r->etag_is_strong)
 		report_judge(0, "its ETag is weak, so versions that differ a little may share it");
 	else if (!*value)
-		report_judge(0, image_no_version);
+		report_judge(0, "%s", image_no_version);
 }
 
 /* Whatever head came, even a refused one. */
