@@ -18,8 +18,8 @@
 
 enum sandbox_role {
 	SANDBOX_WORKER = 1,
-	SANDBOX_CULLER = 2,  /* removes cache files, from a working directory of its own */
-	SANDBOX_TOOL = 4,    /* --get and --check: any user's, without a device */
+	SANDBOX_CULLER = 2, /* removes cache files, from a working directory of its own */
+	SANDBOX_TOOL = 4,   /* --get and --check: any user's, without a device */
 	SANDBOX_KEEPER = 8,
 	SANDBOX_HOLDER = 16, /* worker.h's; the keeper's filter is in force there */
 };
