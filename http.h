@@ -58,17 +58,14 @@ enum http_event {
 struct http {
 	/* for the caller to read */
 	enum http_state state;
-	struct url url;		  /* of the request under way or the last: fd leads to its origin */
-	struct response response; /* from HTTP_STARTED on, of the request under way or the last */
-	enum outcome outcome;	  /* after HTTP_FAILED */
-	char why[JUDGED_SIZE];	  /* after HTTP_FAILED: a sentence for a person */
-	int64_t retry_after;	  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
-	int64_t progress;	  /* when a byte last moved, or the request began */
-	int fd;			  /* -1: not connected */
-	bool pipelined;	 /* the request under way, or the one that failed, was sent before the
-			  * response before it had ended, and has not been sent again since */
-	bool followed;	 /* after HTTP_FAILED: others had been sent behind it */
-	unsigned queued; /* requests behind the one under way, see http_pipeline() */
+	enum outcome outcome; /* after HTTP_FAILED */
+	int64_t retry_after;  /* after HTTP_FAILED: milliseconds the server asked for, or 0 */
+	int64_t progress;     /* when a byte last moved, or the request began */
+	int fd;		      /* -1: not connected */
+	bool pipelined;	      /* the request under way, or the one that failed, was sent before the
+			       * response before it had ended, and has not been sent again since */
+	bool followed;	      /* after HTTP_FAILED: others had been sent behind it */
+	unsigned queued;      /* requests behind the one under way, see http_pipeline() */
 
 	/* its own, with the life of the memory */
 	struct tls *tls;
@@ -76,29 +73,37 @@ struct http {
 	void *scratch;
 	size_t scratch_size;
 	/* with the life of the connection */
-	short events;	  /* that it waits for, as poll(2) has them */
-	size_t to_skip;	  /* bytes of a skipped body still to come: not usable before */
-	bool drained;	  /* nothing is to be read from fd before the next wait */
-	int low_water;	  /* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
-	bool fresh;	  /* no response on it has ended yet */
-	bool persists;	  /* a response on it has shown that it lasts for more requests */
+	short events;	/* that it waits for, as poll(2) has them */
+	size_t to_skip; /* bytes of a skipped body still to come: not usable before */
+	bool drained;	/* nothing is to be read from fd before the next wait */
+	int low_water;	/* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
+	bool fresh;	/* no response on it has ended yet */
+	bool persists;	/* a response on it has shown that it lasts for more requests */
+	/* with the life of the request */
+	size_t sent; /* bytes that are out of the request or, once all are, of the queue's first */
+	unsigned interim; /* 1xx responses so far */
+	struct chunked chunked;
+	uint64_t left;		     /* bytes of the range that are promised and did not come yet */
+	int64_t window_began;	     /* of the low-speed rule */
+	uint64_t window_bytes;	     /* that came in it */
+	size_t head_size, head_done; /* bytes in `head`, and how many have been looked at */
+	unsigned pipelined_sent;     /* how many of `queue` are all out */
+
+	/* Large members are last, since code is shorter for what is near the beginning:
+	 * for the caller to read */
+	struct response response; /* from HTTP_STARTED on, of the request under way or the last */
+	char why[JUDGED_SIZE];	  /* after HTTP_FAILED: a sentence for a person */
+	struct url url;		  /* of the request under way or the last: fd leads to its origin */
+	/* with the life of the connection */
 	struct race race; /* in which it was made */
 	/* with the life of the request */
 	struct http_request request; /* first and last are for the caller, see http_pipeline() */
 	char userinfo[USERINFO_MAX];
-	size_t sent;	  /* bytes that are out of it or, once it is, of the next in the queue */
-	unsigned interim; /* 1xx responses so far */
-	struct chunked chunked;
-	uint64_t left;	       /* bytes of the range that are promised and did not come yet */
-	int64_t window_began;  /* of the low-speed rule */
-	uint64_t window_bytes; /* that came in it */
+	struct http_range queue[PIPELINE_MAX]; /* the requests behind it, in order */
 	union {
 		char head[HEAD_MAX]; /* the response's head and the bytes behind it */
 		struct url location; /* for the caller: after HTTP_REDIRECT, until http_start() */
 	};
-	size_t head_size, head_done; /* bytes in it, and how many of them have been looked at */
-	struct http_range queue[PIPELINE_MAX]; /* the requests behind it, in order */
-	unsigned pipelined_sent;	       /* how many of them are all out */
 };
 
 /* `tls` is memory of tls_size() bytes, aligned to 8 and 0, that belongs to the connection from now

@@ -18,12 +18,12 @@ void mirrors_init(const struct conf *conf);
 
 /* Where a request goes. */
 struct mirror_target {
-	struct url url;
 	unsigned mirror;
-	bool redirected; /* url is a redirect's target */
-	bool trusted;	 /* url has the origin of the url line: header lines may be sent */
+	bool redirected;	 /* url is a redirect's target */
+	bool trusted;		 /* url has the origin of the url line: header lines may be sent */
+	const struct url *proxy; /* NULL: none */
 	char userinfo[USERINFO_MAX]; /* the URL's own, or of the netrc file; empty: none */
-	const struct url *proxy;     /* NULL: none */
+	struct url url;
 };
 
 /* Chooses the mirror: the first that has the pinned version and no backoff, else the one whose

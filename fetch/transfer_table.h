@@ -34,8 +34,7 @@ struct range {
 
 /* Members are for transfer.c to write, and for pool.c to read. */
 struct transfer {
-	/* with the life of the memory */
-	struct http http;
+	/* with the life of the memory; `http` is below */
 	char *buffer; /* capacity.buffer bytes, aligned to a page */
 	enum transfer_state state;
 	int64_t freed; /* when it became free */
@@ -44,9 +43,8 @@ struct transfer {
 	/* with the life of its work */
 	struct image *image;
 	enum image_part part;
-	int file; /* a number, HEAD_ONLY or TEXT_ONLY */
-	struct range ranges[RANGES];
-	unsigned count;	     /* of ranges; the first is the one that is coming */
+	int file;	     /* a number, HEAD_ONLY or TEXT_ONLY */
+	unsigned count;	     /* of `ranges` below; the first is the one that is coming */
 	unsigned hops;	     /* redirects in a row */
 	bool started;	     /* it has to run once without waiting */
 	uint32_t planned;    /* bit by range: a trace or the configuration asks for it */
@@ -72,6 +70,10 @@ struct transfer {
 	bool provisional;   /* what came from `attempted` on counts once the body has ended */
 	int64_t asked_at;   /* when it began, in milliseconds */
 	int64_t measured;   /* the same in microseconds; 0: much else was under way */
+
+	/* Large members are last, since code is shorter for what is near the beginning. */
+	struct range ranges[RANGES];
+	struct http http;
 };
 _Static_assert(RANGES <= 32, "a bit of `planned` for each");
 

@@ -25,36 +25,31 @@ enum image_check {
 /* Members are for all to read. */
 struct image {
 	bool used;
-	char volume[KEY_MAX + 1];
-	unsigned char cookie[KEY_MAX + 1]; /* a NUL behind it, as it may hold others */
-	bool is_trace;			   /* of another image */
+	bool is_trace; /* of another image */
 	bool unread; /* mounted before this worker began, and not read since: no file has it open */
 	size_t cookie_size;
 
-	/* the pinned version, written by image.c, except for its kind, which fetch.c finds */
-	struct state pinned;
+	/* the version, written by image.c */
 	bool ready;   /* all of it is known; set when its OPENs are answered */
 	bool unknown; /* no state of it is stored by which it could be opened offline */
 	bool changed; /* no mirror has the pinned version any more */
 
 	/* attempts, written by mirror.c */
-	bool refused;		   /* no further attempt will help: an OPEN that waits fails */
-	unsigned mirror;	   /* the url line asked last */
-	unsigned mirrors_out;	   /* bit by url line: it has another version */
-	unsigned doubted;	   /* bit by url line: the last attempt was refused */
-	unsigned refused_by;	   /* bit by url line: and another try is of no use */
-	unsigned unreached;	   /* bit by url line: the last attempt did not reach its server */
-	int64_t backoff[URLS_MAX]; /* by url line: until when another one is preferred */
-	int64_t not_before;	   /* no request earlier */
-	unsigned failures;	   /* in a row; 0: it answers */
-	unsigned reads_failed;	   /* since then */
+	bool refused;	       /* no further attempt will help: an OPEN that waits fails */
+	unsigned mirror;       /* the url line asked last */
+	unsigned mirrors_out;  /* bit by url line: it has another version */
+	unsigned doubted;      /* bit by url line: the last attempt was refused */
+	unsigned refused_by;   /* bit by url line: and another try is of no use */
+	unsigned unreached;    /* bit by url line: the last attempt did not reach its server */
+	int64_t not_before;    /* no request earlier */
+	unsigned failures;     /* in a row; 0: it answers */
+	unsigned reads_failed; /* since then */
 	int64_t failing_since;
 	int64_t last_failure;
 	int64_t last_began; /* when the attempt that failed last had begun */
 	int64_t logged_at;  /* when the log said last what is waited for */
 	enum outcome outcome;
 	unsigned failed_mirror;
-	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
 
 	/* if it is verified: the check of its cache, written by recheck.c; its mark, by file.c */
 	enum image_check check;
@@ -75,6 +70,16 @@ struct image {
 		 * trace or the configuration says so */
 		uint64_t ahead, planned;
 	} stats;
+
+	/* Large members are last, since code is shorter for what is near the beginning:
+	 * the pinned version, written by image.c, except for its kind, which fetch.c finds */
+	struct state pinned;
+	/* attempts, written by mirror.c */
+	int64_t backoff[URLS_MAX]; /* by url line: until when another one is preferred */
+	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
+	/* the names */
+	unsigned char cookie[KEY_MAX + 1]; /* a NUL behind it, as it may hold others */
+	char volume[KEY_MAX + 1];
 };
 
 /* What is requested of an image: itself, or what lies beside it and has a suffix behind its name,

@@ -24,12 +24,12 @@
 #define NAME_SIZE (NAME_MAX + 1 - (sizeof(SUFFIX DRAFT) - 1))
 
 struct recorder {
-	struct trace_extent extents[TRACE_EXTENTS_MAX];
-	struct trace trace;
-	char name[NAME_SIZE]; /* of the image; kept when it is closed */
 	bool open;
 	bool changed; /* since it was written */
 	bool failed;  /* the last write, which was logged */
+	struct trace trace;
+	char name[NAME_SIZE]; /* of the image; kept when it is closed */
+	struct trace_extent extents[TRACE_EXTENTS_MAX];
 };
 
 static struct recorder *recorders; /* TRACE_RECORDERS; NULL: nothing is recorded */

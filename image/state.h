@@ -28,10 +28,10 @@ struct state {
 	uint64_t size;		/* the image's */
 	uint64_t reported_size; /* to the kernel: see state_reported_size() */
 	enum erofs_kind kind;
-	char etag[VALIDATOR_MAX]; /* as in struct response */
 	bool etag_is_strong;
+	int64_t checked;	  /* when a server last confirmed it, in seconds since 1970 */
+	char etag[VALIDATOR_MAX]; /* as in struct response */
 	char last_modified[DATE_MAX];
-	int64_t checked; /* when a server last confirmed it, in seconds since 1970 */
 };
 
 /* Whether both describe the same version of an image: by size and strong ETag, else by size, weak

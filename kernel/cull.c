@@ -60,10 +60,7 @@ struct culler {
 	/* of the scan that is under way */
 	uint64_t bytes; /* of all cache files */
 	uint64_t files; /* in this volume */
-	char volume[DIR_NAME], fan[4];
-	struct candidate after; /* only what was used later is a candidate */
-	struct candidate oldest[CANDIDATES];
-	size_t count;
+	size_t count;	/* of `oldest` below */
 
 	unsigned mark_age; /* seconds from which on a mark goes */
 	bool marked;	   /* there are younger ones */
@@ -73,6 +70,12 @@ struct culler {
 	bool culling; /* something had to go in this inspection */
 
 	time_t budget_told, full_told; /* when it was logged; 0: never, or it has been good since */
+
+	/* of the scan again; large members are last, since code is shorter for what is near the
+	 * beginning */
+	char volume[DIR_NAME], fan[4];
+	struct candidate after; /* only what was used later is a candidate */
+	struct candidate oldest[CANDIDATES];
 };
 
 static int culler_fd = -1; /* the worker's end of the socket pair */

@@ -20,15 +20,15 @@ struct message {
 	enum message_opcode opcode;
 	uint32_t object; /* object_id; in v8 the anonymous fd's number */
 
-	/* MESSAGE_OPEN */
-	int fd;			       /* the anonymous fd, ours from now on */
-	char volume[KEY_MAX + 1];      /* volume key, e.g. "erofs,domain" */
-	unsigned char cookie[KEY_MAX]; /* cookie key: any bytes */
-	size_t cookie_size;
-
 	/* MESSAGE_READ: both may be any number */
 	uint64_t offset;
 	uint64_t size;
+
+	/* MESSAGE_OPEN */
+	int fd; /* the anonymous fd, ours from now on */
+	size_t cookie_size;
+	unsigned char cookie[KEY_MAX]; /* cookie key: any bytes */
+	char volume[KEY_MAX + 1];      /* volume key, e.g. "erofs,domain" */
 };
 
 /* Reads one message of `size` bytes. If *abi is ABI_AUTO, the first OPEN shows the layout, which is

@@ -27,15 +27,15 @@ int connect_socket(const union address *to, int type);
 /* At most two attempts are under way at a time: where the newest has not connected after 250 ms,
  * the next address is tried beside it; after 2 s if that one has failed before. */
 struct race {
-	union address address[DNS_ADDRESSES_MAX]; /* the caller's, in the order to try them, in
-						   * which race_start() puts known ones */
-	size_t count;
+	size_t count; /* of addresses */
 	struct attempt {
 		int fd; /* -1: none */
 		size_t address;
 	} attempt, before; /* the newest, to be polled for POLLOUT; and the one before it */
 	size_t next;	   /* address to try */
 	int64_t next_at;
+	union address address[DNS_ADDRESSES_MAX]; /* the caller's, in the order to try them, in
+						   * which race_start() puts known ones */
 };
 
 /* Begins with the address that was good last, ends with those that failed, the last failure last,

@@ -27,13 +27,13 @@
 /* ---- names known by asking ---- */
 
 struct name {
-	char host[HOST_MAX]; /* empty: a free slot */
 	int64_t used;
-	union address good[DNS_ADDRESSES_MAX];
 	size_t count; /* of the last good addresses */
 	int64_t good_until;
 	enum dns_result failure; /* of the last question; DNS_FOUND: it was none */
 	int64_t failure_until;
+	union address good[DNS_ADDRESSES_MAX];
+	char host[HOST_MAX]; /* empty: a free slot */
 };
 
 struct question {
@@ -44,8 +44,6 @@ struct question {
 	enum dns_result before; /* the same of a candidate before, at which all servers failed */
 	unsigned out[FAMILIES]; /* servers that have failed: a bit each */
 	bool late;		/* the caller has been told that no server answered */
-	struct query query[FAMILIES];
-	struct found found[FAMILIES];
 	enum answer answer[FAMILIES]; /* ANSWER_FOREIGN: none yet */
 	unsigned step; /* servers asked before; the next is this modulo their count */
 	int64_t started, next;
@@ -53,6 +51,10 @@ struct question {
 	int tcp;		 /* the server whose fd is TCP; -1: none */
 	bool tcp_sent;
 	size_t have; /* bytes of `in` */
+
+	/* Large members are last, since code is shorter for what is near the beginning. */
+	struct query query[FAMILIES];
+	struct found found[FAMILIES];
 	unsigned char in[2 + DNS_MESSAGE_MAX];
 };
 

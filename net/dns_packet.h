@@ -24,10 +24,10 @@ enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28, CLASS_IN = 1 };
 
 /* Addresses of one family, in network byte order. */
 struct found {
-	unsigned char bytes[DNS_ADDRESSES_MAX][16];
 	size_t count;
 	uint32_t ttl;	/* seconds, of the shortest-lived record on the way */
 	unsigned rcode; /* of the message that they came in (RFC 1035 section 4.1.1) */
+	unsigned char bytes[DNS_ADDRESSES_MAX][16];
 };
 
 enum { RCODE_OK = 0, RCODE_FAILED = 2, RCODE_NO_NAME = 3, RCODE_REFUSED = 5 };

@@ -26,12 +26,6 @@ struct response {
 	bool multipart;	     /* Content-Type: multipart/...: the body is not the file's bytes */
 	bool html;	     /* Content-Type: text/html */
 	bool etag_is_strong; /* an entity-tag without W/ */
-	char etag[VALIDATOR_MAX]; /* with its quotes; a longer one as a weak one with a hash; empty:
-				   * none */
-	char last_modified[DATE_MAX]; /* as sent; empty: none */
-	char encoding[24];   /* the first of Content-Encoding that changes bytes, cut to fit; empty:
-			      * none. "aws-chunked" tells how they came to the server once */
-	char schemes[48];    /* of WWW-Authenticate and Proxy-Authenticate, those that fit */
 	int64_t retry_after; /* Retry-After in seconds, a date counted from the Date field;
 			      * -1: none */
 	int64_t date, retry_date; /* Date, and a date in Retry-After, in seconds since 1970; -1:
@@ -40,6 +34,13 @@ struct response {
 	size_t location_size;	  /* its bytes; no NUL follows */
 	unsigned seen;		  /* response.c's: a bit for each field that has come */
 	bool to_connect;	  /* it answers CONNECT */
+
+	char encoding[24]; /* the first of Content-Encoding that changes bytes, cut to fit; empty:
+			    * none. "aws-chunked" tells how they came to the server once */
+	char schemes[48];  /* of WWW-Authenticate and Proxy-Authenticate, those that fit */
+	char last_modified[DATE_MAX]; /* as sent; empty: none */
+	char etag[VALIDATOR_MAX]; /* with its quotes; a longer one as a weak one with a hash; empty:
+				   * none */
 };
 
 /* Parses a head at the beginning of `text`. Returns its size, the empty line included; 0 if `size`

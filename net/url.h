@@ -13,8 +13,8 @@ struct url {
 	bool https;
 	bool literal;	      /* the host is an IP address */
 	bool absolute;	      /* a dot ended the host: it is no part of a name in a domain */
-	char host[HOST_MAX];  /* lower case; an IPv6 address without its brackets */
 	uint16_t port;	      /* 1 to 65535 */
+	char host[HOST_MAX];  /* lower case; an IPv6 address without its brackets */
 	char userinfo[256];   /* percent-decoded "user:password", or empty; never to be logged */
 	char target[URL_MAX]; /* path and query as the request line carries them: begins with '/' */
 };

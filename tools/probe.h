@@ -15,17 +15,19 @@
 
 /* Not in the program's own memory, all of which a worker locks. */
 struct probe {
-	struct http http;
-	struct mirror_target target; /* of the current request */
-	enum image_part part;	     /* that it is for */
-	struct tls_peer_info tls;
-	union address peer; /* of the connection; any.sa_family 0: there was none */
-	int64_t connecting; /* since when; 0: it is not */
+	enum image_part part; /* that the current request is for */
+	union address peer;   /* of the connection; any.sa_family 0: there was none */
+	int64_t connecting;   /* since when; 0: it is not */
 	int64_t connect_took, request_took;
 	size_t bytes;	   /* of the last request's body */
 	uint64_t received; /* of all */
 	const char *why;   /* of a redirect that is not followed */
 	char *buffer; /* BUFFER_DEFAULT bytes: the TLS handshake's, then the body's beginning */
+
+	/* large members are last, since code is shorter for what is near the beginning */
+	struct mirror_target target; /* of the current request */
+	struct tls_peer_info tls;
+	struct http http;
 };
 extern struct probe *probe;
 
