@@ -73,21 +73,21 @@ struct http {
 	void *scratch;
 	size_t scratch_size;
 	/* with the life of the connection */
-	short events;	/* that it waits for, as poll(2) has them */
 	size_t to_skip; /* bytes of a skipped body still to come: not usable before */
-	bool drained;	/* nothing is to be read from fd before the next wait */
 	int low_water;	/* bytes at which poll(2) calls fd readable (SO_RCVLOWAT) */
+	short events;	/* that it waits for, as poll(2) has them */
+	bool drained;	/* nothing is to be read from fd before the next wait */
 	bool fresh;	/* no response on it has ended yet */
 	bool persists;	/* a response on it has shown that it lasts for more requests */
 	/* with the life of the request */
 	size_t sent; /* bytes that are out of the request or, once all are, of the queue's first */
-	unsigned interim; /* 1xx responses so far */
-	struct chunked chunked;
 	uint64_t left;		     /* bytes of the range that are promised and did not come yet */
 	int64_t window_began;	     /* of the low-speed rule */
 	uint64_t window_bytes;	     /* that came in it */
 	size_t head_size, head_done; /* bytes in `head`, and how many have been looked at */
+	unsigned interim;	     /* 1xx responses so far */
 	unsigned pipelined_sent;     /* how many of `queue` are all out */
+	struct chunked chunked;
 
 	/* Large members are last, since code is shorter for what is near the beginning:
 	 * for the caller to read */

@@ -24,10 +24,10 @@ enum image_check {
 
 /* Members are for all to read. */
 struct image {
+	size_t cookie_size;
 	bool used;
 	bool is_trace; /* of another image */
 	bool unread; /* mounted before this worker began, and not read since: no file has it open */
-	size_t cookie_size;
 
 	/* the version, written by image.c */
 	bool ready;   /* all of it is known; set when its OPENs are answered */
@@ -41,21 +41,25 @@ struct image {
 	unsigned doubted;      /* bit by url line: the last attempt was refused */
 	unsigned refused_by;   /* bit by url line: and another try is of no use */
 	unsigned unreached;    /* bit by url line: the last attempt did not reach its server */
-	int64_t not_before;    /* no request earlier */
 	unsigned failures;     /* in a row; 0: it answers */
 	unsigned reads_failed; /* since then */
+	enum outcome outcome;
+	unsigned failed_mirror;
+	int64_t not_before; /* no request earlier */
 	int64_t failing_since;
 	int64_t last_failure;
 	int64_t last_began; /* when the attempt that failed last had begun */
 	int64_t logged_at;  /* when the log said last what is waited for */
-	enum outcome outcome;
-	unsigned failed_mirror;
 
 	/* if it is verified: the check of its cache, written by recheck.c; its mark, by file.c */
 	enum image_check check;
 	uint64_t checked;   /* up to here */
 	uint64_t unfit;	    /* blocks that did not fit */
 	int64_t mark_after; /* its mark is good until then (state.h) */
+
+	/* Large members are last, since code is shorter for what is near the beginning:
+	 * the pinned version, written by image.c, except for its kind, which fetch.c finds */
+	struct state pinned;
 
 	/* for status.c: since the first OPEN, except for `cached`, `failing`, `unasked` */
 	struct image_stats {
@@ -71,9 +75,6 @@ struct image {
 		uint64_t ahead, planned;
 	} stats;
 
-	/* Large members are last, since code is shorter for what is near the beginning:
-	 * the pinned version, written by image.c, except for its kind, which fetch.c finds */
-	struct state pinned;
 	/* attempts, written by mirror.c */
 	int64_t backoff[URLS_MAX]; /* by url line: until when another one is preferred */
 	char why[160]; /* of the last failure, and whose; empty: none. See mirror_why() */
