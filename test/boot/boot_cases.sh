@@ -597,6 +597,18 @@ status=$?
 case $said in *control=none*"leave it out") said=told ;; esac
 tell "NBD without a control socket is no boot, and told" "$status$said" 1told
 
+# A daemon that ends by the signal unless it is in use; one that watches over the first image takes its time.
+in_use=
+kill()
+{
+	case $1 in
+	-*) command kill "$@" ;;
+	$$) [ -n "$in_use" ] || rm "$cfd_run/pid" ;;
+	*) command kill "$@" ;;
+	esac
+}
+sleep() { command sleep 0.05; }
+
 # bad_fallback URL: whether the boot ends before the daemon begins.
 bad_fallback()
 {
@@ -613,17 +625,7 @@ bad_fallback http://good/old.erofs
 tell "a good one is no more than looked at" "$status$did $cfd_name $(grep ^url "$cfd_conf")" \
 	"0 cache start image overlay newroot i.erofs $n"
 
-# A daemon that ends by the signal unless it is in use; a first image that cannot be opened, in any way.
-in_use=
-kill()
-{
-	case $1 in
-	-*) command kill "$@" ;;
-	$$) [ -n "$in_use" ] || rm "$cfd_run/pid" ;;
-	*) command kill "$@" ;;
-	esac
-}
-sleep() { command sleep 0.05; }
+# A first image that cannot be opened, in any way.
 f="$f cachefilesd.fallback-after=2"
 old=" cache start image overlay newroot"
 boots "a fallback, and a first image in time" "$u $f" "$old" "-t erofs -o ro /dev/nbd7"
