@@ -343,8 +343,10 @@ def read_only_disk():
     with open(f"/sys/fs/ext4/{os.path.basename(source)}/trigger_fs_error", "w") as file:
         file.write("a test")
     answer = Child(compare, POINT, "plain").answer(4 * LIMIT)
-    expect("[Errno 5]" in answer, f"no EIO but: {answer}")
-    daemon.logs("cannot write to the cache: (I/O error|Read-only file system); its readers get an error", 10)
+    # Linux 6.1 may take bytes into its memory for a while, which are right then.
+    expect("[Errno 5]" in answer or answer == "ok", f"no EIO but: {answer}")
+    if answer != "ok":
+        daemon.logs("cannot write to the cache: (I/O error|Read-only file system); its readers get an error", 10)
     daemon.alive()
     unmount(POINT)
     terminated(daemon)
