@@ -476,13 +476,18 @@ def nbd_reload_with_less_memory():
         with blocks(s, n, attach=[], options=["-f", path]) as k:
             for name in names[:12]:
                 k.attached(name, 30)
-            for name in names[12:]:
-                assert tool(k, "--attach", name)[0] == 0
             ends = r"(?m)(^.*not reloaded: .*|reloaded: )"
+
+            def wait_reloads(count):
+                k.wait(lambda: len(re.findall(ends, k.stderr)) >= count, 30, f"{count} reloads")
+
+            for count, name in enumerate(names[12:], 1):    # each takes a worker with a larger table
+                assert tool(k, "--attach", name)[0] == 0
+                wait_reloads(count)
             for turn, memory in enumerate(("1M", "704K", "640K", "600K", "576K")):
                 configure(f"memory {memory}")
                 k.signal(signal.SIGHUP)
-                k.wait(lambda turn=turn: len(re.findall(ends, k.stderr)) > turn, 30, "a reload")
+                wait_reloads(count + 1 + turn)
                 for m, name in enumerate(names):
                     need(k.attached(name), data, (turn * len(names) + m) * 4096, 4096)
             outcomes = re.findall(ends, k.stderr)

@@ -99,6 +99,6 @@ def reopened_while_all_slots_wait():
         files = [k.opened(f"erofs,{n}", str(n).encode()) for n in range(count)]
         kill_worker(k)
         files.append(k.opened("erofs,new", str(count).encode()))
-        s.default["delay"] = 1
+        s.default["delay"] = 0.1
         for r in [k.read(f, 131072, 4096) for f in files]:
-            got(k, r, data, 30)
+            got(k, r, data, 60)
