@@ -658,10 +658,11 @@ static bool has_open_files(void)
 /* ---- the loop's three ---- */
 
 /* An edge-triggered set that holds the device, because kernels before 6.8 keep POLLIN up as long as
- * any request is unanswered, even one already read. */
+ * any request is unanswered, even one already read. What is behind waits for the network or a tick:
+ * the kernel repeats a refused reopen as fast as it is read. */
 static size_t poll_device(struct pollfd *out)
 {
-	*out = (struct pollfd){.fd = epoll_fd, .events = POLLIN};
+	*out = (struct pollfd){.fd = behind ? -1 : epoll_fd, .events = POLLIN};
 	return 1;
 }
 

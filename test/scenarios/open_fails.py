@@ -92,13 +92,18 @@ def empty_image():
 
 @scenario
 def reopened_while_all_slots_wait():
-    """a file that is reopened while READs wait in all slots is refused, and comes again at once: they go on, and then it
-    has its turn"""
+    """a file that is reopened while READs wait in all slots is refused, and comes again at once: it is looked at now and
+    then, they go on, and then it has its turn"""
     count, data = limit("open images"), image(1, 300000)
     with Server({f"/{n}": data for n in range(count + 1)}) as s, daemon(s, "read-ahead none") as k:
         files = [k.opened(f"erofs,{n}", str(n).encode()) for n in range(count)]
         kill_worker(k)
         files.append(k.opened("erofs,new", str(count).encode()))
+        s.default["delay"] = 3
+        reads = [k.read(f, 131072, 4096) for f in files]
+        time.sleep(1)
+        refused = sum(f",-{errno.ENFILE}'" in text for _, text in k.events)
         s.default["delay"] = 0.1
-        for r in [k.read(f, 131072, 4096) for f in files]:
+        for r in reads:
             got(k, r, data, 60)
+        assert 0 < refused < 500, f"{refused} OPENs were refused in a second"
