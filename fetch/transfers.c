@@ -45,6 +45,8 @@ static int64_t next_time(const struct transfer *t)
 {
 	if (t->state == TRANSFER_FREE)
 		return INT64_MAX;
+	if (t->started)
+		return 0;
 	if (t->state == TRANSFER_PAUSED)
 		return t->resume;
 	if (t->state == TRANSFER_ENDED)

@@ -117,7 +117,7 @@ void http_init(struct http *h, void *t)
 int64_t http_next(const struct http *h)
 {
 	(void)h;
-	return 0;
+	return turn.ms + 1000;
 }
 
 bool http_pipeline(struct http *h, uint64_t f, uint64_t l)
@@ -406,6 +406,14 @@ static void test_held(void)
 	CHECK(counted == sizeof(buffer) + PAGE && not_counted == 1);
 }
 
+static void test_next(void)
+{
+	begin_test("transfer: its request is sent at once, whenever in a turn it was given one");
+	start();
+	transfer_start(room, &target, work, (struct range){0, PAGE});
+	CHECK(transfers_next() <= turn.ms);
+}
+
 static void test_cut_tree(void)
 {
 	static const struct transfer_work tree_work = {&image, PART_TREE, 0};
@@ -433,6 +441,7 @@ int main(void)
 	test_planned();
 	test_measured();
 	test_held();
+	test_next();
 	test_cut_tree();
 	return finish_tests();
 }
