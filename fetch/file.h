@@ -47,7 +47,8 @@ struct file {
 	bool updates;	      /* blocks may be taken from the version before */
 	uint32_t passed;      /* bytes that a guess was not requested for */
 	uint64_t tree_cursor; /* for its bytes before, the tree is there or was requested */
-	bool tree_asked;      /* its next block has been requested once */
+	uint64_t tree_run;    /* for its bytes before, it was requested in a run */
+	uint8_t tree_asked;   /* how often its next block has been requested */
 	uint32_t taken;	      /* blocks that came from the version before */
 
 	/* prefetching */

@@ -216,26 +216,33 @@ static uint64_t blocks_coming(const struct file *f)
 	return n;
 }
 
-bool pool_ask_tree(struct file *f, uint64_t block)
+bool pool_ask_blocks(struct file *f, uint64_t block, uint64_t count)
 {
-	const struct tree *tree = image_tree(f->image);
-	/* With those in flight no more than memory holds beside each other. */
-	uint64_t coming = blocks_coming(f), run = tree_run(tree);
-	uint64_t at = TREE_BASE + block * VERITY_BLOCK,
-		 end = TREE_BASE + tree_blocks(tree) * VERITY_BLOCK;
-	/* Behind one that is coming or was used lately, the next ones are wanted too. */
-	bool more = block > 0 &&
-		    (pool_cover(number_of(f), at - VERITY_BLOCK) || tree_holds(tree, block - 1));
-	uint64_t count =
-		block == 0 ? end - at : (more && run > coming ? run - coming : 1) * VERITY_BLOCK;
+	uint64_t at = TREE_BASE + block * VERITY_BLOCK, end = at + count * VERITY_BLOCK;
 
 	if (pool_cover(number_of(f), at))
 		return true;
 	if (refused_waits(number_of(f), at))
 		return false;
-	end = free_until(number_of(f), at, min_u64(end, at + count));
+	end = min_u64(end, TREE_BASE + tree_blocks(image_tree(f->image)) * VERITY_BLOCK);
 	return ask((struct transfer_work){f->image, PART_TREE, (int)number_of(f)},
-		(struct range){at, end}, PIPELINE_MAX);
+		(struct range){at, free_until(number_of(f), at, end)}, PIPELINE_MAX);
+}
+
+bool pool_ask_tree(struct file *f, uint64_t block)
+{
+	const struct tree *tree = image_tree(f->image);
+	/* With those in flight no more than memory holds beside each other. */
+	uint64_t coming = blocks_coming(f), run = tree_run(tree);
+	/* Behind one that is coming or was used lately, the next ones are wanted too. */
+	bool more =
+		block > 0 && (pool_cover(number_of(f), TREE_BASE + (block - 1) * VERITY_BLOCK) ||
+				     tree_holds(tree, block - 1));
+
+	return pool_ask_blocks(f, block,
+		block == 0	       ? tree_blocks(tree)
+		: more && run > coming ? run - coming
+				       : 1);
 }
 
 static bool waits_for_block(const struct file *f, uint64_t block)

@@ -25,6 +25,9 @@ bool pool_ask_proof(struct image *image, enum image_part part);
  * is in flight. False: it cannot be now. */
 bool pool_ask_tree(struct file *f, uint64_t block);
 
+/* The same, of `count` blocks. Not all of them may stay in memory. */
+bool pool_ask_blocks(struct file *f, uint64_t block, uint64_t count);
+
 /* Whether the byte at `pos` must not be requested now: it, or the block of the tree that comes
  * before it, did not fit when it came last (refused.h). */
 bool pool_is_refused(const struct file *f, uint64_t pos);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "trust/p7s.h"
+#include "fetch/bandwidth.h"
 #include "fetch/mirror.h"
 #include "fetch/pool.h"
 #include "fetch/reads.h"
@@ -19,6 +20,9 @@
 
 /* Until the rest of a tree is looked at again, if nothing of it comes. */
 #define AGAIN 1000
+
+/* Blocks of it that are requested at once. */
+#define RUN_MAX 64
 
 const char verify_no_root[] = "it has no root hash: see `roothash` and `verity-key`";
 
@@ -239,21 +243,39 @@ bool verify_recall(struct image *image)
 
 /* ---- the rest of the tree ---- */
 
+/* How many blocks from `lacks` on, by which the bytes at the cursor are verified, can be requested
+ * at once: those in a row that are not there, but for which all above them is. */
+static uint64_t run_length(struct file *f, uint64_t lacks)
+{
+	uint64_t most = min_u64(RUN_MAX, bandwidth_window(QUEUE_SHORT) / VERITY_BLOCK), n = 1, next;
+
+	while (n < most &&
+		!tree_covers(image_tree(f->image),
+			f->tree_cursor / VERITY_BLOCK + n * VERITY_DIGESTS, &next) &&
+		next == lacks + n)
+		n++;
+	return n;
+}
+
 /* Looks at the next block, and requests it, at most twice, as the first time one above it may come.
- * Returns when to go on. */
+ * What was requested in a run and is not there, since the run broke off or the disk keeps nothing,
+ * is requested alone. Returns when to go on. */
 static int64_t ask_rest(struct file *f)
 {
-	uint64_t lacks;
+	uint64_t lacks, count = 1;
 
-	if (!tree_covers(image_tree(f->image), f->tree_cursor / VERITY_BLOCK, &lacks)) {
-		if (pool_ask_tree(f, lacks))
-			f->tree_asked = !f->tree_asked;
-		else
-			return turn.ms + AGAIN;
-		if (f->tree_asked)
-			return turn.ms + AGAIN;
+	if (f->tree_asked < 2 &&
+		!tree_covers(image_tree(f->image), f->tree_cursor / VERITY_BLOCK, &lacks)) {
+		if (f->tree_cursor >= f->tree_run)
+			count = run_length(f, lacks);
+		if (pool_ask_blocks(f, lacks, count)) {
+			f->tree_asked++;
+			if (count > 1)
+				f->tree_run = f->tree_cursor + count * TREE_UNIT;
+		}
+		return turn.ms + AGAIN;
 	}
-	f->tree_asked = false;
+	f->tree_asked = 0;
 	f->tree_cursor += TREE_UNIT;
 	return turn.ms;
 }

@@ -103,6 +103,17 @@ bool pool_ask_tree(struct file *f, uint64_t block)
 	return true;
 }
 
+bool pool_ask_blocks(struct file *f, uint64_t block, uint64_t count)
+{
+	(void)f, (void)block, (void)count;
+	return false;
+}
+
+uint64_t bandwidth_window(int64_t queue)
+{
+	return (uint64_t)queue;
+}
+
 static bool busy;
 
 bool pool_ask_proof(struct image *image, enum image_part part)
