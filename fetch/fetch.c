@@ -185,7 +185,7 @@ static void image_opened(const struct transfer_result *r)
 		log_warning("%s: %s", image_name(image), image_no_version);
 	if (frontend->size_is_version)
 		image_settle(image, text);
-	mirror_works(image, r->transfer->mirror, turn.ms);
+	mirror_works(image, r->transfer->mirror, r->transfer->server, turn.ms);
 	file = answer_opens(image);
 	if (frontend->any_order && image->pinned.kind != EROFS_NONE)
 		prefetch_begin(image, r->bytes);

@@ -34,14 +34,14 @@ static const struct conf *conf;
 static _Alignas(struct redirect) char redirects[REDIRECTS_BYTES_MAX]; /* the oldest first */
 static size_t redirects_end;
 
-/* A url line, for all images. */
+/* A server, for all images. */
 static struct mirror {
 	unsigned failures; /* in a row */
 	unsigned lies;
 	int64_t quarantined_until;
 	int64_t no_pipelining_until, no_length_until;
 	struct mirror_stats stats;
-} mirrors[URLS_MAX];
+} mirrors[URLS_MAX + 1]; /* by url line, and ELSEWHERE */
 
 void mirrors_init(const struct conf *c)
 {
@@ -204,7 +204,7 @@ bool mirror_target(struct mirror_target *out, struct image *image, enum image_pa
 	const char *fault, *userinfo = NULL;
 	const struct url *to;
 	struct url own;
-	bool is_own_origin;
+	bool is_own_origin, elsewhere = is_elsewhere(image, part);
 
 	image->mirror = best_mirror(image, now);
 	fault = own_url(&own, image, part);
@@ -221,8 +221,9 @@ bool mirror_target(struct mirror_target *out, struct image *image, enum image_pa
 	snprintf(out->userinfo, sizeof(out->userinfo), "%s",
 		userinfo ? userinfo : out->url.userinfo);
 	out->mirror = image->mirror;
+	out->server = elsewhere ? ELSEWHERE : (uint8_t)image->mirror;
 	out->redirected = to != &own;
-	out->trusted = is_own_origin && !is_elsewhere(image, part);
+	out->trusted = is_own_origin && !elsewhere;
 	out->proxy = out->url.https ? conf->https_proxy : conf->proxy;
 	if (no_proxy_has(conf->no_proxy, &out->url))
 		out->proxy = NULL;
@@ -237,42 +238,54 @@ static bool is_transport(enum outcome outcome)
 }
 
 /* Alone, a mirror is not quarantined: one image that fails should not slow the others down. */
-static void quarantine(unsigned mirror, unsigned *failures, int64_t now)
+static void quarantine(unsigned server, unsigned *failures, int64_t now)
 {
-	struct mirror *m = &mirrors[mirror];
+	struct mirror *m = &mirrors[server];
 	int64_t delay;
 
-	if (conf->urls == 1 || now < m->quarantined_until)
+	if (conf->urls == 1 || server == ELSEWHERE || now < m->quarantined_until)
 		return;
 	delay = retry_delay(QUARANTINE_FIRST, QUARANTINE_LAST, ++*failures);
 	m->quarantined_until = now + delay;
-	log_debug("mirror %u: set aside for %lld ms", mirror + 1, (long long)delay);
+	log_debug("mirror %u: set aside for %lld ms", server + 1, (long long)delay);
 }
 
-bool mirror_takes_pipelining(unsigned mirror, int64_t now)
+const char *mirror_words(char out[MIRROR_WORDS], unsigned server)
 {
-	return now >= mirrors[mirror].no_pipelining_until && !mirror_needs_buffer(mirror, now);
+	snprintf(out, MIRROR_WORDS, server == ELSEWHERE ? "verity or trace URL" : "mirror %u",
+		server + 1);
+	return out;
 }
 
-void mirror_refuses_pipelining(unsigned mirror, int64_t now)
+bool mirror_takes_pipelining(unsigned server, int64_t now)
 {
-	mirrors[mirror].no_pipelining_until = now + NO_PIPELINING_FOR;
-	log_info("mirror %u: does not bear pipelined requests; one at a time for the next %d min",
-		mirror + 1, NO_PIPELINING_FOR / 60000);
+	return now >= mirrors[server].no_pipelining_until && !mirror_needs_buffer(server, now);
 }
 
-bool mirror_needs_buffer(unsigned mirror, int64_t now)
+void mirror_refuses_pipelining(unsigned server, int64_t now)
 {
-	return now < mirrors[mirror].no_length_until;
+	char words[MIRROR_WORDS];
+
+	mirrors[server].no_pipelining_until = now + NO_PIPELINING_FOR;
+	log_info("%s: does not bear pipelined requests; one at a time for the next %d min",
+		mirror_words(words, server), NO_PIPELINING_FOR / 60000);
 }
 
-void mirror_sends_no_length(unsigned mirror, int64_t now)
+bool mirror_needs_buffer(unsigned server, int64_t now)
 {
-	if (!mirror_needs_buffer(mirror, now))
-		log_info("mirror %u: sends bodies without Content-Length; asked for at most %zu "
-			 "bytes at a time for the next %d min",
-			mirror + 1, capacity.buffer, NO_LENGTH_FOR / 60000);
-	mirrors[mirror].no_length_until = now + NO_LENGTH_FOR;
+	return now < mirrors[server].no_length_until;
+}
+
+void mirror_sends_no_length(unsigned server, int64_t now)
+{
+	char words[MIRROR_WORDS];
+
+	if (!mirror_needs_buffer(server, now))
+		log_info(
+			"%s: sends bodies without Content-Length; asked for at most %zu bytes at a "
+			"time for the next %d min",
+			mirror_words(words, server), capacity.buffer, NO_LENGTH_FOR / 60000);
+	mirrors[server].no_length_until = now + NO_LENGTH_FOR;
 }
 
 /* ---- attempts ---- */
@@ -316,7 +329,7 @@ bool mirrors_refuse(const struct image *image)
 	return image->refused_by == all_mirrors();
 }
 
-void mirror_works(struct image *image, unsigned mirror, int64_t now)
+void mirror_works(struct image *image, unsigned mirror, unsigned server, int64_t now)
 {
 	if (image->failures > 0)
 		log_info("%s: answered again after %lld s, %u READs failed meanwhile",
@@ -328,10 +341,10 @@ void mirror_works(struct image *image, unsigned mirror, int64_t now)
 	image->backoff[mirror] = 0;
 	image->doubted &= ~(1u << mirror);
 	image->refused_by &= ~(1u << mirror);
-	mirrors[mirror].failures = 0;
+	mirrors[server].failures = 0;
 	/* That a response begins well says nothing of one that lies. */
-	if (mirrors[mirror].lies == 0)
-		mirrors[mirror].quarantined_until = 0;
+	if (mirrors[server].lies == 0)
+		mirrors[server].quarantined_until = 0;
 }
 
 /* The whole text of the failure that came last; an image keeps only its beginning. */
@@ -352,11 +365,11 @@ const char *mirror_why(const struct image *image)
 static void note_failure(struct image *image, const struct failure *f, int64_t now)
 {
 	image->stats.failures++;
-	mirrors[f->mirror].stats.failures[f->outcome]++;
+	mirrors[f->server].stats.failures[f->outcome]++;
 	image->last_failure = now;
 	image->last_began = f->began;
 	image->outcome = f->outcome;
-	image->failed_mirror = f->mirror;
+	image->failed_server = f->server;
 	image->unreached &= ~(1u << f->mirror);
 	if (f->outcome == OUTCOME_TIMED_OUT || f->outcome == OUTCOME_UNREACHABLE)
 		image->unreached |= 1u << f->mirror;
@@ -370,13 +383,13 @@ static void note_failure(struct image *image, const struct failure *f, int64_t n
 void mirror_interrupted(struct image *image, const struct failure *f, int64_t now)
 {
 	note_failure(image, f, now);
-	quarantine(f->mirror, &mirrors[f->mirror].failures, now);
+	quarantine(f->server, &mirrors[f->server].failures, now);
 }
 
 void mirror_lied(struct image *image, const struct failure *f, int64_t now)
 {
 	note_failure(image, f, now);
-	quarantine(f->mirror, &mirrors[f->mirror].lies, now);
+	quarantine(f->server, &mirrors[f->server].lies, now);
 	if (image->logged_at != 0 && now - image->logged_at < LOG_EVERY) {
 		log_debug("%s: %s", image_name(image), f->why);
 		return;
@@ -455,10 +468,10 @@ static void back_off(struct image *image, const struct failure *f, int64_t now)
 
 	image->backoff[f->mirror] = now + later(delay, told + jitter(told));
 	if (is_transport(f->outcome))
-		quarantine(f->mirror, &mirrors[f->mirror].failures, now);
+		quarantine(f->server, &mirrors[f->server].failures, now);
 	/* Of another size, or a tree that is cut: as bytes that do not fit. */
 	if (f->outcome == OUTCOME_UNVERIFIED && image->ready)
-		quarantine(f->mirror, &mirrors[f->mirror].lies, now);
+		quarantine(f->server, &mirrors[f->server].lies, now);
 	next = best_mirror(image, now);
 	image->not_before = later(now, image->backoff[next]);
 }
@@ -500,23 +513,16 @@ void mirror_log_waiting(struct image *image, int64_t now)
 
 /* ---- counters ---- */
 
-/* A trace may lie on no mirror. */
-static bool is_on_mirror(const struct image *image)
-{
-	return !image->is_trace || !conf->trace;
-}
-
-void mirror_asked(struct image *image, unsigned mirror)
+void mirror_asked(struct image *image, unsigned server)
 {
 	image->stats.requests++;
-	mirrors[mirror].stats.requests += is_on_mirror(image);
+	mirrors[server].stats.requests++;
 }
 
-void mirror_received(struct image *image, unsigned mirror, size_t size)
+void mirror_received(struct image *image, unsigned server, size_t size)
 {
 	image->stats.received += size;
-	if (is_on_mirror(image))
-		mirrors[mirror].stats.received += size;
+	mirrors[server].stats.received += size;
 }
 
 struct mirror_stats *mirror_at(unsigned mirror, int64_t now)

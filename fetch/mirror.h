@@ -16,9 +16,14 @@
 /* Once, at start. `conf` stays borrowed. */
 void mirrors_init(const struct conf *conf);
 
+/* In the place of a mirror's number, where that of a server is meant: what `verity URL` and `trace
+ * URL` name. It is never set aside, and no mirror is for what it does. */
+#define ELSEWHERE URLS_MAX
+
 /* Where a request goes. */
 struct mirror_target {
 	unsigned mirror;
+	uint8_t server;		 /* the same, or ELSEWHERE */
 	bool redirected;	 /* url is a redirect's target */
 	bool trusted;		 /* url has the origin of the url line: header lines may be sent */
 	const struct url *proxy; /* NULL: none */
@@ -46,20 +51,24 @@ void mirror_forget_redirect(const struct image *image);
 bool mirrors_are_unreachable(const struct image *image);
 bool mirrors_refuse(const struct image *image);
 
-/* Whether requests may be sent to a mirror before earlier ones have their responses (RFC 9112
+/* "mirror 1", for a person. Returns `out`. */
+#define MIRROR_WORDS 24
+const char *mirror_words(char out[MIRROR_WORDS], unsigned server);
+
+/* Whether requests may be sent to a server before earlier ones have their responses (RFC 9112
  * section 9.3.2); and that it has failed at that, so that it gets one at a time for a while. */
-bool mirror_takes_pipelining(unsigned mirror, int64_t now);
-void mirror_refuses_pipelining(unsigned mirror, int64_t now);
+bool mirror_takes_pipelining(unsigned server, int64_t now);
+void mirror_refuses_pipelining(unsigned server, int64_t now);
 
-/* A mirror has sent a body without Content-Length; and whether it has done so lately, so that it is
+/* A server has sent a body without Content-Length; and whether it has done so lately, so that it is
  * asked, one request at a time, for at most as many bytes as can be held until the body's end. */
-void mirror_sends_no_length(unsigned mirror, int64_t now);
-bool mirror_needs_buffer(unsigned mirror, int64_t now);
+void mirror_sends_no_length(unsigned server, int64_t now);
+bool mirror_needs_buffer(unsigned server, int64_t now);
 
-/* A request goes to a mirror; bytes of a body came; a response is as it should be. */
-void mirror_asked(struct image *image, unsigned mirror);
-void mirror_received(struct image *image, unsigned mirror, size_t size);
-void mirror_works(struct image *image, unsigned mirror, int64_t now);
+/* A request goes to a server; bytes of a body came; a response is as it should be. */
+void mirror_asked(struct image *image, unsigned server);
+void mirror_received(struct image *image, unsigned server, size_t size);
+void mirror_works(struct image *image, unsigned mirror, unsigned server, int64_t now);
 
 /* Why the last attempt at the image has failed, and which server is to blame, for a person; cut if
  * another image has failed since. */
@@ -74,6 +83,7 @@ struct failure {
 	int64_t began;	     /* when the attempt began */
 	int64_t retry_after; /* milliseconds that the server asked for; 0: none */
 	bool several;	     /* the server has other addresses */
+	unsigned server;
 };
 
 /* A body broke off after some bytes: its mirror is quarantined. */

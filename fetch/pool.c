@@ -79,7 +79,7 @@ static bool can_follow(const struct transfer *t, struct transfer_work work, unsi
 {
 	return t->state == TRANSFER_ASKING && t->file == work.file && t->image == work.image &&
 	       t->part == work.part && t->count <= behind && t->count < RANGES &&
-	       mirror_takes_pipelining(t->mirror, turn.ms);
+	       mirror_takes_pipelining(t->server, turn.ms);
 }
 
 /* Bytes that come before a range that is appended to those of the transfer: all busy transfers

@@ -131,6 +131,7 @@ static struct failure blame(const struct transfer *t, enum outcome outcome, cons
 		.began = t->asked_at,
 		.retry_after = outcome == OUTCOME_BUSY ? t->http.retry_after : 0,
 		.several = t->http.race.count > 1,
+		.server = t->server,
 	};
 }
 
@@ -198,12 +199,12 @@ static void ask_ahead(struct transfer *t)
 {
 	unsigned next;
 
-	if (t->http.state == HTTP_IDLE || !mirror_takes_pipelining(t->mirror, turn.ms))
+	if (t->http.state == HTTP_IDLE || !mirror_takes_pipelining(t->server, turn.ms))
 		return;
 	while ((next = 1 + t->http.queued) < t->count &&
 		http_pipeline(&t->http, t->ranges[next].from - part_base(t),
 			t->ranges[next].end - 1 - part_base(t)))
-		mirror_asked(t->image, t->mirror);
+		mirror_asked(t->image, t->server);
 }
 
 /* Whether the image's version is known: an open image's is, and that of one whose first bytes have
@@ -277,12 +278,13 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 		return;
 	request.first = position(t) - part_base(t);
 	request.goes_on = t->goes_on && t->mirror == target->mirror;
-	if (mirror_needs_buffer(target->mirror, turn.ms))
+	if (mirror_needs_buffer(target->server, turn.ms))
 		request.last = min_u64(request.last, t->base - part_base(t) + capacity.buffer - 1);
 	t->attempted = position(t);
 	t->provisional = false;
 	t->state = TRANSFER_ASKING;
 	t->mirror = target->mirror;
+	t->server = target->server;
 	t->redirected = target->redirected;
 	t->remembered = target->redirected && t->hops == 0;
 	t->started = true;
@@ -292,7 +294,7 @@ static void ask_target(struct transfer *t, const struct mirror_target *target)
 	if (http_is_connected(&t->http, &target->url, target->proxy) && !transfer_is_stalled(t) &&
 		outstanding_beside(t) <= BESIDE)
 		t->measured = turn.us;
-	mirror_asked(image, t->mirror);
+	mirror_asked(image, t->server);
 	t->http.response.status = 0; /* for is_cut(): a connection may fail before there is one */
 	http_start(&t->http, &request, turn.ms);
 	ask_ahead(t);
@@ -585,12 +587,12 @@ static bool blames_pipelining(const struct transfer *t, enum outcome outcome)
 {
 	return (t->http.pipelined || t->http.followed) &&
 	       (outcome == OUTCOME_REFUSED || outcome == OUTCOME_TIMED_OUT) &&
-	       mirror_takes_pipelining(t->mirror, turn.ms);
+	       mirror_takes_pipelining(t->server, turn.ms);
 }
 
 static void ask_one_by_one(struct transfer *t)
 {
-	mirror_refuses_pipelining(t->mirror, turn.ms);
+	mirror_refuses_pipelining(t->server, turn.ms);
 	http_close(&t->http);
 	ask(t);
 }
@@ -629,7 +631,7 @@ static void request_failed(struct transfer *t, enum outcome outcome, const char 
 static void works(struct transfer *t)
 {
 	if (t->image->ready || !image_tree_place(t->image))
-		mirror_works(t->image, t->mirror, turn.ms);
+		mirror_works(t->image, t->mirror, t->server, turn.ms);
 }
 
 /* A body without Content-Length has to fit into the buffer, as it is written only once it has
@@ -638,7 +640,7 @@ static void hold_back(struct transfer *t)
 {
 	const struct response *response = &t->http.response;
 
-	mirror_sends_no_length(t->mirror, turn.ms);
+	mirror_sends_no_length(t->server, turn.ms);
 	t->provisional = response->last - response->first < capacity.buffer - t->buffered;
 	if (t->provisional)
 		return;
@@ -648,12 +650,10 @@ static void hold_back(struct transfer *t)
 
 static void response_began(struct transfer *t)
 {
-	struct image *image = t->image;
-
 	if (t->measured)
 		bandwidth_rtt_seen(turn.us - t->measured, turn.us);
 	if (t->part == PART_IMAGE && !is_pinned(t))
-		image_pin(image, &t->http.response);
+		image_pin(t->image, &t->http.response);
 	t->hops = 0;
 	t->remembered = false;
 	if (t->http.response.length < 0) {
@@ -683,7 +683,7 @@ static void redirected(struct transfer *t)
 static void take_data(struct transfer *t, size_t got)
 {
 	t->buffered += got;
-	mirror_received(t->image, t->mirror, got);
+	mirror_received(t->image, t->server, got);
 	if (t->held)
 		bandwidth_interrupted();
 	else

@@ -67,6 +67,7 @@ struct transfer {
 	int64_t asked_at;   /* when it began, in milliseconds */
 	int64_t measured;   /* the same in microseconds; 0: much else was under way */
 	unsigned mirror;    /* the url line that is asked */
+	uint8_t server;	    /* the same, or ELSEWHERE */
 	bool redirected;    /* it goes to a redirect's target, not to the configured URL */
 	bool remembered;    /* to that of an earlier redirect, and is not answered yet */
 	bool provisional;   /* what came from `attempted` on counts once the body has ended */

@@ -44,8 +44,8 @@ struct image {
 	unsigned failures;     /* in a row; 0: it answers */
 	unsigned reads_failed; /* since then */
 	enum outcome outcome;
-	unsigned failed_mirror;
-	int64_t not_before; /* no request earlier */
+	unsigned failed_server; /* in the last failed attempt */
+	int64_t not_before;	/* no request earlier */
 	int64_t failing_since;
 	int64_t last_failure;
 	int64_t last_began; /* when the attempt that failed last had begun */

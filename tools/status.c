@@ -249,9 +249,9 @@ static bool count_cached(const struct family *f, struct image *image)
 
 static void put_error(const struct image *image)
 {
-	char text[ERROR_SHOWN + 1];
+	char text[ERROR_SHOWN + 1], words[MIRROR_WORDS];
 
-	snprintf(text, sizeof(text), "mirror %u: %s: %.220s", image->failed_mirror + 1,
+	snprintf(text, sizeof(text), "%s: %s: %.220s", mirror_words(words, image->failed_server),
 		outcomes[image->outcome].words, mirror_why(image));
 	for (char *p = text; *p; p++)
 		if (*p < ' ' || *p > '~' || *p == '"' || *p == '\\')

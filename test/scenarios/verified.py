@@ -418,6 +418,27 @@ def verified_tree_elsewhere(front):
         assert not [r for r in t.requests if r.path == "/trees/img"], t.requests
 
 
+@each("silent", "liar")
+def verified_elsewhere_fails(how):
+    """the host of `verity URL` fails, or lies: that is not counted against the mirrors, which have the data"""
+    made = Made("elsewhere", 24 * MIB)
+    with Server({"/img": made.data}) as s, Server({"/img": made.data}) as u, \
+            Server({"/trees/img.verity": made.tree.file}) as t, \
+            started("cachefiles", s, made.directive(), f"url {u.url}", f"verity {t.url}trees/", "timeout 2",
+                    "read-ahead none") as k:
+        o = opened("cachefiles", k, made.data)
+        if how == "silent":
+            t.paths["/trees/img.verity"] = {"drop": True}
+        else:
+            t.rule = Liar(t, 0, 1)
+        assert not o.read(12 * MIB, PAGE)
+        m = o.metrics()
+        for mirror in "12":
+            assert m.get("mirror_set_aside_seconds", mirror=mirror) == 0, m.samples
+            assert not [x for x in m.samples if x[0].endswith("mirror_failures_total")], m.samples
+        assert m.get("image_failures_total", image="img") > 0, m.samples
+
+
 @each(*FRONTS)
 def verified_connections(front):
     """`connections 1`, the least memory: read whole, anywhere, beside a liar too"""

@@ -146,7 +146,7 @@ static const struct mirror_target *target_of(struct image *image, enum image_par
 /* Whether another attempt is due. */
 static bool fails(struct image *image, unsigned mirror, enum outcome outcome, int64_t now)
 {
-	struct failure f = {outcome, "because", mirror, false, now - 10, 0, false};
+	struct failure f = {outcome, "because", mirror, false, now - 10, 0, false, mirror};
 
 	mirror_failed(image, &f, now);
 	return !image->refused && !image->changed;
@@ -164,12 +164,12 @@ static void test_order(void)
 	CHECK(asked(i, 1000) == 1);
 	other = image_get("erofs,other", "other", 5);
 	CHECK(asked(other, 1000) == 1);
-	mirror_works(i, 1, 1100);
+	mirror_works(i, 1, 1, 1100);
 	CHECK(asked(i, 2500) == 0, "its quarantine of a second is over");
 	fails(i, 0, OUTCOME_TIMED_OUT, 2500);
 	CHECK(asked(i, 3600) == 1, "the second one is longer");
 	CHECK(asked(i, 5000) == 0);
-	mirror_works(i, 0, 5000);
+	mirror_works(i, 0, 0, 5000);
 	CHECK(mirrors[0].failures == 0);
 	is_steady = false;
 }
@@ -219,7 +219,7 @@ static void test_changed(void)
 
 static bool target_fails(struct image *image, enum outcome outcome, int64_t now)
 {
-	struct failure f = {outcome, "because", 0, true, now - 10, 0, false};
+	struct failure f = {outcome, "because", 0, true, now - 10, 0, false, 0};
 
 	mirror_failed(image, &f, now);
 	return !image->refused && !image->changed;
@@ -264,7 +264,7 @@ static void test_doubts(void)
 		CHECK(!target_fails(i, o, 2000) && i->refused);
 		i = start(1, RETRY_SOFT);
 		CHECK(target_fails(i, o, 1000));
-		mirror_works(i, 0, 1500);
+		mirror_works(i, 0, 0, 1500);
 		CHECK(target_fails(i, o, 2000));
 	}
 	for (int hard = 0; hard < 2; hard++) {
@@ -300,11 +300,11 @@ static void test_delays(void)
 	begin_test(
 		"image: what a server asks for is honoured up to a minute, and half of it later");
 	i = start(1, RETRY_SOFT);
-	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, 7000, false}, 1000);
+	mirror_failed(i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, 7000, false, 0}, 1000);
 	CHECK(i->not_before >= 8000 && i->not_before <= 8000 + 7000 / 2);
 	now = i->not_before;
 	mirror_failed(
-		i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX, false}, now);
+		i, &(struct failure){OUTCOME_BUSY, "503", 0, false, 0, INT64_MAX, false, 0}, now);
 	CHECK(i->not_before >= now + RETRY_AFTER_MAX);
 	CHECK(i->not_before <= now + RETRY_AFTER_MAX * 3 / 2);
 
@@ -318,7 +318,7 @@ static void test_delays(void)
 /* How far apart 200 machines come back that have failed at the same time, `failures` times. */
 static int64_t spread_of(unsigned failures, int64_t retry_after)
 {
-	struct failure f = {OUTCOME_BUSY, "503", 0, false, 0, retry_after, false};
+	struct failure f = {OUTCOME_BUSY, "503", 0, false, 0, retry_after, false, 0};
 	int64_t first = INT64_MAX, last = 0;
 
 	for (int machine = 0; machine < 200; machine++) {
@@ -359,7 +359,7 @@ static void test_told(void)
 	for (int64_t now = 1000; now < 1000 + 3 * LOG_EVERY; now += 250)
 		mirror_log_waiting(i, now);
 	CHECK(lines == 3 && strstr(said[1], "waiting for 60 s: because") != NULL, "%s", said[1]);
-	mirror_works(i, 0, 200000);
+	mirror_works(i, 0, 0, 200000);
 	CHECK(lines == 4 && strstr(said[3], "answered again") != NULL);
 }
 
@@ -423,7 +423,7 @@ static void test_redirects(void)
 	fails(i, 0, OUTCOME_BUSY, 1000);
 	CHECK(target_of(i, PART_IMAGE)->redirected, "its own URL failed");
 	for (int n = 0; n < 2; n++) {
-		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0, false};
+		struct failure f = {OUTCOME_BUSY, "503", 0, true, 0, 0, false, 0};
 
 		mirror_redirected(i, PART_IMAGE, 0, &to);
 		n ? mirror_failed(i, &f, 9000) : mirror_interrupted(i, &f, 9000);
@@ -583,7 +583,8 @@ static void test_redirected_parts(void)
 
 static void lies(struct image *image, unsigned mirror, int64_t now)
 {
-	struct failure f = {OUTCOME_UNVERIFIED, "block 7", mirror, false, now - 10, 0, false};
+	struct failure f = {
+		OUTCOME_UNVERIFIED, "block 7", mirror, false, now - 10, 0, false, mirror};
 
 	mirror_lied(image, &f, now);
 }
@@ -613,12 +614,12 @@ static void test_lies(void)
 
 	begin_test("image: a response that begins well does not end it, as that of a failure");
 	lies(i, 0, now);
-	mirror_works(i, 0, now + 1);
+	mirror_works(i, 0, 0, now + 1);
 	CHECK(asked(i, now + 1) == 1);
 	i = start(2, RETRY_SOFT);
 	fails(i, 0, OUTCOME_UNREACHABLE, 1000);
 	CHECK(asked(i, 1001) == 1);
-	mirror_works(i, 0, 1002);
+	mirror_works(i, 0, 0, 1002);
 	CHECK(asked(i, 1003) == 0);
 
 	begin_test("image: so is one that lies of the size of an open image, not one of an OPEN's");
@@ -648,6 +649,43 @@ static void test_lies(void)
 		CHECK(fails(i, 0, OUTCOME_UNVERIFIED, n * 10000));
 		CHECK(mirrors_refuse(i) == (n > 1), "it is asked again, and known all the same");
 	}
+	is_steady = false;
+}
+
+static void test_elsewhere(void)
+{
+	struct image *i = start(2, RETRY_SOFT);
+	struct failure f = {OUTCOME_UNREACHABLE, "no route", 0, false, 900, 0, false, ELSEWHERE};
+
+	begin_test("image: what the host of `verity URL` does is not the mirror's");
+	is_steady = true;
+	c.verity_url = "http://trees/";
+	CHECK(target_of(i, PART_IMAGE)->server == 0 &&
+		target_of(i, PART_TREE)->server == ELSEWHERE);
+	i->ready = true;
+	mirror_failed(i, &f, 1000);
+	f.outcome = OUTCOME_UNVERIFIED;
+	mirror_lied(i, &f, 1000);
+	mirror_interrupted(i, &f, 1000);
+	mirror_failed(i, &f, 9000);
+	mirror_asked(i, ELSEWHERE);
+	mirror_received(i, ELSEWHERE, 7);
+	mirror_refuses_pipelining(ELSEWHERE, 9000);
+	CHECK(strstr(said[(lines - 1) % 4], "verity or trace URL: does not bear"), "%s",
+		said[(lines - 1) % 4]);
+	mirror_sends_no_length(ELSEWHERE, 9000);
+	for (unsigned m = 0; m < 2; m++) {
+		static const struct mirror_stats none;
+
+		CHECK(memcmp(mirror_at(m, 9000), &none, sizeof(none)) == 0, "mirror %u", m);
+		CHECK(mirror_takes_pipelining(m, 9000) && !mirror_needs_buffer(m, 9000));
+	}
+	CHECK(!mirror_takes_pipelining(ELSEWHERE, 9000) && mirror_needs_buffer(ELSEWHERE, 9000));
+	CHECK(i->stats.failures == 4 && i->stats.requests == 1 && i->stats.received == 7);
+	begin_test("image: and that it answers does not take a mirror back that was set aside");
+	fails(i, 1, OUTCOME_UNREACHABLE, 20000);
+	mirror_works(i, 1, ELSEWHERE, 20001);
+	CHECK(mirror_at(1, 20001)->set_aside > 0);
 	is_steady = false;
 }
 
@@ -681,7 +719,7 @@ static void test_unreachable(void)
 	CHECK(!mirrors_are_unreachable(i));
 	fails(i, 1, OUTCOME_UNREACHABLE, 19000);
 	CHECK(mirrors_are_unreachable(i));
-	mirror_works(i, 1, 20000);
+	mirror_works(i, 1, 1, 20000);
 	CHECK(!mirrors_are_unreachable(i));
 }
 
@@ -704,6 +742,7 @@ int main(void)
 	test_parts();
 	test_redirected_parts();
 	test_lies();
+	test_elsewhere();
 	test_pipelining();
 	return finish_tests();
 }

@@ -260,9 +260,9 @@ int64_t mirror_timeout(void)
 	return 30000;
 }
 
-void mirror_works(struct image *i, unsigned m, int64_t n)
+void mirror_works(struct image *i, unsigned m, unsigned s, int64_t n)
 {
-	(void)i, (void)m, (void)n;
+	(void)i, (void)m, (void)s, (void)n;
 }
 
 void reads_advance(unsigned f, uint64_t a, uint64_t b)

@@ -37,6 +37,12 @@ struct image *image_at(unsigned place, int64_t now)
 	return images[place].used ? &images[place] : NULL;
 }
 
+const char *mirror_words(char out[MIRROR_WORDS], unsigned server)
+{
+	snprintf(out, MIRROR_WORDS, "mirror %u", server + 1);
+	return out;
+}
+
 const char *mirror_why(const struct image *image)
 {
 	return image->why;
