@@ -81,8 +81,16 @@ static bool opens_unverified(struct image *image, const char *why)
 {
 	struct tree *tree = image_tree_place(image);
 
-	if (conf->verity != VERITY_ALLOW || image_was_verified(image))
+	if (conf->verity != VERITY_ALLOW)
 		return false;
+	if (image_was_verified(image)) {
+		if (!tree->denied)
+			log_warning("%s: verity allow does not open it unverified, since it was "
+				    "verified before",
+				image_name(image));
+		tree->denied = true;
+		return false;
+	}
 	log_warning(
 		"%s: is opened without being verified (verity allow): %s", image_name(image), why);
 	tree->none = true;

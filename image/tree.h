@@ -30,6 +30,7 @@ struct tree {
 	bool claimed;	     /* verity has a root hash that is not proved yet */
 	uint8_t claimer;     /* the mirror that it came from */
 	bool none;	     /* the image has none, and may be opened all the same */
+	bool denied;	     /* it may not, since it was verified before, and the log says so */
 	bool rooted;	     /* its root hash is known */
 	bool known;	     /* its superblock too, so that verity has the image's size */
 	bool begun;	     /* a superblock is there, which the next block has to prove */

@@ -103,7 +103,8 @@ size_t p7s_keys(void)
 
 /* ---- the signature ---- */
 
-static const char *const no_signature = "is no detached CMS signature in DER";
+_Static_assert(PROOF_MAX == 8192, "no more of a signature is read");
+static const char *const no_signature = "is no detached CMS signature in DER of at most 8192 bytes";
 
 /* What stands in a signature, in its order (RFC 5652 sections 3, 5.1 and 5.3: a ContentInfo with a
  * SignedData with a SignerInfo). Where an element has parts of its own that are looked at, it is

@@ -26,7 +26,7 @@ BAD = {"RSA 1024": ("RSA", "rsa_keygen_bits:1024"),
        "secp256k1": ("EC", "ec_paramgen_curve:secp256k1"), "Ed25519": ("Ed25519",), "PSS": ("RSA-PSS",)}
 PLAIN = ("-nocerts", "-noattr")
 FAULTS = {"fit": "fault: does not fit the root hash and any key of verity-key",
-          "form": "fault: is no detached CMS signature in DER",
+          "form": "fault: is no detached CMS signature in DER of at most 8192 bytes",
           "digest": "fault: is made with another digest than SHA-256",
           "kind": "fault: is signed with an algorithm that is unknown or weak"}
 
