@@ -621,7 +621,8 @@ unsigned fetch_states(const struct image *image)
 	const struct file *f = file_of(image);
 
 	if (!f)
-		return (unsigned)image->unread << STATE_UNREAD;
+		return (unsigned)image->unread
+		       << (image->why[0] && !image->ready ? STATE_OPENING : STATE_UNREAD);
 	return (unsigned)f->full << STATE_FULL | (unsigned)f->opening << STATE_OPENING |
 	       (unsigned)is_tracing(f) << STATE_TRACE |
 	       (unsigned)(f->walking && f->read) << STATE_WALK |

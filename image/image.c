@@ -30,6 +30,14 @@ void images_init(const struct conf *c, void *memory)
 	trees = conf_verifies(c) ? (void *)(images + capacity.files + 1) : NULL;
 }
 
+/* The size that was reported for the image's cache file, by an earlier worker while it is opened,
+ * if the kernel has it open; -1: it has not. */
+static int64_t opened_before(const struct image *image)
+{
+	return opened_files_size(
+		opened_files_key(image->volume, image->cookie, image->cookie_size));
+}
+
 /* ---- the table ---- */
 
 static struct image *get(const char *volume, const void *cookie, size_t cookie_size, bool is_trace)
@@ -58,14 +66,17 @@ static struct image *get(const char *volume, const void *cookie, size_t cookie_s
 
 struct image *image_get(const char *volume, const void *cookie, size_t cookie_size)
 {
-	struct image *image = get(volume, cookie, cookie_size, false);
+	struct image *image = get(volume, cookie, cookie_size, false), before = *image;
 
+	if (!before.unread)
+		return image;
+	image->used = false;
+	image = get(volume, cookie, cookie_size, false);
 	/* If the kernel opens it for the first time, it was unmounted since. */
-	if (image->unread && opened_files_size(opened_files_key(volume, cookie, cookie_size)) < 0) {
-		image->used = false;
-		image = get(volume, cookie, cookie_size, false);
+	if (opened_before(image) >= 0) {
+		image->pinned = before.pinned;
+		image->stats = before.stats;
 	}
-	image->unread = false;
 	return image;
 }
 
@@ -83,7 +94,7 @@ struct image *image_get_trace(const struct image *image)
 
 void image_free(struct image *image)
 {
-	image->used = false;
+	image->used = image->unread = !image->is_trace && opened_before(image) >= 0;
 }
 
 bool image_is_compressed(const struct image *image)
@@ -150,14 +161,6 @@ void image_pin(struct image *image, const struct response *response)
 static struct state_key key_of(const struct image *image)
 {
 	return (struct state_key){image->volume, image->cookie, image->cookie_size};
-}
-
-/* The size that an earlier worker reported for the image's cache file, which is still open; -1: it
- * is not. */
-static int64_t opened_before(const struct image *image)
-{
-	return opened_files_size(
-		opened_files_key(image->volume, image->cookie, image->cookie_size));
 }
 
 static bool is_open_verified(const struct image *image)
@@ -382,7 +385,7 @@ struct image *image_at(unsigned place, int64_t now)
 {
 	struct image *image = &images[place];
 
-	if (!image->used || image->is_trace)
+	if (!image->used || image->is_trace || (image->unread && opened_before(image) < 0))
 		return NULL;
 	image->stats.failing = image->failures ? (uint64_t)(now - image->failing_since) : 0;
 	return image;

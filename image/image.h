@@ -27,7 +27,9 @@ struct image {
 	size_t cookie_size;
 	bool used;
 	bool is_trace; /* of another image */
-	bool unread; /* mounted before this worker began, and not read since: no file has it open */
+	/* the kernel has it open, and no file: it was mounted before this worker began, and not
+	 * read since, or it could not be opened again */
+	bool unread;
 
 	/* the version, written by image.c */
 	bool ready;   /* all of it is known; set when its OPENs are answered */
@@ -108,7 +110,7 @@ struct image *image_get(const char *volume, const void *cookie, size_t cookie_si
 #define TRACE_SUFFIX ".trace"
 struct image *image_get_trace(const struct image *image);
 
-/* Forgets an image that no file has open any more. */
+/* Forgets an image that no file has open any more, except for status.c if the kernel has. */
 void image_free(struct image *image);
 
 /* Whether EROFS may read compressed data from it: known from its superblock, and of a blob, which

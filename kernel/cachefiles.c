@@ -485,9 +485,9 @@ static struct object *find(bool used, uint32_t id)
 
 static void drop(struct object *o)
 {
+	opened_files_remove(o->key);
 	if (!o->broken)
 		fetch_close((unsigned)(o - objects));
-	opened_files_remove(o->key);
 	cull_inspect();
 	if (!o->opened)
 		answer_open(o->open_msg_id, -ECANCELED);

@@ -621,8 +621,8 @@ static bool run(const struct pollfd *polled, int64_t now)
 static int device_of(const struct image *image)
 {
 	for (unsigned n = 0; n < usable; n++)
-		if (nbd_devices[n].used && files[n].image == image &&
-			place(n)->state == NBD_CONNECTED)
+		if (place(n)->state == NBD_CONNECTED &&
+			strcmp((const char *)texts(n)->name, image_name(image)) == 0)
 			return place(n)->device;
 	return -1;
 }

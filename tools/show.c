@@ -200,7 +200,7 @@ static void put_bar(const struct metric *image)
 {
 	uint64_t whole = metric_number(image, 0);
 	uint64_t part = metric_number(metric_find(&now.metrics, "image_cached_bytes", image), 0);
-	int percent = part >= whole ? 100 : (int)(part / (whole / 100 + 1));
+	int percent = part >= whole && whole > 0 ? 100 : (int)(part / (whole / 100 + 1));
 
 	print("\n [");
 	for (int i = 0; i < BAR; i++)

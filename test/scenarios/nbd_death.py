@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 
-from lib import tap
+from lib import exposition, tap
 from lib.machines import Target
 from lib.manager import ServiceManager
 from lib.nbd_control import Control
@@ -286,6 +286,29 @@ def nbd_all_killed_and_not_opened(why):
             need(d, made.data, 0, MIB, 20)
             d.claimed = False
             disconnected(k)
+
+
+@scenario
+def nbd_status_of_one_not_opened():
+    """a device whose image has another root hash by now: --status has it, with the error, between the attempts too"""
+    made, other = Made("made"), Made("other")
+    with Nbd() as n, Server(made.files()) as s:
+        with blocks(s, n, made.directive(), keep=True) as k:
+            need(k.attached("img"), made.data, 0, MIB)
+            kill_all(k)
+        with blocks(s, n, other.directive(), "status {cache}/status", "timeout 2", after=k) as k:
+            k.wait_log("img: cannot be opened", 20)
+            for again in range(2):
+                m = exposition.Metrics(exposition.ask(f"{k.cache}/status"))
+                assert m.get("image_device", image="img", device="/dev/nbd0") == 1, m.samples
+                assert m.states("img") == {"opening"} and m.get("open_files") == 0, m.samples
+                assert [x for x in m.samples if x[0] == "image_last_error_seconds"], m.samples
+                if not again:
+                    reload(k)
+                    k.wait(lambda: k.stderr.count("img: cannot be opened") > 1, 20, "another attempt")
+            assert tool(k, "--detach", "img")[0] == 0
+            m = exposition.Metrics(exposition.ask(f"{k.cache}/status"))
+            assert not [x for x in m.samples if x[0].startswith("image_")], m.samples
 
 
 @scenario

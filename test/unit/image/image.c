@@ -32,8 +32,7 @@ static int64_t live = -1; /* what a worker before this one has told the kernel *
 
 uint64_t opened_files_key(const char *volume, const void *cookie, size_t cookie_size)
 {
-	CHECK(strcmp(volume, "erofs,img") == 0 && cookie_size == 3 && !memcmp(cookie, "img", 3));
-	return 7;
+	return strcmp(volume, "erofs,img") || cookie_size != 3 || memcmp(cookie, "img", 3) ? 8 : 7;
 }
 
 int64_t opened_files_size(uint64_t key)
@@ -84,6 +83,11 @@ static struct image *start(void)
 	return image_get("erofs,img", "img", 3);
 }
 
+static bool is_shown(const struct image *i)
+{
+	return image_at((unsigned)(i - table.images), 0) == i;
+}
+
 static void test_trace(void)
 {
 	struct image *i = start(), *trace, *same, *places[16];
@@ -97,6 +101,22 @@ static void test_trace(void)
 	image_free(trace);
 	CHECK(image_get("erofs,img", "img.trace", 9) == same);
 	image_free(same);
+
+	begin_test("image: one that only the kernel has open is shown, and begins anew");
+	live = 5;
+	i->refused = true;
+	i->stats.reads = 3;
+	image_free(i);
+	CHECK(i->unread && i->refused && is_shown(i));
+	i = image_get("erofs,img", "img", 3);
+	CHECK(!i->unread && !i->refused && i->stats.reads == 3);
+	image_free(i);
+	live = -1;
+	CHECK(!is_shown(i));
+	i = image_get("erofs,img", "img", 3);
+	CHECK(is_shown(i) && i->stats.reads == 0);
+	image_free(i);
+	CHECK(!is_shown(i));
 
 	begin_test("image: a name that gets too long has no trace, unless it lies elsewhere");
 	memset(name, 'n', sizeof(name));
