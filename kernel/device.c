@@ -36,14 +36,14 @@ static bool has_open(int pid, const char *target)
 	return s.found;
 }
 
-bool device_is_of(int pid)
+static bool has_device(int pid)
 {
 	return has_open(pid, DEVICE);
 }
 
 bool device_is_daemon(int pid)
 {
-	return device_is_of(pid) || has_open(pid, "/memfd:cachefilesd-mini (deleted)");
+	return has_device(pid) || has_open(pid, "/memfd:cachefilesd-mini (deleted)");
 }
 
 static bool see_process(void *pid, int folder, const char *name)
@@ -51,7 +51,7 @@ static bool see_process(void *pid, int folder, const char *name)
 	int n = (int)leading_number(name); /* 0: no process, as "self" */
 
 	(void)folder;
-	*(int *)pid = n > 0 && device_is_of(n) ? n : 0;
+	*(int *)pid = n > 0 && has_device(n) ? n : 0;
 	return *(int *)pid == 0;
 }
 

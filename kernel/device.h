@@ -7,9 +7,6 @@
 
 #define DEVICE "/dev/cachefiles"
 
-/* Whether that is the process. */
-bool device_is_of(int pid);
-
 /* Whether the process is a daemon of ours, with whatever front end: then it has the device, or the
  * memory of handover.h. */
 bool device_is_daemon(int pid);
