@@ -105,6 +105,21 @@ def _():
                 s.requests.clear()
 
 
+@test("check: a server that takes the range 0-0 for the whole file, as busybox does")
+def _():
+    def whole(request):
+        if request.range == (0, 0):
+            request.range = (0, None)
+
+    with httpserver.Server({"/img": open(path("www/plain.erofs"), "rb").read(), "/byte": b"1"}) as s:
+        s.rule = whole
+        status, facts, last = report(s.url + "img")
+        check(status == 0 and last == FIT, status, last)
+        has(facts, round_trip="the median of 5$")
+        status, facts, last = report(s.url + "byte")
+        check(status == 14, status, last)
+
+
 @test("check: how much is read is said and bounded")
 def _():
     with httpserver.Server({"/img": open(path("www/plain.erofs"), "rb").read()}) as s:
