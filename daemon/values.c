@@ -139,5 +139,5 @@ bool value_root(uint8_t root[32], uint64_t *bytes, const char *hex)
 		root[i / 2] = (uint8_t)(root[i / 2] << 4 | digit);
 	}
 	*bytes = 0;
-	return !hex[64] || (hex[64] == ':' && value_bytes(bytes, hex + 65));
+	return !hex[64] || (hex[64] == ':' && value_bytes(bytes, hex + 65) && *bytes > 0);
 }

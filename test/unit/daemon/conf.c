@@ -634,6 +634,7 @@ static void test_roothash(void)
 	CHECK_BAD("roothash x\t" ROOT_0, "needs NAME and 64 hexadecimal digits");
 	CHECK_BAD("roothash x " ROOT_0 ":", "or these with :BYTES");
 	CHECK_BAD("roothash x " ROOT_0 ":1x", "or these with :BYTES");
+	CHECK_BAD("roothash x " ROOT_0 ":0", "or these with :BYTES");
 	CHECK_BAD("roothash x\t " ROOT_0, "control byte");
 	CHECK_BAD("roothash .. " ROOT_0, "has a segment");
 	strcpy(line, "roothash x " ROOT_0);
