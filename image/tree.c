@@ -110,8 +110,8 @@ static void fill(struct slot *s, const struct tree *t, uint64_t block)
 
 /* ---- the file ---- */
 
-/* To be written, one that belongs to another user is made anew: it is one of an earlier `user`.
- * Without a folder there is none. */
+/* To be written, what is not a plain file is made anew, and one that belongs to another user: it is
+ * one of an earlier `user`. Without a folder there is none. */
 static int open_file(const uint8_t root[VERITY_DIGEST], int flags)
 {
 	char name[STATE_ROOT_NAME];
@@ -121,7 +121,7 @@ static int open_file(const uint8_t root[VERITY_DIGEST], int flags)
 	flags |= O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 	do
 		fd = openat(state_folder(), name, flags, 0600);
-	while (fd < 0 && errno == EACCES && flags & O_CREAT &&
+	while (fd < 0 && (errno == EACCES || errno == ELOOP || errno == ENXIO) && flags & O_CREAT &&
 		unlinkat(state_folder(), name, 0) == 0);
 	return fd;
 }

@@ -269,6 +269,26 @@ def verified_offline_tree_spoilt(what):
                 o.need_all()
 
 
+@each("pipe", "link")
+def verified_tree_file_made_anew(what):
+    """no plain file in the place of a tree's: it is made anew, so that the image opens offline again"""
+    made = Made("anew")
+    with Server(made.files()) as s:
+        with daemon(s, made.directive(), keep=True) as k:
+            Opened(Cachefiles(k, made.data)).need_all()
+        path, = tree_files(k)
+        os.unlink(path)
+        if what == "pipe":
+            os.mkfifo(path)
+        else:
+            os.symlink("elsewhere", path)
+        with daemon(s, made.directive(), keep=True, after=k) as k:
+            Opened(Cachefiles(k, made.data))
+        s.stop()
+        with daemon(s, made.directive(), "timeout 2", "offline allow", after=k) as k:
+            Opened(Cachefiles(k, made.data)).need_all()
+
+
 @each("at once", "later")
 def verified_offline_published_in_part(cut):
     """a new root hash is published before its tree, and the line is cut: the version before opens offline; with the
