@@ -17,8 +17,8 @@
  *	tools/     what a person runs: --get, --check, --status, --attach, --upgrade
  *
  * To read on: main() below, then loop(). A READ of the kernel comes in by kernel/cachefiles.c or
- * kernel/nbd.c, waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return from
- *http.c by fetch/file.c. A header says what its file promises, and why.
+ * kernel/nbd.c, waits in fetch/reads.c, is requested by fetch/fetch.c, and its bytes return
+ * from http.c by fetch/file.c. A header says what its file promises, and why.
  */
 #include <errno.h>
 #include <fcntl.h>
