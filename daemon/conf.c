@@ -702,8 +702,8 @@ bool conf_check(const struct conf *c, char *why, size_t size)
 			"verity, but nothing to verify by: give a roothash or a verity-key too");
 	for (size_t i = 0; c->front == FRONT_CACHEFILES && i < c->attaches; i++)
 		if (c->attach[i].device >= 0)
-			return fail(
-				why, size, "front cachefiles: no device for %s", c->attach[i].name);
+			return fail(why, size, "attach %s: front cachefiles has no block devices",
+				c->attach[i].name);
 	return check_limits('b', c->brun, c->bcull, c->bstop, why, size) &&
 	       check_limits('f', c->frun, c->fcull, c->fstop, why, size);
 }

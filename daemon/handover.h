@@ -6,9 +6,10 @@
  * later). Such an OPEN has to be answered with the size of the first one; another would make the
  * kernel throw the cache away at the next mount.
  *
- * Only workers write, but for the directory, which the keeper obeys. A worker may be killed between
- * any two instructions: the next one finds each file either whole or not at all. The memory may
- * come from another process, so all of it is checked: at worst a file is not known.
+ * Only workers write, but for the directory, which the keeper obeys, and the files of block
+ * devices, which come and go with the keeper's. A worker may be killed between any two
+ * instructions: the next one finds each file either whole or not at all. The memory may come from
+ * another process, so all of it is checked: at worst a file is not known.
  *
  * Without handover_make() or handover_take() nothing is remembered and no file is known.
  */

@@ -11,7 +11,7 @@
 /* Writes what can be written of the buffer: whole pages, or blocks of a tree. Returns 0, or a
  * negative errno: -EAGAIN, to be called again at write_after or, with `lacks` set, when that block
  * of the tree is there; -EBADMSG, for the first page or block left, as file_write() has it; or
- * another, for flush_failed(). */
+ * another: the file takes no bytes. */
 int flush(struct transfer *t, struct file_fault *fault);
 
 /* Leaves out the next `size` bytes of the file. */

@@ -1,5 +1,5 @@
-/* fetch/frontend.h - the front end, which presents images to their readers: /dev/cachefiles, or
- * --get. What fetch/ asks of it, and the clock of this turn of the loop. */
+/* fetch/frontend.h - the front end, which presents images to their readers: /dev/cachefiles, block
+ * devices, or --get. What fetch/ asks of it, and the clock of this turn of the loop. */
 #ifndef FETCH_FRONTEND_H
 #define FETCH_FRONTEND_H
 

@@ -2,10 +2,9 @@
  * before it (image/before.h) has as well are taken from that one's cache file.
  *
  * They are found by their digests: a block lies as far from its old place as those near it, or else
- * within WINDOW blocks of there (docs/verity.md). The old version's tree and cache file only say
- * where to look: each block is read, checked against the new root hash and written by file_write().
- * The old tree's file may have holes: it has the digests of all that is cached, which was checked
- * by them.
+ * within WINDOW blocks of there. The old version's tree and cache file only say where to look: each
+ * block is read, checked against the new root hash and written by file_write(). The old tree's file
+ * may have holes: it has the digests of all that is cached, which was checked by them.
  *
  * READs look there first, as does all that is prefetched (pool_ask()); the rest is copied while no
  * READ waits. Then the old file is removed. One image at a time is updated so. It makes way for one

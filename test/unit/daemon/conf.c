@@ -378,7 +378,7 @@ static void test_attach_twice(void)
 	CHECK(c.front == FRONT_AUTO && conf_check(&c, why, sizeof(why)));
 	CHECK_GOOD("front cachefiles");
 	CHECK(c.front == FRONT_CACHEFILES && !conf_check(&c, why, sizeof(why)) &&
-			!strcmp(why, "front cachefiles: no device for y"),
+			!strcmp(why, "attach y: front cachefiles has no block devices"),
 		"%s", why);
 	c.attaches = 1;
 	CHECK(conf_check(&c, why, sizeof(why)));
