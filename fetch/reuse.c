@@ -172,6 +172,32 @@ static void learn(size_t share, int32_t shift)
 		reuse.shift[share] = shift;
 }
 
+/* Finds what is not cached of the old blocks. Most lie in a row, so that not each costs a system
+ * call. */
+static void look_for_holes(void)
+{
+	off_t begin = 0, end = 0; /* of data, or of a hole */
+	bool is_data = false;
+
+	for (unsigned i = 0; i < UNIT; i++) {
+		off_t at = ((off_t)reuse.old[i] - 1) * VERITY_BLOCK;
+
+		if (at < 0)
+			continue;
+		if (at < begin || at >= end) {
+			begin = at;
+			end = lseek(reuse.data, at, SEEK_DATA);
+			is_data = end == at;
+			if (is_data)
+				end = lseek(reuse.data, at, SEEK_HOLE);
+		}
+		if (!is_data) {
+			reuse.old[i] = 0;
+			reuse.unread |= 1u << i;
+		}
+	}
+}
+
 /* Finds the places of the unit's blocks in the old file, where they are cached. */
 static void look_up(const struct verity *new, const uint8_t *digests, uint64_t block)
 {
@@ -193,17 +219,10 @@ static void look_up(const struct verity *new, const uint8_t *digests, uint64_t b
 		for (unsigned i = 0; i < UNIT; i++)
 			missing &= ~((uint32_t)(reuse.old[i] > 0) << i);
 	}
-	for (unsigned i = 0; i < UNIT; i++) {
-		off_t at = ((off_t)reuse.old[i] - 1) * VERITY_BLOCK;
-
-		if (at < 0)
-			continue;
-		learn(share, (int32_t)(reuse.old[i] - 1 - i - block));
-		if (lseek(reuse.data, at, SEEK_DATA) != at) {
-			reuse.old[i] = 0;
-			reuse.unread |= 1u << i;
-		}
-	}
+	for (unsigned i = 0; i < UNIT; i++)
+		if (reuse.old[i])
+			learn(share, (int32_t)(reuse.old[i] - 1 - i - block));
+	look_for_holes();
 }
 
 /* ---- taking them ---- */
@@ -218,13 +237,19 @@ static ssize_t copy(struct file *f, uint64_t from, uint64_t end)
 {
 	_Alignas(VERITY_BLOCK) char bytes[STEP];
 	struct file_fault fault;
-	ssize_t size = 0;
+	uint64_t most = min_u64(STEP, end - from), done = 0, run;
+	uint32_t old;
+	ssize_t size;
 
-	while (size < STEP && from + (uint64_t)size < end && *place(from + (uint64_t)size) &&
-		pread(reuse.data, bytes + size, VERITY_BLOCK,
-			((off_t)*place(from + (uint64_t)size) - 1) * VERITY_BLOCK) == VERITY_BLOCK)
-		size += VERITY_BLOCK;
-	size = (ssize_t)page_down((uint64_t)size);
+	for (; done < most && (old = *place(from + done)); done += run) {
+		run = VERITY_BLOCK;
+		while (done + run < most && *place(from + done + run) == old + run / VERITY_BLOCK)
+			run += VERITY_BLOCK;
+		if (pread(reuse.data, bytes + done, run, ((off_t)old - 1) * VERITY_BLOCK) !=
+			(ssize_t)run)
+			break;
+	}
+	size = (ssize_t)page_down(done);
 	if (size == 0)
 		return 0;
 	size = file_write(f, bytes, (size_t)size, from, &fault);

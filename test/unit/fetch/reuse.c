@@ -12,6 +12,7 @@ static uint8_t old_digests[BLOCKS][32], new_digests[BLOCKS][32];
 static uint64_t old_blocks, new_blocks;
 static bool holes[BLOCKS];
 static unsigned pieces; /* of pieces of the old digests */
+static unsigned seeks;
 
 static long played_pread(int fd, void *out, size_t size, long at)
 {
@@ -26,8 +27,17 @@ static long played_pread(int fd, void *out, size_t size, long at)
 	return (long)size;
 }
 
+static long played_lseek(int fd, long at, int whence)
+{
+	(void)fd;
+	seeks++;
+	while (at < (long)old_blocks * 4096 && holes[at / 4096] != (whence == SEEK_HOLE))
+		at += 4096;
+	return at < (long)old_blocks * 4096 || whence == SEEK_HOLE ? at : -1;
+}
+
 #define pread(fd, out, size, at) played_pread(fd, out, size, at)
-#define lseek(fd, at, whence)	 (holes[(at) / 4096] ? (at) + 4096 : (at))
+#define lseek(fd, at, whence)	 played_lseek(fd, at, whence)
 #include "fetch/reuse.c"
 #undef pread
 #undef lseek
@@ -144,7 +154,7 @@ static void start(uint64_t blocks)
 	memset(&reuse, 0, sizeof(reuse));
 	memset(holes, 0, sizeof(holes));
 	reuse.digests = 4096;
-	pieces = 0;
+	pieces = seeks = 0;
 	old_blocks = blocks;
 	new_blocks = 0;
 	for (uint64_t i = 0; i < blocks; i++)
@@ -207,6 +217,7 @@ static void test_places(void)
 	holes[10] = holes[999] = true;
 	add(0, 1000);
 	CHECK(look(true) == 998 && reuse.unread == 1u << 999 % UNIT);
+	CHECK(seeks == 32 * 2 + 3 + 1, "%u", seeks); /* two for each unit, more for the holes */
 	begin_test("reuse: blocks that are alike: any of them, the nearest");
 	start(1000);
 	for (int i = 100; i < 900; i++)
