@@ -103,8 +103,8 @@ size_t p7s_keys(void)
 
 /* ---- the signature ---- */
 
-_Static_assert(PROOF_MAX == 8192, "no more of a signature is read");
-static const char *const no_signature = "is no detached CMS signature in DER of at most 8192 bytes";
+static const char *const no_signature = "is no detached CMS signature in DER";
+static const char *const cut_off = "is too long: it must be made without certificates (-nocerts)";
 
 /* What stands in a signature, in its order (RFC 5652 sections 3, 5.1 and 5.3: a ContentInfo with a
  * SignedData with a SignerInfo). Where an element has parts of its own that are looked at, it is
@@ -212,7 +212,7 @@ const char *p7s_signer(
 	br_x509_pkey pkey;
 	int key_type = 0;
 
-	*fault = take_apart((struct der){p7s, size}, part);
+	*fault = size < PROOF_MAX ? take_apart((struct der){p7s, size}, part) : cut_off;
 	if (!*fault)
 		*fault = form_fault(part, &key_type);
 	if (*fault)

@@ -35,7 +35,8 @@ size_t p7s_keys(void);
  * "public key FILE", in printable bytes, constant. NULL: *fault tells why not, a constant that is
  * the end of a sentence whose subject is the signature ("has signed attributes ..."). Costs a
  * verification for each key of the signature's kind: up to some milliseconds on a PC, a hundred on
- * a router. Nothing is borrowed. */
+ * a router. One of PROOF_MAX bytes is taken for the beginning of a longer one. Nothing is
+ * borrowed. */
 const char *p7s_signer(
 	const uint8_t *p7s, size_t size, const uint8_t root[VERITY_DIGEST], const char **fault);
 

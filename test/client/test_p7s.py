@@ -26,7 +26,8 @@ BAD = {"RSA 1024": ("RSA", "rsa_keygen_bits:1024"),
        "secp256k1": ("EC", "ec_paramgen_curve:secp256k1"), "Ed25519": ("Ed25519",), "PSS": ("RSA-PSS",)}
 PLAIN = ("-nocerts", "-noattr")
 FAULTS = {"fit": "fault: does not fit the root hash and any key of verity-key",
-          "form": "fault: is no detached CMS signature in DER of at most 8192 bytes",
+          "form": "fault: is no detached CMS signature in DER",
+          "long": "fault: is too long: it must be made without certificates (-nocerts)",
           "digest": "fault: is made with another digest than SHA-256",
           "kind": "fault: is signed with an algorithm that is unknown or weak"}
 
@@ -130,6 +131,10 @@ def test_refused():
     expect("a signature in PEM", sign("P-256", *PLAIN, "-outform", "pem"), "P-256.pem", FAULTS["form"])
     expect("indefinite lengths", sign("P-256", *PLAIN, "-stream", tool="cms"), "P-256.pem", FAULTS["form"])
     expect("nothing", b"", "P-256.pem", FAULTS["form"])
+    write("many.pem", open(path("RSA 4096.pem"), "rb").read() * 9)
+    for last in 0, 1:       # as it comes from a server, of which no more is read
+        many = (sign("P-256", "-noattr", "-certfile", "many.pem") + bytes(8192))[:8191 + last]
+        expect(f"too many certificates, {len(many)} bytes", many, "P-256.pem", FAULTS["long" if last else "form"])
     expect("a web page", b"<html>" * 50, "P-256.pem", FAULTS["form"])
     expect("a certificate", open("der", "rb").read(), "P-256.pem", FAULTS["form"])
     expect("bytes behind it", sign("P-256", *PLAIN) + b"\n", "P-256.pem", FAULTS["form"])
