@@ -138,7 +138,7 @@ def prefetch_beside_a_hanging_server():
     """prefetch all of two images on two servers, one of which hangs: the other is filled, and its READs are served"""
     slow, good = image("slow", 4 * MIB), large("good", 8 * MIB)
     with Server({"/slow": slow}) as other, Server({"/good": good}) as s:
-        with daemon(s, "prefetch all", "timeout 60") as k:
+        with daemon(s, "prefetch all", "timeout 200") as k:
             s.paths["/slow"] = {"redirect": (307, other.url + "slow")}
             other.rule = after_the_probe(delay=1000)
             f = k.opened("erofs,slow", b"slow")
@@ -148,7 +148,7 @@ def prefetch_beside_a_hanging_server():
             g = k.opened("erofs,good", b"good")
             for n in range(5):
                 need(k, g, good, n * 1500 * KIB // PAGE * PAGE, 65536, timeout=5)
-            k.wait_log("good: all", 30)
+            k.wait_log("good: all", 90)
             assert all_once(s, "/good") >= len(good) - PAGE
             other.rule = None
             other.stop()
