@@ -58,6 +58,10 @@ static struct {
 	uint32_t old[UNIT];
 	uint32_t unread; /* a bit for each of which the old block is not cached */
 	bool is_new;	 /* the last READ was of such a block */
+
+	/* a part of the old file, which is not asked for again: data, or a hole */
+	off_t part_from, part_to;
+	bool part_is_data;
 } reuse;
 
 /* ---- the beginning and the end ---- */
@@ -173,25 +177,22 @@ static void learn(size_t share, int32_t shift)
 }
 
 /* Finds what is not cached of the old blocks. Most lie in a row, so that not each costs a system
- * call. */
+ * call; and tmpfs looks for the end of data page by page. */
 static void look_for_holes(void)
 {
-	off_t begin = 0, end = 0; /* of data, or of a hole */
-	bool is_data = false;
-
 	for (unsigned i = 0; i < UNIT; i++) {
 		off_t at = ((off_t)reuse.old[i] - 1) * VERITY_BLOCK;
 
 		if (at < 0)
 			continue;
-		if (at < begin || at >= end) {
-			begin = at;
-			end = lseek(reuse.data, at, SEEK_DATA);
-			is_data = end == at;
-			if (is_data)
-				end = lseek(reuse.data, at, SEEK_HOLE);
+		if (at < reuse.part_from || at >= reuse.part_to) {
+			reuse.part_from = at;
+			reuse.part_to = lseek(reuse.data, at, SEEK_DATA);
+			reuse.part_is_data = reuse.part_to == at;
+			if (reuse.part_is_data)
+				reuse.part_to = lseek(reuse.data, at, SEEK_HOLE);
 		}
-		if (!is_data) {
+		if (!reuse.part_is_data) {
 			reuse.old[i] = 0;
 			reuse.unread |= 1u << i;
 		}

@@ -54,9 +54,11 @@ void nbd_forget_holes(void)
 	data_of = DEVICES_MAX;
 }
 
-/* The file system is not asked again for what it has said: no hole appears in a cache file. */
+/* The file system is not asked again for what it has said: no hole appears in a cache file. It says
+ * how far the data go, which tmpfs looks for page by page. */
 int64_t nbd_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
 {
+	uint64_t whole = max_u64(end, page_up(place(n)->size));
 	int64_t hole;
 
 	if (n != data_of || offset < data_from || offset > data_to) {
@@ -65,10 +67,12 @@ int64_t nbd_hole(unsigned n, uint64_t offset, uint64_t end, uint64_t *hole_end)
 	}
 	if (data_to >= end)
 		return (int64_t)end;
-	hole = store_hole(nbd_devices[n].cache, data_to, end, hole_end);
-	if (hole >= 0)
-		data_to = (uint64_t)hole;
-	return hole;
+	hole = store_hole(nbd_devices[n].cache, data_to, whole, hole_end);
+	if (hole < 0)
+		return -1;
+	data_to = (uint64_t)hole;
+	*hole_end = min_u64(*hole_end, end);
+	return (int64_t)min_u64(data_to, end);
 }
 
 /* Of a page for which a file system of smaller blocks had too little room, the first blocks may be

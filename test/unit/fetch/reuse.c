@@ -217,7 +217,7 @@ static void test_places(void)
 	holes[10] = holes[999] = true;
 	add(0, 1000);
 	CHECK(look(true) == 998 && reuse.unread == 1u << 999 % UNIT);
-	CHECK(seeks == 32 * 2 + 3 + 1, "%u", seeks); /* two for each unit, more for the holes */
+	CHECK(seeks == 2 + 1 + 2 + 1, "%u", seeks); /* two for each part of data, one for a hole */
 	begin_test("reuse: blocks that are alike: any of them, the nearest");
 	start(1000);
 	for (int i = 100; i < 900; i++)

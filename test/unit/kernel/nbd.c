@@ -274,6 +274,14 @@ static void test_opens(void)
 	CHECK(reads_begun > 10 && !nbd_has_hole(0, 64 << 10, 176 << 10) &&
 		!nbd_has_hole(0, DEVICE_SIZE - 8192, DEVICE_SIZE) &&
 		nbd_has_hole(0, 0, DEVICE_SIZE));
+
+	begin_test("nbd: the file system is asked once how far the data go");
+	fill_cache(0, IMAGE_SIZE);
+	nbd_forget_holes();
+	holes_asked = 0;
+	for (uint64_t at = 0, n = 0; n < 50; n++, at = (at + 7 * 4096) % (IMAGE_SIZE / 2))
+		CHECK(!nbd_has_hole(0, at, at + 4096));
+	CHECK(!nbd_has_hole(0, 0, DEVICE_SIZE) && holes_asked == 1, "%u", holes_asked);
 	close_image(0);
 
 	begin_test("nbd: a server that does not answer is told after a while");

@@ -478,10 +478,13 @@ ssize_t store_write(int fd, const void *pages, size_t size, uint64_t offset)
 	return pwrite(fd, pages, size, (off_t)offset);
 }
 
+static unsigned holes_asked;
+
 int64_t store_hole(int fd, uint64_t offset, uint64_t end, uint64_t *hole_end)
 {
 	off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE), data;
 
+	holes_asked++;
 	if (hole < 0 || (uint64_t)hole >= end)
 		return hole < 0 ? -1 : (int64_t)end;
 	data = lseek(fd, hole, SEEK_DATA);
