@@ -106,8 +106,8 @@ def nbd_disk_was_full(length):
             file.seek(MIB)
             file.write(bytes(PAGE))
         kill_worker(k)                      # what it knows of holes goes with it
-        need(d, data, 0, 4096)
         k.torn = MIB
+        need(d, data, 0, 4096)
         need(d, data, MIB, length)
         assert k.torn is None
         need(d, data, 0, 2 * MIB)
